@@ -1,0 +1,110 @@
+"""What every benchmark shares: the environment, fair timing, one JSON object or a table."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from threadpoolctl import threadpool_info
+
+PACKAGES = ("embplug", "numpy", "scipy", "qdrant-client", "qdrant-edge-py", "fastembed", "torch")
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Argument parser with ``--json``; the benchmark adds its own arguments."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return made
+
+
+def environment(**sizes: Any) -> dict[str, Any]:
+    """Versions, processor, BLAS threads and the sizes of the run, ready for JSON."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "blas": [
+            f"{pool['internal_api']} {pool['version']} threads={pool['num_threads']}"
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas"
+        ],
+        "versions": versions,
+        "sizes": sizes,
+    }
+
+
+def best_seconds(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Fastest of several rounds for each contestant, in turns, so that noise hits all alike."""
+    best = dict.fromkeys(contestants, float("inf"))
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:
+    """Median and 95th percentile in milliseconds."""
+    ordered = sorted(seconds)
+    return {
+        "p50_ms": 1e3 * ordered[len(ordered) // 2],
+        "p95_ms": 1e3 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))],
+    }
+
+
+def report(result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
+    """Print ``result`` as one JSON object for programs, or ``rows`` as a table for people."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(table(rows))
+    if "environment" in result:
+        print("\n" + json.dumps(result["environment"], indent=1))
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Align ``rows`` under their keys; numbers to the right."""
+    if not rows:
+        return "(nothing measured)"
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [columns, *([_cell(row.get(name)) for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    numeric = [any(isinstance(row.get(name), (int, float)) for row in rows) for name in columns]
+    lines = [
+        "  ".join(
+            c.rjust(w) if right else c.ljust(w) for c, w, right in zip(line, widths, numeric, strict=True)
+        )
+        for line in cells
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as info:
+            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

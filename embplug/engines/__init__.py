@@ -1,0 +1,17 @@
+"""Where collections live: Qdrant Edge, a server or cluster, or memory."""
+
+from __future__ import annotations
+
+from embplug.engines.connect import AnyEngine, AsyncEngine, Engine, connect, connect_async
+from embplug.engines.edge import EdgeClient
+from embplug.engines.edge_async import AsyncEdgeClient
+
+__all__ = [
+    "AnyEngine",
+    "AsyncEdgeClient",
+    "AsyncEngine",
+    "EdgeClient",
+    "Engine",
+    "connect",
+    "connect_async",
+]

@@ -1,0 +1,268 @@
+"""``connect()``: from what the user has, a path, a URL or a client, to a client that speaks to an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+from urllib.parse import SplitResult, urlsplit
+
+import grpc  # type: ignore[import-untyped]
+from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client import grpc as qdrant_grpc
+
+from embplug.engines.edge import EdgeClient
+from embplug.engines.edge_async import AsyncEdgeClient
+from embplug.errors import EngineConnectionError, InvalidArgumentError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 5.0
+REST_PORT = 6333
+GRPC_PORT = 6334
+MEMORY = ":memory:"
+
+Engine: TypeAlias = QdrantClient | EdgeClient
+AsyncEngine: TypeAlias = AsyncQdrantClient | AsyncEdgeClient
+AnyEngine: TypeAlias = Engine | AsyncEngine
+
+_EXPECTED = (
+    "a directory, 'http(s)://host:port', ':memory:', or a QdrantClient, AsyncQdrantClient or EdgeClient"
+)
+
+
+@overload
+def connect(
+    target: str | os.PathLike[str] | QdrantClient | EdgeClient,
+    *,
+    api_key: str | None = None,
+    grpc_port: int | None = None,
+    timeout: float | None = None,
+) -> Engine: ...
+
+
+@overload
+def connect(
+    target: AsyncQdrantClient | AsyncEdgeClient,
+    *,
+    api_key: str | None = None,
+    grpc_port: int | None = None,
+    timeout: float | None = None,
+) -> AsyncEngine: ...
+
+
+def connect(
+    target: str | os.PathLike[str] | AnyEngine,
+    *,
+    api_key: str | None = None,
+    grpc_port: int | None = None,
+    timeout: float | None = None,
+) -> AnyEngine:
+    """Open an engine.
+
+    Parameters
+    ----------
+    target : str, path or client
+        A directory opens Qdrant Edge in this process. ``http(s)://host:port`` opens a server or
+        cluster, over gRPC where that can be reached. ``":memory:"`` opens qdrant-client's own
+        simulation. A client is returned as it is.
+    api_key : str, optional
+        Servers only.
+    grpc_port : int, optional
+        Servers only. Default: 6334 beside 6333, 443 or 80, else the port after the URL's.
+    timeout : float, optional
+        Servers: seconds for each request, default 60. Directories: seconds to wait while another
+        process owns it, default 0.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming ``target``, or an option that means nothing for it.
+    EngineConnectionError
+        No Qdrant answers at the URL.
+    EngineLockedError
+        Another process owns the directory.
+    """
+    options = {"api_key": api_key, "grpc_port": grpc_port, "timeout": timeout}
+    if isinstance(target, (QdrantClient, EdgeClient, AsyncQdrantClient, AsyncEdgeClient)):
+        _without_meaning(options, "for a client that is already open")
+        return target
+    if target == MEMORY:
+        _without_meaning(options, f"for {MEMORY!r}")
+        return QdrantClient(MEMORY)
+    url = _url(target)
+    if url is None:
+        _without_meaning({"api_key": api_key, "grpc_port": grpc_port}, "for a directory")
+        return EdgeClient(_path(target), timeout=timeout)
+    return QdrantClient(**_Server(url, api_key, grpc_port, timeout).client_options())
+
+
+async def connect_async(
+    target: str | os.PathLike[str] | EdgeClient | AsyncEngine,
+    *,
+    api_key: str | None = None,
+    grpc_port: int | None = None,
+    timeout: float | None = None,
+) -> AsyncEngine:
+    """As :func:`connect`, for asyncio: an ``AsyncQdrantClient``, or Edge in a thread.
+
+    Raises
+    ------
+    InvalidArgumentError, EngineConnectionError, EngineLockedError
+        As :func:`connect`; a synchronous ``QdrantClient`` is refused.
+    """
+    options = {"api_key": api_key, "grpc_port": grpc_port, "timeout": timeout}
+    if isinstance(target, (AsyncQdrantClient, AsyncEdgeClient, EdgeClient)):
+        _without_meaning(options, "for a client that is already open")
+        return AsyncEdgeClient(target) if isinstance(target, EdgeClient) else target
+    if isinstance(target, QdrantClient):
+        raise InvalidArgumentError("target", "an AsyncQdrantClient", "a QdrantClient, which would block")
+    if target == MEMORY:
+        _without_meaning(options, f"for {MEMORY!r}")
+        return AsyncQdrantClient(MEMORY)
+    url = _url(target)
+    if url is None:
+        _without_meaning({"api_key": api_key, "grpc_port": grpc_port}, "for a directory")
+        path = _path(target)
+        return AsyncEdgeClient(await asyncio.to_thread(lambda: EdgeClient(path, timeout=timeout)))
+    server = _Server(url, api_key, grpc_port, timeout)
+    return AsyncQdrantClient(**await asyncio.to_thread(server.client_options))
+
+
+def _without_meaning(options: dict[str, Any], where: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InvalidArgumentError(name, f"nothing {where}", "<hidden>" if name == "api_key" else value)
+
+
+def _path(target: Any) -> Path:
+    if isinstance(target, (str, os.PathLike)) and str(target).strip():
+        if re.fullmatch(r"[\w.-]+:\d+", str(target)):
+            raise InvalidArgumentError("target", f"{_EXPECTED}; is 'http://{target}' meant?", repr(target))
+        return Path(target)
+    raise InvalidArgumentError("target", _EXPECTED, repr(target) if isinstance(target, str) else type(target))
+
+
+def _url(target: Any) -> SplitResult | None:
+    if not isinstance(target, str) or "://" not in target:
+        return None
+    scheme = target.split("://", 1)[0]
+    if scheme not in ("http", "https"):
+        raise InvalidArgumentError("target", _EXPECTED, f"a {scheme!r} URL")
+    try:
+        url = urlsplit(target)
+        has_host, _ = bool(url.hostname), url.port
+    except ValueError as error:
+        raise InvalidArgumentError("target", _EXPECTED, f"a URL that cannot be read: {error}") from None
+    if not has_host:
+        raise InvalidArgumentError("target", _EXPECTED, "a URL without a host")
+    if url.username is not None or url.password is not None:
+        raise InvalidArgumentError("target", "a URL without user and password", "one with them; use api_key")
+    if url.query or url.fragment:
+        raise InvalidArgumentError("target", "a URL without query and fragment", "one with them")
+    return url
+
+
+@dataclass(frozen=True)
+class _Server:
+    """A server by its URL. The key is kept out of the repr, which ends up in logs."""
+
+    url: SplitResult
+    api_key: str | None
+    grpc_port: int | None
+    timeout: float | None
+
+    def __repr__(self) -> str:
+        return f"_Server({self.url.geturl()!r})"
+
+    def client_options(self) -> dict[str, Any]:
+        """What a QdrantClient needs to reach the server, over gRPC if that answers.
+
+        Raises
+        ------
+        EngineConnectionError
+            Neither gRPC nor REST answers.
+        """
+        options = {
+            "url": self.url.geturl(),
+            "api_key": self.api_key,
+            "grpc_port": self._likely_grpc_port(),
+            "timeout": DEFAULT_TIMEOUT_S if self.timeout is None else self.timeout,
+            # What a server can do is asked through capabilities, which knows more than the two numbers.
+            "check_compatibility": False,
+        }
+        no_grpc = self._grpc_failure(options)
+        if no_grpc is None:
+            return options | {"prefer_grpc": True}
+        no_rest = _rest_failure(options)
+        if no_rest is not None:
+            raise EngineConnectionError(
+                f"no Qdrant answers at {self.url.geturl()} (REST: {no_rest}; gRPC port "
+                f"{options['grpc_port']}: {no_grpc}). Start one, for example with "
+                "`docker run -p 6333:6333 -p 6334:6334 qdrant/qdrant`, check host and port, "
+                "or give a directory to work without a server"
+            )
+        logger.warning(
+            "%s answers over REST only (gRPC port %s: %s). Adding points will be several times slower; "
+            "open the port, or pass grpc_port.",
+            self.url.geturl(),
+            options["grpc_port"],
+            no_grpc,
+        )
+        return options
+
+    def _likely_grpc_port(self) -> int:
+        if self.grpc_port is not None:
+            return self.grpc_port
+        port = self.url.port
+        return GRPC_PORT if port in (None, REST_PORT, 80, 443) else port + 1
+
+    def _grpc_failure(self, options: dict[str, Any]) -> str | None:
+        host = f"[{self.url.hostname}]" if ":" in (self.url.hostname or "") else self.url.hostname
+        address = f"{host}:{options['grpc_port']}"
+        if self.url.scheme == "https":
+            channel = grpc.secure_channel(address, grpc.ssl_channel_credentials())
+        else:
+            channel = grpc.insecure_channel(address)
+        try:
+            health = qdrant_grpc.QdrantStub(channel).HealthCheck  # type: ignore[no-untyped-call]
+            health(qdrant_grpc.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        finally:
+            channel.close()
+        guessed = self.grpc_port is None and options["grpc_port"] != GRPC_PORT
+        if guessed and not _same_server(options):
+            return "another server answers there"
+        return None
+
+
+def _rest_failure(options: dict[str, Any]) -> str | None:
+    client = QdrantClient(**options | {"prefer_grpc": False, "timeout": PROBE_TIMEOUT_S})
+    try:
+        client.info()
+    # Whatever a stranger at that address answers, it is not Qdrant's.
+    except Exception as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    finally:
+        client.close()
+    return None
+
+
+def _same_server(options: dict[str, Any]) -> bool:
+    """Whether REST and the guessed gRPC port show the same collections: the port may be a neighbour's."""
+    shown = []
+    for prefer_grpc in (True, False):
+        client = QdrantClient(**options | {"prefer_grpc": prefer_grpc, "timeout": PROBE_TIMEOUT_S})
+        try:
+            shown.append({c.name for c in client.get_collections().collections})
+        except Exception:
+            return False
+        finally:
+            client.close()
+    return shown[0] == shown[1]

@@ -1,0 +1,248 @@
+"""Ragged batches of token matrices: the one multi-vector type of embplug."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
+
+Tokens: TypeAlias = NDArray[Any]
+"""A token matrix: float32 or float16 ``(tokens, dim)``."""
+
+
+@dataclass(frozen=True, eq=False)
+class TokenBatch:
+    """Token matrices of many documents (or queries), one below the other.
+
+    Parameters
+    ----------
+    values : array (sum_tokens, dim), float32 or float16
+        The tokens of all documents. Made C-contiguous if it is not; float64 is cast to float32.
+        A contiguous float32 or float16 array is kept as it is, without a copy.
+    offsets : array (n + 1,), integers
+        Document ``i`` owns the rows ``offsets[i]:offsets[i + 1]``. A document may have no tokens.
+
+    Raises
+    ------
+    DimensionError
+        ``values`` is not a matrix, or has no columns.
+    InvalidArgumentError
+        ``values`` are not floats, or ``offsets`` do not rise from 0 to ``sum_tokens``.
+    """
+
+    values: Tokens
+    offsets: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        values = _as_numpy(self.values, "values")
+        if values.ndim != 2 or values.shape[1] == 0:
+            raise DimensionError("values", "shape (sum_tokens, dim)", f"shape {values.shape}")
+        if values.dtype.kind != "f":
+            raise InvalidArgumentError("values", "float32 or float16", values.dtype)
+        offsets = _as_numpy(self.offsets, "offsets")
+        if offsets.ndim != 1 or offsets.size == 0 or offsets.dtype.kind not in "iu":
+            raise InvalidArgumentError(
+                "offsets", "integers of shape (n + 1,)", f"{offsets.dtype} of shape {offsets.shape}"
+            )
+        offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+        if offsets[0] != 0:
+            raise InvalidArgumentError("offsets[0]", "0", offsets[0])
+        falling = np.flatnonzero(offsets[1:] < offsets[:-1])
+        if falling.size:
+            at = int(falling[0]) + 1
+            raise InvalidArgumentError(f"offsets[{at}]", f"at least {offsets[at - 1]}", offsets[at])
+        if offsets[-1] != len(values):
+            raise LengthMismatchError("offsets[-1]", f"the number of tokens, {len(values)}", offsets[-1])
+        object.__setattr__(self, "values", np.ascontiguousarray(values, dtype=_kept_dtype(values.dtype)))
+        object.__setattr__(self, "offsets", offsets)
+
+    @classmethod
+    def from_list(cls, arrays: Sequence[ArrayLike], dim: int | None = None) -> TokenBatch:
+        """Put token matrices one below the other.
+
+        Parameters
+        ----------
+        arrays : sequence of (t_i, dim)
+            numpy arrays, torch tensors or nested lists. The batch is float16 when all of them are,
+            float32 otherwise.
+        dim : int, optional
+            Needed when there is no array to take it from; otherwise checked.
+
+        Raises
+        ------
+        DimensionError
+            Naming the first array that is not ``(t, dim)``.
+        InvalidArgumentError
+            No array and no ``dim``, or something that is not a number.
+        """
+        matrices = [_as_numpy(array, f"arrays[{i}]") for i, array in enumerate(arrays)]
+        if dim is None:
+            dim = next((m.shape[1] for m in matrices if m.ndim == 2 and m.shape[1] > 0), None)
+        if dim is None or dim < 1:
+            raise InvalidArgumentError("dim", "a dimension of at least 1 where there are no tokens", dim)
+        for i, matrix in enumerate(matrices):
+            if matrix.shape == (0,):
+                matrices[i] = matrix = np.empty((0, dim), dtype=np.float16)
+            if matrix.ndim != 2 or matrix.shape[1] != dim:
+                raise DimensionError(f"arrays[{i}]", f"shape (tokens, {dim})", f"shape {matrix.shape}")
+            if matrix.dtype.kind not in "fiub":
+                raise InvalidArgumentError(f"arrays[{i}]", "numbers", matrix.dtype)
+        offsets = np.zeros(len(matrices) + 1, dtype=np.int64)
+        np.cumsum([len(matrix) for matrix in matrices], out=offsets[1:])
+        values = np.empty((offsets[-1], dim), dtype=_common_dtype([m.dtype for m in matrices if len(m)]))
+        if matrices:
+            np.concatenate(matrices, out=values, casting="unsafe")
+        return cls(values, offsets)
+
+    @classmethod
+    def from_padded(cls, values: ArrayLike, mask: ArrayLike) -> TokenBatch:
+        """Keep the tokens under the mask, drop the padding.
+
+        Parameters
+        ----------
+        values : array or torch tensor (n, t, dim)
+            Padded token matrices. What stands in the padding does not matter, NaN included.
+        mask : array or torch tensor (n, t)
+            Nonzero where a token is, zero where padding is; padding may stand anywhere in a row.
+
+        Raises
+        ------
+        DimensionError
+            ``values`` has not three axes.
+        LengthMismatchError
+            ``mask`` has not the shape of the first two axes of ``values``.
+        """
+        padded, kept = _as_numpy(values, "values"), _as_numpy(mask, "mask") != 0
+        if padded.ndim != 3 or padded.shape[2] == 0:
+            raise DimensionError("values", "shape (n, tokens, dim)", f"shape {padded.shape}")
+        if kept.shape != padded.shape[:2]:
+            raise LengthMismatchError("mask", f"shape {padded.shape[:2]}", f"shape {kept.shape}")
+        offsets = np.zeros(len(padded) + 1, dtype=np.int64)
+        np.cumsum(kept.sum(axis=1), out=offsets[1:])
+        return cls(padded[kept], offsets)
+
+    @classmethod
+    def concat(cls, batches: Sequence[TokenBatch]) -> TokenBatch:
+        """Documents of all batches, in order; float16 when all batches are.
+
+        Raises
+        ------
+        InvalidArgumentError
+            No batch.
+        DimensionError
+            Naming the first batch whose dimension is not that of the first.
+        """
+        if not batches:
+            raise InvalidArgumentError("batches", "at least one TokenBatch", 0)
+        for i, batch in enumerate(batches):
+            if batch.dim != batches[0].dim:
+                raise DimensionError(f"batches[{i}]", f"dim {batches[0].dim}", batch.dim)
+        offsets = np.zeros(sum(len(batch) for batch in batches) + 1, dtype=np.int64)
+        np.cumsum(np.concatenate([batch.lengths for batch in batches]), out=offsets[1:])
+        dtype = _common_dtype([batch.values.dtype for batch in batches])
+        return cls(np.concatenate([batch.values for batch in batches], dtype=dtype), offsets)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of a token."""
+        return int(self.values.shape[1])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of tokens of each document, int64 ``(n,)``."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __repr__(self) -> str:
+        return (
+            f"TokenBatch({len(self)} documents, {len(self.values)} tokens, "
+            f"dim={self.dim}, {self.values.dtype})"
+        )
+
+    @overload
+    def __getitem__(self, index: int) -> Tokens: ...
+    @overload
+    def __getitem__(self, index: slice) -> TokenBatch: ...
+    def __getitem__(self, index: int | slice) -> Tokens | TokenBatch:
+        """Token matrix of one document, or a batch of a range of them; views where the step is 1."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                return self.take(np.arange(start, stop, step))
+            stop = max(start, stop)
+            first, last = self.offsets[start], self.offsets[stop]
+            return TokenBatch(self.values[first:last], self.offsets[start : stop + 1] - first)
+        i = operator.index(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"document {i} of a batch of {len(self)}")
+        i %= len(self)
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    def __iter__(self) -> Iterator[Tokens]:
+        for start, stop in zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True):
+            yield self.values[start:stop]
+
+    def take(self, indices: ArrayLike) -> TokenBatch:
+        """Copy the documents at ``indices`` (integers, repeats and negatives allowed), in that order.
+
+        Raises
+        ------
+        IndexError
+            An index outside the batch.
+        InvalidArgumentError
+            Something other than a list of integers.
+        """
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise InvalidArgumentError(
+                "indices", "a list of integers", f"{wanted.dtype} of shape {wanted.shape}"
+            )
+        wanted = wanted.astype(np.int64)
+        outside = wanted[(wanted < -len(self)) | (wanted >= len(self))]
+        if outside.size:
+            raise IndexError(f"document {outside[0]} of a batch of {len(self)}")
+        wanted[wanted < 0] += len(self)
+        lengths = self.lengths[wanted]
+        offsets = np.zeros(len(wanted) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[wanted] - offsets[:-1], lengths)
+        return TokenBatch(self.values[rows], offsets)
+
+    def to_float32(self) -> TokenBatch:
+        """Return the same tokens as float32; itself when they are float32 already."""
+        if self.values.dtype == np.float32:
+            return self
+        return TokenBatch(self.values.astype(np.float32), self.offsets)
+
+    def to_list(self) -> list[Tokens]:
+        """Views of the token matrices, one per document."""
+        return list(self)
+
+
+def _as_numpy(array: Any, argument: str) -> NDArray[Any]:
+    """Turn an array, a torch tensor on any device or a nested list into numpy, copying only if needed."""
+    if hasattr(array, "detach"):
+        array = array.detach().cpu()
+        if str(array.dtype) == "torch.bfloat16":
+            array = array.float()  # numpy has no bfloat16
+        return np.asarray(array.numpy())
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise InvalidArgumentError(argument, "a regular array", str(error)) from error
+
+
+def _kept_dtype(dtype: np.dtype[Any]) -> type[np.float16] | type[np.float32]:
+    return np.float16 if dtype == np.float16 else np.float32
+
+
+def _common_dtype(dtypes: Sequence[np.dtype[Any]]) -> type[np.float16] | type[np.float32]:
+    return np.float16 if dtypes and all(dtype == np.float16 for dtype in dtypes) else np.float32

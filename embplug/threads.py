@@ -1,0 +1,67 @@
+"""Keep BLAS on one thread where more of them would only wait for each other."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+from embplug.errors import InvalidArgumentError
+
+_lock = threading.Lock()
+_holders = 0
+_before: list[tuple[Any, int]] = []
+
+
+@contextmanager
+def single_blas_thread() -> Iterator[None]:
+    """Run the body with one BLAS thread, then restore what was set before.
+
+    A matrix product of a few tokens takes microseconds on one thread and, on a busy machine,
+    milliseconds on several. The limit holds for the whole process; bodies may nest and may run in
+    several threads at once: the first to enter sets the limit, the last to leave lifts it.
+    """
+    global _holders
+    with _lock:
+        _holders += 1
+        if _holders == 1:
+            for library in _blas_libraries():
+                threads = library.get_num_threads()
+                if threads > 1:
+                    _before.append((library, threads))
+                    library.set_num_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if _holders == 0:
+                while _before:
+                    library, threads = _before.pop()
+                    library.set_num_threads(threads)
+
+
+def worker_count(n_jobs: int) -> int:
+    """Turn an ``n_jobs`` argument into a number of threads: as given, or all cores for -1.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``n_jobs`` is neither -1 nor at least 1.
+    """
+    if n_jobs == -1:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if n_jobs < 1:
+        raise InvalidArgumentError("n_jobs", "-1 or at least 1", n_jobs)
+    return n_jobs
+
+
+@lru_cache(maxsize=1)
+def _blas_libraries() -> list[Any]:
+    """Find the BLAS libraries of this process; once, because the search takes milliseconds."""
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)

