@@ -1,0 +1,120 @@
+"""Requests as data: what to ask of an engine is written once and run by a waiting or an awaiting shell."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import grpc  # type: ignore[import-untyped]
+import httpx
+from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+from embplug.engines import AsyncEngine, Engine
+from embplug.errors import EmbplugError, EngineConnectionError, EngineError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method of the engine's client."""
+
+    method: str
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(cls, method: str, **arguments: Any) -> Call:
+        """``Call.of("count", collection_name="docs")``."""
+        return cls(method, arguments)
+
+
+Steps: TypeAlias = Generator[Call, Any, T]
+"""Yields calls, is sent their results, returns a ``T``."""
+
+
+def run(engine: Engine, steps: Steps[T]) -> T:
+    """Run ``steps`` on a synchronous engine.
+
+    Raises
+    ------
+    EngineConnectionError, EngineError
+        A call failed; the client's own error is its cause.
+    """
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = getattr(engine, call.method)(**call.arguments)
+            except Exception as error:
+                call = steps.throw(translated(error))
+            else:
+                call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
+    """As :func:`run`, on an asynchronous engine."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = await getattr(engine, call.method)(**call.arguments)
+            except Exception as error:
+                call = steps.throw(translated(error))
+            else:
+                call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+def translated(error: Exception) -> Exception:
+    """Turn a client's error into embplug's; anything that is not the engine's stays as it is."""
+    if isinstance(error, EmbplugError):
+        return error
+    if isinstance(error, grpc.RpcError):
+        kind = EngineConnectionError if error.code() == grpc.StatusCode.UNAVAILABLE else EngineError
+        return _caused(kind(f"the engine answered {error.code().name}: {error.details()}"), error)
+    if isinstance(error, (ResponseHandlingException, httpx.HTTPError)):
+        return _caused(EngineConnectionError(f"the engine cannot be reached: {error}"), error)
+    if isinstance(error, UnexpectedResponse):
+        content = error.content.decode(errors="replace")[:500]
+        return _caused(EngineError(f"the engine answered {error.status_code}: {content}"), error)
+    if isinstance(error, ResourceExhaustedResponse):
+        return _caused(EngineError(f"the engine is at its limit: {error.message}"), error)
+    return error
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed when it is sent again."""
+    cause = error.__cause__ or error
+    if isinstance(cause, grpc.RpcError):
+        return cause.code() in _TRANSIENT_CODES
+    if isinstance(cause, UnexpectedResponse):
+        return cause.status_code in (408, 425, 429, 500, 502, 503, 504)
+    return isinstance(cause, (ResponseHandlingException, httpx.HTTPError, ResourceExhaustedResponse))
+
+
+def retry_after(error: Exception) -> float:
+    """Seconds that the engine asks to wait before the next try; 0 when it did not say."""
+    cause = error.__cause__ or error
+    return float(cause.retry_after_s) if isinstance(cause, ResourceExhaustedResponse) else 0.0
+
+
+_TRANSIENT_CODES = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+}
+
+
+def _caused(error: EngineError | EngineConnectionError, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error

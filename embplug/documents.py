@@ -1,0 +1,251 @@
+"""Documents and queries as users give them, checked once at this edge; inside, code trusts the arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.engines.convert import jsonable_payload
+from embplug.errors import (
+    DimensionError,
+    EmptyTokensError,
+    InvalidArgumentError,
+    LengthMismatchError,
+    NonFiniteError,
+    PointTooLargeError,
+)
+from embplug.ids import ORIGINAL_ID, Id, original_ids, point_ids
+from embplug.multivector.token_batch import TokenBatch
+from embplug.recipe import Recipe
+
+MAX_MATRIX_FLOATS = 1 << 20
+"""Qdrant takes no multi-vector of more numbers."""
+
+TokensGiven: TypeAlias = TokenBatch | Sequence[ArrayLike]
+DenseGiven: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """A batch of documents, as given to ``Collection.add_batches``.
+
+    Attributes
+    ----------
+    ids
+        One id per document: unsigned integers, UUIDs or any strings.
+    tokens
+        TokenBatch, or one array ``(t_i, dim)`` per document.
+    dense
+        Array ``(n, dim)``, or one such array per name of a dense vector.
+    texts
+        Texts, for the recipe's encoder to make what of ``tokens`` and ``dense`` is not given. They
+        are kept in the payload.
+    payloads
+        One mapping (or ``None``) per document.
+    """
+
+    ids: Sequence[Id]
+    tokens: TokensGiven | None = None
+    dense: DenseGiven | None = None
+    texts: Sequence[str] | None = None
+    payloads: Sequence[Mapping[str, Any] | None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedDocuments:
+    """A batch of documents that can be written as it stands.
+
+    Attributes
+    ----------
+    given_ids
+        As the user gave them, for reports.
+    ids
+        As Qdrant takes them.
+    tokens, dense
+        float arrays; ``None`` or absent where the encoder still has to make them from ``texts``.
+    """
+
+    given_ids: Sequence[Id]
+    ids: list[int | str]
+    tokens: TokenBatch | None
+    dense: dict[str, NDArray[np.float32]]
+    texts: Sequence[str] | None
+    payloads: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def slices(self, size: int) -> Iterator[CheckedDocuments]:
+        """Consecutive parts of at most ``size`` documents, without copies of their vectors."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield replace(
+                self,
+                given_ids=self.given_ids[part],
+                ids=self.ids[part],
+                tokens=None if self.tokens is None else self.tokens[part],
+                dense={name: vectors[part] for name, vectors in self.dense.items()},
+                texts=None if self.texts is None else self.texts[part],
+                payloads=self.payloads[part],
+            )
+
+
+def check_documents(documents: Documents, recipe: Recipe) -> CheckedDocuments:
+    """Check a whole batch, before anything of it is written.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of its subclasses, naming the argument and the first document that is wrong.
+    """
+    ids = point_ids(_sequence(documents.ids, "ids"))
+    count = len(ids)
+    tokens = None
+    if documents.tokens is not None:
+        if recipe.tokens is None:
+            raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "token matrices")
+        tokens = check_tokens(documents.tokens, recipe.tokens.dim, count)
+    dense = _check_dense(documents.dense, recipe, count)
+    texts = documents.texts
+    if texts is not None:
+        texts = _check_texts(texts, count)
+    missing = [] if tokens is not None or recipe.tokens is None else ["tokens"]
+    missing += [f"dense[{name!r}]" for name in recipe.dense if name not in dense]
+    if missing and texts is None:
+        raise InvalidArgumentError(missing[0], "vectors, as the recipe says, or texts to make them from", None)
+    if missing and recipe.encoder is None:
+        raise InvalidArgumentError(
+            missing[0], "vectors, because the recipe names no encoder for texts", "texts alone"
+        )
+    payloads = _check_payloads(documents.payloads, count)
+    for i, text in enumerate(texts or ()):
+        payloads[i].setdefault(recipe.text_key, text)
+    for payload, original in zip(payloads, original_ids(documents.ids, ids), strict=True):
+        if original is not None:
+            payload[ORIGINAL_ID] = original
+    return CheckedDocuments(documents.ids, ids, tokens, dense, texts if missing else None, payloads)
+
+
+def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
+    """Token matrices that can be stored.
+
+    Raises
+    ------
+    DimensionError, LengthMismatchError, EmptyTokensError, NonFiniteError, PointTooLargeError
+        Naming the first matrix that is wrong.
+    """
+    if isinstance(given, TokenBatch):
+        tokens = given
+        if tokens.dim != dim:
+            raise DimensionError(argument, f"dim {dim}", tokens.dim)
+    else:
+        matrices = _sequence(given, argument)
+        try:
+            tokens = TokenBatch.from_list(matrices, dim)
+        except InvalidArgumentError as error:
+            named = error.argument.replace("arrays", argument)
+            raise type(error)(named, error.expected, error.got) from None
+    if len(tokens) != count:
+        raise LengthMismatchError(argument, f"{count} token matrices", len(tokens))
+    lengths = tokens.lengths
+    empty = np.flatnonzero(lengths == 0)
+    if empty.size:
+        raise EmptyTokensError(f"{argument}[{empty[0]}]", "at least one token", "none")
+    large = np.flatnonzero(lengths * dim > MAX_MATRIX_FLOATS)
+    if large.size:
+        raise PointTooLargeError(
+            f"{argument}[{large[0]}]",
+            f"at most {MAX_MATRIX_FLOATS} numbers, which is {MAX_MATRIX_FLOATS // dim} tokens",
+            f"{lengths[large[0]]} tokens",
+        )
+    if not np.isfinite(tokens.values).all():
+        row = int(np.flatnonzero(~np.isfinite(tokens.values).all(axis=1))[0])
+        document = int(np.searchsorted(tokens.offsets, row, side="right")) - 1
+        token = row - int(tokens.offsets[document])
+        raise NonFiniteError(f"{argument}[{document}]", "finite numbers", f"NaN or infinity in token {token}")
+    return tokens
+
+
+def check_dense(given: ArrayLike, dim: int, count: int, argument: str) -> NDArray[np.float32]:
+    """Dense vectors as float32 ``(count, dim)``.
+
+    Raises
+    ------
+    DimensionError, LengthMismatchError, NonFiniteError
+        Naming the first vector that is wrong.
+    """
+    try:
+        vectors = np.ascontiguousarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DimensionError(argument, f"numbers of shape ({count}, {dim})", str(error)) from None
+    if vectors.ndim != 2 or (len(vectors) and vectors.shape[1] != dim):
+        raise DimensionError(argument, f"shape ({count}, {dim})", f"shape {vectors.shape}")
+    if len(vectors) != count:
+        raise LengthMismatchError(argument, f"{count} vectors", len(vectors))
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise NonFiniteError(f"{argument}[{bad[0]}]", "finite numbers", "NaN or infinity")
+    return vectors
+
+
+def _check_dense(given: DenseGiven | None, recipe: Recipe, count: int) -> dict[str, NDArray[np.float32]]:
+    return {
+        name: check_dense(vectors, recipe.dense[name].dim, count, argument)
+        for name, argument, vectors in named_dense(given, recipe)
+    }
+
+
+def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
+    """(name of the vector, name of the argument, vectors) of each dense argument.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A name that the recipe does not have, or no name where the recipe has several.
+    """
+    if given is None:
+        return []
+    if isinstance(given, Mapping):
+        for name in given:
+            if name not in recipe.dense:
+                raise InvalidArgumentError(f"dense[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
+        return [(name, f"dense[{name!r}]", vectors) for name, vectors in given.items()]
+    if len(recipe.dense) != 1:
+        expected = f"a mapping with names of {[*recipe.dense]}" if recipe.dense else "none, as the recipe says"
+        raise InvalidArgumentError("dense", expected, "vectors without a name")
+    return [(next(iter(recipe.dense)), "dense", given)]
+
+
+def _check_texts(texts: Any, count: int) -> Sequence[str]:
+    checked: Sequence[str] = _sequence(texts, "texts")
+    if len(checked) != count:
+        raise LengthMismatchError("texts", f"{count} texts, as there are ids", len(checked))
+    for i, text in enumerate(checked):
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidArgumentError(f"texts[{i}]", "a text that is not empty", repr(text))
+    return checked
+
+
+def _check_payloads(payloads: Any, count: int) -> list[dict[str, Any]]:
+    if payloads is None:
+        return [{} for _ in range(count)]
+    given = _sequence(payloads, "payloads")
+    if len(given) != count:
+        raise LengthMismatchError("payloads", f"{count} payloads, as there are ids", len(given))
+    checked = [jsonable_payload(payload or {}, f"payloads[{i}]") for i, payload in enumerate(given)]
+    for i, payload in enumerate(checked):
+        if ORIGINAL_ID in payload:
+            raise InvalidArgumentError(f"payloads[{i}]", f"no key {ORIGINAL_ID!r}, which is embplug's", "it")
+    return checked
+
+
+def _sequence(given: Any, argument: str) -> Any:
+    if isinstance(given, np.ndarray):
+        return given if argument == "tokens" else given.tolist()
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence):
+        raise InvalidArgumentError(argument, "a sequence, one item per document", type(given).__name__)
+    return given

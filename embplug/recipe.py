@@ -1,0 +1,324 @@
+"""What a collection stores and how it is searched, as data: the same object in Python, YAML and the collection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from qdrant_client import models
+from typing_extensions import Self
+
+from embplug.errors import RecipeError, RecipeVersionError
+from embplug.multivector.fde import FDE
+
+RECIPE_VERSION = 1
+
+DENSE = "dense"
+FDE_VECTOR = "fde"
+TOKENS_VECTOR = "tokens"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
+
+    if not TYPE_CHECKING:  # type checkers see the fields, users see our error
+
+        def __init__(self, **data: Any) -> None:
+            try:
+                super().__init__(**data)
+            except ValidationError as error:
+                raise _recipe_error(error) from None
+
+
+class Storage(_Part):
+    """How Qdrant keeps a vector; fields and values are Qdrant's own.
+
+    Attributes
+    ----------
+    quantization
+        Qdrant's quantization of the vectors in memory: scalar, product, binary or turbo.
+    on_disk
+        Keep the original vectors on disk; Qdrant's default is memory.
+    hnsw
+        Parameters of the graph. ``HnswConfigDiff(m=0)`` builds none.
+    """
+
+    quantization: models.QuantizationConfig | None = None
+    on_disk: bool | None = None
+    hnsw: models.HnswConfigDiff | None = None
+
+
+class Dense(Storage):
+    """One vector per document.
+
+    Attributes
+    ----------
+    dim
+        Dimension.
+    distance
+        Qdrant's distance.
+    datatype
+        Of the stored vectors; Qdrant's default is float32.
+    """
+
+    dim: int = Field(ge=1, le=65536)
+    distance: models.Distance = models.Distance.COSINE
+    datatype: models.Datatype | None = None
+
+
+class Matrix(Storage):
+    """The token matrix of each document, from which MaxSim is computed inside Qdrant.
+
+    Attributes
+    ----------
+    datatype
+        float16 by default: half the room, and the ranking is that of float32.
+    on_disk
+        True by default: reranking reads a few hundred matrices a query, not all.
+    hnsw
+        No graph by default: candidates come from the FDE, and a graph over token matrices costs more
+        than everything else together.
+    """
+
+    datatype: models.Datatype = models.Datatype.FLOAT16
+    on_disk: bool | None = True
+    hnsw: models.HnswConfigDiff | None = models.HnswConfigDiff(m=0)
+
+
+class Tokens(_Part):
+    """Many vectors per document: late interaction.
+
+    Attributes
+    ----------
+    dim
+        Dimension of a token.
+    fde
+        Encoding of the matrix into the one vector that finds candidates; ``None`` stores none.
+    fde_storage
+        How Qdrant keeps that vector. Its datatype is that of the encoding.
+    matrix
+        How Qdrant keeps the matrix for reranking; ``None`` keeps the encoding alone, so that the
+        candidates are the result.
+    """
+
+    dim: int = Field(ge=1, le=65536)
+    fde: FDE | None = Field(default_factory=FDE)
+    fde_storage: Storage = Storage()
+    matrix: Matrix | None = Matrix()
+
+    @model_validator(mode="after")
+    def _is_searchable(self) -> Self:
+        if self.fde is None and self.matrix is None:
+            raise RecipeError("fde", "an encoding, or a matrix: without both nothing can be searched", None)
+        if self.fde is None and self.fde_storage != Storage():
+            raise RecipeError("fde_storage", "nothing, because fde is null", self.fde_storage)
+        return self
+
+
+class Rerank(_Part):
+    """How candidates are found and reranked.
+
+    Attributes
+    ----------
+    candidates
+        Number of candidates that MaxSim ranks anew.
+    hnsw_ef
+        Size of the beam in the graph; Qdrant's default when ``None``.
+    oversampling
+        Where the candidates' vectors are quantized: this many times more are found by their codes,
+        and the original vectors choose among them. ``None`` trusts the codes, because rescoring
+        without oversampling hardly changes which candidates are found.
+    quantized_tokens
+        Let MaxSim read quantized tokens, where the matrix is quantized. Off by default: reranking is
+        for the last word, so Qdrant is told to ignore the codes.
+    """
+
+    candidates: int = Field(100, ge=1)
+    hnsw_ef: int | None = Field(None, ge=1)
+    oversampling: float | None = Field(None, gt=1.0)
+    quantized_tokens: bool = False
+
+
+class Recipe(_Part):
+    """What a collection stores and how it is searched.
+
+    Attributes
+    ----------
+    tokens
+        Token matrices, their encoding and storage.
+    dense
+        One :class:`Dense`, then named ``"dense"``, or several by name.
+    rerank
+        How candidates are found and reranked.
+    payload_indexes
+        Payload field -> Qdrant's schema: ``{"year": "integer"}``.
+    shard_number, replication_factor, write_consistency_factor, on_disk_payload
+        As in Qdrant; ``None`` is Qdrant's default.
+    encoder
+        Names the model that turns texts into vectors: see :func:`embplug.encoders.load_encoder`.
+    text_key
+        Payload field that keeps the text of a document that was given as text.
+    fit_sample
+        Number of documents from which data-dependent methods learn, when no sample was given.
+    version
+        Of the format.
+
+    Raises
+    ------
+    RecipeError
+        Naming the first field that is unknown, wrong, or contradicts another.
+    """
+
+    tokens: Tokens | None = None
+    dense: dict[Annotated[str, Field(min_length=1)], Dense] = {}
+    rerank: Rerank = Rerank()
+    payload_indexes: dict[str, models.PayloadSchemaType | models.PayloadSchemaParams] = {}
+    shard_number: int | None = Field(None, ge=1)
+    replication_factor: int | None = Field(None, ge=1)
+    write_consistency_factor: int | None = Field(None, ge=1)
+    on_disk_payload: bool | None = None
+    encoder: str | None = None
+    text_key: str = Field("text", min_length=1)
+    fit_sample: int = Field(2000, ge=1)
+    version: int = Field(RECIPE_VERSION, ge=1)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            tokens: Tokens | None = None,
+            dense: Dense | dict[str, Dense] | None = None,
+            rerank: Rerank = ...,
+            payload_indexes: dict[str, Any] = ...,
+            shard_number: int | None = None,
+            replication_factor: int | None = None,
+            write_consistency_factor: int | None = None,
+            on_disk_payload: bool | None = None,
+            encoder: str | None = None,
+            text_key: str = "text",
+            fit_sample: int = 2000,
+            version: int = RECIPE_VERSION,
+        ) -> None: ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_readable(cls, data: Any) -> Any:
+        version = data.get("version", RECIPE_VERSION) if isinstance(data, dict) else RECIPE_VERSION
+        if isinstance(version, int) and version > RECIPE_VERSION:
+            raise RecipeVersionError(
+                f"the recipe has version {version}, this embplug reads up to {RECIPE_VERSION}: upgrade embplug"
+            )
+        return data
+
+    @field_validator("dense", mode="before")
+    @classmethod
+    def _named(cls, dense: Any) -> Any:
+        if dense is None:
+            return {}
+        if isinstance(dense, Dense) or (isinstance(dense, dict) and isinstance(dense.get("dim"), int)):
+            return {DENSE: dense}
+        return dense
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.tokens is None and not self.dense:
+            raise RecipeError("tokens", "tokens or dense to be given", "neither")
+        for name in (FDE_VECTOR, TOKENS_VECTOR):
+            if name in self.dense:
+                raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))
+        if self.text_key in self.payload_indexes and not _indexes_text(self.payload_indexes[self.text_key]):
+            got = self.payload_indexes[self.text_key]
+            raise RecipeError(f"payload_indexes.{self.text_key}", "text or keyword, because it is text_key", got)
+        return self
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Self:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        RecipeError
+            Naming the first field that is unknown or wrong.
+        RecipeVersionError
+            The recipe is newer than this library.
+        """
+        if not isinstance(data, dict):
+            raise RecipeError("recipe", "a mapping of fields", type(data).__name__)
+        return cls(**data)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Self:
+        """Read YAML or JSON text; see :meth:`from_dict` for the errors."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise RecipeError("recipe", "YAML or JSON", f"text that cannot be read: {error}") from None
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a YAML or JSON file; see :meth:`from_dict` for the errors."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise RecipeError("path", "a readable recipe file", f"{path}: {error.strerror}") from None
+        return cls.from_yaml(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, defaults included, as JSON types; reading them gives an equal recipe."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self) -> str:
+        """As YAML; reading it gives an equal recipe."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Dotted field -> (this value, the other's) where the two differ."""
+        mine, others = _flat(self.to_dict()), _flat(other.to_dict())
+        fields = [field for field in {**mine, **others} if mine.get(field) != others.get(field)]
+        return {field: (mine.get(field), others.get(field)) for field in fields}
+
+
+def digest(data: Any) -> str:
+    """Sha256 of JSON data, whatever the order of its keys."""
+    canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _indexes_text(schema: Any) -> bool:
+    return (schema if isinstance(schema, str) else schema.type) in ("text", "keyword")
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        return {prefix: data}
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _recipe_error(error: ValidationError) -> RecipeError:
+    """Report the first complaint, by the dotted name of its field."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"] if not _is_type_name(part))
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, RecipeError):
+        inner = cause.argument if cause.argument != "recipe" else ""
+        return RecipeError(".".join(filter(None, [field, inner])) or "recipe", cause.expected, cause.got)
+    if isinstance(cause, ValueError):
+        return RecipeError(field or "recipe", "fields that agree", str(cause))
+    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return RecipeError(field, "the name of a field", "one that does not exist")
+    return RecipeError(field or "recipe", first["msg"].removeprefix("Input should be "), repr(first["input"]))
+
+
+def _is_type_name(part: Any) -> bool:
+    """Whether pydantic put the name of a union's member, not of a field, into a location."""
+    return isinstance(part, str) and ("[" in part or hasattr(models, part) or part == Dense.__name__)
