@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -16,6 +18,10 @@ from embplug.errors import EmbplugError, EngineConnectionError, EngineError
 
 T = TypeVar("T")
 
+PAUSE = "pause"
+"""The one call that is not the engine's: the shell waits, each in its own way."""
+
+
 
 @dataclass(frozen=True)
 class Call:
@@ -28,6 +34,11 @@ class Call:
     def of(cls, method: str, **arguments: Any) -> Call:
         """``Call.of("count", collection_name="docs")``."""
         return cls(method, arguments)
+
+    @classmethod
+    def pause(cls, seconds: float) -> Call:
+        """Wait before the next call."""
+        return cls(PAUSE, {"seconds": seconds})
 
 
 Steps: TypeAlias = Generator[Call, Any, T]
@@ -46,7 +57,10 @@ def run(engine: Engine, steps: Steps[T]) -> T:
         call = next(steps)
         while True:
             try:
-                result = getattr(engine, call.method)(**call.arguments)
+                if call.method == PAUSE:
+                    result = time.sleep(call.arguments["seconds"])
+                else:
+                    result = getattr(engine, call.method)(**call.arguments)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:
@@ -62,7 +76,10 @@ async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
         call = next(steps)
         while True:
             try:
-                result = await getattr(engine, call.method)(**call.arguments)
+                if call.method == PAUSE:
+                    result = await asyncio.sleep(call.arguments["seconds"])
+                else:
+                    result = await getattr(engine, call.method)(**call.arguments)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:

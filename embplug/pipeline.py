@@ -16,7 +16,7 @@ from embplug.documents import CheckedDocuments, check_dense, check_tokens, named
 from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
-from embplug.ids import split_payload
+from embplug.ids import ORIGINAL_ID, split_payload
 from embplug.multivector.token_batch import TokenBatch
 from embplug.points import Vectors
 from embplug.recipe import FDE_VECTOR, TOKENS_VECTOR, Recipe, Storage
@@ -118,7 +118,7 @@ class Pipeline:
 
     def __init__(self, recipe: Recipe, encoder: Encoder | None = None) -> None:
         self.recipe = recipe
-        self._encoder = encoder
+        self.own_encoder = encoder
         self._fde = copy.deepcopy(recipe.tokens.fde) if recipe.tokens else None
         self.needs_fit = self._fde is not None and self._fde.requires_fit
 
@@ -173,11 +173,11 @@ class Pipeline:
         InvalidArgumentError
             There is none.
         """
-        if self._encoder is None:
+        if self.own_encoder is None:
             if self.recipe.encoder is None:
                 raise InvalidArgumentError("encoder", "one for texts, in the recipe or given to open", None)
-            self._encoder = load_encoder(self.recipe.encoder)
-        return self._encoder
+            self.own_encoder = load_encoder(self.recipe.encoder)
+        return self.own_encoder
 
     def with_vectors(self, documents: CheckedDocuments) -> CheckedDocuments:
         """Let the encoder make the vectors that were not given."""
@@ -385,8 +385,6 @@ def _payload_selector(wanted: bool | Sequence[str]) -> Any:
     """Always ask for the original id, which is how a hit gets its id back."""
     if wanted is True:
         return True
-    from embplug.ids import ORIGINAL_ID
-
     return [ORIGINAL_ID, *([] if wanted is False else wanted)]
 
 

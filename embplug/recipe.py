@@ -209,11 +209,8 @@ class Recipe(_Part):
     @model_validator(mode="before")
     @classmethod
     def _is_readable(cls, data: Any) -> Any:
-        version = data.get("version", RECIPE_VERSION) if isinstance(data, dict) else RECIPE_VERSION
-        if isinstance(version, int) and version > RECIPE_VERSION:
-            raise RecipeVersionError(
-                f"the recipe has version {version}, this embplug reads up to {RECIPE_VERSION}: upgrade embplug"
-            )
+        if isinstance(data, dict) and isinstance(data.get("version"), int):
+            cls.check_version(data["version"])
         return data
 
     @field_validator("dense", mode="before")
@@ -236,6 +233,14 @@ class Recipe(_Part):
             got = self.payload_indexes[self.text_key]
             raise RecipeError(f"payload_indexes.{self.text_key}", "text or keyword, because it is text_key", got)
         return self
+
+    @staticmethod
+    def check_version(version: int) -> None:
+        """Refuse a recipe that is newer than this library, with :class:`RecipeVersionError`."""
+        if version > RECIPE_VERSION:
+            raise RecipeVersionError(
+                f"the recipe has version {version}, this embplug reads up to {RECIPE_VERSION}: upgrade embplug"
+            )
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:

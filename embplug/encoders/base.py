@@ -1,0 +1,58 @@
+"""What an encoder is, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.multivector.token_batch import TokenBatch
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Vectors of n texts.
+
+    Attributes
+    ----------
+    tokens
+        One token matrix per text; ``None`` when the encoder makes none.
+    dense : float32 (n, dim)
+        One vector per text; ``None`` when the encoder makes none.
+    saliency : float32 (sum_tokens,)
+        How much attention each token of ``tokens`` receives, for pruning; ``None`` when the encoder
+        does not tell.
+    """
+
+    tokens: TokenBatch | None = None
+    dense: NDArray[np.float32] | None = None
+    saliency: NDArray[np.float32] | None = None
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into vectors. Any object with these three names is one.
+
+    Attributes
+    ----------
+    spec
+        By which :func:`~embplug.encoders.load_encoder` finds it again; a recipe keeps it.
+    """
+
+    spec: str
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        """Encode texts that are searched."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Encoded:
+        """Encode texts that are looked for."""
+        ...
+
+
+def token_batch(matrices: Sequence[Any]) -> TokenBatch:
+    """Float32 batch of what a model returned: arrays or tensors ``(t_i, dim)``."""
+    return TokenBatch.from_list(matrices).to_float32()

@@ -1,0 +1,317 @@
+"""What is asked of an engine to create, open, describe and delete a collection; run by both shells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+from qdrant_client import models
+
+from embplug.calls import Call, Steps
+from embplug.documents import check_tokens
+from embplug.encoders import Encoder
+from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    EngineError,
+    InvalidArgumentError,
+    NotAnEmbplugCollectionError,
+    RecipeMismatchError,
+    StateError,
+)
+from embplug.ids import point_id, split_payload
+from embplug.multivector.token_batch import TokenBatch
+from embplug.pipeline import Pipeline
+from embplug.recipe import Recipe, digest
+from embplug.state import STATE_COLLECTION, forget, load, save
+
+MANIFEST_KEY = "embplug"
+STABLE_POLLS = 4
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a collection is and holds.
+
+    Attributes
+    ----------
+    points
+        Number of documents.
+    indexed_vectors
+        As Qdrant counts them; token matrices count one for each token.
+    status
+        Qdrant's: green, yellow (optimizing), grey (waiting to be optimized), red.
+    fitted
+        Whether everything that learns from data did, or nothing has to.
+    state_bytes
+        Size of what was learned.
+    disk_bytes
+        Measured size on disk; ``None`` on servers, which do not tell.
+    created_with
+        Version of embplug.
+    """
+
+    name: str
+    points: int
+    indexed_vectors: int
+    status: str
+    vectors: dict[str, dict[str, Any]]
+    recipe: Recipe
+    fitted: bool
+    state_bytes: int
+    disk_bytes: int | None
+    created_with: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "recipe": self.recipe.to_dict()}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored document: its id as it was given, and its payload."""
+
+    id: int | str
+    payload: dict[str, Any] | None
+
+
+def create_steps(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    sample: TokenBatch | None,
+    queries: TokenBatch | None,
+) -> Steps[Pipeline]:
+    """Make the collection, or return the pipeline of the one that is there with the same recipe."""
+    _check_name(name)
+    recipe = pipeline.recipe
+    if (yield Call.of("collection_exists", collection_name=name)):
+        existing: Pipeline = yield from open_steps(engine, name, pipeline.own_encoder)
+        differences = existing.recipe.differences(recipe)
+        if differences:
+            raise RecipeMismatchError(name, differences)
+        yield from _index_payload(name, recipe)
+        return existing
+    if sample is not None:
+        pipeline.fit(sample, queries)
+    yield Call.of(
+        "create_collection",
+        collection_name=name,
+        vectors_config=pipeline.vectors_config(),
+        shard_number=recipe.shard_number,
+        replication_factor=recipe.replication_factor,
+        write_consistency_factor=recipe.write_consistency_factor,
+        on_disk_payload=recipe.on_disk_payload,
+        metadata={MANIFEST_KEY: _manifest(recipe, None)},
+    )
+    try:
+        yield from _index_payload(name, recipe)
+        if sample is not None:
+            yield from save_fit_steps(engine, name, pipeline)
+    except EmbplugError:
+        yield Call.of("delete_collection", collection_name=name)
+        raise
+    return pipeline
+
+
+def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:
+    """Keep what the pipeline learned, then refer to it from the collection."""
+    state = pipeline.get_state()
+    if state:
+        reference = yield from save(engine, name, state)
+        manifest = _manifest(pipeline.recipe, reference)
+        yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
+
+
+def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> Steps[Pipeline]:
+    """Read recipe and state, and check that both belong to the collection as it is."""
+    _check_name(name)
+    if not (yield Call.of("collection_exists", collection_name=name)):
+        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
+    info = yield Call.of("get_collection", collection_name=name)
+    manifest = _read_manifest(name, info)
+    recipe = Recipe.from_dict(manifest["recipe"])
+    opened = Pipeline(recipe, encoder)
+    _check_vectors(name, info, opened.vectors_config())
+    if manifest["state"] is not None:
+        opened.set_state((yield from load(engine, name, manifest["state"])))
+    elif opened.needs_fit and info.points_count:
+        raise StateError(
+            f"collection {name!r} has {info.points_count} points, but no fitted state to search them with: "
+            "restore its metadata from a backup or snapshot, or create it anew"
+        )
+    return opened
+
+
+def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
+    """Describe the collection."""
+    if not (yield Call.of("collection_exists", collection_name=name)):
+        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
+    info = yield Call.of("get_collection", collection_name=name)
+    manifest = _read_manifest(name, info)
+    recipe = Recipe.from_dict(manifest["recipe"])
+    disk_bytes = None
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        disk_bytes = yield Call.of("disk_bytes", collection_name=name)
+    return CollectionInfo(
+        name=name,
+        points=info.points_count or 0,
+        indexed_vectors=info.indexed_vectors_count or 0,
+        status=info.status.value,
+        vectors={
+            vector: parameters.model_dump(mode="json", exclude_none=True)
+            for vector, parameters in info.config.params.vectors.items()
+        },
+        recipe=recipe,
+        fitted=manifest["state"] is not None or not Pipeline(recipe).needs_fit,
+        state_bytes=manifest["state"]["bytes"] if manifest["state"] else 0,
+        disk_bytes=disk_bytes,
+        created_with=manifest["embplug"],
+    )
+
+
+def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
+    """Delete the collection, then the state that nothing else refers to."""
+    if not (yield Call.of("collection_exists", collection_name=name)):
+        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
+    manifest = _read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
+    yield Call.of("delete_collection", collection_name=name)
+    reference = manifest["state"]
+    if reference is None or isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        return
+    others = yield Call.of("get_collections")
+    for other in others.collections:
+        info = yield Call.of("get_collection", collection_name=other.name)
+        found = (info.config.metadata or {}).get(MANIFEST_KEY)
+        if found and (found.get("state") or {}).get("sha256") == reference["sha256"]:
+            return
+    yield from forget(engine, reference)
+
+
+def optimize_steps(engine: AnyEngine, name: str, timeout_s: float) -> Steps[bool]:
+    """Build indexes now on Edge; wait until a server has built them, and stays so."""
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        return bool((yield Call.of("optimize", collection_name=name)))
+    deadline = time.monotonic() + timeout_s
+    seen: list[tuple[str, int | None]] = []
+    while True:
+        info = yield Call.of("get_collection", collection_name=name)
+        seen.append((info.status.value, info.indexed_vectors_count))
+        # Green for a moment means that indexing has not begun yet.
+        if len(seen) >= STABLE_POLLS and set(seen[-STABLE_POLLS:]) == {("green", seen[-1][1])}:
+            return len(set(seen)) > 1
+        if time.monotonic() > deadline:
+            raise EngineError(f"collection {name!r} is {info.status.value} after {timeout_s:g} s of waiting")
+        yield Call.pause(POLL_S)
+
+
+def retrieve_steps(name: str, ids: Sequence[Any]) -> Steps[list[Record]]:
+    """Read documents by id; those that are not there are left out."""
+    wanted = [point_id(one, f"ids[{i}]") for i, one in enumerate(ids)]
+    found = yield Call.of("retrieve", collection_name=name, ids=wanted, with_payload=True)
+    return [_record(record) for record in found]
+
+
+def scroll_steps(
+    name: str, given: models.Filter | None, limit: int, offset: Any
+) -> Steps[tuple[list[Record], Any]]:
+    """Read a page of documents, and where the next begins."""
+    records, following = yield Call.of(
+        "scroll", collection_name=name, scroll_filter=given, limit=limit, offset=offset, with_payload=True
+    )
+    return [_record(record) for record in records], following
+
+
+def delete_steps(name: str, ids: Sequence[Any] | None, given: models.Filter | None) -> Steps[None]:
+    """Delete documents by id or by filter."""
+    if (ids is None) == (given is None):
+        raise InvalidArgumentError("ids", "either ids or filter", "both" if given is not None else "neither")
+    selector: models.PointsSelector
+    if ids is not None:
+        selector = models.PointIdsList(points=[point_id(one, f"ids[{i}]") for i, one in enumerate(ids)])
+    else:
+        selector = models.FilterSelector(filter=given)
+    yield Call.of("delete", collection_name=name, points_selector=selector, wait=True)
+
+
+def set_payload_steps(name: str, payload: Mapping[str, Any], ids: Sequence[Any]) -> Steps[None]:
+    """Merge ``payload`` into that of documents."""
+    wanted = [point_id(one, f"ids[{i}]") for i, one in enumerate(ids)]
+    yield Call.of("set_payload", collection_name=name, payload=dict(payload), points=wanted, wait=True)
+
+
+def count_steps(name: str, given: models.Filter | None) -> Steps[int]:
+    """Count documents exactly."""
+    result = yield Call.of("count", collection_name=name, count_filter=given, exact=True)
+    return int(result.count)
+
+
+def checked_sample(sample: Any, recipe: Recipe, argument: str) -> TokenBatch | None:
+    """A sample to learn from, checked as documents are."""
+    if sample is None:
+        return None
+    if recipe.tokens is None:
+        raise InvalidArgumentError(argument, "none, because the recipe has no tokens", "token matrices")
+    return check_tokens(sample, recipe.tokens.dim, len(sample), argument)
+
+
+def _record(record: models.Record) -> Record:
+    return Record(*split_payload(record.id, record.payload))
+
+
+def _index_payload(name: str, recipe: Recipe) -> Steps[None]:
+    for field, schema in recipe.payload_indexes.items():
+        yield Call.of(
+            "create_payload_index", collection_name=name, field_name=field, field_schema=schema, wait=True
+        )
+
+
+def _manifest(recipe: Recipe, state: dict[str, Any] | None) -> dict[str, Any]:
+    contents = {"embplug": version("embplug"), "recipe": recipe.to_dict(), "state": state}
+    return {**contents, "sha256": digest(contents)}
+
+
+def _read_manifest(name: str, info: models.CollectionInfo) -> dict[str, Any]:
+    manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
+    if manifest is None:
+        raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")
+    recipe_version = _nested(manifest, "recipe", "version")
+    if isinstance(recipe_version, int):
+        Recipe.check_version(recipe_version)
+    contents = {key: value for key, value in manifest.items() if key != "sha256"}
+    if set(contents) != {"embplug", "recipe", "state"} or digest(contents) != manifest.get("sha256"):
+        raise StateError(
+            f"the recipe of collection {name!r} was altered: its sha256 does not match. "
+            "Restore the metadata from a backup or snapshot, or create the collection anew"
+        )
+    return contents
+
+
+def _nested(data: Any, *keys: str) -> Any:
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data
+
+
+def _check_vectors(name: str, info: models.CollectionInfo, wanted: Mapping[str, models.VectorParams]) -> None:
+    stored = info.config.params.vectors
+    for vector, parameters in wanted.items():
+        found = stored.get(vector) if isinstance(stored, dict) else None
+        if found is None or (found.size, found.distance) != (parameters.size, parameters.distance):
+            got = "missing" if found is None else f"{found.size}-dimensional with {found.distance.value}"
+            raise StateError(
+                f"vector {vector!r} of collection {name!r} is {got}, but its recipe says "
+                f"{parameters.size}-dimensional with {parameters.distance.value}"
+            )
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidArgumentError("name", "the name of a collection", repr(name))
+    if name == STATE_COLLECTION:
+        raise InvalidArgumentError("name", f"another name than {STATE_COLLECTION!r}, which is embplug's", name)
