@@ -112,4 +112,3 @@ def _encoded(name: str, texts: list[str]) -> dict[str, NDArray[Any]]:
         unfinished.replace(file)
     with np.load(file, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
-

@@ -1,0 +1,44 @@
+"""Compressed and multi-vector retrieval on Qdrant."""
+
+from __future__ import annotations
+
+from qdrant_client import models
+
+from embplug.aio import AsyncCollection
+from embplug.collection import Collection
+from embplug.documents import Documents, Sample
+from embplug.encoders import Encoded, Encoder, load_encoder, register_encoder
+from embplug.engines import connect, connect_async
+from embplug.ingest import AddReport
+from embplug.multivector.fde import FDE
+from embplug.multivector.token_batch import TokenBatch
+from embplug.operations import CollectionInfo, Record
+from embplug.pipeline import Hit, Query
+from embplug.recipe import Dense, Matrix, Recipe, Rerank, Storage, Tokens
+
+__all__ = [
+    "FDE",
+    "AddReport",
+    "AsyncCollection",
+    "Collection",
+    "CollectionInfo",
+    "Dense",
+    "Documents",
+    "Encoded",
+    "Encoder",
+    "Hit",
+    "Matrix",
+    "Query",
+    "Recipe",
+    "Record",
+    "Rerank",
+    "Sample",
+    "Storage",
+    "TokenBatch",
+    "Tokens",
+    "connect",
+    "connect_async",
+    "load_encoder",
+    "models",
+    "register_encoder",
+]

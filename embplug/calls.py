@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,8 +19,8 @@ from embplug.errors import EmbplugError, EngineConnectionError, EngineError
 T = TypeVar("T")
 
 PAUSE = "pause"
-"""The one call that is not the engine's: the shell waits, each in its own way."""
-
+COMPUTE = "compute"
+"""The calls that are not the engine's: the shell waits, or computes without holding up an event loop."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Call:
         """Wait before the next call."""
         return cls(PAUSE, {"seconds": seconds})
 
+    @classmethod
+    def compute(cls, function: Callable[[], Any]) -> Call:
+        """Run what takes the processor's time, and be sent its result."""
+        return cls(COMPUTE, {"function": function})
+
 
 Steps: TypeAlias = Generator[Call, Any, T]
 """Yields calls, is sent their results, returns a ``T``."""
@@ -57,8 +62,11 @@ def run(engine: Engine, steps: Steps[T]) -> T:
         call = next(steps)
         while True:
             try:
+                result: Any = None
                 if call.method == PAUSE:
-                    result = time.sleep(call.arguments["seconds"])
+                    time.sleep(call.arguments["seconds"])
+                elif call.method == COMPUTE:
+                    result = call.arguments["function"]()
                 else:
                     result = getattr(engine, call.method)(**call.arguments)
             except Exception as error:
@@ -76,8 +84,11 @@ async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
         call = next(steps)
         while True:
             try:
+                result: Any = None
                 if call.method == PAUSE:
-                    result = await asyncio.sleep(call.arguments["seconds"])
+                    await asyncio.sleep(call.arguments["seconds"])
+                elif call.method == COMPUTE:
+                    result = await asyncio.to_thread(call.arguments["function"])
                 else:
                     result = await getattr(engine, call.method)(**call.arguments)
             except Exception as error:

@@ -56,6 +56,34 @@ class Documents:
 
 
 @dataclass(frozen=True, eq=False)
+class Sample:
+    """Data from which a recipe's methods learn, for ``Collection.create``.
+
+    Attributes
+    ----------
+    tokens
+        Token matrices of documents.
+    dense
+        Dense vectors of documents, as in :class:`Documents`.
+    queries
+        Token matrices of real queries, for methods that can use them.
+    """
+
+    tokens: TokensGiven | None = None
+    dense: DenseGiven | None = None
+    queries: TokensGiven | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedSample:
+    """A sample whose arrays were checked."""
+
+    tokens: TokenBatch | None
+    dense: dict[str, NDArray[np.float32]]
+    queries: TokenBatch | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class CheckedDocuments:
     """A batch of documents that can be written as it stands.
 
@@ -79,23 +107,33 @@ class CheckedDocuments:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def sample(self) -> CheckedSample:
+        """The vectors, to learn from."""
+        return CheckedSample(self.tokens, self.dense)
+
     def slices(self, size: int) -> Iterator[CheckedDocuments]:
         """Consecutive parts of at most ``size`` documents, without copies of their vectors."""
         for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield replace(
-                self,
-                given_ids=self.given_ids[part],
-                ids=self.ids[part],
-                tokens=None if self.tokens is None else self.tokens[part],
-                dense={name: vectors[part] for name, vectors in self.dense.items()},
-                texts=None if self.texts is None else self.texts[part],
-                payloads=self.payloads[part],
-            )
+            yield self.part(start, start + size)
+
+    def part(self, start: int, stop: int) -> CheckedDocuments:
+        """Documents ``start`` to ``stop``, without copies of their vectors."""
+        part = slice(start, stop)
+        return replace(
+            self,
+            given_ids=self.given_ids[part],
+            ids=self.ids[part],
+            tokens=None if self.tokens is None else self.tokens[part],
+            dense={name: vectors[part] for name, vectors in self.dense.items()},
+            texts=None if self.texts is None else self.texts[part],
+            payloads=self.payloads[part],
+        )
 
 
-def check_documents(documents: Documents, recipe: Recipe) -> CheckedDocuments:
+def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> CheckedDocuments:
     """Check a whole batch, before anything of it is written.
+
+    ``has_encoder`` says whether texts can stand for vectors.
 
     Raises
     ------
@@ -116,10 +154,12 @@ def check_documents(documents: Documents, recipe: Recipe) -> CheckedDocuments:
     missing = [] if tokens is not None or recipe.tokens is None else ["tokens"]
     missing += [f"dense[{name!r}]" for name in recipe.dense if name not in dense]
     if missing and texts is None:
-        raise InvalidArgumentError(missing[0], "vectors, as the recipe says, or texts to make them from", None)
-    if missing and recipe.encoder is None:
         raise InvalidArgumentError(
-            missing[0], "vectors, because the recipe names no encoder for texts", "texts alone"
+            missing[0], "vectors, as the recipe says, or texts to make them from", None
+        )
+    if missing and not has_encoder:
+        raise InvalidArgumentError(
+            missing[0], "vectors, because there is no encoder for texts", "texts alone"
         )
     payloads = _check_payloads(documents.payloads, count)
     for i, text in enumerate(texts or ()):
@@ -128,6 +168,29 @@ def check_documents(documents: Documents, recipe: Recipe) -> CheckedDocuments:
         if original is not None:
             payload[ORIGINAL_ID] = original
     return CheckedDocuments(documents.ids, ids, tokens, dense, texts if missing else None, payloads)
+
+
+def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
+    """Check what methods are to learn from, as documents are checked.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of its subclasses, naming the part of the sample.
+    """
+    checked: dict[str, TokenBatch | None] = {}
+    for name in ("tokens", "queries"):
+        given, argument = getattr(sample, name), f"sample.{name}"
+        if given is not None and recipe.tokens is None:
+            raise InvalidArgumentError(argument, "none, because the recipe has no tokens", "token matrices")
+        checked[name] = None
+        if given is not None and recipe.tokens is not None:
+            checked[name] = check_tokens(given, recipe.tokens.dim, len(given), argument)
+    dense = {
+        name: check_dense(vectors, recipe.dense[name].dim, len(vectors), f"sample.{argument}")
+        for name, argument, vectors in named_dense(sample.dense, recipe)
+    }
+    return CheckedSample(checked["tokens"], dense, checked["queries"])
 
 
 def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
@@ -215,7 +278,9 @@ def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
                 raise InvalidArgumentError(f"dense[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
         return [(name, f"dense[{name!r}]", vectors) for name, vectors in given.items()]
     if len(recipe.dense) != 1:
-        expected = f"a mapping with names of {[*recipe.dense]}" if recipe.dense else "none, as the recipe says"
+        expected = (
+            f"a mapping with names of {[*recipe.dense]}" if recipe.dense else "none, as the recipe says"
+        )
         raise InvalidArgumentError("dense", expected, "vectors without a name")
     return [(next(iter(recipe.dense)), "dense", given)]
 

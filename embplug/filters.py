@@ -36,7 +36,9 @@ def check_filter(given: Any, indexes: Mapping[str, Any], argument: str = "filter
             check_filter(condition, indexes, place)
         elif isinstance(condition, models.NestedCondition):
             prefix = f"{condition.nested.key.removesuffix('[]')}[]."
-            inner = {key.removeprefix(prefix): kind for key, kind in indexes.items() if key.startswith(prefix)}
+            inner = {
+                key.removeprefix(prefix): kind for key, kind in indexes.items() if key.startswith(prefix)
+            }
             check_filter(condition.nested.filter, inner, place)
         elif isinstance(condition, models.FieldCondition) and condition.key in indexes:
             _check_field(condition, _kind(indexes[condition.key]), place)

@@ -33,7 +33,9 @@ def point_id(given: Any, argument: str) -> int | str:
         return str(given)
     if isinstance(given, str) and given:
         return given if _is_canonical(given) else str(uuid.uuid5(_NAMESPACE, given))
-    raise InvalidArgumentError(argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(given))
+    raise InvalidArgumentError(
+        argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(given)
+    )
 
 
 def point_ids(given: Sequence[Any], argument: str = "ids") -> list[int | str]:
@@ -57,7 +59,9 @@ def point_ids(given: Sequence[Any], argument: str = "ids") -> list[int | str]:
 
 def original_ids(given: Sequence[Any], mapped: Sequence[int | str]) -> list[str | None]:
     """Strings that the payload has to keep, because the point's id does not show them."""
-    return [one if isinstance(one, str) and one != to else None for one, to in zip(given, mapped, strict=True)]
+    return [
+        one if isinstance(one, str) and one != to else None for one, to in zip(given, mapped, strict=True)
+    ]
 
 
 def split_payload(found: Any, payload: dict[str, Any] | None) -> tuple[int | str, dict[str, Any] | None]:

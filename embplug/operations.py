@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from qdrant_client import models
 
 from embplug.calls import Call, Steps
-from embplug.documents import check_tokens
+from embplug.documents import CheckedSample
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
 from embplug.errors import (
@@ -24,8 +25,7 @@ from embplug.errors import (
     StateError,
 )
 from embplug.ids import point_id, split_payload
-from embplug.multivector.token_batch import TokenBatch
-from embplug.pipeline import Pipeline
+from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
 from embplug.recipe import Recipe, digest
 from embplug.state import STATE_COLLECTION, forget, load, save
 
@@ -84,8 +84,7 @@ def create_steps(
     engine: AnyEngine,
     name: str,
     pipeline: Pipeline,
-    sample: TokenBatch | None,
-    queries: TokenBatch | None,
+    sample: CheckedSample | None,
 ) -> Steps[Pipeline]:
     """Make the collection, or return the pipeline of the one that is there with the same recipe."""
     _check_name(name)
@@ -98,7 +97,7 @@ def create_steps(
         yield from _index_payload(name, recipe)
         return existing
     if sample is not None:
-        pipeline.fit(sample, queries)
+        yield Call.compute(partial(pipeline.fit, sample))
     yield Call.of(
         "create_collection",
         collection_name=name,
@@ -126,6 +125,18 @@ def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[No
         reference = yield from save(engine, name, state)
         manifest = _manifest(pipeline.recipe, reference)
         yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
+
+
+def learn_steps(
+    engine: AnyEngine, name: str, pipeline: Pipeline, sample: CheckedSample | None
+) -> Steps[None]:
+    """Take over what another process made the collection learn, else learn from ``sample``."""
+    manifest = _read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
+    if manifest["state"] is not None:
+        pipeline.set_state((yield from load(engine, name, manifest["state"])))
+    elif sample is not None:
+        yield Call.compute(partial(pipeline.fit, sample))
+        yield from save_fit_steps(engine, name, pipeline)
 
 
 def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> Steps[Pipeline]:
@@ -251,13 +262,18 @@ def count_steps(name: str, given: models.Filter | None) -> Steps[int]:
     return int(result.count)
 
 
-def checked_sample(sample: Any, recipe: Recipe, argument: str) -> TokenBatch | None:
-    """A sample to learn from, checked as documents are."""
-    if sample is None:
-        return None
-    if recipe.tokens is None:
-        raise InvalidArgumentError(argument, "none, because the recipe has no tokens", "token matrices")
-    return check_tokens(sample, recipe.tokens.dim, len(sample), argument)
+def search_steps(
+    engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
+) -> Steps[list[list[Hit]]]:
+    """Run searches with the same options in one request."""
+    if pipeline.needs_fit:
+        yield from learn_steps(engine, name, pipeline, None)
+    plans = yield Call.compute(partial(pipeline.plan, queries, options))
+    requests = [request for plan in plans for request in plan.requests]
+    if not requests:
+        return []
+    answers = iter((yield Call.of("query_batch_points", collection_name=name, requests=requests)))
+    return [plan.read([next(answers) for _ in plan.requests]) for plan in plans]
 
 
 def _record(record: models.Record) -> Record:
@@ -314,4 +330,6 @@ def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not name.strip():
         raise InvalidArgumentError("name", "the name of a collection", repr(name))
     if name == STATE_COLLECTION:
-        raise InvalidArgumentError("name", f"another name than {STATE_COLLECTION!r}, which is embplug's", name)
+        raise InvalidArgumentError(
+            "name", f"another name than {STATE_COLLECTION!r}, which is embplug's", name
+        )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
-from embplug.documents import CheckedDocuments, check_dense, check_tokens, named_dense
+from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
@@ -23,6 +23,9 @@ from embplug.recipe import FDE_VECTOR, TOKENS_VECTOR, Recipe, Storage
 from embplug.state import State
 
 MAXSIM_STAGE = "maxsim"
+
+DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
+"""Name of the vector -> ``(n, dim)``."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,18 @@ class Pipeline:
         self._fde = copy.deepcopy(recipe.tokens.fde) if recipe.tokens else None
         self.needs_fit = self._fde is not None and self._fde.requires_fit
 
-    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> None:
-        """Learn what the recipe's methods learn from data."""
-        if self._fde is not None:
-            self._fde.fit(tokens, queries)
+    def fit(self, sample: CheckedSample) -> None:
+        """Learn what the recipe's methods learn from data.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The sample lacks what a method learns from.
+        """
+        if self._fde is not None and self._fde.requires_fit:
+            if sample.tokens is None:
+                raise InvalidArgumentError("sample.tokens", "token matrices to learn the encoding from", None)
+            self._fde.fit(sample.tokens, sample.queries)
         self.needs_fit = False
 
     def get_state(self) -> State:
@@ -165,6 +176,11 @@ class Pipeline:
         return config
 
     @property
+    def has_encoder(self) -> bool:
+        """Whether texts can stand for vectors."""
+        return self.own_encoder is not None or self.recipe.encoder is not None
+
+    @property
     def encoder(self) -> Encoder:
         """The encoder of texts.
 
@@ -187,6 +203,17 @@ class Pipeline:
         tokens, dense = self._from_encoder(encoded, documents.tokens, documents.dense, len(documents))
         return replace(documents, tokens=tokens, dense=dense, texts=None)
 
+    def stored_floats(self, documents: CheckedDocuments) -> NDArray[np.int64]:
+        """Count the numbers that :meth:`encode` makes of each document."""
+        floats = np.full(
+            len(documents), sum(dense.dim for dense in self.recipe.dense.values()), dtype=np.int64
+        )
+        tokens = self.recipe.tokens
+        if tokens is not None and documents.tokens is not None:
+            floats += self._fde.output_dim(tokens.dim) if self._fde is not None else 0
+            floats += documents.tokens.lengths * (tokens.dim if tokens.matrix is not None else 0)
+        return floats
+
     def encode(self, documents: CheckedDocuments) -> Vectors:
         """Vectors of documents as the collection stores them.
 
@@ -205,8 +232,8 @@ class Pipeline:
                 vectors[TOKENS_VECTOR] = documents.tokens
         return vectors
 
-    def plan(self, query: Query, options: SearchOptions) -> SearchPlan:
-        """Make the requests of one search.
+    def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchPlan]:
+        """Make the requests of searches with the same options.
 
         Raises
         ------
@@ -218,7 +245,9 @@ class Pipeline:
         _check_options(options)
         if options.filter is not None:
             check_filter(options.filter, self.recipe.payload_indexes)
-        tokens, dense = self._query_vectors(query)
+        return [self._plan(*vectors, options) for vectors in self._query_vectors(queries)]
+
+    def _plan(self, tokens: TokenBatch | None, dense: DenseVectors, options: SearchOptions) -> SearchPlan:
         stages = [] if options.exact and self._reranks(tokens) else self._stages(tokens, dense)
         main = self._main_request(tokens, stages, options)
         requests = [main]
@@ -231,7 +260,30 @@ class Pipeline:
         last = MAXSIM_STAGE if main.using == TOKENS_VECTOR else str(main.using)
         return SearchPlan(requests, lambda answers: _read(answers, names, last, options.with_stages))
 
-    def _query_vectors(self, query: Query) -> tuple[TokenBatch | None, dict[str, np.ndarray[Any, Any]]]:
+    def _query_vectors(self, queries: Sequence[Query]) -> list[tuple[TokenBatch | None, DenseVectors]]:
+        """Vectors of each query: as given, and what is missing from its text, all texts in one batch."""
+        given = [self._given_vectors(query) for query in queries]
+        unread = [
+            i
+            for i, (tokens, dense) in enumerate(given)
+            if queries[i].text is not None and not self._suffices(tokens, dense)
+        ]
+        if unread:
+            encoded = self.encoder.encode_queries([str(queries[i].text) for i in unread])
+            for row, i in enumerate(unread):
+                one = Encoded(
+                    None if encoded.tokens is None else encoded.tokens[row : row + 1],
+                    None if encoded.dense is None else encoded.dense[row : row + 1],
+                )
+                given[i] = self._from_encoder(one, *given[i], 1)
+        for tokens, dense in given:
+            if tokens is None and not dense:
+                raise InvalidArgumentError("tokens", "tokens, dense or text", "none of them")
+        return given
+
+    def _given_vectors(self, query: Query) -> tuple[TokenBatch | None, DenseVectors]:
+        if query.text is not None and not (isinstance(query.text, str) and query.text.strip()):
+            raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))
         tokens = None
         if query.tokens is not None:
             if self.recipe.tokens is None:
@@ -241,32 +293,33 @@ class Pipeline:
         for name, argument, vector in named_dense(query.dense, self.recipe):
             row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
             dense[name] = check_dense(row, self.recipe.dense[name].dim, 1, argument)
-        if query.text is not None and (tokens is None or not dense):
-            if not isinstance(query.text, str) or not query.text.strip():
-                raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))
-            encoded = self.encoder.encode_queries([query.text])
-            tokens, dense = self._from_encoder(encoded, tokens, dense, 1)
-        if tokens is None and not dense:
-            raise InvalidArgumentError("tokens", "tokens, dense or text", "none of them")
         return tokens, dense
+
+    def _suffices(self, tokens: TokenBatch | None, dense: DenseVectors) -> bool:
+        """Whether a search needs no more vectors: tokens find and rank by themselves."""
+        return tokens is not None or (self.recipe.tokens is None and len(dense) == len(self.recipe.dense))
 
     def _from_encoder(
         self,
         encoded: Encoded,
         tokens: TokenBatch | None,
-        dense: dict[str, np.ndarray[Any, Any]],
+        dense: DenseVectors,
         count: int,
-    ) -> tuple[TokenBatch | None, dict[str, np.ndarray[Any, Any]]]:
+    ) -> tuple[TokenBatch | None, DenseVectors]:
         """Complete what was given by what the encoder made."""
         spec = self.encoder.spec
         if self.recipe.tokens is not None and tokens is None:
             if encoded.tokens is None:
                 raise InvalidArgumentError("encoder", "one that makes token vectors", spec)
-            tokens = check_tokens(encoded.tokens, self.recipe.tokens.dim, count, f"tokens of encoder {spec!r}")
+            tokens = check_tokens(
+                encoded.tokens, self.recipe.tokens.dim, count, f"tokens of encoder {spec!r}"
+            )
         missing = [name for name in self.recipe.dense if name not in dense]
         if missing:
             if encoded.dense is None or len(missing) > 1:
-                raise InvalidArgumentError(f"dense[{missing[0]!r}]", "a vector", f"none from encoder {spec!r}")
+                raise InvalidArgumentError(
+                    f"dense[{missing[0]!r}]", "a vector", f"none from encoder {spec!r}"
+                )
             argument = f"dense of encoder {spec!r}"
             made = check_dense(encoded.dense, self.recipe.dense[missing[0]].dim, count, argument)
             dense = {**dense, missing[0]: made}
@@ -275,7 +328,7 @@ class Pipeline:
     def _reranks(self, tokens: TokenBatch | None) -> bool:
         return tokens is not None and self.recipe.tokens is not None and self.recipe.tokens.matrix is not None
 
-    def _stages(self, tokens: TokenBatch | None, dense: dict[str, np.ndarray[Any, Any]]) -> list[_Stage]:
+    def _stages(self, tokens: TokenBatch | None, dense: DenseVectors) -> list[_Stage]:
         stages = []
         if tokens is not None and self._fde is not None and self.recipe.tokens is not None:
             if self.needs_fit:
@@ -284,7 +337,9 @@ class Pipeline:
                 )
             query = self._fde.encode_queries(tokens)[0].tolist()
             stages.append(_Stage(FDE_VECTOR, query, self.recipe.tokens.fde_storage))
-        stages += [_Stage(name, vector[0].tolist(), self.recipe.dense[name]) for name, vector in dense.items()]
+        stages += [
+            _Stage(name, vector[0].tolist(), self.recipe.dense[name]) for name, vector in dense.items()
+        ]
         return stages
 
     def _main_request(

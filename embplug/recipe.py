@@ -1,4 +1,4 @@
-"""What a collection stores and how it is searched, as data: the same object in Python, YAML and the collection."""
+"""What a collection stores and how it is searched, as data: the same in Python, YAML and the collection."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ TOKENS_VECTOR = "tokens"
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True
+    )
 
     if not TYPE_CHECKING:  # type checkers see the fields, users see our error
 
@@ -107,7 +109,7 @@ class Tokens(_Part):
     """
 
     dim: int = Field(ge=1, le=65536)
-    fde: FDE | None = Field(default_factory=FDE)
+    fde: FDE | None = Field(default_factory=lambda: FDE())
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
 
@@ -231,7 +233,9 @@ class Recipe(_Part):
                 raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))
         if self.text_key in self.payload_indexes and not _indexes_text(self.payload_indexes[self.text_key]):
             got = self.payload_indexes[self.text_key]
-            raise RecipeError(f"payload_indexes.{self.text_key}", "text or keyword, because it is text_key", got)
+            raise RecipeError(
+                f"payload_indexes.{self.text_key}", "text or keyword, because it is text_key", got
+            )
         return self
 
     @staticmethod
@@ -239,7 +243,7 @@ class Recipe(_Part):
         """Refuse a recipe that is newer than this library, with :class:`RecipeVersionError`."""
         if version > RECIPE_VERSION:
             raise RecipeVersionError(
-                f"the recipe has version {version}, this embplug reads up to {RECIPE_VERSION}: upgrade embplug"
+                f"the recipe has version {version}, this embplug reads up to {RECIPE_VERSION}; upgrade it"
             )
 
     @classmethod

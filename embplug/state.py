@@ -104,7 +104,7 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
 
 
 def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
-    """Delete the chunks of a state that no collection refers to any more; on Edge the folder goes with them."""
+    """Delete the chunks of a state that nothing refers to any more; on Edge they go with the folder."""
     if not isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         selector = models.PointIdsList(points=list(_chunk_ids(reference)))
         yield Call.of("delete", collection_name=STATE_COLLECTION, points_selector=selector, wait=True)

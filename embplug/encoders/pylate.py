@@ -44,4 +44,6 @@ class PyLateEncoder:
         return self._encode(texts, is_query=True)
 
     def _encode(self, texts: Sequence[str], is_query: bool) -> Encoded:
-        return Encoded(token_batch(self._model.encode(list(texts), is_query=is_query, show_progress_bar=False)))
+        return Encoded(
+            token_batch(self._model.encode(list(texts), is_query=is_query, show_progress_bar=False))
+        )

@@ -33,7 +33,9 @@ class SentenceTransformersEncoder:
             try:
                 from sentence_transformers import SentenceTransformer
             except ImportError as error:
-                raise MissingExtraError("the sentence-transformers encoder", "sentence-transformers") from error
+                raise MissingExtraError(
+                    "the sentence-transformers encoder", "sentence-transformers"
+                ) from error
             self.spec = f"sentence-transformers:{model}"
             model = SentenceTransformer(model)
         else:

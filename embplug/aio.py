@@ -1,0 +1,224 @@
+"""The collection for asyncio: the names of :class:`~embplug.collection.Collection`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from numpy.typing import ArrayLike
+from qdrant_client import AsyncQdrantClient, models
+
+from embplug import operations
+from embplug.calls import Steps, T, run_async
+from embplug.documents import DenseGiven, Documents, Sample, TokensGiven, check_sample
+from embplug.encoders import Encoder
+from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, connect_async
+from embplug.ids import Id
+from embplug.ingest import IN_FLIGHT, AddReport, ingest
+from embplug.operations import CollectionInfo, Record
+from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
+from embplug.recipe import Recipe
+
+AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdgeClient
+
+
+class AsyncCollection:
+    """As :class:`~embplug.collection.Collection`: every method takes the same, raises the same, and is awaited.
+
+    On a server it speaks through ``AsyncQdrantClient``; Qdrant Edge works in a thread. Encoding runs
+    in a thread, so that the event loop stays free.
+
+    Attributes
+    ----------
+    name
+        Of the Qdrant collection.
+    engine
+        The client that speaks to the engine; the caller closes it.
+    """
+
+    def __init__(self, name: str, engine: AsyncEngine, pipeline: Pipeline) -> None:
+        self.name = name
+        self.engine = engine
+        self._pipeline = pipeline
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the collection stores and how it is searched."""
+        return self._pipeline.recipe
+
+    def __repr__(self) -> str:
+        return f"AsyncCollection({self.name!r}, engine={type(self.engine).__name__})"
+
+    @classmethod
+    async def create(
+        cls,
+        name: str,
+        recipe: Recipe,
+        engine: AsyncTarget,
+        *,
+        sample: Sample | None = None,
+        encoder: Encoder | None = None,
+    ) -> AsyncCollection:
+        """See :meth:`embplug.Collection.create`; ``engine`` is what :func:`embplug.connect_async` takes."""
+        client = await connect_async(engine)
+        pipeline = Pipeline(recipe, encoder)
+        learned_from = None if sample is None else check_sample(sample, recipe)
+        made = await run_async(client, operations.create_steps(client, name, pipeline, learned_from))
+        return cls(name, client, made)
+
+    @classmethod
+    async def open(cls, name: str, engine: AsyncTarget, *, encoder: Encoder | None = None) -> AsyncCollection:
+        """See :meth:`embplug.Collection.open`; ``engine`` is what :func:`embplug.connect_async` takes."""
+        client = await connect_async(engine)
+        return cls(name, client, await run_async(client, operations.open_steps(client, name, encoder)))
+
+    async def add(
+        self,
+        ids: Sequence[Id],
+        *,
+        tokens: TokensGiven | None = None,
+        dense: DenseGiven | None = None,
+        texts: Sequence[str] | None = None,
+        payloads: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> AddReport:
+        """See :meth:`embplug.Collection.add`."""
+        return await self.add_batches([Documents(ids, tokens, dense, texts, payloads)], progress=False)
+
+    async def add_batches(
+        self,
+        batches: Iterable[Documents] | AsyncIterable[Documents],
+        *,
+        workers: int = IN_FLIGHT,
+        progress: bool | None = None,
+    ) -> AddReport:
+        """See :meth:`embplug.Collection.add_batches`; ``batches`` may be asynchronous too.
+
+        When the awaiting task is cancelled, no more batches are read, and what is under way is waited
+        for.
+        """
+        loop = asyncio.get_running_loop()
+        cancelled = threading.Event()
+
+        def submit(steps: Steps[T]) -> Future[T]:
+            return asyncio.run_coroutine_threadsafe(run_async(self.engine, steps), loop)
+
+        def until_cancelled() -> Iterator[Documents]:
+            for documents in _iterate(batches, loop):
+                if cancelled.is_set():
+                    return
+                yield documents
+
+        writing = asyncio.ensure_future(
+            asyncio.to_thread(
+                ingest,
+                self.engine,
+                self.name,
+                self._pipeline,
+                until_cancelled(),
+                submit,
+                in_flight=workers,
+                progress=progress,
+            )
+        )
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.wait([writing])
+            raise
+
+    async def search(
+        self,
+        *,
+        tokens: ArrayLike | None = None,
+        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        text: str | None = None,
+        limit: int = 10,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+    ) -> list[Hit]:
+        """See :meth:`embplug.Collection.search`."""
+        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        return (await self._search([Query(tokens, dense, text)], options))[0]
+
+    async def batch_search(
+        self,
+        queries: Sequence[Query],
+        *,
+        limit: int = 10,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+    ) -> list[list[Hit]]:
+        """See :meth:`embplug.Collection.batch_search`."""
+        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        return await self._search(queries, options)
+
+    async def _search(self, queries: Sequence[Query], options: SearchOptions) -> list[list[Hit]]:
+        return await self._run(
+            operations.search_steps(self.engine, self.name, self._pipeline, queries, options)
+        )
+
+    async def retrieve(self, ids: Sequence[Id]) -> list[Record]:
+        """See :meth:`embplug.Collection.retrieve`."""
+        return await self._run(operations.retrieve_steps(self.name, ids))
+
+    async def scroll(
+        self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
+    ) -> tuple[list[Record], Any]:
+        """See :meth:`embplug.Collection.scroll`."""
+        return await self._run(operations.scroll_steps(self.name, filter, limit, offset))
+
+    async def count(self, filter: models.Filter | None = None) -> int:
+        """See :meth:`embplug.Collection.count`."""
+        return await self._run(operations.count_steps(self.name, filter))
+
+    async def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> None:
+        """See :meth:`embplug.Collection.delete`."""
+        await self._run(operations.delete_steps(self.name, ids, filter))
+
+    async def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
+        """See :meth:`embplug.Collection.set_payload`."""
+        await self._run(operations.set_payload_steps(self.name, payload, ids))
+
+    async def info(self) -> CollectionInfo:
+        """See :meth:`embplug.Collection.info`."""
+        return await self._run(operations.info_steps(self.engine, self.name))
+
+    async def optimize(self, *, timeout: float = 600.0) -> bool:
+        """See :meth:`embplug.Collection.optimize`."""
+        return await self._run(operations.optimize_steps(self.engine, self.name, timeout))
+
+    async def drop(self) -> None:
+        """See :meth:`embplug.Collection.drop`."""
+        await self._run(operations.drop_steps(self.engine, self.name))
+
+    async def _run(self, steps: Steps[T]) -> T:
+        return await run_async(self.engine, steps)
+
+
+def _iterate(
+    batches: Iterable[Documents] | AsyncIterable[Documents], loop: asyncio.AbstractEventLoop
+) -> Iterator[Documents]:
+    """Batches one by one, in a thread other than the loop's."""
+    if not isinstance(batches, AsyncIterable):
+        yield from batches
+        return
+    iterator = aiter(batches)
+
+    async def following() -> Documents | None:
+        return await anext(iterator, None)
+
+    while (documents := asyncio.run_coroutine_threadsafe(following(), loop).result()) is not None:
+        yield documents

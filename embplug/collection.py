@@ -1,0 +1,296 @@
+"""The collection: what users create, open, fill and search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from numpy.typing import ArrayLike
+from qdrant_client import models
+
+from embplug import operations
+from embplug.calls import Steps, T, run
+from embplug.documents import DenseGiven, Documents, Sample, TokensGiven, check_sample
+from embplug.encoders import Encoder
+from embplug.engines import Engine, connect
+from embplug.ids import Id
+from embplug.ingest import IN_FLIGHT, AddReport, ingest
+from embplug.operations import CollectionInfo, Record
+from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
+from embplug.recipe import Recipe
+
+
+class Collection:
+    """Documents on a Qdrant engine, stored and searched as a recipe says.
+
+    Made by :meth:`create` or :meth:`open`. Safe to use from many threads.
+
+    Attributes
+    ----------
+    name
+        Of the Qdrant collection.
+    engine
+        The client that speaks to the engine; the caller closes it.
+    """
+
+    def __init__(self, name: str, engine: Engine, pipeline: Pipeline) -> None:
+        self.name = name
+        self.engine = engine
+        self._pipeline = pipeline
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the collection stores and how it is searched."""
+        return self._pipeline.recipe
+
+    def __repr__(self) -> str:
+        return f"Collection({self.name!r}, engine={type(self.engine).__name__})"
+
+    @classmethod
+    def create(
+        cls,
+        name: str,
+        recipe: Recipe,
+        engine: Engine | str | os.PathLike[str],
+        *,
+        sample: Sample | None = None,
+        encoder: Encoder | None = None,
+    ) -> Collection:
+        """Make a collection; one that is there with the same recipe is opened.
+
+        Parameters
+        ----------
+        name
+            Of the Qdrant collection.
+        recipe
+            What it stores and how it is searched.
+        engine
+            A client, or what :func:`embplug.connect` takes.
+        sample
+            Data from which the recipe's methods learn. Default: they learn from the first
+            ``recipe.fit_sample`` documents added.
+        encoder
+            Turns texts into vectors, in place of the one that the recipe names.
+
+        Raises
+        ------
+        RecipeMismatchError
+            It exists with another recipe; the error lists the fields that differ.
+        NotAnEmbplugCollectionError
+            A collection of that name exists, and embplug did not make it.
+        CapabilityError
+            The engine cannot do what the recipe says.
+        InvalidArgumentError
+            Naming the argument.
+        """
+        client = connect(engine)
+        pipeline = Pipeline(recipe, encoder)
+        learned_from = None if sample is None else check_sample(sample, recipe)
+        return cls(name, client, run(client, operations.create_steps(client, name, pipeline, learned_from)))
+
+    @classmethod
+    def open(
+        cls, name: str, engine: Engine | str | os.PathLike[str], *, encoder: Encoder | None = None
+    ) -> Collection:
+        """Open a collection by name alone: recipe and fitted state come from the engine.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            There is none.
+        NotAnEmbplugCollectionError
+            There is one, and embplug did not make it.
+        StateError
+            Its recipe or fitted state is missing, truncated or altered.
+        RecipeVersionError
+            A newer embplug made it.
+        """
+        client = connect(engine)
+        return cls(name, client, run(client, operations.open_steps(client, name, encoder)))
+
+    def add(
+        self,
+        ids: Sequence[Id],
+        *,
+        tokens: TokensGiven | None = None,
+        dense: DenseGiven | None = None,
+        texts: Sequence[str] | None = None,
+        payloads: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> AddReport:
+        """Insert documents, or replace those whose ids are there.
+
+        All of them are checked before the first is written.
+
+        Parameters
+        ----------
+        ids
+            Unsigned integers, UUIDs or any strings, one per document.
+        tokens
+            One array ``(t_i, dim)`` of float32 or float16 per document, or a :class:`TokenBatch`.
+        dense
+            float32 ``(n, dim)``; a mapping of such by name where the recipe has several.
+        texts
+            For the encoder to make what of ``tokens`` and ``dense`` is not given; kept in the payload.
+        payloads
+            One JSON mapping (or ``None``) per document.
+
+        Raises
+        ------
+        InvalidArgumentError
+            One of its subclasses, naming the argument and the first document that is wrong; nothing
+            was written.
+        IngestError
+            The engine did not take some of them after all retries; ``error.report`` lists them.
+        """
+        return self.add_batches([Documents(ids, tokens, dense, texts, payloads)], progress=False)
+
+    def add_batches(
+        self, batches: Iterable[Documents], *, workers: int = IN_FLIGHT, progress: bool | None = None
+    ) -> AddReport:
+        """Insert documents from a generator, in bounded memory.
+
+        Encoding and sending overlap; the generator is read no faster than the engine takes documents.
+        A batch is checked whole before anything of it is written. What was acknowledged when an error
+        ends the call stays; adding it again is safe. An id that comes twice within ``workers`` requests
+        keeps either version.
+
+        Parameters
+        ----------
+        batches
+            Any iterable of :class:`Documents`.
+        workers
+            Requests under way at a time.
+        progress
+            Show a progress bar. Default: on a terminal.
+
+        Raises
+        ------
+        InvalidArgumentError, IngestError
+            As :meth:`add`.
+        """
+        with ThreadPoolExecutor(workers, thread_name_prefix="embplug-add") as pool:
+
+            def submit(steps: Steps[T]) -> Future[T]:
+                return pool.submit(run, self.engine, steps)
+
+            return ingest(
+                self.engine, self.name, self._pipeline, batches, submit, in_flight=workers, progress=progress
+            )
+
+    def search(
+        self,
+        *,
+        tokens: ArrayLike | None = None,
+        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        text: str | None = None,
+        limit: int = 10,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+    ) -> list[Hit]:
+        """Find the best documents: candidates, then reranking, in one request.
+
+        Parameters
+        ----------
+        tokens
+            ``(t, dim)``.
+        dense
+            ``(dim,)``; a mapping of such by name where the recipe has several.
+        text
+            For the encoder to make what is not given.
+        limit
+            Number of hits.
+        filter
+            Applied while candidates are searched for, so that it costs no recall.
+        candidates
+            Number of candidates that are reranked. Default: the recipe's.
+        exact
+            Compare with every document, without index, quantization and candidates.
+        with_payload
+            All of it, none, or these fields.
+        with_stages
+            Let each hit tell its score at every stage.
+        score_threshold
+            Leave out hits below it; of the last stage's scores.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the argument.
+        FilterError
+            A condition that the type of its field's index can never meet.
+        """
+        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        return self._search([Query(tokens, dense, text)], options)[0]
+
+    def batch_search(
+        self,
+        queries: Sequence[Query],
+        *,
+        limit: int = 10,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+    ) -> list[list[Hit]]:
+        """Run :meth:`search` for several queries in one request; one list of hits per query."""
+        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        return self._search(queries, options)
+
+    def _search(self, queries: Sequence[Query], options: SearchOptions) -> list[list[Hit]]:
+        return self._run(operations.search_steps(self.engine, self.name, self._pipeline, queries, options))
+
+    def retrieve(self, ids: Sequence[Id]) -> list[Record]:
+        """Documents by id; those that are not there are left out."""
+        return self._run(operations.retrieve_steps(self.name, ids))
+
+    def scroll(
+        self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
+    ) -> tuple[list[Record], Any]:
+        """One page of documents and where the next begins; ``None`` after the last."""
+        return self._run(operations.scroll_steps(self.name, filter, limit, offset))
+
+    def count(self, filter: models.Filter | None = None) -> int:
+        """Exact number of documents, or of those under a filter."""
+        return self._run(operations.count_steps(self.name, filter))
+
+    def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> None:
+        """Delete documents by id or by filter; ids that are not there are no error."""
+        self._run(operations.delete_steps(self.name, ids, filter))
+
+    def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
+        """Set fields of the payload of documents; other fields stay."""
+        self._run(operations.set_payload_steps(self.name, payload, ids))
+
+    def info(self) -> CollectionInfo:
+        """What the collection is and holds."""
+        return self._run(operations.info_steps(self.engine, self.name))
+
+    def optimize(self, *, timeout: float = 600.0) -> bool:
+        """Build indexes now on Edge; wait until a server has built them.
+
+        Returns
+        -------
+        bool
+            Whether anything was to do.
+
+        Raises
+        ------
+        EngineError
+            A server has not finished after ``timeout`` seconds.
+        """
+        return self._run(operations.optimize_steps(self.engine, self.name, timeout))
+
+    def drop(self) -> None:
+        """Delete the collection with all its documents, and the fitted state that no other refers to."""
+        self._run(operations.drop_steps(self.engine, self.name))
+
+    def _run(self, steps: Steps[T]) -> T:
+        return run(self.engine, steps)
