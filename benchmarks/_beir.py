@@ -47,7 +47,7 @@ class EncodedBeir:
 
 
 def read_beir(folder: str | Path) -> Beir:
-    """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv``; queries without a judgement are left out."""
+    """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/test.tsv``; only judged queries are kept."""
     folder = Path(folder)
     corpus = [json.loads(line) for line in (folder / "corpus.jsonl").open(encoding="utf-8")]
     queries = [json.loads(line) for line in (folder / "queries.jsonl").open(encoding="utf-8")]

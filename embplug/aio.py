@@ -27,7 +27,7 @@ AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdg
 
 
 class AsyncCollection:
-    """As :class:`~embplug.collection.Collection`: every method takes the same, raises the same, and is awaited.
+    """As :class:`~embplug.collection.Collection`: methods take and raise the same, and are awaited.
 
     On a server it speaks through ``AsyncQdrantClient``; Qdrant Edge works in a thread. Encoding runs
     in a thread, so that the event loop stays free.

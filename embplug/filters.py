@@ -1,4 +1,4 @@
-"""Filters that cannot mean what they say are refused: on an indexed field Qdrant would silently find nothing."""
+"""Refuses filters that cannot mean what they say: on an indexed field Qdrant would silently find nothing."""
 
 from __future__ import annotations
 

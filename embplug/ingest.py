@@ -1,4 +1,4 @@
-"""Documents to points on the engine: checked whole, encoded and sent in bounded chunks, retried, accounted for."""
+"""Documents to points: checked whole, encoded and sent in bounded chunks, retried, accounted for."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def _parts(batches: Iterable[Documents], pipeline: Pipeline, form: Form) -> Iter
 def _learn(
     engine: AnyEngine, name: str, pipeline: Pipeline, parts: Iterator[CheckedDocuments], submit: Submit
 ) -> Iterator[CheckedDocuments]:
-    """Let the pipeline learn from the first documents, unless another process has done so; lose none of them."""
+    """Let the pipeline learn from the first documents, unless another process did; lose none of them."""
     submit(learn_steps(engine, name, pipeline, None)).result()
     if not pipeline.needs_fit:
         return parts

@@ -333,7 +333,7 @@ class Pipeline:
         if tokens is not None and self._fde is not None and self.recipe.tokens is not None:
             if self.needs_fit:
                 raise NotFittedError(
-                    "the collection has nothing to search yet: its recipe learns from the first documents added"
+                    "there is nothing to search yet: the recipe learns from the first documents added"
                 )
             query = self._fde.encode_queries(tokens)[0].tolist()
             stages.append(_Stage(FDE_VECTOR, query, self.recipe.tokens.fde_storage))

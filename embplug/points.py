@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,7 +57,7 @@ def _multi_messages(tokens: TokenBatch) -> list[grpc.Vector]:
     offsets = tokens.offsets.tolist()
     return [
         grpc.Vector(multi_dense=grpc.MultiDenseVector.FromString(rows[start:stop].tobytes()))
-        for start, stop in zip(offsets[:-1], offsets[1:], strict=True)
+        for start, stop in pairwise(offsets)
     ]
 
 

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import (
-    DimensionError,
     EmptyTokensError,
-    InvalidArgumentError,
-    LengthMismatchError,
-    NotFittedError,
-    StateError,
 )
 from embplug.multivector.balanced import BalancedBytes
 from embplug.multivector.partition import (
-    NOBODY,
     Cells,
-    CrossPolytopeCells,
     Float32,
-    SimHashCells,
-    half_squares,
     kmeans,
 )
 from embplug.multivector.token_batch import TokenBatch
-from embplug.threads import single_blas_thread, worker_count
+from embplug.threads import single_blas_thread
 
 Sketch = Literal["count_sketch", "dense"]
 
@@ -175,7 +163,10 @@ class FDE:
             if self.partitioner == "kmeans":
                 cells = 1 << self.simhash_bits
                 self.centroids_ = np.stack(
-                    [kmeans(tokens.values, cells, self._generator(CLUSTERS, r)) for r in range(self.repetitions)]
+                    [
+                        kmeans(tokens.values, cells, self._generator(CLUSTERS, r))
+                        for r in range(self.repetitions)
+                    ]
                 )
             if self.dtype == "uint8":
                 step = -(-len(tokens) // SCALE_SAMPLE)
