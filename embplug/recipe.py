@@ -109,7 +109,7 @@ class Tokens(_Part):
     """
 
     dim: int = Field(ge=1, le=65536)
-    fde: FDE | None = Field(default_factory=lambda: FDE())
+    fde: FDE | None = Field(default_factory=FDE)
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from tqdm import tqdm
@@ -134,9 +135,7 @@ class Demo:
 
     def _fill(self, collections: Sequence[Collection]) -> None:
         ids = list(range(len(self.documents)))
-        tokens = TokenBatch.concat(
-            [encoded for _, encoded in self._encoded("encoding documents", [d.text for d in self.documents])]
-        )
+        tokens = self._encoded("encoding documents", [d.text for d in self.documents])
         for collection in collections:
             collection.add_batches(
                 (
@@ -151,22 +150,19 @@ class Demo:
             )
             collection.optimize()
 
-    def _encoded(self, title: str, texts: Sequence[str]) -> Iterator[tuple[int, TokenBatch]]:
-        with self._bar(title, len(texts)) as bar:
+    def _encoded(self, title: str, texts: Sequence[str]) -> TokenBatch:
+        parts = []
+        with tqdm(total=len(texts), desc=title, disable=self._disabled) as bar:
             for start in range(0, len(texts), BATCH):
                 tokens = self._encoder.encode_documents(texts[start : start + BATCH]).tokens
                 assert tokens is not None
-                yield start, tokens
+                parts.append(tokens)
                 bar.update(len(tokens))
+        return TokenBatch.concat(parts)
 
     def _measure(self, collections: dict[str, Collection]) -> list[MethodFigures]:
         wanted = np.random.default_rng(0).choice(len(self.documents), QUERIES, replace=False).tolist()
-        queries = TokenBatch.concat(
-            [
-                encoded
-                for _, encoded in self._encoded("encoding queries", [self.documents[i].query for i in wanted])
-            ]
-        )
+        queries = self._encoded("encoding queries", [self.documents[i].query for i in wanted])
         plain, ours = collections["plain"], collections["embplug"]
         exact, _ = self._timed("exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True))
         methods: dict[str, tuple[Collection, Callable[[Any], list[Hit]]]] = {
@@ -191,7 +187,10 @@ class Demo:
 
     def _plain_search(self, query: Any) -> list[Hit]:
         found = self._client.query_points("plain", query=query, using="tokens", limit=K)
-        return [Hit(point.id, point.score) for point in found.points]
+        return [
+            Hit(str(point.id) if isinstance(point.id, UUID) else point.id, point.score)
+            for point in found.points
+        ]
 
     def _timed(
         self, title: str, queries: TokenBatch, search: Callable[[Any], list[Hit]]
@@ -205,9 +204,6 @@ class Demo:
                 seconds.append(time.perf_counter() - start)
                 found.append([hit.id for hit in hits])
         return found, seconds
-
-    def _bar(self, title: str, total: int) -> Any:
-        return tqdm(total=total, desc=title, disable=self._disabled)
 
     @property
     def _disabled(self) -> bool | None:
