@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import (
+    DimensionError,
     EmptyTokensError,
+    InvalidArgumentError,
+    LengthMismatchError,
+    NotFittedError,
+    StateError,
 )
 from embplug.multivector.balanced import BalancedBytes
 from embplug.multivector.partition import (
+    NOBODY,
     Cells,
+    CrossPolytopeCells,
     Float32,
+    SimHashCells,
+    half_squares,
     kmeans,
 )
 from embplug.multivector.token_batch import TokenBatch
-from embplug.threads import single_blas_thread
+from embplug.threads import single_blas_thread, worker_count
 
 Sketch = Literal["count_sketch", "dense"]
 
@@ -43,9 +56,7 @@ class _Maps(NamedTuple):
 
     cells: Cells
     projections: Float32 | None
-    """(repetitions, dim, width); None is the identity."""
-    side_by_side: Float32 | None
-    """The same as (dim, repetitions * width)."""
+    """(dim, repetitions * width); None is the identity."""
     final: Any
     """(encoded, final_dim), dense or sparse; None is the identity."""
 
@@ -98,18 +109,18 @@ class FDE:
         stream of the seed are independent.
     """
 
-    repetitions: int = Field(20, ge=1)
-    simhash_bits: int = Field(5, ge=0, le=12)
-    projection_dim: int | None = Field(16, ge=1)
+    repetitions: int = Field(default=20, ge=1)
+    simhash_bits: int = Field(default=5, ge=0, le=12)
+    projection_dim: int | None = Field(default=16, ge=1)
     projection: Sketch = "count_sketch"
     partitioner: Literal["simhash", "kmeans", "cross_polytope"] = "simhash"
     center: bool = False
     fill: bool = True
     indexing: Literal["gray", "plain"] = "gray"
-    final_dim: int | None = Field(None, ge=1)
+    final_dim: int | None = Field(default=None, ge=1)
     final_projection: Sketch = "count_sketch"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     kind: Literal["fde"] = "fde"
 
     def __post_init__(self) -> None:
@@ -117,6 +128,7 @@ class FDE:
             raise ValueError("center: k-means cells do not move with the mean; leave center off")
         if self.partitioner == "cross_polytope" and self.simhash_bits == 0:
             raise ValueError("simhash_bits: a cross-polytope has at least two cells, so at least 1")
+        self.dim_: int | None = None
         self.mean_: Float32 | None = None
         self.centroids_: Float32 | None = None
         self.bytes_: BalancedBytes | None = None
@@ -134,7 +146,7 @@ class FDE:
 
     def output_dim(self, dim: int) -> int:
         """Dimension of the encodings of tokens of dimension ``dim``."""
-        encoded = self.final_dim or self._cells_dim(dim)
+        encoded = self._encoded_dim(dim)
         return encoded + (BalancedBytes.balancing_dims(encoded) if self.dtype == "uint8" else 0)
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
@@ -157,6 +169,7 @@ class FDE:
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
         self._maps.clear()
+        self.dim_ = tokens.dim
         if self.center:
             self.mean_ = tokens.values.mean(axis=0, dtype=np.float64).astype(np.float32)
         with single_blas_thread():
@@ -170,8 +183,8 @@ class FDE:
                 )
             if self.dtype == "uint8":
                 step = -(-len(tokens) // SCALE_SAMPLE)
-                self.bytes_ = None
-                self.bytes_ = BalancedBytes.fit(self._encode(tokens[::step], None, documents=True, n_jobs=1))
+                sample = self._encode(tokens[::step], None, documents=True, n_jobs=1, coded=False)
+                self.bytes_ = BalancedBytes.fit(sample)
         return self
 
     def encode_documents(self, tokens: TokenBatch, *, n_jobs: int = 1) -> NDArray[Any]:
@@ -195,4 +208,303 @@ class FDE:
         DimensionError
             The tokens have not the dimension of those given to :meth:`fit`.
         """
-        return self._finish(tokens, None, documents=True, n_jobs=n_jobs)
+        return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
+
+    def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
+        """Encode queries; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        token_weights : (sum_tokens,), optional
+            Factor of each token in its query, such as its inverse document frequency; the encoding is
+            linear in them.
+
+        Returns
+        -------
+        array (n, output_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            Something is learned from data and :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        LengthMismatchError
+            Not as many weights as tokens.
+        InvalidArgumentError
+            A weight is not a finite number.
+        """
+        weights = None if token_weights is None else _checked_weights(token_weights, len(tokens.values))
+        return self._encode(tokens, weights, documents=False, n_jobs=1)
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`fit` learned, by name; empty when all is drawn from the seed.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called, and there is something to learn.
+        """
+        if not self.requires_fit:
+            return {}
+        self._check_fitted(self.dim_)
+        state: dict[str, NDArray[Any]] = {"dim": np.array(self.dim_, dtype=np.int64)}
+        if self.mean_ is not None:
+            state["mean"] = self.mean_
+        if self.centroids_ is not None:
+            state["centroids"] = self.centroids_
+        if self.bytes_ is not None:
+            state["scale"] = np.array(self.bytes_.scale, dtype=np.float64)
+        return state
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`get_state` returned.
+
+        Raises
+        ------
+        StateError
+            Naming the first array that is missing, unknown, or of another shape or type.
+        """
+        expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+        if self.requires_fit:
+            dim = int(_state_array(state, "dim", np.int64, ()))
+            if dim < 1:
+                raise StateError(f"state 'dim': expected a dimension, got {dim}")
+            expected["dim"] = np.int64, ()
+            if self.center:
+                expected["mean"] = np.float32, (dim,)
+            if self.partitioner == "kmeans":
+                expected["centroids"] = np.float32, (self.repetitions, 1 << self.simhash_bits, dim)
+            if self.dtype == "uint8":
+                expected["scale"] = np.float64, ()
+        arrays = {name: _state_array(state, name, *kind) for name, kind in expected.items()}
+        unknown = sorted(set(state) - set(arrays))
+        if unknown:
+            raise StateError(f"state {unknown[0]!r}: this encoding has no such array, only {sorted(arrays)}")
+        self._maps.clear()
+        self.dim_ = int(arrays["dim"]) if arrays else None
+        self.mean_ = arrays.get("mean")
+        self.centroids_ = arrays.get("centroids")
+        self.bytes_ = None
+        if self.dim_ is not None and "scale" in arrays:
+            self.bytes_ = BalancedBytes(self._encoded_dim(self.dim_), float(arrays["scale"]))
+
+    def _cells_dim(self, dim: int) -> int:
+        """Dimension of all cells of all repetitions."""
+        return self.repetitions * (1 << self.simhash_bits) * (self.projection_dim or dim)
+
+    def _encoded_dim(self, dim: int) -> int:
+        return self.final_dim or self._cells_dim(dim)
+
+    def _check_fitted(self, dim: int | None) -> None:
+        if self.requires_fit:
+            if self.dim_ is None:
+                raise NotFittedError("this FDE learns from data: call fit before it encodes")
+            if dim != self.dim_:
+                raise DimensionError("tokens", f"dim {self.dim_}, as in fit", dim)
+
+    def _generator(self, stream: int, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream, *key)))
+
+    def _maps_of(self, dim: int) -> _Maps:
+        if dim not in self._maps:
+            self._maps[dim] = _Maps(self._cells(dim), self._projections(dim), self._final(dim))
+        return self._maps[dim]
+
+    def _cells(self, dim: int) -> Cells:
+        cells = 1 << self.simhash_bits
+        if self.centroids_ is not None:
+            return Cells(self.centroids_, half_squares(self.centroids_), cells)
+        scores = cells // 2 if self.partitioner == "cross_polytope" else self.simhash_bits
+        normals = self._generator(NORMALS, dim).standard_normal((self.repetitions, scores, dim))
+        if self.partitioner == "cross_polytope":
+            normals /= np.sqrt(np.square(normals).sum(axis=2, keepdims=True))
+        bias = np.zeros(normals.shape[:2]) if self.mean_ is None else normals @ self.mean_
+        drawn = normals.astype(np.float32), bias.astype(np.float32)
+        if self.partitioner == "cross_polytope":
+            return CrossPolytopeCells(*drawn, cells)
+        return SimHashCells.draw(*drawn, gray=self.indexing == "gray")
+
+    def _projections(self, dim: int) -> Float32 | None:
+        if self.projection_dim is None:
+            return None
+        generator = self._generator(PROJECTION, dim)
+        width = self.projection_dim
+        if self.projection == "dense":
+            projections = (2 * generator.integers(0, 2, (self.repetitions, dim, width)) - 1) / math.sqrt(
+                width
+            )
+        else:
+            columns, signs = _count_sketch(generator, (self.repetitions, dim), width)
+            projections = (columns[..., None] == np.arange(width)) * signs[..., None]
+        side_by_side: Float32 = projections.transpose(1, 0, 2).reshape(dim, -1).astype(np.float32)
+        return side_by_side
+
+    def _final(self, dim: int) -> Any:
+        if self.final_dim is None:
+            return None
+        encoded = self._cells_dim(dim)
+        generator = self._generator(FINAL, dim)
+        if self.final_projection == "count_sketch":
+            columns, signs = _count_sketch(generator, (encoded,), self.final_dim)
+            return sp.csr_array((signs, columns, np.arange(encoded + 1)), shape=(encoded, self.final_dim))
+        if encoded * self.final_dim > FINAL_DENSE_ENTRIES:
+            raise InvalidArgumentError(
+                "final_projection",
+                f"count_sketch, because a dense one of {encoded} x {self.final_dim} is too large",
+                "dense",
+            )
+        scale = np.float32(1 / math.sqrt(self.final_dim))
+        return (2 * generator.integers(0, 2, (encoded, self.final_dim), dtype=np.int8) - 1) * scale
+
+    def _encode(
+        self,
+        tokens: TokenBatch,
+        weights: Float32 | None,
+        *,
+        documents: bool,
+        n_jobs: int,
+        coded: bool = True,
+    ) -> NDArray[Any]:
+        """Encode chunk by chunk; float32, whatever ``dtype`` is, when not ``coded``."""
+        self._check_fitted(tokens.dim)
+        workers = worker_count(n_jobs)
+        maps = self._maps_of(tokens.dim)
+        width = self.output_dim(tokens.dim) if coded else self._encoded_dim(tokens.dim)
+        out = np.empty((len(tokens), width), dtype=self.dtype if coded else np.float32)
+
+        def encode(chunk: slice) -> None:
+            rows = slice(*tokens.offsets[[chunk.start, chunk.stop]])
+            vectors = self._encode_chunk(
+                maps,
+                tokens.values[rows].astype(np.float32, copy=False),
+                tokens.offsets[chunk.start : chunk.stop + 1] - rows.start,
+                None if weights is None else weights[rows],
+                documents,
+            )
+            out[chunk] = self._coded(vectors, documents) if coded else vectors
+
+        chunks = _chunks(tokens.offsets, *self._floats(tokens.dim))
+        with single_blas_thread():
+            if workers == 1:
+                for chunk in chunks:
+                    encode(chunk)
+            else:
+                with ThreadPoolExecutor(workers) as pool:
+                    list(pool.map(encode, chunks))
+        return out
+
+    def _floats(self, dim: int) -> tuple[int, int]:
+        """Numbers in a chunk's workspace for each document and for each token."""
+        cells = 1 << self.simhash_bits
+        per_token = dim + self.repetitions * (cells + (self.projection_dim or 1))
+        return self._cells_dim(dim) + self._encoded_dim(dim), per_token
+
+    def _encode_chunk(
+        self,
+        maps: _Maps,
+        values: Float32,
+        offsets: NDArray[np.int64],
+        weights: Float32 | None,
+        documents: bool,
+    ) -> Float32:
+        """Encodings (n, encoded) of token matrices that stand one below the other."""
+        count, repetitions, cells = len(offsets) - 1, self.repetitions, 1 << self.simhash_bits
+        scores = maps.cells.scores(values)
+        owner = np.repeat(np.arange(count), np.diff(offsets))
+        places = maps.cells.assign(scores).T.astype(np.intp)
+        places += np.arange(repetitions) * cells
+        places += owner[:, None] * (repetitions * cells)
+        if maps.projections is None:
+            projected = values[:, None]
+        else:
+            width = maps.projections.shape[1] // repetitions
+            projected = (values @ maps.projections).reshape(-1, repetitions, width)
+
+        shares = np.ones(places.shape, np.float32)
+        if documents:
+            sizes = np.bincount(places.reshape(-1), minlength=count * repetitions * cells)
+            shares = (1 / np.maximum(sizes, 1, dtype=np.float32))[places]
+        if weights is not None:
+            shares *= weights[:, None]
+        encoded = _sums(places, shares, projected, count * repetitions * cells)
+        if documents and self.fill:
+            empty = np.flatnonzero(sizes == 0)
+            nearest = maps.cells.nearest(empty, scores, places.reshape(-1), offsets)
+            empty, nearest = empty[nearest != NOBODY], nearest[nearest != NOBODY]
+            # Where tokens are not projected, all repetitions share the one that they have.
+            encoded[empty] = projected[nearest, empty // cells % projected.shape[1]]
+        encoded = encoded.reshape(count, -1)
+        return encoded if maps.final is None else encoded @ maps.final
+
+    def _coded(self, vectors: Float32, documents: bool) -> NDArray[Any]:
+        """Vectors as ``dtype``."""
+        if self.bytes_ is not None:
+            return self.bytes_.documents(vectors) if documents else self.bytes_.queries(vectors)
+        try:
+            with np.errstate(over="raise"):
+                return vectors.astype(self.dtype, copy=False)
+        except FloatingPointError:
+            got = np.abs(vectors).max()
+            raise InvalidArgumentError("tokens", f"encodings in the range of {self.dtype}", got) from None
+
+
+def _sums(places: NDArray[np.intp], shares: Float32, values: Float32, rows: int) -> Float32:
+    """Row i of the result (rows, width): the sum of ``shares * values`` over the places that are i.
+
+    ``places`` and ``shares`` are (tokens, repetitions), ``values`` is (tokens, repetitions or 1, width).
+    """
+    tokens, columns, width = values.shape
+    # All columns have equally many entries, so the matrix is in compressed form without sorting.
+    starts = np.arange(tokens * columns + 1) * (places.shape[1] // columns)
+    matrix = sp.csc_array((shares.reshape(-1), places.reshape(-1), starts), shape=(rows, tokens * columns))
+    sums: Float32 = matrix @ values.reshape(-1, width)
+    return sums
+
+
+def _chunks(offsets: NDArray[np.int64], floats_per_document: int, floats_per_token: int) -> Iterator[slice]:
+    """Runs of documents whose workspace is bounded; a document that exceeds the bound stands alone."""
+    cost = np.arange(len(offsets)) * floats_per_document + offsets * floats_per_token
+    start, count = 0, len(offsets) - 1
+    while start < count:
+        stop = int(np.searchsorted(cost, cost[start] + WORKSPACE_BYTES // 4, side="right")) - 1
+        stop = max(stop, start + 1)
+        yield slice(start, stop)
+        start = stop
+
+
+def _count_sketch(
+    generator: np.random.Generator, shape: tuple[int, ...], width: int
+) -> tuple[NDArray[np.int64], Float32]:
+    """For each input dimension, the output dimension that it adds to, and its sign."""
+    drawn = generator.integers(0, 2 * width, shape)
+    return drawn % width, np.where(drawn < width, np.float32(1), np.float32(-1))
+
+
+def _checked_weights(given: ArrayLike, tokens: int) -> Float32:
+    try:
+        weights = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError("token_weights", "numbers", repr(given)) from None
+    if weights.shape != (tokens,):
+        raise LengthMismatchError(
+            "token_weights", f"shape ({tokens},), one per token", f"shape {weights.shape}"
+        )
+    wrong = np.flatnonzero(~np.isfinite(weights))
+    if wrong.size:
+        raise InvalidArgumentError(f"token_weights[{wrong[0]}]", "a finite number", weights[wrong[0]])
+    return weights
+
+
+def _state_array(
+    state: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    if name not in state:
+        raise StateError(f"state {name!r} is missing; it holds {sorted(state)}")
+    array = np.asarray(state[name])
+    if array.dtype != dtype or array.shape != shape:
+        expected, got = f"{np.dtype(dtype)} {shape}", f"{array.dtype} {array.shape}"
+        raise StateError(f"state {name!r}: expected {expected}, got {got}")
+    return array

@@ -39,14 +39,15 @@ class Cells:
     def scores(self, tokens: Float32) -> Float32:
         """Scores (repetitions, scores, tokens); tokens last, so that what follows runs along memory."""
         repetitions, scores, dim = self.normals.shape
-        flat = self.normals.reshape(-1, dim) @ tokens.T
+        flat: Float32 = self.normals.reshape(-1, dim) @ tokens.T
         if self.bias.any():
             flat -= self.bias.reshape(-1, 1)
         return flat.reshape(repetitions, scores, len(tokens))
 
     def assign(self, scores: Float32) -> Integers:
         """Cell (repetitions, tokens) of every token."""
-        return scores.argmax(axis=1)
+        cells: Integers = scores.argmax(axis=1)
+        return cells
 
     def nearest(
         self,
@@ -106,7 +107,9 @@ class SimHashCells(Cells):
 
     def assign(self, scores: Float32) -> Integers:
         """Cell (repetitions, tokens) of every token."""
-        return np.bitwise_xor.reduce((scores > 0).view(np.uint8) * self.marks[:, None], axis=1)
+        marks = (scores > 0).view(np.uint8) * self.marks[:, None]
+        cells: Integers = np.bitwise_xor.reduce(marks, axis=1)
+        return cells
 
     def nearest(
         self,
@@ -168,4 +171,5 @@ def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float
 
 def half_squares(centroids: Float32) -> Float32:
     """Half the squared norms: subtracted from the dot products they make the nearest centroid the highest."""
-    return np.einsum("...d,...d->...", centroids, centroids) / 2
+    halves: Float32 = np.einsum("...d,...d->...", centroids, centroids) / 2
+    return halves
