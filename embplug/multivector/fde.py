@@ -19,11 +19,11 @@ from embplug.errors import (
     DimensionError,
     EmptyTokensError,
     InvalidArgumentError,
-    LengthMismatchError,
     NotFittedError,
     StateError,
 )
 from embplug.multivector.balanced import BalancedBytes
+from embplug.multivector.checks import checked_weights, state_array
 from embplug.multivector.partition import (
     NOBODY,
     Cells,
@@ -236,7 +236,7 @@ class FDE:
         InvalidArgumentError
             A weight is not a finite number.
         """
-        weights = None if token_weights is None else _checked_weights(token_weights, len(tokens.values))
+        weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
         return self._encode(tokens, weights, documents=False, n_jobs=1)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
@@ -269,7 +269,7 @@ class FDE:
         """
         expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
         if self.requires_fit:
-            dim = int(_state_array(state, "dim", np.int64, ()))
+            dim = int(state_array(state, "dim", np.int64, ()))
             if dim < 1:
                 raise StateError(f"state 'dim': expected a dimension, got {dim}")
             expected["dim"] = np.int64, ()
@@ -279,7 +279,7 @@ class FDE:
                 expected["centroids"] = np.float32, (self.repetitions, 1 << self.simhash_bits, dim)
             if self.dtype == "uint8":
                 expected["scale"] = np.float64, ()
-        arrays = {name: _state_array(state, name, *kind) for name, kind in expected.items()}
+        arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
         unknown = sorted(set(state) - set(arrays))
         if unknown:
             raise StateError(f"state {unknown[0]!r}: this encoding has no such array, only {sorted(arrays)}")
@@ -481,30 +481,3 @@ def _count_sketch(
     """For each input dimension, the output dimension that it adds to, and its sign."""
     drawn = generator.integers(0, 2 * width, shape)
     return drawn % width, np.where(drawn < width, np.float32(1), np.float32(-1))
-
-
-def _checked_weights(given: ArrayLike, tokens: int) -> Float32:
-    try:
-        weights = np.asarray(given, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise InvalidArgumentError("token_weights", "numbers", repr(given)) from None
-    if weights.shape != (tokens,):
-        raise LengthMismatchError(
-            "token_weights", f"shape ({tokens},), one per token", f"shape {weights.shape}"
-        )
-    wrong = np.flatnonzero(~np.isfinite(weights))
-    if wrong.size:
-        raise InvalidArgumentError(f"token_weights[{wrong[0]}]", "a finite number", weights[wrong[0]])
-    return weights
-
-
-def _state_array(
-    state: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
-) -> NDArray[Any]:
-    if name not in state:
-        raise StateError(f"state {name!r} is missing; it holds {sorted(state)}")
-    array = np.asarray(state[name])
-    if array.dtype != dtype or array.shape != shape:
-        expected, got = f"{np.dtype(dtype)} {shape}", f"{array.dtype} {array.shape}"
-        raise StateError(f"state {name!r}: expected {expected}, got {got}")
-    return array

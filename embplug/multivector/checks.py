@@ -1,0 +1,40 @@
+"""Checks that the encodings of token matrices share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.errors import InvalidArgumentError, LengthMismatchError, StateError
+
+
+def checked_weights(given: ArrayLike, tokens: int) -> NDArray[np.float32]:
+    """Weights of query tokens as float32 ``(tokens,)``, all finite."""
+    try:
+        weights = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError("token_weights", "numbers", repr(given)) from None
+    if weights.shape != (tokens,):
+        raise LengthMismatchError(
+            "token_weights", f"shape ({tokens},), one per token", f"shape {weights.shape}"
+        )
+    wrong = np.flatnonzero(~np.isfinite(weights))
+    if wrong.size:
+        raise InvalidArgumentError(f"token_weights[{wrong[0]}]", "a finite number", weights[wrong[0]])
+    return weights
+
+
+def state_array(
+    state: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
+) -> NDArray[Any]:
+    """One array of a state, of exactly this type and shape."""
+    if name not in state:
+        raise StateError(f"state {name!r} is missing; it holds {sorted(state)}")
+    array = np.asarray(state[name])
+    if array.dtype != dtype or array.shape != shape:
+        expected, got = f"{np.dtype(dtype)} {shape}", f"{array.dtype} {array.shape}"
+        raise StateError(f"state {name!r}: expected {expected}, got {got}")
+    return array
