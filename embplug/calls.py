@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 import grpc  # type: ignore[import-untyped]
 import httpx
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from embplug.engines import AsyncEngine, Engine
+from embplug.engines import AsyncEngine, EdgeClient, Engine, is_server
 from embplug.errors import EmbplugError, EngineConnectionError, EngineError
 
 T = TypeVar("T")
@@ -25,7 +29,7 @@ COMPUTE = "compute"
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a method of the engine's client."""
+    """One call of a method of the engine's client; dots reach into its attributes."""
 
     method: str
     arguments: dict[str, Any]
@@ -68,7 +72,8 @@ def run(engine: Engine, steps: Steps[T]) -> T:
                 elif call.method == COMPUTE:
                     result = call.arguments["function"]()
                 else:
-                    result = getattr(engine, call.method)(**call.arguments)
+                    with _turn(engine):
+                        result = attrgetter(call.method)(engine)(**call.arguments)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:
@@ -90,7 +95,7 @@ async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
                 elif call.method == COMPUTE:
                     result = await asyncio.to_thread(call.arguments["function"])
                 else:
-                    result = await getattr(engine, call.method)(**call.arguments)
+                    result = await attrgetter(call.method)(engine)(**call.arguments)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:
@@ -98,6 +103,18 @@ async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+
+
+def _turn(engine: Engine) -> AbstractContextManager[Any]:
+    """One at a time on qdrant-client's simulation, which threads would break; no waiting elsewhere."""
+    if is_server(engine) or isinstance(engine, EdgeClient):
+        return nullcontext()
+    with _locks_guard:
+        return _locks.setdefault(engine, threading.Lock())
+
+
+_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+_locks_guard = threading.Lock()
 
 
 def translated(error: Exception) -> Exception:

@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
+from qdrant_client import grpc
 from tqdm import tqdm
 
 from embplug.calls import Call, Steps, is_transient, retry_after
 from embplug.documents import CheckedDocuments, CheckedSample, Documents, check_documents
-from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
+from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient, is_server
 from embplug.errors import EmbplugError, IngestError, InvalidArgumentError, PointTooLargeError
 from embplug.ids import Id
 from embplug.multivector.token_batch import TokenBatch
@@ -105,12 +106,9 @@ class Chunk:
 
 def point_form(engine: AnyEngine) -> Form:
     """Form of points for an engine."""
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if not is_server(engine):
         return Form.ARRAYS
-    options = engine.init_options
-    if options.get("location") == ":memory:" or options.get("path") is not None:
-        return Form.ARRAYS
-    return Form.MESSAGES if options.get("prefer_grpc") else Form.LISTS
+    return Form.MESSAGES if engine.init_options.get("prefer_grpc") else Form.LISTS
 
 
 def ingest(
@@ -144,7 +142,7 @@ def ingest(
                     _collect(pending, report, bar)
                 if report.failed:
                     break
-                pending[submit(_send_steps(name, chunk))] = chunk
+                pending[submit(_send_steps(_upsert(engine, name, chunk, form), chunk.given_ids))] = chunk
         finally:
             while pending:
                 _collect(pending, report, bar)
@@ -211,17 +209,24 @@ def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form) -> Iter
         yield Chunk(part.given_ids, points)
 
 
-def _send_steps(name: str, chunk: Chunk) -> Steps[Sent]:
+def _upsert(engine: AnyEngine, name: str, chunk: Chunk, form: Form) -> Call:
+    if form is not Form.MESSAGES or not is_server(engine):
+        return Call.of("upsert", collection_name=name, points=chunk.points, wait=True)
+    request = grpc.UpsertPoints(collection_name=name, wait=True, points=chunk.points)
+    return Call.of("grpc_points.Upsert", request=request, timeout=engine.init_options.get("timeout"))
+
+
+def _send_steps(upsert: Call, ids: Sequence[Id]) -> Steps[Sent]:
     """Write one chunk, again after a while where that may help.
 
     A chunk that was written and not acknowledged is written again: points are replaced, never doubled.
     """
     for attempt in range(RETRIES + 1):
         try:
-            yield Call.of("upsert", collection_name=name, points=chunk.points, wait=True)
+            yield upsert
         except EmbplugError as error:
             if attempt == RETRIES or not is_transient(error):
-                return Sent(attempt, Failure(list(chunk.given_ids), str(error)))
+                return Sent(attempt, Failure(list(ids), str(error)))
             pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
             yield Call.pause(max(pause, retry_after(error)))
         else:

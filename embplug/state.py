@@ -33,7 +33,7 @@ def pack(state: State) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(state):
             entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.ascontiguousarray(state[name]), allow_pickle=False)
+            np.lib.format.write_array(entry, np.asarray(state[name], order="C"), allow_pickle=False)
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
     return buffer.getvalue()
 

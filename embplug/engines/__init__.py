@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embplug.engines.connect import AnyEngine, AsyncEngine, Engine, connect, connect_async
+from embplug.engines.connect import AnyEngine, AsyncEngine, Engine, connect, connect_async, is_server
 from embplug.engines.edge import EdgeClient
 from embplug.engines.edge_async import AsyncEdgeClient
 
@@ -14,4 +14,5 @@ __all__ = [
     "Engine",
     "connect",
     "connect_async",
+    "is_server",
 ]

@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, TypeAlias, TypeGuard, overload
 from urllib.parse import SplitResult, urlsplit
 
 import grpc  # type: ignore[import-untyped]
@@ -132,6 +132,14 @@ async def connect_async(
         return AsyncEdgeClient(await asyncio.to_thread(lambda: EdgeClient(path, timeout=timeout)))
     server = _Server(url, api_key, grpc_port, timeout)
     return AsyncQdrantClient(**await asyncio.to_thread(server.client_options))
+
+
+def is_server(engine: AnyEngine) -> TypeGuard[QdrantClient | AsyncQdrantClient]:
+    """Whether requests leave this process."""
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        return False
+    options = engine.init_options
+    return options.get("location") != MEMORY and options.get("path") is None
 
 
 def _without_meaning(options: dict[str, Any], where: str) -> None:
