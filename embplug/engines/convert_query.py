@@ -1,4 +1,4 @@
-"""Queries: every kind that ``query_points`` takes, as ``qdrant_edge`` takes it."""
+"""Queries: vectors, fusions, orders and samples of ``qdrant_client.models`` as ``qdrant_edge`` takes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qdrant_client import models
 
 from embplug.engines.convert import check_vector, to_edge_vector
 from embplug.engines.convert_config import VectorSchema, to_edge_enum
-from embplug.engines.convert_filter import timestamp, to_edge_condition, to_edge_filter, to_edge_geo_point
+from embplug.engines.convert_filter import timestamp, to_edge_filter
 from embplug.engines.convert_ids import to_edge_id
 from embplug.errors import CapabilityError, InvalidArgumentError
 
@@ -23,8 +23,8 @@ DEFAULT_RRF_K = 2
 DEFAULT_MMR_DIVERSITY = 0.5
 
 Id = int | UUID
-VectorLookup = Callable[[Sequence[Id], str, str], dict[Id, Any]]
-"""(ids, vector name, argument) -> the stored vector of each id; raises for an id that has none."""
+VectorLookup = Callable[[Id, str, str], Any]
+"""(id, vector name, argument) -> the stored vector; raises where there is none."""
 
 
 @dataclass(frozen=True)
@@ -79,113 +79,37 @@ class QueryConverter:
         InvalidArgumentError
             Naming what cannot be a query on this collection.
         CapabilityError
-            Queries that embed text or images.
+            A kind of query that embplug has no use for, or that embeds text or images.
         """
         if query is None:
             return None, []
-        if isinstance(query, models.NearestQuery):
-            return self._nearest(query.nearest, query.mmr, using, limit, argument)
-        if isinstance(query, models.RecommendQuery):
-            return self._recommend(query.recommend, using, argument)
-        if isinstance(query, models.DiscoverQuery):
-            return self._discover(query.discover, using, argument)
-        if isinstance(query, models.ContextQuery):
-            vectors = self._vectors(using, argument)
-            pairs = _pairs(query.context, vectors)
-            return edge.Query.Context(edge.ContextQuery(pairs), vectors.using), vectors.ids
-        if isinstance(query, models.RelevanceFeedbackQuery):
-            return self._feedback(query.relevance_feedback, using, argument)
+        if isinstance(query, _REFUSED):
+            raise CapabilityError(f"{argument}: EdgeClient takes no {type(query).__name__}")
         if isinstance(query, _WITHOUT_VECTORS):
             return _query_without_vectors(query, using, argument), []
+        if isinstance(query, models.NearestQuery):
+            return self._nearest(query.nearest, query.mmr, using, limit, argument)
         return self._nearest(query, None, using, limit, argument)
-
-    def _vectors(self, using: str | None, argument: str) -> _ExampleVectors:
-        name = using or ""
-        expected = self.schema.get(name)
-        if expected is None:
-            raise InvalidArgumentError("using", f"one of the vectors {sorted(self.schema)}", repr(using))
-        return _ExampleVectors(name, expected, self.lookup, argument, [])
 
     def _nearest(
         self, nearest: Any, mmr: models.Mmr | None, using: str | None, limit: int, argument: str
     ) -> tuple[Any, list[Id]]:
-        vectors = self._vectors(using, argument)
-        vector = vectors.one(nearest)
+        name = using or ""
+        expected = self.schema.get(name)
+        if expected is None:
+            raise InvalidArgumentError("using", f"one of the vectors {sorted(self.schema)}", repr(using))
+        used_ids: list[Id] = []
+        if isinstance(nearest, (int, np.integer, str, UUID)):
+            used_ids = [to_edge_id(nearest, argument)]
+            vector = self.lookup(used_ids[0], name, argument)
+        else:
+            vector = to_edge_vector(nearest, argument)
+            check_vector(expected, vector, argument)
         if mmr is None:
-            return edge.Query.Nearest(vector, vectors.using), vectors.ids
+            return edge.Query.Nearest(vector, name), used_ids
         diversity = DEFAULT_MMR_DIVERSITY if mmr.diversity is None else mmr.diversity
         candidates = limit if mmr.candidates_limit is None else mmr.candidates_limit
-        return edge.Mmr(vector, 1.0 - diversity, candidates, vectors.using), vectors.ids
-
-    def _recommend(
-        self, given: models.RecommendInput, using: str | None, argument: str
-    ) -> tuple[Any, list[Id]]:
-        vectors = self._vectors(using, argument)
-        positive, negative = vectors.many(given.positive), vectors.many(given.negative)
-        if given.strategy in (None, models.RecommendStrategy.AVERAGE_VECTOR):
-            if not positive:
-                raise InvalidArgumentError(f"{argument}.positive", "at least one example", "none")
-            average = average_vector(positive, negative, vectors.expected)
-            return edge.Query.Nearest(average, vectors.using), vectors.ids
-        if not positive and not negative:
-            raise InvalidArgumentError(argument, "positive or negative examples", "none")
-        best = given.strategy is models.RecommendStrategy.BEST_SCORE
-        make = edge.Query.RecommendBestScore if best else edge.Query.RecommendSumScores
-        return make(edge.RecommendQuery(positive, negative), vectors.using), vectors.ids
-
-    def _discover(
-        self, given: models.DiscoverInput, using: str | None, argument: str
-    ) -> tuple[Any, list[Id]]:
-        vectors = self._vectors(using, argument)
-        target = vectors.one(given.target)
-        query = edge.DiscoverQuery(target, _pairs(given.context, vectors))
-        return edge.Query.Discover(query, vectors.using), vectors.ids
-
-    def _feedback(
-        self, given: models.RelevanceFeedbackInput, using: str | None, argument: str
-    ) -> tuple[Any, list[Id]]:
-        vectors = self._vectors(using, argument)
-        target = vectors.one(given.target)
-        items = [edge.FeedbackItem(vectors.one(item.example), item.score) for item in given.feedback]
-        naive = given.strategy.naive
-        strategy = edge.NaiveFeedbackStrategy(naive.a, naive.b, naive.c)
-        query = edge.FeedbackNaiveQuery(target, items, strategy)
-        return edge.Query.FeedbackNaive(query, vectors.using), vectors.ids
-
-
-@dataclass(frozen=True)
-class _ExampleVectors:
-    """Reads the examples of one query as vectors, and notes which were ids."""
-
-    using: str
-    expected: VectorSchema
-    lookup: VectorLookup
-    argument: str
-    ids: list[Id]
-
-    def one(self, example: Any) -> Any:
-        return self.many([example])[0]
-
-    def many(self, examples: Sequence[Any] | None) -> list[Any]:
-        examples = examples or []
-        ids = {i: to_edge_id(e, self.argument) for i, e in enumerate(examples) if _is_id(e)}
-        found = self.lookup(list(ids.values()), self.using, self.argument) if ids else {}
-        self.ids.extend(ids.values())
-        return [found[ids[i]] if i in ids else self._checked(example) for i, example in enumerate(examples)]
-
-    def _checked(self, example: Any) -> Any:
-        vector = to_edge_vector(example, self.argument)
-        check_vector(self.expected, vector, self.argument)
-        return vector
-
-
-def _is_id(example: Any) -> bool:
-    return isinstance(example, (int, np.integer, str, UUID))
-
-
-def _pairs(given: Any, vectors: _ExampleVectors) -> list[edge.ContextPair]:
-    pairs = given if isinstance(given, list) else [given]
-    return [edge.ContextPair(vectors.one(pair.positive), vectors.one(pair.negative)) for pair in pairs]
+        return edge.Mmr(vector, 1.0 - diversity, candidates, name), used_ids
 
 
 def excluding(given: edge.Filter | None, ids: Sequence[Id]) -> edge.Filter | None:
@@ -196,44 +120,19 @@ def excluding(given: edge.Filter | None, ids: Sequence[Id]) -> edge.Filter | Non
     return others if given is None else edge.Filter(must=[given, others])
 
 
-def average_vector(positive: Sequence[Any], negative: Sequence[Any], expected: VectorSchema) -> Any:
-    """The server's ``average_vector``: mean of the positive, moved away from the mean of the negative.
+_WITHOUT_VECTORS = (models.FusionQuery, models.RrfQuery, models.OrderByQuery, models.SampleQuery)
 
-    Multi-vectors are not averaged: their rows are put together, the negative ones turned around.
-    """
-    if expected.kind == "multi":
-        rows = [row for matrix in positive for row in matrix]
-        return rows + [[-value for value in row] for matrix in negative for row in matrix]
-    if expected.kind == "sparse":
-        return _average_sparse(positive, negative)
-    mean = np.mean(np.asarray(positive, dtype=np.float32), axis=0)
-    if negative:
-        mean = mean + mean - np.mean(np.asarray(negative, dtype=np.float32), axis=0)
-    return mean.tolist()
-
-
-def _average_sparse(positive: Sequence[Any], negative: Sequence[Any]) -> edge.SparseVector:
-    total: dict[int, float] = {}
-    for vectors, weight in ((positive, 2.0 if negative else 1.0), (negative, -1.0)):
-        for vector in vectors:
-            for index, value in zip(vector.indices, vector.values, strict=True):
-                total[index] = total.get(index, 0.0) + weight * value / len(vectors)
-    return edge.SparseVector(list(total), list(total.values()))
-
-
-_WITHOUT_VECTORS = (
-    models.FusionQuery,
-    models.RrfQuery,
-    models.OrderByQuery,
-    models.SampleQuery,
+_REFUSED = (
+    models.RecommendQuery,
+    models.DiscoverQuery,
+    models.ContextQuery,
+    models.RelevanceFeedbackQuery,
     models.FormulaQuery,
     models.TextQuery,
 )
 
 
 def _query_without_vectors(query: Any, using: str | None, argument: str) -> Any:
-    if isinstance(query, models.TextQuery):
-        return _text_query(query, using, argument)
     if using is not None:
         raise CapabilityError(f"using: a {type(query).__name__} compares no vectors, so it has no effect")
     if isinstance(query, models.FusionQuery):
@@ -243,20 +142,7 @@ def _query_without_vectors(query: Any, using: str | None, argument: str) -> Any:
         return edge.Fusion.Rrf(k, query.rrf.weights)
     if isinstance(query, models.OrderByQuery):
         return to_edge_order_by(query.order_by)
-    if isinstance(query, models.SampleQuery):
-        return to_edge_enum(edge.Sample, query.sample, f"{argument}.sample")
-    return edge.Formula(to_edge_expression(query.formula, f"{argument}.formula"), query.defaults or {})
-
-
-def _text_query(query: models.TextQuery, using: str | None, argument: str) -> edge.TextQuery:
-    if using is None:
-        raise InvalidArgumentError("using", "the payload field whose text index to search", None)
-    given = query.text if isinstance(query.text, models.TextQueryInput) else None
-    text = query.text if given is None else given.query
-    scoring = None
-    if given is not None and given.scoring is not None:
-        scoring = edge.Bm25Params(given.scoring.bm25.k, given.scoring.bm25.b)
-    return edge.TextQuery(using, str(text), scoring)
+    return to_edge_enum(edge.Sample, query.sample, f"{argument}.sample")
 
 
 def to_edge_order_by(order_by: Any) -> edge.OrderBy:
@@ -297,70 +183,3 @@ def to_edge_search_params(params: models.SearchParams | None) -> edge.SearchPara
         acorn=acorn,
         idf=idf,
     )
-
-
-def to_edge_expression(given: Any, argument: str) -> Any:
-    """A formula's expression, nested to any depth.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Naming the part that is not an expression.
-    """
-    make = edge.Expression
-    if isinstance(given, (int, float)):
-        return make.Constant(float(given))
-    if isinstance(given, str):
-        return make.Variable(given)
-    if isinstance(given, models.GeoDistance):
-        return make.GeoDistance(to_edge_geo_point(given.geo_distance.origin), given.geo_distance.to)
-    if isinstance(given, models.DatetimeExpression):
-        return make.Datetime(given.datetime)
-    if isinstance(given, models.DatetimeKeyExpression):
-        return make.DatetimeKey(given.datetime_key)
-    if isinstance(given, models.DivExpression):
-        div = given.div
-        return make.Div(
-            to_edge_expression(div.left, f"{argument}.left"),
-            to_edge_expression(div.right, f"{argument}.right"),
-            div.by_zero_default,
-        )
-    if isinstance(given, models.PowExpression):
-        return make.Pow(
-            to_edge_expression(given.pow.base, f"{argument}.base"),
-            to_edge_expression(given.pow.exponent, f"{argument}.exponent"),
-        )
-    if type(given) in _DECAYS:
-        name, kind = _DECAYS[type(given)]
-        decay: models.DecayParamsExpression = getattr(given, name)
-        target = None if decay.target is None else to_edge_expression(decay.target, f"{argument}.target")
-        x = to_edge_expression(decay.x, f"{argument}.x")
-        return make.Decay(kind, x, target, decay.midpoint, decay.scale)
-    if type(given) in _OPERATORS:
-        name, operator = _OPERATORS[type(given)]
-        operand = getattr(given, name)
-        if isinstance(operand, list):
-            return operator([to_edge_expression(o, f"{argument}.{name}[{i}]") for i, o in enumerate(operand)])
-        return operator(to_edge_expression(operand, f"{argument}.{name}"))
-    return make.Condition(to_edge_condition(given, argument))
-
-
-_DECAYS: dict[type[Any], tuple[str, Any]] = {
-    models.LinDecayExpression: ("lin_decay", edge.DecayKind.Lin),
-    models.GaussDecayExpression: ("gauss_decay", edge.DecayKind.Gauss),
-    models.ExpDecayExpression: ("exp_decay", edge.DecayKind.Exp),
-}
-
-_OPERATORS: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {
-    models.MultExpression: ("mult", edge.Expression.Mult),
-    models.SumExpression: ("sum", edge.Expression.Sum),
-    models.MaxExpression: ("max", edge.Expression.Max),
-    models.MinExpression: ("min", edge.Expression.Min),
-    models.NegExpression: ("neg", edge.Expression.Neg),
-    models.AbsExpression: ("abs", edge.Expression.Abs),
-    models.SqrtExpression: ("sqrt", edge.Expression.Sqrt),
-    models.ExpExpression: ("exp", edge.Expression.Exp),
-    models.Log10Expression: ("log10", edge.Expression.Log10),
-    models.LnExpression: ("ln", edge.Expression.Ln),
-    models.AcoshExpression: ("acosh", edge.Expression.Acosh),
-}

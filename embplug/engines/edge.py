@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import qdrant_edge as edge
 from pydantic_core import to_jsonable_python
 from qdrant_client import QdrantClient, models
@@ -760,9 +761,9 @@ def _metadata(metadata: Any) -> dict[str, Any] | None:
 
 
 def _count_argument(value: Any, argument: str, at_least: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
         raise InvalidArgumentError(argument, f"an integer of at least {at_least}", repr(value))
-    return value
+    return int(value)
 
 
 def _check_names(names: Sequence[str], collection: EdgeCollection, argument: str) -> None:
@@ -874,7 +875,7 @@ def _query_request(
     with_vectors: Any,
     score_threshold: float | None,
 ) -> edge.QueryRequest:
-    converter = QueryConverter(collection.schema, lambda *asked: _stored_vectors(collection, *asked))
+    converter = QueryConverter(collection.schema, lambda *asked: _stored_vector(collection, *asked))
     wanted = _count_argument(limit, "limit", at_least=1)
     scoring, used_ids = converter.query(query, using, wanted)
     if query is None and using is not None:
@@ -892,20 +893,13 @@ def _query_request(
     return translating(lambda: edge.QueryRequest(wanted, **arguments))
 
 
-def _stored_vectors(
-    collection: EdgeCollection, ids: Sequence[Id], using: str, argument: str
-) -> dict[Id, Any]:
-    records = translating(lambda: collection.shard.retrieve([*ids], False, [using]))
-    found: dict[Any, Any] = {}
-    for record in records:
-        vector = record.vector.get(using) if isinstance(record.vector, dict) else record.vector
-        if vector is not None:
-            found[record.id] = vector
-    for point_id in ids:
-        if point_id not in found:
-            expected = f"the id of a point with a vector {using!r}"
-            raise InvalidArgumentError(argument, expected, str(point_id))
-    return found
+def _stored_vector(collection: EdgeCollection, point_id: Id, using: str, argument: str) -> Any:
+    records = translating(lambda: collection.shard.retrieve([point_id], False, [using]))
+    stored: Any = records[0].vector if records else None
+    vector = stored.get(using) if isinstance(stored, dict) else stored
+    if vector is None:
+        raise InvalidArgumentError(argument, f"the id of a point with a vector {using!r}", str(point_id))
+    return vector
 
 
 def _query_response(found: list[edge.ScoredPoint]) -> QueryResponse:
