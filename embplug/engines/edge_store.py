@@ -66,7 +66,7 @@ class EdgeStore:
         for leftover in [*root.glob(".new-*"), *root.glob(".old-*")]:
             shutil.rmtree(leftover, ignore_errors=True)
         self._collections = {c.name: c for c in map(EdgeCollection, _collection_folders(root))}
-        self._aliases: dict[str, str] = _read_json(self._alias_file) if self._alias_file.exists() else {}
+        self._aliases = _read_aliases(self._alias_file)
 
     @classmethod
     def acquire(cls, path: str | os.PathLike[str], timeout: float | None = None) -> EdgeStore:
@@ -85,6 +85,8 @@ class EdgeStore:
             Another process owns it; the error says which.
         InvalidArgumentError
             The path cannot be such a directory.
+        StateError
+            The file of aliases is damaged.
         """
         root = _directory(path)
         deadline = time.monotonic() + (timeout or 0.0)
@@ -95,11 +97,17 @@ class EdgeStore:
                     store.users += 1
                     return store
                 try:
-                    store = _REGISTRY[root] = cls(root, _lock(root))
-                    return store
+                    lock = _lock(root)
                 except EngineLockedError:
                     if time.monotonic() >= deadline:
                         raise
+                else:
+                    try:
+                        store = _REGISTRY[root] = cls(root, lock)
+                    except BaseException:
+                        lock.close()
+                        raise
+                    return store
             time.sleep(LOCK_POLL_SECONDS)
 
     def release(self) -> None:
@@ -245,6 +253,9 @@ class EdgeCollection:
             self.name, self.metadata = str(stored["name"]), stored["metadata"]
             if stored["format"] > FORMAT:
                 self._broken = f"has format {stored['format']}, this embplug reads up to {FORMAT}; upgrade it"
+            elif folder_name(self.name) != folder.name:
+                self._broken = f"is that of collection {self.name!r}: a copy is no collection of its own"
+                self.name = folder.name
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.name, self.metadata = folder.name, None
             self._broken = f"is damaged ({error}); restore it from a backup or delete its folder"
@@ -431,7 +442,19 @@ def _directory(path: str | os.PathLike[str]) -> Path:
 
 
 def _collection_folders(root: Path) -> list[Path]:
-    return sorted(f.parent for f in root.glob("*/collection.json") if not f.parent.name.startswith("."))
+    return sorted(shard.parent for shard in root.glob("*/shard") if not shard.parent.name.startswith("."))
+
+
+def _read_aliases(file: Path) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    try:
+        aliases = _read_json(file)
+        return {str(alias): str(name) for alias, name in aliases.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"{file} is damaged ({error}); restore it from a backup, or delete it and name the aliases anew"
+        ) from error
 
 
 def _lock(root: Path) -> IO[str]:

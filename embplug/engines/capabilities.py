@@ -1,0 +1,220 @@
+"""What an engine can do, asked of the engine and its version.
+
+Older servers drop what they do not know without a word, so it has to be refused before it is sent.
+Nested prefetches, multi-vectors and the uint8 and float16 datatypes are older than the oldest server
+that embplug works with, the first with collection metadata.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
+
+from embplug.calls import Call, Steps
+from embplug.engines.connect import MEMORY, AnyEngine
+from embplug.engines.edge import EdgeClient
+from embplug.engines.edge_async import AsyncEdgeClient
+from embplug.errors import CapabilityError
+from embplug.recipe import Recipe, Storage
+
+Kind = Literal["edge", "memory", "server"]
+
+MAX_REST_BYTES = 32 << 20
+"""Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
+
+MAX_MATRIX_FLOATS = (1 << 20) - 1
+"""Largest multi-vector that a server takes."""
+
+
+class _Feature(NamedTuple):
+    words: str
+    server_since: str | None
+    edge: bool = True
+    memory: bool = True
+
+
+_FEATURES = {
+    "collection_metadata": _Feature("collection metadata, where the recipe is kept", "1.16"),
+    "sharding": _Feature("more than one shard or replica", "1.0", edge=False, memory=False),
+    "quantization": _Feature("quantization", "1.0", memory=False),
+    "binary_encodings": _Feature("1.5 and 2 bits, or quantized queries", "1.15", memory=False),
+    "turbo_quantization": _Feature("TurboQuant", "1.18", memory=False),
+    "add_vectors": _Feature("adding a named vector to a collection", "1.18"),
+    "memory_placement": _Feature("`memory` (use on_disk or always_ram)", "1.19"),
+    "rrf_k": _Feature("the constant k of reciprocal rank fusion", "1.16"),
+    "rrf_weights": _Feature("weights of reciprocal rank fusion", "1.17"),
+    "index_enable_hnsw": _Feature("`enable_hnsw` of payload indexes", "1.17"),
+    "index_prefix": _Feature("`prefix` of keyword indexes", "1.19"),
+    "index_scoring": _Feature("`scoring` of text indexes", "1.20"),
+    "index_nested": _Feature("`nested` of payload indexes", "1.20"),
+    "match_prefix": _Feature("a match by prefix", "1.19"),
+    "match_substring": _Feature("a match by substring", "1.20"),
+    "slice_condition": _Feature("a slice condition", "1.19"),
+}
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do.
+
+    Attributes
+    ----------
+    kind
+        ``"edge"``, ``"memory"`` (qdrant-client's own simulation) or ``"server"``.
+    version
+        Of the engine, as it tells it.
+    max_request_bytes
+        Largest request, ``None`` without a limit.
+    max_matrix_floats
+        Largest multi-vector, ``None`` without a limit.
+    """
+
+    kind: Kind
+    version: str
+    max_request_bytes: int | None
+    max_matrix_floats: int | None
+    collection_metadata: bool
+    sharding: bool
+    quantization: bool
+    binary_encodings: bool
+    turbo_quantization: bool
+    add_vectors: bool
+    memory_placement: bool
+    rrf_k: bool
+    rrf_weights: bool
+    index_enable_hnsw: bool
+    index_prefix: bool
+    index_scoring: bool
+    index_nested: bool
+    match_prefix: bool
+    match_substring: bool
+    slice_condition: bool
+
+    @classmethod
+    def of(cls, kind: Kind, version: str, *, over_grpc: bool = False) -> Capabilities:
+        """Look up the capabilities of an engine of that kind and version."""
+        is_server = kind == "server"
+        return cls(
+            kind=kind,
+            version=version,
+            max_request_bytes=MAX_REST_BYTES if is_server and not over_grpc else None,
+            max_matrix_floats=MAX_MATRIX_FLOATS if is_server else None,
+            **{
+                name: _at_least(version, feature.server_since) if is_server else getattr(feature, kind)
+                for name, feature in _FEATURES.items()
+            },
+        )
+
+    def __str__(self) -> str:
+        if self.kind == "memory":
+            return f"{MEMORY!r} of qdrant-client {self.version}"
+        return f"Qdrant Edge {self.version}" if self.kind == "edge" else f"Qdrant server {self.version}"
+
+    def require(self, name: str, field: str) -> None:
+        """Raise unless the engine can do what ``field`` asks for.
+
+        Raises
+        ------
+        CapabilityError
+            Naming the field, the engine, and which engine could.
+        """
+        if not getattr(self, name):
+            feature = _FEATURES[name]
+            others = [f"a server of version {feature.server_since} or later" if feature.server_since else ""]
+            others += ["Qdrant Edge"] if feature.edge else []
+            raise CapabilityError(
+                f"{field}: {self} does not have {feature.words}; it needs {' or '.join(filter(None, others))}"
+            )
+
+
+def _at_least(version: str, since: str | None) -> bool:
+    return since is not None and _numbers(version) >= _numbers(since)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """``1.16.3`` or ``v1.17.0-dev`` as numbers; a version that says nothing is taken for the newest."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return tuple(map(int, found.groups())) if found else (1 << 16,)
+
+
+def capabilities_steps(engine: AnyEngine) -> Steps[Capabilities]:
+    """Ask the engine for its version, and look up what it can do."""
+    version = (yield Call.of("info")).version
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        return Capabilities.of("edge", version)
+    if _is_local(engine):
+        return Capabilities.of("memory", version)
+    return Capabilities.of("server", version, over_grpc=bool(engine.init_options["prefer_grpc"]))
+
+
+def _is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
+    return client.init_options["location"] == MEMORY or client.init_options["path"] is not None
+
+
+def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:
+    """Refuse a recipe of which the engine would ignore a part.
+
+    Raises
+    ------
+    CapabilityError
+        Naming the first such field, the engine, and which engine could serve it.
+    """
+    capabilities.require("collection_metadata", "recipe")
+    for field, name in _wanted(recipe):
+        capabilities.require(name, field)
+
+
+def _wanted(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(field of the recipe, capability that it needs)."""
+    for field in ("shard_number", "replication_factor", "write_consistency_factor"):
+        if (getattr(recipe, field) or 1) > 1:
+            yield field, "sharding"
+    for name, dense in recipe.dense.items():
+        yield from _wanted_by_storage(dense, f"dense.{name}")
+    if recipe.tokens is not None:
+        yield from _wanted_by_storage(recipe.tokens.fde_storage, "tokens.fde_storage")
+        if recipe.tokens.matrix is not None:
+            yield from _wanted_by_storage(recipe.tokens.matrix, "tokens.matrix")
+    for key, schema in recipe.payload_indexes.items():
+        if not isinstance(schema, str):
+            yield from _wanted_by_fields(schema, f"payload_indexes.{key}", _INDEX_FIELDS)
+
+
+def _wanted_by_storage(storage: Storage, field: str) -> Iterator[tuple[str, str]]:
+    if storage.hnsw is not None:
+        yield from _wanted_by_fields(storage.hnsw, f"{field}.hnsw", _PLACEMENT)
+    if storage.quantization is None:
+        return
+    yield f"{field}.quantization", "quantization"
+    for kind, parameters in storage.quantization:
+        where = f"{field}.quantization.{kind}"
+        if kind == "turbo":
+            yield where, "turbo_quantization"
+        yield from _wanted_by_fields(parameters, where, _QUANTIZATION_FIELDS)
+
+
+def _wanted_by_fields(parameters: Any, field: str, needs: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for name, capability in needs.items():
+        value = getattr(parameters, name, None)
+        if value not in (None, *_OLDER_VALUES):
+            yield f"{field}.{name}", capability
+
+
+_PLACEMENT = {"memory": "memory_placement"}
+_QUANTIZATION_FIELDS = {**_PLACEMENT, "encoding": "binary_encodings", "query_encoding": "binary_encodings"}
+_INDEX_FIELDS = {
+    **_PLACEMENT,
+    "enable_hnsw": "index_enable_hnsw",
+    "prefix": "index_prefix",
+    "scoring": "index_scoring",
+    "nested": "index_nested",
+}
+_OLDER_VALUES = (
+    models.BinaryQuantizationEncoding.ONE_BIT,
+    models.BinaryQuantizationQueryEncoding.DEFAULT,
+    models.BinaryQuantizationQueryEncoding.BINARY,
+)
