@@ -22,8 +22,8 @@ from embplug.ids import ORIGINAL_ID, Id, original_ids, point_ids
 from embplug.multivector.token_batch import TokenBatch
 from embplug.recipe import Recipe
 
-MAX_MATRIX_FLOATS = 1 << 20
-"""Qdrant takes no multi-vector of more numbers."""
+MAX_MATRIX_FLOATS = (1 << 20) - 1
+"""A Qdrant server takes no multi-vector of more numbers."""
 
 TokensGiven: TypeAlias = TokenBatch | Sequence[ArrayLike]
 DenseGiven: TypeAlias = ArrayLike | Mapping[str, ArrayLike]

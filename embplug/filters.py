@@ -1,4 +1,9 @@
-"""Refuses filters that cannot mean what they say: on an indexed field Qdrant would silently find nothing."""
+"""Refuses filters that cannot mean what they say, for which Qdrant would find nothing or the wrong points.
+
+On fields without an index, and for most contradictions, Qdrant reads the payload and finds nothing. Worse
+is measured on server 1.16.3 and Edge 0.9: a UUID matched on an integer index finds points at random, a
+phrase on a text index without phrases finds nothing, and conditions that a server is too old for are dropped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.engines.capabilities import Capabilities
 from embplug.errors import FilterError
 
 _RANGES = {"integer": (models.Range,), "float": (models.Range,), "datetime": (models.DatetimeRange,)}
@@ -15,33 +21,55 @@ _MATCHED_TYPES: dict[str, tuple[type, ...]] = {
     "keyword": (str,),
     "text": (str,),
     "uuid": (str,),
+    "datetime": (str,),
     "integer": (int,),
     "bool": (bool,),
 }
+_TEXT_MATCHES = (
+    models.MatchText,
+    models.MatchTextAny,
+    models.MatchPhrase,
+    models.MatchPrefix,
+    models.MatchSubstring,
+)
+_NEEDED: dict[type[Any], str] = {models.MatchPrefix: "match_prefix", models.MatchSubstring: "match_substring"}
 
 
-def check_filter(given: Any, indexes: Mapping[str, Any], argument: str = "filter") -> None:
-    """Check a filter against the payload indexes of the recipe.
+def check_filter(
+    given: Any,
+    indexes: Mapping[str, Any],
+    argument: str = "filter",
+    capabilities: Capabilities | None = None,
+) -> None:
+    """Check a filter against the payload indexes of the recipe, and against what the engine knows.
 
     Raises
     ------
     FilterError
         Something other than a ``models.Filter``, or a condition that the type of the field's index
         can never meet, by its place: ``filter.must[0]``.
+    CapabilityError
+        A condition that the engine is too old for, by its place.
     """
     if not isinstance(given, models.Filter):
         raise FilterError(argument, "a qdrant_client.models.Filter", type(given).__name__)
     for place, condition in _conditions(given, argument):
         if isinstance(condition, models.Filter):
-            check_filter(condition, indexes, place)
+            check_filter(condition, indexes, place, capabilities)
         elif isinstance(condition, models.NestedCondition):
             prefix = f"{condition.nested.key.removesuffix('[]')}[]."
             inner = {
                 key.removeprefix(prefix): kind for key, kind in indexes.items() if key.startswith(prefix)
             }
-            check_filter(condition.nested.filter, inner, place)
-        elif isinstance(condition, models.FieldCondition) and condition.key in indexes:
-            _check_field(condition, _kind(indexes[condition.key]), place)
+            check_filter(condition.nested.filter, inner, f"{place}.nested.filter", capabilities)
+        elif isinstance(condition, models.SliceCondition) and capabilities is not None:
+            capabilities.require("slice_condition", place)
+        elif isinstance(condition, models.FieldCondition):
+            needed = _NEEDED.get(type(condition.match))
+            if needed is not None and capabilities is not None:
+                capabilities.require(needed, place)
+            if condition.key in indexes:
+                _check_field(condition, indexes[condition.key], place)
 
 
 def _conditions(given: models.Filter, argument: str) -> Iterator[tuple[str, Any]]:
@@ -55,32 +83,30 @@ def _conditions(given: models.Filter, argument: str) -> Iterator[tuple[str, Any]
             yield f"{argument}.min_should[{i}]", condition
 
 
-def _kind(schema: Any) -> str:
+def _check_field(condition: models.FieldCondition, schema: Any, place: str) -> None:
     kind = schema if isinstance(schema, str) else schema.type
-    return str(getattr(kind, "value", kind))
-
-
-def _check_field(condition: models.FieldCondition, kind: str, place: str) -> None:
-    field = f"a condition for {condition.key!r}, which is indexed as {kind}"
+    kind = str(getattr(kind, "value", kind))
+    expected = f"a condition for {condition.key!r}, which is indexed as {kind}"
     if condition.range is not None and not isinstance(condition.range, _RANGES.get(kind, ())):
-        raise FilterError(place, field, type(condition.range).__name__)
+        raise FilterError(place, expected, type(condition.range).__name__)
     for geo in _GEO:
         if getattr(condition, geo) is not None and kind != "geo":
-            raise FilterError(place, field, geo)
+            raise FilterError(place, expected, geo)
     match = condition.match
-    if match is None:
-        return
-    if isinstance(match, (models.MatchText, models.MatchPhrase, models.MatchTextAny)):
+    if isinstance(match, _TEXT_MATCHES):
         if kind not in ("text", "keyword"):
-            raise FilterError(place, field, type(match).__name__)
-        return
-    for value in _values(match):
-        allowed = _MATCHED_TYPES.get(kind, ())
-        if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
-            raise FilterError(place, field, f"a match with {value!r}")
+            raise FilterError(place, expected, type(match).__name__)
+        phrases = kind != "text" or bool(getattr(schema, "phrase_matching", None))
+        if isinstance(match, models.MatchPhrase) and not phrases:
+            raise FilterError(place, f"{expected} without phrase_matching", "MatchPhrase")
+    elif match is not None:
+        for value in _values(match):
+            allowed = _MATCHED_TYPES.get(kind, ())
+            if not isinstance(value, allowed) or (isinstance(value, bool) and kind != "bool"):
+                raise FilterError(place, expected, f"a match with {value!r}")
 
 
-def _values(match: Any) -> list[Any]:
+def _values(match: models.MatchValue | models.MatchAny | models.MatchExcept) -> list[Any]:
     if isinstance(match, models.MatchValue):
         return [match.value]
     return list(match.any if isinstance(match, models.MatchAny) else match.except_)

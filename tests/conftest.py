@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from tests.servers import NoServerError, qdrant_server
 
 ENGINES = ("edge", "memory", "server")
 _ran: Counter[str] = Counter()
-_engine_of_test = pytest.StashKey[str]()
 
 
 @pytest.fixture(scope="session")
@@ -38,38 +36,27 @@ def qdrant_address() -> Iterator[tuple[str, int]]:
 
 
 @pytest.fixture
-def server_client(qdrant_address: tuple[str, int], request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
+def server_client(qdrant_address: tuple[str, int]) -> Iterator[QdrantClient]:
     """A client of the real server; the collections and aliases that the test makes are removed after it."""
-    request.node.stash[_engine_of_test] = "server"
-    url, grpc_port = qdrant_address
-    client = connect(url, grpc_port=grpc_port)
-    assert isinstance(client, QdrantClient)
-    with _removing_collections(client):
+    with _server_client(qdrant_address) as client:
         yield client
-    client.close()
 
 
 @pytest.fixture
-def edge_client(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EdgeClient]:
+def edge_client(tmp_path: Path) -> Iterator[EdgeClient]:
     """A client of an empty Edge directory, ``tmp_path / "edge"``."""
-    request.node.stash[_engine_of_test] = "edge"
     with EdgeClient(tmp_path / "edge") as client:
         yield client
 
 
 @pytest.fixture
-def memory_client(request: pytest.FixtureRequest) -> Iterator[QdrantClient]:
+def memory_client() -> Iterator[QdrantClient]:
     """An empty ``QdrantClient(":memory:")``."""
-    request.node.stash[_engine_of_test] = "memory"
-    client = QdrantClient(":memory:")
-    with warnings.catch_warnings():
-        # It warns of payload indexes and of large collections, which is its nature.
-        warnings.filterwarnings("ignore", message=".*[Ll]ocal.*", category=UserWarning)
+    with _memory_client() as client:
         yield client
-    client.close()
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="session", params=ENGINES)
 def engine_name(request: pytest.FixtureRequest) -> str:
     """Each engine's name; ``engine`` is the client."""
     return str(request.param)
@@ -80,6 +67,35 @@ def engine(engine_name: str, request: pytest.FixtureRequest) -> Engine:
     """A clean client of each engine in turn: the test runs once on each."""
     client: Engine = request.getfixturevalue(f"{engine_name}_client")
     return client
+
+
+@pytest.fixture(scope="module")
+def shared_engine(
+    engine_name: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Engine]:
+    """As ``engine``, but one client for all tests of a module, which leave its collections as they are."""
+    with contextlib.ExitStack() as stack:
+        if engine_name == "edge":
+            yield stack.enter_context(EdgeClient(tmp_path_factory.mktemp("edge")))
+        elif engine_name == "memory":
+            yield stack.enter_context(_memory_client())
+        else:
+            yield stack.enter_context(_server_client(request.getfixturevalue("qdrant_address")))
+
+
+@contextlib.contextmanager
+def _server_client(address: tuple[str, int]) -> Iterator[QdrantClient]:
+    url, grpc_port = address
+    client = connect(url, grpc_port=grpc_port)
+    assert isinstance(client, QdrantClient)
+    with contextlib.closing(client), _removing_collections(client):
+        yield client
+
+
+@contextlib.contextmanager
+def _memory_client() -> Iterator[QdrantClient]:
+    with contextlib.closing(QdrantClient(":memory:")) as client:
+        yield client
 
 
 @contextlib.contextmanager
@@ -102,7 +118,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Note the engine where the report will carry it, also across processes."""
-    engine = item.stash.get(_engine_of_test, None)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    names = [parameters.get("engine_name"), *(n for n in ENGINES if f"{n}_client" in item.fixturenames)]
+    engine = next(filter(None, names), None)
     if engine is not None:
         item.user_properties.append(("engine", engine))
     return (yield)

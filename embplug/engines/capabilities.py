@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug.calls import Call, Steps
+from embplug.documents import MAX_MATRIX_FLOATS
 from embplug.engines.connect import MEMORY, AnyEngine
 from embplug.engines.edge import EdgeClient
 from embplug.engines.edge_async import AsyncEdgeClient
@@ -25,9 +26,6 @@ Kind = Literal["edge", "memory", "server"]
 
 MAX_REST_BYTES = 32 << 20
 """Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
-
-MAX_MATRIX_FLOATS = (1 << 20) - 1
-"""Largest multi-vector that a server takes."""
 
 
 class _Feature(NamedTuple):

@@ -185,12 +185,15 @@ def to_edge_payload_selector(selector: Any, argument: str = "with_payload") -> A
     """A bool, a list of keys or a ``PayloadSelector``; ``None`` is no payload."""
     if selector is None or isinstance(selector, bool):
         return bool(selector)
-    if isinstance(selector, models.PayloadSelectorInclude):
-        return edge.PayloadSelector.Include(selector.include)
-    if isinstance(selector, models.PayloadSelectorExclude):
-        return edge.PayloadSelector.Exclude(selector.exclude)
-    if isinstance(selector, (list, tuple)):
-        return edge.PayloadSelector.Include(list(selector))
+    try:
+        if isinstance(selector, models.PayloadSelectorInclude):
+            return edge.PayloadSelector.Include(selector.include)
+        if isinstance(selector, models.PayloadSelectorExclude):
+            return edge.PayloadSelector.Exclude(selector.exclude)
+        if isinstance(selector, (list, tuple)):
+            return edge.PayloadSelector.Include(list(selector))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(argument, "paths into the payload", error) from None
     expected = "a bool, a list of keys or a PayloadSelector"
     raise InvalidArgumentError(argument, expected, type(selector).__name__)
 

@@ -235,7 +235,8 @@ def from_edge_config(config: Mapping[str, Any], metadata: dict[str, Any] | None)
         name: _from_sparse_params(params) for name, params in (config.get("sparse_vectors") or {}).items()
     }
     optimizers = {"default_segment_number": 0, "indexing_threshold": DEFAULT_INDEXING_THRESHOLD_KB}
-    optimizers |= config.get("optimizers") or {}
+    stored = config.get("optimizers") or {}
+    optimizers |= {name: value for name, value in stored.items() if value is not None}
     return models.CollectionConfig(
         params=models.CollectionParams(
             vectors=vectors[""] if vectors.keys() == {""} else vectors,

@@ -27,31 +27,25 @@ def to_edge_filter(given: Any, argument: str = "filter") -> edge.Filter | None:
         raise FilterError(argument, "a models.Filter", type(given).__name__)
     min_should = None
     if given.min_should is not None:
-        min_should = edge.MinShould(
-            _conditions(given.min_should.conditions, f"{argument}.min_should") or [],
-            given.min_should.min_count,
-        )
-    try:
-        return edge.Filter(
-            must=_conditions(given.must, f"{argument}.must"),
-            should=_conditions(given.should, f"{argument}.should"),
-            must_not=_conditions(given.must_not, f"{argument}.must_not"),
-            min_should=min_should,
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FilterError(argument, "a filter that Edge accepts", error) from None
+        conditions = _conditions(given.min_should.conditions, f"{argument}.min_should") or []
+        min_should = edge.MinShould(conditions, given.min_should.min_count)
+    return edge.Filter(
+        must=_conditions(given.must, f"{argument}.must"),
+        should=_conditions(given.should, f"{argument}.should"),
+        must_not=_conditions(given.must_not, f"{argument}.must_not"),
+        min_should=min_should,
+    )
 
 
 def _conditions(given: Any, argument: str) -> list[Any] | None:
     if given is None:
         return None
     if not isinstance(given, list):
-        return [to_edge_condition(given, argument)]
-    return [to_edge_condition(condition, f"{argument}[{i}]") for i, condition in enumerate(given)]
+        return [_checked_condition(given, argument)]
+    return [_checked_condition(condition, f"{argument}[{i}]") for i, condition in enumerate(given)]
 
 
-def to_edge_condition(condition: Any, argument: str) -> Any:
-    """One condition. Errors as in :func:`to_edge_filter`."""
+def _checked_condition(condition: Any, argument: str) -> Any:
     try:
         return _condition(condition, argument)
     except FilterError:
@@ -141,26 +135,25 @@ def timestamp(moment: datetime | date | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def to_edge_geo_point(point: models.GeoPoint) -> edge.GeoPoint:
-    """Longitude and latitude."""
+def _geo_point(point: models.GeoPoint) -> edge.GeoPoint:
     return edge.GeoPoint(point.lon, point.lat)
 
 
 def _geo_bounding_box(box: models.GeoBoundingBox | None) -> edge.GeoBoundingBox | None:
     if box is None:
         return None
-    return edge.GeoBoundingBox(to_edge_geo_point(box.top_left), to_edge_geo_point(box.bottom_right))
+    return edge.GeoBoundingBox(_geo_point(box.top_left), _geo_point(box.bottom_right))
 
 
 def _geo_radius(circle: models.GeoRadius | None) -> edge.GeoRadius | None:
-    return None if circle is None else edge.GeoRadius(to_edge_geo_point(circle.center), circle.radius)
+    return None if circle is None else edge.GeoRadius(_geo_point(circle.center), circle.radius)
 
 
 def _geo_polygon(polygon: models.GeoPolygon | None) -> edge.GeoPolygon | None:
     if polygon is None:
         return None
-    rings = [[to_edge_geo_point(point) for point in ring.points] for ring in polygon.interiors or []]
-    return edge.GeoPolygon([to_edge_geo_point(point) for point in polygon.exterior.points], rings or None)
+    rings = [[_geo_point(point) for point in ring.points] for ring in polygon.interiors or []]
+    return edge.GeoPolygon([_geo_point(point) for point in polygon.exterior.points], rings or None)
 
 
 def _values_count(count: models.ValuesCount | None) -> edge.ValuesCount | None:

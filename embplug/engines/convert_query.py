@@ -147,16 +147,19 @@ def _query_without_vectors(query: Any, using: str | None, argument: str) -> Any:
 
 def to_edge_order_by(order_by: Any) -> edge.OrderBy:
     """A payload key, or a key with direction and start."""
-    if isinstance(order_by, str):
-        return edge.OrderBy(order_by)
-    if not isinstance(order_by, models.OrderBy):
-        raise InvalidArgumentError("order_by", "a payload key or a models.OrderBy", type(order_by).__name__)
-    start = order_by.start_from
-    return edge.OrderBy(
-        order_by.key,
-        to_edge_enum(edge.Direction, order_by.direction, "order_by.direction"),
-        timestamp(start) if isinstance(start, (datetime, date)) else start,
+    given = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
+    if not isinstance(given, models.OrderBy):
+        raise InvalidArgumentError("order_by", "a payload key or a models.OrderBy", type(given).__name__)
+    start = (
+        timestamp(given.start_from) if isinstance(given.start_from, (datetime, date)) else given.start_from
     )
+    direction = to_edge_enum(edge.Direction, given.direction, "order_by.direction")
+    try:
+        return edge.OrderBy(given.key, direction, start)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            "order_by", "a path into the payload, and a start of its type", error
+        ) from None
 
 
 def to_edge_search_params(params: models.SearchParams | None) -> edge.SearchParams | None:

@@ -48,7 +48,7 @@ from embplug.engines.convert_query import (
     to_edge_search_params,
 )
 from embplug.engines.edge_store import EdgeCollection, EdgeStore, bytes_on_disk, translating
-from embplug.errors import CapabilityError, InvalidArgumentError
+from embplug.errors import CapabilityError, EngineError, InvalidArgumentError
 
 _DONE = models.UpdateStatus.COMPLETED
 
@@ -122,7 +122,7 @@ class EdgeClient:
 
     def _open_store(self) -> EdgeStore:
         if not self._finalizer.alive:
-            raise InvalidArgumentError("client", "an open EdgeClient", f"{self!r}, closed")
+            raise EngineError(f"{self!r} is closed")
         return self._store
 
     def _collection(self, name: str) -> EdgeCollection:
@@ -328,7 +328,7 @@ class EdgeClient:
         if vector_name in collection.schema:
             raise InvalidArgumentError("vector_name", "a name that is not taken", repr(vector_name))
         with self._store.exclusively():
-            _update(collection, _create_vector(vector_name, vector_name_config))
+            _update(collection, lambda: _create_vector(vector_name, vector_name_config))
             collection.read_schema()
         return models.UpdateResult(status=_DONE)
 
@@ -351,7 +351,7 @@ class EdgeClient:
         collection = self._collection(collection_name)
         _check_names([vector_name], collection, "vector_name")
         with self._store.exclusively():
-            _update(collection, edge.UpdateOperation.delete_vector_name(vector_name))
+            _update(collection, lambda: edge.UpdateOperation.delete_vector_name(vector_name))
             collection.read_schema()
         return models.UpdateResult(status=_DONE)
 
@@ -366,8 +366,11 @@ class EdgeClient:
     ) -> models.UpdateResult:
         """Index a payload field."""
         _refuse(ordering=ordering, timeout=timeout)
-        operation = edge.UpdateOperation.create_field_index(field_name, to_edge_index(field_schema))
-        return _update(self._collection(collection_name), operation)
+        schema = to_edge_index(field_schema)
+        return _update(
+            self._collection(collection_name),
+            lambda: edge.UpdateOperation.create_field_index(field_name, schema),
+        )
 
     def delete_payload_index(
         self,
@@ -379,8 +382,9 @@ class EdgeClient:
     ) -> models.UpdateResult:
         """Drop the index of a payload field; one that is not there is no error, as on the server."""
         _refuse(ordering=ordering, timeout=timeout)
-        operation = edge.UpdateOperation.delete_field_index(field_name)
-        return _update(self._collection(collection_name), operation)
+        return _update(
+            self._collection(collection_name), lambda: edge.UpdateOperation.delete_field_index(field_name)
+        )
 
     # Writing points
 
@@ -414,12 +418,9 @@ class EdgeClient:
             to_edge_point(point_id, vectors, payload, collection.schema, f"points[{i}]")
             for i, (point_id, vectors, payload) in enumerate(iterate_points(points))
         ]
-        operation = edge.UpdateOperation.upsert_points(
-            converted,
-            condition=to_edge_filter(update_filter, "update_filter"),
-            update_mode=to_edge_enum(edge.UpdateMode, update_mode, "update_mode"),
-        )
-        return _update(collection, operation)
+        condition = to_edge_filter(update_filter, "update_filter")
+        mode = to_edge_enum(edge.UpdateMode, update_mode, "update_mode")
+        return _update(collection, lambda: edge.UpdateOperation.upsert_points(converted, condition, mode))
 
     def update_vectors(
         self,
@@ -443,7 +444,7 @@ class EdgeClient:
         ]
         _check_points_exist(collection, [point.id for point in converted])
         condition = to_edge_filter(update_filter, "update_filter")
-        return _update(collection, edge.UpdateOperation.update_vectors(converted, condition))
+        return _update(collection, lambda: edge.UpdateOperation.update_vectors(converted, condition))
 
     def delete_vectors(
         self,
@@ -692,15 +693,15 @@ class EdgeClient:
         """One page of points in the order of their ids or of a payload field, and where the next begins."""
         _refuse(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
-        request = edge.ScrollRequest(
-            offset=None if offset is None else to_edge_id(offset, "offset"),
-            limit=_count_argument(limit, "limit", at_least=1),
-            filter=to_edge_filter(scroll_filter, "scroll_filter"),
-            with_payload=to_edge_payload_selector(with_payload),
-            with_vector=to_edge_vector_selector(with_vectors, collection.schema, "with_vectors"),
-            order_by=None if order_by is None else to_edge_order_by(order_by),
-        )
-        records, following = translating(lambda: collection.shard.scroll(request))
+        arguments = {
+            "offset": None if offset is None else to_edge_id(offset, "offset"),
+            "limit": _count_argument(limit, "limit", at_least=1),
+            "filter": to_edge_filter(scroll_filter, "scroll_filter"),
+            "with_payload": to_edge_payload_selector(with_payload),
+            "with_vector": to_edge_vector_selector(with_vectors, collection.schema, "with_vectors"),
+            "order_by": None if order_by is None else to_edge_order_by(order_by),
+        }
+        records, following = translating(lambda: collection.shard.scroll(edge.ScrollRequest(**arguments)))
         next_page = None if following is None else from_edge_id(following)
         return [from_edge_record(record) for record in records], next_page
 
@@ -732,13 +733,9 @@ class EdgeClient:
         """Values of an indexed payload field and how many points have each."""
         _refuse(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
-        request = edge.FacetRequest(
-            key,
-            _count_argument(limit, "limit", at_least=1),
-            exact,
-            to_edge_filter(facet_filter, "facet_filter"),
-        )
-        found = translating(lambda: collection.shard.facet(request))
+        count = _count_argument(limit, "limit", at_least=1)
+        chosen = to_edge_filter(facet_filter, "facet_filter")
+        found = translating(lambda: collection.shard.facet(edge.FacetRequest(key, count, exact, chosen)))
         hits = [models.FacetValueHit(value=hit.value, count=hit.count) for hit in found.hits]
         return models.FacetResponse(hits=hits)
 
@@ -783,9 +780,9 @@ def _check_points_exist(collection: EdgeCollection, ids: Sequence[Any]) -> None:
             raise InvalidArgumentError(f"points[{i}]", "the id of a point that exists", str(point_id))
 
 
-def _update(collection: EdgeCollection, operation: edge.UpdateOperation) -> models.UpdateResult:
+def _update(collection: EdgeCollection, make: Callable[[], edge.UpdateOperation]) -> models.UpdateResult:
     with collection.writing():
-        translating(lambda: collection.shard.update(operation))
+        translating(lambda: collection.shard.update(make()))
     return models.UpdateResult(status=_DONE)
 
 
@@ -803,13 +800,13 @@ def _update_selected(
     if isinstance(selector, models.Filter):
         chosen = to_edge_filter(selector, argument)
         assert chosen is not None
-        return _update(collection, by_filter(chosen))
+        return _update(collection, lambda: by_filter(chosen))
     if not isinstance(selector, (list, tuple)):
         raise InvalidArgumentError(argument, "ids, a Filter or a PointsSelector", type(selector).__name__)
     ids = to_edge_ids(selector, argument)
     if must_exist:
         _check_points_exist(collection, ids)
-    return _update(collection, by_ids([*ids]))
+    return _update(collection, lambda: by_ids([*ids]))
 
 
 def _create_vector(name: str, config: models.VectorNameConfig) -> edge.UpdateOperation:

@@ -417,6 +417,7 @@ def _translated(error: Exception) -> EmbplugError:
 
 
 _REFUSALS = (
+    ("invalid JSON path", "key", 'a path into the payload, such as a.b[].c or "with a space"'),
     ("No point with id", "points", "ids of points that exist"),
     ("No range index for `order_by`", "order_by", "a payload field with a range index"),
     ("No appropriate index for faceting", "key", "a payload field with an index"),
