@@ -1,0 +1,20 @@
+"""Vectors to vectors: fewer dimensions, or dimensions that quantize better."""
+
+from __future__ import annotations
+
+from embplug.transforms.base import Transform, TransformDescription
+from embplug.transforms.pca import PCA
+from embplug.transforms.random_projection import SparseRandomProjection
+from embplug.transforms.rotation import ITQRotation, OPQRotation, Rotation
+from embplug.transforms.truncation import Truncation
+
+__all__ = [
+    "PCA",
+    "ITQRotation",
+    "OPQRotation",
+    "Rotation",
+    "SparseRandomProjection",
+    "Transform",
+    "TransformDescription",
+    "Truncation",
+]

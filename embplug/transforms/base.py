@@ -1,0 +1,126 @@
+"""What every transform is: vectors in, vectors out, whose dot products Qdrant compares."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from typing_extensions import Self
+
+from embplug.errors import InvalidArgumentError
+from embplug.quantizers.base import Float32, State
+
+
+@dataclass(frozen=True)
+class TransformDescription:
+    """What a fitted transform costs and does.
+
+    Attributes
+    ----------
+    method
+        The ``kind`` of the transform.
+    input_dim, output_dim
+        Dimensions before and after.
+    bits
+        Of a transformed vector as float32.
+    state_bytes
+        Size of what was learned; stored once for all vectors.
+    exact_queries
+        Whether a query loses nothing but what the transform itself loses: always, because transforms
+        do not quantize.
+    order
+        In words: when dot products of transformed vectors rank as those of the given ones.
+    fit_cost
+        In words: what fitting does, and what it grows with.
+    notes
+        What differs from what was asked for, such as fewer components than samples allow.
+    """
+
+    method: str
+    input_dim: int
+    output_dim: int
+    state_bytes: int
+    order: str
+    fit_cost: str
+    notes: tuple[str, ...] = ()
+    exact_queries: bool = True
+
+    @property
+    def bits(self) -> int:
+        """Of a transformed vector as float32."""
+        return 32 * self.output_dim
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller than what was given."""
+        return self.input_dim / self.output_dim
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {**asdict(self), "notes": list(self.notes), "bits": self.bits, "ratio": self.ratio}
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Interface of all transforms; each is a pydantic dataclass whose fields are its parameters.
+
+    ``kind`` names the method in a recipe. The constructor only keeps parameters, :meth:`fit` learns,
+    nothing else changes state.
+    """
+
+    kind: Any
+
+    @property
+    def requires_fit(self) -> bool:
+        """Whether something is learned from data, so that :meth:`fit` must come first."""
+        ...
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of what becomes of vectors of dimension ``dim``."""
+        ...
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d) and, where the method can use them, from queries (m, d)."""
+        ...
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Transform documents (n, d) to (n, output_dim)."""
+        ...
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Transform queries (n, d) to (n, output_dim)."""
+        ...
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`, and where all is drawn from the seed."""
+        ...
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        ...
+
+    def describe(self) -> TransformDescription:
+        """Say what a vector costs and what is kept."""
+        ...
+
+
+def unit_rows(vectors: Float32) -> Float32:
+    """Rows divided by their lengths; a row of zeros stays as it is."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    made: Float32 = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return made
+
+
+def check_output_dim(name: str, wanted: int, dim: int) -> int:
+    """Refuse to make vectors longer.
+
+    Raises
+    ------
+    InvalidArgumentError
+        More dimensions are wanted than there are.
+    """
+    if wanted > dim:
+        raise InvalidArgumentError(name, f"at most the {dim} dimensions of the vectors", wanted)
+    return wanted

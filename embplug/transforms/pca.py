@@ -1,0 +1,256 @@
+"""Principal components: the directions in which vectors differ most."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from scipy.linalg import eigh
+from typing_extensions import Self
+
+from embplug.errors import InvalidArgumentError
+from embplug.quantizers.base import (
+    Float32,
+    State,
+    as_sample,
+    as_vectors,
+    check_state,
+    not_fitted,
+    state_bytes,
+)
+from embplug.transforms.base import TransformDescription, check_output_dim, unit_rows
+
+RANDOMIZED_FROM_DIM = 2048
+OVERSAMPLES = 16
+POWER_ROUNDS = 4
+
+ROUNDING = 1e-7
+"""Components with less than this share of the largest variance are rounding errors of float32."""
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class PCA:
+    """Rotate vectors to their principal components and keep the first ones (PCA-RAG).
+
+    With the defaults the dot product of a query and a document is kept but for what the dropped
+    components held and one constant a query, so the ranking is that of the dot product.
+
+    Parameters
+    ----------
+    dim
+        Components to keep; ``None`` keeps all, which is a rotation.
+    center
+        ``documents``: subtract the mean of the sample from documents, which shifts all scores of a
+        query alike. ``both``: from queries too, as published. ``none``: from neither, and the
+        components are those of the uncentred second moments.
+    whiten
+        ``documents``: divide each component of documents by its standard deviation and multiply it
+        in queries, so that the engine's quantizers meet components of one size while dot products
+        stay. ``both``: divide in both, which changes the ranking. ``none``: do neither.
+    normalize
+        Bring results to unit length, documents and queries, so that dot products are cosines.
+    solver
+        ``exact``: eigenvectors of the covariance. ``randomized``: a subspace iteration that costs
+        ``dim`` instead of all dimensions. ``auto``: randomized from 2,048 dimensions on, where at most
+        a quarter of them is kept.
+    seed
+        Of the randomized solver.
+    """
+
+    dim: int | None = Field(default=None, ge=1)
+    center: Literal["none", "documents", "both"] = "documents"
+    whiten: Literal["none", "documents", "both"] = "none"
+    normalize: bool = False
+    solver: Literal["auto", "exact", "randomized"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["pca"] = "pca"
+
+    def __post_init__(self) -> None:
+        self.mean_: Float32 | None = None
+        self.components_: Float32 | None = None
+        self.variances_: Float32 | None = None
+        self._count = 0
+        self._sum: NDArray[np.float64] | None = None
+        self._moments: NDArray[np.float64] | None = None
+
+    @property
+    def requires_fit(self) -> bool:
+        """Always."""
+        return True
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results."""
+        return dim if self.dim is None else check_output_dim("dim", self.dim, dim)
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn the components of documents ``X`` (n, d); queries are not used.
+
+        With fewer samples than components the directions that the sample does not show are any that
+        are orthogonal to those it does; :meth:`describe` says so.
+
+        Raises
+        ------
+        InvalidArgumentError
+            More components than dimensions.
+        LengthMismatchError
+            No vector to learn from.
+        """
+        sample = as_sample(X)
+        wanted = self.output_dim(sample.shape[1])
+        self._forget()
+        self._count = len(sample)
+        self._sum = sample.sum(axis=0, dtype=np.float64)
+        if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
+            self._keep(*self._subspace(sample, wanted), sample.shape[1])
+        else:
+            self._moments = _moments(sample)
+            self._solve(wanted)
+        self._moments = None
+        return self
+
+    def partial_fit(self, X: ArrayLike) -> Self:
+        """Learn from one more batch; the result is that of :meth:`fit` on all batches together.
+
+        Memory holds one matrix (d, d), whatever the number of batches. Only batches given to this
+        object count: sums are not part of the state that is saved.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The object was fitted by :meth:`fit`, or restored, so its sums are not known.
+        DimensionError
+            The batch has another dimension than those before.
+        """
+        if self.components_ is not None and self._moments is None:
+            raise InvalidArgumentError("X", "batches from the beginning", "one after fit or set_state")
+        sample = as_sample(X) if self._sum is None else as_vectors(X, len(self._sum))
+        wanted = self.output_dim(sample.shape[1])
+        if self._sum is None or self._moments is None:
+            self._sum = np.zeros(sample.shape[1])
+            self._moments = np.zeros((sample.shape[1], sample.shape[1]))
+        self._count += len(sample)
+        self._sum += sample.sum(axis=0, dtype=np.float64)
+        self._moments += _moments(sample)
+        self._solve(wanted)
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Components (n, output_dim) of documents (n, d)."""
+        return self._project(X, "X", self.center != "none", -1 if self.whiten != "none" else 0)
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Components (n, output_dim) of queries (n, d)."""
+        power = {"none": 0, "both": -1, "documents": 1}[self.whiten]
+        return self._project(Q, "Q", self.center == "both", power)
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        if self.components_ is None or self.mean_ is None or self.variances_ is None:
+            return {}
+        return {
+            "mean": self.mean_,
+            "components": self.components_,
+            "variances": self.variances_,
+            "samples": np.array(self._count, dtype=np.int64),
+        }
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self._forget()
+        if state:
+            check_state(state, {"mean", "components", "variances", "samples"}, self)
+            self.mean_, self.components_ = state["mean"], state["components"]
+            self.variances_, self._count = state["variances"], int(state["samples"])
+
+    def describe(self) -> TransformDescription:
+        """Say what a vector costs and what is kept."""
+        if self.components_ is None or self.variances_ is None:
+            raise not_fitted(self)
+        kept, dim = self.components_.shape
+        notes = []
+        empty = int((self.variances_ <= 0).sum())
+        if empty:
+            notes.append(f"{empty} of {kept} components hold nothing in a sample of {self._count}")
+        order = "as given, but for what the dropped components held"
+        if self.center == "both" or self.whiten == "both" or self.normalize:
+            order = "changed on purpose by centred queries, whitening or normalizing"
+        cost = "one product (d, n) x (n, d) and the eigenvectors of a (d, d) matrix"
+        if self._randomizes(dim, kept):
+            cost = f"{POWER_ROUNDS + 2} passes over the sample, each (n, d) x (d, {kept + OVERSAMPLES})"
+        return TransformDescription(
+            self.kind, dim, kept, state_bytes(self.get_state()), order, cost, tuple(notes)
+        )
+
+    def _forget(self) -> None:
+        self.mean_ = self.components_ = self.variances_ = None
+        self._count, self._sum, self._moments = 0, None, None
+
+    def _randomizes(self, dim: int, wanted: int) -> bool:
+        large = dim >= RANDOMIZED_FROM_DIM and 4 * wanted <= dim
+        return self.solver == "randomized" or (self.solver == "auto" and large)
+
+    def _solve(self, wanted: int) -> None:
+        """Eigenvectors of the covariance, from the sums."""
+        assert self._sum is not None and self._moments is not None
+        covariance = self._moments / max(self._count, 1)
+        if self.center != "none":
+            mean = self._sum / max(self._count, 1)
+            covariance -= np.outer(mean, mean)
+        dim = len(covariance)
+        variances, vectors = eigh(covariance, subset_by_index=[dim - wanted, dim - 1])
+        self._keep(variances[::-1], vectors[:, ::-1].T, dim)
+
+    def _subspace(self, sample: Float32, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Variances and components by subspace iteration; centring is done without a centred copy."""
+        assert self._sum is not None
+        mean = self._sum / len(sample) if self.center != "none" else np.zeros(sample.shape[1])
+        mean = mean.astype(np.float32)
+        generator = np.random.default_rng(self.seed)
+        width = min(wanted + OVERSAMPLES, *sample.shape)
+        basis = generator.standard_normal((sample.shape[1], width)).astype(np.float32)
+        for _ in range(POWER_ROUNDS):
+            basis = np.linalg.qr(basis)[0]
+            scores = sample @ basis - mean @ basis
+            basis = sample.T @ scores - np.outer(mean, scores.sum(axis=0))
+        basis = np.linalg.qr(basis)[0]
+        scores = (sample @ basis - mean @ basis).astype(np.float64)
+        variances, rotation = np.linalg.eigh(scores.T @ scores / len(sample))
+        order = np.argsort(-variances)[:wanted]
+        return variances[order], (basis @ rotation[:, order]).T
+
+    def _keep(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> None:
+        assert self._sum is not None
+        # The sign of an eigenvector is a matter of the solver; a fixed one makes results repeatable.
+        largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+        components = components * np.where(largest < 0, -1.0, 1.0)[:, None]
+        variances = np.where(variances > ROUNDING * variances[0], variances, 0.0)
+        mean = self._sum / max(self._count, 1) if self.center != "none" else np.zeros(dim)
+        self.mean_ = mean.astype(np.float32)
+        self.components_ = np.ascontiguousarray(components, dtype=np.float32)
+        self.variances_ = variances.astype(np.float32)
+
+    def _project(self, given: ArrayLike, argument: str, center: bool, power: int) -> Float32:
+        if self.components_ is None or self.mean_ is None or self.variances_ is None:
+            raise not_fitted(self)
+        vectors = as_vectors(given, self.components_.shape[1], argument)
+        projected = vectors @ self.components_.T
+        if center:
+            projected -= self.components_ @ self.mean_
+        if power:
+            # A component without variance has nothing to compare: it becomes zero on either side.
+            deviations = np.sqrt(self.variances_)
+            scales = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
+            projected *= scales if power < 0 else deviations
+        return unit_rows(projected) if self.normalize else projected
+
+
+def _moments(sample: Float32) -> NDArray[np.float64]:
+    """Second moments, summed in float64, a block of rows at a time."""
+    total = np.zeros((sample.shape[1], sample.shape[1]))
+    for start in range(0, len(sample), 4096):
+        block = sample[start : start + 4096].astype(np.float64)
+        total += block.T @ block
+    return total

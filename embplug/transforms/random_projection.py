@@ -1,0 +1,90 @@
+"""Random projections: fewer dimensions without learning anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.quantizers.base import Float32, State, as_vectors, check_state
+from embplug.transforms.base import TransformDescription, check_output_dim
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class SparseRandomProjection:
+    """Very sparse random projection (Li et al., 2006; FastRP): entries of -1, 0 and 1, scaled.
+
+    Dot products are kept in expectation; nothing is learned, so vectors may come before any sample
+    is known. At equal dimension PCA keeps more, where it can be fitted.
+
+    Parameters
+    ----------
+    dim
+        Dimensions of the results.
+    density
+        Share of entries that are not zero; ``None`` is ``1 / sqrt(d)``.
+    seed
+        The same seed gives the same matrix everywhere.
+    """
+
+    dim: int = Field(ge=1)
+    density: float | None = Field(default=None, gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["sparse_random_projection"] = "sparse_random_projection"
+
+    def __post_init__(self) -> None:
+        self._matrices: dict[int, Any] = {}
+
+    @property
+    def requires_fit(self) -> bool:
+        """Never."""
+        return False
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results."""
+        return check_output_dim("dim", self.dim, dim)
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Do nothing: all is drawn from the seed."""
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Project documents (n, d) to (n, dim)."""
+        return self._project(X, "X")
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Project queries (n, d) to (n, dim)."""
+        return self._project(Q, "Q")
+
+    def get_state(self) -> State:
+        """Nothing: the matrix is drawn anew."""
+        return {}
+
+    def set_state(self, state: State) -> None:
+        """Check that nothing is given."""
+        check_state(state, set(), self)
+
+    def describe(self) -> TransformDescription:
+        """Say what a vector costs; its input dimension is not known, so the output's stands for it."""
+        order = f"kept in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
+        return TransformDescription(self.kind, self.dim, self.dim, 0, order, "none")
+
+    def _project(self, given: ArrayLike, argument: str) -> Float32:
+        vectors = as_vectors(given, argument=argument)
+        return np.ascontiguousarray((self._matrix(vectors.shape[1]) @ vectors.T).T)
+
+    def _matrix(self, dim: int) -> Any:
+        """Sparse float32 (output_dim, dim)."""
+        if dim not in self._matrices:
+            rows = self.output_dim(dim)
+            density = self.density or 1 / math.sqrt(dim)
+            uniform = np.random.default_rng([self.seed, dim]).random((rows, dim))
+            signs = (uniform < density / 2).astype(np.float32) - (uniform > 1 - density / 2)
+            self._matrices[dim] = sp.csr_array((signs / math.sqrt(density * rows)).astype(np.float32))
+        return self._matrices[dim]

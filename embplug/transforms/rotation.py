@@ -1,0 +1,234 @@
+"""Rotations: nothing is lost, and what a quantizer loses afterwards is less."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from scipy.linalg import hadamard
+from typing_extensions import Self
+
+from embplug.quantizers.base import (
+    Float32,
+    State,
+    as_sample,
+    as_vectors,
+    check_state,
+    not_fitted,
+    state_bytes,
+)
+from embplug.transforms.base import TransformDescription, check_output_dim
+from embplug.transforms.codebooks import train_opq
+
+KEPT = "as given: a rotation keeps dot products"
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class Rotation:
+    """Randomised Hadamard rotation of vectors of any dimension.
+
+    Coordinates become alike in size and independent of what the model did with each, which is what
+    scalar and binary quantizers work best on. Each round flips random signs and mixes the first
+    ``2 ** k`` coordinates, then flips again and mixes the last ``2 ** k``, where ``2 ** k`` is the largest
+    power of two that fits.
+
+    Parameters
+    ----------
+    rounds
+        Rounds of mixing.
+    seed
+        The same seed gives the same rotation everywhere.
+    """
+
+    rounds: int = Field(default=2, ge=1, le=8)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["rotation"] = "rotation"
+
+    @property
+    def requires_fit(self) -> bool:
+        """Never."""
+        return False
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results: the same."""
+        return dim
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Do nothing: all is drawn from the seed."""
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Rotate documents (n, d)."""
+        return self._rotate(as_vectors(X))
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Rotate queries (n, d)."""
+        return self._rotate(as_vectors(Q, argument="Q"))
+
+    def get_state(self) -> State:
+        """Nothing: signs are drawn anew."""
+        return {}
+
+    def set_state(self, state: State) -> None:
+        """Check that nothing is given."""
+        check_state(state, set(), self)
+
+    def describe(self) -> TransformDescription:
+        """Say what is kept; the dimension is not known before vectors come, and not changed."""
+        return TransformDescription(self.kind, 1, 1, 0, KEPT, "none")
+
+    def _rotate(self, vectors: Float32) -> Float32:
+        dim = vectors.shape[1]
+        size = 1 << (dim.bit_length() - 1)
+        outer = 1 << ((dim.bit_length() - 1) // 2)
+        # A Hadamard matrix is a Kronecker product of smaller ones, so two small products do.
+        left = (hadamard(outer) / np.sqrt(outer)).astype(np.float32)
+        right = (hadamard(size // outer) / np.sqrt(size // outer)).astype(np.float32)
+        generator = np.random.default_rng([self.seed, dim])
+        rotated: Float32 = vectors.copy()
+        for _ in range(self.rounds):
+            for block in (slice(0, size), slice(dim - size, dim)):
+                rotated *= np.where(generator.random(dim) < 0.5, np.float32(-1), np.float32(1))
+                mixed = left @ rotated[:, block].reshape(len(rotated), outer, size // outer) @ right
+                rotated[:, block] = mixed.reshape(len(rotated), size)
+        return rotated
+
+
+class _Learned:
+    """What rotations that are learned as one matrix share."""
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        self.rotation_: Float32 | None = None
+
+    @property
+    def requires_fit(self) -> bool:
+        """Always."""
+        return True
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Rotate documents (n, d)."""
+        return self._rotate(X, "X")
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Rotate queries (n, d)."""
+        return self._rotate(Q, "Q")
+
+    def get_state(self) -> State:
+        """The rotation (output_dim, d); empty before ``fit``."""
+        return {} if self.rotation_ is None else {"rotation": self.rotation_}
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        if state:
+            check_state(state, {"rotation"}, self)
+        self.rotation_ = state.get("rotation")
+
+    def _rotate(self, given: ArrayLike, argument: str) -> Float32:
+        if self.rotation_ is None:
+            raise not_fitted(self)
+        rotated: Float32 = as_vectors(given, self.rotation_.shape[1], argument) @ self.rotation_.T
+        return rotated
+
+    def _described(self, fit_cost: str, notes: tuple[str, ...] = ()) -> TransformDescription:
+        if self.rotation_ is None:
+            raise not_fitted(self)
+        rows, dim = self.rotation_.shape
+        return TransformDescription(
+            self.kind, dim, rows, state_bytes(self.get_state()), KEPT, fit_cost, notes
+        )
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class OPQRotation(_Learned):
+    """The rotation of optimized product quantization, trained by faiss, in front of a product quantizer.
+
+    Parameters
+    ----------
+    subspaces
+        Of the product quantizer that follows.
+    bits
+        Of that quantizer, for each subspace.
+    iterations
+        Rounds of training.
+    seed
+        Of the training.
+    """
+
+    subspaces: int = Field(ge=1)
+    bits: int = Field(default=8, ge=1, le=8)
+    iterations: int = Field(default=10, ge=1)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["opq_rotation"] = "opq_rotation"
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results: the same."""
+        return check_output_dim("subspaces", self.subspaces, dim) and dim
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d); queries are not used.
+
+        Raises
+        ------
+        InvalidArgumentError
+            More subspaces than dimensions.
+        MissingExtraError
+            faiss is not installed.
+        """
+        sample = as_sample(X)
+        check_output_dim("subspaces", self.subspaces, sample.shape[1])
+        self.rotation_ = train_opq(sample, self.subspaces, self.bits, self.iterations, self.seed)
+        return self
+
+    def describe(self) -> TransformDescription:
+        """Say what is kept, and at what cost."""
+        cost = (
+            f"{self.iterations} rounds of product quantization and of a (d, d) singular value decomposition"
+        )
+        return self._described(cost)
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class ITQRotation(_Learned):
+    """The rotation after which signs of coordinates stand best for vectors (iterative quantization).
+
+    For one bit a dimension: in front of the engine's binary quantization. Put
+    :class:`~embplug.transforms.pca.PCA` in front of it to have fewer bits than dimensions.
+
+    Parameters
+    ----------
+    iterations
+        Rounds of training.
+    seed
+        Of the rotation it starts from.
+    """
+
+    iterations: int = Field(default=50, ge=1)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["itq_rotation"] = "itq_rotation"
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results: the same."""
+        return dim
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from documents (n, d); queries are not used."""
+        sample = as_sample(X)
+        dim = sample.shape[1]
+        generator = np.random.default_rng(self.seed)
+        rotation = np.linalg.qr(generator.standard_normal((dim, dim)))[0].astype(np.float32)
+        for _ in range(self.iterations):
+            signs = np.where(sample @ rotation.T > 0, np.float32(1), np.float32(-1))
+            left, _, right = np.linalg.svd((signs.T @ sample).astype(np.float64))
+            rotation = (left @ right).astype(np.float32)
+        self.rotation_ = np.ascontiguousarray(rotation)
+        return self
+
+    def describe(self) -> TransformDescription:
+        """Say what is kept, and at what cost."""
+        cost = f"{self.iterations} rounds of two products (n, d) x (d, d) and a singular value decomposition"
+        return self._described(cost)
