@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ from pathlib import Path
 # Before any test module imports a library that reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+
+# Edge makes every write durable, so that tests would mostly wait for the disk.
+if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 
 import pytest
 from qdrant_client import QdrantClient
@@ -120,6 +125,7 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Note the engine where the report will carry it, also across processes."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     names = [parameters.get("engine_name"), *(n for n in ENGINES if f"{n}_client" in item.fixturenames)]
+    names += ["server"] if "qdrant_address" in item.fixturenames else []
     engine = next(filter(None, names), None)
     if engine is not None:
         item.user_properties.append(("engine", engine))

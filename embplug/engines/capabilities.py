@@ -44,6 +44,8 @@ _FEATURES = {
     "quantization": _Feature("quantization", _ANY, memory=False),
     "binary_encodings": _Feature("1.5 and 2 bits, or quantized queries", "1.15", memory=False),
     "turbo_quantization": _Feature("TurboQuant", "1.18", memory=False),
+    "turbo4_datatype": _Feature("the datatype turbo4", "1.19", memory=False),
+    "turbo8_datatype": _Feature("the datatypes turbo8 and turbo16", "1.20", memory=False),
     "add_vectors": _Feature("adding a named vector to a collection", "1.18"),
     "memory_placement": _Feature("`memory` (use on_disk or always_ram)", "1.19"),
     "rrf_k": _Feature("the constant k of reciprocal rank fusion", "1.16"),
@@ -83,6 +85,8 @@ class Capabilities:
     quantization: bool
     binary_encodings: bool
     turbo_quantization: bool
+    turbo4_datatype: bool
+    turbo8_datatype: bool
     add_vectors: bool
     memory_placement: bool
     rrf_k: bool
@@ -172,14 +176,21 @@ def _wanted(recipe: Recipe) -> Iterator[tuple[str, str]]:
         if (getattr(recipe, field) or 1) > 1:
             yield field, "sharding"
     for name, dense in recipe.dense.items():
+        yield from _wanted_by_datatype(dense.datatype, f"dense.{name}")
         yield from _wanted_by_storage(dense, f"dense.{name}")
     if recipe.tokens is not None:
         yield from _wanted_by_storage(recipe.tokens.fde_storage, "tokens.fde_storage")
         if recipe.tokens.matrix is not None:
+            yield from _wanted_by_datatype(recipe.tokens.matrix.datatype, "tokens.matrix")
             yield from _wanted_by_storage(recipe.tokens.matrix, "tokens.matrix")
     for key, schema in recipe.payload_indexes.items():
         if not isinstance(schema, str):
             yield from _wanted_by_fields(schema, f"payload_indexes.{key}", _INDEX_FIELDS)
+
+
+def _wanted_by_datatype(datatype: models.Datatype | None, field: str) -> Iterator[tuple[str, str]]:
+    if datatype in _TURBO_DATATYPES:
+        yield f"{field}.datatype", _TURBO_DATATYPES[datatype]
 
 
 def _wanted_by_storage(storage: Storage, field: str) -> Iterator[tuple[str, str]]:
@@ -202,6 +213,11 @@ def _wanted_by_fields(parameters: Any, field: str, needs: dict[str, str]) -> Ite
             yield f"{field}.{name}", capability
 
 
+_TURBO_DATATYPES = {
+    models.Datatype.TURBO4: "turbo4_datatype",
+    models.Datatype.TURBO8: "turbo8_datatype",
+    models.Datatype.TURBO16: "turbo8_datatype",
+}
 _PLACEMENT = {"memory": "memory_placement"}
 _QUANTIZATION_FIELDS = {**_PLACEMENT, "encoding": "binary_encodings", "query_encoding": "binary_encodings"}
 _INDEX_FIELDS = {
