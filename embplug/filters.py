@@ -1,8 +1,8 @@
 """Refuses filters that cannot mean what they say, for which Qdrant would find nothing or the wrong points.
 
-On fields without an index, and for most contradictions, Qdrant reads the payload and finds nothing. Worse
-is measured on server 1.16.3 and Edge 0.9: a UUID matched on an integer index finds points at random, a
-phrase on a text index without phrases finds nothing, and conditions that a server is too old for are dropped.
+For most contradictions Qdrant reads the payload, and finds nothing. Worse was measured on server 1.16.3 and
+Edge 0.9: a UUID matched on an integer index is read as a number, a phrase on a text index without phrases
+finds nothing, and a server drops the conditions that it is too old for.
 """
 
 from __future__ import annotations
