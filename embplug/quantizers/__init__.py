@@ -3,5 +3,8 @@
 from __future__ import annotations
 
 from embplug.quantizers.base import Description, Quantizer
+from embplug.quantizers.bit_allocation import BitAllocation
+from embplug.quantizers.centroid import Centroids
+from embplug.quantizers.residual import Residual
 
-__all__ = ["Description", "Quantizer"]
+__all__ = ["BitAllocation", "Centroids", "Description", "Quantizer", "Residual"]

@@ -39,10 +39,8 @@ def pack(fields: NDArray[Any], widths: Sequence[int]) -> Codes:
         per_byte = 8 // width
         padded = np.zeros((len(fields), packed_bytes(widths) * per_byte), dtype=np.uint8)
         padded[:, : len(widths)] = fields
-        packed = padded[:, 0::per_byte] << (8 - width)
-        for place in range(1, per_byte):
-            packed |= padded[:, place::per_byte] << (8 - width * (place + 1))
-        return np.ascontiguousarray(packed)
+        shifted = [padded[:, place::per_byte] << (8 - width * (place + 1)) for place in range(per_byte)]
+        return np.asarray(np.bitwise_or.reduce(shifted), dtype=np.uint8)
     column, shift = _bit_places(widths)
     numbers = np.asarray(fields, dtype=np.uint32)
     packed = np.empty((len(fields), packed_bytes(widths)), dtype=np.uint8)

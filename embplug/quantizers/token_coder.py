@@ -1,0 +1,140 @@
+"""Token matrices as strings of bytes, one a document, that ride in the payload and are scored as they are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from embplug.errors import EmptyTokensError, InvalidArgumentError, NotFittedError
+from embplug.multivector.token_batch import TokenBatch
+from embplug.quantizers.base import Float32, Quantizer, State, as_vectors
+from embplug.quantizers.bit_allocation import BitAllocation
+
+FIT_TOKENS = 1 << 18
+FIT_DOCUMENTS = 1000
+"""From so many documents the correction is learned."""
+FIT_SEED = 0
+
+
+class TokenCoder:
+    """Codes of all tokens of a document, behind a correction for the document as a whole.
+
+    What the codes lose of a document's tokens has a mean, and that mean falls on every score of the
+    document alike. It is the part of the error that changes the ranking most and the cheapest to
+    keep: a few bytes for all tokens together.
+
+    Parameters
+    ----------
+    quantizer
+        Codes of single tokens.
+    document_bytes
+        Bytes of a document for the mean of what its codes lose; 0 keeps nothing.
+    """
+
+    def __init__(self, quantizer: Quantizer, document_bytes: int = 48) -> None:
+        self.quantizer = quantizer
+        self.document_bytes = document_bytes
+        self._correction = None
+        if document_bytes:
+            self._correction = BitAllocation(size=document_bytes, levels="scalar", length="decoded")
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> TokenCoder:
+        """Learn from documents, or a sample of them, and where the quantizer can from queries."""
+        if len(tokens.values) == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        sample = tokens.values
+        if len(sample) > FIT_TOKENS:
+            chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
+            sample = sample[np.sort(chosen)]
+        self.quantizer.fit(sample, None if queries is None else queries.values)
+        if self._correction is not None:
+            step = -(-len(tokens) // FIT_DOCUMENTS)
+            some = tokens[::step]
+            self._correction.fit(self._lost(some, self.quantizer.encode(some.values)))
+        return self
+
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        """One string a document: the correction, then the code of each token."""
+        codes = self.quantizer.encode(tokens.values)
+        strings = [codes[start:stop].tobytes() for start, stop in _spans(tokens)]
+        if self._correction is None:
+            return strings
+        corrections = self._correction.encode(self._lost(tokens, codes))
+        return [
+            correction.tobytes() + string for correction, string in zip(corrections, strings, strict=True)
+        ]
+
+    def score(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
+        from embplug.rerank.maxsim import maxsim_codes
+
+        asked = as_vectors(query, self.quantizer.dim, "query")
+        width, head = self.quantizer.code_bytes, self.document_bytes
+        counts = np.array([len(string) - head for string in strings], dtype=np.int64)
+        wrong = np.flatnonzero((counts < 0) | (counts % width != 0))
+        if wrong.size:
+            raise InvalidArgumentError(
+                f"codes[{wrong[0]}]", f"{head} bytes and {width} a token", f"{counts[wrong[0]] + head} bytes"
+            )
+        offsets = np.concatenate([[0], np.cumsum(counts // width)])
+        codes = np.frombuffer(b"".join(string[head:] for string in strings), dtype=np.uint8)
+        scores = maxsim_codes(self.quantizer, asked, codes.reshape(-1, width), offsets)
+        if self._correction is not None and len(strings):
+            joined = np.frombuffer(b"".join(string[:head] for string in strings), dtype=np.uint8)
+            whole = self._correction.encode_query(asked.sum(axis=0))
+            scores += self._correction.score(whole, joined.reshape(-1, head))
+        return scores
+
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        """Token matrices that the strings stand for, the corrections included."""
+        width, head = self.quantizer.code_bytes, self.document_bytes
+        lengths = [(len(string) - head) // width for string in strings]
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        codes = np.frombuffer(b"".join(string[head:] for string in strings), dtype=np.uint8)
+        values = self.quantizer.decode(codes.reshape(-1, width))
+        if self._correction is not None:
+            joined = np.frombuffer(b"".join(string[:head] for string in strings), dtype=np.uint8)
+            values = values + np.repeat(self._correction.decode(joined.reshape(-1, head)), lengths, axis=0)
+        return TokenBatch(values, offsets)
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        state = {f"tokens.{name}": array for name, array in self.quantizer.get_state().items()}
+        if self._correction is not None:
+            state |= {f"documents.{name}": array for name, array in self._correction.get_state().items()}
+        return state
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self.quantizer.set_state(_part(state, "tokens."))
+        if self._correction is not None:
+            self._correction.set_state(_part(state, "documents."))
+
+    def _lost(self, tokens: TokenBatch, codes: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> Float32:
+        """Mean (n, dim) over each document of what its codes lose; zero without tokens."""
+        if len(self.quantizer.get_state()) == 0:
+            raise NotFittedError("the codes learn from data: call fit first")
+        lost = np.zeros((len(tokens), tokens.dim), dtype=np.float32)
+        for i, (start, stop) in enumerate(_spans(tokens)):
+            if stop > start:
+                wanted = tokens.values[start:stop].mean(axis=0, dtype=np.float32)
+                lost[i] = wanted - self.quantizer.decode(codes[start:stop]).mean(axis=0)
+        return lost
+
+
+def _spans(tokens: TokenBatch) -> list[tuple[int, int]]:
+    offsets = tokens.offsets.tolist()
+    return list(itertools.pairwise(offsets))
+
+
+def _part(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

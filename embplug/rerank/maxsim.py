@@ -1,0 +1,93 @@
+"""MaxSim of one query with many documents: over token matrices, or over the codes of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.errors import LengthMismatchError
+from embplug.multivector.token_batch import TokenBatch
+from embplug.quantizers.base import Codes, Float32, Quantizer, as_vectors
+from embplug.threads import single_blas_thread
+
+BLOCK_TOKENS = 4096
+"""Tokens whose scores are held at once, unless one document has more."""
+
+
+def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
+    """Sum over the query's tokens of the highest dot product with a token of the document.
+
+    Parameters
+    ----------
+    query : (t, dim)
+    documents
+        float32 or float16.
+
+    Returns
+    -------
+    float32 (n,)
+        -inf for a document without tokens.
+
+    Raises
+    ------
+    DimensionError, NonFiniteError
+        The query is not a finite matrix of the documents' dimension.
+    """
+    asked = as_vectors(query, documents.dim, "query")
+    turned = np.ascontiguousarray(asked.T)
+
+    def products(rows: slice) -> Float32:
+        scores: Float32 = np.asarray(documents.values[rows], dtype=np.float32) @ turned
+        return scores
+
+    return _sum_of_maxima(products, documents.offsets, len(asked))
+
+
+def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: NDArray[np.int64]) -> Float32:
+    """As :func:`maxsim`, with the codes of the tokens of all documents, one below the other.
+
+    Parameters
+    ----------
+    quantizer
+        The one that made the codes.
+    query : (t, dim)
+    codes : uint8 (sum_tokens, code_bytes)
+    offsets : int64 (n + 1,)
+        Document ``i`` owns the codes ``offsets[i]:offsets[i + 1]``.
+    """
+    if len(codes) != offsets[-1]:
+        raise LengthMismatchError("codes", f"{offsets[-1]} codes, as offsets say", len(codes))
+    asked = as_vectors(query, quantizer.dim, "query")
+    with single_blas_thread():
+        prepared = quantizer.encode_query(asked)
+        return _sum_of_maxima(lambda rows: quantizer.score(prepared, codes[rows]), offsets, len(asked))
+
+
+def _sum_of_maxima(
+    products: Callable[[slice], Float32], offsets: NDArray[np.int64], query_tokens: int
+) -> Float32:
+    """Reduce products (tokens, query tokens), made block by block."""
+    scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
+    with single_blas_thread():
+        for documents in _blocks(offsets):
+            starts = offsets[documents] - offsets[documents.start]
+            inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
+            if inhabited.size:
+                made = products(slice(int(offsets[documents.start]), int(offsets[documents.stop])))
+                highest = np.maximum.reduceat(made, starts[inhabited], axis=0)
+                scores[documents.start + inhabited] = highest.sum(axis=1)
+    if query_tokens == 0:
+        scores[np.diff(offsets) > 0] = 0
+    return scores
+
+
+def _blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
+    """Runs of documents of at most ``BLOCK_TOKENS`` tokens together; a longer one stands alone."""
+    start, count = 0, len(offsets) - 1
+    while start < count:
+        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK_TOKENS, side="right")) - 1
+        stop = min(max(stop, start + 1), count)
+        yield slice(start, stop)
+        start = stop
