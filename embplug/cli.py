@@ -282,3 +282,7 @@ def _print(result: dict[str, Any], as_json: bool, shown: Any) -> None:
         typer.echo(json.dumps(result))
     else:
         console.print(shown)
+
+
+if __name__ == "__main__":
+    main()

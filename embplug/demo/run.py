@@ -28,10 +28,11 @@ from embplug.threads import single_blas_thread
 
 DIM = 384
 PLAIN = Recipe(
-    tokens=Tokens(dim=DIM, fde=None, matrix=Matrix(datatype="float32", on_disk=None, hnsw=None)),
+    tokens=Tokens(dim=DIM, fde=None, matrix=Matrix(datatype="float32", on_disk=None)),
     encoder="minilm",
 )
-"""A token matrix as Qdrant stores it by default: float32, in memory, with a graph."""
+"""Token matrices as Qdrant keeps them by default: float32, in memory; searched by comparing with all of
+them, because a graph over these matrices takes many minutes to build."""
 
 COMPRESSED = Recipe(
     tokens=Tokens(

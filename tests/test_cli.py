@@ -1,0 +1,106 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from embplug.cli import app
+
+RECIPE = """
+encoder: minilm
+tokens:
+  dim: 384
+  fde: {repetitions: 4, simhash_bits: 3, projection_dim: 8}
+payload_indexes: {year: integer}
+"""
+DOCUMENTS = [
+    {"id": "cats", "text": "The cat sleeps on the warm sofa all day long.", "year": 2020},
+    {"id": "stocks", "text": "Stock markets fell sharply after the interest rate decision.", "year": 2021},
+    {"id": 7, "text": "A recipe for bread: flour, water, salt and yeast.", "year": 2022},
+]
+
+
+def embplug(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], input=stdin, env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "docs.jsonl").write_text("\n".join(json.dumps(d) for d in DOCUMENTS) + "\n\n")
+    return tmp_path
+
+
+def test_from_recipe_to_hits(folder):
+    created = embplug("create", "docs", "--recipe", "recipe.yaml", "--json")
+    assert created.exit_code == 0, created.stderr
+    assert json.loads(created.stdout) == {"collection": "docs", "state": "created"}
+    again = embplug("create", "docs", "--recipe", "recipe.yaml", "--json")
+    assert json.loads(again.stdout) == {"collection": "docs", "state": "exists"}
+    for _ in range(2):
+        added = embplug("add", "docs", "docs.jsonl", "--json")
+        assert json.loads(added.stdout)["added"] == 3, added.stderr
+    found = embplug("search", "docs", "economy and finance", "--limit", 2, "--stages", "--json")
+    hits = json.loads(found.stdout)["hits"]
+    assert [hits[0]["id"], hits[0]["payload"]["year"], len(hits)] == ["stocks", 2021, 2]
+    assert set(hits[0]["stages"]) == {"fde", "maxsim"}
+    where = json.dumps({"must": [{"key": "year", "range": {"gte": 2022}}]})
+    filtered = embplug("search", "docs", "economy", "--filter", where, "--json")
+    assert [hit["id"] for hit in json.loads(filtered.stdout)["hits"]] == [7]
+    described = json.loads(embplug("info", "docs", "--json").stdout)
+    assert (described["points"], described["recipe"]["encoder"]) == (3, "minilm")
+    left = embplug("delete", "docs", "7", "cats", "--json")
+    assert json.loads(left.stdout)["points"] == 1
+    shown = embplug("search", "docs", "economy")
+    assert "Stock markets fell" in shown.stdout and "stocks" in shown.stdout
+    dropped = embplug("drop", "docs", "--yes", "--json")
+    assert json.loads(dropped.stdout)["state"] == "deleted"
+
+
+def test_exit_codes_tell_what_went_wrong(folder):
+    assert embplug("create", "docs", "--recipe", "recipe.yaml").exit_code == 0
+    (folder / "other.yaml").write_text(RECIPE.replace("repetitions: 4", "repetitions: 5"))
+    (folder / "broken.yaml").write_text(RECIPE + "\nnonsense: 1\n")
+    (folder / "bad.jsonl").write_text('{"text": "fine"}\n{"title": "no text"}\n')
+    for arguments, code, said in [
+        (("create", "docs", "--recipe", "other.yaml"), 3, "tokens.fde.repetitions: stored 4, given 5"),
+        (("create", "more", "--recipe", "broken.yaml"), 1, "nonsense"),
+        (("create", "more", "--recipe", "absent.yaml"), 2, "absent.yaml"),
+        (("create", "more"), 2, "--recipe"),
+        (("search", "nowhere", "text"), 4, "'nowhere'"),
+        (("add", "docs", "bad.jsonl"), 1, "line 2"),
+        (("add", "docs", "absent.jsonl"), 2, "absent.jsonl"),
+        (("search", "docs", "text", "--filter", "{"), 2, "--filter"),
+        (("search", "docs", "text", "--limit", "0"), 1, "limit"),
+        (("info", "docs", "--at", "http://127.0.0.1:1"), 1, "127.0.0.1:1"),
+        (("info", "docs", "--at", "ftp://host"), 2, "ftp"),
+    ]:
+        done = embplug(*arguments)
+        assert (done.exit_code, said in done.stderr) == (code, True), (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+    as_json = embplug("search", "nowhere", "text", "--json")
+    assert json.loads(as_json.stdout)["error"] == "CollectionNotFoundError"
+
+
+def test_documents_from_standard_input_on_a_server(folder, server_client, qdrant_address):
+    url, _ = qdrant_address
+    lines = json.dumps({"_id": "a", "body": "Whales are mammals.", "kind": "animal"})
+    assert embplug("create", "docs", "--recipe", "recipe.yaml", "--at", url).exit_code == 0
+    added = embplug("add", "docs", "-", "--text-key", "body", "--at", url, "--json", stdin=lines)
+    assert json.loads(added.stdout)["added"] == 1, added.stderr
+    hits = json.loads(embplug("search", "docs", "sea", "--at", url, "--json").stdout)["hits"]
+    assert (hits[0]["id"], hits[0]["payload"]) == ("a", {"kind": "animal", "text": "Whales are mammals."})
+
+
+def test_the_command_is_installed():
+    command = Path(sys.executable).with_name("embplug")
+    done = subprocess.run([str(command), "info", "--help"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Describe a collection" in done.stdout) == (0, True), done.stderr
