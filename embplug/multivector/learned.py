@@ -1,0 +1,613 @@
+"""A fixed dimensional encoding learned from the collection: fewer bytes than FDE for better candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from qdrant_client import models
+from typing_extensions import Self
+
+from embplug.errors import (
+    DimensionError,
+    EmptyTokensError,
+    InvalidArgumentError,
+    MissingExtraError,
+    NonFiniteError,
+    NotFittedError,
+    StateError,
+)
+from embplug.multivector.balanced import BalancedBytes
+from embplug.multivector.checks import checked_weights, state_array
+from embplug.multivector.partition import Float32
+from embplug.multivector.token_batch import TokenBatch
+from embplug.threads import single_blas_thread, worker_count
+
+LANDMARK_BLOCK = 1024
+"""Landmarks compared at a time: the products of a document with them stay in the cache."""
+
+DOCUMENT_BLOCK = 256
+"""Documents whose targets are mapped to encodings in one matrix product."""
+
+QUERY_BLOCK = 512
+"""Query tokens whose features are held at a time."""
+
+MIN_DOCUMENTS = 16
+MIN_TOKENS = 256
+"""The least to learn from. More is better up to ``sample`` documents and ``landmarks`` tokens."""
+
+QUERY_SHARE = 0.5
+"""Of the landmarks, how many are query tokens where queries are given."""
+
+POWER_ROUNDS = 3
+OVERSAMPLING = 64
+"""Block power iteration for the leading directions: far more precise than the sample is."""
+
+SMOOTHNESS = 1e-3
+"""Weight of the features' own covariance beside that of the documents': orders what no document used."""
+
+DRIFT_DOCUMENTS = 200
+DRIFT_TOKENS = 2000
+DRIFT_LIMIT = 1.5
+"""A :meth:`LearnedEncoding.drift` above it says that fitting again pays."""
+
+# The streams of the seed.
+LANDMARKS, DIRECTIONS, ROTATION, DRIFT = range(4)
+
+
+class _Fitted(NamedTuple):
+    """What is learned. The maps are rounded to float16, as the state keeps them."""
+
+    landmarks: NDArray[Any]
+    """(landmarks, dim): the first ``features`` are feature directions, the first ``compared`` are compared
+    with documents. float16 where the tokens were."""
+    thresholds: Float32
+    """(features,)"""
+    query_map: Float32
+    """(features + dim, rank)"""
+    document_map: Float32
+    """(compared, rank)"""
+    document_bias: Float32
+    """(rank,)"""
+    bytes_scale: float
+    unexplained: float
+    """Share of the variance of MaxSim that the encodings of the sample do not explain."""
+
+    @property
+    def dim(self) -> int:
+        return int(self.landmarks.shape[1])
+
+    @property
+    def rank(self) -> int:
+        return int(self.query_map.shape[1])
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class LearnedEncoding:
+    """One vector per token matrix whose dot product predicts MaxSim, learned from a sample of documents.
+
+    MaxSim of a query is a sum over its tokens x of ``y_d(x) = max_j <x, d_j>``. Every ``y_d`` is
+    approximated by a linear function of common nonlinear features of x (half-spaces around sample
+    tokens, and x itself), learned by ridge regression on *landmarks*: tokens of the sample. The
+    sample also tells which few combinations of features its documents need (the leading
+    directions of their weights, in the metric of the regression): the encoding of a document is its
+    weights in these, that of a query the sum of the combined features of its tokens. A common
+    rotation then spreads the information evenly over all dimensions, so that a byte each is enough.
+
+    A new document is compared with the landmarks, and one matrix product makes its encoding: the
+    most probable weights, given what the sample says about their spread. Nothing is fitted anew.
+    Dot products estimate MaxSim up to a constant factor and a constant of the query, so their order
+    is what counts.
+
+    Parameters
+    ----------
+    stored_dim
+        Dimension of the stored vectors, all included: as ``uint8`` the bytes of a document. A
+        small sample may not fill it; the rest is zero.
+    features
+        Nonlinear features. More are more precise; a query costs ``features`` times ``dim`` per
+        token and ``features`` times ``stored_dim`` once.
+    landmarks
+        Sample tokens on which the features are learned; the time of :meth:`fit` grows with them.
+    compared
+        Landmarks with which a document is compared; the time of :meth:`encode_documents` grows with
+        them.
+    sample
+        Documents of those given to :meth:`fit` that are learned from, evenly spaced.
+    activity
+        Share of the landmarks on which a feature is not zero.
+    ridge
+        Regularisation, relative to the mean square of the features.
+    dtype
+        Of the encodings, and of the engine's vectors. ``uint8`` keeps the order of dot products:
+        see :class:`~embplug.multivector.balanced.BalancedBytes`.
+    seed
+        The same seed, sample and machine give the same encodings.
+    """
+
+    stored_dim: int = Field(default=1024, ge=16)
+    features: int = Field(default=4096, ge=1)
+    landmarks: int = Field(default=8192, ge=1)
+    compared: int = Field(default=4096, ge=1)
+    sample: int = Field(default=2000, ge=MIN_DOCUMENTS)
+    activity: float = Field(default=0.02, gt=0, lt=1)
+    ridge: float = Field(default=0.01, gt=0)
+    dtype: Literal["float32", "float16", "uint8"] = "uint8"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["learned"] = "learned"
+
+    def __post_init__(self) -> None:
+        for name in ("features", "compared"):
+            if getattr(self, name) > self.landmarks:
+                raise ValueError(f"{name}: at most landmarks, {self.landmarks}, of which they are taken")
+        self.fitted_: _Fitted | None = None
+
+    @property
+    def requires_fit(self) -> bool:
+        """True: everything is learned from data."""
+        return True
+
+    @property
+    def datatype(self) -> models.Datatype:
+        """Datatype of the engine's vectors; their distance is the dot product."""
+        return models.Datatype(self.dtype)
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the encodings, whatever that of the tokens: ``stored_dim``."""
+        return self.stored_dim
+
+    def fit(
+        self, tokens: TokenBatch, queries: TokenBatch | None = None, *, device: str | None = None
+    ) -> Self:
+        """Learn from a sample of documents.
+
+        Parameters
+        ----------
+        tokens
+            Documents, or a random sample of them: a few thousand are enough.
+        queries
+            Queries like those to come, if there are any, real or made from the documents' text
+            (sentences or titles, encoded as queries): half of the landmarks are then theirs.
+        device
+            A torch device, such as ``"cuda"``, that compares documents with landmarks.
+
+        Raises
+        ------
+        EmptyTokensError
+            There is no token.
+        InvalidArgumentError
+            There are too few documents or tokens to learn from.
+        NonFiniteError
+            A token is not finite.
+        DimensionError
+            Queries have another dimension than documents.
+        """
+        sample, asked = self._checked_sample(tokens, queries)
+        landmarks = self._landmarks(sample, asked)
+        points = landmarks.astype(np.float32, copy=False)
+        targets = _targets(sample, points, worker_count(-1), device)
+        mean = targets.mean(axis=0)
+        targets -= mean
+
+        directions = points[: self.features]
+        products = points @ directions.T
+        thresholds = np.quantile(products, 1 - self.activity, axis=0).astype(np.float32)
+        features = _features(points, products, thresholds)
+        # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
+        # In the coordinates of the factor, factor' W, the mean square of a difference is its length.
+        gram = features.T @ features
+        gram[np.diag_indices_from(gram)] += self.ridge * np.trace(gram) / len(gram)
+        factor = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+        weights = scipy.linalg.solve_triangular(
+            factor, (targets @ features).T, lower=True, overwrite_b=True, check_finite=False
+        )
+        variances, basis = self._directions(weights, factor)
+        query_map = scipy.linalg.solve_triangular(factor.T, basis, check_finite=False)
+
+        components = features @ query_map
+        noise = np.square(targets - (basis.T @ weights).T @ components.T).mean()
+        compared = min(self.compared, len(points))
+        document_map = _posterior_map(components[:compared], variances, float(noise))
+        rotation = self._rotation(len(variances))
+        query_map, document_map = _unit_scale(query_map @ rotation), _unit_scale(document_map @ rotation)
+        document_map = document_map.astype(np.float16).astype(np.float32)
+        self.fitted_ = _Fitted(
+            landmarks[: max(compared, self.features)],
+            thresholds,
+            query_map.astype(np.float16).astype(np.float32),
+            document_map,
+            -mean[:compared] @ document_map,
+            1.0,
+            1.0,
+        )
+        if self.dtype == "uint8":
+            encodings = targets[:, :compared] @ document_map
+            self.fitted_ = self.fitted_._replace(bytes_scale=BalancedBytes.fit(encodings).scale)
+        self.fitted_ = self.fitted_._replace(unexplained=self._unexplained(sample, device))
+        return self
+
+    def encode_documents(
+        self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
+    ) -> NDArray[Any]:
+        """Encode documents; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        n_jobs
+            Threads; -1 uses all cores.
+        device
+            A torch device that compares documents with landmarks, instead of the threads.
+
+        Returns
+        -------
+        array (n, stored_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        MissingExtraError
+            A device is given and torch is not installed.
+        """
+        fitted = self._check_fitted(tokens.dim)
+        out = np.zeros((len(tokens), self.stored_dim), dtype=self.dtype)
+        for start in range(0, len(tokens), DOCUMENT_BLOCK):
+            block = tokens[start : start + DOCUMENT_BLOCK]
+            out[start : start + len(block)] = self._coded(
+                _document_vectors(fitted, block, worker_count(n_jobs), device), documents=True
+            )
+        return out
+
+    def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
+        """Encode queries; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        token_weights : (sum_tokens,), optional
+            Factor of each token in its query, such as its inverse document frequency; the encoding is
+            linear in them (as ``uint8`` up to rounding and a scale for each query).
+
+        Returns
+        -------
+        array (n, stored_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        LengthMismatchError
+            Not as many weights as tokens.
+        InvalidArgumentError
+            A weight is not a finite number.
+        """
+        fitted = self._check_fitted(tokens.dim)
+        weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
+        with single_blas_thread():
+            return self._coded(_query_vectors(fitted, tokens, weights), documents=False)
+
+    def drift(self, tokens: TokenBatch, *, device: str | None = None) -> float:
+        """How much worse the encoding predicts MaxSim between new documents than in its sample.
+
+        The share of the variance of MaxSim, over new documents and tokens of new documents in the
+        role of query tokens, that the encodings do not explain, divided by the same share in the
+        sample. About 1 where the new documents resemble the sample; above ``DRIFT_LIMIT``, 1.5,
+        fitting again pays (and encoding anew all documents, since encodings of two fits cannot be
+        compared).
+
+        Parameters
+        ----------
+        tokens
+            New documents; of many a random part is looked at.
+        device
+            As in :meth:`encode_documents`.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        InvalidArgumentError
+            Fewer than two documents with tokens.
+        """
+        fitted = self._check_fitted(tokens.dim)
+        inhabited = np.flatnonzero(tokens.lengths)
+        if len(inhabited) < 2:
+            raise InvalidArgumentError("tokens", "at least two documents with tokens", len(inhabited))
+        return self._unexplained(tokens.take(inhabited), device) / max(fitted.unexplained, 1e-9)
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`fit` learned, by name.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        """
+        fitted = self._check_fitted(None)
+        return {
+            "landmarks": fitted.landmarks,
+            "thresholds": fitted.thresholds,
+            "query_map": fitted.query_map.astype(np.float16),
+            "document_map": fitted.document_map.astype(np.float16),
+            "document_bias": fitted.document_bias,
+            "bytes_scale": np.array(fitted.bytes_scale, dtype=np.float64),
+            "unexplained": np.array(fitted.unexplained, dtype=np.float64),
+        }
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`get_state` returned.
+
+        Raises
+        ------
+        StateError
+            Naming the first array that is missing, unknown, or of another shape or type.
+        """
+        landmarks = np.asarray(state.get("landmarks"))
+        if landmarks.ndim != 2 or landmarks.dtype not in (np.float16, np.float32):
+            got = "none" if "landmarks" not in state else f"{landmarks.dtype} {landmarks.shape}"
+            raise StateError(f"state 'landmarks': expected a matrix of float16 or float32, got {got}")
+        count, dim = landmarks.shape
+        features, compared = min(self.features, count), min(self.compared, count)
+        rank = min(self._coded_dim, features + dim)
+        expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+            "thresholds": (np.float32, (features,)),
+            "query_map": (np.float16, (features + dim, rank)),
+            "document_map": (np.float16, (compared, rank)),
+            "document_bias": (np.float32, (rank,)),
+            "bytes_scale": (np.float64, ()),
+            "unexplained": (np.float64, ()),
+        }
+        arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
+        unknown = sorted(set(state) - set(arrays) - {"landmarks"})
+        if unknown:
+            raise StateError(
+                f"state {unknown[0]!r}: this encoding has no such array, only {sorted(expected)}"
+            )
+        self.fitted_ = _Fitted(
+            landmarks,
+            arrays["thresholds"],
+            arrays["query_map"].astype(np.float32),
+            arrays["document_map"].astype(np.float32),
+            arrays["document_bias"],
+            float(arrays["bytes_scale"]),
+            float(arrays["unexplained"]),
+        )
+
+    @property
+    def _coded_dim(self) -> int:
+        """Dimensions of ``stored_dim`` that carry information."""
+        if self.dtype != "uint8":
+            return self.stored_dim
+        dim = self.stored_dim - BalancedBytes.balancing_dims(self.stored_dim)
+        while dim + 1 + BalancedBytes.balancing_dims(dim + 1) <= self.stored_dim:
+            dim += 1
+        return dim
+
+    def _check_fitted(self, dim: int | None) -> _Fitted:
+        if self.fitted_ is None:
+            raise NotFittedError("this encoding is learned from data: call fit before it encodes")
+        if dim not in (None, self.fitted_.dim):
+            raise DimensionError("tokens", f"dim {self.fitted_.dim}, as in fit", dim)
+        return self.fitted_
+
+    def _generator(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream,)))
+
+    def _checked_sample(
+        self, tokens: TokenBatch, queries: TokenBatch | None
+    ) -> tuple[TokenBatch, NDArray[Any] | None]:
+        """Documents with tokens, at most ``sample`` of them, and the tokens of the queries."""
+        inhabited = np.flatnonzero(tokens.lengths)
+        if inhabited.size == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        if len(inhabited) < MIN_DOCUMENTS or len(tokens.values) < MIN_TOKENS:
+            raise InvalidArgumentError(
+                "tokens",
+                f"at least {MIN_DOCUMENTS} documents and {MIN_TOKENS} tokens to learn from",
+                f"{len(inhabited)} documents with {len(tokens.values)} tokens",
+            )
+        if len(inhabited) > self.sample:
+            inhabited = inhabited[np.linspace(0, len(inhabited) - 1, self.sample).astype(np.int64)]
+        sample = tokens if len(inhabited) == len(tokens) else tokens.take(inhabited)
+        _check_finite(sample.values, "tokens")
+        if queries is None or len(queries.values) == 0:
+            return sample, None
+        if queries.dim != tokens.dim:
+            raise DimensionError("queries", f"dim {tokens.dim}, as the documents", queries.dim)
+        _check_finite(queries.values, "queries")
+        return sample, queries.values
+
+    def _landmarks(self, sample: TokenBatch, queries: NDArray[Any] | None) -> NDArray[Any]:
+        """Random tokens (landmarks, dim) of the documents and, for a share of them, of the queries."""
+        generator = self._generator(LANDMARKS)
+        asked = 0 if queries is None else min(len(queries), int(self.landmarks * QUERY_SHARE))
+        count = min(self.landmarks - asked, len(sample.values))
+        chosen = sample.values[generator.choice(len(sample.values), count, replace=False)]
+        if queries is not None:
+            chosen = np.concatenate([chosen, queries[generator.choice(len(queries), asked, replace=False)]])
+            chosen = chosen[generator.permutation(len(chosen))]
+        return chosen
+
+    def _directions(self, weights: Float32, factor: Float32) -> tuple[Float32, Float32]:
+        """Variances (rank,) and directions (features + dim, rank) in which documents differ most."""
+        covariance = weights @ weights.T / np.float32(weights.shape[1])
+        smooth = factor.T @ factor
+        total = max(float(np.trace(covariance)), np.finfo(np.float32).tiny)
+        covariance += smooth * np.float32(SMOOTHNESS * total / np.trace(smooth))
+        rank = min(self._coded_dim, len(covariance))
+        width = rank + OVERSAMPLING
+        if 2 * width >= len(covariance):
+            variances, basis = scipy.linalg.eigh(covariance, overwrite_a=True, check_finite=False)
+        else:
+            block = self._generator(DIRECTIONS).standard_normal((len(covariance), width)).astype(np.float32)
+            for _ in range(POWER_ROUNDS):
+                block = scipy.linalg.qr(covariance @ block, mode="economic", check_finite=False)[0]
+            variances, inner = scipy.linalg.eigh(block.T @ (covariance @ block), check_finite=False)
+            basis = block @ inner
+        floor = variances[-1] * 1e-7
+        return np.maximum(variances[::-1][:rank], floor), np.ascontiguousarray(basis[:, ::-1][:, :rank])
+
+    def _rotation(self, rank: int) -> Float32:
+        normal = self._generator(ROTATION).standard_normal((rank, rank))
+        rotation: Float32 = scipy.linalg.qr(normal, check_finite=False)[0].astype(np.float32)
+        return rotation
+
+    def _unexplained(self, documents: TokenBatch, device: str | None) -> float:
+        """Share of the variance of MaxSim between documents that encodings do not explain."""
+        assert self.fitted_ is not None
+        generator = self._generator(DRIFT)
+        some = min(DRIFT_DOCUMENTS, len(documents))
+        documents = documents.take(np.sort(generator.choice(len(documents), some, replace=False)))
+        rows = generator.choice(
+            len(documents.values), min(DRIFT_TOKENS, len(documents.values)), replace=False
+        )
+        asked = documents.values[np.sort(rows)].astype(np.float32)
+        true = _targets(documents, asked, worker_count(-1), device)
+        vectors = _document_vectors(self.fitted_, documents, worker_count(-1), device)
+        single = TokenBatch(asked, np.arange(len(asked) + 1))
+        predicted = vectors @ _query_vectors(self.fitted_, single, None).T
+        true -= true.mean(axis=0)
+        predicted -= predicted.mean(axis=0)
+        # Encodings know MaxSim up to a factor: the best one is taken.
+        power = float(np.square(predicted).sum())
+        factor = float((true * predicted).sum()) / power if power > 0 else 0.0
+        variance = float(np.square(true).sum())
+        return float(np.square(true - factor * predicted).sum()) / variance if variance > 0 else 0.0
+
+    def _coded(self, vectors: Float32, documents: bool) -> NDArray[Any]:
+        """Vectors (n, rank) as ``dtype`` (n, stored_dim)."""
+        assert self.fitted_ is not None
+        padded = np.zeros((len(vectors), self._coded_dim), dtype=np.float32)
+        padded[:, : vectors.shape[1]] = vectors
+        if self.dtype == "uint8":
+            coder = BalancedBytes(self._coded_dim, self.fitted_.bytes_scale)
+            coded = coder.documents(padded) if documents else coder.queries(padded)
+            spare = self.stored_dim - coded.shape[1]
+            return np.pad(coded, ((0, 0), (0, spare))) if spare else coded
+        return padded.astype(self.dtype, copy=False)
+
+
+def _features(points: Float32, products: Float32, thresholds: Float32) -> Float32:
+    """Features (n, features + dim) of points whose products with the directions are known (overwritten)."""
+    products -= thresholds
+    np.maximum(products, 0, out=products)
+    return np.concatenate([products, points], axis=1)
+
+
+def _posterior_map(components: Float32, variances: Float32, noise: float) -> Float32:
+    """Map (points, rank) from targets at points to the most probable weights.
+
+    Weights have the prior variances, targets are ``components @ weights`` plus noise.
+    """
+    noise = max(noise, float(np.finfo(np.float32).tiny))
+    # Scaled by the prior's deviations, so that all weights have the same prior: well conditioned.
+    scaled = components * np.sqrt(variances)
+    system = scaled.T @ scaled
+    system[np.diag_indices_from(system)] += np.float32(noise)
+    factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
+    solved = scipy.linalg.cho_solve(factor, scaled.T, check_finite=False)
+    mapped: Float32 = solved.T * np.sqrt(variances)
+    return mapped
+
+
+def _unit_scale(matrix: Float32) -> Float32:
+    """Scale to a root mean square of one: the order of dot products does not notice, and float16 fits."""
+    size = np.sqrt(np.square(matrix).mean(dtype=np.float64))
+    return matrix * np.float32(1 / size) if size > 0 else matrix
+
+
+def _document_vectors(fitted: _Fitted, documents: TokenBatch, workers: int, device: str | None) -> Float32:
+    """Vectors (n, rank); of a document without tokens zero."""
+    points = fitted.landmarks[: len(fitted.document_map)].astype(np.float32, copy=False)
+    vectors: Float32 = _targets(documents, points, workers, device) @ fitted.document_map
+    vectors += fitted.document_bias
+    vectors[documents.lengths == 0] = 0
+    return vectors
+
+
+def _query_vectors(fitted: _Fitted, queries: TokenBatch, weights: Float32 | None) -> Float32:
+    """Vectors (n, rank): for each query the sum over its tokens."""
+    directions = fitted.landmarks[: len(fitted.thresholds)].astype(np.float32, copy=False).T
+    sums = np.zeros((len(queries), len(fitted.query_map)), dtype=np.float32)
+    owner = np.repeat(np.arange(len(queries)), queries.lengths)
+    for start in range(0, len(owner), QUERY_BLOCK):
+        rows = slice(start, start + QUERY_BLOCK)
+        points = queries.values[rows].astype(np.float32, copy=False)
+        features = _features(points, points @ directions, fitted.thresholds)
+        first, last = owner[rows][[0, -1]]
+        members = (np.arange(first, last + 1)[:, None] == owner[rows]).astype(np.float32)
+        if weights is not None:
+            members *= weights[rows]
+        sums[first : last + 1] += members @ features
+    vectors: Float32 = sums @ fitted.query_map
+    return vectors
+
+
+def _targets(documents: TokenBatch, points: Float32, workers: int, device: str | None) -> Float32:
+    """Highest products (n, points) of each document's tokens with each point; zero without tokens."""
+    if device is not None:
+        return _targets_on(device, documents, points)
+    targets = np.zeros((len(documents), len(points)), dtype=np.float32)
+    blocks = list(_landmark_blocks(points))
+
+    def compare(document: int) -> None:
+        tokens = documents[document].astype(np.float32, copy=False)
+        for columns, block in blocks:
+            np.max(tokens @ block, axis=0, out=targets[document, columns])
+
+    inhabited = np.flatnonzero(documents.lengths).tolist()
+    with single_blas_thread():
+        _for_each(compare, inhabited, workers)
+    return targets
+
+
+def _landmark_blocks(points: Float32) -> Iterator[tuple[slice, Float32]]:
+    for start in range(0, len(points), LANDMARK_BLOCK):
+        columns = slice(start, start + LANDMARK_BLOCK)
+        yield columns, np.ascontiguousarray(points[columns].T)
+
+
+def _for_each(work: Callable[[int], None], items: list[int], workers: int) -> None:
+    if workers == 1:
+        for item in items:
+            work(item)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, items))
+
+
+def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
+    """As :func:`_targets`, by torch on a device."""
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtraError(f"encoding on device {device!r}", "torch") from error
+    targets = np.zeros((len(documents), len(points)), dtype=np.float32)
+    landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(device)
+    with torch.inference_mode():
+        for document in np.flatnonzero(documents.lengths).tolist():
+            tokens = torch.from_numpy(np.array(documents[document], dtype=np.float32)).to(device)
+            targets[document] = (tokens @ landmarks).amax(dim=0).cpu().numpy()
+    return targets
+
+
+def _check_finite(values: NDArray[Any], argument: str) -> None:
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if wrong.size:
+            raise NonFiniteError(f"{argument}.values[{wrong[0]}]", "finite numbers", "NaN or infinity")

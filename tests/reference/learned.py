@@ -1,0 +1,78 @@
+"""The learned encoding in float64, by its definition: one document, one token, one inverse at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Learned:
+    """Document weights and query features in the coordinates of the features themselves."""
+
+    landmarks: Array
+    features: int
+    thresholds: Array
+    mean: Array
+    posterior: Array
+    """(features + dim, compared): from centred targets to weights."""
+
+
+def best(document: Array, point: Array) -> float:
+    """MaxSim of one query token."""
+    return max(float(point @ token) for token in document)
+
+
+def features(model: Learned, point: Array) -> Array:
+    """Half-spaces around the first landmarks, then the token itself."""
+    directions = model.landmarks[: model.features]
+    bent = [max(float(point @ a) - t, 0.0) for a, t in zip(directions, model.thresholds, strict=True)]
+    return np.array([*bent, *point])
+
+
+def fit(
+    landmarks: Array,
+    documents: list[Array],
+    features_count: int,
+    compared: int,
+    activity: float,
+    ridge: float,
+    smoothness: float,
+) -> Learned:
+    """Ridge regression, the prior of the weights over documents, and the posterior for a new one."""
+    thresholds = np.quantile(landmarks @ landmarks[:features_count].T, 1 - activity, axis=0)
+    model = Learned(landmarks, features_count, thresholds, np.empty(0), np.empty(0))
+    targets = np.array([[best(document, x) for x in landmarks] for document in documents])
+    mean = targets.mean(axis=0)
+    phi = np.array([features(model, x) for x in landmarks])
+    gram = phi.T @ phi
+    metric = gram + ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weights = np.linalg.inv(metric) @ phi.T @ (targets - mean).T
+
+    # The covariance of factor' W, where metric = factor factor'; the factor's choice does not matter.
+    factor = np.linalg.cholesky(metric)
+    spread = factor.T @ weights @ weights.T @ factor / len(documents)
+    smooth = factor.T @ factor
+    spread += smoothness * np.trace(spread) / np.trace(smooth) * smooth
+    prior = np.linalg.inv(factor.T) @ spread @ np.linalg.inv(factor)
+    noise = np.square(targets - mean - (phi @ weights).T).mean()
+    seen = phi[:compared]
+    posterior = prior @ seen.T @ np.linalg.inv(seen @ prior @ seen.T + noise * np.eye(compared))
+    return Learned(landmarks, features_count, thresholds, mean[:compared], posterior)
+
+
+def score(model: Learned, query: Array, document: Array, weights: Array | None = None) -> float:
+    """Predicted MaxSim, less the mean over documents."""
+    compared = model.landmarks[: model.posterior.shape[1]]
+    targets = np.array([best(document, x) for x in compared]) - model.mean
+    asked = sum((w * features(model, x) for x, w in zip(query, _ones(query, weights), strict=True)))
+    return float(asked @ (model.posterior @ targets))
+
+
+def _ones(query: Array, weights: Array | None) -> Array:
+    return np.ones(len(query)) if weights is None else weights
