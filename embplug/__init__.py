@@ -11,6 +11,7 @@ from embplug.encoders import Encoded, Encoder, load_encoder, register_encoder
 from embplug.engines import connect, connect_async
 from embplug.ingest import AddReport
 from embplug.multivector.fde import FDE
+from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import CollectionInfo, Record
 from embplug.pipeline import Hit, Query
@@ -27,6 +28,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Hit",
+    "LearnedEncoding",
     "Matrix",
     "Query",
     "Recipe",

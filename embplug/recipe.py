@@ -9,18 +9,45 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import RecipeError, RecipeVersionError
 from embplug.multivector.fde import FDE
+from embplug.multivector.learned import LearnedEncoding
 
 RECIPE_VERSION = 1
 
 DENSE = "dense"
 FDE_VECTOR = "fde"
 TOKENS_VECTOR = "tokens"
+
+
+def _kind(encoding: Any) -> str:
+    """Tag of an encoding; one that does not name its kind is an FDE."""
+    kind = encoding.get("kind", "fde") if isinstance(encoding, dict) else getattr(encoding, "kind", None)
+    return f"[{kind}]"
+
+
+# The brackets keep the tags out of the dotted names of fields in errors.
+Encoding = Annotated[
+    Annotated[FDE, Tag("[fde]")] | Annotated[LearnedEncoding, Tag("[learned]")],
+    Discriminator(
+        _kind,
+        custom_error_type="encoding_kind",
+        custom_error_message="an FDE (kind: fde) or a LearnedEncoding (kind: learned)",
+    ),
+]
 
 
 class _Part(BaseModel):
@@ -100,7 +127,8 @@ class Tokens(_Part):
     dim
         Dimension of a token.
     fde
-        Encoding of the matrix into the one vector that finds candidates; ``None`` stores none.
+        Encoding of the matrix into the one vector that finds candidates, an :class:`FDE` or a
+        :class:`LearnedEncoding`; ``None`` stores none.
     fde_storage
         How Qdrant keeps that vector. Its datatype is that of the encoding.
     matrix
@@ -109,7 +137,7 @@ class Tokens(_Part):
     """
 
     dim: int = Field(ge=1, le=65536)
-    fde: FDE | None = Field(default_factory=FDE)
+    fde: Encoding | None = Field(default_factory=FDE)
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
 

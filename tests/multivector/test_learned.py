@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import tracemalloc
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from qdrant_client import models
 
+from embplug import Collection
 from embplug.errors import (
     DimensionError,
     EmptyTokensError,
@@ -19,11 +22,14 @@ from embplug.errors import (
     MissingExtraError,
     NonFiniteError,
     NotFittedError,
+    RecipeError,
     StateError,
 )
 from embplug.multivector import TokenBatch
 from embplug.multivector import learned as module
+from embplug.multivector.fde import FDE
 from embplug.multivector.learned import DRIFT_LIMIT, LearnedEncoding
+from embplug.recipe import Recipe, Rerank, Tokens
 from tests.reference import learned as reference
 
 DIM = 8
@@ -299,3 +305,28 @@ def test_bad_input_names_the_argument(fitted: LearnedEncoding) -> None:
         LearnedEncoding(features=100, landmarks=50, compared=50)
     with pytest.raises(ValidationError):
         LearnedEncoding(unknown=1)  # type: ignore[call-arg]
+
+
+def test_a_recipe_takes_either_encoding_by_its_kind() -> None:
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=LearnedEncoding(**SMALL)))
+    again = Recipe.from_yaml(recipe.to_yaml())
+    assert again == recipe
+    assert isinstance(again.tokens.fde, LearnedEncoding)
+    assert again.tokens.fde.features == SMALL["features"]
+    unnamed = Recipe.from_yaml("tokens: {dim: 8, fde: {repetitions: 3}}")
+    assert unnamed.tokens.fde == FDE(repetitions=3)
+    with pytest.raises(RecipeError, match=r"^tokens\.fde\.features: "):
+        Recipe.from_yaml("tokens: {dim: 8, fde: {kind: learned, features: 0}}")
+    with pytest.raises(RecipeError, match=r"^tokens\.fde: .*kind: learned"):
+        Recipe.from_yaml("tokens: {dim: 8, fde: {kind: other}}")
+
+
+def test_a_collection_searches_by_it_and_reopens(tmp_path: Path) -> None:
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=LearnedEncoding(**SMALL)), rerank=Rerank(candidates=40))
+    documents, queries = batch([12] * 150, seed=31), batch([5] * 10, seed=32)
+    with closing(Collection.create("learned", recipe, tmp_path)) as collection:
+        collection.add(list(range(len(documents))), tokens=documents)
+    with closing(Collection.open("learned", tmp_path)) as collection:
+        found = [{hit.id for hit in collection.search(tokens=query)} for query in queries]
+    best = np.argsort(-maxsim(queries, documents))[:, :10]
+    assert np.mean([len(f & set(b.tolist())) for f, b in zip(found, best, strict=True)]) > 9
