@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from qdrant_client import models
 
-from embplug import Collection
+from embplug import Collection, connect
 from embplug.errors import (
     DimensionError,
     EmptyTokensError,
@@ -324,9 +324,11 @@ def test_a_recipe_takes_either_encoding_by_its_kind() -> None:
 def test_a_collection_searches_by_it_and_reopens(tmp_path: Path) -> None:
     recipe = Recipe(tokens=Tokens(dim=DIM, fde=LearnedEncoding(**SMALL)), rerank=Rerank(candidates=40))
     documents, queries = batch([12] * 150, seed=31), batch([5] * 10, seed=32)
-    with closing(Collection.create("learned", recipe, tmp_path)) as collection:
+    with closing(connect(tmp_path)) as engine:
+        collection = Collection.create("learned", recipe, engine)
         collection.add(list(range(len(documents))), tokens=documents)
-    with closing(Collection.open("learned", tmp_path)) as collection:
+    with closing(connect(tmp_path)) as engine:
+        collection = Collection.open("learned", engine)
         found = [{hit.id for hit in collection.search(tokens=query)} for query in queries]
     best = np.argsort(-maxsim(queries, documents))[:, :10]
     assert np.mean([len(f & set(b.tolist())) for f, b in zip(found, best, strict=True)]) > 9
