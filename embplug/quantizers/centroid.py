@@ -160,7 +160,7 @@ class CentroidSearch:
             centered = (centroids - self._mean).astype(np.float64)
             directions = np.linalg.eigh(centered.T @ centered)[1][:, : -SEARCH_DIMS - 1 : -1]
             self._directions = np.ascontiguousarray(directions, dtype=np.float32)
-            self._places = (centroids - self._mean) @ self._directions
+            self._places = np.asarray((centroids - self._mean) @ self._directions, dtype=np.float32)
 
     def __call__(self, vectors: Float32) -> NDArray[np.int64]:
         """Ids (n,) for vectors (n, dim)."""
@@ -217,7 +217,7 @@ def _lloyd_round(sample: Float32, centroids: Float32) -> Float32:
     moved = centroids.copy()
     used = members > 0
     moved[used] = np.add.reduceat(sample[order], starts[used], axis=0) / members[used, None]
-    return moved
+    return np.asarray(moved)
 
 
 def _stored(centroids: Float32) -> Float32:
