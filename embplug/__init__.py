@@ -15,12 +15,15 @@ from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import CollectionInfo, Record
 from embplug.pipeline import Hit, Query
+from embplug.quantizers import BitAllocation, Centroids, Residual
 from embplug.recipe import Dense, Matrix, Recipe, Rerank, Storage, Tokens
 
 __all__ = [
     "FDE",
     "AddReport",
     "AsyncCollection",
+    "BitAllocation",
+    "Centroids",
     "Collection",
     "CollectionInfo",
     "Dense",
@@ -34,6 +37,7 @@ __all__ = [
     "Recipe",
     "Record",
     "Rerank",
+    "Residual",
     "Sample",
     "Storage",
     "TokenBatch",

@@ -18,7 +18,7 @@ from embplug.errors import (
     NonFiniteError,
     PointTooLargeError,
 )
-from embplug.ids import ORIGINAL_ID, Id, original_ids, point_ids
+from embplug.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
 from embplug.multivector.token_batch import TokenBatch
 from embplug.recipe import Recipe
 
@@ -303,8 +303,9 @@ def _check_payloads(payloads: Any, count: int) -> list[dict[str, Any]]:
         raise LengthMismatchError("payloads", f"{count} payloads, as there are ids", len(given))
     checked = [jsonable_payload(payload or {}, f"payloads[{i}]") for i, payload in enumerate(given)]
     for i, payload in enumerate(checked):
-        if ORIGINAL_ID in payload:
-            raise InvalidArgumentError(f"payloads[{i}]", f"no key {ORIGINAL_ID!r}, which is embplug's", "it")
+        for key in OWN_FIELDS:
+            if key in payload:
+                raise InvalidArgumentError(f"payloads[{i}]", f"no key {key!r}, which is embplug's", "it")
     return checked
 
 

@@ -16,6 +16,11 @@ Id: TypeAlias = int | str | uuid.UUID
 ORIGINAL_ID = "_embplug_id"
 """Payload field that keeps a string that is no UUID."""
 
+CODES = "_embplug_codes"
+"""Payload field that keeps the codes of a document's tokens, as base64."""
+
+OWN_FIELDS = (ORIGINAL_ID, CODES)
+
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")
 
 
@@ -65,9 +70,10 @@ def original_ids(given: Sequence[Any], mapped: Sequence[int | str]) -> list[str 
 
 
 def split_payload(found: Any, payload: dict[str, Any] | None) -> tuple[int | str, dict[str, Any] | None]:
-    """Id as it was given, and the payload without embplug's own field."""
-    if payload and ORIGINAL_ID in payload:
-        return payload[ORIGINAL_ID], {key: value for key, value in payload.items() if key != ORIGINAL_ID}
+    """Id as it was given, and the payload without embplug's own fields."""
+    if payload and not payload.keys().isdisjoint(OWN_FIELDS):
+        shown = {key: value for key, value in payload.items() if key not in OWN_FIELDS}
+        return payload.get(ORIGINAL_ID, found), shown
     return found, payload
 
 

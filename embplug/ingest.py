@@ -201,11 +201,11 @@ def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form) -> Iter
         _check_sizes(documents, sizes)
     for start, stop in _ranges(sizes):
         part = documents.part(start, stop)
-        vectors = pipeline.encode(part)
+        vectors, payloads = pipeline.encode(part)
         if form is Form.MESSAGES:
-            points: list[Any] = list(grpc_points(part.ids, vectors, part.payloads))
+            points: list[Any] = list(grpc_points(part.ids, vectors, payloads))
         else:
-            points = list(rest_points(part.ids, vectors, part.payloads, as_lists=form is Form.LISTS))
+            points = list(rest_points(part.ids, vectors, payloads, as_lists=form is Form.LISTS))
         yield Chunk(part.given_ids, points)
 
 

@@ -24,12 +24,13 @@ from embplug.errors import (
     RecipeMismatchError,
     StateError,
 )
-from embplug.ids import point_id, split_payload
+from embplug.ids import CODES, point_id, split_payload
 from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
 from embplug.recipe import Recipe, digest
 from embplug.state import STATE_COLLECTION, forget, load, save
 
 MANIFEST_KEY = "embplug"
+WITHOUT_CODES = models.PayloadSelectorExclude(exclude=[CODES])
 STABLE_POLLS = 4
 POLL_S = 0.5
 
@@ -224,7 +225,7 @@ def optimize_steps(engine: AnyEngine, name: str, timeout_s: float) -> Steps[bool
 def retrieve_steps(name: str, ids: Sequence[Any]) -> Steps[list[Record]]:
     """Read documents by id; those that are not there are left out."""
     wanted = [point_id(one, f"ids[{i}]") for i, one in enumerate(ids)]
-    found = yield Call.of("retrieve", collection_name=name, ids=wanted, with_payload=True)
+    found = yield Call.of("retrieve", collection_name=name, ids=wanted, with_payload=WITHOUT_CODES)
     return [_record(record) for record in found]
 
 
@@ -233,7 +234,12 @@ def scroll_steps(
 ) -> Steps[tuple[list[Record], Any]]:
     """Read a page of documents, and where the next begins."""
     records, following = yield Call.of(
-        "scroll", collection_name=name, scroll_filter=given, limit=limit, offset=offset, with_payload=True
+        "scroll",
+        collection_name=name,
+        scroll_filter=given,
+        limit=limit,
+        offset=offset,
+        with_payload=WITHOUT_CODES,
     )
     return [_record(record) for record in records], following
 
@@ -265,7 +271,7 @@ def count_steps(name: str, given: models.Filter | None) -> Steps[int]:
 def search_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
-    """Run searches with the same options in one request."""
+    """Run searches with the same options in one request, and one more where hits are scored anew."""
     if pipeline.needs_fit:
         yield from learn_steps(engine, name, pipeline, None)
     plans = yield Call.compute(partial(pipeline.plan, queries, options))
@@ -273,7 +279,19 @@ def search_steps(
     if not requests:
         return []
     answers = iter((yield Call.of("query_batch_points", collection_name=name, requests=requests)))
-    return [plan.read([next(answers) for _ in plan.requests]) for plan in plans]
+    answered = [[next(answers) for _ in plan.requests] for plan in plans]
+
+    def read() -> list[list[Hit]]:
+        return [plan.read(own) for plan, own in zip(plans, answered, strict=True)]
+
+    hits: list[list[Hit]] = yield Call.compute(read)
+    again = [i for i, plan in enumerate(plans) if plan.recheck is not None and hits[i]]
+    if again:
+        requests = [plans[i].recheck.request(hits[i]) for i in again]
+        checked = yield Call.of("query_batch_points", collection_name=name, requests=requests)
+        for i, answer in zip(again, checked, strict=True):
+            hits[i] = plans[i].recheck.read(hits[i], answer)
+    return hits
 
 
 def _record(record: models.Record) -> Record:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +16,17 @@ from qdrant_client.http.models import QueryResponse
 
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
-from embplug.errors import InvalidArgumentError, NotFittedError
+from embplug.errors import InvalidArgumentError, NotFittedError, StateError
 from embplug.filters import check_filter
-from embplug.ids import ORIGINAL_ID, split_payload
+from embplug.ids import CODES, ORIGINAL_ID, point_id, split_payload
 from embplug.multivector.token_batch import TokenBatch
 from embplug.points import Vectors
+from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import FDE_VECTOR, TOKENS_VECTOR, Recipe, Storage
 from embplug.state import State
 
 MAXSIM_STAGE = "maxsim"
+CODES_STAGE = "codes"
 
 DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
 """Name of the vector -> ``(n, dim)``."""
@@ -84,6 +88,22 @@ class SearchOptions:
 
 
 @dataclass(frozen=True)
+class Recheck:
+    """Hits scored anew, as data.
+
+    Attributes
+    ----------
+    request
+        From the hits to what asks for their scores.
+    read
+        From the hits and its answer to the hits in their new order.
+    """
+
+    request: Callable[[list[Hit]], models.QueryRequest]
+    read: Callable[[list[Hit], QueryResponse], list[Hit]]
+
+
+@dataclass(frozen=True)
 class SearchPlan:
     """One search as data.
 
@@ -93,10 +113,13 @@ class SearchPlan:
         Sent together, in one batch. The first finds the hits; the others ask for a stage's scores.
     read
         From their answers to the hits.
+    recheck
+        What is asked then, where hits are scored anew.
     """
 
     requests: list[models.QueryRequest]
     read: Callable[[Sequence[QueryResponse]], list[Hit]]
+    recheck: Recheck | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +146,10 @@ class Pipeline:
         self.recipe = recipe
         self.own_encoder = encoder
         self._fde = copy.deepcopy(recipe.tokens.fde) if recipe.tokens else None
-        self.needs_fit = self._fde is not None and self._fde.requires_fit
+        self._codes: TokenCoder | None = None
+        if recipe.tokens is not None and recipe.tokens.codes is not None:
+            self._codes = TokenCoder(copy.deepcopy(recipe.tokens.codes), recipe.tokens.document_bytes)
+        self.needs_fit = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
 
     def fit(self, sample: CheckedSample) -> None:
         """Learn what the recipe's methods learn from data.
@@ -137,20 +163,33 @@ class Pipeline:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the encoding from", None)
             self._fde.fit(sample.tokens, sample.queries)
+        if self._codes is not None:
+            if sample.tokens is None:
+                raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
+            self._codes.fit(sample.tokens, sample.queries)
         self.needs_fit = False
 
     def get_state(self) -> State:
         """Return what was learned, by method; empty when all is in the recipe."""
-        if self._fde is None:
-            return {}
-        return {f"{FDE_VECTOR}.{name}": array for name, array in self._fde.get_state().items()}
+        return {
+            f"{prefix}.{name}": array
+            for prefix, method in self._methods().items()
+            for name, array in method.get_state().items()
+        }
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
-        if self._fde is not None:
-            prefix = f"{FDE_VECTOR}."
-            self._fde.set_state({name.removeprefix(prefix): array for name, array in state.items()})
+        for prefix, method in self._methods().items():
+            own = f"{prefix}."
+            method.set_state(
+                {name.removeprefix(own): array for name, array in state.items() if name.startswith(own)}
+            )
         self.needs_fit = False
+
+    def _methods(self) -> dict[str, Any]:
+        """What has state, by the name under which it is kept."""
+        methods = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes}
+        return {name: method for name, method in methods.items() if method is not None}
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of each named vector."""
@@ -212,10 +251,13 @@ class Pipeline:
         if tokens is not None and documents.tokens is not None:
             floats += self._fde.output_dim(tokens.dim) if self._fde is not None else 0
             floats += documents.tokens.lengths * (tokens.dim if tokens.matrix is not None else 0)
+            if self._codes is not None:
+                # As base64, four bytes for three, and counted as numbers of four bytes.
+                floats += 1 + self._codes.sizes(documents.tokens) // 3
         return floats
 
-    def encode(self, documents: CheckedDocuments) -> Vectors:
-        """Vectors of documents as the collection stores them.
+    def encode(self, documents: CheckedDocuments) -> tuple[Vectors, list[dict[str, Any]]]:
+        """Vectors and payloads of documents as the collection stores them.
 
         Raises
         ------
@@ -230,7 +272,11 @@ class Pipeline:
                 vectors[FDE_VECTOR] = self._fde.encode_documents(documents.tokens)
             if self.recipe.tokens.matrix is not None:
                 vectors[TOKENS_VECTOR] = documents.tokens
-        return vectors
+        payloads = documents.payloads
+        if self._codes is not None and documents.tokens is not None:
+            strings = [base64.b64encode(string).decode() for string in self._codes.encode(documents.tokens)]
+            payloads = [{**payload, CODES: string} for payload, string in zip(payloads, strings, strict=True)]
+        return vectors, payloads
 
     def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchPlan]:
         """Make the requests of searches with the same options.
@@ -249,6 +295,8 @@ class Pipeline:
 
     def _plan(self, tokens: TokenBatch | None, dense: DenseVectors, options: SearchOptions) -> SearchPlan:
         stages = [] if options.exact and self._reranks(tokens) else self._stages(tokens, dense)
+        if self._codes is not None and tokens is not None and stages:
+            return self._plan_by_codes(self._codes, tokens, stages, options)
         main = self._main_request(tokens, stages, options)
         requests = [main]
         reranked = bool(main.prefetch)
@@ -259,6 +307,30 @@ class Pipeline:
         names = [stage.vector for stage in stages] if reranked else []
         last = MAXSIM_STAGE if main.using == TOKENS_VECTOR else str(main.using)
         return SearchPlan(requests, lambda answers: _read(answers, names, last, options.with_stages))
+
+    def _plan_by_codes(
+        self, coder: TokenCoder, tokens: TokenBatch, stages: list[_Stage], options: SearchOptions
+    ) -> SearchPlan:
+        """Every stage finds candidates with their codes; the codes of all of them rank."""
+        count = self._candidate_count(options)
+        selector = _payload_selector(options.with_payload, with_codes=True)
+        requests = [
+            _request(stage, count, options, self.recipe).model_copy(update={"with_payload": selector})
+            for stage in stages
+        ]
+        names = [stage.vector for stage in stages]
+        exact = self.recipe.rerank.exact
+        if exact is None:
+            return SearchPlan(requests, lambda answers: _read_codes(answers, names, coder, tokens, options))
+        kept = replace(options, limit=max(exact, options.limit), score_threshold=None)
+        return SearchPlan(
+            requests,
+            lambda answers: _read_codes(answers, names, coder, tokens, kept),
+            Recheck(
+                lambda hits: _matrix_request(hits, tokens, self.recipe),
+                lambda hits, answer: _read_recheck(hits, answer, options),
+            ),
+        )
 
     def _query_vectors(self, queries: Sequence[Query]) -> list[tuple[TokenBatch | None, DenseVectors]]:
         """Vectors of each query: as given, and what is missing from its text, all texts in one batch."""
@@ -358,6 +430,8 @@ class Pipeline:
                 with_payload=_payload_selector(options.with_payload),
                 score_threshold=options.score_threshold,
             )
+        if not stages:
+            raise InvalidArgumentError("dense", "a vector, because the recipe finds nothing by tokens", None)
         if len(stages) != 1:
             names = [stage.vector for stage in stages]
             raise InvalidArgumentError("dense", "one vector, because no tokens rerank the candidates", names)
@@ -436,11 +510,72 @@ def _request(
     )
 
 
-def _payload_selector(wanted: bool | Sequence[str]) -> Any:
-    """Always ask for the original id, which is how a hit gets its id back."""
+def _payload_selector(wanted: bool | Sequence[str], with_codes: bool = False) -> Any:
+    """Always ask for the original id, which is how a hit gets its id back; for codes where they rank."""
     if wanted is True:
-        return True
-    return [ORIGINAL_ID, *([] if wanted is False else wanted)]
+        return True if with_codes else models.PayloadSelectorExclude(exclude=[CODES])
+    return [ORIGINAL_ID, *([CODES] if with_codes else []), *([] if wanted is False else wanted)]
+
+
+def _matrix_request(hits: list[Hit], tokens: TokenBatch, recipe: Recipe) -> models.QueryRequest:
+    ignore = models.QuantizationSearchParams(ignore=not recipe.rerank.quantized_tokens)
+    return models.QueryRequest(
+        query=models.NearestQuery(nearest=tokens.values.tolist()),
+        using=TOKENS_VECTOR,
+        filter=models.Filter(must=[models.HasIdCondition(has_id=[point_id(hit.id, "id") for hit in hits])]),
+        params=models.SearchParams(exact=True, quantization=ignore),
+        limit=len(hits),
+        with_payload=False,
+    )
+
+
+def _read_recheck(hits: list[Hit], answer: QueryResponse, options: SearchOptions) -> list[Hit]:
+    """Order hits by their new scores; one that was deleted meanwhile is left out."""
+    by_id: dict[Any, Hit] = {point_id(hit.id, "id"): hit for hit in hits}
+    checked = []
+    for point in answer.points:
+        hit = by_id[point.id]
+        stages = None if hit.stages is None else {**hit.stages, MAXSIM_STAGE: point.score}
+        checked.append(replace(hit, score=point.score, stages=stages))
+    return _best(checked, options)
+
+
+def _read_codes(
+    answers: Sequence[QueryResponse],
+    stages: list[str],
+    coder: TokenCoder,
+    tokens: TokenBatch,
+    options: SearchOptions,
+) -> list[Hit]:
+    found: dict[Any, Any] = {}
+    by_stage: dict[Any, dict[str, float]] = {}
+    for stage, answer in zip(stages, answers, strict=True):
+        for point in answer.points:
+            found.setdefault(point.id, point)
+            by_stage.setdefault(point.id, {})[stage] = point.score
+    strings = [_codes_of(point) for point in found.values()]
+    scores = coder.score(tokens.values, strings).tolist()
+    hits = []
+    for point, score in zip(found.values(), scores, strict=True):
+        given_id, payload = split_payload(point.id, point.payload)
+        told = {**by_stage[point.id], CODES_STAGE: score} if options.with_stages else None
+        hits.append(Hit(given_id, score, payload or None, told))
+    return _best(hits, options)
+
+
+def _best(hits: list[Hit], options: SearchOptions) -> list[Hit]:
+    ordered = sorted(hits, key=lambda hit: -hit.score)[: options.limit]
+    threshold = options.score_threshold
+    return ordered if threshold is None else [hit for hit in ordered if hit.score >= threshold]
+
+
+def _codes_of(point: Any) -> bytes:
+    try:
+        return base64.b64decode(point.payload[CODES], validate=True)
+    except (KeyError, TypeError, binascii.Error):
+        raise StateError(
+            f"point {point.id!r} has lost the codes of its tokens (payload field {CODES!r}): add it again"
+        ) from None
 
 
 def _read(answers: Sequence[QueryResponse], stages: list[str], last: str, with_stages: bool) -> list[Hit]:

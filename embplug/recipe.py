@@ -25,6 +25,8 @@ from typing_extensions import Self
 from embplug.errors import RecipeError, RecipeVersionError
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
+from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 
 RECIPE_VERSION = 1
 
@@ -33,9 +35,9 @@ FDE_VECTOR = "fde"
 TOKENS_VECTOR = "tokens"
 
 
-def _kind(encoding: Any) -> str:
-    """Tag of an encoding; one that does not name its kind is an FDE."""
-    kind = encoding.get("kind", "fde") if isinstance(encoding, dict) else getattr(encoding, "kind", None)
+def _kind(method: Any, default: str = "fde") -> str:
+    """Tag of a method; a mapping that does not name its kind is of the ``default``."""
+    kind = method.get("kind", default) if isinstance(method, dict) else getattr(method, "kind", None)
     return f"[{kind}]"
 
 
@@ -46,6 +48,20 @@ Encoding = Annotated[
         _kind,
         custom_error_type="encoding_kind",
         custom_error_message="an FDE (kind: fde) or a LearnedEncoding (kind: learned)",
+    ),
+]
+
+
+Codes = Annotated[
+    Annotated[Residual, Tag("[residual]")]
+    | Annotated[BitAllocation, Tag("[bit_allocation]")]
+    | Annotated[Centroids, Tag("[centroids]")]
+    | Annotated[ProductQuantizer, Tag("[product]")]
+    | Annotated[OptimizedProductQuantizer, Tag("[optimized_product]")],
+    Discriminator(
+        lambda codes: _kind(codes, "residual"),
+        custom_error_type="codes_kind",
+        custom_error_message="a kind of: residual, bit_allocation, centroids, product, optimized_product",
     ),
 ]
 
@@ -132,18 +148,27 @@ class Tokens(_Part):
     fde_storage
         How Qdrant keeps that vector. Its datatype is that of the encoding.
     matrix
-        How Qdrant keeps the matrix for reranking; ``None`` keeps the encoding alone, so that the
-        candidates are the result.
+        How Qdrant keeps the matrix for reranking; ``None`` keeps none, so that the codes rank the
+        candidates, or without codes the candidates are the result.
+    codes
+        Codes of the tokens, from which MaxSim is computed in this process: they ride in the payload
+        and come back with the candidates. Beside a matrix they rank in its place; see
+        ``Rerank.exact``.
+    document_bytes
+        Beside the codes, for each document: the mean of what they lose; see
+        :class:`~embplug.quantizers.token_coder.TokenCoder`.
     """
 
     dim: int = Field(ge=1, le=65536)
     fde: Encoding | None = Field(default_factory=FDE)
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
+    codes: Codes | None = None
+    document_bytes: int = Field(48, ge=0)
 
     @model_validator(mode="after")
     def _is_searchable(self) -> Self:
-        if self.fde is None and self.matrix is None:
+        if self.fde is None and self.matrix is None and self.codes is None:
             raise RecipeError("fde", "an encoding, or a matrix: without both nothing can be searched", None)
         if self.fde is None and self.fde_storage != Storage():
             raise RecipeError("fde_storage", "nothing, because fde is null", self.fde_storage)
@@ -166,12 +191,16 @@ class Rerank(_Part):
     quantized_tokens
         Let MaxSim read quantized tokens, where the matrix is quantized. Off by default: reranking is
         for the last word, so Qdrant is told to ignore the codes.
+    exact
+        Where tokens have both codes and a matrix: this many hits, the best by the codes, are scored
+        anew on the matrix, in one request more.
     """
 
     candidates: int = Field(100, ge=1)
     hnsw_ef: int | None = Field(None, ge=1)
     oversampling: float | None = Field(None, gt=1.0)
     quantized_tokens: bool = False
+    exact: int | None = Field(None, ge=1)
 
 
 class Recipe(_Part):
@@ -256,6 +285,14 @@ class Recipe(_Part):
     def _is_consistent(self) -> Self:
         if self.tokens is None and not self.dense:
             raise RecipeError("tokens", "tokens or dense to be given", "neither")
+        if self.tokens is not None and not (self.tokens.fde or self.tokens.matrix or self.dense):
+            raise RecipeError(
+                "tokens.fde", "an encoding, a matrix or dense, to find what the codes rank", None
+            )
+        if self.rerank.exact is not None and not (self.tokens and self.tokens.codes and self.tokens.matrix):
+            raise RecipeError(
+                "rerank.exact", "none, because tokens do not have codes and a matrix", "a number"
+            )
         for name in (FDE_VECTOR, TOKENS_VECTOR):
             if name in self.dense:
                 raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))

@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import EmptyTokensError, InvalidArgumentError, NotFittedError
 from embplug.multivector.token_batch import TokenBatch
-from embplug.quantizers.base import Float32, Quantizer, State, as_vectors
+from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors
 from embplug.quantizers.bit_allocation import BitAllocation
 
 FIT_TOKENS = 1 << 18
@@ -67,6 +67,10 @@ class TokenCoder:
             correction.tobytes() + string for correction, string in zip(corrections, strings, strict=True)
         ]
 
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Bytes (n,) of the string of each document."""
+        return np.asarray(tokens.lengths * self.quantizer.code_bytes + self.document_bytes)
+
     def score(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
         """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
 
@@ -119,7 +123,7 @@ class TokenCoder:
         if self._correction is not None:
             self._correction.set_state(_part(state, "documents."))
 
-    def _lost(self, tokens: TokenBatch, codes: np.ndarray[tuple[int, int], np.dtype[np.uint8]]) -> Float32:
+    def _lost(self, tokens: TokenBatch, codes: Codes) -> Float32:
         """Mean (n, dim) over each document of what its codes lose; zero without tokens."""
         if len(self.quantizer.get_state()) == 0:
             raise NotFittedError("the codes learn from data: call fit first")
