@@ -121,6 +121,10 @@ class IngestError(EmbplugError):
         super().__init__(message)
 
 
+class RerankError(EmbplugError):
+    """A reranker failed or took too long; its own error is the cause."""
+
+
 class MissingExtraError(EmbplugError, ImportError):
     """An optional dependency is not installed."""
 

@@ -47,12 +47,15 @@ class Hit:
     stages
         On request, the score of each stage by its name: ``{"fde": …, "maxsim": …}``. A stage in
         which the document was not found is absent.
+    skipped
+        Stages that failed and were passed over, with the reason.
     """
 
     id: int | str
     score: float
     payload: dict[str, Any] | None = None
     stages: dict[str, float] | None = None
+    skipped: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)

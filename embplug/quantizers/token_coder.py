@@ -12,6 +12,7 @@ from embplug.errors import EmptyTokensError, InvalidArgumentError, NotFittedErro
 from embplug.multivector.token_batch import TokenBatch
 from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors
 from embplug.quantizers.bit_allocation import BitAllocation
+from embplug.rerank.maxsim import maxsim_codes
 
 FIT_TOKENS = 1 << 18
 FIT_DOCUMENTS = 1000
@@ -79,8 +80,6 @@ class TokenCoder:
         InvalidArgumentError
             Naming the first string that these codes did not make.
         """
-        from embplug.rerank.maxsim import maxsim_codes
-
         asked = as_vectors(query, self.quantizer.dim, "query")
         width, head = self.quantizer.code_bytes, self.document_bytes
         counts = np.array([len(string) - head for string in strings], dtype=np.int64)

@@ -1,0 +1,188 @@
+"""Quality, bytes and latency of a whole search: a vector finds candidates, codes of tokens rank them."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _beir import EncodedBeir, load
+from _bm25 import bm25
+from _exact import exact_ranking
+from _harness import environment, parser, percentiles_ms, report
+from _metrics import ndcg, overlap, top
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from embplug import Collection, Dense, Documents, Matrix, Recipe, Rerank, Residual, Tokens, connect
+from embplug.engines import EdgeClient, Engine
+from embplug.multivector import TokenBatch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+BATCH_DOCUMENTS = 250
+DEPTH = 10
+INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
+BINARY = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+
+Search = Callable[[Collection, int], "list[Any]"]
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
+    arguments.add_argument("--sizes", type=int, nargs="*", default=[8, 16], help="bytes of a token's code")
+    arguments.add_argument("--candidates", type=int, default=200)
+    arguments.add_argument("--server", action="store_true", help="measure latency on a real server too")
+    arguments.add_argument("--matrices", action="store_true", help="also keep float32 matrices in the engine")
+    given = arguments.parse_args()
+    data = load(given.data)
+    # A document without a token cannot be stored as a matrix, and is found by nobody.
+    kept = np.flatnonzero(data.documents.lengths)
+    truth = exact_ranking(data)[:, :DEPTH]
+    rows = [_row("exact MaxSim, in memory", data, truth, truth, 4.0 * data.documents.dim * _tokens(data))]
+    lexical = bm25(data.beir.documents, data.beir.queries)
+    rows.append(_row("BM25", data, top(lexical, DEPTH), truth, None))
+
+    def tokens_search(collection: Collection, i: int) -> list[Any]:
+        return collection.search(
+            tokens=data.queries[i], dense=data.query_sentences[i], limit=DEPTH, with_payload=False
+        )
+
+    def dense_search(collection: Collection, i: int) -> list[Any]:
+        return collection.search(dense=data.query_sentences[i], limit=DEPTH, with_payload=False)
+
+    ours: dict[str, Any] = {}
+    dense = Dense(dim=data.document_sentences.shape[1], datatype=models.Datatype.FLOAT16)
+    contestants: list[tuple[str, bool, Recipe, Search]] = [
+        (
+            f"float16 sentence vector, then codes of {size} B",
+            True,
+            Recipe(
+                tokens=Tokens(dim=data.documents.dim, fde=None, matrix=None, codes=Residual(size=size)),
+                dense=dense,
+                rerank=Rerank(candidates=given.candidates),
+            ),
+            tokens_search,
+        )
+        for size in given.sizes
+    ]
+    contestants.append(
+        ("sentence vector alone, float32", False, Recipe(dense=Dense(dim=dense.dim)), dense_search)
+    )
+    if given.matrices:
+        for name, quantization in (("", None), (", int8", INT8), (", binary", BINARY)):
+            matrix = Matrix(datatype=models.Datatype.FLOAT32, quantization=quantization)
+            recipe = Recipe(
+                tokens=Tokens(dim=data.documents.dim, fde=None, matrix=matrix),
+                dense=dense,
+                rerank=Rerank(candidates=given.candidates, quantized_tokens=quantization is not None),
+            )
+            contestants.append((f"float32 matrices in the engine{name}", False, recipe, tokens_search))
+    for name, is_ours, recipe, search in contestants:
+        row = _run(name, data, kept, truth, recipe, search, given.server)
+        rows.append(row)
+        if is_ours:
+            ours[name] = row
+    peers = {row["method"]: row for row in rows if row["method"] not in ours}
+    sizes = {"documents": len(data.documents), "tokens": len(data.documents.values), "queries": len(truth)}
+    result = {
+        "ours": ours,
+        "peers": peers,
+        "environment": environment(**sizes, data=data.beir.name, candidates=given.candidates),
+    }
+    report(result, rows, given.json)
+
+
+def _run(
+    name: str,
+    data: EncodedBeir,
+    kept: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    recipe: Recipe,
+    search: Search,
+    with_server: bool,
+) -> dict[str, Any]:
+    """Fill Edge, and a server where it is asked for, and search all queries."""
+    with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as edge:
+        collection = Collection.create("end-to-end", recipe, edge)
+        started = time.perf_counter()
+        _fill(collection, data, kept)
+        filled = time.perf_counter() - started
+        info = collection.info()
+        found, seconds = _search_all(collection, data, search)
+    row = _row(name, data, found, truth, (info.disk_bytes or 0) / len(kept))
+    row |= {
+        "state_mb": info.state_bytes / 1e6,
+        "add_s": filled,
+        "p50_ms": percentiles_ms(seconds)["p50_ms"],
+    }
+    if with_server:
+        with _server() as client:
+            served = Collection.create("end-to-end", recipe, client)
+            _fill(served, data, kept)
+            served.optimize()
+            _, seconds = _search_all(served, data, search)
+            row["server_p50_ms"] = percentiles_ms(seconds)["p50_ms"]
+    return row
+
+
+def _fill(collection: Collection, data: EncodedBeir, kept: NDArray[np.int64]) -> None:
+    def batches() -> Iterator[Documents]:
+        for start in range(0, len(kept), BATCH_DOCUMENTS):
+            rows = kept[start : start + BATCH_DOCUMENTS]
+            tokens: TokenBatch | None = None
+            if collection.recipe.tokens is not None:
+                tokens = data.documents.take(rows).to_float32()
+            yield Documents(rows.tolist(), tokens=tokens, dense=data.document_sentences[rows])
+
+    collection.add_batches(batches())
+
+
+def _search_all(
+    collection: Collection, data: EncodedBeir, search: Search
+) -> tuple[NDArray[np.int64], Sequence[float]]:
+    found = np.empty((len(data.queries), DEPTH), dtype=np.int64)
+    seconds = []
+    for i in range(len(data.queries)):
+        started = time.perf_counter()
+        hits = search(collection, i)
+        seconds.append(time.perf_counter() - started)
+        found[i] = [hit.id for hit in hits]
+    return found, seconds
+
+
+def _row(
+    name: str, data: EncodedBeir, found: NDArray[Any], truth: NDArray[Any], per_document: float | None
+) -> dict[str, Any]:
+    return {
+        "method": name,
+        "bytes_per_document": per_document,
+        "ndcg_at_10": ndcg(found, data.beir.query_ids, data.beir.document_ids, data.beir.qrels),
+        "recall_at_10": overlap(found, truth),
+    }
+
+
+def _tokens(data: EncodedBeir) -> float:
+    return len(data.documents.values) / len(data.documents)
+
+
+@contextmanager
+def _server() -> Iterator[Engine]:
+    from tests.servers import qdrant_server
+
+    with qdrant_server() as (url, grpc_port):
+        client = connect(url, grpc_port=grpc_port)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+if __name__ == "__main__":
+    main()

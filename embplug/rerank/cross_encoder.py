@@ -1,0 +1,164 @@
+"""Hits in the order of a model that reads query and text together."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, RerankError
+
+if TYPE_CHECKING:
+    from embplug.pipeline import Hit
+
+CROSS_ENCODER_STAGE = "cross_encoder"
+
+Scorer = Callable[[str, "Sequence[str]"], "Sequence[float]"]
+"""Scores of texts for a query, higher is better."""
+
+
+@dataclass(frozen=True)
+class CrossEncoder:
+    """Rank hits anew by any scorer of (query, texts).
+
+    Parameters
+    ----------
+    scorer
+        Takes a query and texts, returns one score for each.
+    text_key
+        Payload field with the text of a hit.
+    batch_size
+        Texts in one call of the scorer.
+    timeout
+        Seconds for all calls together. A call under way cannot be stopped: it ends in its own thread,
+        and its result is dropped.
+    on_failure
+        ``raise``, or ``keep`` the order that the hits came in; each hit then tells why under
+        ``skipped``.
+    """
+
+    scorer: Scorer
+    text_key: str = "text"
+    batch_size: int = 32
+    timeout: float | None = None
+    on_failure: Literal["raise", "keep"] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InvalidArgumentError("batch_size", "at least 1", self.batch_size)
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidArgumentError("timeout", "more than 0 seconds", self.timeout)
+        if self.on_failure not in ("raise", "keep"):
+            raise InvalidArgumentError("on_failure", "'raise' or 'keep'", repr(self.on_failure))
+
+    @classmethod
+    def from_sentence_transformers(cls, model: Any, **options: Any) -> CrossEncoder:
+        """Use a ``sentence_transformers.CrossEncoder``, or the one of this name.
+
+        ``options`` are the other parameters of this class.
+
+        Raises
+        ------
+        MissingExtraError
+            A name, and sentence-transformers is not installed.
+        """
+        if isinstance(model, str):
+            try:
+                from sentence_transformers import CrossEncoder as Model
+            except ImportError as error:
+                raise MissingExtraError("a cross-encoder by name", "sentence-transformers") from error
+            model = Model(model)
+
+        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+            predicted = model.predict([(query, text) for text in texts], show_progress_bar=False)
+            return [float(one) for one in predicted]
+
+        return cls(score, **options)
+
+    @classmethod
+    def from_rerankers(cls, ranker: Any, **options: Any) -> CrossEncoder:
+        """Use a ``rerankers.Reranker``; ``options`` are the other parameters of this class."""
+
+        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+            ranked = ranker.rank(query=query, docs=list(texts), doc_ids=list(range(len(texts))))
+            scores = {int(one.doc_id): float(one.score) for one in ranked.results}
+            return [scores[i] for i in range(len(texts))]
+
+        return cls(score, **options)
+
+    def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
+        """Order hits by the scorer, best first; each tells its score as stage ``cross_encoder``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A hit has no text; it has to be searched for with its payload.
+        RerankError
+            The scorer failed or took too long, and ``on_failure`` is ``raise``.
+        """
+        texts = [self._text(hit, i) for i, hit in enumerate(hits)]
+        try:
+            scores = self._scores(query, texts)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            if self.on_failure == "raise":
+                raise RerankError(f"the cross-encoder failed ({reason})") from error
+            kept = [
+                replace(hit, skipped={**(hit.skipped or {}), CROSS_ENCODER_STAGE: reason}) for hit in hits
+            ]
+            return kept[:limit]
+        scored = [
+            replace(hit, score=score, stages={**(hit.stages or {}), CROSS_ENCODER_STAGE: score})
+            for hit, score in zip(hits, scores, strict=True)
+        ]
+        return sorted(scored, key=lambda hit: -hit.score)[:limit]
+
+    async def rerank_async(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
+        """As :meth:`rerank`, in a thread."""
+        return await asyncio.to_thread(self.rerank, query, hits, limit)
+
+    def _text(self, hit: Hit, i: int) -> str:
+        text = (hit.payload or {}).get(self.text_key)
+        if not isinstance(text, str):
+            raise InvalidArgumentError(f"hits[{i}].payload[{self.text_key!r}]", "a text", repr(text))
+        return text
+
+    def _scores(self, query: str, texts: list[str]) -> list[float]:
+        if self.timeout is None:
+            return self._in_batches(query, texts, lambda: False)
+        outcome: list[Any] = []
+        late = threading.Event()
+
+        def work() -> None:
+            try:
+                outcome.append(self._in_batches(query, texts, late.is_set))
+            except Exception as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, name="embplug-cross-encoder", daemon=True)
+        thread.start()
+        thread.join(self.timeout)
+        if not outcome:
+            late.set()
+            raise TimeoutError(f"no scores after {self.timeout:g} s")
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        scores: list[float] = outcome[0]
+        return scores
+
+    def _in_batches(self, query: str, texts: list[str], is_late: Callable[[], bool]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(texts), self.batch_size):
+            if is_late():
+                break
+            batch = texts[start : start + self.batch_size]
+            made = [float(score) for score in self.scorer(query, batch)]
+            if len(made) != len(batch):
+                raise LengthMismatchError("scores", f"{len(batch)}, one per text", len(made))
+            if not all(math.isfinite(score) for score in made):
+                raise InvalidArgumentError("scores", "finite numbers", made)
+            scores += made
+        return scores
