@@ -14,6 +14,9 @@ from pathlib import Path
 SHORTEST = 120
 """Characters of a document."""
 
+LONGEST = 320
+"""Characters after which a document is cut, so that two cores encode all of them in about two minutes."""
+
 SHORTEST_QUERY = 15
 _LEFT_OUT = {
     "site-packages",
@@ -39,7 +42,7 @@ class Docstring:
     query
         Its first sentence.
     text
-        The rest.
+        The beginning of the rest.
     """
 
     name: str
@@ -48,7 +51,7 @@ class Docstring:
 
 
 def stdlib_docstrings(folder: Path | None = None) -> list[Docstring]:
-    """Docstrings whose rest is long enough, each text and each query once, in the order of their names.
+    """Collect docstrings whose rest is long enough, each text and query once, ordered by their names.
 
     Sources are parsed, not imported.
 
@@ -98,5 +101,5 @@ def _split(docstring: str) -> tuple[str, str] | None:
     sentence = _SENTENCE.match(text)
     if sentence is None:
         return None
-    query, rest = " ".join(sentence[1].split()), text[sentence.end() :].strip()
+    query, rest = " ".join(sentence[1].split()), text[sentence.end() :].strip()[:LONGEST]
     return (query, rest) if len(query) >= SHORTEST_QUERY and len(rest) >= SHORTEST else None

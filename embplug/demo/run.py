@@ -41,7 +41,7 @@ COMPRESSED = Recipe(
     ),
     encoder="minilm",
 )
-QUERIES = 300
+QUERIES = 200
 BATCH = 128
 K = 10
 
@@ -77,12 +77,21 @@ class Demo:
     ----------
     folder
         Of the two collections and of what was measured.
+    documents
+        What is stored. Default: :func:`~embplug.demo.corpus.stdlib_docstrings`.
     progress
         Show progress bars. Default: on a terminal.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, progress: bool | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        documents: Sequence[Docstring] | None = None,
+        progress: bool | None = None,
+    ) -> None:
         self.folder = Path(folder)
+        self._given = documents
         self._progress = progress
         self._client = EdgeClient(self.folder)
 
@@ -97,9 +106,9 @@ class Demo:
         self.close()
 
     @cached_property
-    def documents(self) -> list[Docstring]:
+    def documents(self) -> Sequence[Docstring]:
         """The corpus; the query of a document is what is asked for it."""
-        return stdlib_docstrings()
+        return stdlib_docstrings() if self._given is None else self._given
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -162,7 +171,11 @@ class Demo:
         return TokenBatch.concat(parts)
 
     def _measure(self, collections: dict[str, Collection]) -> list[MethodFigures]:
-        wanted = np.random.default_rng(0).choice(len(self.documents), QUERIES, replace=False).tolist()
+        wanted = (
+            np.random.default_rng(0)
+            .choice(len(self.documents), min(QUERIES, len(self.documents)), replace=False)
+            .tolist()
+        )
         queries = self._encoded("encoding queries", [self.documents[i].query for i in wanted])
         plain, ours = collections["plain"], collections["embplug"]
         exact, _ = self._timed("exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True))
