@@ -24,10 +24,9 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
+from embplug.quantizers.levels import common_length
 from embplug.quantizers.packing import pack, packed_bytes, unpack
 from embplug.transforms.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
-
-SAME_LENGTH = 1e-3
 
 
 class Tables(NamedTuple):
@@ -110,7 +109,7 @@ class ProductQuantizer:
             raise InvalidArgumentError(
                 "subspaces", f"at most the {sample.shape[1]} dimensions", self.subspaces
             )
-        self.length_ = float(np.float32(_common_length(sample))) if self.rescale else 0.0
+        self.length_ = common_length(sample) if self.rescale else 0.0
         self.rotation_ = self._learn_rotation(sample)
         self.centroids_ = self._learn_centroids(self._rotated(sample))
         return self
@@ -251,10 +250,3 @@ class OptimizedProductQuantizer(ProductQuantizer):
 
     def _learn_rotation(self, sample: Float32) -> Float32 | None:
         return train_opq(sample, self.subspaces, self.bits, self.rotation_iterations, self.seed)
-
-
-def _common_length(sample: Float32) -> float:
-    """The length of all vectors, or 0 where they differ."""
-    lengths = np.linalg.norm(sample, axis=1)
-    mean = float(lengths.mean())
-    return mean if np.abs(lengths - mean).max() <= SAME_LENGTH * mean else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embplug.transforms.base import Transform, TransformDescription
+from embplug.transforms.learned_truncation import LearnedTruncation
 from embplug.transforms.pca import PCA
 from embplug.transforms.random_projection import SparseRandomProjection
 from embplug.transforms.rotation import ITQRotation, OPQRotation, Rotation
@@ -11,6 +12,7 @@ from embplug.transforms.truncation import Truncation
 __all__ = [
     "PCA",
     "ITQRotation",
+    "LearnedTruncation",
     "OPQRotation",
     "Rotation",
     "SparseRandomProjection",

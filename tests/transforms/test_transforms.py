@@ -14,7 +14,16 @@ from embplug.errors import (
     NotFittedError,
     StateError,
 )
-from embplug.transforms import PCA, ITQRotation, OPQRotation, Rotation, SparseRandomProjection, Truncation
+from embplug.transforms import (
+    PCA,
+    ITQRotation,
+    LearnedTruncation,
+    OPQRotation,
+    Rotation,
+    SparseRandomProjection,
+    Truncation,
+)
+from embplug.transforms.base import unit_rows
 
 LEARNED = [
     PCA(4),
@@ -24,6 +33,8 @@ LEARNED = [
     PCA(4, solver="randomized"),
     ITQRotation(iterations=5),
     OPQRotation(2, iterations=2),
+    LearnedTruncation(4, steps=3, batch=8),
+    LearnedTruncation(3, steps=3, batch=8, target="binary", sampling="random"),
 ]
 DRAWN = [Rotation(), Rotation(rounds=1, seed=3), SparseRandomProjection(4), Truncation(4)]
 ALL = LEARNED + DRAWN
@@ -89,7 +100,9 @@ def test_wrong_vectors_are_named(transform) -> None:
 
 @pytest.mark.parametrize("transform", LEARNED, ids=name_of)
 def test_what_learns_says_so_before_fit(transform) -> None:
-    fresh = type(transform)(subspaces=2) if isinstance(transform, OPQRotation) else type(transform)()
+    fresh = (
+        type(transform)(2) if isinstance(transform, (OPQRotation, LearnedTruncation)) else type(transform)()
+    )
     assert fresh.requires_fit
     assert fresh.get_state() == {}
     with pytest.raises(NotFittedError):
@@ -175,6 +188,25 @@ def test_fewer_samples_than_components_is_named() -> None:
 def test_truncation_brings_prefixes_to_unit_length() -> None:
     made = Truncation(3).transform([[3.0, 0, 4, 9], [0, 0, 0, 1]])
     np.testing.assert_allclose(made, [[0.6, 0, 0.8], [0, 0, 0]])
+
+
+def test_learned_truncation_ranks_better_than_plain_truncation() -> None:
+    sample = unit_rows(vectors(400, 32))
+    exact = sample @ sample.T
+    np.fill_diagonal(exact, -1)
+
+    def kept(short: np.ndarray) -> float:
+        scores = unit_rows(short) @ unit_rows(short).T
+        np.fill_diagonal(scores, -1)
+        return float((scores.argmax(axis=1) == exact.argmax(axis=1)).mean())
+
+    learned = LearnedTruncation(16, prefixes=(8,), steps=100, batch=64).fit(sample).transform(sample)
+    assert kept(learned[:, :8]) > kept(sample[:, :8]) + 0.1
+
+
+def test_prefixes_beyond_the_result_are_refused() -> None:
+    with pytest.raises(ValidationError, match="prefixes"):
+        LearnedTruncation(8, prefixes=(9,))
 
 
 def test_random_projection_keeps_dot_products_on_average() -> None:
