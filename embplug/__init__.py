@@ -17,9 +17,19 @@ from embplug.operations import CollectionInfo, Record
 from embplug.pipeline import Hit, Query
 from embplug.quantizers import BitAllocation, Centroids, Residual
 from embplug.recipe import Dense, Matrix, Recipe, Rerank, Storage, Tokens
+from embplug.transforms import (
+    PCA,
+    ITQRotation,
+    LearnedTruncation,
+    OPQRotation,
+    Rotation,
+    SparseRandomProjection,
+    Truncation,
+)
 
 __all__ = [
     "FDE",
+    "PCA",
     "AddReport",
     "AsyncCollection",
     "BitAllocation",
@@ -31,17 +41,23 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Hit",
+    "ITQRotation",
     "LearnedEncoding",
+    "LearnedTruncation",
     "Matrix",
+    "OPQRotation",
     "Query",
     "Recipe",
     "Record",
     "Rerank",
     "Residual",
+    "Rotation",
     "Sample",
+    "SparseRandomProjection",
     "Storage",
     "TokenBatch",
     "Tokens",
+    "Truncation",
     "connect",
     "connect_async",
     "load_encoder",

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
+from embplug.dense import DenseVector
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.errors import InvalidArgumentError, NotFittedError, StateError
@@ -132,6 +133,12 @@ class _Stage:
     vector: str
     query: Any
     storage: Storage
+    coarser: _Stage | None = None
+    """Finds the candidates that this one ranks; ``None`` searches all."""
+
+    def chain(self) -> list[_Stage]:
+        """This stage and those that find its candidates, first the one that searches all."""
+        return [*(self.coarser.chain() if self.coarser else []), self]
 
 
 class Pipeline:
@@ -152,7 +159,9 @@ class Pipeline:
         self._codes: TokenCoder | None = None
         if recipe.tokens is not None and recipe.tokens.codes is not None:
             self._codes = TokenCoder(copy.deepcopy(recipe.tokens.codes), recipe.tokens.document_bytes)
-        self.needs_fit = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
+        self._dense = {name: DenseVector(name, dense) for name, dense in recipe.dense.items()}
+        learns = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
+        self.needs_fit = learns or any(vector.needs_fit for vector in self._dense.values())
 
     def fit(self, sample: CheckedSample) -> None:
         """Learn what the recipe's methods learn from data.
@@ -170,6 +179,13 @@ class Pipeline:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
             self._codes.fit(sample.tokens, sample.queries)
+        for name, vector in self._dense.items():
+            if any(transform.requires_fit for transform in vector.transforms):
+                if name not in sample.dense:
+                    raise InvalidArgumentError(
+                        f"sample.dense[{name!r}]", "vectors to learn transforms from", None
+                    )
+                vector.fit(sample.dense[name])
         self.needs_fit = False
 
     def get_state(self) -> State:
@@ -191,15 +207,15 @@ class Pipeline:
 
     def _methods(self) -> dict[str, Any]:
         """What has state, by the name under which it is kept."""
-        methods = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes}
+        dense = {f"dense[{name!r}]": vector for name, vector in self._dense.items()}
+        methods = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes, **dense}
         return {name: method for name, method in methods.items() if method is not None}
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of each named vector."""
-        config = {
-            name: _vector_params(dense.dim, dense.distance, dense, dense.datatype)
-            for name, dense in self.recipe.dense.items()
-        }
+        config: dict[str, models.VectorParams] = {}
+        for vector in self._dense.values():
+            config |= vector.vectors_config()
         tokens = self.recipe.tokens
         if tokens is not None and self._fde is not None:
             config[FDE_VECTOR] = _vector_params(
@@ -248,7 +264,7 @@ class Pipeline:
     def stored_floats(self, documents: CheckedDocuments) -> NDArray[np.int64]:
         """Count the numbers that :meth:`encode` makes of each document."""
         floats = np.full(
-            len(documents), sum(dense.dim for dense in self.recipe.dense.values()), dtype=np.int64
+            len(documents), sum(vector.stored_floats for vector in self._dense.values()), dtype=np.int64
         )
         tokens = self.recipe.tokens
         if tokens is not None and documents.tokens is not None:
@@ -269,7 +285,9 @@ class Pipeline:
         """
         if self.needs_fit:
             raise NotFittedError("the recipe has methods that learn from data, and none was given yet")
-        vectors: Vectors = dict(documents.dense)
+        vectors: Vectors = {}
+        for name, given in documents.dense.items():
+            vectors |= self._dense[name].encode(given)
         if self.recipe.tokens is not None and documents.tokens is not None:
             if self._fde is not None:
                 vectors[FDE_VECTOR] = self._fde.encode_documents(documents.tokens)
@@ -297,17 +315,18 @@ class Pipeline:
         return [self._plan(*vectors, options) for vectors in self._query_vectors(queries)]
 
     def _plan(self, tokens: TokenBatch | None, dense: DenseVectors, options: SearchOptions) -> SearchPlan:
-        stages = [] if options.exact and self._reranks(tokens) else self._stages(tokens, dense)
+        stages = [] if options.exact and self._reranks(tokens) else self._stages(tokens, dense, options.exact)
         if self._codes is not None and tokens is not None and stages:
             return self._plan_by_codes(self._codes, tokens, stages, options)
         main = self._main_request(tokens, stages, options)
+        finders = [one for stage in stages for one in stage.chain() if one.vector != main.using]
         requests = [main]
         reranked = bool(main.prefetch)
         if options.with_stages and reranked:
             requests += [
-                _request(stage, self._candidate_count(options), options, self.recipe) for stage in stages
+                _request(stage, self._candidate_count(options), options, self.recipe) for stage in finders
             ]
-        names = [stage.vector for stage in stages] if reranked else []
+        names = [stage.vector for stage in finders] if reranked else []
         last = MAXSIM_STAGE if main.using == TOKENS_VECTOR else str(main.using)
         return SearchPlan(requests, lambda answers: _read(answers, names, last, options.with_stages))
 
@@ -403,19 +422,27 @@ class Pipeline:
     def _reranks(self, tokens: TokenBatch | None) -> bool:
         return tokens is not None and self.recipe.tokens is not None and self.recipe.tokens.matrix is not None
 
-    def _stages(self, tokens: TokenBatch | None, dense: DenseVectors) -> list[_Stage]:
+    def _stages(self, tokens: TokenBatch | None, dense: DenseVectors, exact: bool) -> list[_Stage]:
         stages = []
+        if self.needs_fit:
+            raise NotFittedError(
+                "there is nothing to search yet: the recipe learns from the first documents added"
+            )
         if tokens is not None and self._fde is not None and self.recipe.tokens is not None:
-            if self.needs_fit:
-                raise NotFittedError(
-                    "there is nothing to search yet: the recipe learns from the first documents added"
-                )
             query = self._fde.encode_queries(tokens)[0].tolist()
             stages.append(_Stage(FDE_VECTOR, query, self.recipe.tokens.fde_storage))
-        stages += [
-            _Stage(name, vector[0].tolist(), self.recipe.dense[name]) for name, vector in dense.items()
-        ]
-        return stages
+        return stages + [self._dense_stage(name, vector, exact) for name, vector in dense.items()]
+
+    def _dense_stage(self, name: str, given: NDArray[np.float32], exact: bool) -> _Stage:
+        """The finest of what is stored for a vector, behind the coarser ones that find its candidates."""
+        stage = None
+        made = self._dense[name].encode_query(given)
+        for place, (stored, vector) in enumerate(made.items()):
+            storage = self.recipe.dense[name] if place == 0 else Storage()
+            # An exact search compares the finest of all documents.
+            stage = _Stage(stored, vector[0].tolist(), storage, None if exact else stage)
+        assert stage is not None
+        return stage
 
     def _main_request(
         self, tokens: TokenBatch | None, stages: list[_Stage], options: SearchOptions
@@ -438,7 +465,7 @@ class Pipeline:
         if len(stages) != 1:
             names = [stage.vector for stage in stages]
             raise InvalidArgumentError("dense", "one vector, because no tokens rerank the candidates", names)
-        return _request(stages[0], options.limit, options, self.recipe, final=True)
+        return _final_request(stages[0], self._candidate_count(options), options, self.recipe)
 
     def _candidate_count(self, options: SearchOptions) -> int:
         return max(options.candidates or self.recipe.rerank.candidates, options.limit)
@@ -493,23 +520,40 @@ def _prefetch(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe)
     return models.Prefetch(
         query=models.NearestQuery(nearest=stage.query),
         using=stage.vector,
-        filter=options.filter,
+        # A coarser stage leaves twice as many, of which this one keeps the better half.
+        prefetch=_prefetch(stage.coarser, 2 * count, options, recipe) if stage.coarser else None,
+        filter=None if stage.coarser else options.filter,
         params=_search_params(stage, options, recipe, final=False),
         limit=count,
     )
 
 
-def _request(
-    stage: _Stage, count: int, options: SearchOptions, recipe: Recipe, final: bool = False
-) -> models.QueryRequest:
+def _request(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe) -> models.QueryRequest:
+    """Ask for the scores of a stage among the candidates it was given."""
     return models.QueryRequest(
         query=models.NearestQuery(nearest=stage.query),
         using=stage.vector,
-        filter=options.filter,
-        params=_search_params(stage, options, recipe, final),
+        prefetch=_prefetch(stage.coarser, 2 * count, options, recipe) if stage.coarser else None,
+        filter=None if stage.coarser else options.filter,
+        params=_search_params(stage, options, recipe, final=False),
         limit=count,
-        with_payload=_payload_selector(options.with_payload if final else False),
-        score_threshold=options.score_threshold if final else None,
+        with_payload=_payload_selector(False),
+    )
+
+
+def _final_request(
+    stage: _Stage, candidates: int, options: SearchOptions, recipe: Recipe
+) -> models.QueryRequest:
+    """Find the hits by one dense vector, behind the coarser ones that are stored for it."""
+    return models.QueryRequest(
+        query=models.NearestQuery(nearest=stage.query),
+        using=stage.vector,
+        prefetch=_prefetch(stage.coarser, candidates, options, recipe) if stage.coarser else None,
+        filter=None if stage.coarser else options.filter,
+        params=_search_params(stage, options, recipe, final=True),
+        limit=options.limit,
+        with_payload=_payload_selector(options.with_payload),
+        score_threshold=options.score_threshold,
     )
 
 

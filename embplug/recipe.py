@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -22,11 +22,20 @@ from pydantic import (
 from qdrant_client import models
 from typing_extensions import Self
 
-from embplug.errors import RecipeError, RecipeVersionError
+from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.quantizers import BitAllocation, Centroids, Residual
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
+from embplug.transforms import (
+    PCA,
+    ITQRotation,
+    LearnedTruncation,
+    OPQRotation,
+    Rotation,
+    SparseRandomProjection,
+    Truncation,
+)
 
 RECIPE_VERSION = 1
 
@@ -62,6 +71,29 @@ Codes = Annotated[
         lambda codes: _kind(codes, "residual"),
         custom_error_type="codes_kind",
         custom_error_message="a kind of: residual, bit_allocation, centroids, product, optimized_product",
+    ),
+]
+
+
+def _named_kind(transform: Any) -> str:
+    """Tag of a transform."""
+    kind = transform.get("kind") if isinstance(transform, dict) else getattr(transform, "kind", None)
+    return f"[{kind}]"
+
+
+AnyTransform = Annotated[
+    Annotated[PCA, Tag("[pca]")]
+    | Annotated[Truncation, Tag("[truncation]")]
+    | Annotated[LearnedTruncation, Tag("[learned_truncation]")]
+    | Annotated[SparseRandomProjection, Tag("[sparse_random_projection]")]
+    | Annotated[Rotation, Tag("[rotation]")]
+    | Annotated[OPQRotation, Tag("[opq_rotation]")]
+    | Annotated[ITQRotation, Tag("[itq_rotation]")],
+    Discriminator(
+        _named_kind,
+        custom_error_type="transform_kind",
+        custom_error_message="a transform: pca, truncation, learned_truncation, sparse_random_projection, "
+        "rotation, opq_rotation or itq_rotation as its kind",
     ),
 ]
 
@@ -104,16 +136,63 @@ class Dense(Storage):
     Attributes
     ----------
     dim
-        Dimension.
+        Dimension of the vectors that are given; what is stored has that of the last transform.
     distance
-        Qdrant's distance.
+        Qdrant's distance. With transforms, cosine or dot product: for the cosine, vectors are brought
+        to unit length first, and the dot products of what the transforms make are compared.
     datatype
         Of the stored vectors; Qdrant's default is float32.
+    transforms
+        Applied in order before storing, and to queries. What learns from data learns from the sample,
+        or from the first documents.
+    funnel
+        Dimensions, rising, of prefixes that are stored beside the vector: the shortest finds
+        candidates in its graph, each longer one keeps half of them, the vector itself ranks the rest.
+    keep_original
+        ``disk``: also store the vectors as given, on disk, without a graph. They rank the candidates
+        anew in the same request.
     """
 
     dim: int = Field(ge=1, le=65536)
     distance: models.Distance = models.Distance.COSINE
     datatype: models.Datatype | None = None
+    transforms: tuple[AnyTransform, ...] = ()
+    funnel: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    keep_original: Literal["disk"] | None = None
+
+    @property
+    def stored_dim(self) -> int:
+        """Dimension after the transforms."""
+        dim = self.dim
+        for transform in self.transforms:
+            dim = transform.output_dim(dim)
+        return dim
+
+    @property
+    def stored_distance(self) -> models.Distance:
+        """Qdrant's distance of what is stored after the transforms."""
+        if not self.transforms:
+            return self.distance
+        return models.Distance.COSINE if self.transforms[-1].unit_length else models.Distance.DOT
+
+    def stored_names(self, name: str) -> list[str]:
+        """Names in Qdrant of what is stored for the vector ``name``, coarsest first."""
+        prefixes = [f"{name}_{dim}" for dim in self.funnel]
+        return [*prefixes, name, *([f"{name}_original"] if self.keep_original else [])]
+
+    @model_validator(mode="after")
+    def _can_be_transformed(self) -> Self:
+        try:
+            stored = self.stored_dim
+        except InvalidArgumentError as error:
+            raise RecipeError("transforms", error.expected, error.got) from None
+        if self.transforms and self.distance not in (models.Distance.COSINE, models.Distance.DOT):
+            raise RecipeError("distance", "Cosine or Dot, which transforms keep", self.distance.value)
+        if list(self.funnel) != sorted({*self.funnel}) or (self.funnel and self.funnel[-1] >= stored):
+            raise RecipeError("funnel", f"rising dimensions below {stored}", list(self.funnel))
+        if self.keep_original and not self.transforms:
+            raise RecipeError("keep_original", "transforms: without any the original is stored", "none")
+        return self
 
 
 class Matrix(Storage):
@@ -181,7 +260,7 @@ class Rerank(_Part):
     Attributes
     ----------
     candidates
-        Number of candidates that MaxSim ranks anew.
+        Number of candidates that MaxSim, or the original of a transformed dense vector, ranks anew.
     hnsw_ef
         Size of the beam in the graph; Qdrant's default when ``None``.
     oversampling
@@ -296,6 +375,10 @@ class Recipe(_Part):
         for name in (FDE_VECTOR, TOKENS_VECTOR):
             if name in self.dense:
                 raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))
+        stored = [one for name, dense in self.dense.items() for one in dense.stored_names(name)]
+        twice = next((one for one in stored if stored.count(one) > 1), None)
+        if twice is not None:
+            raise RecipeError("dense", "names that differ from those of prefixes and originals", repr(twice))
         if self.text_key in self.payload_indexes and not _indexes_text(self.payload_indexes[self.text_key]):
             got = self.payload_indexes[self.text_key]
             raise RecipeError(

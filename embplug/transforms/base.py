@@ -77,6 +77,11 @@ class Transform(Protocol):
         """Whether something is learned from data, so that :meth:`fit` must come first."""
         ...
 
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length by construction, so that their dot products are cosines."""
+        ...
+
     def output_dim(self, dim: int) -> int:
         """Dimension of what becomes of vectors of dimension ``dim``."""
         ...

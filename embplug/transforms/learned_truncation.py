@@ -79,6 +79,11 @@ class LearnedTruncation:
         """Always."""
         return True
 
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: always."""
+        return True
+
     def output_dim(self, dim: int) -> int:
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)

@@ -81,6 +81,11 @@ class PCA:
         """Always."""
         return True
 
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: where ``normalize`` says so."""
+        return self.normalize
+
     def output_dim(self, dim: int) -> int:
         """Dimension of the results."""
         return dim if self.dim is None else check_output_dim("dim", self.dim, dim)

@@ -46,6 +46,11 @@ class SparseRandomProjection:
         """Never."""
         return False
 
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: never exactly."""
+        return False
+
     def output_dim(self, dim: int) -> int:
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)

@@ -52,6 +52,11 @@ class Rotation:
         """Never."""
         return False
 
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: only if the vectors have it."""
+        return False
+
     def output_dim(self, dim: int) -> int:
         """Dimension of the results: the same."""
         return dim
@@ -109,6 +114,11 @@ class _Learned:
     def requires_fit(self) -> bool:
         """Always."""
         return True
+
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: only if the vectors have it."""
+        return False
 
     def transform(self, X: ArrayLike) -> Float32:
         """Rotate documents (n, d)."""

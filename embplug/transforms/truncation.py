@@ -39,6 +39,11 @@ class Truncation:
         """Never."""
         return False
 
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: where ``normalize`` says so."""
+        return self.normalize
+
     def output_dim(self, dim: int) -> int:
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
