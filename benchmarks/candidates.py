@@ -1,0 +1,256 @@
+"""How many of exact MaxSim's best documents each single-vector encoding finds, and what it costs.
+
+The truth is exact MaxSim's top 10 over all documents, on real token vectors. For every encoding:
+the share of it among the first 20, 50, 100 and 200 candidates, dimensions and bytes of a document
+as stored, documents encoded a second, seconds to fit. Encodings that learn do so from documents
+alone (at most ``--sample``); ``new@…`` is measured on documents that were not in the sample: where
+the sample holds all documents, on one half after a second fit on the other. One row more uses half
+of the queries to fit, and is measured on the other half beside the same row without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _beir import CACHE, EncodedBeir, load
+from _harness import environment, parser, report
+from _maxsim import maxsim
+from _metrics import overlap, top
+from numpy.typing import NDArray
+
+from embplug.multivector import TokenBatch
+from embplug.multivector.fde import FDE
+from embplug.multivector.learned import LearnedEncoding
+from embplug.threads import worker_count
+
+DEPTHS = (20, 50, 100, 200)
+BEST = 10
+QUERIES_ROW = "learned (1024 bytes), half of the queries, fitted {} the others"
+NO_FILL: dict[str, Any] = {"fill": False}
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Encodings of all documents and queries, as stored."""
+
+    documents: NDArray[Any]
+    queries: NDArray[Any]
+    fit_seconds: float | None = None
+    documents_per_second: float | None = None
+    queries_ms: float | None = None
+
+
+Encoding = FDE | LearnedEncoding
+
+
+def encodings() -> dict[str, Encoding]:
+    """Name -> what is measured, beside the vectors that need no encoding."""
+    return {
+        "FDE as published (20, 5, 16)": FDE(),
+        "FDE, no fill": FDE(**NO_FILL),
+        "FDE, no fill, centred": FDE(**NO_FILL, center=True),
+        "FDE, no fill, k-means": FDE(**NO_FILL, partitioner="kmeans"),
+        "FDE, no fill, k-means, bytes": FDE(**NO_FILL, partitioner="kmeans", dtype="uint8"),
+        "FDE, no fill, k-means, 4096 bytes": FDE(
+            **NO_FILL, partitioner="kmeans", dtype="uint8", final_dim=4016
+        ),
+        "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
+        "learned, 2048 bytes": LearnedEncoding(stored_dim=2048, landmarks=16384, compared=6144),
+        "learned, 4096 bytes": LearnedEncoding(
+            stored_dim=4096, features=8192, landmarks=16384, compared=6144
+        ),
+    }
+
+
+def mean_pooled(batch: TokenBatch) -> NDArray[np.float32]:
+    sums = np.zeros((len(batch), batch.dim), dtype=np.float32)
+    inhabited = np.flatnonzero(batch.lengths)
+    for i in inhabited:
+        sums[i] = batch[int(i)].mean(axis=0, dtype=np.float32)
+    return sums
+
+
+def encode(
+    encoding: Encoding, collection: EncodedBeir, sample: NDArray[np.int64], queries: TokenBatch | None = None
+) -> Vectors:
+    """Fit on the sample of documents, then encode everything on all cores."""
+    start = time.perf_counter()
+    encoding.fit(collection.documents.take(sample), queries)
+    fitted = time.perf_counter()
+    encoding.encode_documents(collection.documents[:16], n_jobs=-1)
+    warm = time.perf_counter()
+    documents = encoding.encode_documents(collection.documents, n_jobs=-1)
+    encoded = time.perf_counter()
+    asked = [encoding.encode_queries(collection.queries[i : i + 1]) for i in range(len(collection.queries))]
+    done = time.perf_counter()
+    return Vectors(
+        documents,
+        np.concatenate(asked),
+        fitted - start if encoding.requires_fit else None,
+        len(documents) / (encoded - warm),
+        1e3 * (done - encoded) / len(asked),
+    )
+
+
+def scores(vectors: Vectors, rows: Any = slice(None), columns: Any = slice(None)) -> NDArray[np.float32]:
+    """Dot products as the engine computes them: exact for bytes, whose sums stay below 2^31."""
+    documents, queries = vectors.documents[columns], vectors.queries[rows]
+    if documents.dtype != np.uint8:
+        return queries.astype(np.float32) @ documents.astype(np.float32).T
+    # float64 holds every sum of byte products exactly.
+    return np.concatenate(
+        [
+            queries.astype(np.float64) @ documents[i : i + 1000].astype(np.float64).T
+            for i in range(0, len(documents), 1000)
+        ],
+        axis=1,
+    )
+
+
+def recalls(estimated: NDArray[Any], true: NDArray[Any], prefix: str = "@") -> dict[str, float]:
+    wanted, found = top(true, BEST), top(estimated, DEPTHS[-1])
+    return {f"{prefix}{depth}": round(overlap(found[:, :depth], wanted), 4) for depth in DEPTHS}
+
+
+def row(name: str, vectors: Vectors, true: NDArray[Any]) -> dict[str, Any]:
+    return {
+        "encoding": name,
+        "dims": vectors.documents.shape[1],
+        "bytes": vectors.documents.shape[1] * vectors.documents.itemsize,
+        **recalls(scores(vectors), true),
+        "docs/s": vectors.documents_per_second,
+        "query ms": vectors.queries_ms,
+        "fit s": vectors.fit_seconds,
+    }
+
+
+def measure(folder: str, sample_size: int, only: str, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    collection = load(folder)
+    documents, queries = collection.documents, collection.queries
+    true = exact(collection)
+    order = np.random.default_rng(0).permutation(len(documents))
+    sample, rest = np.sort(order[:sample_size]), np.sort(order[sample_size:])
+    halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
+    rows = []
+    plain = {
+        "mean pooling": Vectors(mean_pooled(documents), mean_pooled(queries)),
+        "sentence vector": Vectors(collection.document_sentences, collection.query_sentences),
+    }
+    rows += [row(name, vectors, true) for name, vectors in plain.items() if only in name]
+    for name, encoding in encodings().items():
+        if only not in name:
+            continue
+        say(name)
+        vectors = encode(encoding, collection, sample)
+        rows.append(row(name, vectors, true))
+        if encoding.requires_fit:
+            new = rest
+            if not len(rest):
+                new = halves[1]
+                vectors = encode(encoding, collection, halves[0])
+            rows[-1] |= recalls(scores(vectors, columns=new), true[:, new], "new@")
+    if only in QUERIES_ROW:
+        rows += with_queries(collection, true, sample)
+    return [{"collection": collection.beir.name, **made} for made in rows]
+
+
+def with_queries(
+    collection: EncodedBeir, true: NDArray[Any], sample: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """The smallest learned encoding on every second query: fitted without and with the others."""
+    given, asked = collection.queries.take(np.arange(0, len(true), 2)), np.arange(1, len(true), 2)
+    rows = []
+    for name, known in (("without", None), ("with", given)):
+        vectors = encode(LearnedEncoding(stored_dim=1024), collection, sample, known)
+        vectors = replace(vectors, queries=vectors.queries[asked])
+        rows.append(row(QUERIES_ROW.format(name), vectors, true[asked]))
+    return rows
+
+
+def exact(collection: EncodedBeir) -> NDArray[np.float32]:
+    """Exact MaxSim of all queries and documents, kept beside the token matrices."""
+    digest = hashlib.sha256(collection.documents.offsets.tobytes() + collection.queries.values.tobytes())
+    file = CACHE.parent / "maxsim" / f"{collection.beir.name}-{digest.hexdigest()[:16]}.npy"
+    if not file.exists():
+        made = maxsim(collection.queries, collection.documents)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, made)
+    return np.load(file)
+
+
+def drifts(folders: Sequence[str], sample_size: int) -> list[dict[str, Any]]:
+    """Drift of an encoding of each collection, on its own new documents and on those of the others."""
+    batches = {Path(folder).name: load(folder).documents for folder in folders}
+    rows = []
+    for own, documents in batches.items():
+        order = np.random.default_rng(0).permutation(len(documents))
+        half = min(sample_size, len(order) // 2)
+        encoding = LearnedEncoding().fit(documents.take(np.sort(order[:half])))
+        for other, batch in batches.items():
+            new = batch.take(np.sort(order[half:])) if other == own else batch
+            rows.append({"fitted on": own, "new documents of": other, "drift": encoding.drift(new)})
+    return rows
+
+
+def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
+    """Recall within 50 candidates over the bytes of a document, one panel for each collection."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(made["collection"] for made in rows))
+    figure, panels = plt.subplots(1, len(names), figsize=(5.2 * len(names), 4), squeeze=False)
+    for panel, name in zip(panels[0], names, strict=True):
+        shown = [r for r in rows if r["collection"] == name and "queries" not in r["encoding"]]
+        learned = [r for r in shown if r["encoding"].startswith("learned")]
+        panel.plot([r["bytes"] for r in learned], [r["@50"] for r in learned], "o-", label="learned")
+        for made in shown:
+            if made not in learned:
+                marker = "s" if made["encoding"].startswith("FDE") else "^"
+                panel.plot(made["bytes"], made["@50"], marker, label=made["encoding"])
+        panel.set(xscale="log", title=name, xlabel="bytes of a document")
+        panel.set_ylabel("share of MaxSim's top 10 within 50")
+        panel.grid(alpha=0.3)
+        panel.legend(fontsize=7, loc="lower center")
+    figure.tight_layout()
+    figure.savefig(file, dpi=110, metadata={"Date": None} if file.endswith(".svg") else None)
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--data", nargs="+", default=[], help="folders in BEIR format")
+    arguments.add_argument("--earlier", nargs="+", default=[], help="files of --json, to add their rows")
+    arguments.add_argument("--sample", type=int, default=2000, help="documents to learn from")
+    arguments.add_argument("--only", default="", help="encodings whose name contains this")
+    arguments.add_argument("--drift", action="store_true", help="also measure drift between the collections")
+    arguments.add_argument("--plot", metavar="FILE", help="write a plot (needs matplotlib)")
+    given = arguments.parse_args()
+
+    def say(name: str) -> None:
+        if not given.json:
+            print(f"… {name}", flush=True)
+
+    rows = [made for file in given.earlier for made in json.loads(Path(file).read_text())["rows"]]
+    rows += [made for folder in given.data for made in measure(folder, given.sample, given.only, say)]
+    result = {
+        "rows": rows,
+        "drift": drifts(given.data, given.sample) if given.drift else [],
+        "environment": environment(sample=given.sample, workers=worker_count(-1)),
+    }
+    report(result, rows, given.json)
+    if result["drift"] and not given.json:
+        report({}, result["drift"], False)
+    if given.plot:
+        plot(rows, given.plot)
+
+
+if __name__ == "__main__":
+    main()
