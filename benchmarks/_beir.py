@@ -82,6 +82,12 @@ def load(folder: str | Path) -> EncodedBeir:
     )
 
 
+def encoded_texts(name: str, texts: list[str]) -> TokenBatch:
+    """Token matrices of any texts, by the same encoder, kept in the same cache."""
+    encoded = _encoded(name, texts)
+    return TokenBatch(encoded["tokens"], encoded["offsets"])
+
+
 def _encoded(name: str, texts: list[str]) -> dict[str, NDArray[Any]]:
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     file = CACHE / f"{name}-minilm-{digest}.npz"

@@ -15,6 +15,7 @@ from embplug.calls import Call, Steps
 from embplug.documents import CheckedSample
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
+from embplug.engines.capabilities import capabilities_steps, check_recipe
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
@@ -90,6 +91,7 @@ def create_steps(
     """Make the collection, or return the pipeline of the one that is there with the same recipe."""
     _check_name(name)
     recipe = pipeline.recipe
+    check_recipe(recipe, (yield from capabilities_steps(engine)))
     if (yield Call.of("collection_exists", collection_name=name)):
         existing: Pipeline = yield from open_steps(engine, name, pipeline.own_encoder)
         differences = existing.recipe.differences(recipe)

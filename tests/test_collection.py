@@ -11,9 +11,23 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import FDE, Collection, Dense, Documents, Matrix, Query, Recipe, Rerank, Sample, Tokens, connect
+from embplug import (
+    FDE,
+    Collection,
+    Dense,
+    Documents,
+    Matrix,
+    Query,
+    Recipe,
+    Rerank,
+    Sample,
+    Storage,
+    Tokens,
+    connect,
+)
 from embplug.engines import EdgeClient
 from embplug.errors import (
+    CapabilityError,
     CollectionNotFoundError,
     DimensionError,
     DuplicateIdError,
@@ -504,3 +518,14 @@ def test_edge_directories_and_paths_are_engines(tmp_path):
     collection.add(ids=[1], tokens=[np.ones((1, DIM))])
     assert Collection.open("docs", connect(tmp_path / "somewhere")).count() == 1
     collection.engine.close()
+
+
+def test_what_the_engine_cannot_do_is_refused_before_anything_is_made(engine, engine_name):
+    turbo = models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits="bits4"))
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=SMALL_FDE, fde_storage=Storage(quantization=turbo)))
+    if engine_name == "edge":
+        Collection.create("docs", recipe, engine)
+        return
+    with pytest.raises(CapabilityError, match=r"tokens\.fde_storage\.quantization"):
+        Collection.create("docs", recipe, engine)
+    assert not engine.collection_exists("docs")

@@ -171,11 +171,8 @@ class Demo:
         return TokenBatch.concat(parts)
 
     def _measure(self, collections: dict[str, Collection]) -> list[MethodFigures]:
-        wanted = (
-            np.random.default_rng(0)
-            .choice(len(self.documents), min(QUERIES, len(self.documents)), replace=False)
-            .tolist()
-        )
+        count = len(self.documents)
+        wanted = np.random.default_rng(0).choice(count, min(QUERIES, count), replace=False).tolist()
         queries = self._encoded("encoding queries", [self.documents[i].query for i in wanted])
         plain, ours = collections["plain"], collections["embplug"]
         exact, _ = self._timed("exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True))
@@ -190,7 +187,7 @@ class Demo:
             figures.append(
                 MethodFigures(
                     name,
-                    (collection.info().disk_bytes or 0) / len(self.documents),
+                    (collection.info().disk_bytes or 0) / count,
                     float(np.mean([len({*f} & {*e}) / len(e) for f, e in zip(found, exact, strict=True)])),
                     float(np.mean([1 / rank if rank else 0.0 for rank in ranks])),
                     float(np.percentile(seconds, 50) * 1e3),

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from qdrant_client import AsyncQdrantClient, QdrantClient, models
+from qdrant_client import models
 
 from embplug.calls import Call, Steps
 from embplug.documents import MAX_MATRIX_FLOATS
-from embplug.engines.connect import MEMORY, AnyEngine
+from embplug.engines.connect import MEMORY, AnyEngine, is_server
 from embplug.engines.edge import EdgeClient
 from embplug.engines.edge_async import AsyncEdgeClient
 from embplug.errors import CapabilityError
@@ -148,13 +148,9 @@ def capabilities_steps(engine: AnyEngine) -> Steps[Capabilities]:
     version = (yield Call.of("info")).version
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         return Capabilities.of("edge", version)
-    if _is_local(engine):
+    if not is_server(engine):
         return Capabilities.of("memory", version)
     return Capabilities.of("server", version, over_grpc=bool(engine.init_options["prefer_grpc"]))
-
-
-def _is_local(client: QdrantClient | AsyncQdrantClient) -> bool:
-    return client.init_options["location"] == MEMORY or client.init_options["path"] is not None
 
 
 def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:

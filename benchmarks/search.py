@@ -1,0 +1,129 @@
+"""Two-stage search beside exact multi-vector search, on a real server and on Edge, on the same collection.
+
+Exact search is Qdrant's own MaxSim over every document. Both are timed one query at a time, in turns.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from _corpora import corpus
+from _harness import environment, parser, percentiles_ms, report
+from _maxsim import maxsim
+
+from embplug import FDE, Collection, Documents, LearnedEncoding, Recipe, Rerank, TokenBatch, Tokens, connect
+from embplug.engines import Engine
+from tests.servers import qdrant_server
+
+K = 10
+BATCH = 128
+ENCODINGS = {
+    "published": FDE(),
+    "fde": FDE(repetitions=20, simhash_bits=4, projection_dim=16, fill=False),
+    "learned": LearnedEncoding(),
+}
+
+
+def main() -> None:
+    options = parser(__doc__ or "")
+    options.add_argument("--data", help="a BEIR folder; default: the standard library's docstrings")
+    options.add_argument("--documents", type=int, default=5000)
+    options.add_argument("--tokens", type=int, default=None, help="of a document; default: as they are")
+    options.add_argument("--queries", type=int, default=100)
+    options.add_argument("--exact-queries", type=int, default=20, help="of them, timed exactly too")
+    options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=["fde", "learned"])
+    options.add_argument("--engines", nargs="+", choices=("server", "edge"), default=["server", "edge"])
+    arguments = options.parse_args()
+    tokens = arguments.tokens or (80 if arguments.data is None else None)
+    data = corpus(arguments.data, arguments.documents, tokens)
+    queries = data.queries[: arguments.queries]
+    truth = np.argsort(-maxsim(queries, data.documents), axis=1)[:, :K]
+    rows = [
+        row
+        for name in arguments.engines
+        for row in on_engine(
+            name, arguments.encodings, data.documents, queries, truth, arguments.exact_queries
+        )
+    ]
+    default = next(row for row in rows if row["encoding"] == arguments.encodings[-1])
+    result = {
+        **{
+            key: default[key]
+            for key in ("two_stage_p50_ms", "exact_p50_ms", "speedup", "recall_at_10_vs_exact")
+        },
+        "encoding": default["encoding"],
+        "rows": rows,
+        "corpus": data.origin,
+        "environment": environment(
+            documents=len(data.documents), tokens=len(data.documents.values), queries=len(queries)
+        ),
+    }
+    report(result, rows, arguments.json)
+
+
+def on_engine(
+    name: str, encodings: list[str], documents: TokenBatch, queries: TokenBatch, truth: np.ndarray, exact: int
+) -> Iterator[dict[str, object]]:
+    """One row per encoding."""
+    for encoding in encodings:
+        recipe = Recipe(
+            tokens=Tokens(dim=documents.dim, fde=ENCODINGS[encoding]), rerank=Rerank(candidates=100)
+        )
+        with engine_of(name) as engine:
+            collection = Collection.create("docs", recipe, engine)
+            started = time.perf_counter()
+            collection.add_batches(
+                Documents(range(i, min(i + BATCH, len(documents))), tokens=documents[i : i + BATCH])
+                for i in range(0, len(documents), BATCH)
+            )
+            added = time.perf_counter() - started
+            collection.optimize()
+            ready = time.perf_counter() - started
+            two_stage, exactly, found = [], [], []
+            collection.search(tokens=queries[0])
+            for i, query in enumerate(queries):
+                started = time.perf_counter()
+                hits = collection.search(tokens=query, limit=K)
+                two_stage.append(time.perf_counter() - started)
+                found.append([hit.id for hit in hits])
+                if i < exact:
+                    started = time.perf_counter()
+                    collection.search(tokens=query, limit=K, exact=True)
+                    exactly.append(time.perf_counter() - started)
+            fast, slow = percentiles_ms(two_stage), percentiles_ms(exactly)
+            yield {
+                "engine": name,
+                "encoding": encoding,
+                "two_stage_p50_ms": fast["p50_ms"],
+                "two_stage_p95_ms": fast["p95_ms"],
+                "exact_p50_ms": slow["p50_ms"],
+                "speedup": slow["p50_ms"] / fast["p50_ms"],
+                "recall_at_10_vs_exact": float(
+                    np.mean([len({*f} & {*t}) / K for f, t in zip(found, truth.tolist(), strict=True)])
+                ),
+                "points_per_s": len(documents) / added,
+                "ready_s": ready,
+            }
+
+
+@contextmanager
+def engine_of(name: str) -> Iterator[Engine]:
+    """A fresh server, or Edge in a fresh folder."""
+    if name == "server":
+        with qdrant_server() as (url, grpc_port):
+            engine = connect(url, grpc_port=grpc_port)
+            yield engine
+            engine.close()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            engine = connect(folder)
+            yield engine
+            engine.close()
+
+
+if __name__ == "__main__":
+    main()
