@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from qdrant_client import models
+from scipy.sparse._sparsetools import csc_matvecs
 from typing_extensions import Self
 
 from embplug.errors import (
@@ -24,6 +25,7 @@ from embplug.errors import (
 )
 from embplug.multivector.balanced import BalancedBytes
 from embplug.multivector.checks import checked_weights, state_array
+from embplug.multivector.fde_torch import DEVICE_WORKSPACE_BYTES, TorchEncoder
 from embplug.multivector.partition import (
     NOBODY,
     Cells,
@@ -39,7 +41,7 @@ from embplug.threads import single_blas_thread, worker_count
 Sketch = Literal["count_sketch", "dense"]
 
 WORKSPACE_BYTES = 4 << 20
-"""Bound of the largest intermediate array of a chunk; what fits in the cache is fastest."""
+"""Bound of the intermediate arrays of a chunk, together; what fits in the cache is fastest."""
 
 FINAL_DENSE_ENTRIES = 1 << 28
 """Largest dense final projection: 1 GiB of float32."""
@@ -55,8 +57,8 @@ class _Maps(NamedTuple):
     """The linear maps for tokens of one dimension."""
 
     cells: Cells
-    projections: Float32 | None
-    """(dim, repetitions * width); None is the identity."""
+    projections: Any
+    """(repetitions * width, dim), dense or sparse; None is the identity."""
     final: Any
     """(encoded, final_dim), dense or sparse; None is the identity."""
 
@@ -187,7 +189,9 @@ class FDE:
                 self.bytes_ = BalancedBytes.fit(sample)
         return self
 
-    def encode_documents(self, tokens: TokenBatch, *, n_jobs: int = 1) -> NDArray[Any]:
+    def encode_documents(
+        self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
+    ) -> NDArray[Any]:
         """Encode documents; one without tokens is the zero vector.
 
         Parameters
@@ -196,6 +200,9 @@ class FDE:
             float32 or float16.
         n_jobs
             Threads, each with its own chunks; -1 uses all cores.
+        device
+            Compute with torch on this device, such as ``"cuda"``, instead of with numpy; ``n_jobs`` has
+            no effect then. Results differ within rounding.
 
         Returns
         -------
@@ -207,8 +214,18 @@ class FDE:
             Something is learned from data and :meth:`fit` was not called.
         DimensionError
             The tokens have not the dimension of those given to :meth:`fit`.
+        MissingExtraError
+            A device is given, and torch is not installed.
         """
-        return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
+        if device is None:
+            return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
+        self._check_fitted(tokens.dim)
+        encoder = TorchEncoder(*self._maps_of(tokens.dim), fill=self.fill, device=device)
+        out = np.empty((len(tokens), self.output_dim(tokens.dim)), dtype=self.dtype)
+        for chunk in self._chunks(tokens, DEVICE_WORKSPACE_BYTES):
+            part = tokens[chunk]
+            out[chunk] = self._coded(encoder.encode_chunk(part.values, part.offsets), documents=True)
+        return out
 
     def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
         """Encode queries; one without tokens is the zero vector.
@@ -321,26 +338,25 @@ class FDE:
         normals = self._generator(NORMALS, dim).standard_normal((self.repetitions, scores, dim))
         if self.partitioner == "cross_polytope":
             normals /= np.sqrt(np.square(normals).sum(axis=2, keepdims=True))
-        bias = np.zeros(normals.shape[:2]) if self.mean_ is None else normals @ self.mean_
-        drawn = normals.astype(np.float32), bias.astype(np.float32)
+        bias = None if self.mean_ is None else (normals @ self.mean_).astype(np.float32)
+        drawn = normals.astype(np.float32), bias
         if self.partitioner == "cross_polytope":
             return CrossPolytopeCells(*drawn, cells)
         return SimHashCells.draw(*drawn, gray=self.indexing == "gray")
 
-    def _projections(self, dim: int) -> Float32 | None:
+    def _projections(self, dim: int) -> Any:
         if self.projection_dim is None:
             return None
         generator = self._generator(PROJECTION, dim)
         width = self.projection_dim
         if self.projection == "dense":
-            projections = (2 * generator.integers(0, 2, (self.repetitions, dim, width)) - 1) / math.sqrt(
-                width
-            )
-        else:
-            columns, signs = _count_sketch(generator, (self.repetitions, dim), width)
-            projections = (columns[..., None] == np.arange(width)) * signs[..., None]
-        side_by_side: Float32 = projections.transpose(1, 0, 2).reshape(dim, -1).astype(np.float32)
-        return side_by_side
+            drawn = 2 * generator.integers(0, 2, (self.repetitions, dim, width)) - 1
+            side_by_side = drawn.transpose(0, 2, 1).reshape(-1, dim) / math.sqrt(width)
+            return side_by_side.astype(np.float32)
+        drawn, signs = _count_sketch(generator, (self.repetitions, dim), width)
+        targets = (drawn + np.arange(self.repetitions)[:, None] * width).reshape(-1)
+        sources = np.tile(np.arange(dim), self.repetitions)
+        return sp.csr_array((signs.reshape(-1), (targets, sources)), shape=(self.repetitions * width, dim))
 
     def _final(self, dim: int) -> Any:
         if self.final_dim is None:
@@ -372,35 +388,52 @@ class FDE:
         self._check_fitted(tokens.dim)
         workers = worker_count(n_jobs)
         maps = self._maps_of(tokens.dim)
-        width = self.output_dim(tokens.dim) if coded else self._encoded_dim(tokens.dim)
-        out = np.empty((len(tokens), width), dtype=self.dtype if coded else np.float32)
 
-        def encode(chunk: slice) -> None:
-            rows = slice(*tokens.offsets[[chunk.start, chunk.stop]])
+        def encode(chunk: slice) -> NDArray[Any]:
+            first, last = int(tokens.offsets[chunk.start]), int(tokens.offsets[chunk.stop])
             vectors = self._encode_chunk(
                 maps,
-                tokens.values[rows].astype(np.float32, copy=False),
-                tokens.offsets[chunk.start : chunk.stop + 1] - rows.start,
-                None if weights is None else weights[rows],
+                tokens.values[first:last],
+                tokens.offsets[chunk.start : chunk.stop + 1] - first,
+                None if weights is None else weights[first:last],
                 documents,
             )
-            out[chunk] = self._coded(vectors, documents) if coded else vectors
+            return self._coded(vectors, documents) if coded else vectors
 
-        chunks = _chunks(tokens.offsets, *self._floats(tokens.dim))
+        chunks = list(self._chunks(tokens, WORKSPACE_BYTES))
         with single_blas_thread():
+            if len(chunks) == 1:
+                return encode(chunks[0])
+            width = self.output_dim(tokens.dim) if coded else self._encoded_dim(tokens.dim)
+            out = np.empty((len(tokens), width), dtype=self.dtype if coded else np.float32)
+
+            def write(chunk: slice) -> None:
+                out[chunk] = encode(chunk)
+
             if workers == 1:
                 for chunk in chunks:
-                    encode(chunk)
+                    write(chunk)
             else:
                 with ThreadPoolExecutor(workers) as pool:
-                    list(pool.map(encode, chunks))
+                    list(pool.map(write, chunks))
         return out
 
-    def _floats(self, dim: int) -> tuple[int, int]:
-        """Numbers in a chunk's workspace for each document and for each token."""
-        cells = 1 << self.simhash_bits
-        per_token = dim + self.repetitions * (cells + (self.projection_dim or 1))
-        return self._cells_dim(dim) + self._encoded_dim(dim), per_token
+    def _chunks(self, tokens: TokenBatch, workspace_bytes: int) -> Iterator[slice]:
+        """Runs of documents whose workspace is bounded; a document that exceeds the bound stands alone."""
+        scores = self.simhash_bits if self.partitioner == "simhash" else 1 << self.simhash_bits
+        per_token = tokens.dim + 2 * self.repetitions * (scores + 1 + (self.projection_dim or 0))
+        per_document = self._cells_dim(tokens.dim) + self._encoded_dim(tokens.dim)
+        count, bound = len(tokens), workspace_bytes // 4
+        if count > 0 and count * per_document + len(tokens.values) * per_token <= bound:
+            yield slice(0, count)
+            return
+        cost = np.arange(count + 1) * per_document + tokens.offsets * per_token
+        start = 0
+        while start < count:
+            stop = int(np.searchsorted(cost, cost[start] + bound, side="right")) - 1
+            stop = max(stop, start + 1)
+            yield slice(start, stop)
+            start = stop
 
     def _encode_chunk(
         self,
@@ -412,24 +445,25 @@ class FDE:
     ) -> Float32:
         """Encodings (n, encoded) of token matrices that stand one below the other."""
         count, repetitions, cells = len(offsets) - 1, self.repetitions, 1 << self.simhash_bits
-        scores = maps.cells.scores(values)
-        owner = np.repeat(np.arange(count), np.diff(offsets))
-        places = maps.cells.assign(scores).T.astype(np.intp)
-        places += np.arange(repetitions) * cells
-        places += owner[:, None] * (repetitions * cells)
+        rows = count * repetitions * cells
+        columns = np.array(values.T, dtype=np.float32, order="C")
+        scores = maps.cells.scores(columns.T)
+        places = np.add(
+            maps.cells.assign(scores).T, np.arange(repetitions) * cells, dtype=np.int32, order="C"
+        )
+        if count > 1:
+            owner = np.repeat(np.arange(count, dtype=np.int32), np.diff(offsets))
+            places += owner[:, None] * (repetitions * cells)
         if maps.projections is None:
-            projected = values[:, None]
+            projected = columns.T.reshape(-1, 1, len(columns))
         else:
-            width = maps.projections.shape[1] // repetitions
-            projected = (values @ maps.projections).reshape(-1, repetitions, width)
-
-        shares = np.ones(places.shape, np.float32)
+            width = maps.projections.shape[0] // repetitions
+            projected = (maps.projections @ columns).T.reshape(-1, repetitions, width)
+        shares = np.ones(places.shape, np.float32) if weights is None else np.repeat(weights, repetitions)
         if documents:
-            sizes = np.bincount(places.reshape(-1), minlength=count * repetitions * cells)
-            shares = (1 / np.maximum(sizes, 1, dtype=np.float32))[places]
-        if weights is not None:
-            shares *= weights[:, None]
-        encoded = _sums(places, shares, projected, count * repetitions * cells)
+            sizes = np.bincount(places.reshape(-1), minlength=rows)
+            shares = (1 / np.maximum(sizes, 1, dtype=np.float32)).take(places)
+        encoded = _sums(places, shares, projected, rows)
         if documents and self.fill:
             empty = np.flatnonzero(sizes == 0)
             nearest = maps.cells.nearest(empty, scores, places.reshape(-1), offsets)
@@ -451,28 +485,27 @@ class FDE:
             raise InvalidArgumentError("tokens", f"encodings in the range of {self.dtype}", got) from None
 
 
-def _sums(places: NDArray[np.intp], shares: Float32, values: Float32, rows: int) -> Float32:
+def _sums(places: NDArray[np.int32], shares: Float32, values: Float32, rows: int) -> Float32:
     """Row i of the result (rows, width): the sum of ``shares * values`` over the places that are i.
 
     ``places`` and ``shares`` are (tokens, repetitions), ``values`` is (tokens, repetitions or 1, width).
     """
     tokens, columns, width = values.shape
-    # All columns have equally many entries, so the matrix is in compressed form without sorting.
-    starts = np.arange(tokens * columns + 1) * (places.shape[1] // columns)
-    matrix = sp.csc_array((shares.reshape(-1), places.reshape(-1), starts), shape=(rows, tokens * columns))
-    sums: Float32 = matrix @ values.reshape(-1, width)
+    # A sparse matrix whose columns have equally many entries, so that nothing is to be sorted.
+    starts = np.arange(0, places.size + 1, places.shape[1] // columns, dtype=np.int32)
+    sums = np.zeros((rows, width), dtype=np.float32)
+    # What csc_array @ dense calls; to construct and check the array takes longer than a whole query.
+    csc_matvecs(
+        rows,
+        tokens * columns,
+        width,
+        starts,
+        places.reshape(-1),
+        shares.reshape(-1),
+        values.reshape(-1),
+        sums.reshape(-1),
+    )
     return sums
-
-
-def _chunks(offsets: NDArray[np.int64], floats_per_document: int, floats_per_token: int) -> Iterator[slice]:
-    """Runs of documents whose workspace is bounded; a document that exceeds the bound stands alone."""
-    cost = np.arange(len(offsets)) * floats_per_document + offsets * floats_per_token
-    start, count = 0, len(offsets) - 1
-    while start < count:
-        stop = int(np.searchsorted(cost, cost[start] + WORKSPACE_BYTES // 4, side="right")) - 1
-        stop = max(stop, start + 1)
-        yield slice(start, stop)
-        start = stop
 
 
 def _count_sketch(

@@ -26,21 +26,21 @@ class Cells:
     Attributes
     ----------
     normals : float32 (repetitions, scores, dim)
-    bias : float32 (repetitions, scores)
+    bias : float32 (repetitions, scores), or None for zeros
         The scores of a token x are ``normals @ x - bias``.
     per_repetition
         Number of cells.
     """
 
     normals: Float32
-    bias: Float32
+    bias: Float32 | None
     per_repetition: int
 
     def scores(self, tokens: Float32) -> Float32:
         """Scores (repetitions, scores, tokens); tokens last, so that what follows runs along memory."""
         repetitions, scores, dim = self.normals.shape
         flat: Float32 = self.normals.reshape(-1, dim) @ tokens.T
-        if self.bias.any():
+        if self.bias is not None:
             flat -= self.bias.reshape(-1, 1)
         return flat.reshape(repetitions, scores, len(tokens))
 
@@ -98,7 +98,7 @@ class SimHashCells(Cells):
     marks: NDArray[np.unsignedinteger[Any]]
 
     @classmethod
-    def draw(cls, normals: Float32, bias: Float32, gray: bool) -> SimHashCells:
+    def draw(cls, normals: Float32, bias: Float32 | None, gray: bool) -> SimHashCells:
         """Make the cells of ``scores`` hyperplanes per repetition; the first gives the highest bit."""
         bits = normals.shape[1]
         powers = 1 << np.arange(bits)[::-1]
