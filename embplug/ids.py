@@ -17,7 +17,7 @@ ORIGINAL_ID = "_embplug_id"
 """Payload field that keeps a string that is no UUID."""
 
 CODES = "_embplug_codes"
-"""Payload field that keeps the codes of a document's tokens, as base64."""
+"""Payload field that keeps the codes of a document's tokens, as base85."""
 
 OWN_FIELDS = (ORIGINAL_ID, CODES)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
+from embplug import base85
 from embplug.dense import DenseVector
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
@@ -271,8 +270,8 @@ class Pipeline:
             floats += self._fde.output_dim(tokens.dim) if self._fde is not None else 0
             floats += documents.tokens.lengths * (tokens.dim if tokens.matrix is not None else 0)
             if self._codes is not None:
-                # As base64, four bytes for three, and counted as numbers of four bytes.
-                floats += 1 + self._codes.sizes(documents.tokens) // 3
+                # As text of five characters for four bytes, and counted as numbers of four bytes.
+                floats += 1 + self._codes.sizes(documents.tokens) * 5 // 16
         return floats
 
     def encode(self, documents: CheckedDocuments) -> tuple[Vectors, list[dict[str, Any]]]:
@@ -295,7 +294,7 @@ class Pipeline:
                 vectors[TOKENS_VECTOR] = documents.tokens
         payloads = documents.payloads
         if self._codes is not None and documents.tokens is not None:
-            strings = [base64.b64encode(string).decode() for string in self._codes.encode(documents.tokens)]
+            strings = base85.encode(self._codes.encode(documents.tokens))
             payloads = [{**payload, CODES: string} for payload, string in zip(payloads, strings, strict=True)]
         return vectors, payloads
 
@@ -600,8 +599,7 @@ def _read_codes(
         for point in answer.points:
             found.setdefault(point.id, point)
             by_stage.setdefault(point.id, {})[stage] = point.score
-    strings = [_codes_of(point) for point in found.values()]
-    scores = coder.score(tokens.values, strings).tolist()
+    scores = coder.score(tokens.values, _codes_of(list(found.values()))).tolist()
     hits = []
     for point, score in zip(found.values(), scores, strict=True):
         given_id, payload = split_payload(point.id, point.payload)
@@ -616,13 +614,23 @@ def _best(hits: list[Hit], options: SearchOptions) -> list[Hit]:
     return ordered if threshold is None else [hit for hit in ordered if hit.score >= threshold]
 
 
-def _codes_of(point: Any) -> bytes:
+def _codes_of(points: Sequence[Any]) -> list[bytes]:
+    texts: list[Any] = [(point.payload or {}).get(CODES) for point in points]
     try:
-        return base64.b64decode(point.payload[CODES], validate=True)
-    except (KeyError, TypeError, binascii.Error):
-        raise StateError(
-            f"point {point.id!r} has lost the codes of its tokens (payload field {CODES!r}): add it again"
-        ) from None
+        return base85.decode(texts)
+    except (AttributeError, ValueError):
+        broken = next((point.id for point, text in zip(points, texts, strict=True) if not _reads(text)), None)
+    raise StateError(
+        f"point {broken!r} has lost the codes of its tokens (payload field {CODES!r}): add it again"
+    )
+
+
+def _reads(text: Any) -> bool:
+    try:
+        base85.decode([text])
+    except (AttributeError, ValueError):
+        return False
+    return True
 
 
 def _read(answers: Sequence[QueryResponse], stages: list[str], last: str, with_stages: bool) -> list[Hit]:
