@@ -13,17 +13,18 @@ ALPHABET = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%&
 INVALID = 255
 GROUP_BYTES, GROUP_CHARACTERS = 4, 5
 
-_characters = np.frombuffer(ALPHABET, dtype=np.uint8)
-_digits = np.full(256, INVALID, dtype=np.uint8)
-_digits[_characters] = np.arange(85)
-_powers = 85 ** np.arange(GROUP_CHARACTERS, dtype=np.int64)[::-1]
+_letters = ALPHABET.ljust(256)
+_digits = bytes(ALPHABET.find(byte) if byte in ALPHABET else INVALID for byte in range(256))
 
 
 def encode(strings: Sequence[bytes]) -> list[str]:
     """Text of each string."""
     padded = [string + bytes(-len(string) % GROUP_BYTES) for string in strings]
-    groups = np.frombuffer(b"".join(padded), dtype=">u4").astype(np.int64)
-    text = _characters[groups[:, None] // _powers % 85].tobytes().decode("ascii")
+    groups = np.frombuffer(b"".join(padded), dtype=">u4").astype(np.uint32)
+    places = np.empty((len(groups), GROUP_CHARACTERS), dtype=np.uint8)
+    for place in range(GROUP_CHARACTERS - 1, -1, -1):
+        groups, places[:, place] = np.divmod(groups, 85)
+    text = places.tobytes().translate(_letters).decode("ascii")
     made, stop = [], 0
     for string, whole in zip(strings, padded, strict=True):
         start, stop = stop, stop + len(whole) // GROUP_BYTES * GROUP_CHARACTERS
@@ -41,11 +42,14 @@ def decode(texts: Sequence[str]) -> list[bytes]:
     """
     raw = [text.encode("ascii") for text in texts]
     padded = [text + b"~" * (-len(text) % GROUP_CHARACTERS) for text in raw]
-    digits = _digits[np.frombuffer(b"".join(padded), dtype=np.uint8)]
-    if (digits == INVALID).any():
+    digits = np.frombuffer(b"".join(padded).translate(_digits), dtype=np.uint8)
+    if digits.max(initial=0) == INVALID:
         raise ValueError("a character that is not base85")
-    groups = digits.reshape(-1, GROUP_CHARACTERS).astype(np.int64) @ _powers
-    if (groups >> 32).any() or any(len(text) % GROUP_CHARACTERS == 1 for text in raw):
+    groups = np.zeros(len(digits) // GROUP_CHARACTERS, dtype=np.int64)
+    for place in range(GROUP_CHARACTERS):
+        groups *= 85
+        groups += digits[place::GROUP_CHARACTERS]
+    if groups.max(initial=0) >> 32 or any(len(text) % GROUP_CHARACTERS == 1 for text in raw):
         raise ValueError("not base85, or cut off")
     joined = groups.astype(">u4").tobytes()
     made, stop = [], 0
