@@ -301,7 +301,7 @@ def _check_payloads(payloads: Any, count: int) -> list[dict[str, Any]]:
     given = _sequence(payloads, "payloads")
     if len(given) != count:
         raise LengthMismatchError("payloads", f"{count} payloads, as there are ids", len(given))
-    checked = [jsonable_payload(payload or {}, f"payloads[{i}]") for i, payload in enumerate(given)]
+    checked = [jsonable_payload({} if one is None else one, f"payloads[{i}]") for i, one in enumerate(given)]
     for i, payload in enumerate(checked):
         for key in OWN_FIELDS:
             if key in payload:

@@ -36,7 +36,7 @@ def point_id(given: Any, argument: str) -> int | str:
         return int(given)
     if isinstance(given, uuid.UUID):
         return str(given)
-    if isinstance(given, str) and given:
+    if isinstance(given, str) and given and _is_unicode(given):
         return given if _is_canonical(given) else str(uuid.uuid5(_NAMESPACE, given))
     raise InvalidArgumentError(
         argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(given)
@@ -75,6 +75,11 @@ def split_payload(found: Any, payload: dict[str, Any] | None) -> tuple[int | str
         shown = {key: value for key, value in payload.items() if key not in OWN_FIELDS}
         return payload.get(ORIGINAL_ID, found), shown
     return found, payload
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be written down: half of a surrogate pair cannot."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_canonical(text: str) -> bool:

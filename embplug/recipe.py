@@ -407,6 +407,9 @@ class Recipe(_Part):
         """
         if not isinstance(data, dict):
             raise RecipeError("recipe", "a mapping of fields", type(data).__name__)
+        for field in data:
+            if not isinstance(field, str):
+                raise RecipeError(str(field), "the name of a field", repr(field))
         return cls(**data)
 
     @classmethod
@@ -423,8 +426,8 @@ class Recipe(_Part):
         """Read a YAML or JSON file; see :meth:`from_dict` for the errors."""
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise RecipeError("path", "a readable recipe file", f"{path}: {error.strerror}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError("path", "a readable recipe file", error) from None
         return cls.from_yaml(text)
 
     def to_dict(self) -> dict[str, Any]:
@@ -473,6 +476,8 @@ def _recipe_error(error: ValidationError) -> RecipeError:
         return RecipeError(field or "recipe", "fields that agree", str(cause))
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return RecipeError(field, "the name of a field", "one that does not exist")
+    if first["type"] == "missing":
+        return RecipeError(field, "a value", "none")
     return RecipeError(field or "recipe", first["msg"].removeprefix("Input should be "), repr(first["input"]))
 
 

@@ -17,7 +17,7 @@ from qdrant_client import models
 
 from embplug.calls import Call, Steps
 from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
-from embplug.errors import StateError
+from embplug.errors import EngineError, StateError
 
 State: TypeAlias = dict[str, NDArray[Any]]
 
@@ -58,7 +58,12 @@ def save(engine: AnyEngine, collection: str, state: State) -> Steps[dict[str, An
         _write(_file(folder, sha256), packed)
         return reference
     if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
-        yield Call.of("create_collection", collection_name=STATE_COLLECTION, vectors_config={})
+        try:
+            yield Call.of("create_collection", collection_name=STATE_COLLECTION, vectors_config={})
+        except EngineError:
+            # Another process may have been faster.
+            if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
+                raise
     ids = _chunk_ids(reference)
     for i, chunk_id in enumerate(ids):
         data = base64.b64encode(packed[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES]).decode()
@@ -105,7 +110,9 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
 
 def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
     """Delete the chunks of a state that nothing refers to any more; on Edge they go with the folder."""
-    if not isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        return
+    if (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
         selector = models.PointIdsList(points=list(_chunk_ids(reference)))
         yield Call.of("delete", collection_name=STATE_COLLECTION, points_selector=selector, wait=True)
 
@@ -135,7 +142,7 @@ def _file(folder: Path, sha256: str) -> Path:
 
 def _write(file: Path, data: bytes) -> None:
     file.parent.mkdir(exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}.tmp")
+    unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
     with unfinished.open("wb") as stream:
         stream.write(data)
         stream.flush()

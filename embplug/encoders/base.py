@@ -45,12 +45,20 @@ class Encoder(Protocol):
     spec: str
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts that are searched."""
+        """Encode texts that are searched; at least one."""
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts that are looked for."""
+        """Encode texts that are looked for; at least one."""
         ...
+
+
+def marks(tokenizer: Any) -> list[int]:
+    """Ids of a transformers tokenizer that stand for no text: beginning, end, padding, mask.
+
+    The unknown token stands for text: without it a text of nothing but emoji would have no tokens.
+    """
+    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
 
 
 def token_batch(matrices: Sequence[Any]) -> TokenBatch:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embplug.encoders.base import Encoded
+from embplug.encoders.base import Encoded, marks
 from embplug.errors import MissingExtraError
 from embplug.multivector.token_batch import TokenBatch
 
@@ -22,9 +23,9 @@ BATCH_WORDPIECES = 8192
 class MiniLMEncoder:
     """Token vectors (384-d) from the last hidden state, and the model's own sentence vector.
 
-    Special tokens and padding are dropped; tokens and sentence vectors have unit length. The model
-    was trained for sentence vectors only, and its tokens rank better all the same. A text longer
-    than 512 word pieces is cut.
+    The marks of beginning, end and padding are dropped; tokens and sentence vectors have unit length.
+    The model was trained for sentence vectors only, and its tokens rank better all the same. A text
+    longer than 512 word pieces is cut.
 
     Parameters
     ----------
@@ -55,11 +56,12 @@ class MiniLMEncoder:
         self._torch = torch
         self._layer = layer
         self._with_saliency = with_saliency
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
         attention = "eager" if with_saliency else "sdpa"
-        self._model: Any = AutoModel.from_pretrained(
-            str(folder), local_files_only=True, attn_implementation=attention
-        ).eval()
+        with _without_progress_bar():
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+            self._model: Any = AutoModel.from_pretrained(
+                str(folder), local_files_only=True, attn_implementation=attention
+            ).eval()
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents: ``tokens``, ``dense`` and, where it was asked for, ``saliency``."""
@@ -93,7 +95,7 @@ class MiniLMEncoder:
         torch = self._torch
         padded = self._tokenizer.pad({"input_ids": pieces}, return_tensors="pt")
         mask = padded["attention_mask"]
-        special = torch.tensor(self._tokenizer.all_special_ids)
+        special = torch.tensor(marks(self._tokenizer))
         kept = ((mask > 0) & ~torch.isin(padded["input_ids"], special)).numpy()
         with torch.inference_mode():
             output = self._model(
@@ -117,6 +119,20 @@ def _batches(order: Any, lengths: Sequence[int]) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()
 
 
 def _unit(torch: Any, values: Any) -> Any:

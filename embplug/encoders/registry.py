@@ -26,7 +26,7 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
     InvalidArgumentError
         ``kind`` is empty, has a colon, or names a built-in encoder.
     """
-    if not kind or ":" in kind or kind in _BUILT_IN:
+    if not isinstance(kind, str) or not kind or ":" in kind or kind in _BUILT_IN:
         raise InvalidArgumentError("kind", f"a name without a colon, not one of {[*_BUILT_IN]}", repr(kind))
     _registered[kind] = make
 
@@ -41,8 +41,8 @@ def load_encoder(spec: str) -> Encoder:
     MissingExtraError
         Its library is not installed.
     """
-    kind, colon, model = spec.partition(":") if isinstance(spec, str) else (spec, "", "")
-    make: Any = _registered.get(kind) if isinstance(kind, str) else None
+    kind, colon, model = spec.partition(":") if isinstance(spec, str) else ("", "", "")
+    make: Any = _registered.get(kind)
     if make is None:
         if kind not in _BUILT_IN:
             known = [*_BUILT_IN, *_registered]

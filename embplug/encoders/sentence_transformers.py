@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from embplug.encoders.base import Encoded, token_batch
+from embplug.encoders.base import Encoded, marks, token_batch
 from embplug.errors import MissingExtraError
 
 
 class SentenceTransformersEncoder:
     """Sentence and token vectors of a ``SentenceTransformer``, both of unit length.
 
-    Special tokens and padding are dropped from the tokens. Prompts named ``query`` and ``document``
-    are used where the model has them.
+    The marks of beginning, end and padding are dropped from the tokens. Prompts named ``query`` and
+    ``document`` are used where the model has them.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class SentenceTransformersEncoder:
         else:
             self.spec = f"sentence-transformers:{model.model_card_data.base_model or 'given'}"
         self._model = model
-        self._special = list(model.tokenizer.all_special_ids)
+        self._marks = marks(model.tokenizer)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents: ``tokens`` and ``dense``."""
@@ -59,7 +59,7 @@ class SentenceTransformersEncoder:
         tokens, dense = [], []
         for output in outputs:
             ids = output["input_ids"].cpu().numpy()
-            kept = (output["attention_mask"].cpu().numpy() > 0) & ~np.isin(ids, self._special)
+            kept = (output["attention_mask"].cpu().numpy() > 0) & ~np.isin(ids, self._marks)
             tokens.append(_unit(output["token_embeddings"].float().cpu().numpy()[: len(kept)][kept]))
             dense.append(output["sentence_embedding"].float().cpu().numpy())
         return Encoded(token_batch(tokens), _unit(np.stack(dense)))
