@@ -67,7 +67,7 @@ storages = st.builds(Storage, quantization=quantizations, on_disk=maybe, hnsw=hn
 fdes = st.builds(
     FDE,
     repetitions=st.integers(1, 40),
-    simhash_bits=st.integers(0, 6),
+    simhash_bits=st.integers(1, 6),
     projection_dim=st.none() | st.integers(1, 32),
     projection=st.sampled_from(["count_sketch", "dense"]),
     partitioner=st.sampled_from(["simhash", "kmeans", "cross_polytope"]),
