@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from qdrant_client import models
-from scipy.sparse._sparsetools import csc_matvecs
 from typing_extensions import Self
 
 from embplug.errors import (
@@ -37,6 +36,12 @@ from embplug.multivector.partition import (
 )
 from embplug.multivector.token_batch import TokenBatch
 from embplug.threads import single_blas_thread, worker_count
+
+try:
+    # What csc_array @ dense calls; to construct and check the array takes longer than a whole query.
+    from scipy.sparse._sparsetools import csc_matvecs
+except ImportError:
+    csc_matvecs = None
 
 Sketch = Literal["count_sketch", "dense"]
 
@@ -493,18 +498,13 @@ def _sums(places: NDArray[np.int32], shares: Float32, values: Float32, rows: int
     tokens, columns, width = values.shape
     # A sparse matrix whose columns have equally many entries, so that nothing is to be sorted.
     starts = np.arange(0, places.size + 1, places.shape[1] // columns, dtype=np.int32)
-    sums = np.zeros((rows, width), dtype=np.float32)
-    # What csc_array @ dense calls; to construct and check the array takes longer than a whole query.
-    csc_matvecs(
-        rows,
-        tokens * columns,
-        width,
-        starts,
-        places.reshape(-1),
-        shares.reshape(-1),
-        values.reshape(-1),
-        sums.reshape(-1),
-    )
+    matrix = starts, places.reshape(-1), shares.reshape(-1)
+    sums: Float32
+    if csc_matvecs is None:
+        sums = sp.csc_array(matrix[::-1], shape=(rows, tokens * columns)) @ values.reshape(-1, width)
+    else:
+        sums = np.zeros((rows, width), dtype=np.float32)
+        csc_matvecs(rows, tokens * columns, width, *matrix, values.reshape(-1), sums.reshape(-1))
     return sums
 
 

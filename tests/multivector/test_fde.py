@@ -147,6 +147,14 @@ def test_chunks_and_threads_do_not_show(dtype, monkeypatch):
         assert fde.encode_documents(tokens, n_jobs=n_jobs).tobytes() == whole.tobytes()
 
 
+@pytest.mark.parametrize("projection_dim", [None, 16])
+def test_a_scipy_without_the_bare_kernel_gives_the_same_bytes(projection_dim, monkeypatch):
+    fde, tokens = FDE(projection_dim=projection_dim), batch([5, 0, 30])
+    expected = fde.encode_documents(tokens)
+    monkeypatch.setattr(module, "csc_matvecs", None)
+    assert fde.encode_documents(tokens).tobytes() == expected.tobytes()
+
+
 @examples(parameters(dtypes=("float32", "float16", "uint8")), document_lengths)
 def test_the_same_seed_gives_the_same_bytes(options, lengths):
     tokens = batch(lengths)
