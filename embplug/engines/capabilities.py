@@ -27,7 +27,6 @@ Kind = Literal["edge", "memory", "server"]
 MAX_REST_BYTES = 32 << 20
 """Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
 
-
 _ANY = "1.0"
 
 

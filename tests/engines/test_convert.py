@@ -420,7 +420,7 @@ def edge_and_simulation(tmp_path_factory):
         simulation.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(given_filter=filters())
 def test_filters_select_the_same_as_in_the_simulation(edge_and_simulation, given_filter):
     edge_client, simulation = edge_and_simulation
