@@ -178,15 +178,15 @@ class AsyncCollection:
         self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
     ) -> tuple[list[Record], Any]:
         """See :meth:`embplug.Collection.scroll`."""
-        return await self._run(operations.scroll_steps(self.name, filter, limit, offset))
+        return await self._run(operations.scroll_steps(self.name, self._pipeline, filter, limit, offset))
 
     async def count(self, filter: models.Filter | None = None) -> int:
         """See :meth:`embplug.Collection.count`."""
-        return await self._run(operations.count_steps(self.name, filter))
+        return await self._run(operations.count_steps(self.name, self._pipeline, filter))
 
     async def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> None:
         """See :meth:`embplug.Collection.delete`."""
-        await self._run(operations.delete_steps(self.name, ids, filter))
+        await self._run(operations.delete_steps(self.name, self._pipeline, ids, filter))
 
     async def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
         """See :meth:`embplug.Collection.set_payload`."""

@@ -255,15 +255,15 @@ class Collection:
         self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
     ) -> tuple[list[Record], Any]:
         """One page of documents and where the next begins; ``None`` after the last."""
-        return self._run(operations.scroll_steps(self.name, filter, limit, offset))
+        return self._run(operations.scroll_steps(self.name, self._pipeline, filter, limit, offset))
 
     def count(self, filter: models.Filter | None = None) -> int:
         """Exact number of documents, or of those under a filter."""
-        return self._run(operations.count_steps(self.name, filter))
+        return self._run(operations.count_steps(self.name, self._pipeline, filter))
 
     def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> None:
         """Delete documents by id or by filter; ids that are not there are no error."""
-        self._run(operations.delete_steps(self.name, ids, filter))
+        self._run(operations.delete_steps(self.name, self._pipeline, ids, filter))
 
     def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
         """Set fields of the payload of documents; other fields stay."""

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from embplug.calls import Call, Steps, is_transient, retry_after
 from embplug.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient, is_server
+from embplug.engines.capabilities import MAX_REST_BYTES
 from embplug.errors import EmbplugError, IngestError, InvalidArgumentError, PointTooLargeError
 from embplug.ids import Id
 from embplug.multivector.token_batch import TokenBatch
@@ -34,7 +35,6 @@ IN_FLIGHT = 4
 """Requests under way at a time."""
 
 TEXTS_AT_ONCE = 256
-REST_LIMIT_BYTES = 32 << 20
 JSON_BYTES_PER_FLOAT = 22
 """Of a float32 written with all digits of a double, and its comma."""
 
@@ -262,8 +262,8 @@ def _payload_sizes(documents: CheckedDocuments) -> NDArray[np.int64]:
 
 
 def _check_sizes(documents: CheckedDocuments, sizes: NDArray[np.int64]) -> None:
-    large = np.flatnonzero(sizes > REST_LIMIT_BYTES)
+    large = np.flatnonzero(sizes > MAX_REST_BYTES)
     if large.size:
         at = int(large[0])
-        expected = f"at most {REST_LIMIT_BYTES} bytes as JSON, or a connection over gRPC"
+        expected = f"at most {MAX_REST_BYTES} bytes as JSON, or a connection over gRPC"
         raise PointTooLargeError(f"document {documents.given_ids[at]!r}", expected, int(sizes[at]))

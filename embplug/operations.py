@@ -91,7 +91,8 @@ def create_steps(
     """Make the collection, or return the pipeline of the one that is there with the same recipe."""
     _check_name(name)
     recipe = pipeline.recipe
-    check_recipe(recipe, (yield from capabilities_steps(engine)))
+    pipeline.capabilities = yield from capabilities_steps(engine)
+    check_recipe(recipe, pipeline.capabilities)
     if (yield Call.of("collection_exists", collection_name=name)):
         existing: Pipeline = yield from open_steps(engine, name, pipeline.own_encoder)
         differences = existing.recipe.differences(recipe)
@@ -125,7 +126,7 @@ def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[No
     """Keep what the pipeline learned, then refer to it from the collection."""
     state = pipeline.get_state()
     if state:
-        reference = yield from save(engine, name, state)
+        reference = yield from save(engine, name, state, pipeline.recipe.replication_factor)
         manifest = _manifest(pipeline.recipe, reference)
         yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
 
@@ -151,6 +152,7 @@ def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> 
     manifest = _read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
     opened = Pipeline(recipe, encoder)
+    opened.capabilities = yield from capabilities_steps(engine)
     _check_vectors(name, info, opened.vectors_config())
     if manifest["state"] is not None:
         opened.set_state((yield from load(engine, name, manifest["state"])))
@@ -232,9 +234,10 @@ def retrieve_steps(name: str, ids: Sequence[Any]) -> Steps[list[Record]]:
 
 
 def scroll_steps(
-    name: str, given: models.Filter | None, limit: int, offset: Any
+    name: str, pipeline: Pipeline, given: models.Filter | None, limit: int, offset: Any
 ) -> Steps[tuple[list[Record], Any]]:
     """Read a page of documents, and where the next begins."""
+    pipeline.check_filter(given)
     records, following = yield Call.of(
         "scroll",
         collection_name=name,
@@ -246,8 +249,11 @@ def scroll_steps(
     return [_record(record) for record in records], following
 
 
-def delete_steps(name: str, ids: Sequence[Any] | None, given: models.Filter | None) -> Steps[None]:
+def delete_steps(
+    name: str, pipeline: Pipeline, ids: Sequence[Any] | None, given: models.Filter | None
+) -> Steps[None]:
     """Delete documents by id or by filter."""
+    pipeline.check_filter(given)
     if (ids is None) == (given is None):
         raise InvalidArgumentError("ids", "either ids or filter", "both" if given is not None else "neither")
     selector: models.PointsSelector
@@ -264,8 +270,9 @@ def set_payload_steps(name: str, payload: Mapping[str, Any], ids: Sequence[Any])
     yield Call.of("set_payload", collection_name=name, payload=dict(payload), points=wanted, wait=True)
 
 
-def count_steps(name: str, given: models.Filter | None) -> Steps[int]:
+def count_steps(name: str, pipeline: Pipeline, given: models.Filter | None) -> Steps[int]:
     """Count documents exactly."""
+    pipeline.check_filter(given)
     result = yield Call.of("count", collection_name=name, count_filter=given, exact=True)
     return int(result.count)
 

@@ -16,6 +16,7 @@ from embplug import base85
 from embplug.dense import DenseVector
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
+from embplug.engines.capabilities import Capabilities
 from embplug.errors import InvalidArgumentError, NotFittedError, StateError
 from embplug.filters import check_filter
 from embplug.ids import CODES, ORIGINAL_ID, point_id, split_payload
@@ -149,11 +150,17 @@ class Pipeline:
         What is stored and how it is searched.
     encoder
         Turns texts into vectors; default: the one that the recipe names, loaded when first needed.
+
+    Attributes
+    ----------
+    capabilities
+        Of the engine on which the recipe is used, once it was asked.
     """
 
     def __init__(self, recipe: Recipe, encoder: Encoder | None = None) -> None:
         self.recipe = recipe
         self.own_encoder = encoder
+        self.capabilities: Capabilities | None = None
         self._fde = copy.deepcopy(recipe.tokens.fde) if recipe.tokens else None
         self._codes: TokenCoder | None = None
         if recipe.tokens is not None and recipe.tokens.codes is not None:
@@ -298,6 +305,11 @@ class Pipeline:
             payloads = [{**payload, CODES: string} for payload, string in zip(payloads, strings, strict=True)]
         return vectors, payloads
 
+    def check_filter(self, given: models.Filter | None) -> None:
+        """Refuse a filter that the engine would not apply as it says."""
+        if given is not None:
+            check_filter(given, self.recipe.payload_indexes, capabilities=self.capabilities)
+
     def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchPlan]:
         """Make the requests of searches with the same options.
 
@@ -309,8 +321,7 @@ class Pipeline:
             A method learns from data, and no document was added yet.
         """
         _check_options(options)
-        if options.filter is not None:
-            check_filter(options.filter, self.recipe.payload_indexes)
+        self.check_filter(options.filter)
         return [self._plan(*vectors, options) for vectors in self._query_vectors(queries)]
 
     def _plan(self, tokens: TokenBatch | None, dense: DenseVectors, options: SearchOptions) -> SearchPlan:

@@ -44,11 +44,14 @@ def unpack(packed: bytes) -> State:
         return {name: archive[name] for name in archive.files}
 
 
-def save(engine: AnyEngine, collection: str, state: State) -> Steps[dict[str, Any]]:
+def save(
+    engine: AnyEngine, collection: str, state: State, replication_factor: int | None = None
+) -> Steps[dict[str, Any]]:
     """Keep ``state`` beside ``collection``, and return the reference by which :func:`load` finds it.
 
     On Qdrant Edge it is a file in the collection's folder; elsewhere chunks in the collection
-    ``embplug_state``. Writing the same state twice writes the same thing.
+    ``embplug_state``, made with as many replicas as the first collection that needs it. Writing the
+    same state twice writes the same thing.
     """
     packed = pack(state)
     sha256 = hashlib.sha256(packed).hexdigest()
@@ -59,7 +62,12 @@ def save(engine: AnyEngine, collection: str, state: State) -> Steps[dict[str, An
         return reference
     if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
         try:
-            yield Call.of("create_collection", collection_name=STATE_COLLECTION, vectors_config={})
+            yield Call.of(
+                "create_collection",
+                collection_name=STATE_COLLECTION,
+                vectors_config={},
+                replication_factor=replication_factor,
+            )
         except EngineError:
             # Another process may have been faster.
             if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):

@@ -20,10 +20,11 @@ from embplug.demo.corpus import Docstring, stdlib_docstrings
 from embplug.documents import Documents
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EdgeClient
-from embplug.multivector.fde import FDE
+from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.pipeline import Hit
-from embplug.recipe import Matrix, Recipe, Tokens, digest
+from embplug.quantizers import BitAllocation
+from embplug.recipe import Matrix, Recipe, Rerank, Tokens, digest
 from embplug.threads import single_blas_thread
 
 DIM = 384
@@ -37,10 +38,15 @@ them, because a graph over these matrices takes many minutes to build."""
 COMPRESSED = Recipe(
     tokens=Tokens(
         dim=DIM,
-        fde=FDE(repetitions=20, simhash_bits=4, projection_dim=16, fill=False, dtype="uint8"),
+        fde=LearnedEncoding(stored_dim=512, features=512, landmarks=1024, compared=1024, sample=1000),
+        codes=BitAllocation(size=48, levels="scalar"),
+        matrix=None,
     ),
+    rerank=Rerank(candidates=200),
     encoder="minilm",
 )
+"""512 bytes find the candidates, 48 bytes a token rank them; methods small enough to be fitted in seconds."""
+
 QUERIES = 200
 BATCH = 128
 K = 10
