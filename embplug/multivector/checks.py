@@ -11,19 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from embplug.errors import InvalidArgumentError, LengthMismatchError, StateError
 
 
-def checked_weights(given: ArrayLike, tokens: int) -> NDArray[np.float32]:
-    """Weights of query tokens as float32 ``(tokens,)``, all finite."""
+def checked_weights(given: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
+    """Weights of tokens as float32 ``(tokens,)``, all finite."""
     try:
         weights = np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError):
-        raise InvalidArgumentError("token_weights", "numbers", repr(given)) from None
+        raise InvalidArgumentError(argument, "numbers", repr(given)) from None
     if weights.shape != (tokens,):
-        raise LengthMismatchError(
-            "token_weights", f"shape ({tokens},), one per token", f"shape {weights.shape}"
-        )
+        raise LengthMismatchError(argument, f"shape ({tokens},), one per token", f"shape {weights.shape}")
     wrong = np.flatnonzero(~np.isfinite(weights))
     if wrong.size:
-        raise InvalidArgumentError(f"token_weights[{wrong[0]}]", "a finite number", weights[wrong[0]])
+        raise InvalidArgumentError(f"{argument}[{wrong[0]}]", "a finite number", weights[wrong[0]])
     return weights
 
 
