@@ -22,9 +22,7 @@ class TransformDescription:
     method
         The ``kind`` of the transform.
     input_dim, output_dim
-        Dimensions before and after.
-    bits
-        Of a transformed vector as float32.
+        Dimensions before and after; ``None`` where a transform learns nothing and so takes any.
     state_bytes
         Size of what was learned; stored once for all vectors.
     exact_queries
@@ -39,8 +37,8 @@ class TransformDescription:
     """
 
     method: str
-    input_dim: int
-    output_dim: int
+    input_dim: int | None
+    output_dim: int | None
     state_bytes: int
     order: str
     fit_cost: str
@@ -48,13 +46,15 @@ class TransformDescription:
     exact_queries: bool = True
 
     @property
-    def bits(self) -> int:
-        """Of a transformed vector as float32."""
-        return 32 * self.output_dim
+    def bits(self) -> int | None:
+        """Of a transformed vector as float32, where its dimension is known."""
+        return None if self.output_dim is None else 32 * self.output_dim
 
     @property
-    def ratio(self) -> float:
-        """How many times smaller than what was given."""
+    def ratio(self) -> float | None:
+        """How many times smaller than what was given, where both dimensions are known."""
+        if self.input_dim is None or self.output_dim is None:
+            return None
         return self.input_dim / self.output_dim
 
     def to_dict(self) -> dict[str, Any]:

@@ -76,9 +76,9 @@ class SparseRandomProjection:
         check_state(state, set(), self)
 
     def describe(self) -> TransformDescription:
-        """Say what a vector costs; its input dimension is not known, so the output's stands for it."""
+        """Say what a vector costs."""
         order = f"kept in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
-        return TransformDescription(self.kind, self.dim, self.dim, 0, order, "none")
+        return TransformDescription(self.kind, None, self.dim, 0, order, "none")
 
     def _project(self, given: ArrayLike, argument: str) -> Float32:
         vectors = as_vectors(given, argument=argument)

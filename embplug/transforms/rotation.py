@@ -82,8 +82,8 @@ class Rotation:
         check_state(state, set(), self)
 
     def describe(self) -> TransformDescription:
-        """Say what is kept; the dimension is not known before vectors come, and not changed."""
-        return TransformDescription(self.kind, 1, 1, 0, KEPT, "none")
+        """Say what is kept."""
+        return TransformDescription(self.kind, None, None, 0, KEPT, "none")
 
     def _rotate(self, vectors: Float32) -> Float32:
         dim = vectors.shape[1]
@@ -177,7 +177,8 @@ class OPQRotation(_Learned):
 
     def output_dim(self, dim: int) -> int:
         """Dimension of the results: the same."""
-        return check_output_dim("subspaces", self.subspaces, dim) and dim
+        check_output_dim("subspaces", self.subspaces, dim)
+        return dim
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d); queries are not used.
@@ -190,7 +191,7 @@ class OPQRotation(_Learned):
             faiss is not installed.
         """
         sample = as_sample(X)
-        check_output_dim("subspaces", self.subspaces, sample.shape[1])
+        self.output_dim(sample.shape[1])
         self.rotation_ = train_opq(sample, self.subspaces, self.bits, self.iterations, self.seed)
         return self
 

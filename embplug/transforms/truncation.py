@@ -69,9 +69,9 @@ class Truncation:
         check_state(state, set(), self)
 
     def describe(self) -> TransformDescription:
-        """Say what a vector costs; its input dimension is not known, so the output's stands for it."""
+        """Say what a vector costs."""
         order = "close to the given one, if the model was trained for prefixes"
-        return TransformDescription(self.kind, self.dim, self.dim, 0, order, "none")
+        return TransformDescription(self.kind, None, self.dim, 0, order, "none")
 
     def _cut(self, given: ArrayLike, argument: str) -> Float32:
         vectors = as_vectors(given, argument=argument)

@@ -69,7 +69,10 @@ def test_shapes_types_and_state(transform, dim: int, count: int, seed: int) -> N
     again.set_state(transform.get_state())
     np.testing.assert_array_equal(again.transform(sample), made)
     np.testing.assert_array_equal(again.transform_query(sample[:2]), queries)
-    assert again.describe() == transform.describe()
+    description = transform.describe()
+    assert again.describe() == description
+    assert description.output_dim in (None, made.shape[1])
+    assert description.to_dict()["method"] == transform.kind
     assert transform.transform(sample[:0]).shape == (0, transform.output_dim(dim))
 
 

@@ -1,0 +1,263 @@
+"""Every compression of dense vectors at equal bytes, beside the engine's own codes.
+
+Recall is against exact search on the given vectors; codes alone are searched, nothing is rescored.
+
+    python benchmarks/dense_compression.py --data path/to/scifact [--ratios 8 16 32] [--json] [--plot FILE]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from _beir import Beir, load
+from _dense import EngineRun, binary, engine_search, int8, product, turbo
+from _harness import environment, parser, report
+from _metrics import ndcg, overlap, top
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from embplug.quantizers import BitAllocation, Quantizer
+from embplug.quantizers.power import PowerQuantizer
+from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
+from embplug.quantizers.pyramid import PyramidQuantizer
+from embplug.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.transforms import (
+    PCA,
+    ITQRotation,
+    LearnedTruncation,
+    OPQRotation,
+    Rotation,
+    SparseRandomProjection,
+    Transform,
+    Truncation,
+)
+
+RATIOS = (4, 8, 16, 32, 64)
+BITS = models.TurboQuantBitSize
+ENCODINGS = models.BinaryQuantizationEncoding
+COMPRESSIONS = {
+    4: models.CompressionRatio.X4,
+    8: models.CompressionRatio.X8,
+    16: models.CompressionRatio.X16,
+    32: models.CompressionRatio.X32,
+    64: models.CompressionRatio.X64,
+}
+TURBO_HEADER = {BITS.BITS8: 4, BITS.BITS4: 8, BITS.BITS2: 8, BITS.BITS1: 8}
+TURBO_BITS = {BITS.BITS8: 8, BITS.BITS4: 4, BITS.BITS2: 2, BITS.BITS1: 1}
+DISK_BLOCK = 4096
+PEER_ALLOWANCE = 1.2
+"""Engine codes that take a little more than the budget still count as the engine's for it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method at one size."""
+
+    ratio: int
+    method: str
+    ours: bool
+    searched_by: str
+    bytes: float
+    recall_at_10: float
+    ndcg_at_10: float
+    fit_s: float | None
+    encode_s: float
+    state_bytes: int
+
+
+class Bench:
+    """The vectors of a collection, and what exact search finds in them."""
+
+    def __init__(self, beir: Beir, documents: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
+        self.beir, self.documents, self.queries = beir, documents, queries
+        self.dim = documents.shape[1]
+        self.exact = top(queries @ documents.T, 10)
+
+    def quality(self, ranking: NDArray[np.int64]) -> tuple[float, float]:
+        """recall@10 against exact search, nDCG@10 against judgements."""
+        return overlap(ranking, self.exact), ndcg(
+            ranking, self.beir.query_ids, self.beir.document_ids, self.beir.qrels
+        )
+
+    def codes(self, ratio: int, name: str, quantizer: Quantizer) -> Row:
+        """Codes that our own scorer reads."""
+        start = time.perf_counter()
+        quantizer.fit(self.documents)
+        fit_s = time.perf_counter() - start
+        start = time.perf_counter()
+        codes = quantizer.encode(self.documents)
+        encode_s = time.perf_counter() - start
+        scores = quantizer.score(quantizer.encode_query(self.queries), codes)
+        description = quantizer.describe()
+        quality = self.quality(top(scores.T, 10))
+        return Row(
+            ratio, name, True, "codes", codes.shape[1], *quality, fit_s, encode_s, description.state_bytes
+        )
+
+    def engine(
+        self,
+        ratio: int,
+        name: str,
+        transforms: Sequence[Transform] = (),
+        quantization: models.QuantizationConfig | None = None,
+        datatype: models.Datatype | None = None,
+    ) -> Row:
+        """What the engine stores and searches, behind transforms of ours or as it is."""
+        documents, queries = self.documents, self.queries
+        start = time.perf_counter()
+        for transform in transforms:
+            documents, queries = (
+                transform.fit(documents).transform(documents),
+                transform.transform_query(queries),
+            )
+        fit_s = time.perf_counter() - start if transforms else None
+        run: EngineRun = engine_search(documents, queries, quantization=quantization, datatype=datatype)
+        state = sum(t.describe().state_bytes for t in transforms) + run.state_bytes
+        quality = self.quality(run.ranking)
+        return Row(
+            ratio, name, bool(transforms), "engine", run.bytes_per_vector, *quality, fit_s, run.build_s, state
+        )
+
+
+def peers(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
+    """The engine's own codes that belong to a ratio."""
+    named: dict[int, list[tuple[str, Any]]] = {
+        4: [("int8", int8()), ("turbo 8 bits", turbo(BITS.BITS8))],
+        8: [("turbo 4 bits", turbo(BITS.BITS4))],
+        16: [
+            ("turbo 2 bits", turbo(BITS.BITS2)),
+            ("turbo 1.5 bits", turbo(BITS.BITS1_5)),
+            ("binary 2 bits", binary(ENCODINGS.TWO_BITS)),
+            ("binary 1.5 bits", binary(ENCODINGS.ONE_AND_HALF_BITS)),
+        ],
+        32: [("turbo 1 bit", turbo(BITS.BITS1)), ("binary 1 bit", binary())],
+    }
+    for name, quantization in [*named.get(ratio, []), ("product", product(COMPRESSIONS[ratio]))]:
+        yield lambda name=name, quantization=quantization: bench.engine(  # type: ignore[misc]
+            ratio, f"engine {name}", quantization=quantization
+        )
+
+
+def ours(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
+    """Our codes and transforms at a ratio."""
+    dim, size = bench.dim, 4 * bench.dim // ratio
+    bits = 32 // ratio
+    rounds = 10 if ratio >= 16 else 3
+    quantizers: dict[str, Quantizer] = {
+        "bit allocation": BitAllocation(size=size),
+        "bit allocation, scalar": BitAllocation(size=size, levels="scalar"),
+        "product": ProductQuantizer(size),
+        "optimized product": OptimizedProductQuantizer(size, rotation_iterations=rounds),
+    }
+    if bits >= 1:
+        quantizers["power"] = PowerQuantizer(bits=bits)
+        quantizers["recurrent binary"] = RecurrentBinarizer(levels=bits - 1, steps=100 if bits <= 4 else 0)
+    else:
+        quantizers["recurrent binary"] = RecurrentBinarizer(dim_out=8 * size, levels=0, steps=100)
+    if bits >= 2:
+        quantizers["pyramid"] = PyramidQuantizer(bits=bits)
+    for name, quantizer in quantizers.items():
+        yield lambda name=name, quantizer=quantizer: bench.codes(ratio, name, quantizer)  # type: ignore[misc]
+
+    def engine(name: str, *transforms: Transform, **kept: Any) -> Callable[[], Row]:
+        return lambda: bench.engine(ratio, name, transforms, **kept)
+
+    floats = size // 4
+    yield engine("truncation", Truncation(dim=floats))
+    yield engine("random projection", SparseRandomProjection(dim=floats))
+    yield engine("learned truncation", LearnedTruncation(dim=floats))
+    yield engine("PCA", PCA(floats))
+    yield engine("PCA, float16", PCA(size // 2), datatype=models.Datatype.FLOAT16)
+    if 8 <= size - 4 <= dim:
+        yield engine("PCA, engine int8", PCA(size - 4), quantization=int8())
+    for label, width in TURBO_BITS.items():
+        components = 8 * (size - TURBO_HEADER[label]) // width
+        if 8 <= components <= dim:
+            yield engine(f"PCA, engine turbo {width} bits", PCA(components), quantization=turbo(label))
+    if 8 * size <= dim:
+        yield engine("PCA, ITQ, engine binary", PCA(8 * size), ITQRotation(), quantization=binary())
+        yield engine("PCA, rotation, engine binary", PCA(8 * size), Rotation(), quantization=binary())
+        learned = LearnedTruncation(dim=8 * size, target="binary", steps=100)
+        yield engine("trained by contrast, engine binary", learned, quantization=binary())
+    compression = COMPRESSIONS[ratio]
+    yield engine(
+        "OPQ rotation, engine product",
+        OPQRotation(subspaces=size, iterations=rounds),
+        quantization=product(compression),
+    )
+
+
+def best(rows: Sequence[Row], ratios: Sequence[int], bench: Bench) -> dict[str, Any]:
+    """At each ratio the best of ours within the budget, and the engine's best with an allowance."""
+    result = {}
+    for ratio in ratios:
+        budget = 4 * bench.dim / ratio
+        block = DISK_BLOCK / len(bench.documents)
+        mine = [row for row in rows if row.ours and row.bytes <= budget + block]
+        peer = [row for row in rows if not row.ours and row.bytes <= PEER_ALLOWANCE * budget]
+        top_ours = max(mine, key=lambda row: row.recall_at_10)
+        stored = [row for row in mine if row.searched_by == "engine"]
+        top_stored = max(stored, key=lambda row: row.recall_at_10)
+        top_peer = max(peer, key=lambda row: row.recall_at_10)
+        result[str(ratio)] = {
+            "ours": asdict(top_ours),
+            "ours_in_engine": asdict(top_stored),
+            "engine": asdict(top_peer),
+            "ahead": top_ours.recall_at_10 > top_peer.recall_at_10,
+        }
+    return result
+
+
+def plot(rows: Sequence[Row], name: str, file: str) -> None:
+    """Bytes against recall."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 5), constrained_layout=True)
+    for method in dict.fromkeys(row.method for row in rows):
+        line = sorted((row.bytes, row.recall_at_10) for row in rows if row.method == method)
+        own = next(row.ours for row in rows if row.method == method)
+        axes.plot(*zip(*line, strict=True), "o-" if own else "s--", ms=4, lw=1, label=method)
+    axes.set(xscale="log", xlabel="bytes a vector", ylabel="recall@10 against exact search", title=name)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=6, ncols=2)
+    figure.savefig(file, dpi=150)
+
+
+def main() -> None:
+    arguments = parser(__doc__.splitlines()[0])
+    arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
+    arguments.add_argument("--ratios", type=int, nargs="+", default=RATIOS, choices=RATIOS)
+    arguments.add_argument("--plot", help="write bytes against recall to this image")
+    given = arguments.parse_args()
+    data = load(given.data)
+    bench = Bench(data.beir, data.document_sentences, data.query_sentences)
+    rows = []
+    for ratio in given.ratios:
+        for measure in (*peers(bench, ratio), *ours(bench, ratio)):
+            rows.append(measure())
+            print(
+                rows[-1].ratio, rows[-1].method, f"{rows[-1].recall_at_10:.4f}", file=sys.stderr, flush=True
+            )
+    exact_ndcg = bench.quality(bench.exact)[1]
+    result = {
+        "collection": data.beir.name,
+        "exact_ndcg_at_10": exact_ndcg,
+        "best": best(rows, given.ratios, bench),
+        "rows": [asdict(row) for row in rows],
+        "environment": environment(documents=len(bench.documents), queries=len(bench.queries), dim=bench.dim),
+    }
+    if given.plot:
+        plot(rows, data.beir.name, given.plot)
+    report(result, [asdict(row) for row in rows], given.json)
+
+
+if __name__ == "__main__":
+    main()
