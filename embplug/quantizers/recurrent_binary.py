@@ -26,7 +26,7 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.packing import pack, packed_bytes, unpack
 from embplug.transforms.base import unit_rows
-from embplug.transforms.contrast import batches, import_torch, noised, ranking_loss, signs
+from embplug.transforms.contrast import batches, import_torch, noised, one_thread, ranking_loss, signs
 from embplug.transforms.pca import PCA
 from embplug.transforms.rotation import ITQRotation
 
@@ -158,22 +158,23 @@ class RecurrentBinarizer:
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
         parameters = [tensor for network in networks.values() for tensor in network.values()]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
-        for rows in batches(sample, self.batch, self.steps, True, generator):
-            documents = sample[rows]
-            left = noised(documents, self.noise, generator)
-            if asked is not None and len(asked):
-                left = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
-            exact = torch.from_numpy(left @ documents.T)
-            both = torch.from_numpy(np.concatenate([left, documents]))
-            values = torch.nn.functional.normalize(_recur(torch, both, networks, self.levels), dim=1)
-            coded_left, coded = values[: len(left)], values[len(left) :]
-            loss = ranking_loss(coded_left @ coded.T, exact, self.temperature)
-            if older_values is not None:
-                against = torch.from_numpy(older_values[rows])
-                loss = loss + ranking_loss(coded_left @ against.T, exact, self.temperature)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        with one_thread(torch):
+            for rows in batches(sample, self.batch, self.steps, True, generator):
+                documents = sample[rows]
+                left = noised(documents, self.noise, generator)
+                if asked is not None and len(asked):
+                    left = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                exact = torch.from_numpy(left @ documents.T)
+                both = torch.from_numpy(np.concatenate([left, documents]))
+                values = torch.nn.functional.normalize(_recur(torch, both, networks, self.levels), dim=1)
+                coded_left, coded = values[: len(left)], values[len(left) :]
+                loss = ranking_loss(coded_left @ coded.T, exact, self.temperature)
+                if older_values is not None:
+                    against = torch.from_numpy(older_values[rows])
+                    loss = loss + ranking_loss(coded_left @ against.T, exact, self.temperature)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
         self.networks_ = {
             name: {layer: tensor.detach().numpy().copy() for layer, tensor in network.items()}
             for name, network in networks.items()

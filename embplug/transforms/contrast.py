@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,17 @@ def import_torch(feature: str) -> Any:
     except ImportError:
         raise MissingExtraError(feature, "torch") from None
     return torch
+
+
+@contextmanager
+def one_thread(torch: Any) -> Iterator[None]:
+    """Run the body with one thread of PyTorch: products are small, and more threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def batches(

@@ -20,7 +20,7 @@ from embplug.quantizers.base import (
     state_bytes,
 )
 from embplug.transforms.base import TransformDescription, check_output_dim, unit_rows
-from embplug.transforms.contrast import batches, import_torch, noised, ranking_loss, signs
+from embplug.transforms.contrast import batches, import_torch, noised, one_thread, ranking_loss, signs
 from embplug.transforms.pca import PCA
 
 
@@ -115,27 +115,28 @@ class LearnedTruncation:
         mean = torch.from_numpy(start.mean_)
         optimizer = torch.optim.Adam([weights], lr=self.learning_rate)
         scale = float(np.sqrt(sample.shape[1]))
-        for rows in batches(sample, self.batch, self.steps, self.sampling == "local", generator):
-            documents = sample[rows]
-            if asked is None or len(asked) == 0:
-                queried = noised(documents, self.noise, generator)
-            else:
-                queried = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
-            left, right = torch.from_numpy(queried), torch.from_numpy(documents)
-            exact = left @ right.T
-            small_left, small_right = left @ weights.T, (right - mean) @ weights.T
-            loss = torch.zeros(())
-            for prefix in self._prefixes():
-                ours = small_left[:, :prefix]
-                theirs = small_right[:, :prefix]
-                if self.target == "binary":
-                    theirs = signs(theirs * scale)
-                ours = torch.nn.functional.normalize(ours, dim=1)
-                theirs = torch.nn.functional.normalize(theirs, dim=1)
-                loss = loss + ranking_loss(ours @ theirs.T, exact, self.temperature)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        with one_thread(torch):
+            for rows in batches(sample, self.batch, self.steps, self.sampling == "local", generator):
+                documents = sample[rows]
+                if asked is None or len(asked) == 0:
+                    queried = noised(documents, self.noise, generator)
+                else:
+                    queried = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                left, right = torch.from_numpy(queried), torch.from_numpy(documents)
+                exact = left @ right.T
+                small_left, small_right = left @ weights.T, (right - mean) @ weights.T
+                loss = torch.zeros(())
+                for prefix in self._prefixes():
+                    ours = small_left[:, :prefix]
+                    theirs = small_right[:, :prefix]
+                    if self.target == "binary":
+                        theirs = signs(theirs * scale)
+                    ours = torch.nn.functional.normalize(ours, dim=1)
+                    theirs = torch.nn.functional.normalize(theirs, dim=1)
+                    loss = loss + ranking_loss(ours @ theirs.T, exact, self.temperature)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
         self.map_ = weights.detach().numpy().copy()
         return self
 
