@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 from embplug.errors import DimensionError, LengthMismatchError
+from embplug.multivector.balanced import LIMIT, BalancedBytes
 from embplug.quantizers.base import (
     Codes,
     Description,
@@ -54,8 +55,9 @@ class RecurrentBinarizer:
     copy, others of the batch being wrong. Here what the other vectors should score is known, so the
     target is the softmax of exact cosines.
 
-    :meth:`signs` gives the first bits for Qdrant's binary quantization, which is exact on them, and
-    :meth:`levels_of` all bits as one unsigned byte a dimension.
+    In Qdrant: :meth:`signs` find the candidates, as float vectors under binary quantization, which is
+    exact on them; :meth:`balanced_levels`, as a uint8 vector beside them, rank the candidates anew by
+    all bits.
 
     Parameters
     ----------
@@ -198,6 +200,19 @@ class RecurrentBinarizer:
         first: Float32 = np.where(numbers >> self.levels, np.float32(1), np.float32(-1))
         return first
 
+    def balanced_levels(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """All bits as uint8 vectors (n, width and a few) for Qdrant, whose dot products rank as signed ones."""
+        values = self._values(self.levels_of(X))
+        return self._balanced().documents(values)
+
+    def balanced_queries(self, Q: ArrayLike) -> NDArray[np.uint8]:
+        """Queries (n, d) to compare with :meth:`balanced_levels`, coded or not, in eight bits a dimension."""
+        queries = as_vectors(Q, self.dim, "Q")
+        if self.queries == "codes":
+            return self._balanced().queries(self._values(self._numbers(queries)))
+        assert self.decoder_ is not None
+        return self._balanced().queries(queries @ self.decoder_[:-1].T)
+
     def decode(self, codes: Codes) -> Float32:
         """Unit vectors (n, d) that the codes rebuild best in a linear way."""
         values = self._values(self._unpacked(codes))
@@ -279,6 +294,10 @@ class RecurrentBinarizer:
             2 * numbers.astype(np.float32) - (2 ** (self.levels + 1) - 1)
         )
         return values
+
+    def _balanced(self) -> BalancedBytes:
+        # Levels are odd multiples of the last sign, so at this scale they are whole numbers.
+        return BalancedBytes(self.width, float(min(2**self.levels, LIMIT // 2)))
 
     def _unpacked(self, codes: Codes) -> NDArray[np.uint8]:
         width = self.width

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from qdrant_client import models
 
 from embplug.errors import DimensionError, LengthMismatchError, NotFittedError
 from embplug.quantizers.recurrent_binary import RecurrentBinarizer
@@ -50,6 +51,57 @@ def test_levels_hold_the_signs_in_their_highest_bit() -> None:
     levels, signs = made.levels_of(sample), made.signs(sample)
     assert levels.max() < 8
     np.testing.assert_array_equal(levels >= 4, signs > 0)
+
+
+@pytest.mark.parametrize("queries", ["exact", "codes"])
+@pytest.mark.parametrize("levels", [0, 1, 3])
+def test_dot_products_of_balanced_levels_rank_as_signed_ones(levels: int, queries: str) -> None:
+    sample, asked = sample_of(60, 40), sample_of(5, 40, seed=2)
+    made = small(levels=levels, queries=queries).fit(sample)
+    stored = made.balanced_levels(sample).astype(np.int64)
+    scores = made.balanced_queries(asked).astype(np.int64) @ stored.T
+    values = made._values(made.levels_of(sample))
+    query = made._values(made.levels_of(asked)) if queries == "codes" else asked @ made.decoder_[:-1].T
+    largest = np.abs(query).max(axis=1, keepdims=True)
+    wanted = np.rint(query * (127 / largest)) @ (2**levels * values).T
+    np.testing.assert_array_equal(scores - scores[:, :1], (wanted - wanted[:, :1]).round())
+
+
+def test_the_engine_finds_by_signs_and_ranks_by_levels(edge_client) -> None:
+    sample, asked = unit_rows(sample_of(200, 32)), unit_rows(sample_of(6, 32, seed=2))
+    made = small(levels=1, queries="codes").fit(sample)
+    one_bit = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+    stored = made.balanced_levels(sample)
+    edge_client.create_collection(
+        "codes",
+        vectors_config={
+            "signs": models.VectorParams(size=32, distance=models.Distance.DOT, quantization_config=one_bit),
+            "levels": models.VectorParams(
+                size=stored.shape[1], distance=models.Distance.DOT, datatype=models.Datatype.UINT8
+            ),
+        },
+    )
+    vectors = {"signs": made.signs(sample).tolist(), "levels": stored.tolist()}
+    edge_client.upsert("codes", points=models.Batch(ids=list(range(200)), vectors=vectors))
+    by_signs = made.signs(asked) @ made.signs(sample).T
+    by_levels = made.balanced_queries(asked).astype(np.int64) @ stored.T.astype(np.int64)
+    codes_alone = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))
+    for i in range(len(asked)):
+        candidates = models.Prefetch(
+            query=made.signs(asked)[i].tolist(), using="signs", params=codes_alone, limit=50
+        )
+        found = edge_client.query_points(
+            "codes",
+            query=made.balanced_queries(asked)[i].astype(float).tolist(),
+            using="levels",
+            prefetch=candidates,
+            limit=5,
+        ).points
+        reachable = np.flatnonzero(by_signs[i] >= np.sort(by_signs[i])[-50])
+        certain = np.flatnonzero(by_signs[i] > np.sort(by_signs[i])[-51])
+        best = by_levels[i, certain].max()
+        assert {point.id for point in found} <= set(reachable.tolist())
+        assert found[0].score >= best
 
 
 def test_more_levels_rebuild_better() -> None:
