@@ -87,6 +87,7 @@ def main() -> None:
     for name, is_ours, recipe, search in contestants:
         row = _run(name, data, kept, truth, recipe, search, given.server)
         rows.append(row)
+        print({key: value for key, value in row.items() if value is not None}, file=sys.stderr)
         if is_ours:
             ours[name] = row
     peers = {row["method"]: row for row in rows if row["method"] not in ours}

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.errors import EmptyTokensError, InvalidArgumentError, NotFittedError
+from embplug.errors import EmptyTokensError, InvalidArgumentError
 from embplug.multivector.token_batch import TokenBatch
 from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors
 from embplug.quantizers.bit_allocation import BitAllocation
-from embplug.rerank.maxsim import maxsim_codes
+from embplug.rerank.maxsim import document_blocks, maxsim_codes
 
 FIT_TOKENS = 1 << 18
 FIT_DOCUMENTS = 1000
@@ -52,21 +52,26 @@ class TokenCoder:
             sample = sample[np.sort(chosen)]
         self.quantizer.fit(sample, None if queries is None else queries.values)
         if self._correction is not None:
-            step = -(-len(tokens) // FIT_DOCUMENTS)
-            some = tokens[::step]
-            self._correction.fit(self._lost(some, self.quantizer.encode(some.values)))
+            some = tokens[:: -(-len(tokens) // FIT_DOCUMENTS)]
+            blocks = [some[documents] for documents in document_blocks(some.offsets)]
+            lost = [self._lost(block, self.quantizer.encode(block.values)) for block in blocks]
+            self._correction.fit(np.concatenate(lost))
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
         """One string a document: the correction, then the code of each token."""
-        codes = self.quantizer.encode(tokens.values)
-        strings = [codes[start:stop].tobytes() for start, stop in _spans(tokens)]
-        if self._correction is None:
-            return strings
-        corrections = self._correction.encode(self._lost(tokens, codes))
-        return [
-            correction.tobytes() + string for correction, string in zip(corrections, strings, strict=True)
-        ]
+        strings: list[bytes] = []
+        for documents in document_blocks(tokens.offsets):
+            block = tokens[documents]
+            codes = self.quantizer.encode(block.values)
+            heads = [b""] * len(block)
+            if self._correction is not None:
+                heads = [one.tobytes() for one in self._correction.encode(self._lost(block, codes))]
+            spans = itertools.pairwise(block.offsets.tolist())
+            strings += [
+                head + codes[start:stop].tobytes() for head, (start, stop) in zip(heads, spans, strict=True)
+            ]
+        return strings
 
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
         """Bytes (n,) of the string of each document."""
@@ -124,19 +129,13 @@ class TokenCoder:
 
     def _lost(self, tokens: TokenBatch, codes: Codes) -> Float32:
         """Mean (n, dim) over each document of what its codes lose; zero without tokens."""
-        if len(self.quantizer.get_state()) == 0:
-            raise NotFittedError("the codes learn from data: call fit first")
         lost = np.zeros((len(tokens), tokens.dim), dtype=np.float32)
-        for i, (start, stop) in enumerate(_spans(tokens)):
-            if stop > start:
-                wanted = tokens.values[start:stop].mean(axis=0, dtype=np.float32)
-                lost[i] = wanted - self.quantizer.decode(codes[start:stop]).mean(axis=0)
+        inhabited = np.flatnonzero(tokens.lengths)
+        if inhabited.size:
+            differences = tokens.values - self.quantizer.decode(codes)
+            sums = np.add.reduceat(differences, tokens.offsets[inhabited], axis=0)
+            lost[inhabited] = sums / tokens.lengths[inhabited, None]
         return lost
-
-
-def _spans(tokens: TokenBatch) -> list[tuple[int, int]]:
-    offsets = tokens.offsets.tolist()
-    return list(itertools.pairwise(offsets))
 
 
 def _part(state: State, prefix: str) -> State:

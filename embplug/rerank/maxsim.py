@@ -71,7 +71,7 @@ def _sum_of_maxima(
     """Reduce products (tokens, query tokens), made block by block."""
     scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
     with single_blas_thread():
-        for documents in _blocks(offsets):
+        for documents in document_blocks(offsets):
             starts = offsets[documents] - offsets[documents.start]
             inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
             if inhabited.size:
@@ -83,7 +83,7 @@ def _sum_of_maxima(
     return scores
 
 
-def _blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
+def document_blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
     """Runs of documents of at most ``BLOCK_TOKENS`` tokens together; a longer one stands alone."""
     start, count = 0, len(offsets) - 1
     while start < count:
