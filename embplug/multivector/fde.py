@@ -482,9 +482,11 @@ class FDE:
         """Vectors as ``dtype``."""
         if self.bytes_ is not None:
             return self.bytes_.documents(vectors) if documents else self.bytes_.queries(vectors)
+        if self.dtype == "float32":
+            return vectors
         try:
             with np.errstate(over="raise"):
-                return vectors.astype(self.dtype, copy=False)
+                return vectors.astype(self.dtype)
         except FloatingPointError:
             got = np.abs(vectors).max()
             raise InvalidArgumentError("tokens", f"encodings in the range of {self.dtype}", got) from None
