@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from numpy.typing import ArrayLike
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug import operations
 from embplug.calls import Steps, T, run_async
@@ -37,10 +37,11 @@ class AsyncCollection:
     name
         Of the Qdrant collection.
     engine
-        The client that speaks to the engine; the caller closes it.
+        The client that speaks to the engine; the caller closes it. A synchronous simulation, as
+        :meth:`embplug.Collection.to_async` shares it, works in a thread.
     """
 
-    def __init__(self, name: str, engine: AsyncEngine, pipeline: Pipeline) -> None:
+    def __init__(self, name: str, engine: AsyncEngine | QdrantClient, pipeline: Pipeline) -> None:
         self.name = name
         self.engine = engine
         self._pipeline = pipeline
@@ -49,6 +50,11 @@ class AsyncCollection:
     def recipe(self) -> Recipe:
         """What the collection stores and how it is searched."""
         return self._pipeline.recipe
+
+    @property
+    def encoder(self) -> Encoder:
+        """What turns texts into vectors; loaded when first needed."""
+        return self._pipeline.encoder
 
     def __repr__(self) -> str:
         return f"AsyncCollection({self.name!r}, engine={type(self.engine).__name__})"
@@ -144,9 +150,12 @@ class AsyncCollection:
         with_payload: bool | Sequence[str] = True,
         with_stages: bool = False,
         score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search`."""
-        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        options = SearchOptions(
+            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+        )
         return (await self._search([Query(tokens, dense, text)], options))[0]
 
     async def batch_search(
@@ -160,10 +169,42 @@ class AsyncCollection:
         with_payload: bool | Sequence[str] = True,
         with_stages: bool = False,
         score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
     ) -> list[list[Hit]]:
         """See :meth:`embplug.Collection.batch_search`."""
-        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        options = SearchOptions(
+            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+        )
         return await self._search(queries, options)
+
+    async def search_mmr(
+        self,
+        *,
+        tokens: ArrayLike | None = None,
+        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        text: str | None = None,
+        limit: int = 10,
+        diversity: float = 0.5,
+        candidates_limit: int = 100,
+        filter: models.Filter | None = None,
+        with_payload: bool | Sequence[str] = True,
+        score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
+    ) -> list[Hit]:
+        """See :meth:`embplug.Collection.search_mmr`."""
+        options = SearchOptions(
+            limit,
+            filter,
+            with_payload=with_payload,
+            score_threshold=score_threshold,
+            search_params=search_params,
+        )
+        query = Query(tokens, dense, text)
+        return await self._run(
+            operations.search_mmr_steps(
+                self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit
+            )
+        )
 
     async def _search(self, queries: Sequence[Query], options: SearchOptions) -> list[list[Hit]]:
         return await self._run(

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import grpc  # type: ignore[import-untyped]
 import httpx
+from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -72,8 +73,7 @@ def run(engine: Engine, steps: Steps[T]) -> T:
                 elif call.method == COMPUTE:
                     result = call.arguments["function"]()
                 else:
-                    with _turn(engine):
-                        result = attrgetter(call.method)(engine)(**call.arguments)
+                    result = _answer(engine, call)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:
@@ -83,7 +83,7 @@ def run(engine: Engine, steps: Steps[T]) -> T:
         return value
 
 
-async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
+async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
     """As :func:`run`, on an asynchronous engine."""
     try:
         call = next(steps)
@@ -94,6 +94,8 @@ async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
                     await asyncio.sleep(call.arguments["seconds"])
                 elif call.method == COMPUTE:
                     result = await asyncio.to_thread(call.arguments["function"])
+                elif isinstance(engine, QdrantClient):
+                    result = await asyncio.to_thread(_answer, engine, call)
                 else:
                     result = await attrgetter(call.method)(engine)(**call.arguments)
             except Exception as error:
@@ -103,6 +105,11 @@ async def run_async(engine: AsyncEngine, steps: Steps[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+
+
+def _answer(engine: Engine, call: Call) -> Any:
+    with _turn(engine):
+        return attrgetter(call.method)(engine)(**call.arguments)
 
 
 def _turn(engine: Engine) -> AbstractContextManager[Any]:

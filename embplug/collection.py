@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 from qdrant_client import models
 
 from embplug import operations
+from embplug.aio import AsyncCollection
 from embplug.calls import Steps, T, run
 from embplug.documents import DenseGiven, Documents, Sample, TokensGiven, check_sample
 from embplug.encoders import Encoder
-from embplug.engines import Engine, connect
+from embplug.engines import Engine, connect, to_async
 from embplug.ids import Id
 from embplug.ingest import IN_FLIGHT, AddReport, ingest
 from embplug.operations import CollectionInfo, Record
@@ -44,6 +45,11 @@ class Collection:
     def recipe(self) -> Recipe:
         """What the collection stores and how it is searched."""
         return self._pipeline.recipe
+
+    @property
+    def encoder(self) -> Encoder:
+        """What turns texts into vectors; loaded when first needed."""
+        return self._pipeline.encoder
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, engine={type(self.engine).__name__})"
@@ -109,6 +115,46 @@ class Collection:
         """
         client = connect(engine)
         return cls(name, client, run(client, operations.open_steps(client, name, encoder)))
+
+    @classmethod
+    def open_plain(
+        cls,
+        name: str,
+        engine: Engine | str | os.PathLike[str],
+        *,
+        vector: str | None = None,
+        encoder: Encoder | None = None,
+        text_key: str = "text",
+    ) -> Collection:
+        """Open a collection that embplug did not make, to add and search as it is, uncompressed.
+
+        Parameters
+        ----------
+        name, engine, encoder
+            As in :meth:`open`.
+        vector
+            Name of the dense vector; ``""`` for one without a name. Default: the only one.
+        text_key
+            Payload field with the text.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            There is none.
+        InvalidArgumentError
+            It has no such vector.
+        """
+        client = connect(engine)
+        steps = operations.open_plain_steps(name, vector, encoder, text_key)
+        return cls(name, client, run(client, steps))
+
+    def to_async(self) -> AsyncCollection:
+        """Open this collection for asyncio, on the same engine.
+
+        A server gets a client of its own, which belongs to the event loop that first uses it: make one
+        per loop. Edge and the simulation are shared.
+        """
+        return AsyncCollection(self.name, to_async(self.engine), self._pipeline)
 
     def add(
         self,
@@ -192,6 +238,7 @@ class Collection:
         with_payload: bool | Sequence[str] = True,
         with_stages: bool = False,
         score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
     ) -> list[Hit]:
         """Find the best documents: candidates, then reranking, in one request.
 
@@ -217,6 +264,8 @@ class Collection:
             Let each hit tell its score at every stage.
         score_threshold
             Leave out hits below it; of the last stage's scores.
+        search_params
+            Qdrant's, for how candidates are found; what it sets goes before the recipe.
 
         Raises
         ------
@@ -225,7 +274,9 @@ class Collection:
         FilterError
             A condition that the type of its field's index can never meet.
         """
-        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        options = SearchOptions(
+            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+        )
         return self._search([Query(tokens, dense, text)], options)[0]
 
     def batch_search(
@@ -239,10 +290,62 @@ class Collection:
         with_payload: bool | Sequence[str] = True,
         with_stages: bool = False,
         score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
     ) -> list[list[Hit]]:
         """Run :meth:`search` for several queries in one request; one list of hits per query."""
-        options = SearchOptions(limit, filter, candidates, exact, with_payload, with_stages, score_threshold)
+        options = SearchOptions(
+            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+        )
         return self._search(queries, options)
+
+    def search_mmr(
+        self,
+        *,
+        tokens: ArrayLike | None = None,
+        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        text: str | None = None,
+        limit: int = 10,
+        diversity: float = 0.5,
+        candidates_limit: int = 100,
+        filter: models.Filter | None = None,
+        with_payload: bool | Sequence[str] = True,
+        score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
+    ) -> list[Hit]:
+        """Find documents that are relevant and differ from one another: maximal marginal relevance.
+
+        Documents are compared with each other as they are with the query: by the cosine of dense
+        vectors, or by MaxSim of their tokens.
+
+        Parameters
+        ----------
+        tokens, dense, text, filter, with_payload, score_threshold, search_params
+            As in :meth:`search`.
+        limit
+            Number of hits, in the order in which they were chosen.
+        diversity
+            0 ranks by relevance alone, 1 by difference alone.
+        candidates_limit
+            Number of best documents to choose from.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the argument; or the recipe stores nothing by which documents can be compared.
+        """
+        options = SearchOptions(
+            limit,
+            filter,
+            with_payload=with_payload,
+            score_threshold=score_threshold,
+            search_params=search_params,
+        )
+        query = Query(tokens, dense, text)
+        return self._run(
+            operations.search_mmr_steps(
+                self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit
+            )
+        )
 
     def _search(self, queries: Sequence[Query], options: SearchOptions) -> list[list[Hit]]:
         return self._run(operations.search_steps(self.engine, self.name, self._pipeline, queries, options))

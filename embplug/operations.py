@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -27,7 +27,8 @@ from embplug.errors import (
 )
 from embplug.ids import CODES, point_id, split_payload
 from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
-from embplug.recipe import Recipe, digest
+from embplug.recipe import DENSE, Dense, Recipe, digest
+from embplug.rerank.diversity import mmr
 from embplug.state import STATE_COLLECTION, forget, load, save
 
 MANIFEST_KEY = "embplug"
@@ -162,6 +163,27 @@ def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> 
             "restore its metadata from a backup or snapshot, or create it anew"
         )
     return opened
+
+
+def open_plain_steps(
+    name: str, vector: str | None, encoder: Encoder | None, text_key: str
+) -> Steps[Pipeline]:
+    """Read from the configuration what a recipe would say of a collection that embplug did not make."""
+    _check_name(name)
+    if not (yield Call.of("collection_exists", collection_name=name)):
+        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
+    info = yield Call.of("get_collection", collection_name=name)
+    configured = info.config.params.vectors or {}
+    stored = configured if isinstance(configured, dict) else {"": configured}
+    dense = {key: params for key, params in stored.items() if params.multivector_config is None}
+    chosen = next(iter(dense)) if vector is None and len(dense) == 1 else vector
+    if chosen is None or chosen not in dense:
+        raise InvalidArgumentError("vector", f"one of the dense vectors {[*dense]} of {name!r}", repr(vector))
+    params = dense[chosen]
+    recipe = Recipe(
+        dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype), text_key=text_key
+    )
+    return Pipeline(recipe, encoder, stored_as={DENSE: chosen})
 
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
@@ -301,6 +323,43 @@ def search_steps(
         for i, answer in zip(again, checked, strict=True):
             hits[i] = plans[i].recheck.read(hits[i], answer)
     return hits
+
+
+def search_mmr_steps(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    query: Query,
+    options: SearchOptions,
+    diversity: float,
+    candidates_limit: int,
+) -> Steps[list[Hit]]:
+    """Search for more than are wanted, read their vectors, choose those that differ."""
+    if pipeline.needs_fit:
+        yield from learn_steps(engine, name, pipeline, None)
+    query = yield Call.compute(partial(pipeline.with_query_vectors, query))
+    field = pipeline.compared(query)
+    wide = replace(options, limit=max(candidates_limit, options.limit))
+    hits = (yield from search_steps(engine, name, pipeline, [query], wide))[0]
+    if not hits:
+        return []
+    records = yield Call.of(
+        "retrieve",
+        collection_name=name,
+        ids=[point_id(hit.id, "id") for hit in hits],
+        with_payload=[CODES] if field == CODES else False,
+        with_vectors=False if field == CODES else [field] if field else True,
+    )
+
+    def choose() -> list[Hit]:
+        by_id = {record.id: record for record in records}
+        # One that was deleted meanwhile has no record.
+        found = [(hit, by_id[given]) for hit in hits if (given := point_id(hit.id, "id")) in by_id]
+        compared = pipeline.similarities(query, [record for _, record in found])
+        return [found[row][0] for row in mmr(*compared, diversity, options.limit)]
+
+    chosen: list[Hit] = yield Call.compute(choose)
+    return chosen
 
 
 def _record(record: models.Record) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -24,6 +24,7 @@ from embplug.multivector.token_batch import TokenBatch
 from embplug.points import Vectors
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import FDE_VECTOR, TOKENS_VECTOR, Recipe, Storage
+from embplug.rerank.diversity import dense_similarities, token_similarities
 from embplug.state import State
 
 MAXSIM_STAGE = "maxsim"
@@ -89,6 +90,7 @@ class SearchOptions:
     with_payload: bool | Sequence[str] = True
     with_stages: bool = False
     score_threshold: float | None = None
+    search_params: models.SearchParams | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ class Pipeline:
         What is stored and how it is searched.
     encoder
         Turns texts into vectors; default: the one that the recipe names, loaded when first needed.
+    stored_as
+        Names in Qdrant of dense vectors that are not called as in the recipe.
 
     Attributes
     ----------
@@ -157,7 +161,9 @@ class Pipeline:
         Of the engine on which the recipe is used, once it was asked.
     """
 
-    def __init__(self, recipe: Recipe, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, encoder: Encoder | None = None, stored_as: Mapping[str, str] | None = None
+    ) -> None:
         self.recipe = recipe
         self.own_encoder = encoder
         self.capabilities: Capabilities | None = None
@@ -165,7 +171,10 @@ class Pipeline:
         self._codes: TokenCoder | None = None
         if recipe.tokens is not None and recipe.tokens.codes is not None:
             self._codes = TokenCoder(copy.deepcopy(recipe.tokens.codes), recipe.tokens.document_bytes)
-        self._dense = {name: DenseVector(name, dense) for name, dense in recipe.dense.items()}
+        named = stored_as or {}
+        self._dense = {
+            name: DenseVector(named.get(name, name), dense) for name, dense in recipe.dense.items()
+        }
         learns = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
         self.needs_fit = learns or any(vector.needs_fit for vector in self._dense.values())
 
@@ -324,6 +333,48 @@ class Pipeline:
         self.check_filter(options.filter)
         return [self._plan(*vectors, options) for vectors in self._query_vectors(queries)]
 
+    def with_query_vectors(self, query: Query) -> Query:
+        """Let the encoder make of a query's text what is not given."""
+        tokens, dense = self._query_vectors([query])[0]
+        vectors = {name: vector[0] for name, vector in dense.items()}
+        return Query(None if tokens is None else tokens.values, vectors or None)
+
+    def compared(self, query: Query) -> str:
+        """Name of what is stored of documents that can be compared with each other as with the query.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Only bytes are stored that stand for no vector.
+        """
+        tokens = self.recipe.tokens
+        if query.tokens is None or tokens is None:
+            return self._dense[_first_name(query.dense)].stored[-1]
+        if tokens.codes is not None:
+            return CODES
+        if tokens.matrix is not None:
+            return TOKENS_VECTOR
+        if self._fde is not None and self._fde.datatype != models.Datatype.UINT8:
+            return FDE_VECTOR
+        raise InvalidArgumentError(
+            "recipe.tokens", "a matrix, codes or an encoding of floats, to compare documents", "bytes alone"
+        )
+
+    def similarities(self, query: Query, records: Sequence[models.Record]) -> tuple[Any, Any]:
+        """Relevance (n,) and similarity (n, n) of documents that were read with :meth:`compared`."""
+        field = self.compared(query)
+        if field == CODES and self._codes is not None:
+            return token_similarities(_given(query.tokens), self._codes.decode(_codes_of(records)))
+        stored: list[Any] = [_stored(record, field) for record in records]
+        if field == TOKENS_VECTOR:
+            return token_similarities(_given(query.tokens), TokenBatch.from_list(stored).to_float32())
+        if field == FDE_VECTOR and self._fde is not None:
+            asked = self._fde.encode_queries(TokenBatch.from_list([_given(query.tokens)]))[0]
+            return dense_similarities(asked, stored, models.Distance.COSINE)
+        name = _first_name(query.dense)
+        asked = self._dense[name].encode_query(_given(query.dense, name)[None])[field][0]
+        return dense_similarities(asked, stored, self.recipe.dense[name].stored_distance)
+
     def _plan(self, tokens: TokenBatch | None, dense: DenseVectors, options: SearchOptions) -> SearchPlan:
         stages = [] if options.exact and self._reranks(tokens) else self._stages(tokens, dense, options.exact)
         if self._codes is not None and tokens is not None and stages:
@@ -481,6 +532,19 @@ class Pipeline:
         return max(options.candidates or self.recipe.rerank.candidates, options.limit)
 
 
+def _given(vectors: Any, name: str | None = None) -> NDArray[Any]:
+    return np.asarray(vectors if name is None else vectors[name])
+
+
+def _first_name(dense: Any) -> str:
+    return str(next(iter(dense)))
+
+
+def _stored(record: models.Record, name: str) -> Any:
+    """Vector of a record, also of one that has no name."""
+    return record.vector.get(name) if isinstance(record.vector, dict) else record.vector
+
+
 def _vector_params(
     dim: int, distance: models.Distance, storage: Storage, datatype: models.Datatype | None
 ) -> models.VectorParams:
@@ -521,9 +585,15 @@ def _search_params(stage: _Stage, options: SearchOptions, recipe: Recipe, final:
         quantization = models.QuantizationSearchParams(
             rescore=oversampling is not None, oversampling=oversampling
         )
-    return models.SearchParams(
+    made = models.SearchParams(
         hnsw_ef=recipe.rerank.hnsw_ef, exact=options.exact or None, quantization=quantization
     )
+    given = options.search_params
+    return made if given is None else made.model_copy(update=dict(_set_fields(given)))
+
+
+def _set_fields(given: models.SearchParams) -> Iterator[tuple[str, Any]]:
+    return ((name, value) for name, value in given if value is not None)
 
 
 def _prefetch(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe) -> models.Prefetch:

@@ -126,6 +126,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     names = [parameters.get("engine_name"), *(n for n in ENGINES if f"{n}_client" in item.fixturenames)]
     names += ["server"] if "qdrant_address" in item.fixturenames else []
+    path = parameters.get("engine_path")
+    names.append("server" if path in ("rest", "grpc") else path)
     engine = next(filter(None, names), None)
     if engine is not None:
         item.user_properties.append(("engine", engine))

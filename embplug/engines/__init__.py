@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from embplug.engines.connect import AnyEngine, AsyncEngine, Engine, connect, connect_async, is_server
+from embplug.engines.connect import (
+    AnyEngine,
+    AsyncEngine,
+    Engine,
+    connect,
+    connect_async,
+    is_server,
+    to_async,
+)
 from embplug.engines.edge import EdgeClient
 from embplug.engines.edge_async import AsyncEdgeClient
 
@@ -15,4 +23,5 @@ __all__ = [
     "connect",
     "connect_async",
     "is_server",
+    "to_async",
 ]

@@ -134,6 +134,19 @@ async def connect_async(
     return AsyncQdrantClient(**await asyncio.to_thread(server.client_options))
 
 
+def to_async(engine: Engine) -> AsyncEngine | QdrantClient:
+    """Open an engine for asyncio beside an open client: the same server, or the very same data.
+
+    A simulation is returned as it is, because another one would be empty.
+    """
+    if isinstance(engine, EdgeClient):
+        return AsyncEdgeClient(engine)
+    if not is_server(engine):
+        return engine
+    # The check would hold up the event loop, and was made when the first client was opened.
+    return AsyncQdrantClient(**engine.init_options | {"check_compatibility": False})
+
+
 def is_server(engine: AnyEngine) -> TypeGuard[QdrantClient | AsyncQdrantClient]:
     """Whether requests leave this process."""
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
