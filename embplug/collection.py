@@ -145,7 +145,7 @@ class Collection:
             It has no such vector.
         """
         client = connect(engine)
-        steps = operations.open_plain_steps(name, vector, encoder, text_key)
+        steps = operations.open_plain_steps(client, name, vector, encoder, text_key)
         return cls(name, client, run(client, steps))
 
     def to_async(self) -> AsyncCollection:

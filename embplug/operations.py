@@ -166,7 +166,7 @@ def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> 
 
 
 def open_plain_steps(
-    name: str, vector: str | None, encoder: Encoder | None, text_key: str
+    engine: AnyEngine, name: str, vector: str | None, encoder: Encoder | None, text_key: str
 ) -> Steps[Pipeline]:
     """Read from the configuration what a recipe would say of a collection that embplug did not make."""
     _check_name(name)
@@ -183,7 +183,9 @@ def open_plain_steps(
     recipe = Recipe(
         dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype), text_key=text_key
     )
-    return Pipeline(recipe, encoder, stored_as={DENSE: chosen})
+    opened = Pipeline(recipe, encoder, stored_as={DENSE: chosen})
+    opened.capabilities = yield from capabilities_steps(engine)
+    return opened
 
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
