@@ -82,6 +82,21 @@ class AsyncCollection:
         client = await connect_async(engine)
         return cls(name, client, await run_async(client, operations.open_steps(client, name, encoder)))
 
+    @classmethod
+    async def open_plain(
+        cls,
+        name: str,
+        engine: AsyncTarget,
+        *,
+        vector: str | None = None,
+        encoder: Encoder | None = None,
+        text_key: str = "text",
+    ) -> AsyncCollection:
+        """See :meth:`embplug.Collection.open_plain`; ``engine`` is what :func:`embplug.connect_async` takes."""
+        client = await connect_async(engine)
+        steps = operations.open_plain_steps(client, name, vector, encoder, text_key)
+        return cls(name, client, await run_async(client, steps))
+
     async def add(
         self,
         ids: Sequence[Id],

@@ -162,7 +162,7 @@ def test_public_methods_have_the_same_names_and_parameters():
     import inspect
 
     for name, method in inspect.getmembers(Collection, callable):
-        if not name.startswith("_"):
+        if not name.startswith("_") and name != "to_async":
             twin = getattr(AsyncCollection, name)
             assert inspect.iscoroutinefunction(twin), name
             assert [*inspect.signature(method).parameters] == [*inspect.signature(twin).parameters], name
