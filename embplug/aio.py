@@ -92,7 +92,7 @@ class AsyncCollection:
         encoder: Encoder | None = None,
         text_key: str = "text",
     ) -> AsyncCollection:
-        """See :meth:`embplug.Collection.open_plain`; ``engine`` is what :func:`embplug.connect_async` takes."""
+        """See :meth:`embplug.Collection.open_plain`; ``engine`` as in :meth:`open`."""
         client = await connect_async(engine)
         steps = operations.open_plain_steps(client, name, vector, encoder, text_key)
         return cls(name, client, await run_async(client, steps))
