@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import runpy
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -409,3 +412,21 @@ def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
         collection.add_batches([Documents([0, 1, 2], texts=texts)], progress=False)
         hits = collection.search_mmr(text="red apple", limit=2, diversity=0.8)
         assert [hit.id for hit in hits][1] == 2
+
+
+def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
+    page = Path(__file__).parents[2].joinpath("docs", "langchain.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) >= 9
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/langchain.md", "exec"), names)
+    names["store"].client.close()
+
+
+@pytest.mark.parametrize("name", ["langchain_rag.py", "langchain_rag_plain_qdrant.py"])
+def test_the_examples_run_and_answer(name, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", [name])
+    runpy.run_path(str(Path(__file__).parents[2] / "examples" / name))
+    assert "(stand-in model) Bees find their way" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests, Vector
 
 
 class TestVectorStore(VectorStoreIntegrationTests):
-    @pytest.fixture
+    @pytest.fixture(autouse=True)
     def vectorstore(self, make_store: Callable[[], EmbplugVectorStore]) -> EmbplugVectorStore:
         return make_store()
 
