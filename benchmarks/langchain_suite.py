@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ SUITES = {
     "ours": "tests/integrations/test_langchain_suite.py",
     "langchain_qdrant": "tests/integrations/peer_langchain_qdrant.py",
 }
+PACKAGES = ("langchain-core", "langchain-tests", "langchain-qdrant")
 ENGINES = ("edge", "memory", "rest", "grpc")
 OUTCOMES = ("passed", "failed", "skipped")
 
@@ -33,7 +35,9 @@ def main() -> None:
         for engine, counts in [*result["by_engine"].items(), ("all", {o: result[o] for o in OUTCOMES})]
     ]
     sizes = {"suites": ["VectorStoreIntegrationTests", "RetrieversIntegrationTests"]}
-    report({**results, "environment": environment(**sizes)}, rows, arguments.json)
+    described = environment(**sizes)
+    described["versions"] |= {package: version(package) for package in PACKAGES}
+    report({**results, "environment": described}, rows, arguments.json)
 
 
 def count(path: Path) -> dict[str, Any]:
