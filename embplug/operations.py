@@ -357,6 +357,8 @@ def search_mmr_steps(
         by_id = {record.id: record for record in records}
         # One that was deleted meanwhile has no record.
         found = [(hit, by_id[given]) for hit in hits if (given := point_id(hit.id, "id")) in by_id]
+        if not found:
+            return []
         compared = pipeline.similarities(query, [record for _, record in found])
         return [found[row][0] for row in mmr(*compared, diversity, options.limit)]
 

@@ -147,8 +147,6 @@ class EmbplugVectorStore(VectorStore):
     def __repr__(self) -> str:
         return f"EmbplugVectorStore({self.collection_name!r}, engine={type(self.client).__name__})"
 
-    # Making a store.
-
     @classmethod
     def from_texts(  # type: ignore[override]
         cls,
@@ -240,8 +238,6 @@ class EmbplugVectorStore(VectorStore):
         if force_recreate:
             delete_collection(client, name)
         return cls(client, name, embedding, create=create, **arguments)
-
-    # Adding.
 
     def add_texts(  # type: ignore[override]
         self,
@@ -372,8 +368,6 @@ class EmbplugVectorStore(VectorStore):
         own = self._point_id(given)
         return [own, int(given)] if own == str(given) and _is_number(str(given)) else [own]
 
-    # Deleting and reading.
-
     def delete(  # type: ignore[override]
         self, ids: Iterable[DocId] | None = None, *, filter: FilterGiven | None = None
     ) -> bool:
@@ -438,8 +432,6 @@ class EmbplugVectorStore(VectorStore):
             page_content="" if content is None else str(content),
             metadata=metadata if isinstance(metadata, dict) else {},
         )
-
-    # Searching by similarity.
 
     def similarity_search(  # type: ignore[override]
         self,
@@ -624,8 +616,6 @@ class EmbplugVectorStore(VectorStore):
             found.append((document, hit.score))
         return found
 
-    # Relevance from 0 to 1.
-
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, **kwargs: Any
     ) -> list[tuple[Document, float]]:
@@ -659,8 +649,6 @@ class EmbplugVectorStore(VectorStore):
         if distance == models.Distance.DOT:
             return float((np.tanh(score / 2) + 1) / 2)
         return 1 / (1 + score)
-
-    # Searching by maximal marginal relevance.
 
     def max_marginal_relevance_search(  # type: ignore[override]
         self,
@@ -781,8 +769,6 @@ class EmbplugVectorStore(VectorStore):
             "search_params": search_params,
             "score_threshold": score_threshold,
         }
-
-    # Asyncio.
 
     def _acollection(self) -> AsyncCollection:
         """The collection for the running loop: a server's client belongs to the loop that first used it."""
