@@ -14,7 +14,7 @@ from pathlib import Path
 SHORTEST = 120
 """Characters of a document."""
 
-LONGEST = 320
+LONGEST = 240
 """Characters after which a document is cut, so that two cores encode all of them in about two minutes."""
 
 SHORTEST_QUERY = 15
