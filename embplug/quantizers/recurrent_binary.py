@@ -201,7 +201,7 @@ class RecurrentBinarizer:
         return first
 
     def balanced_levels(self, X: ArrayLike) -> NDArray[np.uint8]:
-        """All bits as uint8 vectors (n, width and a few) for Qdrant, whose dot products rank as signed ones."""
+        """All bits as uint8 vectors (n, width and a few) whose dot products in Qdrant rank as signed ones."""
         values = self._values(self.levels_of(X))
         return self._balanced().documents(values)
 
