@@ -37,6 +37,9 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
     arguments.add_argument("--sizes", type=int, nargs="*", default=[8, 16], help="bytes of a token's code")
+    arguments.add_argument(
+        "--document-bytes", type=int, nargs="*", default=[48], help="bytes of a document's correction"
+    )
     arguments.add_argument("--candidates", type=int, default=200)
     arguments.add_argument("--server", action="store_true", help="measure latency on a real server too")
     arguments.add_argument("--matrices", action="store_true", help="also keep float32 matrices in the engine")
@@ -61,16 +64,23 @@ def main() -> None:
     dense = Dense(dim=data.document_sentences.shape[1], datatype=models.Datatype.FLOAT16)
     contestants: list[tuple[str, bool, Recipe, Search]] = [
         (
-            f"float16 sentence vector, then codes of {size} B",
+            f"float16 sentence vector, then codes of {size} B a token, {head} B a document",
             True,
             Recipe(
-                tokens=Tokens(dim=data.documents.dim, fde=None, matrix=None, codes=Residual(size=size)),
+                tokens=Tokens(
+                    dim=data.documents.dim,
+                    fde=None,
+                    matrix=None,
+                    codes=Residual(size=size),
+                    document_bytes=head,
+                ),
                 dense=dense,
                 rerank=Rerank(candidates=given.candidates),
             ),
             tokens_search,
         )
         for size in given.sizes
+        for head in given.document_bytes
     ]
     contestants.append(
         ("sentence vector alone, float32", False, Recipe(dense=Dense(dim=dense.dim)), dense_search)
