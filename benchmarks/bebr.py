@@ -91,14 +91,14 @@ def main() -> None:
         coded = signs(documents @ matrix.T)
         add(bits, "ITQ", "codes", signs(queries @ matrix.T) @ coded.T, itq_s)
         add(bits, "ITQ", "exact", (queries @ matrix.T) @ coded.T, itq_s)
-        start = time.perf_counter()
-        binarizer = RecurrentBinarizer(levels=bits - 1, steps=given.steps).fit(documents)
-        fit_s = time.perf_counter() - start
-
-        codes = binarizer.encode(documents)
-        for how in ("codes", "exact"):
-            binarizer.queries = how
-            add(bits, "BEBR", how, binarizer.score(binarizer.encode_query(queries), codes).T, fit_s)
+        for name, steps in (("BEBR", given.steps), ("BEBR, not trained", 0)):
+            start = time.perf_counter()
+            binarizer = RecurrentBinarizer(levels=bits - 1, steps=steps).fit(documents)
+            fit_s = time.perf_counter() - start
+            codes = binarizer.encode(documents)
+            for how in ("codes", "exact"):
+                binarizer.queries = how
+                add(bits, name, how, binarizer.score(binarizer.encode_query(queries), codes).T, fit_s)
 
     older_documents, older_queries = older_model(data)
     settings: dict[str, Any] = {"levels": 1, "queries": "codes", "steps": given.steps}

@@ -66,7 +66,8 @@ class RecurrentBinarizer:
     levels
         Rounds after the first bit (u in the paper).
     queries
-        ``exact``: a query is compared, as it is, with what codes rebuild best in a linear way.
+        ``exact``: a query is compared, as it is, with what codes rebuild best in a linear way; from a few
+        thousand vectors little is left to learn then, and ``steps=0`` may rank best.
         ``codes``: queries are coded too and compared by cosine, as published; needed to search codes
         of an older version.
     hidden
@@ -87,7 +88,7 @@ class RecurrentBinarizer:
     batch: int = Field(default=256, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     temperature: float = Field(default=0.05, gt=0)
-    noise: float = Field(default=0.5, ge=0)
+    noise: float = Field(default=1.0, ge=0)
     seed: int = Field(default=0, ge=0)
     kind: Literal["recurrent_binary"] = "recurrent_binary"
 
