@@ -5,6 +5,21 @@ from __future__ import annotations
 from embplug.quantizers.base import Description, Quantizer
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.quantizers.centroid import Centroids
+from embplug.quantizers.power import PowerQuantizer
+from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
+from embplug.quantizers.pyramid import PyramidQuantizer
+from embplug.quantizers.recurrent_binary import RecurrentBinarizer
 from embplug.quantizers.residual import Residual
 
-__all__ = ["BitAllocation", "Centroids", "Description", "Quantizer", "Residual"]
+__all__ = [
+    "BitAllocation",
+    "Centroids",
+    "Description",
+    "OptimizedProductQuantizer",
+    "PowerQuantizer",
+    "ProductQuantizer",
+    "PyramidQuantizer",
+    "Quantizer",
+    "RecurrentBinarizer",
+    "Residual",
+]

@@ -63,7 +63,7 @@ class LearnedTruncation:
     batch: int = Field(default=256, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     temperature: float = Field(default=0.05, gt=0)
-    noise: float = Field(default=0.5, ge=0)
+    noise: float = Field(default=2.0, ge=0)
     seed: int = Field(default=0, ge=0)
     kind: Literal["learned_truncation"] = "learned_truncation"
 
