@@ -213,22 +213,52 @@ def best(rows: Sequence[Row], ratios: Sequence[int], bench: Bench) -> dict[str, 
     return result
 
 
-def plot(rows: Sequence[Row], name: str, file: str) -> None:
-    """Bytes against recall."""
+PLOTTED = {
+    "codes: optimized product": ["optimized product"],
+    "codes: bit allocation": ["bit allocation"],
+    "codes: product": ["product"],
+    "Qdrant: OPQ rotation, product": ["OPQ rotation, engine product"],
+    "Qdrant: PCA, best turbo": [f"PCA, engine turbo {width} bits" for width in TURBO_BITS.values()],
+    "Qdrant: PCA, ITQ, binary": ["PCA, ITQ, engine binary"],
+    "Qdrant: PCA, float16": ["PCA, float16"],
+    "Qdrant: truncation": ["truncation"],
+}
+
+
+def plot(rows: Sequence[Row], dim: int, name: str, file: str) -> None:
+    """Bytes against recall: families of ours, and every one of the engine's own codes."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 5), constrained_layout=True)
-    for method in dict.fromkeys(row.method for row in rows):
-        line = sorted((row.bytes, row.recall_at_10) for row in rows if row.method == method)
-        own = next(row.ours for row in rows if row.method == method)
-        axes.plot(*zip(*line, strict=True), "o-" if own else "s--", ms=4, lw=1, label=method)
+    figure, axes = plt.subplots(figsize=(9, 5), constrained_layout=True)
+    for label, methods in PLOTTED.items():
+        best_of: dict[int, Row] = {}
+        for row in rows:
+            if row.method in methods and row.recall_at_10 > getattr(
+                best_of.get(row.ratio), "recall_at_10", -1
+            ):
+                best_of[row.ratio] = row
+        line = sorted((row.bytes, row.recall_at_10) for row in best_of.values())
+        if line:
+            axes.plot(*zip(*line, strict=True), "o-", ms=4, lw=1.2, label=label)
+    own = [row for row in rows if not row.ours]
+    axes.plot(
+        [r.bytes for r in own], [r.recall_at_10 for r in own], "ks", ms=5, mfc="none", label="Qdrant alone"
+    )
+    for row in own:
+        label = row.method.removeprefix("engine ")
+        axes.annotate(
+            label, (row.bytes, row.recall_at_10), xytext=(5, -8), textcoords="offset points", fontsize=6
+        )
+    sizes = sorted({round(4 * dim / ratio) for ratio in RATIOS})
     axes.set(xscale="log", xlabel="bytes a vector", ylabel="recall@10 against exact search", title=name)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=6, ncols=2)
-    figure.savefig(file, dpi=150)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(file, dpi=130)
 
 
 def main() -> None:
@@ -255,7 +285,7 @@ def main() -> None:
         "environment": environment(documents=len(bench.documents), queries=len(bench.queries), dim=bench.dim),
     }
     if given.plot:
-        plot(rows, data.beir.name, given.plot)
+        plot(rows, bench.dim, data.beir.name, given.plot)
     report(result, [asdict(row) for row in rows], given.json)
 
 
