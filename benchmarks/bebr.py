@@ -91,7 +91,7 @@ def main() -> None:
         coded = signs(documents @ matrix.T)
         add(bits, "ITQ", "codes", signs(queries @ matrix.T) @ coded.T, itq_s)
         add(bits, "ITQ", "exact", (queries @ matrix.T) @ coded.T, itq_s)
-        for name, steps in (("BEBR", given.steps), ("BEBR, not trained", 0)):
+        for name, steps in (("BEBR, trained", given.steps), ("BEBR, not trained", 0)):
             start = time.perf_counter()
             binarizer = RecurrentBinarizer(levels=bits - 1, steps=steps).fit(documents)
             fit_s = time.perf_counter() - start

@@ -156,9 +156,9 @@ def ours(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
     }
     if bits >= 1:
         quantizers["power"] = PowerQuantizer(bits=bits)
-        quantizers["recurrent binary, not trained"] = RecurrentBinarizer(levels=bits - 1, steps=0)
+        quantizers["recurrent binary"] = RecurrentBinarizer(levels=bits - 1)
     else:
-        quantizers["recurrent binary, not trained"] = RecurrentBinarizer(dim_out=8 * size, levels=0, steps=0)
+        quantizers["recurrent binary"] = RecurrentBinarizer(dim_out=8 * size, levels=0)
     if bits >= 2:
         quantizers["pyramid"] = PyramidQuantizer(bits=bits)
     for name, quantizer in quantizers.items():

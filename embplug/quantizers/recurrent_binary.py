@@ -27,13 +27,14 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.packing import pack, packed_bytes, unpack
 from embplug.transforms.base import unit_rows
-from embplug.transforms.contrast import batches, import_torch, noised, one_thread, ranking_loss, signs
+from embplug.transforms.contrast import batches, between, import_torch, one_thread, ranking_loss, signs
 from embplug.transforms.pca import PCA
 from embplug.transforms.rotation import ITQRotation
 
 BLOCK_ROWS = 4096
 LAYERS = ("linear", "first", "first_bias", "second", "second_bias")
 RIDGE = 1e-3
+DEFAULT_STEPS = 200
 
 
 class RecurrentQuery(NamedTuple):
@@ -53,7 +54,7 @@ class RecurrentBinarizer:
 
     The published loss is a cross-entropy of cosines between the codes of a vector and of its noised
     copy, others of the batch being wrong. Here what the other vectors should score is known, so the
-    target is the softmax of exact cosines.
+    target is the softmax of exact cosines; and a copy is moved towards a neighbour before it is noised.
 
     In Qdrant: :meth:`signs` find the candidates, as float vectors under binary quantization, which is
     exact on them; :meth:`balanced_levels`, as a uint8 vector beside them, rank the candidates anew by
@@ -66,14 +67,17 @@ class RecurrentBinarizer:
     levels
         Rounds after the first bit (u in the paper).
     queries
-        ``exact``: a query is compared, as it is, with what codes rebuild best in a linear way; from a few
-        thousand vectors little is left to learn then, and ``steps=0`` may rank best.
+        ``exact``: a query is compared, as it is, with what codes rebuild best in a linear way.
         ``codes``: queries are coded too and compared by cosine, as published; needed to search codes
         of an older version.
     hidden
         Width of the hidden layers.
-    steps, batch, learning_rate, temperature
-        Of the training; ``steps=0`` leaves the maps where they start.
+    steps
+        Of training; none leaves the maps where they start. ``None``: 200 where queries are coded or there
+        is an older version, otherwise none, because training for codes against codes takes from exact
+        queries more than it gives.
+    batch, learning_rate, temperature
+        Of the training.
     noise
         Length of what is added to a vector for its noised copy.
     seed
@@ -84,11 +88,11 @@ class RecurrentBinarizer:
     levels: int = Field(default=1, ge=0, le=7)
     queries: Literal["exact", "codes"] = "exact"
     hidden: int = Field(default=256, ge=1)
-    steps: int = Field(default=200, ge=0)
+    steps: int | None = Field(default=None, ge=0)
     batch: int = Field(default=256, ge=2)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     temperature: float = Field(default=0.05, gt=0)
-    noise: float = Field(default=1.0, ge=0)
+    noise: float = Field(default=0.5, ge=0)
     seed: int = Field(default=0, ge=0)
     kind: Literal["recurrent_binary"] = "recurrent_binary"
 
@@ -157,14 +161,15 @@ class RecurrentBinarizer:
                 raise DimensionError("older", f"codes of {width} dimensions", older.width)
             older_values = unit_rows(older._values(older._numbers(older_sample)))
         asked = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
+        steps = self._steps(older is not None)
         generator = np.random.default_rng(self.seed)
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
         parameters = [tensor for network in networks.values() for tensor in network.values()]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         with one_thread(torch):
-            for rows in batches(sample, self.batch, self.steps, True, generator):
+            for rows in batches(sample, self.batch, steps, True, generator):
                 documents = sample[rows]
-                left = noised(documents, self.noise, generator)
+                left = between(documents, self.noise, generator)
                 if asked is not None and len(asked):
                     left = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
                 exact = torch.from_numpy(left @ documents.T)
@@ -269,9 +274,14 @@ class RecurrentBinarizer:
             bits=float((self.levels + 1) * self.width),
             state_bytes=state_bytes(self.get_state()),
             exact_queries=self.queries == "exact",
-            fit_cost=f"{self.steps} steps through {1 + 2 * self.levels} networks on batches of {self.batch}",
+            fit_cost=f"{self._steps()} steps on batches of {self.batch}, {1 + 2 * self.levels} networks each",
             notes=("lengths are not kept: all vectors count as unit vectors",),
         )
+
+    def _steps(self, older: bool = False) -> int:
+        if self.steps is not None:
+            return self.steps
+        return DEFAULT_STEPS if older or self.queries == "codes" else 0
 
     def _numbers(self, vectors: Float32) -> NDArray[np.uint8]:
         """Levels uint8 (n, width), without PyTorch."""

@@ -67,6 +67,12 @@ def noised(vectors: Float32, noise: float, generator: np.random.Generator) -> Fl
     return unit_rows(vectors + np.float32(noise) * moves)
 
 
+def between(vectors: Float32, noise: float, generator: np.random.Generator) -> Float32:
+    """Unit vectors between each and another of the batch, then noised: queries about what documents share."""
+    others = vectors[generator.permutation(len(vectors))]
+    return noised(unit_rows(vectors + np.float32(0.5) * others), noise, generator)
+
+
 def ranking_loss(scores: Any, exact: Any, temperature: float) -> Any:
     """Cross-entropy of rows and columns of ``scores`` against the softmax of exact similarities."""
     loss = 0.0
