@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from embplug.multivector import TokenBatch
+from embplug.rerank.maxsim import document_blocks
 
 DOCUMENT_TOKENS = 1024
 QUERY_TOKENS = 1024
@@ -16,11 +15,11 @@ QUERY_TOKENS = 1024
 def maxsim(queries: TokenBatch, documents: TokenBatch) -> NDArray[np.float32]:
     """Scores (queries, documents); a document without tokens has -inf, a query without tokens 0."""
     scores = np.zeros((len(queries), len(documents)), dtype=np.float32)
-    for rows in _blocks(queries.offsets, QUERY_TOKENS):
+    for rows in document_blocks(queries.offsets, QUERY_TOKENS):
         asked = queries[rows].to_float32()
         owner = np.repeat(np.arange(len(asked)), asked.lengths)
         members = (np.arange(len(asked))[:, None] == owner).astype(np.float32)
-        for columns in _blocks(documents.offsets, DOCUMENT_TOKENS):
+        for columns in document_blocks(documents.offsets, DOCUMENT_TOKENS):
             block = documents[columns].to_float32()
             inhabited = np.flatnonzero(block.lengths)
             if len(owner) and inhabited.size:
@@ -29,13 +28,3 @@ def maxsim(queries: TokenBatch, documents: TokenBatch) -> NDArray[np.float32]:
                 scores[rows, columns.start + inhabited] = members @ best
     scores[:, documents.lengths == 0] = -np.inf
     return scores
-
-
-def _blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[slice]:
-    """Runs of matrices of at most ``tokens`` rows in all; a longer one stands alone."""
-    start, count = 0, len(offsets) - 1
-    while start < count:
-        stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
-        stop = min(max(stop, start + 1), count)
-        yield slice(start, stop)
-        start = stop

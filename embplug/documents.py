@@ -107,10 +107,6 @@ class CheckedDocuments:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def sample(self) -> CheckedSample:
-        """The vectors, to learn from."""
-        return CheckedSample(self.tokens, self.dense)
-
     def slices(self, size: int) -> Iterator[CheckedDocuments]:
         """Consecutive parts of at most ``size`` documents, without copies of their vectors."""
         for start in range(0, len(self), size):

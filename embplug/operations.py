@@ -147,9 +147,7 @@ def learn_steps(
 def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> Steps[Pipeline]:
     """Read recipe and state, and check that both belong to the collection as it is."""
     _check_name(name)
-    if not (yield Call.of("collection_exists", collection_name=name)):
-        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
-    info = yield Call.of("get_collection", collection_name=name)
+    info = yield from _existing_steps(name)
     manifest = _read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
     opened = Pipeline(recipe, encoder)
@@ -170,9 +168,7 @@ def open_plain_steps(
 ) -> Steps[Pipeline]:
     """Read from the configuration what a recipe would say of a collection that embplug did not make."""
     _check_name(name)
-    if not (yield Call.of("collection_exists", collection_name=name)):
-        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
-    info = yield Call.of("get_collection", collection_name=name)
+    info = yield from _existing_steps(name)
     configured = info.config.params.vectors or {}
     stored = configured if isinstance(configured, dict) else {"": configured}
     dense = {key: params for key, params in stored.items() if params.multivector_config is None}
@@ -190,14 +186,14 @@ def open_plain_steps(
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     """Describe the collection."""
-    if not (yield Call.of("collection_exists", collection_name=name)):
-        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
-    info = yield Call.of("get_collection", collection_name=name)
+    info = yield from _existing_steps(name)
     manifest = _read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
     disk_bytes = None
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)
+    stored = info.config.params.vectors
+    assert isinstance(stored, dict)  # what has a recipe has named vectors
     return CollectionInfo(
         name=name,
         points=info.points_count or 0,
@@ -205,7 +201,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         status=info.status.value,
         vectors={
             vector: parameters.model_dump(mode="json", exclude_none=True)
-            for vector, parameters in info.config.params.vectors.items()
+            for vector, parameters in stored.items()
         },
         recipe=recipe,
         fitted=manifest["state"] is not None or not Pipeline(recipe).needs_fit,
@@ -217,9 +213,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
 
 def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
     """Delete the collection, then the state that nothing else refers to."""
-    if not (yield Call.of("collection_exists", collection_name=name)):
-        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
-    manifest = _read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
+    manifest = _read_manifest(name, (yield from _existing_steps(name)))
     yield Call.of("delete_collection", collection_name=name)
     reference = manifest["state"]
     if reference is None or isinstance(engine, (EdgeClient, AsyncEdgeClient)):
@@ -364,6 +358,14 @@ def search_mmr_steps(
 
     chosen: list[Hit] = yield Call.compute(choose)
     return chosen
+
+
+def _existing_steps(name: str) -> Steps[models.CollectionInfo]:
+    """Read the configuration of a collection that has to be there."""
+    if not (yield Call.of("collection_exists", collection_name=name)):
+        raise CollectionNotFoundError(f"no collection {name!r} on this engine")
+    info: models.CollectionInfo = yield Call.of("get_collection", collection_name=name)
+    return info
 
 
 def _record(record: models.Record) -> Record:

@@ -596,29 +596,28 @@ def _set_fields(given: models.SearchParams) -> Iterator[tuple[str, Any]]:
     return ((name, value) for name, value in given if value is not None)
 
 
+def _asked(
+    stage: _Stage, coarser: int, options: SearchOptions, recipe: Recipe, final: bool = False
+) -> dict[str, Any]:
+    """Ask a stage for its best among all, or among ``coarser`` that the stage before it finds."""
+    return {
+        "query": models.NearestQuery(nearest=stage.query),
+        "using": stage.vector,
+        "prefetch": _prefetch(stage.coarser, coarser, options, recipe) if stage.coarser else None,
+        "filter": None if stage.coarser else options.filter,
+        "params": _search_params(stage, options, recipe, final),
+    }
+
+
 def _prefetch(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe) -> models.Prefetch:
-    return models.Prefetch(
-        query=models.NearestQuery(nearest=stage.query),
-        using=stage.vector,
-        # A coarser stage leaves twice as many, of which this one keeps the better half.
-        prefetch=_prefetch(stage.coarser, 2 * count, options, recipe) if stage.coarser else None,
-        filter=None if stage.coarser else options.filter,
-        params=_search_params(stage, options, recipe, final=False),
-        limit=count,
-    )
+    # A coarser stage leaves twice as many, of which this one keeps the better half.
+    return models.Prefetch(**_asked(stage, 2 * count, options, recipe), limit=count)
 
 
 def _request(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe) -> models.QueryRequest:
     """Ask for the scores of a stage among the candidates it was given."""
-    return models.QueryRequest(
-        query=models.NearestQuery(nearest=stage.query),
-        using=stage.vector,
-        prefetch=_prefetch(stage.coarser, 2 * count, options, recipe) if stage.coarser else None,
-        filter=None if stage.coarser else options.filter,
-        params=_search_params(stage, options, recipe, final=False),
-        limit=count,
-        with_payload=_payload_selector(False),
-    )
+    asked = _asked(stage, 2 * count, options, recipe)
+    return models.QueryRequest(**asked, limit=count, with_payload=_payload_selector(False))
 
 
 def _final_request(
@@ -626,11 +625,7 @@ def _final_request(
 ) -> models.QueryRequest:
     """Find the hits by one dense vector, behind the coarser ones that are stored for it."""
     return models.QueryRequest(
-        query=models.NearestQuery(nearest=stage.query),
-        using=stage.vector,
-        prefetch=_prefetch(stage.coarser, candidates, options, recipe) if stage.coarser else None,
-        filter=None if stage.coarser else options.filter,
-        params=_search_params(stage, options, recipe, final=True),
+        **_asked(stage, candidates, options, recipe, final=True),
         limit=options.limit,
         with_payload=_payload_selector(options.with_payload),
         score_threshold=options.score_threshold,

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from embplug.quantizers.base import Codes, Float32, as_query, check_codes, not_fitted
+from embplug.quantizers.base import (
+    Codes,
+    Description,
+    Float32,
+    State,
+    as_query,
+    check_codes,
+    not_fitted,
+    state_bytes,
+)
+from embplug.quantizers.packing import pack, packed_bytes, unpack
 from embplug.transforms.rotation import Rotation
 
 SAME_LENGTH = 1e-3
@@ -33,10 +43,12 @@ class LevelQuery(NamedTuple):
 class Levels:
     """Rotates vectors, or not, and scores what stands for them by one matrix product a block of rows.
 
-    A subclass gives ``code_bytes``, ``rotate``, ``seed`` and ``_directions``; ``_dim`` and ``length_`` are
-    set when it is fitted. Where ``length_`` is zero the last two bytes of a code hold the length.
+    A subclass gives ``bits``, ``rotate``, ``seed`` and ``_directions``; ``_dim`` and ``length_`` are set
+    when it is fitted. Where ``length_`` is zero the last two bytes of a code hold the length.
     """
 
+    kind: str
+    bits: int
     rotate: bool
     seed: int
     length_: float
@@ -52,7 +64,7 @@ class Levels:
     @property
     def code_bytes(self) -> int:
         """Bytes of one vector, once fitted."""
-        raise NotImplementedError
+        return packed_bytes([self.bits] * self.dim) + (0 if self.length_ else LENGTH_BYTES)
 
     def decode(self, codes: Codes) -> Float32:
         """Vectors (n, d) that the codes stand for."""
@@ -90,11 +102,31 @@ class Levels:
         scales: Float32 = np.divide(wanted, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         return scales
 
-    def _with_length(self, packed: Codes, vectors: Float32) -> Codes:
+    def _coded(self, numbers: Codes, vectors: Float32) -> Codes:
+        """One number (n, d) a coordinate as bytes, with the lengths of ``vectors`` where they differ."""
+        packed = pack(numbers, [self.bits] * self.dim)
         if self.length_:
             return packed
         lengths = np.linalg.norm(vectors, axis=1).clip(0, 65504).astype("<f2")
         return np.concatenate([packed, lengths[:, None].view(np.uint8)], axis=1)
+
+    def _numbers(self, codes: Codes) -> NDArray[Any]:
+        """Numbers (n, d) of the coordinates."""
+        packed = codes if self.length_ else codes[:, :-LENGTH_BYTES]
+        return unpack(packed, [self.bits] * self.dim)
+
+    def _described(self, state: State, fit_cost: str) -> Description:
+        differ = f"{LENGTH_BYTES} bytes hold the length: those of the sample differ"
+        return Description(
+            method=self.kind,
+            dim=self.dim,
+            code_bytes=self.code_bytes,
+            bits=self.bits * self.dim + (0.0 if self.length_ else 8.0 * LENGTH_BYTES),
+            state_bytes=state_bytes(state),
+            exact_queries=True,
+            fit_cost=fit_cost,
+            notes=() if self.length_ else (differ,),
+        )
 
     def _rotated(self, vectors: Float32) -> Float32:
         return Rotation(seed=self.seed).transform(vectors) if self.rotate else vectors

@@ -19,10 +19,8 @@ from embplug.quantizers.base import (
     as_vectors,
     check_state,
     not_fitted,
-    state_bytes,
 )
-from embplug.quantizers.levels import LENGTH_BYTES, Levels, common_length
-from embplug.quantizers.packing import pack, packed_bytes, unpack
+from embplug.quantizers.levels import Levels, common_length
 
 SEARCH_SAMPLE = 500
 EXPONENTS = np.linspace(0.2, 1.0, 17)
@@ -60,11 +58,6 @@ class PowerQuantizer(Levels):
         self.length_ = 0.0
         self._dim = 0
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector, once fitted."""
-        return packed_bytes([self.bits] * self.dim) + (0 if self.length_ else LENGTH_BYTES)
-
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Search exponent and range on documents (n, d); queries are not used."""
         sample = as_sample(X)
@@ -89,7 +82,7 @@ class PowerQuantizer(Levels):
         assert self.levels_ is not None
         borders = (self.levels_[1:] + self.levels_[:-1]) / 2
         numbers = np.searchsorted(borders, self._rotated(vectors)).astype(np.uint8)
-        return self._with_length(pack(numbers, [self.bits] * self.dim), vectors)
+        return self._coded(numbers, vectors)
 
     def get_state(self) -> State:
         """What was searched; empty before :meth:`fit`."""
@@ -112,24 +105,13 @@ class PowerQuantizer(Levels):
 
     def describe(self) -> Description:
         """Say what a vector costs and how it is scored."""
-        dim = self.dim
-        notes = () if self.length_ else (f"{LENGTH_BYTES} bytes hold the length: those of the sample differ",)
-        return Description(
-            method=self.kind,
-            dim=dim,
-            code_bytes=self.code_bytes,
-            bits=self.bits * dim + (0.0 if self.length_ else 8.0 * LENGTH_BYTES),
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
-            fit_cost=f"{len(EXPONENTS) * len(SHARES_IN_RANGE)} trials on at most {SEARCH_SAMPLE} vectors",
-            notes=notes,
-        )
+        cost = f"{len(EXPONENTS) * len(SHARES_IN_RANGE)} trials on at most {SEARCH_SAMPLE} vectors"
+        return self._described(self.get_state(), cost)
 
     def _directions(self, codes: Codes) -> Float32:
         if self.levels_ is None:
             raise not_fitted(self)
-        packed = codes if self.length_ else codes[:, :-LENGTH_BYTES]
-        values: Float32 = self.levels_[unpack(packed, [self.bits] * self.dim)]
+        values: Float32 = self.levels_[self._numbers(codes)]
         return values
 
 

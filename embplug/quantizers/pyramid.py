@@ -19,10 +19,8 @@ from embplug.quantizers.base import (
     as_vectors,
     check_codes,
     check_state,
-    state_bytes,
 )
-from embplug.quantizers.levels import LENGTH_BYTES, Levels, common_length
-from embplug.quantizers.packing import pack, packed_bytes, unpack
+from embplug.quantizers.levels import Levels, common_length
 
 SEARCH_SAMPLE = 500
 PULSES_PER_DIMENSION = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3, 4, 6, 8, 12, 18, 26, 38)
@@ -61,11 +59,6 @@ class PyramidQuantizer(Levels):
         self.length_ = 0.0
         self._dim = 0
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector, once fitted."""
-        return packed_bytes([self.bits] * self.dim) + (0 if self.length_ else LENGTH_BYTES)
-
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Choose the pulses for documents (n, d), and see whether they have one length."""
         sample = as_sample(X)
@@ -86,13 +79,12 @@ class PyramidQuantizer(Levels):
         """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
         vectors = as_vectors(X, self.dim)
         numbers = on_pyramid(self._rotated(vectors), self.pulses_, self._largest) + self._largest
-        return self._with_length(pack(numbers.astype(np.uint8), [self.bits] * self.dim), vectors)
+        return self._coded(numbers.astype(np.uint8), vectors)
 
     def integers(self, codes: Codes) -> NDArray[np.int8]:
         """The integer vectors (n, d) themselves."""
         codes = check_codes(codes, self.code_bytes)
-        packed = codes if self.length_ else codes[:, :-LENGTH_BYTES]
-        numbers = unpack(packed, [self.bits] * self.dim).astype(np.int16) - self._largest
+        numbers = self._numbers(codes).astype(np.int16) - self._largest
         return numbers.astype(np.int8)
 
     def get_state(self) -> State:
@@ -115,18 +107,8 @@ class PyramidQuantizer(Levels):
 
     def describe(self) -> Description:
         """Say what a vector costs and how it is scored."""
-        dim = self.dim
-        notes = () if self.length_ else (f"{LENGTH_BYTES} bytes hold the length: those of the sample differ",)
-        return Description(
-            method=self.kind,
-            dim=dim,
-            code_bytes=self.code_bytes,
-            bits=self.bits * dim + (0.0 if self.length_ else 8.0 * LENGTH_BYTES),
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
-            fit_cost=f"{len(PULSES_PER_DIMENSION)} trial encodings of at most {SEARCH_SAMPLE} vectors",
-            notes=notes,
-        )
+        cost = f"{len(PULSES_PER_DIMENSION)} trial encodings of at most {SEARCH_SAMPLE} vectors"
+        return self._described(self.get_state(), cost)
 
     @property
     def _largest(self) -> int:

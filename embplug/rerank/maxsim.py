@@ -83,11 +83,11 @@ def _sum_of_maxima(
     return scores
 
 
-def document_blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
-    """Runs of documents of at most ``BLOCK_TOKENS`` tokens together; a longer one stands alone."""
+def document_blocks(offsets: NDArray[np.int64], tokens: int = BLOCK_TOKENS) -> Iterator[slice]:
+    """Runs of documents of at most ``tokens`` tokens together; a longer one stands alone."""
     start, count = 0, len(offsets) - 1
     while start < count:
-        stop = int(np.searchsorted(offsets, offsets[start] + BLOCK_TOKENS, side="right")) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
         stop = min(max(stop, start + 1), count)
         yield slice(start, stop)
         start = stop

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from typing_extensions import Self
 
 from embplug.errors import InvalidArgumentError
-from embplug.quantizers.base import Float32, State
+from embplug.quantizers.base import Float32, State, as_vectors, check_state
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,41 @@ class Transform(Protocol):
     def describe(self) -> TransformDescription:
         """Say what a vector costs and what is kept."""
         ...
+
+
+class NothingLearned:
+    """What transforms share that are drawn from a seed, or take vectors as they come.
+
+    A subclass gives ``_made``, which serves documents and queries alike.
+    """
+
+    @property
+    def requires_fit(self) -> bool:
+        """Never."""
+        return False
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Do nothing: there is nothing to learn."""
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Transform documents (n, d)."""
+        return self._made(as_vectors(X))
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Transform queries (n, d)."""
+        return self._made(as_vectors(Q, argument="Q"))
+
+    def get_state(self) -> State:
+        """Nothing."""
+        return {}
+
+    def set_state(self, state: State) -> None:
+        """Check that nothing is given."""
+        check_state(state, set(), self)
+
+    def _made(self, vectors: Float32) -> Float32:
+        raise NotImplementedError
 
 
 def unit_rows(vectors: Float32) -> Float32:

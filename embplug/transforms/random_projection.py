@@ -7,17 +7,15 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import ArrayLike
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
 
-from embplug.quantizers.base import Float32, State, as_vectors, check_state
-from embplug.transforms.base import TransformDescription, check_output_dim
+from embplug.quantizers.base import Float32
+from embplug.transforms.base import NothingLearned, TransformDescription, check_output_dim
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class SparseRandomProjection:
+class SparseRandomProjection(NothingLearned):
     """Very sparse random projection (Li et al., 2006; FastRP): entries of -1, 0 and 1, scaled.
 
     Dot products are kept in expectation; nothing is learned, so vectors may come before any sample
@@ -42,11 +40,6 @@ class SparseRandomProjection:
         self._matrices: dict[int, Any] = {}
 
     @property
-    def requires_fit(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def unit_length(self) -> bool:
         """Whether results have unit length: never exactly."""
         return False
@@ -55,33 +48,12 @@ class SparseRandomProjection:
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
-    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Do nothing: all is drawn from the seed."""
-        return self
-
-    def transform(self, X: ArrayLike) -> Float32:
-        """Project documents (n, d) to (n, dim)."""
-        return self._project(X, "X")
-
-    def transform_query(self, Q: ArrayLike) -> Float32:
-        """Project queries (n, d) to (n, dim)."""
-        return self._project(Q, "Q")
-
-    def get_state(self) -> State:
-        """Nothing: the matrix is drawn anew."""
-        return {}
-
-    def set_state(self, state: State) -> None:
-        """Check that nothing is given."""
-        check_state(state, set(), self)
-
     def describe(self) -> TransformDescription:
         """Say what a vector costs."""
         order = f"kept in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
         return TransformDescription(self.kind, None, self.dim, 0, order, "none")
 
-    def _project(self, given: ArrayLike, argument: str) -> Float32:
-        vectors = as_vectors(given, argument=argument)
+    def _made(self, vectors: Float32) -> Float32:
         return np.ascontiguousarray((self._matrix(vectors.shape[1]) @ vectors.T).T)
 
     def _matrix(self, dim: int) -> Any:

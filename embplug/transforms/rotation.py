@@ -20,14 +20,14 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
-from embplug.transforms.base import TransformDescription, check_output_dim
+from embplug.transforms.base import NothingLearned, TransformDescription, check_output_dim
 from embplug.transforms.codebooks import train_opq
 
 KEPT = "as given: a rotation keeps dot products"
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class Rotation:
+class Rotation(NothingLearned):
     """Randomised Hadamard rotation of vectors of any dimension.
 
     Coordinates become alike in size and independent of what the model did with each, which is what
@@ -48,11 +48,6 @@ class Rotation:
     kind: Literal["rotation"] = "rotation"
 
     @property
-    def requires_fit(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def unit_length(self) -> bool:
         """Whether results have unit length: only if the vectors have it."""
         return False
@@ -61,31 +56,11 @@ class Rotation:
         """Dimension of the results: the same."""
         return dim
 
-    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Do nothing: all is drawn from the seed."""
-        return self
-
-    def transform(self, X: ArrayLike) -> Float32:
-        """Rotate documents (n, d)."""
-        return self._rotate(as_vectors(X))
-
-    def transform_query(self, Q: ArrayLike) -> Float32:
-        """Rotate queries (n, d)."""
-        return self._rotate(as_vectors(Q, argument="Q"))
-
-    def get_state(self) -> State:
-        """Nothing: signs are drawn anew."""
-        return {}
-
-    def set_state(self, state: State) -> None:
-        """Check that nothing is given."""
-        check_state(state, set(), self)
-
     def describe(self) -> TransformDescription:
         """Say what is kept."""
         return TransformDescription(self.kind, None, None, 0, KEPT, "none")
 
-    def _rotate(self, vectors: Float32) -> Float32:
+    def _made(self, vectors: Float32) -> Float32:
         dim = vectors.shape[1]
         size = 1 << (dim.bit_length() - 1)
         outer = 1 << ((dim.bit_length() - 1) // 2)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
 
-from embplug.quantizers.base import Float32, State, as_vectors, check_state
-from embplug.transforms.base import TransformDescription, check_output_dim, unit_rows
+from embplug.quantizers.base import Float32
+from embplug.transforms.base import NothingLearned, TransformDescription, check_output_dim, unit_rows
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class Truncation:
+class Truncation(NothingLearned):
     """Keep the first dimensions and bring what is left to unit length.
 
     For models trained with Matryoshka losses. The dimensions of another model have no order, so half
@@ -35,11 +33,6 @@ class Truncation:
     kind: Literal["truncation"] = "truncation"
 
     @property
-    def requires_fit(self) -> bool:
-        """Never."""
-        return False
-
-    @property
     def unit_length(self) -> bool:
         """Whether results have unit length: where ``normalize`` says so."""
         return self.normalize
@@ -48,32 +41,11 @@ class Truncation:
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
-    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Do nothing: there is nothing to learn."""
-        return self
-
-    def transform(self, X: ArrayLike) -> Float32:
-        """Prefixes (n, dim) of documents (n, d)."""
-        return self._cut(X, "X")
-
-    def transform_query(self, Q: ArrayLike) -> Float32:
-        """Prefixes (n, dim) of queries (n, d)."""
-        return self._cut(Q, "Q")
-
-    def get_state(self) -> State:
-        """Nothing."""
-        return {}
-
-    def set_state(self, state: State) -> None:
-        """Check that nothing is given."""
-        check_state(state, set(), self)
-
     def describe(self) -> TransformDescription:
         """Say what a vector costs."""
         order = "close to the given one, if the model was trained for prefixes"
         return TransformDescription(self.kind, None, self.dim, 0, order, "none")
 
-    def _cut(self, given: ArrayLike, argument: str) -> Float32:
-        vectors = as_vectors(given, argument=argument)
+    def _made(self, vectors: Float32) -> Float32:
         prefix = np.ascontiguousarray(vectors[:, : self.output_dim(vectors.shape[1])])
         return unit_rows(prefix) if self.normalize else prefix
