@@ -1,0 +1,15 @@
+"""The ``embplug`` command: thin, it calls what the library offers.
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe,
+4 no such collection.
+"""
+
+from embplug.cli import collection as collection  # registers its commands
+from embplug.cli.shared import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Entry point of the ``embplug`` command."""
+    app()

@@ -1,0 +1,5 @@
+"""``python -m embplug.cli``."""
+
+from embplug.cli import main
+
+main()

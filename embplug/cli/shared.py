@@ -1,0 +1,93 @@
+"""What every command shares: its options, the engine, exit codes and output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from qdrant_client import models
+from rich.console import Console
+
+from embplug.engines import Engine, connect
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    FilterError,
+    InvalidArgumentError,
+    RecipeMismatchError,
+)
+
+app = typer.Typer(
+    help="Compressed and multi-vector retrieval on Qdrant.",
+    epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
+    "4 no such collection.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+Name = Annotated[str, typer.Argument(help="Name of the collection.")]
+At = Annotated[
+    str,
+    typer.Option(envvar="EMBPLUG_AT", help="A directory (Qdrant Edge), or http(s)://host:port (a server)."),
+]
+ApiKey = Annotated[
+    str | None, typer.Option(envvar="QDRANT_API_KEY", show_envvar=True, help="Key of the server.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def parse_filter(text: str | None) -> models.Filter | None:
+    """A Qdrant filter given as JSON."""
+    if text is None:
+        return None
+    try:
+        return models.Filter.model_validate_json(text)
+    except ValidationError as error:
+        raise FilterError("--filter", "a Qdrant filter as JSON", error.errors()[0]["msg"]) from None
+
+
+@contextmanager
+def open_engine(at: str, api_key: str | None) -> Iterator[Engine]:
+    """The engine at ``at``, closed at the end; the key is only sent to a server."""
+    engine = connect(at, api_key=api_key if "://" in at else None)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def reporting(as_json: bool) -> Iterator[None]:
+    """Errors of embplug as one line or one JSON object, and their exit code."""
+    try:
+        yield
+    except CollectionNotFoundError as error:
+        _fail(error, as_json, 4)
+    except RecipeMismatchError as error:
+        _fail(error, as_json, 3)
+    except InvalidArgumentError as error:
+        _fail(error, as_json, 2 if error.argument in ("target", "path", "--filter") else 1)
+    except EmbplugError as error:
+        _fail(error, as_json, 1)
+
+
+def _fail(error: EmbplugError, as_json: bool, code: int) -> NoReturn:
+    if as_json:
+        typer.echo(json.dumps({"error": type(error).__name__, "message": str(error)}))
+    else:
+        typer.secho(str(error), err=True, fg="red")
+    raise typer.Exit(code)
+
+
+def show(result: dict[str, Any], as_json: bool, shown: Any) -> None:
+    """Print ``result`` as JSON, or ``shown`` for people."""
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        console.print(shown)
