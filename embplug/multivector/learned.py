@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import scipy.linalg
@@ -61,7 +64,8 @@ DRIFT_LIMIT = 1.5
 LANDMARKS, DIRECTIONS, ROTATION, DRIFT = range(4)
 
 
-class _Fitted(NamedTuple):
+@plain_dataclass(frozen=True)
+class _Fitted:
     """What is learned. The maps are rounded to float16, as the state keeps them."""
 
     landmarks: NDArray[Any]
@@ -78,6 +82,11 @@ class _Fitted(NamedTuple):
     bytes_scale: float
     unexplained: float
     """Share of the variance of MaxSim that the encodings of the sample do not explain."""
+
+    @cached_property
+    def directions(self) -> Float32:
+        """(dim, features): kept as float32, because converting them takes longer than encoding a query."""
+        return np.ascontiguousarray(self.landmarks[: len(self.thresholds)].astype(np.float32, copy=False).T)
 
     @property
     def dim(self) -> int:
@@ -228,8 +237,8 @@ class LearnedEncoding:
         )
         if self.dtype == "uint8":
             encodings = targets[:, :compared] @ document_map
-            self.fitted_ = self.fitted_._replace(bytes_scale=BalancedBytes.fit(encodings).scale)
-        self.fitted_ = self.fitted_._replace(unexplained=self._unexplained(sample, device))
+            self.fitted_ = replace(self.fitted_, bytes_scale=BalancedBytes.fit(encodings).scale)
+        self.fitted_ = replace(self.fitted_, unexplained=self._unexplained(sample, device))
         return self
 
     def encode_documents(
@@ -542,13 +551,12 @@ def _document_vectors(fitted: _Fitted, documents: TokenBatch, workers: int, devi
 
 def _query_vectors(fitted: _Fitted, queries: TokenBatch, weights: Float32 | None) -> Float32:
     """Vectors (n, rank): for each query the sum over its tokens."""
-    directions = fitted.landmarks[: len(fitted.thresholds)].astype(np.float32, copy=False).T
     sums = np.zeros((len(queries), len(fitted.query_map)), dtype=np.float32)
     owner = np.repeat(np.arange(len(queries)), queries.lengths)
     for start in range(0, len(owner), QUERY_BLOCK):
         rows = slice(start, start + QUERY_BLOCK)
         points = queries.values[rows].astype(np.float32, copy=False)
-        features = _features(points, points @ directions, fitted.thresholds)
+        features = _features(points, points @ fitted.directions, fitted.thresholds)
         first, last = owner[rows][[0, -1]]
         members = (np.arange(first, last + 1)[:, None] == owner[rows]).astype(np.float32)
         if weights is not None:
