@@ -1,43 +1,23 @@
-"""From the keywords that users of langchain-qdrant know to an engine and a collection on it."""
+"""From the keywords that users of langchain-qdrant know to a collection."""
 
 from __future__ import annotations
 
-import logging
-import os
-from typing import Any, TypedDict
+from functools import partial
 
 from langchain_core.embeddings import Embeddings
-from qdrant_client import QdrantClient, models
+from qdrant_client import models
 
-from embplug import Collection, Dense, Encoder, Recipe, Tokens, connect, load_encoder
+from embplug import Encoder, Recipe
 from embplug.engines import Engine
-from embplug.errors import (
-    CollectionNotFoundError,
-    EmbplugError,
-    InvalidArgumentError,
-    NotAnEmbplugCollectionError,
-)
-
-logger = logging.getLogger(__name__)
+from embplug.errors import InvalidArgumentError
+from embplug.frameworks import ConnectionOptions, FrameworkCollection, as_encoder, default_recipe
 
 CONTENT_KEY = "page_content"
 
-
-class ConnectionOptions(TypedDict, total=False):
-    """Where the engine is: one of ``client``, ``path``, ``url``, ``host`` and ``location``."""
-
-    client: Engine
-    location: str | None
-    url: str | None
-    port: int | None
-    grpc_port: int | None
-    prefer_grpc: bool | None
-    https: bool | None
-    api_key: str | None
-    prefix: str | None
-    timeout: int | None
-    host: str | None
-    path: str | os.PathLike[str] | None
+_COMPRESS = (
+    "copy it: EmbplugVectorStore(client, 'another name', embedding, recipe=...)"
+    + ".add_documents(store.documents())"
+)
 
 
 class StoreOptions(ConnectionOptions, total=False):
@@ -51,44 +31,19 @@ class StoreOptions(ConnectionOptions, total=False):
     distance: models.Distance
 
 
-def open_engine(options: ConnectionOptions) -> Engine:
-    """Open the engine; without any option the server on this machine, as langchain-qdrant does."""
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    targets = [name for name in ("client", "path", "url", "host", "location") if name in given]
-    if len(targets) > 1:
-        raise InvalidArgumentError(targets[1], f"nothing beside {targets[0]}", "both")
-    if not targets and not given:
-        return connect("http://localhost:6333")
-    target = targets[0] if targets else "host"
-    if target == "location" and given["location"] != ":memory:":
-        target, given["url"] = "url", given.pop("location")
-    simple = {name: given[name] for name in ("api_key", "grpc_port", "timeout") if name in given}
-    if target != "host" and given.get("prefer_grpc") is not False:
-        others = {*given} - {target, "prefer_grpc", *simple}
-        if not others:
-            opened: Engine = connect(given[target], **simple)
-            return opened
-        if target != "url":
-            raise InvalidArgumentError(others.pop(), f"nothing beside {target}", "a value")
-    return QdrantClient(**given, check_compatibility=False)
-
-
 def split_encoders(
     embedding: Embeddings | Encoder | None, encoder: Encoder | str | None
 ) -> tuple[Embeddings | None, Encoder | None]:
     """LangChain's embeddings for dense vectors, embplug's encoder for the rest."""
-    if isinstance(encoder, str):
-        encoder = load_encoder(encoder)
-    if encoder is not None and not isinstance(encoder, Encoder):
-        raise InvalidArgumentError("encoder", "an embplug Encoder or its name", type(encoder).__name__)
+    own = as_encoder(encoder)
     if embedding is None or isinstance(embedding, Embeddings):
-        return embedding, encoder
+        return embedding, own
     if not isinstance(embedding, Encoder):
         raise InvalidArgumentError(
             "embedding", "a LangChain Embeddings or an embplug Encoder", type(embedding).__name__
         )
-    if encoder is not None:
-        raise InvalidArgumentError("encoder", "nothing, because embedding is an Encoder", encoder.spec)
+    if own is not None:
+        raise InvalidArgumentError("encoder", "nothing, because embedding is an Encoder", own.spec)
     return None, embedding
 
 
@@ -103,68 +58,28 @@ def open_collection(
     content_payload_key: str | None,
     distance: models.Distance,
     create: bool,
-) -> tuple[Collection, bool]:
-    """Open a collection, or make one; and whether it is one that embplug did not make."""
-    try:
-        if recipe is not None and create:
-            return Collection.create(
-                name, _named(recipe, content_payload_key), client, encoder=encoder
-            ), False
-        return Collection.open(name, client, encoder=encoder), False
-    except NotAnEmbplugCollectionError:
-        if recipe is not None:
-            raise
-    except CollectionNotFoundError:
-        if not create:
-            raise
-        made = _default_recipe(embedding, encoder, vector_name, distance)
-        return Collection.create(name, _named(made, content_payload_key), client, encoder=encoder), False
-    logger.warning(
-        "%r is a plain Qdrant collection: it is searched as it is, uncompressed. To compress it, copy it: "
-        "EmbplugVectorStore(client, 'another name', embedding, recipe=...).add_documents(store.documents())",
-        name,
-    )
-    plain = Collection.open_plain(
+) -> FrameworkCollection:
+    """Open a collection, or make one."""
+
+    def default() -> Recipe:
+        dim = None if embedding is None else len(embedding.embed_query("dimension"))
+        return default_recipe(dim, encoder, vector_name, distance)
+
+    return FrameworkCollection.open(
         name,
         client,
-        vector=vector_name or None,
-        encoder=encoder,
+        encoder,
+        recipe=recipe,
+        adapt=partial(_named, content_payload_key),
+        default=default if create else None,
+        vector_name=vector_name,
         text_key=content_payload_key or CONTENT_KEY,
+        compress=_COMPRESS,
     )
-    return plain, True
 
 
-def delete_collection(client: Engine, name: str) -> None:
-    """Delete a collection, whoever made it; one that is not there is no error."""
-    try:
-        Collection.open(name, client).drop()
-    except CollectionNotFoundError:
-        return
-    except EmbplugError:
-        client.delete_collection(name)
-
-
-def _named(recipe: Recipe, content_payload_key: str | None) -> Recipe:
+def _named(content_payload_key: str | None, recipe: Recipe) -> Recipe:
     """Let the recipe know under which key LangChain keeps the text, unless it says so itself."""
     if content_payload_key is None and "text_key" in recipe.model_fields_set:
         return recipe
     return recipe.model_copy(update={"text_key": content_payload_key or CONTENT_KEY})
-
-
-def _default_recipe(
-    embedding: Embeddings | None, encoder: Encoder | None, vector_name: str, distance: models.Distance
-) -> Recipe:
-    """Plain dense vectors of two bytes a dimension, or token matrices behind an FDE."""
-    if embedding is not None:
-        dim = len(embedding.embed_query("dimension"))
-    elif encoder is not None:
-        encoded = encoder.encode_queries(["dimension"])
-        if encoded.tokens is not None:
-            return Recipe(tokens=Tokens(dim=encoded.tokens.dim))
-        if encoded.dense is None:
-            raise InvalidArgumentError("encoder", "one that makes vectors", encoder.spec)
-        dim = encoded.dense.shape[1]
-    else:
-        raise InvalidArgumentError("embedding", "embedding, encoder or recipe, for a new collection", None)
-    dense = Dense(dim=dim, distance=distance, datatype=models.Datatype.FLOAT16)
-    return Recipe(dense={vector_name: dense} if vector_name else dense)

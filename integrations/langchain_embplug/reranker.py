@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from embplug import Encoder, Hit, load_encoder
-from embplug.errors import InvalidArgumentError
-from embplug.rerank import CrossEncoder, maxsim
-
-_TEXT = "text"
+from embplug.rerank.texts import TextReranker
 
 
 class EmbplugReranker(BaseDocumentCompressor):
@@ -42,32 +37,20 @@ class EmbplugReranker(BaseDocumentCompressor):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
+    _reranker: TextReranker = PrivateAttr()
+
     @model_validator(mode="after")
     def _has_one_method(self) -> Self:
-        if (self.encoder is None) == (self.cross_encoder is None):
-            raise ValueError("give either encoder or cross_encoder")
-        if isinstance(self.encoder, str):
-            self.encoder = load_encoder(self.encoder)
-        if self.encoder is not None and not isinstance(self.encoder, Encoder):
-            raise ValueError("encoder is no embplug.Encoder, nor the name of one")
-        if self.cross_encoder is not None and not isinstance(self.cross_encoder, CrossEncoder):
-            if not callable(self.cross_encoder):
-                raise ValueError("cross_encoder is no embplug.rerank.CrossEncoder, nor a function")
-            self.cross_encoder = CrossEncoder(self.cross_encoder)
+        self._reranker = TextReranker(self.encoder, self.cross_encoder)
         return self
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """The best documents, in their new order; those given are not changed."""
-        if not documents:
-            return []
-        hits = [Hit(i, 0.0, {_TEXT: document.page_content}) for i, document in enumerate(documents)]
-        if self.cross_encoder is None:
-            ranked = self._by_maxsim(hits, query)[: self.top_n]
-        else:
-            ranked = replace(self.cross_encoder, text_key=_TEXT).rerank(query, hits, self.top_n)
-        return [self._scored(documents[int(hit.id)], hit) for hit in ranked]
+        texts = [document.page_content for document in documents]
+        ranked = self._reranker.rank(query, texts, self.top_n)
+        return [self._scored(documents[place], score) for place, score in ranked]
 
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
@@ -75,16 +58,7 @@ class EmbplugReranker(BaseDocumentCompressor):
         """As :meth:`compress_documents`, in a thread: both methods take the processor's time."""
         return await asyncio.to_thread(self.compress_documents, documents, query, callbacks)
 
-    def _by_maxsim(self, hits: list[Hit], query: str) -> list[Hit]:
-        asked = self.encoder.encode_queries([query]).tokens
-        if asked is None:
-            raise InvalidArgumentError("encoder", "one that makes token vectors", self.encoder.spec)
-        texts = [(hit.payload or {})[_TEXT] for hit in hits]
-        scores = maxsim(asked[0], self.encoder.encode_documents(texts).tokens).tolist()
-        scored = [Hit(hit.id, score, hit.payload) for hit, score in zip(hits, scores, strict=True)]
-        return sorted(scored, key=lambda hit: -hit.score)
-
-    def _scored(self, document: Document, hit: Hit) -> Document:
-        if self.score_key is None or hit.skipped:
+    def _scored(self, document: Document, score: float | None) -> Document:
+        if self.score_key is None or score is None:
             return document.model_copy()
-        return document.model_copy(update={"metadata": {**document.metadata, self.score_key: hit.score}})
+        return document.model_copy(update={"metadata": {**document.metadata, self.score_key: score}})

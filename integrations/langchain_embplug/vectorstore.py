@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice, repeat
+from itertools import islice, repeat
 from typing import Any, TypeAlias
 
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import models
 from typing_extensions import Self, Unpack
 
-from embplug import AsyncCollection, Documents, Encoder, Hit, Recipe, connect
+from embplug import Collection, Documents, Encoder, Hit, Recipe, Record, connect
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from langchain_embplug.connection import (
-    ConnectionOptions,
-    StoreOptions,
-    delete_collection,
-    open_collection,
-    open_engine,
-    split_encoders,
-)
+from embplug.frameworks import ConnectionOptions, delete_collection, open_engine
+from langchain_embplug.connection import StoreOptions, open_collection, split_encoders
 from langchain_embplug.filters import FilterGiven, to_filter
 
 DocId: TypeAlias = str | int
@@ -98,7 +91,7 @@ class EmbplugVectorStore(VectorStore):
         create: bool = True,
     ) -> None:
         self._embedding, own_encoder = split_encoders(embedding, encoder)
-        self.collection, self._is_plain = open_collection(
+        self._shared = open_collection(
             connect(client),
             collection_name,
             self._embedding,
@@ -111,23 +104,12 @@ class EmbplugVectorStore(VectorStore):
         )
         self.content_payload_key = content_payload_key or self.collection.recipe.text_key
         self.metadata_payload_key = metadata_payload_key
-        self._dense_name = self._find_dense_name(vector_name)
-        self._async_collections: dict[asyncio.AbstractEventLoop, AsyncCollection] = {}
-        self._lock = threading.Lock()
+        self._dense_name = self._shared.dense_name(vector_name, self._embedding is not None)
 
-    def _find_dense_name(self, vector_name: str) -> str | None:
-        """Name in the recipe of the dense vector that embeddings make."""
-        names = [*self.collection.recipe.dense]
-        if vector_name in names:
-            return vector_name
-        if len(names) == 1 and (self._is_plain or not vector_name):
-            return names[0]
-        if self._embedding is not None or vector_name:
-            if not names:
-                expected = "an embplug Encoder, because the recipe has no dense vectors"
-                raise InvalidArgumentError("embedding", expected, type(self._embedding).__name__)
-            raise InvalidArgumentError("vector_name", f"one of {names}", repr(vector_name))
-        return None
+    @property
+    def collection(self) -> Collection:
+        """What is searched."""
+        return self._shared.collection
 
     @property
     def client(self) -> Engine:
@@ -328,7 +310,7 @@ class EmbplugVectorStore(VectorStore):
                 vectors = await self._embedding.aembed_documents(_texts(batch)) if self._embedding else None
                 yield self._documents_to_add(batch, vectors, added)
 
-        await self._acollection().add_batches(batches(), progress=progress)
+        await self._shared.for_loop().add_batches(batches(), progress=progress)
         return added
 
     def _documents_to_add(
@@ -345,34 +327,17 @@ class EmbplugVectorStore(VectorStore):
         recipe = self.collection.recipe
         encodes = vectors is None or recipe.tokens is not None or len(recipe.dense) > 1
         return Documents(
-            ids=[self._point_id(one) for one in ids],
+            ids=[self._shared.point_id(one) for one in ids],
             dense=None if vectors is None else {str(self._dense_name): vectors},
             texts=texts if encodes else None,
             payloads=payloads,
         )
 
-    def _point_id(self, given: DocId) -> int | str:
-        """Id for the collection. In a plain one, numbers and UUIDs in any form are Qdrant's own."""
-        text = str(given)
-        if self._is_plain:
-            if _is_number(text):
-                return int(text)
-            try:
-                return str(uuid.UUID(text))
-            except ValueError:
-                pass
-        return text
-
-    def _addresses(self, given: DocId) -> list[int | str]:
-        """Where a document of this id may be: numbers that others added are shown as strings too."""
-        own = self._point_id(given)
-        return [own, int(given)] if own == str(given) and _is_number(str(given)) else [own]
-
     def delete(  # type: ignore[override]
         self, ids: Iterable[DocId] | None = None, *, filter: FilterGiven | None = None
     ) -> bool:
         """Delete documents by ids or by filter; ids that are not there are no error."""
-        addresses = self._all_addresses(ids)
+        addresses = None if ids is None else self._shared.addresses(ids)
         if addresses != []:
             self.collection.delete(addresses, filter=to_filter(filter, self.metadata_payload_key))
         return True
@@ -381,21 +346,21 @@ class EmbplugVectorStore(VectorStore):
         self, ids: Iterable[DocId] | None = None, *, filter: FilterGiven | None = None
     ) -> bool:
         """See :meth:`delete`."""
-        addresses = self._all_addresses(ids)
+        addresses = None if ids is None else self._shared.addresses(ids)
         if addresses != []:
             wanted = to_filter(filter, self.metadata_payload_key)
-            await self._acollection().delete(addresses, filter=wanted)
+            await self._shared.for_loop().delete(addresses, filter=wanted)
         return True
 
     def get_by_ids(self, ids: Sequence[DocId], /) -> list[Document]:
         """Documents in the order of ``ids``; those that are not there are left out."""
-        addresses = self._all_addresses(ids)
+        addresses = self._shared.addresses(ids)
         return self._in_order(ids, self.collection.retrieve(addresses) if addresses else [])
 
     async def aget_by_ids(self, ids: Sequence[DocId], /) -> list[Document]:
         """See :meth:`get_by_ids`."""
-        addresses = self._all_addresses(ids)
-        return self._in_order(ids, await self._acollection().retrieve(addresses) if addresses else [])
+        addresses = self._shared.addresses(ids)
+        return self._in_order(ids, await self._shared.for_loop().retrieve(addresses) if addresses else [])
 
     def documents(self, *, filter: FilterGiven | None = None, batch_size: int = 256) -> Iterator[Document]:
         """All documents, or those under a filter, read page by page."""
@@ -406,21 +371,8 @@ class EmbplugVectorStore(VectorStore):
             if offset is None:
                 return
 
-    def _all_addresses(self, ids: Iterable[DocId] | None) -> Any:
-        if ids is None:
-            return None
-        if isinstance(ids, (str, int)):
-            raise InvalidArgumentError("ids", "a list of ids", repr(ids))
-        return list(dict.fromkeys(chain.from_iterable(self._addresses(one) for one in ids)))
-
-    def _in_order(self, ids: Sequence[DocId], records: Sequence[Any]) -> list[Document]:
-        found = {record.id: record for record in records}
-        return [
-            self._document(found[address].id, found[address].payload)
-            for one in ids
-            for address in self._addresses(one)
-            if address in found
-        ]
+    def _in_order(self, ids: Sequence[DocId], records: Sequence[Record]) -> list[Document]:
+        return [self._document(one.id, one.payload) for one in self._shared.in_order(ids, records)]
 
     def _document(self, found_id: int | str, payload: Mapping[str, Any] | None) -> Document:
         """A stored payload as a document. One without the field for metadata shows all its other fields."""
@@ -536,7 +488,7 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """See :meth:`similarity_search_with_score`."""
         options = self._options(k, filter, search_params, offset, score_threshold, with_stages)
-        hits = await self._acollection().search(**await self._aquery(query), **options)
+        hits = await self._shared.for_loop().search(**await self._aquery(query), **options)
         return self._scored(hits, offset)
 
     async def asimilarity_search_by_vector(  # type: ignore[override]
@@ -565,7 +517,9 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """See :meth:`similarity_search_with_score_by_vector`."""
         options = self._options(k, filter, search_params, offset, score_threshold)
-        return self._scored(await self._acollection().search(**self._vector(embedding), **options), offset)
+        return self._scored(
+            await self._shared.for_loop().search(**self._vector(embedding), **options), offset
+        )
 
     def _options(
         self,
@@ -717,7 +671,7 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[Document]:
         """See :meth:`max_marginal_relevance_search`."""
         options = self._mmr_options(k, fetch_k, lambda_mult, filter, search_params, score_threshold)
-        hits = await self._acollection().search_mmr(**await self._aquery(query), **options)
+        hits = await self._shared.for_loop().search_mmr(**await self._aquery(query), **options)
         return [document for document, _ in self._scored(hits)]
 
     async def amax_marginal_relevance_search_by_vector(  # type: ignore[override]
@@ -748,7 +702,7 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """See :meth:`max_marginal_relevance_search_with_score_by_vector`."""
         options = self._mmr_options(k, fetch_k, lambda_mult, filter, search_params, score_threshold)
-        return self._scored(await self._acollection().search_mmr(**self._vector(embedding), **options))
+        return self._scored(await self._shared.for_loop().search_mmr(**self._vector(embedding), **options))
 
     def _mmr_options(
         self,
@@ -770,26 +724,9 @@ class EmbplugVectorStore(VectorStore):
             "score_threshold": score_threshold,
         }
 
-    def _acollection(self) -> AsyncCollection:
-        """The collection for the running loop: a server's client belongs to the loop that first used it."""
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            for other in [one for one in self._async_collections if one.is_closed()]:
-                del self._async_collections[other]
-            if loop not in self._async_collections:
-                self._async_collections[loop] = self.collection.to_async()
-            return self._async_collections[loop]
-
     async def aclose(self) -> None:
         """Close the connection to a server that asynchronous calls opened in the running loop."""
-        with self._lock:
-            opened = self._async_collections.pop(asyncio.get_running_loop(), None)
-        if opened is not None and isinstance(opened.engine, AsyncQdrantClient):
-            await opened.engine.close()
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and str(int(text)) == text and int(text) < 1 << 64
+        await self._shared.aclose()
 
 
 def _texts(batch: Sequence[Row]) -> list[str]:

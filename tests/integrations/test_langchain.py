@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from langchain_classic.retrievers import ContextualCompressionRetriever
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_embplug import EmbplugReranker, EmbplugRetriever, EmbplugVectorStore, to_filter
@@ -377,7 +378,7 @@ def test_asynchronous_calls_work_in_one_loop_after_another(make_store):
     for i in range(3):
         asyncio.run(store.aadd_texts([f"text {i}"], ids=[f"{i}"]))
         assert ids_of(asyncio.run(store.asimilarity_search(f"text {i}", k=1))) == [f"{i}"]
-    assert len(store._async_collections) == 1
+    assert len(store._shared._opened) == 1
 
 
 async def test_rerankers_order_what_any_retriever_found():
@@ -398,6 +399,32 @@ async def test_rerankers_order_what_any_retriever_found():
     for wrong in ({}, {"encoder": ENCODER, "cross_encoder": len}, {"cross_encoder": 3}, {"encoder": 3}):
         with pytest.raises(ValueError):
             EmbplugReranker(**wrong)
+
+
+async def test_the_reranker_works_inside_a_compression_retriever(make_store):
+    store = make_store()
+    store.add_texts(TEXTS, METADATAS, ids=["0", "1", "2"])
+    for method in ({"encoder": ENCODER}, {"cross_encoder": lambda query, texts: [query == t for t in texts]}):
+        retriever = ContextualCompressionRetriever(
+            base_compressor=EmbplugReranker(**method, top_n=1),
+            base_retriever=EmbplugRetriever(vectorstore=store, k=3),
+        )
+        found = retriever.invoke("green apple")
+        assert found == await retriever.ainvoke("green apple")
+        assert ids_of(found) == ["1"] and found[0].metadata["relevance_score"] > 0
+
+
+def test_a_collection_made_without_the_store_opens_with_its_recipe(memory_client):
+    Collection.create("docs", TOKENS_RECIPE, memory_client, encoder=ENCODER).add([1], texts=["red apple"])
+    for open_it in (
+        lambda recipe: EmbplugVectorStore(memory_client, "docs", encoder=ENCODER, recipe=recipe),
+        lambda recipe: EmbplugVectorStore.from_existing_collection(
+            "docs", ENCODER, client=memory_client, recipe=recipe
+        ),
+    ):
+        assert open_it(TOKENS_RECIPE).similarity_search("apple", k=1)[0].page_content == "red apple"
+        with pytest.raises(RecipeMismatchError):
+            open_it(TOKENS_RECIPE.model_copy(update={"fit_sample": 5}))
 
 
 def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
