@@ -20,7 +20,7 @@ from qdrant_client.grpc import collections_service_pb2_grpc, qdrant_pb2_grpc
 from embplug.calls import run
 from embplug.engines import AsyncEdgeClient, EdgeClient, connect, connect_async
 from embplug.engines.capabilities import capabilities_steps
-from embplug.engines.connect import _Server
+from embplug.engines.connect import GRPC_OPTIONS, _Server, for_reading
 from embplug.errors import (
     EngineConnectionError,
     EngineLockedError,
@@ -179,6 +179,19 @@ def test_a_server_is_spoken_to_over_grpc(qdrant_address):
         assert speaks_grpc(client)
         assert client.init_options["timeout"] == 7
         assert isinstance(client.get_collections(), models.CollectionsResponse)
+
+
+def test_answers_are_taken_uncompressed(qdrant_address):
+    url, grpc_port = qdrant_address
+    with closing(connect(url, grpc_port=grpc_port)) as client:
+        assert client.init_options["grpc_options"].items() >= GRPC_OPTIONS.items()
+        assert for_reading(client) is client
+    options = {"url": url, "grpc_port": grpc_port, "prefer_grpc": True, "check_compatibility": False}
+    with closing(QdrantClient(**options)) as own, closing(for_reading(own)) as reader:
+        assert reader.init_options["grpc_options"].items() >= GRPC_OPTIONS.items()
+        assert reader.collection_exists("nowhere") is False
+    with closing(QdrantClient(url, check_compatibility=False)) as over_rest:
+        assert for_reading(over_rest) is over_rest
 
 
 def test_rest_is_the_fallback_where_grpc_is_closed(qdrant_address, caplog):

@@ -1,0 +1,66 @@
+"""The walk-throughs in docs/ are run: each page's blocks in order, in one empty folder.
+
+A page is a walk-through when it has ```bash blocks; its ```python blocks run between them. A block marked
+``no-run`` is only read. What a page stores it keeps under ``./data``, on Qdrant Edge.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(bash|python)(?: [^\n]*)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
+NOT_RUN = re.compile(r"^```\w+ no-run\n.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """(language, code) of each block that is run."""
+    return BLOCK.findall(NOT_RUN.sub("", page))
+
+
+def run_page(page: str, folder: Path) -> list[str]:
+    """Run a page's blocks in ``folder``, and return what each printed."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("EMBPLUG_")},
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        # What is tested is this checkout, whatever is installed.
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'integrations'}",
+        "COLUMNS": "120",
+    }
+    printed = []
+    for language, code in blocks(page):
+        command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
+        done = subprocess.run(
+            [*command, code], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        printed.append(done.stdout)
+    return printed
+
+
+WALK_THROUGHS = [
+    page.name
+    for page in sorted(DOCS.glob("*.md"))
+    if any(language == "bash" for language, _ in blocks(page.read_text(encoding="utf-8")))
+]
+
+
+@pytest.mark.parametrize("name", WALK_THROUGHS)
+def test_a_walk_through_runs(name, tmp_path):
+    assert run_page((DOCS / name).read_text(encoding="utf-8"), tmp_path)
+
+
+def test_a_block_that_fails_is_told(tmp_path):
+    page = (
+        "```bash\necho one > f\n```\n```python no-run\n1 / 0\n```\n```python\nprint(open('f').read())\n```\n"
+    )
+    assert run_page(page, tmp_path) == ["", "one\n\n"]
+    with pytest.raises(AssertionError, match="false"):
+        run_page("```bash\nfalse\ntrue\n```\n", tmp_path)
