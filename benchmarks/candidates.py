@@ -33,7 +33,6 @@ from embplug.threads import worker_count
 DEPTHS = (20, 50, 100, 200)
 BEST = 10
 QUERIES_ROW = "learned (1024 bytes), half of the queries, fitted {} the others"
-NO_FILL: dict[str, Any] = {"fill": False}
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,12 @@ Encoding = FDE | LearnedEncoding
 def encodings() -> dict[str, Encoding]:
     """Name -> what is measured, beside the vectors that need no encoding."""
     return {
-        "FDE as published (20, 5, 16)": FDE(),
-        "FDE, no fill": FDE(**NO_FILL),
-        "FDE, no fill, centred": FDE(**NO_FILL, center=True),
-        "FDE, no fill, k-means": FDE(**NO_FILL, partitioner="kmeans"),
-        "FDE, no fill, k-means, bytes": FDE(**NO_FILL, partitioner="kmeans", dtype="uint8"),
-        "FDE, no fill, k-means, 4096 bytes": FDE(
-            **NO_FILL, partitioner="kmeans", dtype="uint8", final_dim=4016
-        ),
+        "FDE as published (20, 5, 16)": FDE(fill=True),
+        "FDE, no fill": FDE(),
+        "FDE, no fill, centred": FDE(center=True),
+        "FDE, no fill, k-means": FDE(partitioner="kmeans"),
+        "FDE, no fill, k-means, bytes": FDE(partitioner="kmeans", dtype="uint8"),
+        "FDE, no fill, k-means, 4096 bytes": FDE(partitioner="kmeans", dtype="uint8", final_dim=4016),
         "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
         "learned, 2048 bytes": LearnedEncoding(stored_dim=2048, landmarks=16384, compared=6144),
         "learned, 4096 bytes": LearnedEncoding(

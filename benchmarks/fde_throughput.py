@@ -39,7 +39,7 @@ def main() -> None:
     lengths = rng.integers(TOKENS - 29, TOKENS + 30, options.documents)
     tokens = _unit_tokens(rng, lengths)
     query = _unit_tokens(rng, np.array([QUERY_TOKENS]))
-    parameters = {"repetitions": REPETITIONS, "simhash_bits": BITS, "projection_dim": WIDTH}
+    parameters = {"repetitions": REPETITIONS, "simhash_bits": BITS, "projection_dim": WIDTH, "fill": True}
     encodings = {
         "count_sketch": FDE(**parameters),
         "dense": FDE(**parameters, projection="dense"),

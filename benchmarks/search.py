@@ -15,16 +15,16 @@ from _corpora import corpus
 from _harness import environment, parser, percentiles_ms, report
 from _maxsim import maxsim
 
-from embplug import FDE, Collection, Documents, LearnedEncoding, Recipe, Rerank, TokenBatch, Tokens, connect
+from embplug import FDE, Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
 from embplug.engines import Engine
 from tests.servers import qdrant_server
 
 K = 10
 BATCH = 128
 ENCODINGS = {
-    "published": FDE(),
-    "fde": FDE(repetitions=20, simhash_bits=4, projection_dim=16, fill=False),
-    "learned": LearnedEncoding(),
+    "published": FDE(fill=True),
+    "fde": FDE(repetitions=20, simhash_bits=4, projection_dim=16),
+    "default": "auto",
 }
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=None, help="of a document; default: as they are")
     options.add_argument("--queries", type=int, default=100)
     options.add_argument("--exact-queries", type=int, default=20, help="of them, timed exactly too")
-    options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=["fde", "learned"])
+    options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=["fde", "default"])
     options.add_argument("--engines", nargs="+", choices=("server", "edge"), default=["server", "edge"])
     arguments = options.parse_args()
     tokens = arguments.tokens or (80 if arguments.data is None else None)
@@ -70,11 +70,11 @@ def on_engine(
 ) -> Iterator[dict[str, object]]:
     """One row per encoding."""
     for encoding in encodings:
-        recipe = Recipe(
-            tokens=Tokens(dim=documents.dim, fde=ENCODINGS[encoding]), rerank=Rerank(candidates=100)
-        )
+        recipe = Recipe(tokens=Tokens(dim=documents.dim, fde=ENCODINGS[encoding]))
         with engine_of(name) as engine:
-            collection = Collection.create("docs", recipe, engine)
+            started = time.perf_counter()
+            collection = Collection.create("docs", recipe, engine, sample=Sample(tokens=sample(documents)))
+            fitted = time.perf_counter() - started
             started = time.perf_counter()
             collection.add_batches(
                 Documents(range(i, min(i + BATCH, len(documents))), tokens=documents[i : i + BATCH])
@@ -105,9 +105,16 @@ def on_engine(
                 "recall_at_10_vs_exact": float(
                     np.mean([len({*f} & {*t}) / K for f, t in zip(found, truth.tolist(), strict=True)])
                 ),
+                "fit_s": fitted,
                 "points_per_s": len(documents) / added,
                 "ready_s": ready,
             }
+
+
+def sample(documents: TokenBatch) -> TokenBatch:
+    """Documents to learn from; the queries are none of them."""
+    chosen = np.random.default_rng(0).permutation(len(documents))[: Recipe.model_fields["fit_sample"].default]
+    return documents.take(np.sort(chosen))
 
 
 @contextmanager

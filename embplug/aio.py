@@ -71,9 +71,8 @@ class AsyncCollection:
     ) -> AsyncCollection:
         """See :meth:`embplug.Collection.create`; ``engine`` is what :func:`embplug.connect_async` takes."""
         client = await connect_async(engine)
-        pipeline = Pipeline(recipe, encoder)
         learned_from = None if sample is None else check_sample(sample, recipe)
-        made = await run_async(client, operations.create_steps(client, name, pipeline, learned_from))
+        made = await run_async(client, operations.create_steps(client, name, recipe, learned_from, encoder))
         return cls(name, client, made)
 
     @classmethod

@@ -76,7 +76,8 @@ class Collection:
             A client, or what :func:`embplug.connect` takes.
         sample
             Data from which the recipe's methods learn. Default: they learn from the first
-            ``recipe.fit_sample`` documents added.
+            ``recipe.fit_sample`` documents added. With a sample of tokens the default encoding is
+            :class:`LearnedEncoding`: better candidates from fewer bytes than the :class:`FDE` without.
         encoder
             Turns texts into vectors, in place of the one that the recipe names.
 
@@ -92,9 +93,9 @@ class Collection:
             Naming the argument.
         """
         client = connect(engine)
-        pipeline = Pipeline(recipe, encoder)
         learned_from = None if sample is None else check_sample(sample, recipe)
-        return cls(name, client, run(client, operations.create_steps(client, name, pipeline, learned_from)))
+        made = run(client, operations.create_steps(client, name, recipe, learned_from, encoder))
+        return cls(name, client, made)
 
     @classmethod
     def open(

@@ -26,6 +26,8 @@ from embplug.errors import (
     StateError,
 )
 from embplug.ids import CODES, point_id, split_payload
+from embplug.multivector.fde import FDE
+from embplug.multivector.learned import LearnedEncoding
 from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
 from embplug.recipe import DENSE, Dense, Recipe, digest
 from embplug.rerank.diversity import mmr
@@ -86,21 +88,25 @@ class Record:
 def create_steps(
     engine: AnyEngine,
     name: str,
-    pipeline: Pipeline,
+    recipe: Recipe,
     sample: CheckedSample | None,
+    encoder: Encoder | None,
 ) -> Steps[Pipeline]:
     """Make the collection, or return the pipeline of the one that is there with the same recipe."""
     _check_name(name)
-    recipe = pipeline.recipe
-    pipeline.capabilities = yield from capabilities_steps(engine)
-    check_recipe(recipe, pipeline.capabilities)
+    capabilities = yield from capabilities_steps(engine)
     if (yield Call.of("collection_exists", collection_name=name)):
-        existing: Pipeline = yield from open_steps(engine, name, pipeline.own_encoder)
+        existing: Pipeline = yield from open_steps(engine, name, encoder)
+        there = existing.recipe.tokens
+        recipe = recipe if there is None else recipe.with_encoding(there.encoding)
         differences = existing.recipe.differences(recipe)
         if differences:
             raise RecipeMismatchError(name, differences)
         yield from _index_payload(name, recipe)
         return existing
+    pipeline = Pipeline(recipe.with_encoding(_encoding_for(sample)), encoder)
+    recipe, pipeline.capabilities = pipeline.recipe, capabilities
+    check_recipe(recipe, capabilities)
     if sample is not None:
         yield Call.compute(partial(pipeline.fit, sample))
     yield Call.of(
@@ -121,6 +127,12 @@ def create_steps(
         yield Call.of("delete_collection", collection_name=name)
         raise
     return pipeline
+
+
+def _encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
+    """The default encoding: learned where there is enough to learn from."""
+    tokens = None if sample is None else sample.tokens
+    return LearnedEncoding() if tokens is not None and LearnedEncoding.can_learn(tokens) else FDE()
 
 
 def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:

@@ -164,10 +164,12 @@ class Pipeline:
     def __init__(
         self, recipe: Recipe, encoder: Encoder | None = None, stored_as: Mapping[str, str] | None = None
     ) -> None:
+        if recipe.tokens is not None:
+            recipe = recipe.with_encoding(recipe.tokens.encoding)
         self.recipe = recipe
         self.own_encoder = encoder
         self.capabilities: Capabilities | None = None
-        self._fde = copy.deepcopy(recipe.tokens.fde) if recipe.tokens else None
+        self._fde = copy.deepcopy(recipe.tokens.encoding) if recipe.tokens else None
         self._codes: TokenCoder | None = None
         if recipe.tokens is not None and recipe.tokens.codes is not None:
             self._codes = TokenCoder(copy.deepcopy(recipe.tokens.codes), recipe.tokens.document_bytes)

@@ -223,7 +223,9 @@ class Tokens(_Part):
         Dimension of a token.
     fde
         Encoding of the matrix into the one vector that finds candidates, an :class:`FDE` or a
-        :class:`LearnedEncoding`; ``None`` stores none.
+        :class:`LearnedEncoding`; ``None`` stores none. ``auto`` is decided when the collection is made,
+        and its recipe then says so: the learned encoding where a sample with enough tokens is given,
+        else the FDE, which needs none.
     fde_storage
         How Qdrant keeps that vector. Its datatype is that of the encoding.
     matrix
@@ -239,11 +241,16 @@ class Tokens(_Part):
     """
 
     dim: int = Field(ge=1, le=65536)
-    fde: Encoding | None = Field(default_factory=FDE)
+    fde: Encoding | Literal["auto"] | None = "auto"
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
     codes: Codes | None = None
     document_bytes: int = Field(48, ge=0)
+
+    @property
+    def encoding(self) -> FDE | LearnedEncoding | None:
+        """What ``fde`` is; ``auto`` without a sample is the FDE."""
+        return FDE() if self.fde == "auto" else self.fde
 
     @model_validator(mode="after")
     def _is_searchable(self) -> Self:
@@ -385,6 +392,12 @@ class Recipe(_Part):
                 f"payload_indexes.{self.text_key}", "text or keyword, because it is text_key", got
             )
         return self
+
+    def with_encoding(self, encoding: FDE | LearnedEncoding | None) -> Self:
+        """This recipe, with ``encoding`` where tokens say ``auto``."""
+        if self.tokens is None or self.tokens.fde != "auto":
+            return self
+        return self.model_copy(update={"tokens": self.tokens.model_copy(update={"fde": encoding})})
 
     @staticmethod
     def check_version(version: int) -> None:

@@ -16,6 +16,7 @@ from embplug import (
     Collection,
     Dense,
     Documents,
+    LearnedEncoding,
     Matrix,
     Query,
     Recipe,
@@ -205,6 +206,17 @@ def test_creating_with_another_recipe_names_the_differences(engine):
     assert caught.value.differences["tokens.fde.repetitions"] == (4, 5)
     assert caught.value.differences["payload_indexes.year"] == ("integer", None)
     assert Collection.open("docs", engine).recipe == RECIPE
+
+
+def test_the_default_encoding_is_learned_where_a_sample_can_teach_it(engine):
+    recipe, tokens = Recipe(tokens=Tokens(dim=DIM)), matrices(80)
+    learned = Collection.create("learned", recipe, engine, sample=Sample(tokens=tokens))
+    assert isinstance(learned.recipe.tokens.fde, LearnedEncoding)
+    assert Collection.create("learned", recipe, engine).recipe == learned.recipe
+    assert Collection.open("learned", engine).recipe == learned.recipe
+    too_few = Collection.create("too-few", recipe, engine, sample=Sample(tokens=tokens[:15]))
+    assert too_few.recipe.tokens.fde == Collection.create("none", recipe, engine).recipe.tokens.fde == FDE()
+    assert Recipe.from_yaml("tokens: {dim: 16, fde: auto}") == recipe
 
 
 def test_a_collection_of_somebody_else_is_refused(engine):

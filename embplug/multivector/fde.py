@@ -77,9 +77,10 @@ class FDE:
     ``projection_dim`` dimensions; all cells of all repetitions, one after the other, are the
     encoding. Its dot product estimates ``repetitions`` times the MaxSim (Chamfer) score.
 
-    ``FDE()`` is the published method with the semantics of its reference code (google/graph-mining).
-    ``fill=False``, and more so ``partitioner="kmeans"``, find more of the true neighbours on token
-    vectors that share a large common direction, as those of most contextual models do.
+    ``FDE(fill=True)`` is the published method with the semantics of its reference code
+    (google/graph-mining). Without the fill, and more so with ``partitioner="kmeans"``, more of the
+    true neighbours are found on token vectors that share a large common direction, as those of most
+    contextual models do.
 
     Parameters
     ----------
@@ -100,7 +101,8 @@ class FDE:
         Partition by the tokens minus their mean in the sample given to :meth:`fit`.
     fill
         Give an empty cell of a document the token that is nearest to the cell: the fewest differing
-        signs, or the highest score of the other partitioners; ties go to the first token.
+        signs, or the highest score of the other partitioners; ties go to the first token. The
+        default leaves it empty.
     indexing
         Number SimHash cells by ``gray`` code (the reference code) or ``plain`` binary.
     final_dim
@@ -122,7 +124,7 @@ class FDE:
     projection: Sketch = "count_sketch"
     partitioner: Literal["simhash", "kmeans", "cross_polytope"] = "simhash"
     center: bool = False
-    fill: bool = True
+    fill: bool = False
     indexing: Literal["gray", "plain"] = "gray"
     final_dim: int | None = Field(default=None, ge=1)
     final_projection: Sketch = "count_sketch"

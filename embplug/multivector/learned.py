@@ -162,6 +162,11 @@ class LearnedEncoding:
         """True: everything is learned from data."""
         return True
 
+    @staticmethod
+    def can_learn(tokens: TokenBatch) -> bool:
+        """Whether :meth:`fit` would have enough documents and tokens."""
+        return int(np.count_nonzero(tokens.lengths)) >= MIN_DOCUMENTS and len(tokens.values) >= MIN_TOKENS
+
     @property
     def datatype(self) -> models.Datatype:
         """Datatype of the engine's vectors; their distance is the dot product."""
@@ -424,7 +429,7 @@ class LearnedEncoding:
         inhabited = np.flatnonzero(tokens.lengths)
         if inhabited.size == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
-        if len(inhabited) < MIN_DOCUMENTS or len(tokens.values) < MIN_TOKENS:
+        if not self.can_learn(tokens):
             raise InvalidArgumentError(
                 "tokens",
                 f"at least {MIN_DOCUMENTS} documents and {MIN_TOKENS} tokens to learn from",

@@ -202,7 +202,9 @@ def test_with_fill_a_document_of_one_token_has_its_exact_score(options, seed):
 
 @examples(st.integers(1, 5), st.integers(1, 20), st.booleans(), seeds)
 def test_an_empty_cell_has_the_first_of_the_nearest_tokens(bits, length, gray, seed):
-    fde = FDE(repetitions=1, simhash_bits=bits, projection_dim=None, indexing="gray" if gray else "plain")
+    fde = FDE(
+        repetitions=1, simhash_bits=bits, projection_dim=None, indexing="gray" if gray else "plain", fill=True
+    )
     tokens = batch([length], seed)
     normals = fde._maps_of(DIM).cells.normals[0]
     signs = tokens.values @ normals.T > 0
@@ -247,7 +249,7 @@ def test_float16_tokens_are_encoded_as_their_values_in_float32():
 
 
 def test_dot_products_of_bytes_rank_like_those_of_floats():
-    options = {"repetitions": 10, "simhash_bits": 3, "fill": False}
+    options = {"repetitions": 10, "simhash_bits": 3}
     exact, coded = fitted(options, dim=32), fitted(options | {"dtype": "uint8"}, dim=32)
     documents, query = batch([30] * 200, dim=32), batch([10], seed=5, dim=32)
     wanted = exact.encode_documents(documents) @ exact.encode_queries(query)[0]
@@ -257,9 +259,9 @@ def test_dot_products_of_bytes_rank_like_those_of_floats():
 
 def test_half_the_bytes_hold_the_same_numbers():
     tokens = batch([30, 4])
-    half = FDE(dtype="float16").encode_documents(tokens)
+    half = FDE(dtype="float16", fill=True).encode_documents(tokens)
     assert half.dtype == np.float16
-    np.testing.assert_array_equal(half, FDE().encode_documents(tokens).astype(np.float16))
+    np.testing.assert_array_equal(half, FDE(fill=True).encode_documents(tokens).astype(np.float16))
 
 
 def test_numbers_beyond_float16_are_refused():
@@ -417,7 +419,7 @@ def test_torch_encodes_as_numpy_does(options, lengths, seed):
 
 def test_torch_takes_float16_and_many_chunks(monkeypatch):
     pytest.importorskip("torch")
-    fde, tokens = FDE(), batch([5, 0, 40, 3] * 10)
+    fde, tokens = FDE(fill=True), batch([5, 0, 40, 3] * 10)
     half = TokenBatch(tokens.values.astype(np.float16), tokens.offsets)
     monkeypatch.setattr(module, "DEVICE_WORKSPACE_BYTES", 1 << 20)
     np.testing.assert_allclose(
