@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 from _beir import EncodedBeir
-from _maxsim import maxsim
 from _metrics import top
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from embplug.exact import maxsim_scores
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "exact"
 DEPTH = 100
@@ -24,7 +25,7 @@ def exact_ranking(data: EncodedBeir) -> NDArray[np.int64]:
     if not file.exists():
         queries = data.queries.to_float32()
         parts = [
-            maxsim(queries, data.documents[start : start + CHUNK_DOCUMENTS])
+            maxsim_scores(queries, data.documents[start : start + CHUNK_DOCUMENTS])
             for start in tqdm(
                 range(0, len(data.documents), CHUNK_DOCUMENTS), desc="exact MaxSim", disable=None
             )

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from _beir import CACHE, EncodedBeir, load
 from _harness import environment, parser, report
-from _maxsim import maxsim
 from _metrics import overlap, top
 from numpy.typing import NDArray
 
+from embplug.exact import maxsim_scores
 from embplug.multivector import TokenBatch
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
@@ -176,7 +176,7 @@ def exact(collection: EncodedBeir) -> NDArray[np.float32]:
     digest = hashlib.sha256(collection.documents.offsets.tobytes() + collection.queries.values.tobytes())
     file = CACHE.parent / "maxsim" / f"{collection.beir.name}-{digest.hexdigest()[:16]}.npy"
     if not file.exists():
-        made = maxsim(collection.queries, collection.documents)
+        made = maxsim_scores(collection.queries, collection.documents)
         file.parent.mkdir(parents=True, exist_ok=True)
         np.save(file, made)
     return np.load(file)

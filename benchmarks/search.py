@@ -13,10 +13,10 @@ from contextlib import contextmanager
 import numpy as np
 from _corpora import corpus
 from _harness import environment, parser, percentiles_ms, report
-from _maxsim import maxsim
 
 from embplug import FDE, Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
 from embplug.engines import Engine
+from embplug.exact import maxsim_scores
 from tests.servers import qdrant_server
 
 K = 10
@@ -41,7 +41,7 @@ def main() -> None:
     tokens = arguments.tokens or (80 if arguments.data is None else None)
     data = corpus(arguments.data, arguments.documents, tokens)
     queries = data.queries[: arguments.queries]
-    truth = np.argsort(-maxsim(queries, data.documents), axis=1)[:, :K]
+    truth = np.argsort(-maxsim_scores(queries, data.documents), axis=1)[:, :K]
     rows = [
         row
         for name in arguments.engines

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from _beir import load
 from _harness import environment, parser, report
-from _maxsim import maxsim
 from _metrics import ndcg, overlap, top
 
+from embplug.exact import maxsim_scores
 from embplug.multivector import TokenBatch
 from embplug.quantizers import BitAllocation, Centroids, Quantizer, Residual
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
@@ -57,7 +57,7 @@ def main() -> None:
     chosen = np.linspace(0, len(data.queries) - 1, count).astype(np.int64)
     queries = data.queries.take(chosen).to_float32()
     query_ids = [data.beir.query_ids[i] for i in chosen]
-    exact = maxsim(queries, data.documents)
+    exact = maxsim_scores(queries, data.documents)
     wanted = top(exact, 10)
     pool = top(exact, given.pool) if given.pool else None
     sample = data.documents[:: -(-len(data.documents) // FIT_DOCUMENTS)].to_float32()
@@ -116,7 +116,7 @@ def _scores(coder: TokenCoder, queries: TokenBatch, strings: list[bytes], pool: 
         return scores
     # Of many queries the products with decoded tokens are cheaper than lookups, and the same.
     parts = [
-        maxsim(queries, coder.decode(strings[start : start + CHUNK_DOCUMENTS]))
+        maxsim_scores(queries, coder.decode(strings[start : start + CHUNK_DOCUMENTS]))
         for start in range(0, len(strings), CHUNK_DOCUMENTS)
     ]
     return np.concatenate(parts, axis=1)

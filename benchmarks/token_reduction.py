@@ -13,9 +13,9 @@ from typing import Any
 
 from _beir import EncodedBeir, load
 from _harness import environment, parser, report
-from _maxsim import maxsim
 from _metrics import ndcg, overlap, top
 
+from embplug.exact import maxsim_scores
 from embplug.multivector import TokenBatch
 from embplug.multivector.pooling import HierarchicalPooling, KMeansPooling
 from embplug.multivector.pruning import BallCarving, RandomPruning, SaliencyPruning
@@ -31,16 +31,16 @@ def main() -> None:
     options = arguments.parse_args()
     data = load(options.data)
 
-    full = top(maxsim(data.queries, data.documents), BEST)
+    full = top(maxsim_scores(data.queries, data.documents), BEST)
     rows = [_row("all tokens", data, full, full, 1.0)]
     for share in SHARES:
         for name, method in methods(data, share).items():
             reduced, seconds = _timed(lambda method=method: method(data.documents))
-            found = top(maxsim(data.queries, reduced.tokens), BEST)
+            found = top(maxsim_scores(data.queries, reduced.tokens), BEST)
             left = len(reduced.tokens.values) / len(data.documents.values)
             rows.append(_row(name, data, found, full, left, len(data.documents) / seconds))
     carved, seconds = _timed(lambda: BallCarving().reduce(data.queries))
-    found = top(maxsim(carved.tokens, data.documents), BEST)
+    found = top(maxsim_scores(carved.tokens, data.documents), BEST)
     left = len(carved.tokens.values) / len(data.queries.values)
     rows.append(_row("ball carving of queries", data, found, full, left, len(data.queries) / seconds))
 

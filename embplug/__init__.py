@@ -9,6 +9,7 @@ from embplug.collection import Collection
 from embplug.documents import Documents, Sample
 from embplug.encoders import Encoded, Encoder, load_encoder, register_encoder
 from embplug.engines import connect, connect_async
+from embplug.evaluation import Evaluation, evaluate
 from embplug.ingest import AddReport
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
@@ -40,6 +41,7 @@ __all__ = [
     "Documents",
     "Encoded",
     "Encoder",
+    "Evaluation",
     "Hit",
     "ITQRotation",
     "LearnedEncoding",
@@ -60,6 +62,7 @@ __all__ = [
     "Truncation",
     "connect",
     "connect_async",
+    "evaluate",
     "load_encoder",
     "models",
     "register_encoder",

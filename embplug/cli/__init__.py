@@ -5,6 +5,7 @@ Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with an
 """
 
 from embplug.cli import collection as collection  # registers its commands
+from embplug.cli import evaluate as evaluate
 from embplug.cli.shared import app
 
 __all__ = ["app", "main"]

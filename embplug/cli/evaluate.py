@@ -1,0 +1,135 @@
+"""Commands that measure recipes and show what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+
+from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
+from embplug.errors import InvalidArgumentError
+from embplug.evaluation import SELECTIVITIES, Evaluation, Figure, evaluate
+from embplug.recipe import Recipe
+
+
+@app.command("evaluate")
+def evaluate_command(
+    beir: Annotated[Path, typer.Option(help="Folder in BEIR format.")],
+    recipe: Annotated[list[Path], typer.Option(help="Recipe file; give it again to compare several.")],
+    at: Annotated[
+        str,
+        typer.Option(
+            envvar="EMBPLUG_AT",
+            help="A directory (Qdrant Edge), or http(s)://host:port (a server). Default: Edge, temporary.",
+        ),
+    ] = "",
+    api_key: ApiKey = None,
+    encoder: Annotated[str, typer.Option(help="For recipes that name none.")] = "",
+    cache: Annotated[Path | None, typer.Option(help="Folder in which encoded texts are kept.")] = None,
+    limit: Annotated[int, typer.Option(help="Hits of a search, at least 10.")] = 10,
+    filtered: Annotated[
+        bool, typer.Option("--filtered", help="Also under filters that match 50, 10, 1 and 0.1 %.")
+    ] = False,
+    queries: Annotated[int | None, typer.Option(help="Ask only so many.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the result, for embplug report.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure quality, latency and bytes of one or several recipes on a collection with judgements."""
+    with reporting(as_json):
+        recipes = _named([(path, Recipe.from_file(path)) for path in recipe])
+        options = {
+            "encoder": encoder or None,
+            "cache": cache,
+            "limit": limit,
+            "selectivities": SELECTIVITIES if filtered else (),
+            "queries": queries,
+        }
+        if at:
+            with open_engine(at, api_key) as engine:
+                result = evaluate(beir, recipes, engine, **options)  # type: ignore[arg-type]
+        else:
+            result = evaluate(beir, recipes, **options)  # type: ignore[arg-type]
+        contents = result.to_dict()
+        if output is not None:
+            _write(output, json.dumps(contents))
+        show(contents, as_json, Group(*_tables(result)))
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(help="What embplug evaluate wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Make one self-contained HTML page of an evaluation, to be looked at."""
+    from embplug.report import report_html
+
+    with reporting(as_json):
+        try:
+            contents = json.loads(result.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidArgumentError("path", "a result of embplug evaluate", error) from None
+        page = report_html(contents)
+        _write(output, page)
+        show({"report": str(output), "bytes": len(page.encode())}, as_json, f"{output} written")
+
+
+def _named(recipes: list[tuple[Path, Recipe]]) -> dict[str, Recipe]:
+    """Recipes by the names of their files; by their paths where names are alike."""
+    stems = [path.stem for path, _ in recipes]
+    alike = len(set(stems)) < len(stems)
+    named = {str(path) if alike else path.stem: recipe for path, recipe in recipes}
+    if len(named) < len(recipes):
+        raise InvalidArgumentError("path", "recipe files that differ", [str(path) for path, _ in recipes])
+    return named
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgumentError("path", "a file that can be written", error) from None
+
+
+def _tables(result: Evaluation) -> list[Table]:
+    title = f"{result.data}: {result.documents} documents, {result.queries} queries, on {result.engine}"
+    measures = [*result.recipes[0].figures]
+    table = Table(title=title, caption="± half of the 95 % confidence interval")
+    table.add_column("recipe")
+    for column in (*measures, "bytes/document", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(column, justify="right")
+    for one in result.recipes:
+        size = "-" if one.bytes_per_document is None else f"{one.bytes_per_document:,.0f}"
+        shown = [_figure(one.figures[measure]) for measure in measures]
+        table.add_row(one.name, *shown, size, *(f"{ms:.2f}" for ms in one.latency_ms.values()))
+    tables = [table]
+    if result.comparisons:
+        pairs = Table(title="pairs of recipes")
+        for column in ("measure", "from", "to", "difference", "p", "p (Holm)"):
+            pairs.add_column(column, justify="left" if column in ("measure", "from", "to") else "right")
+        for pair in result.comparisons:
+            change = _figure(pair.difference, "+")
+            pairs.add_row(
+                pair.measure, pair.first, pair.second, change, f"{pair.p:.4f}", f"{pair.p_holm:.4f}"
+            )
+        tables.append(pairs)
+    if result.recipes[0].filtered:
+        under = Table(title="under filters: overlap with exact filtered search, and median ms")
+        under.add_column("recipe")
+        for shares in result.recipes[0].filtered:
+            under.add_column(f"{100 * shares.share:g} % ({shares.documents})", justify="right")
+        for one in result.recipes:
+            cells = [f"{_figure(each.overlap)}  {each.latency_ms['p50']:.2f}" for each in one.filtered]
+            under.add_row(one.name, *cells)
+        tables.append(under)
+    return tables
+
+
+def _figure(figure: Figure, sign: str = "") -> str:
+    return f"{figure.mean:{sign}.3f} ±{(figure.high - figure.low) / 2:.3f}"
