@@ -15,9 +15,10 @@ from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import CollectionInfo, Record
-from embplug.pipeline import Hit, Query
+from embplug.plan import Hit, Query
 from embplug.quantizers import BitAllocation, Centroids, Residual
-from embplug.recipe import Dense, Matrix, Recipe, Rerank, Storage, Tokens
+from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
+from embplug.rerank.cross_encoder import register_cross_encoder
 from embplug.transforms import (
     PCA,
     ITQRotation,
@@ -37,11 +38,13 @@ __all__ = [
     "Centroids",
     "Collection",
     "CollectionInfo",
+    "CrossEncoderStage",
     "Dense",
     "Documents",
     "Encoded",
     "Encoder",
     "Evaluation",
+    "Fusion",
     "Hit",
     "ITQRotation",
     "LearnedEncoding",
@@ -55,6 +58,7 @@ __all__ = [
     "Residual",
     "Rotation",
     "Sample",
+    "Sparse",
     "SparseRandomProjection",
     "Storage",
     "TokenBatch",
@@ -65,5 +69,6 @@ __all__ = [
     "evaluate",
     "load_encoder",
     "models",
+    "register_cross_encoder",
     "register_encoder",
 ]

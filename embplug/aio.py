@@ -20,8 +20,10 @@ from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, connect_as
 from embplug.ids import Id
 from embplug.ingest import IN_FLIGHT, AddReport, ingest
 from embplug.operations import CollectionInfo, Record
-from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
+from embplug.pipeline import Pipeline
+from embplug.plan import Hit, Query, SearchOptions
 from embplug.recipe import Recipe
+from embplug.rerank.cross_encoder import Scorer
 
 AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdgeClient
 
@@ -68,18 +70,29 @@ class AsyncCollection:
         *,
         sample: Sample | None = None,
         encoder: Encoder | None = None,
+        cross_encoder: Scorer | None = None,
     ) -> AsyncCollection:
         """See :meth:`embplug.Collection.create`; ``engine`` is what :func:`embplug.connect_async` takes."""
         client = await connect_async(engine)
         learned_from = None if sample is None else check_sample(sample, recipe)
-        made = await run_async(client, operations.create_steps(client, name, recipe, learned_from, encoder))
+        made = await run_async(
+            client, operations.create_steps(client, name, recipe, learned_from, encoder, cross_encoder)
+        )
         return cls(name, client, made)
 
     @classmethod
-    async def open(cls, name: str, engine: AsyncTarget, *, encoder: Encoder | None = None) -> AsyncCollection:
+    async def open(
+        cls,
+        name: str,
+        engine: AsyncTarget,
+        *,
+        encoder: Encoder | None = None,
+        cross_encoder: Scorer | None = None,
+    ) -> AsyncCollection:
         """See :meth:`embplug.Collection.open`; ``engine`` is what :func:`embplug.connect_async` takes."""
         client = await connect_async(engine)
-        return cls(name, client, await run_async(client, operations.open_steps(client, name, encoder)))
+        steps = operations.open_steps(client, name, encoder, cross_encoder)
+        return cls(name, client, await run_async(client, steps))
 
     @classmethod
     async def open_plain(
@@ -165,10 +178,19 @@ class AsyncCollection:
         with_stages: bool = False,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search`."""
         options = SearchOptions(
-            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+            limit,
+            filter,
+            candidates,
+            exact,
+            with_payload,
+            with_stages,
+            score_threshold,
+            search_params,
+            branches,
         )
         return (await self._search([Query(tokens, dense, text)], options))[0]
 
@@ -184,10 +206,19 @@ class AsyncCollection:
         with_stages: bool = False,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """See :meth:`embplug.Collection.batch_search`."""
         options = SearchOptions(
-            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+            limit,
+            filter,
+            candidates,
+            exact,
+            with_payload,
+            with_stages,
+            score_threshold,
+            search_params,
+            branches,
         )
         return await self._search(queries, options)
 

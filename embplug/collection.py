@@ -19,8 +19,10 @@ from embplug.engines import Engine, connect, to_async
 from embplug.ids import Id
 from embplug.ingest import IN_FLIGHT, AddReport, ingest
 from embplug.operations import CollectionInfo, Record
-from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
+from embplug.pipeline import Pipeline
+from embplug.plan import Hit, Query, SearchOptions
 from embplug.recipe import Recipe
+from embplug.rerank.cross_encoder import Scorer
 
 
 class Collection:
@@ -63,6 +65,7 @@ class Collection:
         *,
         sample: Sample | None = None,
         encoder: Encoder | None = None,
+        cross_encoder: Scorer | None = None,
     ) -> Collection:
         """Make a collection; one that is there with the same recipe is opened.
 
@@ -80,6 +83,9 @@ class Collection:
             :class:`LearnedEncoding`: better candidates from fewer bytes than the :class:`FDE` without.
         encoder
             Turns texts into vectors, in place of the one that the recipe names.
+        cross_encoder
+            Takes a query and texts, returns a score for each: the model of the recipe's cross-encoder
+            stage, in place of the one that it names.
 
         Raises
         ------
@@ -94,12 +100,19 @@ class Collection:
         """
         client = connect(engine)
         learned_from = None if sample is None else check_sample(sample, recipe)
-        made = run(client, operations.create_steps(client, name, recipe, learned_from, encoder))
+        made = run(
+            client, operations.create_steps(client, name, recipe, learned_from, encoder, cross_encoder)
+        )
         return cls(name, client, made)
 
     @classmethod
     def open(
-        cls, name: str, engine: Engine | str | os.PathLike[str], *, encoder: Encoder | None = None
+        cls,
+        name: str,
+        engine: Engine | str | os.PathLike[str],
+        *,
+        encoder: Encoder | None = None,
+        cross_encoder: Scorer | None = None,
     ) -> Collection:
         """Open a collection by name alone: recipe and fitted state come from the engine.
 
@@ -115,7 +128,7 @@ class Collection:
             A newer embplug made it.
         """
         client = connect(engine)
-        return cls(name, client, run(client, operations.open_steps(client, name, encoder)))
+        return cls(name, client, run(client, operations.open_steps(client, name, encoder, cross_encoder)))
 
     @classmethod
     def open_plain(
@@ -179,7 +192,8 @@ class Collection:
         dense
             float32 ``(n, dim)``; a mapping of such by name where the recipe has several.
         texts
-            For the encoder to make what of ``tokens`` and ``dense`` is not given; kept in the payload.
+            For the encoder to make what of ``tokens`` and ``dense`` is not given, and for the sparse
+            branch; kept in the payload.
         payloads
             One JSON mapping (or ``None``) per document.
 
@@ -240,8 +254,9 @@ class Collection:
         with_stages: bool = False,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
     ) -> list[Hit]:
-        """Find the best documents: candidates, then reranking, in one request.
+        """Find the best documents: candidates, then reranking, in one request where the engine can.
 
         Parameters
         ----------
@@ -250,7 +265,7 @@ class Collection:
         dense
             ``(dim,)``; a mapping of such by name where the recipe has several.
         text
-            For the encoder to make what is not given.
+            For the sparse branch, the cross-encoder, and the encoder to make what is not given.
         limit
             Number of hits.
         filter
@@ -267,16 +282,30 @@ class Collection:
             Leave out hits below it; of the last stage's scores.
         search_params
             Qdrant's, for how candidates are found; what it sets goes before the recipe.
+        branches
+            Search in these alone: ``tokens``, ``sparse``, or dense vectors by name; the others are
+            left out, also where a vector for them is given. Default: all for which there is a
+            vector, a text or an encoder.
 
         Raises
         ------
         InvalidArgumentError
             Naming the argument.
+        RerankError
+            The cross-encoder failed, and the recipe says to raise.
         FilterError
             A condition that the type of its field's index can never meet.
         """
         options = SearchOptions(
-            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+            limit,
+            filter,
+            candidates,
+            exact,
+            with_payload,
+            with_stages,
+            score_threshold,
+            search_params,
+            branches,
         )
         return self._search([Query(tokens, dense, text)], options)[0]
 
@@ -292,10 +321,19 @@ class Collection:
         with_stages: bool = False,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
     ) -> list[list[Hit]]:
         """Run :meth:`search` for several queries in one request; one list of hits per query."""
         options = SearchOptions(
-            limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params
+            limit,
+            filter,
+            candidates,
+            exact,
+            with_payload,
+            with_stages,
+            score_threshold,
+            search_params,
+            branches,
         )
         return self._search(queries, options)
 

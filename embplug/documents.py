@@ -42,8 +42,8 @@ class Documents:
     dense
         Array ``(n, dim)``, or one such array per name of a dense vector.
     texts
-        Texts, for the recipe's encoder to make what of ``tokens`` and ``dense`` is not given. They
-        are kept in the payload.
+        Texts, for the recipe's encoder to make what of ``tokens`` and ``dense`` is not given, and for
+        its sparse branch. They are kept in the payload.
     payloads
         One mapping (or ``None``) per document.
     """
@@ -67,11 +67,14 @@ class Sample:
         Dense vectors of documents, as in :class:`Documents`.
     queries
         Token matrices of real queries, for methods that can use them.
+    texts
+        Texts of documents, for the sparse branch.
     """
 
     tokens: TokensGiven | None = None
     dense: DenseGiven | None = None
     queries: TokensGiven | None = None
+    texts: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +84,7 @@ class CheckedSample:
     tokens: TokenBatch | None
     dense: dict[str, NDArray[np.float32]]
     queries: TokenBatch | None = None
+    texts: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +99,8 @@ class CheckedDocuments:
         As Qdrant takes them.
     tokens, dense
         float arrays; ``None`` or absent where the encoder still has to make them from ``texts``.
+    texts
+        Where they are still needed, for vectors or for the sparse branch.
     """
 
     given_ids: Sequence[Id]
@@ -106,6 +112,11 @@ class CheckedDocuments:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def has_vectors(self, recipe: Recipe) -> bool:
+        """Whether all vectors are there, so that the encoder has nothing to do."""
+        has_tokens = recipe.tokens is None or self.tokens is not None
+        return has_tokens and self.dense.keys() >= recipe.dense.keys()
 
     def slices(self, size: int) -> Iterator[CheckedDocuments]:
         """Consecutive parts of at most ``size`` documents, without copies of their vectors."""
@@ -157,13 +168,16 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
         raise InvalidArgumentError(
             missing[0], "vectors, because there is no encoder for texts", "texts alone"
         )
+    if recipe.sparse is not None and texts is None:
+        raise InvalidArgumentError("texts", "a text for each document, in which words are found", None)
     payloads = _check_payloads(documents.payloads, count)
     for i, text in enumerate(texts or ()):
         payloads[i].setdefault(recipe.text_key, text)
     for payload, original in zip(payloads, original_ids(documents.ids, ids), strict=True):
         if original is not None:
             payload[ORIGINAL_ID] = original
-    return CheckedDocuments(documents.ids, ids, tokens, dense, texts if missing else None, payloads)
+    needed = texts if missing or recipe.sparse is not None else None
+    return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads)
 
 
 def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
@@ -186,7 +200,12 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
         name: check_dense(vectors, recipe.dense[name].dim, len(vectors), f"sample.{argument}")
         for name, argument, vectors in named_dense(sample.dense, recipe)
     }
-    return CheckedSample(checked["tokens"], dense, checked["queries"])
+    texts = sample.texts
+    if texts is not None:
+        if recipe.sparse is None:
+            raise InvalidArgumentError("sample.texts", "none, because the recipe has no sparse", "texts")
+        texts = _check_texts(texts, len(texts), "sample.texts")
+    return CheckedSample(checked["tokens"], dense, checked["queries"], texts)
 
 
 def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
@@ -281,13 +300,13 @@ def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
     return [(next(iter(recipe.dense)), "dense", given)]
 
 
-def _check_texts(texts: Any, count: int) -> Sequence[str]:
-    checked: Sequence[str] = _sequence(texts, "texts")
+def _check_texts(texts: Any, count: int, argument: str = "texts") -> Sequence[str]:
+    checked: Sequence[str] = _sequence(texts, argument)
     if len(checked) != count:
-        raise LengthMismatchError("texts", f"{count} texts, as there are ids", len(checked))
+        raise LengthMismatchError(argument, f"{count} texts, as there are ids", len(checked))
     for i, text in enumerate(checked):
         if not isinstance(text, str) or not text.strip():
-            raise InvalidArgumentError(f"texts[{i}]", "a text that is not empty", repr(text))
+            raise InvalidArgumentError(f"{argument}[{i}]", "a text that is not empty", repr(text))
     return checked
 
 

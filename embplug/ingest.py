@@ -166,7 +166,7 @@ def _parts(batches: Iterable[Documents], pipeline: Pipeline, form: Form) -> Iter
         whole = check_documents(documents, pipeline.recipe, pipeline.has_encoder)
         if form is Form.LISTS:
             _check_sizes(whole, _payload_sizes(whole))
-        for part in [whole] if whole.texts is None else whole.slices(TEXTS_AT_ONCE):
+        for part in [whole] if whole.has_vectors(pipeline.recipe) else whole.slices(TEXTS_AT_ONCE):
             yield pipeline.with_vectors(part)
 
 
@@ -189,7 +189,8 @@ def _learn(
 def _sample(parts: Sequence[CheckedDocuments], wanted: int) -> CheckedSample:
     tokens = [part.tokens for part in parts if part.tokens is not None]
     dense = {name: np.concatenate([part.dense[name] for part in parts])[:wanted] for name in parts[0].dense}
-    return CheckedSample(TokenBatch.concat(tokens)[:wanted] if tokens else None, dense)
+    texts = [text for part in parts for text in part.texts or ()][:wanted]
+    return CheckedSample(TokenBatch.concat(tokens)[:wanted] if tokens else None, dense, texts=texts or None)
 
 
 def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form) -> Iterator[Chunk]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from qdrant_client import models
+from qdrant_client.http.models import QueryResponse
 
 from embplug.calls import Call, Steps
 from embplug.documents import CheckedSample
@@ -28,8 +29,10 @@ from embplug.errors import (
 from embplug.ids import CODES, point_id, split_payload
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
-from embplug.pipeline import Hit, Pipeline, Query, SearchOptions
+from embplug.pipeline import Pipeline
+from embplug.plan import Hit, Plan, Query, SearchOptions
 from embplug.recipe import DENSE, Dense, Recipe, digest
+from embplug.rerank.cross_encoder import Scorer
 from embplug.rerank.diversity import mmr
 from embplug.state import STATE_COLLECTION, forget, load, save
 
@@ -91,12 +94,13 @@ def create_steps(
     recipe: Recipe,
     sample: CheckedSample | None,
     encoder: Encoder | None,
+    cross_encoder: Scorer | None,
 ) -> Steps[Pipeline]:
     """Make the collection, or return the pipeline of the one that is there with the same recipe."""
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
     if (yield Call.of("collection_exists", collection_name=name)):
-        existing: Pipeline = yield from open_steps(engine, name, encoder)
+        existing: Pipeline = yield from open_steps(engine, name, encoder, cross_encoder)
         there = existing.recipe.tokens
         recipe = recipe if there is None else recipe.with_encoding(there.encoding)
         differences = existing.recipe.differences(recipe)
@@ -104,7 +108,7 @@ def create_steps(
             raise RecipeMismatchError(name, differences)
         yield from _index_payload(name, recipe)
         return existing
-    pipeline = Pipeline(recipe.with_encoding(_encoding_for(sample)), encoder)
+    pipeline = Pipeline(recipe.with_encoding(_encoding_for(sample)), encoder, cross_encoder=cross_encoder)
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
@@ -113,6 +117,7 @@ def create_steps(
         "create_collection",
         collection_name=name,
         vectors_config=pipeline.vectors_config(),
+        sparse_vectors_config=pipeline.sparse_vectors_config(),
         shard_number=recipe.shard_number,
         replication_factor=recipe.replication_factor,
         write_consistency_factor=recipe.write_consistency_factor,
@@ -156,15 +161,17 @@ def learn_steps(
         yield from save_fit_steps(engine, name, pipeline)
 
 
-def open_steps(engine: AnyEngine, name: str, encoder: Encoder | None = None) -> Steps[Pipeline]:
+def open_steps(
+    engine: AnyEngine, name: str, encoder: Encoder | None = None, cross_encoder: Scorer | None = None
+) -> Steps[Pipeline]:
     """Read recipe and state, and check that both belong to the collection as it is."""
     _check_name(name)
     info = yield from _existing_steps(name)
     manifest = _read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
-    opened = Pipeline(recipe, encoder)
+    opened = Pipeline(recipe, encoder, cross_encoder=cross_encoder)
     opened.capabilities = yield from capabilities_steps(engine)
-    _check_vectors(name, info, opened.vectors_config())
+    _check_vectors(name, info, opened)
     if manifest["state"] is not None:
         opened.set_state((yield from load(engine, name, manifest["state"])))
     elif opened.needs_fit and info.points_count:
@@ -204,8 +211,9 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     disk_bytes = None
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)
-    stored = info.config.params.vectors
+    stored = info.config.params.vectors or {}
     assert isinstance(stored, dict)  # what has a recipe has named vectors
+    named: dict[str, Any] = {**stored, **(info.config.params.sparse_vectors or {})}
     return CollectionInfo(
         name=name,
         points=info.points_count or 0,
@@ -213,7 +221,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         status=info.status.value,
         vectors={
             vector: parameters.model_dump(mode="json", exclude_none=True)
-            for vector, parameters in stored.items()
+            for vector, parameters in named.items()
         },
         recipe=recipe,
         fitted=manifest["state"] is not None or not Pipeline(recipe).needs_fit,
@@ -310,27 +318,35 @@ def count_steps(name: str, pipeline: Pipeline, given: models.Filter | None) -> S
 def search_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
-    """Run searches with the same options in one request, and one more where hits are scored anew."""
+    """Run searches with the same options, each round of all of them in one request."""
     if pipeline.needs_fit:
         yield from learn_steps(engine, name, pipeline, None)
-    plans = yield Call.compute(partial(pipeline.plan, queries, options))
-    requests = [request for plan in plans for request in plan.requests]
-    if not requests:
-        return []
-    answers = iter((yield Call.of("query_batch_points", collection_name=name, requests=requests)))
-    answered = [[next(answers) for _ in plan.requests] for plan in plans]
-
-    def read() -> list[list[Hit]]:
-        return [plan.read(own) for plan, own in zip(plans, answered, strict=True)]
-
-    hits: list[list[Hit]] = yield Call.compute(read)
-    again = [i for i, plan in enumerate(plans) if plan.recheck is not None and hits[i]]
-    if again:
-        requests = [plans[i].recheck.request(hits[i]) for i in again]
-        checked = yield Call.of("query_batch_points", collection_name=name, requests=requests)
-        for i, answer in zip(again, checked, strict=True):
-            hits[i] = plans[i].recheck.read(hits[i], answer)
+    plans: list[Plan] = yield Call.compute(partial(pipeline.plan, queries, options))
+    hits: list[list[Hit]] = [[] for _ in plans]
+    asking = dict.fromkeys(range(len(plans)))
+    answers: dict[int, Sequence[QueryResponse] | None] = {**asking}
+    while answers:
+        requests = yield Call.compute(partial(_advance, plans, answers, hits))
+        answers = {}
+        if requests:
+            flat = [request for own in requests.values() for request in own]
+            found = iter((yield Call.of("query_batch_points", collection_name=name, requests=flat)))
+            answers = {i: [next(found) for _ in own] for i, own in requests.items()}
     return hits
+
+
+def _advance(
+    plans: Sequence[Plan], answers: Mapping[int, Sequence[QueryResponse] | None], hits: list[list[Hit]]
+) -> dict[int, list[models.QueryRequest]]:
+    """Hand each plan its answers; return what it asks next, and put the hits of those that end in place."""
+    requests = {}
+    for i, own in answers.items():
+        try:
+            # A plan starts when it is sent None.
+            requests[i] = plans[i].send(own)  # type: ignore[arg-type]
+        except StopIteration as stop:
+            hits[i] = stop.value
+    return requests
 
 
 def search_mmr_steps(
@@ -347,7 +363,7 @@ def search_mmr_steps(
         yield from learn_steps(engine, name, pipeline, None)
     query = yield Call.compute(partial(pipeline.with_query_vectors, query))
     field = pipeline.compared(query)
-    wide = replace(options, limit=max(candidates_limit, options.limit))
+    wide = replace(options, limit=max(candidates_limit, options.limit), cross_encode=False)
     hits = (yield from search_steps(engine, name, pipeline, [query], wide))[0]
     if not hits:
         return []
@@ -418,15 +434,22 @@ def _nested(data: Any, *keys: str) -> Any:
     return data
 
 
-def _check_vectors(name: str, info: models.CollectionInfo, wanted: Mapping[str, models.VectorParams]) -> None:
+def _check_vectors(name: str, info: models.CollectionInfo, pipeline: Pipeline) -> None:
     stored = info.config.params.vectors
-    for vector, parameters in wanted.items():
+    for vector, parameters in pipeline.vectors_config().items():
         found = stored.get(vector) if isinstance(stored, dict) else None
         if found is None or (found.size, found.distance) != (parameters.size, parameters.distance):
             got = "missing" if found is None else f"{found.size}-dimensional with {found.distance.value}"
             raise StateError(
                 f"vector {vector!r} of collection {name!r} is {got}, but its recipe says "
                 f"{parameters.size}-dimensional with {parameters.distance.value}"
+            )
+    for vector, expected in (pipeline.sparse_vectors_config() or {}).items():
+        sparse = (info.config.params.sparse_vectors or {}).get(vector)
+        if sparse is None or sparse.modifier != expected.modifier:
+            got = "missing" if sparse is None else "without IDF"
+            raise StateError(
+                f"sparse vector {vector!r} of collection {name!r} is {got}, as its recipe wants it"
             )
 
 

@@ -1,146 +1,46 @@
-"""A fitted recipe: documents to vectors, a query to one plan of requests and the way to read its answer."""
+"""A fitted recipe: documents to vectors, a query to the form in which it is compared, and to its plan."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from qdrant_client import models
-from qdrant_client.http.models import QueryResponse
 
 from embplug import base85
 from embplug.dense import DenseVector
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.engines.capabilities import Capabilities
-from embplug.errors import InvalidArgumentError, NotFittedError, StateError
+from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
-from embplug.ids import CODES, ORIGINAL_ID, point_id, split_payload
+from embplug.ids import CODES
 from embplug.multivector.token_batch import TokenBatch
+from embplug.plan import CODES_STAGE, Asked, Plan, Query, SearchOptions, Stage, codes_of, search_plan
 from embplug.points import Vectors
 from embplug.quantizers.token_coder import TokenCoder
-from embplug.recipe import FDE_VECTOR, TOKENS_VECTOR, Recipe, Storage
+from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage
+from embplug.rerank.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
 from embplug.rerank.diversity import dense_similarities, token_similarities
+from embplug.sparse import CHARACTERS_PER_NUMBER, SparseEncoder
 from embplug.state import State
-
-MAXSIM_STAGE = "maxsim"
-CODES_STAGE = "codes"
 
 DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
 """Name of the vector -> ``(n, dim)``."""
 
 
-@dataclass(frozen=True)
-class Hit:
-    """One document found.
+@dataclass(frozen=True, eq=False)
+class _QueryVectors:
+    """What a query is compared by."""
 
-    Attributes
-    ----------
-    id
-        As it was given to ``add``; UUIDs as strings.
-    score
-        Of the last stage: MaxSim (a sum over query tokens) where tokens are reranked.
-    payload
-        ``None`` when it was not asked for.
-    stages
-        On request, the score of each stage by its name: ``{"fde": …, "maxsim": …}``. A stage in
-        which the document was not found is absent.
-    skipped
-        Stages that failed and were passed over, with the reason.
-    """
-
-    id: int | str
-    score: float
-    payload: dict[str, Any] | None = None
-    stages: dict[str, float] | None = None
-    skipped: dict[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is looked for: any of a token matrix, dense vectors and a text.
-
-    Attributes
-    ----------
-    tokens
-        ``(t, dim)``.
-    dense
-        ``(dim,)``, or one such vector per name.
-    text
-        For the recipe's encoder to make from it what is not given.
-    """
-
-    tokens: ArrayLike | None = None
-    dense: ArrayLike | Mapping[str, ArrayLike] | None = None
-    text: str | None = None
-
-
-@dataclass(frozen=True)
-class SearchOptions:
-    """How a search is run; see ``Collection.search``."""
-
-    limit: int = 10
-    filter: models.Filter | None = None
-    candidates: int | None = None
-    exact: bool = False
-    with_payload: bool | Sequence[str] = True
-    with_stages: bool = False
-    score_threshold: float | None = None
-    search_params: models.SearchParams | None = None
-
-
-@dataclass(frozen=True)
-class Recheck:
-    """Hits scored anew, as data.
-
-    Attributes
-    ----------
-    request
-        From the hits to what asks for their scores.
-    read
-        From the hits and its answer to the hits in their new order.
-    """
-
-    request: Callable[[list[Hit]], models.QueryRequest]
-    read: Callable[[list[Hit], QueryResponse], list[Hit]]
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """One search as data.
-
-    Attributes
-    ----------
-    requests
-        Sent together, in one batch. The first finds the hits; the others ask for a stage's scores.
-    read
-        From their answers to the hits.
-    recheck
-        What is asked then, where hits are scored anew.
-    """
-
-    requests: list[models.QueryRequest]
-    read: Callable[[Sequence[QueryResponse]], list[Hit]]
-    recheck: Recheck | None = None
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """One way to find candidates."""
-
-    vector: str
-    query: Any
-    storage: Storage
-    coarser: _Stage | None = None
-    """Finds the candidates that this one ranks; ``None`` searches all."""
-
-    def chain(self) -> list[_Stage]:
-        """This stage and those that find its candidates, first the one that searches all."""
-        return [*(self.coarser.chain() if self.coarser else []), self]
+    tokens: TokenBatch | None = None
+    dense: DenseVectors = field(default_factory=dict)
+    words: str | None = None
+    """The text, where the sparse branch looks for it."""
 
 
 class Pipeline:
@@ -154,6 +54,8 @@ class Pipeline:
         Turns texts into vectors; default: the one that the recipe names, loaded when first needed.
     stored_as
         Names in Qdrant of dense vectors that are not called as in the recipe.
+    cross_encoder
+        Scores of texts for a query; default: the model that the recipe names, loaded when first needed.
 
     Attributes
     ----------
@@ -162,12 +64,17 @@ class Pipeline:
     """
 
     def __init__(
-        self, recipe: Recipe, encoder: Encoder | None = None, stored_as: Mapping[str, str] | None = None
+        self,
+        recipe: Recipe,
+        encoder: Encoder | None = None,
+        stored_as: Mapping[str, str] | None = None,
+        cross_encoder: Scorer | None = None,
     ) -> None:
         if recipe.tokens is not None:
             recipe = recipe.with_encoding(recipe.tokens.encoding)
         self.recipe = recipe
         self.own_encoder = encoder
+        self.own_cross_encoder = cross_encoder
         self.capabilities: Capabilities | None = None
         self._fde = copy.deepcopy(recipe.tokens.encoding) if recipe.tokens else None
         self._codes: TokenCoder | None = None
@@ -177,7 +84,9 @@ class Pipeline:
         self._dense = {
             name: DenseVector(named.get(name, name), dense) for name, dense in recipe.dense.items()
         }
+        self._sparse = SparseEncoder(recipe.sparse) if recipe.sparse else None
         learns = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
+        learns = learns or (self._sparse is not None and self._sparse.requires_fit)
         self.needs_fit = learns or any(vector.needs_fit for vector in self._dense.values())
 
     def fit(self, sample: CheckedSample) -> None:
@@ -203,6 +112,10 @@ class Pipeline:
                         f"sample.dense[{name!r}]", "vectors to learn transforms from", None
                     )
                 vector.fit(sample.dense[name])
+        if self._sparse is not None and self._sparse.requires_fit:
+            if sample.texts is None:
+                raise InvalidArgumentError("sample.texts", "texts to learn their average length from", None)
+            self._sparse.fit(sample.texts)
         self.needs_fit = False
 
     def get_state(self) -> State:
@@ -225,7 +138,7 @@ class Pipeline:
     def _methods(self) -> dict[str, Any]:
         """What has state, by the name under which it is kept."""
         dense = {f"dense[{name!r}]": vector for name, vector in self._dense.items()}
-        methods = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes, **dense}
+        methods = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes, SPARSE_VECTOR: self._sparse, **dense}
         return {name: method for name, method in methods.items() if method is not None}
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
@@ -250,6 +163,10 @@ class Pipeline:
             )
         return config
 
+    def sparse_vectors_config(self) -> dict[str, models.SparseVectorParams] | None:
+        """Qdrant's parameters of the sparse vector, where there is one."""
+        return None if self._sparse is None else {SPARSE_VECTOR: self._sparse.vector_params()}
+
     @property
     def has_encoder(self) -> bool:
         """Whether texts can stand for vectors."""
@@ -266,17 +183,42 @@ class Pipeline:
         """
         if self.own_encoder is None:
             if self.recipe.encoder is None:
-                raise InvalidArgumentError("encoder", "one for texts, in the recipe or given to open", None)
+                expected = "one for texts, in the recipe or given to open"
+                if self._sparse is not None:
+                    expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
+                raise InvalidArgumentError("encoder", expected, None)
             self.own_encoder = load_encoder(self.recipe.encoder)
         return self.own_encoder
 
+    def cross_encoder(self) -> CrossEncoder | None:
+        """The last stage of the recipe, with its model.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The recipe names no model, and none was given.
+        """
+        stage = self.recipe.rerank.cross_encoder
+        if stage is None:
+            return None
+        if self.own_cross_encoder is None:
+            if stage.name is None:
+                expected = "a function of query and texts, given to open, or a name in the recipe"
+                raise InvalidArgumentError("cross_encoder", expected, None)
+            self.own_cross_encoder = load_cross_encoder(stage.name)
+        return CrossEncoder(
+            self.own_cross_encoder, self.recipe.text_key, stage.batch_size, stage.timeout, stage.on_failure
+        )
+
     def with_vectors(self, documents: CheckedDocuments) -> CheckedDocuments:
         """Let the encoder make the vectors that were not given."""
-        if documents.texts is None:
+        if documents.texts is None or documents.has_vectors(self.recipe):
             return documents
         encoded = self.encoder.encode_documents(documents.texts)
-        tokens, dense = self._from_encoder(encoded, documents.tokens, documents.dense, len(documents))
-        return replace(documents, tokens=tokens, dense=dense, texts=None)
+        tokens, dense = self._from_encoder(
+            encoded, documents.tokens, documents.dense, len(documents), self.recipe.branches
+        )
+        return replace(documents, tokens=tokens, dense=dense)
 
     def stored_floats(self, documents: CheckedDocuments) -> NDArray[np.int64]:
         """Count the numbers that :meth:`encode` makes of each document."""
@@ -290,6 +232,9 @@ class Pipeline:
             if self._codes is not None:
                 # As text of five characters for four bytes, and counted as numbers of four bytes.
                 floats += 1 + self._codes.sizes(documents.tokens) * 5 // 16
+        if self._sparse is not None and documents.texts is not None:
+            lengths = np.array([len(text) for text in documents.texts], dtype=np.int64)
+            floats += lengths // CHARACTERS_PER_NUMBER
         return floats
 
     def encode(self, documents: CheckedDocuments) -> tuple[Vectors, list[dict[str, Any]]]:
@@ -310,6 +255,8 @@ class Pipeline:
                 vectors[FDE_VECTOR] = self._fde.encode_documents(documents.tokens)
             if self.recipe.tokens.matrix is not None:
                 vectors[TOKENS_VECTOR] = documents.tokens
+        if self._sparse is not None and documents.texts is not None:
+            vectors[SPARSE_VECTOR] = self._sparse.encode(documents.texts)
         payloads = documents.payloads
         if self._codes is not None and documents.tokens is not None:
             strings = base85.encode(self._codes.encode(documents.tokens))
@@ -321,8 +268,8 @@ class Pipeline:
         if given is not None:
             check_filter(given, self.recipe.payload_indexes, capabilities=self.capabilities)
 
-    def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchPlan]:
-        """Make the requests of searches with the same options.
+    def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[Plan]:
+        """Plan searches with the same options.
 
         Raises
         ------
@@ -333,13 +280,20 @@ class Pipeline:
         """
         _check_options(options)
         self.check_filter(options.filter)
-        return [self._plan(*vectors, options) for vectors in self._query_vectors(queries)]
+        asked = self._query_vectors(queries, self._branches(options.branches))
+        cross_encoder = self.cross_encoder() if options.cross_encode else None
+        if cross_encoder is not None and any(query.text is None for query in queries):
+            raise InvalidArgumentError("text", "the query's text, which the cross-encoder reads", None)
+        return [
+            search_plan(self._asked(vectors, query.text, cross_encoder, options), options)
+            for query, vectors in zip(queries, asked, strict=True)
+        ]
 
     def with_query_vectors(self, query: Query) -> Query:
         """Let the encoder make of a query's text what is not given."""
-        tokens, dense = self._query_vectors([query])[0]
-        vectors = {name: vector[0] for name, vector in dense.items()}
-        return Query(None if tokens is None else tokens.values, vectors or None)
+        vectors = self._query_vectors([query], None)[0]
+        dense = {name: vector[0] for name, vector in vectors.dense.items()}
+        return Query(None if vectors.tokens is None else vectors.tokens.values, dense or None, vectors.words)
 
     def compared(self, query: Query) -> str:
         """Name of what is stored of documents that can be compared with each other as with the query.
@@ -351,6 +305,9 @@ class Pipeline:
         """
         tokens = self.recipe.tokens
         if query.tokens is None or tokens is None:
+            if query.dense is None:
+                expected = "tokens or a dense vector, by which documents are compared"
+                raise InvalidArgumentError("text", expected, "words alone")
             return self._dense[_first_name(query.dense)].stored[-1]
         if tokens.codes is not None:
             return CODES
@@ -366,7 +323,7 @@ class Pipeline:
         """Relevance (n,) and similarity (n, n) of documents that were read with :meth:`compared`."""
         field = self.compared(query)
         if field == CODES and self._codes is not None:
-            return token_similarities(_given(query.tokens), self._codes.decode(_codes_of(records)))
+            return token_similarities(_given(query.tokens), self._codes.decode(codes_of(records)))
         stored: list[Any] = [_stored(record, field) for record in records]
         if field == TOKENS_VECTOR:
             return token_similarities(_given(query.tokens), TokenBatch.from_list(stored).to_float32())
@@ -377,68 +334,41 @@ class Pipeline:
         asked = self._dense[name].encode_query(_given(query.dense, name)[None])[field][0]
         return dense_similarities(asked, stored, self.recipe.dense[name].stored_distance)
 
-    def _plan(self, tokens: TokenBatch | None, dense: DenseVectors, options: SearchOptions) -> SearchPlan:
-        stages = [] if options.exact and self._reranks(tokens) else self._stages(tokens, dense, options.exact)
-        if self._codes is not None and tokens is not None and stages:
-            return self._plan_by_codes(self._codes, tokens, stages, options)
-        main = self._main_request(tokens, stages, options)
-        finders = [one for stage in stages for one in stage.chain() if one.vector != main.using]
-        requests = [main]
-        reranked = bool(main.prefetch)
-        if options.with_stages and reranked:
-            requests += [
-                _request(stage, self._candidate_count(options), options, self.recipe) for stage in finders
-            ]
-        names = [stage.vector for stage in finders] if reranked else []
-        last = MAXSIM_STAGE if main.using == TOKENS_VECTOR else str(main.using)
-        return SearchPlan(requests, lambda answers: _read(answers, names, last, options.with_stages))
+    def _branches(self, given: Sequence[str] | None) -> list[str] | None:
+        """The branches that are asked for, ``None`` for those of which the query has something."""
+        if given is None:
+            return None
+        known = self.recipe.branches
+        if isinstance(given, str) or not given:
+            raise InvalidArgumentError("branches", f"some of {known}", repr(given))
+        for i, name in enumerate(given):
+            if name not in known:
+                raise InvalidArgumentError(f"branches[{i}]", f"one of {known}", repr(name))
+        return [*given]
 
-    def _plan_by_codes(
-        self, coder: TokenCoder, tokens: TokenBatch, stages: list[_Stage], options: SearchOptions
-    ) -> SearchPlan:
-        """Every stage finds candidates with their codes; the codes of all of them rank."""
-        count = self._candidate_count(options)
-        selector = _payload_selector(options.with_payload, with_codes=True)
-        requests = [
-            _request(stage, count, options, self.recipe).model_copy(update={"with_payload": selector})
-            for stage in stages
-        ]
-        names = [stage.vector for stage in stages]
-        exact = self.recipe.rerank.exact
-        if exact is None:
-            return SearchPlan(requests, lambda answers: _read_codes(answers, names, coder, tokens, options))
-        kept = replace(options, limit=max(exact, options.limit), score_threshold=None)
-        return SearchPlan(
-            requests,
-            lambda answers: _read_codes(answers, names, coder, tokens, kept),
-            Recheck(
-                lambda hits: _matrix_request(hits, tokens, self.recipe),
-                lambda hits, answer: _read_recheck(hits, answer, options),
-            ),
-        )
-
-    def _query_vectors(self, queries: Sequence[Query]) -> list[tuple[TokenBatch | None, DenseVectors]]:
-        """Vectors of each query: as given, and what is missing from its text, all texts in one batch."""
-        given = [self._given_vectors(query) for query in queries]
+    def _query_vectors(self, queries: Sequence[Query], branches: list[str] | None) -> list[_QueryVectors]:
+        """What each query is compared by: as given, the rest from its text, all texts in one batch."""
+        given = [self._given_vectors(query, branches) for query in queries]
         unread = [
             i
-            for i, (tokens, dense) in enumerate(given)
-            if queries[i].text is not None and not self._suffices(tokens, dense)
+            for i, one in enumerate(given)
+            if queries[i].text is not None and not self._suffices(one, branches)
         ]
         if unread:
             encoded = self.encoder.encode_queries([str(queries[i].text) for i in unread])
+            wanted = self.recipe.branches if branches is None else branches
             for row, i in enumerate(unread):
-                one = Encoded(
+                own = Encoded(
                     None if encoded.tokens is None else encoded.tokens[row : row + 1],
                     None if encoded.dense is None else encoded.dense[row : row + 1],
                 )
-                given[i] = self._from_encoder(one, *given[i], 1)
-        for tokens, dense in given:
-            if tokens is None and not dense:
-                raise InvalidArgumentError("tokens", "tokens, dense or text", "none of them")
+                tokens, dense = self._from_encoder(own, given[i].tokens, given[i].dense, 1, wanted)
+                given[i] = replace(given[i], tokens=tokens, dense=dense)
+        for one in given:
+            _check_branches(one, branches)
         return given
 
-    def _given_vectors(self, query: Query) -> tuple[TokenBatch | None, DenseVectors]:
+    def _given_vectors(self, query: Query, branches: list[str] | None) -> _QueryVectors:
         if query.text is not None and not (isinstance(query.text, str) and query.text.strip()):
             raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))
         tokens = None
@@ -450,11 +380,22 @@ class Pipeline:
         for name, argument, vector in named_dense(query.dense, self.recipe):
             row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
             dense[name] = check_dense(row, self.recipe.dense[name].dim, 1, argument)
-        return tokens, dense
+        words = query.text if self._sparse is not None else None
+        if branches is None:
+            return _QueryVectors(tokens, dense, words)
+        return _QueryVectors(
+            tokens if TOKENS_BRANCH in branches else None,
+            {name: vector for name, vector in dense.items() if name in branches},
+            words if SPARSE_VECTOR in branches else None,
+        )
 
-    def _suffices(self, tokens: TokenBatch | None, dense: DenseVectors) -> bool:
+    def _suffices(self, given: _QueryVectors, branches: list[str] | None) -> bool:
         """Whether a search needs no more vectors: tokens find and rank by themselves."""
-        return tokens is not None or (self.recipe.tokens is None and len(dense) == len(self.recipe.dense))
+        if branches is None and given.tokens is not None:
+            return True
+        wanted = self.recipe.branches if branches is None else branches
+        present = {*given.dense, SPARSE_VECTOR, *([] if given.tokens is None else [TOKENS_BRANCH])}
+        return present.issuperset(wanted)
 
     def _from_encoder(
         self,
@@ -462,16 +403,17 @@ class Pipeline:
         tokens: TokenBatch | None,
         dense: DenseVectors,
         count: int,
+        wanted: Sequence[str],
     ) -> tuple[TokenBatch | None, DenseVectors]:
-        """Complete what was given by what the encoder made."""
+        """Complete what was given of the branches that are wanted by what the encoder made."""
         spec = self.encoder.spec
-        if self.recipe.tokens is not None and tokens is None:
+        if self.recipe.tokens is not None and tokens is None and TOKENS_BRANCH in wanted:
             if encoded.tokens is None:
                 raise InvalidArgumentError("encoder", "one that makes token vectors", spec)
             tokens = check_tokens(
                 encoded.tokens, self.recipe.tokens.dim, count, f"tokens of encoder {spec!r}"
             )
-        missing = [name for name in self.recipe.dense if name not in dense]
+        missing = [name for name in self.recipe.dense if name not in dense and name in wanted]
         if missing:
             if encoded.dense is None or len(missing) > 1:
                 raise InvalidArgumentError(
@@ -482,56 +424,96 @@ class Pipeline:
             dense = {**dense, missing[0]: made}
         return tokens, dense
 
-    def _reranks(self, tokens: TokenBatch | None) -> bool:
-        return tokens is not None and self.recipe.tokens is not None and self.recipe.tokens.matrix is not None
-
-    def _stages(self, tokens: TokenBatch | None, dense: DenseVectors, exact: bool) -> list[_Stage]:
-        stages = []
+    def _asked(
+        self,
+        vectors: _QueryVectors,
+        text: str | None,
+        cross_encoder: CrossEncoder | None,
+        options: SearchOptions,
+    ) -> Asked:
         if self.needs_fit:
             raise NotFittedError(
                 "there is nothing to search yet: the recipe learns from the first documents added"
             )
-        if tokens is not None and self._fde is not None and self.recipe.tokens is not None:
+        tokens, coder, recipe = vectors.tokens, self._codes, self.recipe.tokens
+        has_matrix = recipe is not None and recipe.matrix is not None
+        ranks = tokens is not None and (has_matrix or coder is not None)
+        if options.exact and has_matrix:
+            coder = None
+        found = len(vectors.dense) + (vectors.words is not None)
+        found += tokens is not None and self._fde is not None
+        if found == 0 and not (ranks and coder is None):
+            expected = "a vector, because the recipe finds nothing by tokens"
+            raise InvalidArgumentError("dense", expected, None)
+        finders: dict[str, Stage] = {}
+        # Where nothing ranks them anew, the order of the hits is that of the branches.
+        final = not ranks
+        if tokens is not None and self._fde is not None and recipe is not None:
             query = self._fde.encode_queries(tokens)[0].tolist()
-            stages.append(_Stage(FDE_VECTOR, query, self.recipe.tokens.fde_storage))
-        return stages + [self._dense_stage(name, vector, exact) for name, vector in dense.items()]
+            params = self._search_params(recipe.fde_storage, options, final)
+            nearest = models.NearestQuery(nearest=query)
+            finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
+        for name, vector in vectors.dense.items():
+            finders[name] = self._dense_stage(name, vector, options, final)
+        if vectors.words is not None and self._sparse is not None:
+            nearest = models.NearestQuery(nearest=self._sparse.encode_query(vectors.words))
+            params = models.SearchParams(exact=options.exact or None)
+            finders[SPARSE_VECTOR] = Stage(SPARSE_VECTOR, SPARSE_VECTOR, nearest, params)
+        return Asked(
+            self.recipe, text, finders, tokens if ranks else None, coder if ranks else None, cross_encoder
+        )
 
-    def _dense_stage(self, name: str, given: NDArray[np.float32], exact: bool) -> _Stage:
+    def _dense_stage(
+        self, name: str, given: NDArray[np.float32], options: SearchOptions, final: bool
+    ) -> Stage:
         """The finest of what is stored for a vector, behind the coarser ones that find its candidates."""
-        stage = None
+        stage: Stage | None = None
         made = self._dense[name].encode_query(given)
         for place, (stored, vector) in enumerate(made.items()):
             storage = self.recipe.dense[name] if place == 0 else Storage()
-            # An exact search compares the finest of all documents.
-            stage = _Stage(stored, vector[0].tolist(), storage, None if exact else stage)
+            stage = Stage(
+                stored,
+                stored,
+                models.NearestQuery(nearest=vector[0].tolist()),
+                self._search_params(storage, options, final and place == len(made) - 1),
+                # An exact search compares the finest of all documents.
+                among=() if stage is None or options.exact else (stage,),
+                # A coarser one finds twice as many, of which this one keeps the better half.
+                widening=2,
+            )
         assert stage is not None
         return stage
 
-    def _main_request(
-        self, tokens: TokenBatch | None, stages: list[_Stage], options: SearchOptions
-    ) -> models.QueryRequest:
-        if self._reranks(tokens) and tokens is not None:
-            ignore = models.QuantizationSearchParams(ignore=not self.recipe.rerank.quantized_tokens)
-            count = self._candidate_count(options)
-            return models.QueryRequest(
-                query=models.NearestQuery(nearest=tokens.values.tolist()),
-                using=TOKENS_VECTOR,
-                prefetch=[_prefetch(stage, count, options, self.recipe) for stage in stages] or None,
-                filter=None if stages else options.filter,
-                params=models.SearchParams(exact=not stages, quantization=ignore),
-                limit=options.limit,
-                with_payload=_payload_selector(options.with_payload),
-                score_threshold=options.score_threshold,
+    def _search_params(self, storage: Storage, options: SearchOptions, final: bool) -> models.SearchParams:
+        oversampling = self.recipe.rerank.oversampling
+        quantization = None
+        if storage.quantization is not None and not (final and oversampling is None):
+            # Rescoring as many as are wanted changes their order alone, which reranking does anyway.
+            quantization = models.QuantizationSearchParams(
+                rescore=oversampling is not None, oversampling=oversampling
             )
-        if not stages:
-            raise InvalidArgumentError("dense", "a vector, because the recipe finds nothing by tokens", None)
-        if len(stages) != 1:
-            names = [stage.vector for stage in stages]
-            raise InvalidArgumentError("dense", "one vector, because no tokens rerank the candidates", names)
-        return _final_request(stages[0], self._candidate_count(options), options, self.recipe)
+        made = models.SearchParams(
+            hnsw_ef=self.recipe.rerank.hnsw_ef, exact=options.exact or None, quantization=quantization
+        )
+        given = options.search_params
+        if given is None:
+            return made
+        return made.model_copy(update={name: value for name, value in given if value is not None})
 
-    def _candidate_count(self, options: SearchOptions) -> int:
-        return max(options.candidates or self.recipe.rerank.candidates, options.limit)
+
+def _check_branches(vectors: _QueryVectors, branches: list[str] | None) -> None:
+    """Refuse a query that has nothing to be compared by, or not what a branch needs."""
+    if branches is None:
+        if vectors.tokens is None and not vectors.dense and vectors.words is None:
+            raise InvalidArgumentError("tokens", "tokens, dense or text", "none of them")
+        return
+    for name in branches:
+        if name == SPARSE_VECTOR and vectors.words is None:
+            raise InvalidArgumentError("text", f"a text, in which branch {name!r} finds words", None)
+        if name == TOKENS_BRANCH and vectors.tokens is None:
+            raise InvalidArgumentError("tokens", "a matrix, or a text to make it from", None)
+        if name not in (SPARSE_VECTOR, TOKENS_BRANCH) and name not in vectors.dense:
+            raise InvalidArgumentError(f"dense[{name!r}]", "a vector, or a text to make it from", None)
 
 
 def _given(vectors: Any, name: str | None = None) -> NDArray[Any]:
@@ -577,150 +559,3 @@ def _check_options(options: SearchOptions) -> None:
             continue
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise InvalidArgumentError(name, "an integer of at least 1", repr(value))
-
-
-def _search_params(stage: _Stage, options: SearchOptions, recipe: Recipe, final: bool) -> models.SearchParams:
-    oversampling = recipe.rerank.oversampling
-    quantization = None
-    if stage.storage.quantization is not None and not (final and oversampling is None):
-        # Rescoring as many as are wanted changes their order alone, which reranking does anyway.
-        quantization = models.QuantizationSearchParams(
-            rescore=oversampling is not None, oversampling=oversampling
-        )
-    made = models.SearchParams(
-        hnsw_ef=recipe.rerank.hnsw_ef, exact=options.exact or None, quantization=quantization
-    )
-    given = options.search_params
-    return made if given is None else made.model_copy(update=dict(_set_fields(given)))
-
-
-def _set_fields(given: models.SearchParams) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in given if value is not None)
-
-
-def _asked(
-    stage: _Stage, coarser: int, options: SearchOptions, recipe: Recipe, final: bool = False
-) -> dict[str, Any]:
-    """Ask a stage for its best among all, or among ``coarser`` that the stage before it finds."""
-    return {
-        "query": models.NearestQuery(nearest=stage.query),
-        "using": stage.vector,
-        "prefetch": _prefetch(stage.coarser, coarser, options, recipe) if stage.coarser else None,
-        "filter": None if stage.coarser else options.filter,
-        "params": _search_params(stage, options, recipe, final),
-    }
-
-
-def _prefetch(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe) -> models.Prefetch:
-    # A coarser stage leaves twice as many, of which this one keeps the better half.
-    return models.Prefetch(**_asked(stage, 2 * count, options, recipe), limit=count)
-
-
-def _request(stage: _Stage, count: int, options: SearchOptions, recipe: Recipe) -> models.QueryRequest:
-    """Ask for the scores of a stage among the candidates it was given."""
-    asked = _asked(stage, 2 * count, options, recipe)
-    return models.QueryRequest(**asked, limit=count, with_payload=_payload_selector(False))
-
-
-def _final_request(
-    stage: _Stage, candidates: int, options: SearchOptions, recipe: Recipe
-) -> models.QueryRequest:
-    """Find the hits by one dense vector, behind the coarser ones that are stored for it."""
-    return models.QueryRequest(
-        **_asked(stage, candidates, options, recipe, final=True),
-        limit=options.limit,
-        with_payload=_payload_selector(options.with_payload),
-        score_threshold=options.score_threshold,
-    )
-
-
-def _payload_selector(wanted: bool | Sequence[str], with_codes: bool = False) -> Any:
-    """Always ask for the original id, which is how a hit gets its id back; for codes where they rank."""
-    if wanted is True:
-        return True if with_codes else models.PayloadSelectorExclude(exclude=[CODES])
-    return [ORIGINAL_ID, *([CODES] if with_codes else []), *([] if wanted is False else wanted)]
-
-
-def _matrix_request(hits: list[Hit], tokens: TokenBatch, recipe: Recipe) -> models.QueryRequest:
-    ignore = models.QuantizationSearchParams(ignore=not recipe.rerank.quantized_tokens)
-    return models.QueryRequest(
-        query=models.NearestQuery(nearest=tokens.values.tolist()),
-        using=TOKENS_VECTOR,
-        filter=models.Filter(must=[models.HasIdCondition(has_id=[point_id(hit.id, "id") for hit in hits])]),
-        params=models.SearchParams(exact=True, quantization=ignore),
-        limit=len(hits),
-        with_payload=False,
-    )
-
-
-def _read_recheck(hits: list[Hit], answer: QueryResponse, options: SearchOptions) -> list[Hit]:
-    """Order hits by their new scores; one that was deleted meanwhile is left out."""
-    by_id: dict[Any, Hit] = {point_id(hit.id, "id"): hit for hit in hits}
-    checked = []
-    for point in answer.points:
-        hit = by_id[point.id]
-        stages = None if hit.stages is None else {**hit.stages, MAXSIM_STAGE: point.score}
-        checked.append(replace(hit, score=point.score, stages=stages))
-    return _best(checked, options)
-
-
-def _read_codes(
-    answers: Sequence[QueryResponse],
-    stages: list[str],
-    coder: TokenCoder,
-    tokens: TokenBatch,
-    options: SearchOptions,
-) -> list[Hit]:
-    found: dict[Any, Any] = {}
-    by_stage: dict[Any, dict[str, float]] = {}
-    for stage, answer in zip(stages, answers, strict=True):
-        for point in answer.points:
-            found.setdefault(point.id, point)
-            by_stage.setdefault(point.id, {})[stage] = point.score
-    scores = coder.score(tokens.values, _codes_of(list(found.values()))).tolist()
-    hits = []
-    for point, score in zip(found.values(), scores, strict=True):
-        given_id, payload = split_payload(point.id, point.payload)
-        told = {**by_stage[point.id], CODES_STAGE: score} if options.with_stages else None
-        hits.append(Hit(given_id, score, payload or None, told))
-    return _best(hits, options)
-
-
-def _best(hits: list[Hit], options: SearchOptions) -> list[Hit]:
-    ordered = sorted(hits, key=lambda hit: -hit.score)[: options.limit]
-    threshold = options.score_threshold
-    return ordered if threshold is None else [hit for hit in ordered if hit.score >= threshold]
-
-
-def _codes_of(points: Sequence[Any]) -> list[bytes]:
-    texts: list[Any] = [(point.payload or {}).get(CODES) for point in points]
-    try:
-        return base85.decode(texts)
-    except (AttributeError, ValueError):
-        broken = next((point.id for point, text in zip(points, texts, strict=True) if not _reads(text)), None)
-    raise StateError(
-        f"point {broken!r} has lost the codes of its tokens (payload field {CODES!r}): add it again"
-    )
-
-
-def _reads(text: Any) -> bool:
-    try:
-        base85.decode([text])
-    except (AttributeError, ValueError):
-        return False
-    return True
-
-
-def _read(answers: Sequence[QueryResponse], stages: list[str], last: str, with_stages: bool) -> list[Hit]:
-    scores = [{point.id: point.score for point in answer.points} for answer in answers[1:]]
-    hits = []
-    for point in answers[0].points:
-        given_id, payload = split_payload(point.id, point.payload)
-        by_stage = None
-        if with_stages:
-            by_stage = {
-                name: found[point.id] for name, found in zip(stages, scores, strict=True) if point.id in found
-            }
-            by_stage[last] = point.score
-        hits.append(Hit(given_id, point.score, payload or None, by_stage))
-    return hits

@@ -13,18 +13,20 @@ from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from embplug.multivector.token_batch import TokenBatch
+from embplug.sparse import SparseBatch
 
-Vectors: TypeAlias = dict[str, "NDArray[Any] | TokenBatch"]
-"""Name of the vector -> ``(n, dim)``, or a TokenBatch of n matrices."""
+Column: TypeAlias = "NDArray[Any] | TokenBatch | SparseBatch"
+Vectors: TypeAlias = dict[str, Column]
+"""Name of the vector -> ``(n, dim)``, a TokenBatch of n matrices, or a SparseBatch of n vectors."""
 
 
 def rest_points(
     ids: list[int | str], vectors: Vectors, payloads: list[dict[str, Any]], *, as_lists: bool
 ) -> Iterator[models.PointStruct]:
     """Points as qdrant-client's models, not validated again: the arrays were checked when they came."""
-    columns = {name: list(column) for name, column in vectors.items()}
+    columns = {name: _values(column, as_lists) for name, column in vectors.items()}
     for i, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
-        vector = {name: column[i].tolist() if as_lists else column[i] for name, column in columns.items()}
+        vector = {name: column[i] for name, column in columns.items()}
         yield models.PointStruct.model_construct(id=point_id, vector=vector, payload=payload)
 
 
@@ -32,10 +34,7 @@ def grpc_points(
     ids: list[int | str], vectors: Vectors, payloads: list[dict[str, Any]]
 ) -> Iterator[grpc.PointStruct]:
     """Points as protobuf messages that read their vectors from bytes, without a Python object per number."""
-    columns = {
-        name: _multi_messages(column) if isinstance(column, TokenBatch) else _dense_messages(column)
-        for name, column in vectors.items()
-    }
+    columns = {name: _messages(column) for name, column in vectors.items()}
     for i, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
         named = {name: column[i] for name, column in columns.items()}
         yield grpc.PointStruct(
@@ -43,6 +42,24 @@ def grpc_points(
             vectors=grpc.Vectors(vectors=grpc.NamedVectors(vectors=named)),
             payload=RestToGrpc.convert_payload(payload),
         )
+
+
+def _values(column: Column, as_lists: bool) -> list[Any]:
+    if isinstance(column, SparseBatch):
+        return [
+            models.SparseVector.model_construct(indices=indices, values=values)
+            for indices, values in column.lists()
+        ]
+    return [row.tolist() for row in column] if as_lists else list(column)
+
+
+def _messages(column: Column) -> list[grpc.Vector]:
+    if isinstance(column, SparseBatch):
+        return [
+            grpc.Vector(sparse=grpc.SparseVector(indices=indices, values=values))
+            for indices, values in column.lists()
+        ]
+    return _multi_messages(column) if isinstance(column, TokenBatch) else _dense_messages(column)
 
 
 def _dense_messages(vectors: NDArray[Any]) -> list[grpc.Vector]:

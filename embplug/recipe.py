@@ -42,6 +42,8 @@ RECIPE_VERSION = 1
 DENSE = "dense"
 FDE_VECTOR = "fde"
 TOKENS_VECTOR = "tokens"
+SPARSE_VECTOR = "sparse"
+TOKENS_BRANCH = TOKENS_VECTOR
 
 
 def _kind(method: Any, default: str = "fde") -> str:
@@ -261,6 +263,105 @@ class Tokens(_Part):
         return self
 
 
+Language = Literal[
+    "danish",
+    "dutch",
+    "english",
+    "french",
+    "german",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "russian",
+    "spanish",
+    "swedish",
+    "turkish",
+]
+
+
+class Sparse(_Part):
+    """Texts found by their words: BM25 over a sparse vector, with Qdrant's own IDF.
+
+    Needs the extra ``sparse``. Documents and queries have to have texts.
+
+    Attributes
+    ----------
+    language
+        Of the words that are left out and of the stems; ``None`` takes every word as it is.
+    k1
+        The lower, the less it says that a term occurs again in a document.
+    b
+        How much the length of a document counts against it, from 0 to 1.
+    average_length
+        Terms of an average document. Default: learned from the sample, or the first documents.
+    datatype
+        Of the weights; Qdrant's default is float32.
+    on_disk
+        Keep the index on disk; Qdrant's default is memory.
+    """
+
+    language: Language | None = "english"
+    k1: float = Field(1.2, ge=0.0)
+    b: float = Field(0.75, ge=0.0, le=1.0)
+    average_length: float | None = Field(None, gt=0.0)
+    datatype: models.Datatype | None = None
+    on_disk: bool | None = None
+
+
+class Fusion(_Part):
+    """How the rankings of several branches become one.
+
+    A branch is one way to find documents: ``tokens``, a dense vector by its name, or ``sparse``.
+    Where tokens rank, fusion chooses the candidates.
+
+    Attributes
+    ----------
+    method
+        ``rrf``: by ranks, the sum of ``weight / (k + rank)``. ``dbsf``: by scores, each ranking
+        brought to its mean and three standard deviations. ``weighted``: by scores, each ranking
+        brought to 0..1.
+    k
+        Of ``rrf``: the higher, the less the first ranks stand out.
+    weights
+        Of ``rrf`` and ``weighted``, by branch; 1 where none is given.
+    after_rerank
+        Fuse once more after tokens have ranked: their ranking with those of the other branches, so
+        that tokens do not have the last word alone.
+    """
+
+    method: Literal["rrf", "dbsf", "weighted"] = "rrf"
+    k: int = Field(60, ge=0)
+    weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    after_rerank: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_weighted(self) -> Self:
+        if self.method == "dbsf" and self.weights:
+            raise RecipeError("weights", "none for dbsf", self.weights)
+        return self
+
+
+class CrossEncoderStage(_Part):
+    """The last stage: a model that reads query and text together. Queries have to have a text.
+
+    Attributes
+    ----------
+    name
+        Names the model: see :func:`embplug.rerank.load_cross_encoder`. ``None`` takes the function
+        that is given to ``open`` or ``create``.
+    candidates
+        Number of hits that it ranks anew.
+    batch_size, timeout, on_failure
+        As in :class:`embplug.rerank.CrossEncoder`.
+    """
+
+    name: str | None = None
+    candidates: int = Field(50, ge=1)
+    batch_size: int = Field(32, ge=1)
+    timeout: float | None = Field(None, gt=0.0)
+    on_failure: Literal["raise", "keep"] = "raise"
+
+
 class Rerank(_Part):
     """How candidates are found and reranked.
 
@@ -280,6 +381,8 @@ class Rerank(_Part):
     exact
         Where tokens have both codes and a matrix: this many hits, the best by the codes, are scored
         anew on the matrix, in one request more.
+    cross_encoder
+        Ranks the best hits anew by their texts.
     """
 
     candidates: int = Field(100, ge=1)
@@ -287,6 +390,7 @@ class Rerank(_Part):
     oversampling: float | None = Field(None, gt=1.0)
     quantized_tokens: bool = False
     exact: int | None = Field(None, ge=1)
+    cross_encoder: CrossEncoderStage | None = None
 
 
 class Recipe(_Part):
@@ -298,6 +402,10 @@ class Recipe(_Part):
         Token matrices, their encoding and storage.
     dense
         One :class:`Dense`, then named ``"dense"``, or several by name.
+    sparse
+        Texts found by their words.
+    fusion
+        How the rankings of tokens, dense vectors and sparse become one.
     rerank
         How candidates are found and reranked.
     payload_indexes
@@ -321,6 +429,8 @@ class Recipe(_Part):
 
     tokens: Tokens | None = None
     dense: dict[Annotated[str, Field(min_length=1)], Dense] = {}
+    sparse: Sparse | None = None
+    fusion: Fusion = Fusion()
     rerank: Rerank = Rerank()
     payload_indexes: dict[str, models.PayloadSchemaType | models.PayloadSchemaParams] = {}
     shard_number: int | None = Field(None, ge=1)
@@ -339,6 +449,8 @@ class Recipe(_Part):
             *,
             tokens: Tokens | None = None,
             dense: Dense | dict[str, Dense] | None = None,
+            sparse: Sparse | None = None,
+            fusion: Fusion = ...,
             rerank: Rerank = ...,
             payload_indexes: dict[str, Any] = ...,
             shard_number: int | None = None,
@@ -369,17 +481,21 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
-        if self.tokens is None and not self.dense:
-            raise RecipeError("tokens", "tokens or dense to be given", "neither")
-        if self.tokens is not None and not (self.tokens.fde or self.tokens.matrix or self.dense):
+        if self.tokens is None and not self.dense and self.sparse is None:
+            raise RecipeError("tokens", "tokens, dense or sparse to be given", "none of them")
+        finders = self.dense or self.sparse
+        if self.tokens is not None and not (self.tokens.fde or self.tokens.matrix or finders):
             raise RecipeError(
-                "tokens.fde", "an encoding, a matrix or dense, to find what the codes rank", None
+                "tokens.fde", "an encoding, a matrix, dense or sparse, to find what the codes rank", None
             )
         if self.rerank.exact is not None and not (self.tokens and self.tokens.codes and self.tokens.matrix):
             raise RecipeError(
                 "rerank.exact", "none, because tokens do not have codes and a matrix", "a number"
             )
-        for name in (FDE_VECTOR, TOKENS_VECTOR):
+        for branch in self.fusion.weights:
+            if branch not in self.branches:
+                raise RecipeError(f"fusion.weights.{branch}", f"one of {self.branches}", "another name")
+        for name in (FDE_VECTOR, TOKENS_VECTOR, SPARSE_VECTOR):
             if name in self.dense:
                 raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))
         stored = [one for name, dense in self.dense.items() for one in dense.stored_names(name)]
@@ -398,6 +514,12 @@ class Recipe(_Part):
         if self.tokens is None or self.tokens.fde != "auto":
             return self
         return self.model_copy(update={"tokens": self.tokens.model_copy(update={"fde": encoding})})
+
+    @property
+    def branches(self) -> list[str]:
+        """Names of the ways to find documents."""
+        tokens = [] if self.tokens is None else [TOKENS_BRANCH]
+        return [*tokens, *self.dense, *([] if self.sparse is None else [SPARSE_VECTOR])]
 
     @staticmethod
     def check_version(version: int) -> None:

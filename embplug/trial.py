@@ -19,7 +19,7 @@ from embplug.encoders import Encoded
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from embplug.exact import Mask, Ranking, exact_dense, exact_tokens
-from embplug.pipeline import Query
+from embplug.plan import Query
 from embplug.recipe import Recipe
 from embplug.threads import single_blas_thread
 

@@ -104,3 +104,14 @@ def test_the_command_is_installed():
     command = Path(sys.executable).with_name("embplug")
     done = subprocess.run([str(command), "info", "--help"], capture_output=True, text=True, check=False)
     assert (done.returncode, "Describe a collection" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_search_can_be_of_one_branch_alone(folder):
+    Path("recipe.yaml").write_text("dense: {dim: 384}\nsparse: {average_length: 10}\nencoder: minilm\n")
+    assert embplug("create", "words", "--recipe", "recipe.yaml").exit_code == 0
+    assert embplug("add", "words", "docs.jsonl").exit_code == 0
+    found = embplug("search", "words", "yeast", "--branch", "sparse", "--json")
+    assert [hit["id"] for hit in json.loads(found.stdout)["hits"]] == [7], found.stderr
+    both = embplug("search", "words", "yeast", "--stages", "--json")
+    assert {"dense", "sparse", "fusion"} == json.loads(both.stdout)["hits"][0]["stages"].keys()
+    assert embplug("search", "words", "yeast", "--branch", "colour").exit_code == 1

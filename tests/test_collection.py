@@ -404,8 +404,8 @@ def test_dense_vectors_by_name_and_alone(engine):
     assert [hit.id for hit in found] == np.argsort(-scores)[:3].tolist()
     with pytest.raises(InvalidArgumentError, match="dense"):
         collection.search(dense=title[3])
-    with pytest.raises(InvalidArgumentError, match="dense"):
-        collection.search(dense={"title": title[3], "body": body[3]})
+    both = collection.search(dense={"title": title[3], "body": body[3]}, limit=1, with_stages=True)[0]
+    assert both.id == 3 and set(both.stages) == {"title", "body", "fusion"}
 
 
 def test_dense_and_token_candidates_are_reranked_together(engine):
@@ -415,7 +415,7 @@ def test_dense_and_token_candidates_are_reranked_together(engine):
     collection.add(ids=range(60), tokens=documents, dense=dense)
     query = matrices(1, seed=6)[0]
     hits = collection.search(tokens=query, dense=dense[41], limit=10, with_stages=True)
-    found_by = [{*hit.stages} - {"maxsim"} for hit in hits]
+    found_by = [{*hit.stages} - {"maxsim", "fusion"} for hit in hits]
     assert {"dense"} in found_by and {"fde"} in found_by and set() not in found_by
     np.testing.assert_allclose(
         [h.score for h in hits], maxsim(query, documents)[[h.id for h in hits]], rtol=2e-3

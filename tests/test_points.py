@@ -11,6 +11,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from embplug.multivector import TokenBatch
 from embplug.points import grpc_points, rest_points
+from embplug.sparse import SparseBatch
 
 payloads = st.dictionaries(
     st.text(max_size=4),
@@ -31,7 +32,13 @@ def made(lengths: list[int], dim: int, dtype: str) -> dict[str, object]:
     else:
         dense = rng.standard_normal((len(lengths), 2 * dim)).astype(dtype)
     half = TokenBatch.from_list([m.astype(np.float16) for m in matrices])
-    return {"dense": dense, "tokens": TokenBatch.from_list(matrices), "half": half}
+    bounds = np.cumsum([0, *(length - 1 for length in lengths)])
+    sparse = SparseBatch(
+        np.arange(bounds[-1], dtype=np.uint32) * 7,
+        rng.standard_normal(bounds[-1]).astype(np.float32),
+        bounds,
+    )
+    return {"dense": dense, "tokens": TokenBatch.from_list(matrices), "half": half, "sparse": sparse}
 
 
 @settings(max_examples=40, deadline=None)
@@ -64,8 +71,20 @@ def test_lists_and_arrays_are_the_same_points():
     assert [point.id for point in lists] == [1, "a"]
     assert [point.payload for point in lists] == [{}, {"b": 1}]
     for array_point, list_point in zip(arrays, lists, strict=True):
-        assert array_point.vector.keys() == list_point.vector.keys() == {"dense", "tokens", "half"}
+        assert (
+            array_point.vector.keys()
+            == list_point.vector.keys()
+            == {
+                "dense",
+                "tokens",
+                "half",
+                "sparse",
+            }
+        )
+        assert array_point.vector["sparse"] == list_point.vector.pop("sparse")
         for name, column in array_point.vector.items():
+            if name == "sparse":
+                continue
             assert isinstance(column, np.ndarray)
             assert column.tolist() == list_point.vector[name]
         models.PointStruct.model_validate(list_point.model_dump())
@@ -96,6 +115,7 @@ def test_a_server_reads_both_forms(server_client: QdrantClient):
                 for name in ("tokens", "half")
             },
         },
+        sparse_vectors_config={"sparse": models.SparseVectorParams()},
     )
     rows = [{"a": None, "b": [1, {"c": "ü"}]}, {}]
     forms = {
@@ -110,3 +130,5 @@ def test_a_server_reads_both_forms(server_client: QdrantClient):
             assert record.vector["dense"] == vectors["dense"][i].tolist()
             assert record.vector["tokens"] == vectors["tokens"][i].tolist()
             assert record.vector["half"] == vectors["half"][i].tolist()
+            indices, values = vectors["sparse"].lists()[i]
+            assert record.vector["sparse"] == models.SparseVector(indices=indices, values=values)

@@ -8,7 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from embplug import FDE, Dense, Matrix, Recipe, Rerank, Storage, Tokens
+from embplug import (
+    FDE,
+    CrossEncoderStage,
+    Dense,
+    Fusion,
+    Matrix,
+    Recipe,
+    Rerank,
+    Sparse,
+    Storage,
+    Tokens,
+)
 from embplug.errors import RecipeError, RecipeVersionError
 from embplug.recipe import RECIPE_VERSION, digest
 
@@ -37,7 +48,15 @@ FULL = Recipe(
             quantization=models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits="bits2")),
         ),
     },
-    rerank=Rerank(candidates=200, hnsw_ef=300, oversampling=2.5, quantized_tokens=True),
+    sparse=Sparse(language="german", k1=0.9, b=0.4, average_length=80, datatype="float16", on_disk=True),
+    fusion=Fusion(k=20, weights={"large": 0.5, "tokens": 2}, after_rerank=True),
+    rerank=Rerank(
+        candidates=200,
+        hnsw_ef=300,
+        oversampling=2.5,
+        quantized_tokens=True,
+        cross_encoder=CrossEncoderStage(name="sentence-transformers:m", candidates=30, on_failure="keep"),
+    ),
     payload_indexes={
         "year": "integer",
         "words": models.TextIndexParams(type="text", tokenizer="word", stopwords="english"),
@@ -250,7 +269,7 @@ def test_python_sees_the_same_errors():
         Dense(dim=0)
     with pytest.raises(RecipeError, match=r"^candidates: "):
         Rerank(candidates=0)
-    with pytest.raises(RecipeError, match=r"^tokens: expected tokens or dense to be given"):
+    with pytest.raises(RecipeError, match=r"^tokens: expected tokens, dense or sparse to be given"):
         Recipe()
 
 

@@ -28,7 +28,7 @@ from embplug.cli.shared import (
 from embplug.collection import Collection
 from embplug.documents import Documents
 from embplug.jsonl import read_jsonl
-from embplug.pipeline import Hit
+from embplug.plan import Hit
 from embplug.recipe import Recipe
 
 BATCH = 256
@@ -81,13 +81,20 @@ def search(
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
     filter_json: Annotated[str | None, typer.Option("--filter", help="A Qdrant filter, as JSON.")] = None,
     stages: Annotated[bool, typer.Option(help="Show the score of each stage.")] = False,
+    branch: Annotated[
+        list[str] | None, typer.Option(help="Search in this branch alone: tokens, sparse, or a dense vector.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search by text."""
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
         hits = collection.search(
-            text=query, limit=limit, filter=parse_filter(filter_json), with_stages=stages
+            text=query,
+            limit=limit,
+            filter=parse_filter(filter_json),
+            with_stages=stages,
+            branches=branch or None,
         )
         show({"hits": [asdict(hit) for hit in hits]}, as_json, hits_table(hits, collection.recipe.text_key))
 

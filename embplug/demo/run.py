@@ -22,7 +22,7 @@ from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EdgeClient
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
-from embplug.pipeline import Hit
+from embplug.plan import Hit
 from embplug.quantizers import BitAllocation
 from embplug.recipe import Matrix, Recipe, Rerank, Tokens, digest
 from embplug.threads import single_blas_thread

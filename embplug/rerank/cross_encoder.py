@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, RerankError
 
 if TYPE_CHECKING:
-    from embplug.pipeline import Hit
+    from embplug.plan import Hit
 
 CROSS_ENCODER_STAGE = "cross_encoder"
 
@@ -65,18 +65,7 @@ class CrossEncoder:
         MissingExtraError
             A name, and sentence-transformers is not installed.
         """
-        if isinstance(model, str):
-            try:
-                from sentence_transformers import CrossEncoder as Model
-            except ImportError as error:
-                raise MissingExtraError("a cross-encoder by name", "sentence-transformers") from error
-            model = Model(model)
-
-        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-            predicted = model.predict([(query, text) for text in texts], show_progress_bar=False)
-            return [float(one) for one in predicted]
-
-        return cls(score, **options)
+        return cls(_sentence_transformers_scorer(model), **options)
 
     @classmethod
     def from_rerankers(cls, ranker: Any, **options: Any) -> CrossEncoder:
@@ -162,3 +151,56 @@ class CrossEncoder:
                 raise InvalidArgumentError("scores", "finite numbers", made)
             scores += made
         return scores
+
+
+def _sentence_transformers_scorer(model: Any) -> Scorer:
+    if isinstance(model, str):
+        try:
+            from sentence_transformers import CrossEncoder as Model
+        except ImportError as error:
+            raise MissingExtraError("a cross-encoder by name", "sentence-transformers") from error
+        model = Model(model)
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        predicted = model.predict([(query, text) for text in texts], show_progress_bar=False)
+        return [float(one) for one in predicted]
+
+    return score
+
+
+_SENTENCE_TRANSFORMERS = "sentence-transformers"
+_registered: dict[str, Callable[[], Scorer]] = {}
+
+
+def register_cross_encoder(name: str, make: Callable[[], Scorer]) -> None:
+    """Make ``load_cross_encoder(name)`` call ``make()``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``name`` is empty or has a colon.
+    """
+    if not isinstance(name, str) or not name or ":" in name:
+        raise InvalidArgumentError("name", "a name without a colon", repr(name))
+    _registered[name] = make
+
+
+def load_cross_encoder(name: str) -> Scorer:
+    """Load the model that ``name`` names.
+
+    A name given to :func:`register_cross_encoder`, or ``"sentence-transformers:MODEL"``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none of that name.
+    MissingExtraError
+        sentence-transformers is not installed.
+    """
+    if name in _registered:
+        return _registered[name]()
+    kind, _, model = name.partition(":")
+    if kind != _SENTENCE_TRANSFORMERS or not model:
+        known = [*_registered, f"{_SENTENCE_TRANSFORMERS}:MODEL"]
+        raise InvalidArgumentError("cross_encoder", f"one of {known}", repr(name))
+    return _sentence_transformers_scorer(model)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Literal
 
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from embplug.pipeline import Hit
+    from embplug.plan import Hit
 
 FUSION_STAGE = "fusion"
 
@@ -70,6 +71,24 @@ def weighted_fusion(
             scores = [(score - low) / (high - low) if high > low else 1.0 for score in scores]
         points[name] = scores
     return _fused(rankings, points, weights, limit)
+
+
+def distribution_based_fusion(
+    rankings: Mapping[str, Sequence[Hit]], *, limit: int | None = None
+) -> list[Hit]:
+    """Sum the scores of the rankings in which a document is, as Qdrant's DBSF does.
+
+    The scores of each ranking are brought to 0..1 between three standard deviations below and above
+    their mean; all are 1/2 where they do not differ. The result is that of
+    :func:`reciprocal_rank_fusion`.
+    """
+    points = {}
+    for name, hits in rankings.items():
+        scores = [hit.score for hit in hits]
+        spread = stdev(scores) if len(scores) > 1 else 0.0
+        middle = fmean(scores) if scores else 0.0
+        points[name] = [0.5 + (score - middle) / (6 * spread) if spread else 0.5 for score in scores]
+    return _fused(rankings, points, None, limit)
 
 
 def _fused(

@@ -10,7 +10,7 @@ import numpy as np
 
 from embplug.encoders import Encoder, load_encoder
 from embplug.errors import InvalidArgumentError
-from embplug.pipeline import Hit
+from embplug.plan import Hit
 from embplug.rerank.cross_encoder import CrossEncoder, Scorer
 from embplug.rerank.maxsim import maxsim
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from embplug.errors import InvalidArgumentError, RerankError
-from embplug.pipeline import Hit
+from embplug.plan import Hit
 from embplug.rerank import CrossEncoder
 
 HITS = [Hit(i, 1.0 - i / 10, {"text": "x" * i}, {"fde": 1.0 - i / 10}) for i in range(1, 6)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embplug.errors import DimensionError, InvalidArgumentError
-from embplug.pipeline import Hit
+from embplug.plan import Hit
 from embplug.quantizers import BitAllocation
 from embplug.rerank import dense, dense_codes, reciprocal_rank_fusion, weighted_fusion
 
