@@ -58,6 +58,11 @@ class AsyncCollection:
         """What turns texts into vectors; loaded when first needed."""
         return self._pipeline.encoder
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether texts can stand for vectors."""
+        return self._pipeline.has_encoder
+
     def __repr__(self) -> str:
         return f"AsyncCollection({self.name!r}, engine={type(self.engine).__name__})"
 

@@ -53,6 +53,11 @@ class Collection:
         """What turns texts into vectors; loaded when first needed."""
         return self._pipeline.encoder
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether texts can stand for vectors."""
+        return self._pipeline.has_encoder
+
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, engine={type(self.engine).__name__})"
 

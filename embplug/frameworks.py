@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug.aio import AsyncCollection
+from embplug.calls import Call, Steps, run
 from embplug.collection import Collection
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import Engine, connect
@@ -229,6 +230,10 @@ class FrameworkCollection:
         own = self.point_id(given)
         return [own, int(given)] if own == str(given) and _is_number(str(given)) else [own]
 
+    def fields_that_ignore_case(self) -> frozenset[str]:
+        """Payload fields whose text the engine compares without case, by an index."""
+        return run(self.collection.engine, _text_fields(self.collection.name))
+
     def for_loop(self) -> AsyncCollection:
         """The collection for the running loop: a server's client belongs to the loop that first used it."""
         loop = asyncio.get_running_loop()
@@ -265,6 +270,16 @@ def _existing(
     if differences and found.recipe.differences(recipe):
         raise RecipeMismatchError(name, differences)
     return found
+
+
+def _text_fields(name: str) -> Steps[frozenset[str]]:
+    info = yield Call.of("get_collection", collection_name=name)
+    return frozenset(
+        field
+        for field, index in info.payload_schema.items()
+        if index.data_type == models.PayloadSchemaType.TEXT
+        and getattr(index.params, "lowercase", None) is not False
+    )
 
 
 def _is_number(text: str) -> bool:

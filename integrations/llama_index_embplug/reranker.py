@@ -1,0 +1,99 @@
+"""LlamaIndex's node postprocessor that ranks what any retriever found anew."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+
+from embplug import Encoder
+from embplug.errors import InvalidArgumentError
+from embplug.rerank import CrossEncoder
+from embplug.rerank.cross_encoder import Scorer
+from embplug.rerank.texts import TextReranker
+
+
+class EmbplugReranker(BaseNodePostprocessor):
+    """Rank nodes anew, by MaxSim of their tokens or by a cross-encoder, and keep the best.
+
+    Nodes are read as embedding models read them: with the metadata that is not excluded for them.
+
+    Parameters
+    ----------
+    encoder
+        embplug's encoder of tokens, or its name: nodes are ranked by MaxSim.
+    cross_encoder
+        An :class:`embplug.rerank.CrossEncoder`, or any function of a query and texts that returns one
+        score for each. Either this or ``encoder``.
+    top_n
+        Number of nodes to keep; ``None`` keeps all.
+    keep_retrieval_score
+        Tell the score that a node came with, as ``retrieval_score`` in its metadata.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A ``ValueError``: neither method, both, or something else.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    encoder: Any = Field(default=None, description="An embplug encoder of tokens, or its name.")
+    cross_encoder: Any = Field(default=None, exclude=True, description="Scores texts for a query.")
+    top_n: int | None = Field(default=2, ge=1, description="Number of nodes to keep.")
+    keep_retrieval_score: bool = Field(default=False, description="Tell the score before.")
+
+    _reranker: TextReranker = PrivateAttr()
+
+    def __init__(
+        self,
+        encoder: Encoder | str | None = None,
+        *,
+        cross_encoder: CrossEncoder | Scorer | None = None,
+        top_n: int | None = 2,
+        keep_retrieval_score: bool = False,
+        **fields: Any,
+    ) -> None:
+        super().__init__(
+            encoder=encoder,
+            cross_encoder=cross_encoder,
+            top_n=top_n,
+            keep_retrieval_score=keep_retrieval_score,
+            **fields,
+        )
+        self._reranker = TextReranker(encoder, cross_encoder)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """By which LlamaIndex knows the class in what it serialises."""
+        return "EmbplugReranker"
+
+    @field_serializer("encoder")
+    def _named(self, encoder: Any) -> str | None:
+        return encoder if encoder is None or isinstance(encoder, str) else encoder.spec
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise InvalidArgumentError("query_bundle", "a query to rank for", None)
+        texts = [one.node.get_content(metadata_mode=MetadataMode.EMBED) for one in nodes]
+        ranked = self._reranker.rank(query_bundle.query_str, texts, self.top_n)
+        return [self._scored(nodes[place], score) for place, score in ranked]
+
+    async def _apostprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        # Both methods take the processor's time.
+        return await asyncio.to_thread(self._postprocess_nodes, nodes, query_bundle)
+
+    def _scored(self, given: NodeWithScore, score: float | None) -> NodeWithScore:
+        if score is None:
+            return given
+        node = given.node
+        if self.keep_retrieval_score:
+            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": given.score}})
+        return NodeWithScore(node=node, score=score)
