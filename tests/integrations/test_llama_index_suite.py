@@ -42,15 +42,17 @@ def shared_client(engine_path: str, request: pytest.FixtureRequest) -> Iterator[
             server.delete_collection(collection.name)
 
 
-class TestVectorStore(VectorStoreSuite):
-    @pytest.fixture(scope="module", params=[*RECIPES])
-    def shared_store(
-        self, request: pytest.FixtureRequest, shared_client: QdrantClient | EdgeClient
-    ) -> EmbplugVectorStore:
-        recipe = RECIPES[request.param]
-        encoder = ENCODER if recipe.tokens else None
-        return EmbplugVectorStore(request.param, shared_client, recipe=recipe, encoder=encoder)
+@pytest.fixture(scope="module", params=[*RECIPES])
+def shared_store(
+    request: pytest.FixtureRequest, shared_client: QdrantClient | EdgeClient
+) -> EmbplugVectorStore:
+    """One store of each recipe."""
+    recipe = RECIPES[request.param]
+    encoder = ENCODER if recipe.tokens else None
+    return EmbplugVectorStore(request.param, shared_client, recipe=recipe, encoder=encoder)
 
+
+class TestVectorStore(VectorStoreSuite):
     @pytest.fixture
     def store(self, shared_store: EmbplugVectorStore) -> EmbplugVectorStore:
         shared_store.clear()
