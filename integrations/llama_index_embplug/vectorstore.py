@@ -197,7 +197,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
 
     @field_serializer("recipe")
     def _recipe_as_data(self, recipe: Recipe | None) -> dict[str, Any] | None:
-        return None if recipe is None else recipe.to_dict()
+        # As it was given: what the store adds to it depends on what was not.
+        return None if recipe is None else recipe.model_dump(mode="json", exclude_unset=True)
 
     @field_serializer("encoder")
     def _encoder_by_name(self, encoder: Encoder | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The same suite on LlamaIndex's store for Qdrant: run by ``benchmarks/llama_index_suite.py``, not as tests."""
+"""The suite on LlamaIndex's store for Qdrant: run by ``benchmarks/llama_index_suite.py``, not as tests."""
 
 from __future__ import annotations
 
