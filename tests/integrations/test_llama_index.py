@@ -57,6 +57,9 @@ from tests.integrations.llama_index_suite import (
 
 KEY = "a-very-secret-key"
 
+on_one_engine = pytest.mark.parametrize("engine_path", ["memory"], indirect=True)
+"""For what happens before an engine is asked."""
+
 
 @pytest.fixture(autouse=True)
 def _no_language_model(monkeypatch):
@@ -142,6 +145,7 @@ def test_tokens_are_encoded_in_batches_with_the_metadata_that_embedding_models_s
     assert store.get_nodes([nodes[0].node_id])[0].get_content() == "red"
 
 
+@on_one_engine
 async def test_an_index_of_tokens_needs_no_embedding_model(make, recipe_name):
     store = make()
     model = HashedEmbedding() if recipe_name == "dense" else MockEmbedding(embed_dim=1)
@@ -160,6 +164,7 @@ async def test_an_index_of_tokens_needs_no_embedding_model(make, recipe_name):
     assert TEXTS[BLUE] in answer.response and answer.source_nodes[0].node.ref_doc_id == BLUE
 
 
+@on_one_engine
 async def test_the_retriever_answers_questions(filled, recipe_name):
     retriever = retriever_of(filled, recipe_name, similarity_top_k=1)
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
@@ -181,6 +186,7 @@ async def test_the_retriever_answers_questions(filled, recipe_name):
         assert [one.node.node_id for one in found] == [GREEN, RED]
 
 
+@on_one_engine
 async def test_the_retriever_takes_the_options_of_a_query(filled, recipe_name):
     debug = LlamaDebugHandler(print_trace_on_end=False)
     retriever = retriever_of(
@@ -218,6 +224,7 @@ async def test_the_retriever_takes_the_options_of_a_query(filled, recipe_name):
         retriever_of(filled, recipe_name, vector_store_kwargs={"top": 3}).retrieve("x")
 
 
+@on_one_engine
 async def test_what_a_query_transform_put_in_the_place_of_a_question_is_searched_for(filled, recipe_name):
     class Imagined(BaseQueryTransform):
         def _get_prompts(self):
@@ -235,6 +242,7 @@ async def test_what_a_query_transform_put_in_the_place_of_a_question_is_searched
         assert [one.node.node_id for one in answer.source_nodes] == [BLUE]
 
 
+@on_one_engine
 async def test_filters_of_qdrant_and_search_params_are_taken(filled):
     german = models.FieldCondition(key="color", match=models.MatchValue(value="green"))
     for options in (
@@ -247,6 +255,7 @@ async def test_filters_of_qdrant_and_search_params_are_taken(filled):
         assert (await filled.aquery(both, **options)).ids == []
 
 
+@on_one_engine
 def test_wrong_queries_are_value_errors_that_name_the_argument(filled, recipe_name):
     asked = query("red apple")
     for options, name in [
@@ -340,6 +349,7 @@ async def test_without_recipe_the_first_embedding_makes_the_collection(client):
     assert tokens.query(VectorStoreQuery(query_str="apple")).ids == ["a"]
 
 
+@on_one_engine
 def test_wrong_nodes_are_value_errors_that_name_them(make, recipe_name):
     store = make()
     for nodes, error in [
@@ -557,6 +567,7 @@ async def test_a_hundred_tasks_search_while_another_adds(make):
     assert store.collection.count() == 24
 
 
+@on_one_engine
 async def test_rerankers_order_what_any_retriever_found(filled, recipe_name):
     given = [NodeWithScore(node=one, score=float(i)) for i, one in enumerate(three())]
     for reranker in (
