@@ -266,8 +266,10 @@ def _existing(
 ) -> Collection:
     """Open one of this recipe, made by the framework's store or without it."""
     found = Collection.open(name, client, encoder=encoder)
-    differences = found.recipe.differences(adapt(recipe))
-    if differences and found.recipe.differences(recipe):
+    tokens = found.recipe.tokens
+    given = recipe if tokens is None else recipe.with_encoding(tokens.encoding)
+    differences = found.recipe.differences(adapt(given))
+    if differences and found.recipe.differences(given):
         raise RecipeMismatchError(name, differences)
     return found
 

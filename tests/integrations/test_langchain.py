@@ -19,7 +19,7 @@ from langchain_embplug import EmbplugReranker, EmbplugRetriever, EmbplugVectorSt
 from langchain_qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient, models
 
-from embplug import Collection, Documents, Recipe
+from embplug import Collection, Documents, Recipe, Tokens
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CollectionNotFoundError,
@@ -415,20 +415,21 @@ async def test_the_reranker_works_inside_a_compression_retriever(make_store):
 
 
 def test_a_collection_made_without_the_store_opens_with_its_recipe(memory_client):
-    Collection.create("docs", TOKENS_RECIPE, memory_client, encoder=ENCODER).add([1], texts=["red apple"])
+    recipe = Recipe(tokens=Tokens(dim=DIM))
+    Collection.create("docs", recipe, memory_client, encoder=ENCODER).add([1], texts=["red apple"])
     for open_it in (
         lambda recipe: EmbplugVectorStore(memory_client, "docs", encoder=ENCODER, recipe=recipe),
         lambda recipe: EmbplugVectorStore.from_existing_collection(
             "docs", ENCODER, client=memory_client, recipe=recipe
         ),
     ):
-        assert open_it(TOKENS_RECIPE).similarity_search("apple", k=1)[0].page_content == "red apple"
+        assert open_it(recipe).similarity_search("apple", k=1)[0].page_content == "red apple"
         with pytest.raises(RecipeMismatchError):
-            open_it(TOKENS_RECIPE.model_copy(update={"fit_sample": 5}))
+            open_it(recipe.model_copy(update={"fit_sample": 5}))
 
 
 def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
-    from embplug import FDE, Residual, Tokens
+    from embplug import FDE, Residual
 
     fde = FDE(repetitions=8, simhash_bits=2, projection_dim=8)
     for i, tokens in enumerate(

@@ -428,7 +428,7 @@ async def test_a_recipe_of_dense_vectors_and_tokens(memory_client):
     assert store.is_embedding_query
     store.add(three())
     found = store.query(query(TEXTS[GREEN], k=1), with_stages=True)
-    assert found.ids == [GREEN] and set(found.nodes[0].metadata["_stages"]) == {"fde", "dense", "maxsim"}
+    assert found.ids == [GREEN] and {"fde", "dense", "maxsim"} <= {*found.nodes[0].metadata["_stages"]}
     asked = query(TEXTS[GREEN], k=1, embedding_field="dense")
     assert (await store.aquery(asked)).ids == [GREEN]
 
