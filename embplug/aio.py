@@ -22,7 +22,7 @@ from embplug.ingest import IN_FLIGHT, AddReport, ingest
 from embplug.operations import CollectionInfo, Record
 from embplug.pipeline import Pipeline
 from embplug.plan import Hit, Query, SearchOptions
-from embplug.recipe import Recipe
+from embplug.recipe import Fusion, Recipe
 from embplug.rerank.cross_encoder import Scorer
 
 AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdgeClient
@@ -184,6 +184,7 @@ class AsyncCollection:
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search`."""
         options = SearchOptions(
@@ -196,6 +197,7 @@ class AsyncCollection:
             score_threshold,
             search_params,
             branches,
+            fusion,
         )
         return (await self._search([Query(tokens, dense, text)], options))[0]
 
@@ -212,6 +214,7 @@ class AsyncCollection:
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
     ) -> list[list[Hit]]:
         """See :meth:`embplug.Collection.batch_search`."""
         options = SearchOptions(
@@ -224,6 +227,7 @@ class AsyncCollection:
             score_threshold,
             search_params,
             branches,
+            fusion,
         )
         return await self._search(queries, options)
 

@@ -21,7 +21,7 @@ from embplug.ingest import IN_FLIGHT, AddReport, ingest
 from embplug.operations import CollectionInfo, Record
 from embplug.pipeline import Pipeline
 from embplug.plan import Hit, Query, SearchOptions
-from embplug.recipe import Recipe
+from embplug.recipe import Fusion, Recipe
 from embplug.rerank.cross_encoder import Scorer
 
 
@@ -260,6 +260,7 @@ class Collection:
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
     ) -> list[Hit]:
         """Find the best documents: candidates, then reranking, in one request where the engine can.
 
@@ -291,6 +292,8 @@ class Collection:
             Search in these alone: ``tokens``, ``sparse``, or dense vectors by name; the others are
             left out, also where a vector for them is given. Default: all for which there is a
             vector, a text or an encoder.
+        fusion
+            How the branches' rankings become one, in place of the recipe's.
 
         Raises
         ------
@@ -311,6 +314,7 @@ class Collection:
             score_threshold,
             search_params,
             branches,
+            fusion,
         )
         return self._search([Query(tokens, dense, text)], options)[0]
 
@@ -327,6 +331,7 @@ class Collection:
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
     ) -> list[list[Hit]]:
         """Run :meth:`search` for several queries in one request; one list of hits per query."""
         options = SearchOptions(
@@ -339,6 +344,7 @@ class Collection:
             score_threshold,
             search_params,
             branches,
+            fusion,
         )
         return self._search(queries, options)
 

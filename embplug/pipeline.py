@@ -279,6 +279,9 @@ class Pipeline:
             A method learns from data, and no document was added yet.
         """
         _check_options(options)
+        for branch in {} if options.fusion is None else options.fusion.weights:
+            if branch not in self.recipe.branches:
+                raise InvalidArgumentError("fusion.weights", f"some of {self.recipe.branches}", repr(branch))
         self.check_filter(options.filter)
         asked = self._query_vectors(queries, self._branches(options.branches))
         cross_encoder = self.cross_encoder() if options.cross_encode else None
@@ -459,8 +462,11 @@ class Pipeline:
             nearest = models.NearestQuery(nearest=self._sparse.encode_query(vectors.words))
             params = models.SearchParams(exact=options.exact or None)
             finders[SPARSE_VECTOR] = Stage(SPARSE_VECTOR, SPARSE_VECTOR, nearest, params)
+        searched = self.recipe
+        if options.fusion is not None:
+            searched = searched.model_copy(update={"fusion": options.fusion})
         return Asked(
-            self.recipe, text, finders, tokens if ranks else None, coder if ranks else None, cross_encoder
+            searched, text, finders, tokens if ranks else None, coder if ranks else None, cross_encoder
         )
 
     def _dense_stage(

@@ -86,6 +86,7 @@ class SearchOptions:
     score_threshold: float | None = None
     search_params: models.SearchParams | None = None
     branches: Sequence[str] | None = None
+    fusion: Fusion | None = None
     cross_encode: bool = True
 
 

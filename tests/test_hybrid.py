@@ -154,6 +154,18 @@ def test_the_fusion_chooses_what_tokens_rank(engine: Engine) -> None:
     assert numbers(collection.search(**asked, exact=True, limit=3)) == np.argsort(-exact)[:3].tolist()
 
 
+def test_a_search_fuses_as_it_is_told(engine: Engine) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM), sparse=Sparse(), fusion=Fusion(weights={"sparse": 0.0}))
+    collection = filled(engine, recipe)
+    asked: dict[str, Any] = {"dense": VECTORS[30], "text": "number9"}
+    assert numbers(collection.search(**asked, limit=1)) == [30]
+    for weights, first in [({"dense": 1.0, "sparse": 0.1}, 30), ({"dense": 0.1, "sparse": 1.0}, 9)]:
+        fusion = Fusion(method="weighted", weights=weights)
+        assert numbers(collection.search(**asked, limit=1, fusion=fusion)) == [first]
+    with pytest.raises(InvalidArgumentError, match=r"fusion\.weights"):
+        collection.search(**asked, fusion=Fusion(weights={"words": 1.0}))
+
+
 @pytest.mark.parametrize("weights", [{}, {"sparse": 3.0}])
 @pytest.mark.parametrize("tokens", [TOKENS, CODES], ids=["matrix", "codes"])
 def test_tokens_need_not_have_the_last_word(

@@ -325,7 +325,8 @@ class EmbplugVectorStore(VectorStore):
         ]
         added += ids
         recipe = self.collection.recipe
-        encodes = vectors is None or recipe.tokens is not None or len(recipe.dense) > 1
+        reads = recipe.tokens is not None or recipe.sparse is not None
+        encodes = vectors is None or reads or len(recipe.dense) > 1
         return Documents(
             ids=[self._shared.point_id(one) for one in ids],
             dense=None if vectors is None else {str(self._dense_name): vectors},
@@ -550,11 +551,12 @@ class EmbplugVectorStore(VectorStore):
         return self._query_with(text, await self._embedding.aembed_query(text) if self._embedding else None)
 
     def _query_with(self, text: str, vector: list[float] | None) -> dict[str, Any]:
-        """What a collection is asked: the vector of the embeddings, and the text for the encoder."""
+        """What a collection is asked: the vector of the embeddings, and the text where it is read."""
         if vector is None:
             return {"text": text}
-        dense = {str(self._dense_name): vector}
-        return {"dense": dense} if self.collection.recipe.tokens is None else {"dense": dense, "text": text}
+        recipe, dense = self.collection.recipe, {str(self._dense_name): vector}
+        reads = recipe.tokens or recipe.sparse or recipe.rerank.cross_encoder
+        return {"dense": dense, "text": text} if reads else {"dense": dense}
 
     def _vector(self, embedding: Vector) -> dict[str, Any]:
         if np.ndim(embedding) == 2:
@@ -584,7 +586,12 @@ class EmbplugVectorStore(VectorStore):
 
     def _best_score(self, query: str) -> float | None:
         """MaxSim of a query's tokens with themselves; ``None`` where dense vectors have the last word."""
-        if self.collection.recipe.tokens is None:
+        recipe = self.collection.recipe
+        fused = recipe.sparse is not None and (recipe.tokens is None or recipe.fusion.after_rerank)
+        if fused or recipe.rerank.cross_encoder is not None:
+            expected = "one whose last scores have a scale, for relevance from 0 to 1"
+            raise InvalidArgumentError("recipe", expected, "fused rankings or a cross-encoder")
+        if recipe.tokens is None:
             return None
         encoded = self.collection.encoder.encode_queries([query]).tokens
         return None if encoded is None else float(np.square(encoded.values, dtype=np.float32).sum())

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from typing_extensions import Self
 
-from embplug import Collection, Documents, Encoder, Hit, Recipe, Record, TokenBatch
+from embplug import Collection, Documents, Encoder, Fusion, Hit, Recipe, Record, TokenBatch
 from embplug.conditions import all_hold, equal, one_of
 from embplug.engines import EdgeClient, Engine, is_server
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError, LengthMismatchError
@@ -36,6 +36,7 @@ from embplug.frameworks import (
     open_engine,
 )
 from embplug.ids import point_id
+from embplug.recipe import SPARSE_VECTOR, TOKENS_BRANCH
 from llama_index_embplug.filters import to_filter
 from llama_index_embplug.nodes import (
     PLAIN_REF_DOC_KEY,
@@ -53,6 +54,10 @@ TokenEmbeddings: TypeAlias = Mapping[str, ArrayLike] | Sequence[ArrayLike] | Tok
 Row: TypeAlias = tuple[BaseNode, ArrayLike | None]
 
 PAGE = 256
+
+_VECTORS = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
+_WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
+_HYBRID = (VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.SEMANTIC_HYBRID)
 
 _COMPRESS = (
     "copy it: VectorStoreIndex(store.get_nodes(), storage_context=StorageContext.from_defaults("
@@ -354,12 +359,13 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         tokens = matrices or None
         dense = self._embeddings(shared, nodes, start)
         encodes = (recipe.tokens is not None and tokens is None) or len(recipe.dense) > len(dense or {})
+        reads = encodes or recipe.sparse is not None
         text_key = self._text_key(shared)
         return Documents(
             ids=[shared.point_id(node.node_id) for node in nodes],
             tokens=tokens,
             dense=dense,
-            texts=[node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes] if encodes else None,
+            texts=[node.get_content(metadata_mode=MetadataMode.EMBED) for node in nodes] if reads else None,
             payloads=[
                 plain_payload(node) if shared.is_plain else to_payload(node, text_key) for node in nodes
             ],
@@ -539,8 +545,12 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Parameters
         ----------
         query
-            In mode ``DEFAULT`` or ``MMR``. ``filters``, ``doc_ids`` and ``node_ids`` have all to hold;
-            ``embedding_field`` names a dense vector.
+            Its mode is ``DEFAULT`` or ``MMR``; with a recipe that has words also ``SPARSE`` or
+            ``TEXT_SEARCH`` for them alone, ``HYBRID`` for all, and ``SEMANTIC_HYBRID`` where the recipe
+            also has a cross-encoder. In ``HYBRID``, ``alpha`` weighs scores, from 0 for words to 1 for
+            vectors, in place of the recipe's fusion; ``sparse_top_k`` is the number of candidates.
+            ``filters``, ``doc_ids`` and ``node_ids`` have all to hold; ``embedding_field`` names a
+            dense vector.
         query_tokens
             The query's token matrix ``(t, dim)``, in place of the encoder's.
         qdrant_filters
@@ -616,11 +626,14 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         mmr: tuple[float | None, float | None, int | None],
     ) -> tuple[bool, dict[str, Any]]:
         """Whether by maximal marginal relevance, and the arguments of the collection's search."""
-        _check_query(query)
+        recipe = None if self._shared is None else self._shared.collection.recipe
+        _check_query(query, recipe)
+        if recipe is None:
+            return False, {}
         if search_params is not None and not isinstance(search_params, models.SearchParams):
             search_params = models.SearchParams(**search_params)
         arguments: dict[str, Any] = {
-            **self._vectors(query, query_tokens),
+            **self._asked(query, query_tokens, recipe),
             "limit": query.similarity_top_k,
             "filter": self._filter(query.filters, query.doc_ids, query.node_ids, qdrant_filters),
             "search_params": search_params,
@@ -635,25 +648,31 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             if value is not None:
                 raise InvalidArgumentError(name, "nothing outside of mode mmr", value)
         exact = search_params is not None and bool(search_params.exact)
-        return False, arguments | {"exact": exact, "with_stages": with_stages}
+        arguments |= {"exact": exact, "with_stages": with_stages}
+        if recipe.sparse is not None:
+            arguments |= _sparse_options(
+                query, recipe, [*(arguments["dense"] or {})], query_tokens is not None
+            )
+        return False, arguments
 
-    def _vectors(self, query: VectorStoreQuery, query_tokens: ArrayLike | None) -> dict[str, Any]:
-        """What the collection is asked for: tokens, a dense vector, or the text for its encoder."""
-        if self._shared is None:
-            return {}
-        recipe = self._shared.collection.recipe
+    def _asked(
+        self, query: VectorStoreQuery, query_tokens: ArrayLike | None, recipe: Recipe
+    ) -> dict[str, Any]:
+        """What the collection is asked for: tokens, dense vectors, and the text where it is read."""
         dense = None
-        if recipe.dense and query.query_embedding is not None:
+        if recipe.dense and query.query_embedding is not None and query.mode not in _WORDS:
             name = query.embedding_field or self._dense_name
             if name is None:
                 raise InvalidArgumentError("vector_name", f"one of {[*recipe.dense]}", repr(self.vector_name))
             dense = {name: np.asarray(query.query_embedding, dtype=np.float32)}
-        if query_tokens is not None or (recipe.tokens is None and dense is not None):
-            return {"tokens": query_tokens, "dense": dense}
-        if query.query_str is None:
-            expected = "query_str, because the recipe has tokens" if recipe.tokens else "query_embedding"
-            raise InvalidArgumentError("query", expected, "neither it nor query_tokens")
-        return {"text": query.query_str, "dense": dense}
+        has_vectors = query_tokens is not None or (recipe.tokens is None and dense is not None)
+        reads_text = query.mode in (*_WORDS, *_HYBRID) or recipe.rerank.cross_encoder is not None
+        if query.query_str is None and (reads_text or not has_vectors):
+            by_embedding = recipe.tokens is None and recipe.dense and not reads_text
+            expected = "query_embedding or query_str" if by_embedding else "query_str, which is encoded"
+            raise InvalidArgumentError("query", expected, "none")
+        text = query.query_str if reads_text or not has_vectors else None
+        return {"tokens": query_tokens, "dense": dense, "text": text}
 
     def _filter(
         self,
@@ -735,16 +754,50 @@ def _options(
     return cast(ConnectionOptions, options)
 
 
-def _check_query(query: VectorStoreQuery) -> None:
-    if query.mode not in (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR):
-        mode = VectorStoreQueryMode(query.mode).value
-        expected = "default or mmr; words are not searched for, because the recipe has no sparse vectors"
-        raise InvalidArgumentError("query.mode", expected, repr(mode))
+def _check_query(query: VectorStoreQuery, recipe: Recipe | None) -> None:
+    mode = VectorStoreQueryMode(query.mode)
+    if mode not in (*_VECTORS, *_WORDS, *_HYBRID):
+        known = [one.value for one in (*_VECTORS, *_WORDS, *_HYBRID)]
+        raise InvalidArgumentError("query.mode", f"one of {known}", repr(mode.value))
+    if mode not in _VECTORS:
+        needed = None
+        if recipe is None or recipe.sparse is None:
+            needed = "Recipe(sparse=Sparse(), ...), which finds words"
+        elif mode in _HYBRID and recipe.tokens is None and not recipe.dense:
+            needed = "tokens or dense vectors in the recipe, beside words"
+        elif mode == VectorStoreQueryMode.SEMANTIC_HYBRID and recipe.rerank.cross_encoder is None:
+            needed = "Recipe(rerank=Rerank(cross_encoder=CrossEncoderStage(...)), ...)"
+        if needed is not None:
+            raise InvalidArgumentError("query.mode", f"{mode.value} to have {needed}", "a recipe without")
     if not isinstance(query.similarity_top_k, int) or query.similarity_top_k < 1:
         got = repr(query.similarity_top_k)
         raise InvalidArgumentError("similarity_top_k", "an integer of at least 1", got)
     if query.output_fields is not None:
         raise InvalidArgumentError("output_fields", "none, because nodes come whole", query.output_fields)
+
+
+def _sparse_options(
+    query: VectorStoreQuery, recipe: Recipe, dense: list[str], has_tokens: bool
+) -> dict[str, Any]:
+    """The branches that a mode means, how many nodes, and how their rankings become one."""
+    if query.mode in _WORDS:
+        return {"branches": [SPARSE_VECTOR], "limit": query.sparse_top_k or query.similarity_top_k}
+    vectors = [name for name in recipe.branches if name != SPARSE_VECTOR]
+    if has_tokens or (recipe.tokens is None and dense):
+        vectors = [*([TOKENS_BRANCH] if has_tokens else []), *dense]
+    if query.mode not in _HYBRID:
+        return {"branches": vectors or [SPARSE_VECTOR]}
+    options: dict[str, Any] = {
+        "branches": [*vectors, SPARSE_VECTOR],
+        "limit": query.hybrid_top_k or query.similarity_top_k,
+        "candidates": query.sparse_top_k,
+    }
+    if query.alpha is not None:
+        if not 0 <= query.alpha <= 1:
+            raise InvalidArgumentError("alpha", "a number from 0 to 1", query.alpha)
+        weights = {**dict.fromkeys(vectors, query.alpha), SPARSE_VECTOR: 1 - query.alpha}
+        options["fusion"] = Fusion(method="weighted", weights=weights, after_rerank=True)
+    return options
 
 
 def _mmr_options(

@@ -19,7 +19,7 @@ from langchain_embplug import EmbplugReranker, EmbplugRetriever, EmbplugVectorSt
 from langchain_qdrant import QdrantVectorStore
 from qdrant_client import QdrantClient, models
 
-from embplug import Collection, Documents, Recipe, Tokens
+from embplug import Collection, Dense, Documents, Recipe, Sparse, Tokens
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CollectionNotFoundError,
@@ -426,6 +426,17 @@ def test_a_collection_made_without_the_store_opens_with_its_recipe(memory_client
         assert open_it(recipe).similarity_search("apple", k=1)[0].page_content == "red apple"
         with pytest.raises(RecipeMismatchError):
             open_it(recipe.model_copy(update={"fit_sample": 5}))
+
+
+def test_words_and_vectors_are_searched_together(memory_client):
+    recipe = Recipe(dense=Dense(dim=6), sparse=Sparse())
+    store = EmbplugVectorStore(memory_client, "docs", EMBEDDINGS, recipe=recipe)
+    store.add_texts(TEXTS, METADATAS, ids=["0", "1", "2"])
+    scored = store.similarity_search_with_score("sky", k=3, with_stages=True)
+    assert "sparse" in {d.id: d for d, _ in scored}["2"].metadata["_stages"]
+    assert ids_of(store.similarity_search("blue sky", k=1)) == ["2"]
+    with pytest.raises(ValueError, match="relevance"):
+        store.similarity_search_with_relevance_scores("sky")
 
 
 def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):

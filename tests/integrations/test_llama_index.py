@@ -27,7 +27,17 @@ from llama_index.vector_stores.qdrant import QdrantVectorStore
 from llama_index_embplug import EmbplugReranker, EmbplugRetriever, EmbplugVectorStore, to_filter
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
-from embplug import Collection, Dense, Recipe, TokenBatch, register_encoder
+from embplug import (
+    Collection,
+    CrossEncoderStage,
+    Dense,
+    Recipe,
+    Rerank,
+    Sparse,
+    TokenBatch,
+    register_cross_encoder,
+    register_encoder,
+)
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CollectionNotFoundError,
@@ -431,6 +441,60 @@ async def test_a_recipe_of_dense_vectors_and_tokens(memory_client):
     assert found.ids == [GREEN] and {"fde", "dense", "maxsim"} <= {*found.nodes[0].metadata["_stages"]}
     asked = query(TEXTS[GREEN], k=1, embedding_field="dense")
     assert (await store.aquery(asked)).ids == [GREEN]
+
+
+async def test_words_are_searched_for_alone_and_beside_vectors(client, recipe_name):
+    vectors = {"dense": Dense(dim=DIM)} if recipe_name == "dense" else {"tokens": TOKENS_RECIPE.tokens}
+    store = EmbplugVectorStore("words", client, encoder=ENCODER, recipe=Recipe(sparse=Sparse(), **vectors))
+    store.add([node("red apple tree", RED), node("red apple bowl", GREEN), node("sky number9", BLUE)])
+    # The embedding, and the tokens, say red apple tree; the words say sky.
+    tokens = {} if recipe_name == "dense" else {"query_tokens": tokens_of("red apple tree")}
+    asked = dict(query_embedding=embed("red apple tree"), query_str="number9", similarity_top_k=2)
+    for mode in ("sparse", "text_search"):
+        for found in (
+            store.query(VectorStoreQuery(**asked, mode=mode)),
+            await store.aquery(VectorStoreQuery(query_str="number9", similarity_top_k=2, mode=mode)),
+        ):
+            assert found.ids == [BLUE]
+    assert store.query(VectorStoreQuery(**asked), **tokens, with_stages=True).ids == [RED, GREEN]
+    hybrid = store.query(VectorStoreQuery(**asked, mode="hybrid", hybrid_top_k=3), **tokens, with_stages=True)
+    assert len(hybrid.ids) == 3 and {"sparse", "fusion"} <= {
+        *hybrid.nodes[hybrid.ids.index(BLUE)].metadata["_stages"]
+    }
+    for alpha, first in ((0.1, BLUE), (0.9, RED)):
+        weighed = VectorStoreQuery(**asked, mode="hybrid", alpha=alpha, sparse_top_k=3)
+        assert (await store.aquery(weighed, **tokens)).ids[0] == first
+    text = {**asked, "query_str": None}
+    for wrong, name in [
+        ({**asked, "mode": "hybrid", "alpha": 2.0}, "alpha"),
+        ({**text, "mode": "sparse"}, "query"),
+        ({**text, "mode": "hybrid"}, "query"),
+        ({**asked, "mode": "semantic_hybrid"}, "query.mode"),
+        ({**asked, "mode": "svm"}, "query.mode"),
+    ]:
+        with pytest.raises(ValueError) as raised:
+            store.query(VectorStoreQuery(**wrong), **tokens)
+        assert raised.value.argument == name
+    retriever = retriever_of(store, recipe_name, vector_store_query_mode="sparse")
+    assert [one.node.node_id for one in retriever.retrieve("number9")] == [BLUE]
+
+
+def test_a_cross_encoder_has_the_last_word(memory_client):
+    register_cross_encoder("exact", lambda: lambda query, texts: [float(query in text) for text in texts])
+    stage = Rerank(cross_encoder=CrossEncoderStage(name="exact"))
+    recipe = Recipe(dense=Dense(dim=DIM), sparse=Sparse(), rerank=stage)
+    store = EmbplugVectorStore("docs", memory_client, recipe=recipe)
+    store.add(three())
+    for mode in ("default", "hybrid", "semantic_hybrid", "sparse"):
+        found = store.query(query("apple on", mode=mode))
+        assert found.ids[0] == RED and found.similarities[0] == 1.0
+    with pytest.raises(ValueError, match="query_str"):
+        store.query(VectorStoreQuery(query_embedding=embed("x")))
+    words = EmbplugVectorStore("words", memory_client, recipe=Recipe(sparse=Sparse()))
+    words.add([TextNode(text="red apple", id_=RED), TextNode(text="blue sky", id_=BLUE)])
+    assert words.query(VectorStoreQuery(query_str="sky", similarity_top_k=2)).ids == [BLUE]
+    with pytest.raises(ValueError, match="beside words"):
+        words.query(VectorStoreQuery(query_str="sky", mode="hybrid"))
 
 
 def test_the_key_is_never_shown(caplog, qdrant_address):
