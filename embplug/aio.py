@@ -122,9 +122,12 @@ class AsyncCollection:
         dense: DenseGiven | None = None,
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
+        saliency: Sequence[ArrayLike] | None = None,
     ) -> AddReport:
         """See :meth:`embplug.Collection.add`."""
-        return await self.add_batches([Documents(ids, tokens, dense, texts, payloads)], progress=False)
+        return await self.add_batches(
+            [Documents(ids, tokens, dense, texts, payloads, saliency)], progress=False
+        )
 
     async def add_batches(
         self,

@@ -183,6 +183,7 @@ class Collection:
         dense: DenseGiven | None = None,
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
+        saliency: Sequence[ArrayLike] | None = None,
     ) -> AddReport:
         """Insert documents, or replace those whose ids are there.
 
@@ -201,6 +202,9 @@ class Collection:
             branch; kept in the payload.
         payloads
             One JSON mapping (or ``None``) per document.
+        saliency
+            How much each of the given tokens matters, one array ``(t_i,)`` per document, where the recipe
+            prunes by it.
 
         Raises
         ------
@@ -210,7 +214,7 @@ class Collection:
         IngestError
             The engine did not take some of them after all retries; ``error.report`` lists them.
         """
-        return self.add_batches([Documents(ids, tokens, dense, texts, payloads)], progress=False)
+        return self.add_batches([Documents(ids, tokens, dense, texts, payloads, saliency)], progress=False)
 
     def add_batches(
         self, batches: Iterable[Documents], *, workers: int = IN_FLIGHT, progress: bool | None = None

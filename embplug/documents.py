@@ -19,6 +19,8 @@ from embplug.errors import (
     PointTooLargeError,
 )
 from embplug.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
+from embplug.multivector.checks import checked_weights
+from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
 from embplug.recipe import Recipe
 
@@ -46,6 +48,9 @@ class Documents:
         its sparse branch. They are kept in the payload.
     payloads
         One mapping (or ``None``) per document.
+    saliency
+        How much each token matters, for a recipe that prunes by it: one array ``(t_i,)`` per document.
+        Default: as the encoder says.
     """
 
     ids: Sequence[Id]
@@ -53,6 +58,7 @@ class Documents:
     dense: DenseGiven | None = None
     texts: Sequence[str] | None = None
     payloads: Sequence[Mapping[str, Any] | None] | None = None
+    saliency: Sequence[ArrayLike] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +107,8 @@ class CheckedDocuments:
         float arrays; ``None`` or absent where the encoder still has to make them from ``texts``.
     texts
         Where they are still needed, for vectors or for the sparse branch.
+    saliency : float32 (sum_tokens,)
+        Of all tokens, where it was given.
     """
 
     given_ids: Sequence[Id]
@@ -109,6 +117,7 @@ class CheckedDocuments:
     dense: dict[str, NDArray[np.float32]]
     texts: Sequence[str] | None
     payloads: list[dict[str, Any]]
+    saliency: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -126,8 +135,13 @@ class CheckedDocuments:
     def part(self, start: int, stop: int) -> CheckedDocuments:
         """Documents ``start`` to ``stop``, without copies of their vectors."""
         part = slice(start, stop)
+        saliency = None
+        if self.saliency is not None and self.tokens is not None:
+            first, last = self.tokens.offsets[[start, min(stop, len(self))]]
+            saliency = self.saliency[first:last]
         return replace(
             self,
+            saliency=saliency,
             given_ids=self.given_ids[part],
             ids=self.ids[part],
             tokens=None if self.tokens is None else self.tokens[part],
@@ -177,7 +191,31 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
         if original is not None:
             payload[ORIGINAL_ID] = original
     needed = texts if missing or recipe.sparse is not None else None
-    return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads)
+    saliency = _check_saliency(documents.saliency, tokens, recipe)
+    return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads, saliency)
+
+
+def _check_saliency(
+    given: Sequence[ArrayLike] | None, tokens: TokenBatch | None, recipe: Recipe
+) -> NDArray[np.float32] | None:
+    """Saliency of all tokens, one after the other."""
+    prunes = recipe.tokens is not None and isinstance(recipe.tokens.reduction, SaliencyPruning)
+    if given is None:
+        if prunes and tokens is not None:
+            raise InvalidArgumentError(
+                "saliency", "how much each token matters, because tokens are given", None
+            )
+        return None
+    if tokens is None or not prunes:
+        missing = "no tokens" if prunes else "a recipe that does not"
+        raise InvalidArgumentError("saliency", "tokens, and a recipe that prunes by it", missing)
+    if len(given) != len(tokens):
+        raise LengthMismatchError("saliency", f"{len(tokens)} arrays, one per document", len(given))
+    checked = [
+        checked_weights(one, int(count), f"saliency[{i}]")
+        for i, (one, count) in enumerate(zip(given, tokens.lengths, strict=True))
+    ]
+    return np.concatenate(checked) if checked else None
 
 
 def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:

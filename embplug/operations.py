@@ -112,7 +112,7 @@ def create_steps(
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
-        yield Call.compute(partial(pipeline.fit, sample))
+        yield Call.compute(lambda: pipeline.fit(pipeline.reduced_sample(sample)))
     yield Call.of(
         "create_collection",
         collection_name=name,

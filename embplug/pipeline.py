@@ -19,6 +19,7 @@ from embplug.engines.capabilities import Capabilities
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
 from embplug.ids import CODES
+from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
 from embplug.plan import CODES_STAGE, Asked, Plan, Query, SearchOptions, Stage, codes_of, search_plan
 from embplug.points import Vectors
@@ -187,7 +188,9 @@ class Pipeline:
                 if self._sparse is not None:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)
-            self.own_encoder = load_encoder(self.recipe.encoder)
+            tokens = self.recipe.tokens
+            prunes = tokens is not None and isinstance(tokens.reduction, SaliencyPruning)
+            self.own_encoder = load_encoder(self.recipe.encoder, with_saliency=prunes)
         return self.own_encoder
 
     def cross_encoder(self) -> CrossEncoder | None:
@@ -211,14 +214,24 @@ class Pipeline:
         )
 
     def with_vectors(self, documents: CheckedDocuments) -> CheckedDocuments:
-        """Let the encoder make the vectors that were not given."""
-        if documents.texts is None or documents.has_vectors(self.recipe):
+        """Let the encoder make the vectors that were not given, then reduce the tokens as the recipe says."""
+        if documents.texts is not None and not documents.has_vectors(self.recipe):
+            encoded = self.encoder.encode_documents(documents.texts)
+            saliency = encoded.saliency if documents.tokens is None else documents.saliency
+            tokens, dense = self._from_encoder(
+                encoded, documents.tokens, documents.dense, len(documents), self.recipe.branches
+            )
+            documents = replace(documents, tokens=tokens, dense=dense, saliency=saliency)
+        if documents.tokens is None:
             return documents
-        encoded = self.encoder.encode_documents(documents.texts)
-        tokens, dense = self._from_encoder(
-            encoded, documents.tokens, documents.dense, len(documents), self.recipe.branches
-        )
-        return replace(documents, tokens=tokens, dense=dense)
+        return replace(documents, tokens=self._reduced(documents.tokens, documents.saliency), saliency=None)
+
+    def reduced_sample(self, sample: CheckedSample) -> CheckedSample:
+        """A sample whose tokens are pooled as those of documents; saliency it has none to be pruned by."""
+        recipe = self.recipe.tokens
+        if sample.tokens is None or recipe is None or isinstance(recipe.reduction, SaliencyPruning):
+            return sample
+        return replace(sample, tokens=self._reduced(sample.tokens, None))
 
     def stored_floats(self, documents: CheckedDocuments) -> NDArray[np.int64]:
         """Count the numbers that :meth:`encode` makes of each document."""
@@ -349,6 +362,17 @@ class Pipeline:
                 raise InvalidArgumentError(f"branches[{i}]", f"one of {known}", repr(name))
         return [*given]
 
+    def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
+        reduction = None if self.recipe.tokens is None else self.recipe.tokens.reduction
+        if reduction is None:
+            return tokens
+        if not isinstance(reduction, SaliencyPruning):
+            return reduction.reduce(tokens).tokens
+        if saliency is None:
+            expected = "one that tells the saliency of tokens, by which the recipe prunes"
+            raise InvalidArgumentError("encoder", expected, self.encoder.spec)
+        return reduction.reduce(tokens, saliency).tokens
+
     def _query_vectors(self, queries: Sequence[Query], branches: list[str] | None) -> list[_QueryVectors]:
         """What each query is compared by: as given, the rest from its text, all texts in one batch."""
         given = [self._given_vectors(query, branches) for query in queries]
@@ -458,6 +482,8 @@ class Pipeline:
             finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
         for name, vector in vectors.dense.items():
             finders[name] = self._dense_stage(name, vector, options, final)
+        if ranks and recipe is not None and recipe.query_reduction is not None and tokens is not None:
+            tokens = recipe.query_reduction.reduce(tokens).tokens
         if vectors.words is not None and self._sparse is not None:
             nearest = models.NearestQuery(nearest=self._sparse.encode_query(vectors.words))
             params = models.SearchParams(exact=options.exact or None)

@@ -25,6 +25,8 @@ from typing_extensions import Self
 from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
+from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
+from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
 from embplug.quantizers import BitAllocation, Centroids, Residual
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.transforms import (
@@ -78,9 +80,23 @@ Codes = Annotated[
 
 
 def _named_kind(transform: Any) -> str:
-    """Tag of a transform."""
+    """Tag of a method that always names its kind."""
     kind = transform.get("kind") if isinstance(transform, dict) else getattr(transform, "kind", None)
     return f"[{kind}]"
+
+
+Reduction = Annotated[
+    Annotated[HierarchicalPooling, Tag("[hierarchical]")]
+    | Annotated[KMeansPooling, Tag("[kmeans]")]
+    | Annotated[GridPooling, Tag("[grid]")]
+    | Annotated[SaliencyPruning, Tag("[saliency]")]
+    | Annotated[FirstTokens, Tag("[first]")],
+    Discriminator(
+        _named_kind,
+        custom_error_type="reduction_kind",
+        custom_error_message="pooling or pruning: hierarchical, kmeans, grid, saliency or first as its kind",
+    ),
+]
 
 
 AnyTransform = Annotated[
@@ -233,6 +249,11 @@ class Tokens(_Part):
     matrix
         How Qdrant keeps the matrix for reranking; ``None`` keeps none, so that the codes rank the
         candidates, or without codes the candidates are the result.
+    reduction
+        Pooling or pruning, so that fewer tokens of a document are encoded, coded and stored.
+        :class:`SaliencyPruning` needs the saliency that documents or the encoder bring.
+    query_reduction
+        Adds up close tokens of a query, before MaxSim ranks by them.
     codes
         Codes of the tokens, from which MaxSim is computed in this process: they ride in the payload
         and come back with the candidates. Beside a matrix they rank in its place; see
@@ -246,6 +267,8 @@ class Tokens(_Part):
     fde: Encoding | Literal["auto"] | None = "auto"
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
+    reduction: Reduction | None = None
+    query_reduction: BallCarving | None = None
     codes: Codes | None = None
     document_bytes: int = Field(48, ge=0)
 

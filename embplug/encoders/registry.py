@@ -31,13 +31,21 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
     _registered[kind] = make
 
 
-def load_encoder(spec: str) -> Encoder:
+def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:
     """Load the encoder that ``spec`` names: ``"minilm"``, or ``"fastembed:colbert-ir/colbertv2.0"``.
+
+    Parameters
+    ----------
+    spec
+        The kind, and where the kind needs one a colon and the model.
+    with_saliency
+        Have it tell how much each token matters. Of the built-in ones MiniLM can; one of
+        :func:`register_encoder` is made as always, and has to by itself.
 
     Raises
     ------
     InvalidArgumentError
-        No encoder of that kind, or no model where the kind needs one.
+        No encoder of that kind, no model where the kind needs one, or one that tells no saliency.
     MissingExtraError
         Its library is not installed.
     """
@@ -51,8 +59,13 @@ def load_encoder(spec: str) -> Encoder:
         make = getattr(importlib.import_module(module), name)
     if bool(colon) != bool(model):
         raise InvalidArgumentError("encoder", f"a model after '{kind}:'", repr(spec))
+    options = {}
+    if with_saliency and kind in _BUILT_IN:
+        if kind != "minilm":
+            raise InvalidArgumentError("encoder", "'minilm', which tells the saliency of tokens", repr(spec))
+        options = {"with_saliency": True}
     try:
-        encoder: Encoder = make(model) if model else make()
+        encoder: Encoder = make(model) if model else make(**options)
     except TypeError as error:
         if "argument" not in str(error):
             raise

@@ -1,0 +1,167 @@
+"""Pooling and pruning as a part of the recipe: what is stored, searched and refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embplug import FDE, Collection, Matrix, Recipe, Residual, Sample, TokenBatch, Tokens
+from embplug.encoders import Encoded
+from embplug.engines import Engine
+from embplug.errors import InvalidArgumentError, LengthMismatchError, RecipeError
+from embplug.ids import CODES
+from embplug.multivector.pooling import HierarchicalPooling
+from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
+from embplug.quantizers.token_coder import TokenCoder
+from embplug.rerank import maxsim
+
+DIM = 16
+SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=8)
+PRUNED = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, reduction=SaliencyPruning(keep=0.5)))
+
+
+class FirstMatter:
+    """Makes tokens of which the first matter most."""
+
+    spec = "first-matter"
+
+    def encode_documents(self, texts: Any) -> Encoded:
+        tokens = documents(len(texts))
+        place = np.arange(len(tokens.values)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+        return Encoded(tokens=tokens, saliency=-place.astype(np.float32))
+
+    encode_queries = encode_documents
+
+
+class Silent(FirstMatter):
+    """Does not tell what matters."""
+
+    spec = "silent"
+
+    def encode_documents(self, texts: Any) -> Encoded:
+        return Encoded(tokens=documents(len(texts)))
+
+
+def documents(count: int = 40) -> TokenBatch:
+    generator = np.random.default_rng(0)
+    drawn = [generator.normal(size=(int(generator.integers(3, 12)), DIM)) for _ in range(count)]
+    return TokenBatch.from_list(
+        [(one / np.linalg.norm(one, axis=1, keepdims=True)).astype(np.float32) for one in drawn]
+    )
+
+
+def stored(collection: Collection, engine: Engine) -> TokenBatch:
+    """The matrices of documents 0, 1, … as the engine has them."""
+    records = engine.scroll(collection.name, limit=1000, with_vectors=["tokens"])[0]
+    ordered = sorted(records, key=lambda record: record.id)
+    return TokenBatch.from_list([np.asarray(record.vector["tokens"], np.float32) for record in ordered])
+
+
+@pytest.mark.parametrize(
+    "reduction", [HierarchicalPooling(factor=2), FirstTokens(count=4)], ids=lambda r: r.kind
+)
+def test_what_is_stored_is_what_the_reduction_leaves(engine: Engine, reduction: Any) -> None:
+    tokens = documents()
+    collection = Collection.create(
+        "few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL, reduction=reduction)), engine
+    )
+    collection.add(range(len(tokens)), tokens=tokens)
+    left = reduction.reduce(tokens).tokens
+    there = stored(collection, engine)
+    assert there.lengths.tolist() == left.lengths.tolist()
+    np.testing.assert_allclose(there.values, left.values, atol=2e-3)
+    scores = maxsim(tokens[7], left)
+    hit = Collection.open("few", engine).search(tokens=tokens[7], candidates=40, limit=1)[0]
+    assert (hit.id, hit.score) == (scores.argmax(), pytest.approx(scores.max(), abs=0.02))
+
+
+def test_given_saliency_decides_which_tokens_stay(engine: Engine) -> None:
+    tokens, generator = documents(), np.random.default_rng(1)
+    saliency = [generator.random(count) for count in tokens.lengths]
+    collection = Collection.create("few", PRUNED, engine)
+    collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
+    left = SaliencyPruning(keep=0.5).reduce(tokens, np.concatenate(saliency)).tokens
+    np.testing.assert_allclose(stored(collection, engine).values, left.values, atol=2e-3)
+
+
+def test_saliency_of_the_encoder_is_used(edge_client: Engine) -> None:
+    collection = Collection.create("few", PRUNED, edge_client, encoder=FirstMatter())
+    collection.add(range(40), texts=["text"] * 40)
+    tokens = documents()
+    halves = [one[: -(-len(one) // 2)] for one in tokens]
+    np.testing.assert_allclose(
+        stored(collection, edge_client).values, TokenBatch.from_list(halves).values, atol=2e-3
+    )
+    silent = Collection.open("few", edge_client, encoder=Silent())
+    with pytest.raises(InvalidArgumentError, match=r"^encoder: .*saliency.*silent"):
+        silent.add([99], texts=["text"])
+    assert collection.count() == 40
+
+
+@pytest.mark.parametrize(
+    ("saliency", "error", "named"),
+    [
+        (None, InvalidArgumentError, "^saliency: "),
+        ([np.ones(3)], LengthMismatchError, "^saliency: .*2 arrays"),
+        ([np.ones(3), np.ones(4)], LengthMismatchError, r"^saliency\[1\]: "),
+        ([np.ones(3), [1, np.nan]], InvalidArgumentError, r"^saliency\[1\]"),
+    ],
+)
+def test_wrong_saliency_is_named_and_nothing_written(
+    edge_client: Engine, saliency: Any, error: type[Exception], named: str
+) -> None:
+    tokens = TokenBatch.from_list([documents()[0][:3], documents()[1][:2]])
+    collection = Collection.create("few", PRUNED, edge_client)
+    with pytest.raises(error, match=named):
+        collection.add([0, 1], tokens=tokens, saliency=saliency)
+    assert collection.count() == 0
+
+
+def test_saliency_without_pruning_is_refused(edge_client: Engine) -> None:
+    collection = Collection.create("few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL)), edge_client)
+    tokens = documents(2)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency: "):
+        collection.add([0, 1], tokens=tokens, saliency=[np.ones(n) for n in tokens.lengths])
+
+
+def test_codes_are_learned_from_and_made_of_what_is_left(engine: Engine) -> None:
+    tokens, pooling, codes = documents(), HierarchicalPooling(factor=2), Residual(size=18, centroids=64)
+    made = Recipe(
+        tokens=Tokens(dim=DIM, fde=SMALL, matrix=None, codes=codes, document_bytes=0, reduction=pooling)
+    )
+    collection = Collection.create("few", made, engine, sample=Sample(tokens=tokens))
+    collection.add(range(len(tokens)), tokens=tokens)
+    left = pooling.reduce(tokens).tokens
+    expected = maxsim(tokens[3], left)
+    alike = TokenCoder(Residual(size=18, centroids=64), 0).fit(left)
+    expected_codes = alike.score(tokens[3], alike.encode(left))
+    hits = collection.search(tokens=tokens[3], candidates=40, limit=40)
+    got = np.array([hit.score for hit in sorted(hits, key=lambda hit: hit.id)])
+    np.testing.assert_allclose(got, expected_codes, atol=1e-3)
+    np.testing.assert_allclose(got, expected, atol=0.5)
+    assert CODES not in (hits[0].payload or {})
+
+
+def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> None:
+    tokens = documents()
+    made = Recipe(
+        tokens=Tokens(dim=DIM, fde=SMALL, matrix=Matrix(), query_reduction=BallCarving(threshold=0.9))
+    )
+    collection = Collection.create("few", made, engine)
+    collection.add(range(len(tokens)), tokens=tokens)
+    query = np.repeat(tokens[5][:3], 4, axis=0)
+    hits = collection.search(tokens=query, candidates=40, limit=40)
+    exact = maxsim(query, tokens)
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(exact)[::-1], atol=0.03)
+
+
+def test_a_reduction_stands_in_a_recipe_as_data() -> None:
+    for reduction in (HierarchicalPooling(factor=3), FirstTokens(count=9), SaliencyPruning(keep=0.3)):
+        made = Recipe(tokens=Tokens(dim=DIM, reduction=reduction, query_reduction=BallCarving()))
+        assert Recipe.from_yaml(made.to_yaml()) == made
+    with pytest.raises(RecipeError, match=r"^tokens\.reduction: .*hierarchical"):
+        Recipe.from_yaml("tokens: {dim: 8, reduction: {kind: nonsense}}")
+    with pytest.raises(RecipeError, match=r"^tokens\.reduction\.keep: "):
+        Recipe.from_yaml("tokens: {dim: 8, reduction: {kind: saliency, keep: 2}}")
