@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,7 @@ from qdrant_client import models
 from embplug import Collection, Dense, Documents, Matrix, Recipe, Rerank, Residual, Tokens, connect
 from embplug.engines import EdgeClient, Engine
 from embplug.multivector import TokenBatch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from embplug.multivector.pooling import HierarchicalPooling
 
 BATCH_DOCUMENTS = 250
 DEPTH = 10
@@ -39,6 +37,9 @@ def main() -> None:
     arguments.add_argument("--sizes", type=int, nargs="*", default=[8, 16], help="bytes of a token's code")
     arguments.add_argument(
         "--document-bytes", type=int, nargs="*", default=[48], help="bytes of a document's correction"
+    )
+    arguments.add_argument(
+        "--pooling", type=float, nargs="*", default=[1, 2], help="factors by which pooling lessens tokens"
     )
     arguments.add_argument("--candidates", type=int, default=200)
     arguments.add_argument("--server", action="store_true", help="measure latency on a real server too")
@@ -64,13 +65,15 @@ def main() -> None:
     dense = Dense(dim=data.document_sentences.shape[1], datatype=models.Datatype.FLOAT16)
     contestants: list[tuple[str, bool, Recipe, Search]] = [
         (
-            f"float16 sentence vector, then codes of {size} B a token, {head} B a document",
+            f"float16 sentence vector, then codes of {size} B a token, {head} B a document"
+            + (f", pooled by {factor:g}" if factor > 1 else ""),
             True,
             Recipe(
                 tokens=Tokens(
                     dim=data.documents.dim,
                     fde=None,
                     matrix=None,
+                    reduction=HierarchicalPooling(factor=factor) if factor > 1 else None,
                     codes=Residual(size=size),
                     document_bytes=head,
                 ),
@@ -81,6 +84,7 @@ def main() -> None:
         )
         for size in given.sizes
         for head in given.document_bytes
+        for factor in given.pooling
     ]
     contestants.append(
         ("sentence vector alone, float32", False, Recipe(dense=Dense(dim=dense.dim)), dense_search)

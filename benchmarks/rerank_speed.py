@@ -1,15 +1,28 @@
-"""MaxSim in this process on one thread: 32 query tokens against documents of 175 tokens of 384 dimensions."""
+"""MaxSim in this process on one thread: 32 query tokens against documents of 175 tokens of 384 dimensions.
+
+Beside it Qdrant's own MaxSim over the same float32 matrices, in memory, on all its threads: on a server, and
+in this process by Edge.
+"""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
 import numpy as np
 from _harness import best_seconds, environment, parser, report
+from qdrant_client import models
 from threadpoolctl import threadpool_limits
 
+from embplug import Collection, Matrix, Recipe, Tokens, connect
+from embplug.engines import EdgeClient, Engine
 from embplug.multivector import TokenBatch
 from embplug.quantizers import BitAllocation, Centroids, Residual
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.rerank import maxsim
+from tests.servers import qdrant_server
 
 QUERY_TOKENS, TOKENS, DIM = 32, 175, 384
 ROUNDS = 7
@@ -33,7 +46,8 @@ def main() -> None:
         coder.fit(sample)
     rows = []
     result: dict[str, dict[str, float]] = {}
-    with threadpool_limits(1):
+    with threadpool_limits(1), ExitStack() as stack:
+        engines = {name: stack.enter_context(engine) for name, engine in _engines().items()}
         for count in given.documents:
             values = np.tile(sample.values, (-(-count // len(sample)), 1))[: count * TOKENS]
             documents = TokenBatch(values, np.arange(count + 1) * TOKENS)
@@ -44,6 +58,9 @@ def main() -> None:
             for name, coder in coders.items():
                 strings = (coder.encode(sample) * (-(-count // len(sample))))[:count]
                 contestants[name] = lambda coder=coder, strings=strings: coder.score(query, strings)
+            contestants |= {
+                f"{name}, float32": _in_engine(engine, documents, query) for name, engine in engines.items()
+            }
             seconds = best_seconds(contestants, ROUNDS)
             result[str(count)] = {name: 1e3 * best for name, best in seconds.items()}
             rows += [
@@ -56,6 +73,34 @@ def main() -> None:
                 for name, best in seconds.items()
             ]
     report({"milliseconds": result, "environment": environment(rounds=ROUNDS, dim=DIM)}, rows, given.json)
+
+
+def _engines() -> dict[str, Any]:
+    return {"Qdrant server": _server(), "Qdrant Edge": _edge()}
+
+
+@contextmanager
+def _server() -> Iterator[Engine]:
+    with qdrant_server() as (url, grpc_port):
+        client = connect(url, grpc_port=grpc_port)
+        yield client
+        client.close()
+
+
+@contextmanager
+def _edge() -> Iterator[Engine]:
+    with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as client:
+        yield client
+
+
+def _in_engine(engine: Engine, documents: TokenBatch, query: np.ndarray) -> Callable[[], object]:
+    """A search that compares the query with every document in the engine."""
+    matrix = Matrix(datatype=models.Datatype.FLOAT32, on_disk=False)
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=None, matrix=matrix))
+    collection = Collection.create(f"documents-{len(documents)}", recipe, engine)
+    collection.add(range(len(documents)), tokens=documents)
+    collection.optimize()
+    return lambda: collection.search(tokens=query, limit=10, exact=True, with_payload=False)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

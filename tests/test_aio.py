@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from embplug import AsyncCollection, Collection, Documents, Query, connect_async
+from embplug import (
+    AsyncCollection,
+    Collection,
+    Documents,
+    Query,
+    Recipe,
+    Residual,
+    Tokens,
+    connect_async,
+)
 from embplug.errors import DimensionError, InvalidArgumentError, NotFittedError, RecipeMismatchError
 from tests.test_collection import DIM, LEARNING, RECIPE, matrices
 
@@ -56,6 +65,25 @@ def test_the_whole_life_of_a_collection(target):
         await again.optimize()
         await again.drop()
         assert not await engine.collection_exists("docs")
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
+def test_codes_find_and_rank_without_matrices(target):
+    tokens = Tokens(
+        dim=DIM, fde=RECIPE.tokens.fde, matrix=None, codes=Residual(size=18, centroids=64), document_bytes=8
+    )
+
+    async def scenario() -> None:
+        engine = await target()
+        collection, documents = await filled(engine, Recipe(tokens=tokens))
+        query = documents[4]
+        hits = await collection.search(tokens=query, candidates=60, limit=3, with_stages=True)
+        scores = np.array([(query @ one.T).max(axis=1).sum() for one in documents])
+        assert hits[0].id == scores.argmax() == 4
+        assert set(hits[0].stages) == {"fde", "codes"}
+        np.testing.assert_allclose([hit.score for hit in hits], scores[[hit.id for hit in hits]], atol=0.2)
         await engine.close()
 
     asyncio.run(scenario())
