@@ -26,11 +26,15 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.packing import pack, unpack
 from embplug.quantizers.tables import blocks, nearest, nearest_block
+from embplug.transforms.codebooks import import_faiss
 
 FLAT = 512
 """Up to as many centroids k-means runs over all at once; more are found inside of coarse clusters."""
 VECTORS_PER_CENTROID = 32
 LEAST_SAMPLE = 65536
+HAMMING_COUNTS = tuple(1 << bits for bits in range(1, 12))
+ORDER_ROUNDS = 200_000
+"""Of the simulated annealing: more change little with 256 centroids."""
 SEARCH_DIMS = 96
 """Principal directions of the centroids in which the nearest of many is looked for."""
 
@@ -39,7 +43,7 @@ class PreparedQuery(NamedTuple):
     """A query as :meth:`Centroids.score` reads it."""
 
     products: Float32
-    """(centroids, t)"""
+    """(centroids, t); by Hamming distance those of the ids of the query's own centroids."""
     single: bool
 
 
@@ -51,15 +55,26 @@ class Centroids:
     ----------
     count
         Number of centroids: one byte a vector up to 256, two up to 65,536.
+    compare
+        ``products``: an exact query with the centroids of vectors. ``hamming``: queries are coded too,
+        and the bits in which two ids differ stand for their product (HPC-ColPali's binary mode). Ids
+        are then ordered so that the fewer bits differ, the closer the centroids are (polysemous codes,
+        arXiv 1609.01882; needs faiss). Coarser than products; what it saves is the centroids in the
+        comparison, for code that compares bits alone.
     seed
-        Of the k-means.
+        Of the k-means and of the order.
     """
 
     count: int = Field(default=256, ge=1, le=65536)
+    compare: Literal["products", "hamming"] = "products"
     seed: int = Field(default=0, ge=0)
     kind: Literal["centroids"] = "centroids"
 
     def __post_init__(self) -> None:
+        if self.compare == "hamming" and self.count not in HAMMING_COUNTS:
+            raise ValueError(
+                f"count: one of {HAMMING_COUNTS}, all ids of some bits, to compare them by hamming"
+            )
         self.centroids_: Float32 | None = None
         self._search: CentroidSearch | None = None
         self.sampled_ = 0
@@ -78,6 +93,8 @@ class Centroids:
         """Learn centroids from ``X`` (n, d); ``queries`` are not used."""
         sample = as_sample(X)
         self.centroids_ = find_centroids(sample, self.count, np.random.default_rng(self.seed))
+        if self.compare == "hamming":
+            self.centroids_ = ordered_by_bits(self.centroids_, self.seed)
         self.sampled_ = len(sample)
         self._search = None
         return self
@@ -94,10 +111,13 @@ class Centroids:
         return self._fitted()[self._ids(codes)]
 
     def encode_query(self, q: ArrayLike) -> PreparedQuery:
-        """Products of the query with every centroid."""
+        """Products of the query, or of what the bits of its ids say, with every centroid."""
         centroids = self._fitted()
         query, single = as_query(q, centroids.shape[1])
-        return PreparedQuery(centroids @ query.T, single)
+        if self.compare == "products":
+            return PreparedQuery(centroids @ query.T, single)
+        differing = differing_bits(np.arange(self.count)[:, None], self._searching(query))
+        return PreparedQuery(product_of_bits(centroids)[differing], single)
 
     def score(self, query: PreparedQuery, codes: Codes) -> Float32:
         """Dot products (n,) or (n, t): one lookup."""
@@ -126,7 +146,7 @@ class Centroids:
             code_bytes=self.code_bytes,
             bits=float(np.log2(self.count)),
             state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
+            exact_queries=self.compare == "products",
             fit_cost="k-means on at most 131,072 vectors; in two levels above 512 centroids",
             notes=(f"{self.sampled_} vectors to learn from: centroids coincide",) if few else (),
         )
@@ -144,6 +164,34 @@ class Centroids:
     def _ids(self, codes: Codes) -> NDArray[np.intp]:
         checked = check_codes(codes, self.code_bytes)
         return np.asarray(unpack(checked, [8 * self.code_bytes])[:, 0], dtype=np.intp)
+
+
+def ordered_by_bits(centroids: Float32, seed: int) -> Float32:
+    """The same centroids, numbered so that close ones have ids that differ in few bits."""
+    faiss = import_faiss("ids that compare by Hamming distance")
+    count, dim = centroids.shape
+    table = faiss.ProductQuantizer(dim, 1, (count - 1).bit_length())
+    faiss.copy_array_to_vector(np.ascontiguousarray(centroids).ravel(), table.centroids)
+    training = faiss.PolysemousTraining()
+    training.seed, training.n_iter = seed, ORDER_ROUNDS
+    training.optimize_pq_for_hamming(table, count, faiss.swig_ptr(np.ascontiguousarray(centroids)))
+    ordered: Float32 = faiss.vector_to_array(table.centroids).reshape(count, dim)
+    return ordered
+
+
+def differing_bits(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.int64]:
+    """Hamming distances of ids."""
+    bits = np.unpackbits((first ^ second).astype(">u2")[..., None].view(np.uint8), axis=-1)
+    return np.asarray(bits.sum(axis=-1, dtype=np.int64))
+
+
+def product_of_bits(centroids: Float32) -> Float32:
+    """Mean product of two centroids whose ids differ in 0, 1, … bits."""
+    ids = np.arange(len(centroids))
+    differing = differing_bits(ids[:, None], ids)
+    products = centroids @ centroids.T
+    sums = np.bincount(differing.ravel(), products.ravel())
+    return np.asarray(sums / np.bincount(differing.ravel()), dtype=np.float32)
 
 
 class CentroidSearch:
