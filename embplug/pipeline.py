@@ -265,7 +265,7 @@ class Pipeline:
             vectors |= self._dense[name].encode(given)
         if self.recipe.tokens is not None and documents.tokens is not None:
             if self._fde is not None:
-                vectors[FDE_VECTOR] = self._fde.encode_documents(documents.tokens)
+                vectors[FDE_VECTOR] = self._fde.encode_documents(documents.tokens, n_jobs=-1)
             if self.recipe.tokens.matrix is not None:
                 vectors[TOKENS_VECTOR] = documents.tokens
         if self._sparse is not None and documents.texts is not None:
