@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -22,6 +23,10 @@ from embplug.engines import AsyncEngine, EdgeClient, Engine, is_server
 from embplug.errors import EmbplugError, EngineConnectionError, EngineError
 
 T = TypeVar("T")
+
+RETRIES = 6
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 15.0
 
 PAUSE = "pause"
 COMPUTE = "compute"
@@ -149,6 +154,23 @@ def is_transient(error: Exception) -> bool:
     if isinstance(cause, UnexpectedResponse):
         return cause.status_code in (408, 425, 429, 500, 502, 503, 504)
     return isinstance(cause, (ResponseHandlingException, httpx.HTTPError, ResourceExhaustedResponse))
+
+
+def retried(call: Call) -> Steps[Any]:
+    """Answer of a call that does no harm when it is sent twice, again after a while where that may help."""
+    for attempt in range(RETRIES + 1):
+        try:
+            return (yield call)
+        except EmbplugError as error:
+            if attempt == RETRIES or not is_transient(error):
+                raise
+            yield pause_before_retry(attempt, error)
+
+
+def pause_before_retry(attempt: int, error: Exception) -> Call:
+    """Wait twice as long each time, and as long as the engine asks for."""
+    pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
+    return Call.pause(max(pause, retry_after(error)))
 
 
 def retry_after(error: Exception) -> float:

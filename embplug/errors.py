@@ -121,6 +121,22 @@ class IngestError(EmbplugError):
         super().__init__(message)
 
 
+class MigrationError(EmbplugError):
+    """A migration cannot go on; what it wrote stays, and the next call goes on from there."""
+
+
+class VerificationError(MigrationError):
+    """The copy is not what was asked for, so no alias was switched.
+
+    Attributes:
+        report: the ``MigrationReport`` as far as it got.
+    """
+
+    def __init__(self, message: str, report: Any) -> None:
+        self.report = report
+        super().__init__(message)
+
+
 class RerankError(EmbplugError):
     """A reranker failed or took too long; its own error is the cause."""
 

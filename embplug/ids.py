@@ -19,7 +19,10 @@ ORIGINAL_ID = "_embplug_id"
 CODES = "_embplug_codes"
 """Payload field that keeps the codes of a document's tokens, as base85."""
 
-OWN_FIELDS = (ORIGINAL_ID, CODES)
+MIGRATED = "_embplug_migrated"
+"""Payload field with the digest of what a point was copied from, while its migration is not over."""
+
+OWN_FIELDS = (ORIGINAL_ID, CODES, MIGRATED)
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pydantic_core import to_json
 from qdrant_client import grpc
 from tqdm import tqdm
 
-from embplug.calls import Call, Steps, is_transient, retry_after
+from embplug.calls import RETRIES, Call, Steps, is_transient, pause_before_retry
 from embplug.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient, is_server
 from embplug.engines.capabilities import MAX_REST_BYTES
@@ -37,10 +36,6 @@ IN_FLIGHT = 4
 TEXTS_AT_ONCE = 256
 JSON_BYTES_PER_FLOAT = 22
 """Of a float32 written with all digits of a double, and its comma."""
-
-RETRIES = 6
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 15.0
 
 BULK_POINTS = 1000
 """From this many points in one call on, Edge builds its indexes at the end."""
@@ -102,6 +97,7 @@ class Chunk:
 
     given_ids: Sequence[Id]
     points: list[Any]
+    mark: Any
 
 
 def point_form(engine: AnyEngine) -> Form:
@@ -127,8 +123,6 @@ def ingest(
     for, and :class:`~embplug.errors.IngestError` tells what was not written.
     """
     form = point_form(engine)
-    report = AddReport()
-    pending: dict[Future[Sent], Chunk] = {}
     parts = _parts(batches, pipeline, form)
     if pipeline.needs_fit:
         parts = _learn(engine, name, pipeline, parts, submit)
@@ -136,16 +130,53 @@ def ingest(
     with tqdm(
         desc=f"adding to {name}", unit=" documents", disable=None if progress is None else not progress
     ) as bar:
-        try:
-            for chunk in (chunk for part in parts for chunk in _chunks(part, pipeline, form)):
+        report = write(
+            engine, name, pipeline, ((None, part) for part in parts), submit, in_flight=in_flight, bar=bar
+        )
+    if report.added >= BULK_POINTS and isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        submit(optimize_steps(engine, name, 0.0)).result()
+    return report
+
+
+def write(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    parts: Iterable[tuple[Any, CheckedDocuments]],
+    submit: Submit,
+    *,
+    in_flight: int,
+    bar: Any = None,
+    written: Callable[[Any], None] | None = None,
+) -> AddReport:
+    """Write parts of checked documents, each with a mark of where it comes from.
+
+    After each part ``written`` is told the mark of the oldest one that is not wholly written, or of
+    this one.
+
+    Raises
+    ------
+    IngestError
+        As :func:`ingest`.
+    """
+    form = point_form(engine)
+    report = AddReport()
+    pending: dict[Future[Sent], Chunk] = {}
+    try:
+        for mark, part in parts:
+            for chunk in _chunks(part, pipeline, form, mark):
                 while len(pending) >= in_flight:
                     _collect(pending, report, bar)
                 if report.failed:
                     break
                 pending[submit(_send_steps(_upsert(engine, name, chunk, form), chunk.given_ids))] = chunk
-        finally:
-            while pending:
-                _collect(pending, report, bar)
+            if report.failed:
+                break
+            if written is not None:
+                written(next(iter(pending.values())).mark if pending else mark)
+    finally:
+        while pending:
+            _collect(pending, report, bar)
     if report.failed:
         count = sum(len(failure.ids) for failure in report.failed)
         raise IngestError(
@@ -153,8 +184,6 @@ def ingest(
             f"the first reason: {report.failed[0].error}. Adding them again is safe",
             report,
         )
-    if report.added >= BULK_POINTS and isinstance(engine, (EdgeClient, AsyncEdgeClient)):
-        submit(optimize_steps(engine, name, 0.0)).result()
     return report
 
 
@@ -193,7 +222,7 @@ def _sample(parts: Sequence[CheckedDocuments], wanted: int) -> CheckedSample:
     return CheckedSample(TokenBatch.concat(tokens)[:wanted] if tokens else None, dense, texts=texts or None)
 
 
-def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form) -> Iterator[Chunk]:
+def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form, mark: Any) -> Iterator[Chunk]:
     """Encode documents and make them into requests of bounded size."""
     sizes = pipeline.stored_floats(documents) * (JSON_BYTES_PER_FLOAT if form is Form.LISTS else 4)
     if form is not Form.ARRAYS:
@@ -207,7 +236,7 @@ def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form) -> Iter
             points: list[Any] = list(grpc_points(part.ids, vectors, payloads))
         else:
             points = list(rest_points(part.ids, vectors, payloads, as_lists=form is Form.LISTS))
-        yield Chunk(part.given_ids, points)
+        yield Chunk(part.given_ids, points, mark)
 
 
 def _upsert(engine: AnyEngine, name: str, chunk: Chunk, form: Form) -> Call:
@@ -228,8 +257,7 @@ def _send_steps(upsert: Call, ids: Sequence[Id]) -> Steps[Sent]:
         except EmbplugError as error:
             if attempt == RETRIES or not is_transient(error):
                 return Sent(attempt, Failure(list(ids), str(error)))
-            pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
-            yield Call.pause(max(pause, retry_after(error)))
+            yield pause_before_retry(attempt, error)
         else:
             break
     return Sent(attempt, None)
@@ -244,7 +272,8 @@ def _collect(pending: dict[Future[Sent], Chunk], report: AddReport, bar: Any) ->
             report.failed.append(sent.failure)
         else:
             report.added += len(chunk.points)
-            bar.update(len(chunk.points))
+            if bar is not None:
+                bar.update(len(chunk.points))
 
 
 def _ranges(sizes: Any) -> Iterator[tuple[int, int]]:

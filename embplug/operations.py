@@ -95,8 +95,12 @@ def create_steps(
     sample: CheckedSample | None,
     encoder: Encoder | None,
     cross_encoder: Scorer | None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Steps[Pipeline]:
-    """Make the collection, or return the pipeline of the one that is there with the same recipe."""
+    """Make the collection, or return the pipeline of the one that is there with the same recipe.
+
+    A new one gets ``metadata`` beside the recipe, in the same call.
+    """
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
     if (yield Call.of("collection_exists", collection_name=name)):
@@ -122,7 +126,7 @@ def create_steps(
         replication_factor=recipe.replication_factor,
         write_consistency_factor=recipe.write_consistency_factor,
         on_disk_payload=recipe.on_disk_payload,
-        metadata={MANIFEST_KEY: _manifest(recipe, None)},
+        metadata={**(metadata or {}), MANIFEST_KEY: _manifest(recipe, None)},
     )
     try:
         yield from _index_payload(name, recipe)
@@ -153,7 +157,7 @@ def learn_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, sample: CheckedSample | None
 ) -> Steps[None]:
     """Take over what another process made the collection learn, else learn from ``sample``."""
-    manifest = _read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
+    manifest = read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
     if manifest["state"] is not None:
         pipeline.set_state((yield from load(engine, name, manifest["state"])))
     elif sample is not None:
@@ -166,8 +170,8 @@ def open_steps(
 ) -> Steps[Pipeline]:
     """Read recipe and state, and check that both belong to the collection as it is."""
     _check_name(name)
-    info = yield from _existing_steps(name)
-    manifest = _read_manifest(name, info)
+    info = yield from existing_steps(name)
+    manifest = read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
     opened = Pipeline(recipe, encoder, cross_encoder=cross_encoder)
     opened.capabilities = yield from capabilities_steps(engine)
@@ -187,7 +191,7 @@ def open_plain_steps(
 ) -> Steps[Pipeline]:
     """Read from the configuration what a recipe would say of a collection that embplug did not make."""
     _check_name(name)
-    info = yield from _existing_steps(name)
+    info = yield from existing_steps(name)
     configured = info.config.params.vectors or {}
     stored = configured if isinstance(configured, dict) else {"": configured}
     dense = {key: params for key, params in stored.items() if params.multivector_config is None}
@@ -205,8 +209,8 @@ def open_plain_steps(
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     """Describe the collection."""
-    info = yield from _existing_steps(name)
-    manifest = _read_manifest(name, info)
+    info = yield from existing_steps(name)
+    manifest = read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
     disk_bytes = None
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
@@ -233,7 +237,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
 
 def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
     """Delete the collection, then the state that nothing else refers to."""
-    manifest = _read_manifest(name, (yield from _existing_steps(name)))
+    manifest = read_manifest(name, (yield from existing_steps(name)))
     yield Call.of("delete_collection", collection_name=name)
     reference = manifest["state"]
     if reference is None or isinstance(engine, (EdgeClient, AsyncEdgeClient)):
@@ -388,7 +392,7 @@ def search_mmr_steps(
     return chosen
 
 
-def _existing_steps(name: str) -> Steps[models.CollectionInfo]:
+def existing_steps(name: str) -> Steps[models.CollectionInfo]:
     """Read the configuration of a collection that has to be there."""
     if not (yield Call.of("collection_exists", collection_name=name)):
         raise CollectionNotFoundError(f"no collection {name!r} on this engine")
@@ -412,7 +416,7 @@ def _manifest(recipe: Recipe, state: dict[str, Any] | None) -> dict[str, Any]:
     return {**contents, "sha256": digest(contents)}
 
 
-def _read_manifest(name: str, info: models.CollectionInfo) -> dict[str, Any]:
+def read_manifest(name: str, info: models.CollectionInfo) -> dict[str, Any]:
     manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
     if manifest is None:
         raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")
