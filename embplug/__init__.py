@@ -11,6 +11,7 @@ from embplug.encoders import Encoded, Encoder, load_encoder, register_encoder
 from embplug.engines import connect, connect_async
 from embplug.evaluation import Evaluation, evaluate
 from embplug.ingest import AddReport
+from embplug.migration import MigrationReport, migrate
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
@@ -50,6 +51,7 @@ __all__ = [
     "LearnedEncoding",
     "LearnedTruncation",
     "Matrix",
+    "MigrationReport",
     "OPQRotation",
     "Query",
     "Recipe",
@@ -68,6 +70,7 @@ __all__ = [
     "connect_async",
     "evaluate",
     "load_encoder",
+    "migrate",
     "models",
     "register_cross_encoder",
     "register_encoder",

@@ -116,7 +116,7 @@ class CheckedDocuments:
     tokens: TokenBatch | None
     dense: dict[str, NDArray[np.float32]]
     texts: Sequence[str] | None
-    payloads: list[dict[str, Any]]
+    payloads: Sequence[Mapping[str, Any]]
     saliency: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:

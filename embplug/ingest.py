@@ -24,7 +24,7 @@ from embplug.ids import Id
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import learn_steps, optimize_steps
 from embplug.pipeline import Pipeline
-from embplug.points import grpc_points, rest_points
+from embplug.points import WirePayload, grpc_points, rest_points
 
 CHUNK_BYTES = 8 << 20
 """Vectors and payloads of one request; far below what a server takes, and enough to be sent at full speed."""
@@ -288,7 +288,11 @@ def _ranges(sizes: Any) -> Iterator[tuple[int, int]]:
 
 
 def _payload_sizes(documents: CheckedDocuments) -> NDArray[np.int64]:
-    return np.array([len(to_json(payload)) for payload in documents.payloads], dtype=np.int64)
+    sizes = (
+        len(payload.entries) if isinstance(payload, WirePayload) else len(to_json(payload))
+        for payload in documents.payloads
+    )
+    return np.fromiter(sizes, dtype=np.int64, count=len(documents))
 
 
 def _check_sizes(documents: CheckedDocuments, sizes: NDArray[np.int64]) -> None:

@@ -126,7 +126,7 @@ def create_steps(
         replication_factor=recipe.replication_factor,
         write_consistency_factor=recipe.write_consistency_factor,
         on_disk_payload=recipe.on_disk_payload,
-        metadata={**(metadata or {}), MANIFEST_KEY: _manifest(recipe, None)},
+        metadata={**(metadata or {}), MANIFEST_KEY: manifest_of(recipe, None)},
     )
     try:
         yield from _index_payload(name, recipe)
@@ -149,7 +149,7 @@ def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[No
     state = pipeline.get_state()
     if state:
         reference = yield from save(engine, name, state, pipeline.recipe.replication_factor)
-        manifest = _manifest(pipeline.recipe, reference)
+        manifest = manifest_of(pipeline.recipe, reference)
         yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
 
 
@@ -411,12 +411,14 @@ def _index_payload(name: str, recipe: Recipe) -> Steps[None]:
         )
 
 
-def _manifest(recipe: Recipe, state: dict[str, Any] | None) -> dict[str, Any]:
+def manifest_of(recipe: Recipe, state: dict[str, Any] | None) -> dict[str, Any]:
+    """What stands in the metadata of a collection: the recipe, and where what was learned is."""
     contents = {"embplug": version("embplug"), "recipe": recipe.to_dict(), "state": state}
     return {**contents, "sha256": digest(contents)}
 
 
 def read_manifest(name: str, info: models.CollectionInfo) -> dict[str, Any]:
+    """What embplug wrote into the metadata of a collection, checked."""
     manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
     if manifest is None:
         raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")

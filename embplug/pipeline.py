@@ -22,7 +22,7 @@ from embplug.ids import CODES
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
 from embplug.plan import CODES_STAGE, Asked, Plan, Query, SearchOptions, Stage, codes_of, search_plan
-from embplug.points import Vectors
+from embplug.points import Vectors, with_fields
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage
 from embplug.rerank.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
@@ -250,7 +250,7 @@ class Pipeline:
             floats += lengths // CHARACTERS_PER_NUMBER
         return floats
 
-    def encode(self, documents: CheckedDocuments) -> tuple[Vectors, list[dict[str, Any]]]:
+    def encode(self, documents: CheckedDocuments) -> tuple[Vectors, Sequence[Mapping[str, Any]]]:
         """Vectors and payloads of documents as the collection stores them.
 
         Raises
@@ -273,7 +273,10 @@ class Pipeline:
         payloads = documents.payloads
         if self._codes is not None and documents.tokens is not None:
             strings = base85.encode(self._codes.encode(documents.tokens))
-            payloads = [{**payload, CODES: string} for payload, string in zip(payloads, strings, strict=True)]
+            payloads = [
+                with_fields(payload, {CODES: string})
+                for payload, string in zip(payloads, strings, strict=True)
+            ]
         return vectors, payloads
 
     def check_filter(self, given: models.Filter | None) -> None:

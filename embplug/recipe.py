@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -595,6 +596,10 @@ class Recipe(_Part):
     def to_yaml(self) -> str:
         """As YAML; reading it gives an equal recipe."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def replaced(self, fields: Mapping[str, Any]) -> Self:
+        """The recipe with other values in some fields, checked anew."""
+        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **fields})
 
     def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
         """Dotted field -> (this value, the other's) where the two differ."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
@@ -19,12 +19,13 @@ from embplug.errors import (
     FilterError,
     InvalidArgumentError,
     RecipeMismatchError,
+    VerificationError,
 )
 
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
-    "4 no such collection.",
+    "4 no such collection, 5 a copy that is not what was asked for.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -72,14 +73,19 @@ def reporting(as_json: bool) -> Iterator[None]:
     except RecipeMismatchError as error:
         _fail(error, as_json, 3)
     except InvalidArgumentError as error:
-        _fail(error, as_json, 2 if error.argument in ("target", "path", "--filter") else 1)
+        wrong_usage = error.argument in ("target", "path") or error.argument.startswith("--")
+        _fail(error, as_json, 2 if wrong_usage else 1)
+    except VerificationError as error:
+        _fail(error, as_json, 5, {"report": error.report.to_dict()})
     except EmbplugError as error:
         _fail(error, as_json, 1)
 
 
-def _fail(error: EmbplugError, as_json: bool, code: int) -> NoReturn:
+def _fail(
+    error: EmbplugError, as_json: bool, code: int, details: Mapping[str, Any] | None = None
+) -> NoReturn:
     if as_json:
-        typer.echo(json.dumps({"error": type(error).__name__, "message": str(error)}))
+        typer.echo(json.dumps({"error": type(error).__name__, "message": str(error), **(details or {})}))
     else:
         typer.secho(str(error), err=True, fg="red")
     raise typer.Exit(code)

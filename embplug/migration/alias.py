@@ -15,6 +15,11 @@ def aliases(engine: Engine) -> dict[str, str]:
     return {one.alias_name: one.collection_name for one in found}
 
 
+def collection_behind(engine: Engine, name: str) -> str:
+    """The collection behind a name that may be an alias."""
+    return aliases(engine).get(name, name)
+
+
 def check_alias(engine: Engine, alias: str, source: str, target: str) -> None:
     """Refuse an alias that cannot be switched from source to target, before anything is written.
 

@@ -20,7 +20,7 @@ from embplug.ids import MIGRATED
 from embplug.ingest import write
 from embplug.migration.reader import Point, PointId, Reader, order
 from embplug.migration.record import Checkpoint, Record
-from embplug.migration.source import digest, documents
+from embplug.migration.source import documents
 from embplug.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -105,25 +105,6 @@ class Passes:
         self.tally.passes += 1
         return self.tally.changed + self.tally.deleted - before
 
-    def newest(self) -> Any:
-        """Highest value of the field with the time of the last change; ``None`` where there is none."""
-        key = self.record.updated_at
-        if key is None:
-            return None
-        call = Call.of(
-            "scroll",
-            collection_name=self.record.source,
-            limit=1,
-            order_by=models.OrderBy(key=key, direction=models.Direction.DESC),
-        )
-        records, _ = run(self.engine, retried(call))
-        value: Any = records[0].payload if records else None
-        for part in key.split(".") if records else ():
-            value = value.get(part) if isinstance(value, dict) else None
-        if records and not isinstance(value, (int, float, str)):
-            raise InvalidArgumentError("updated_at", "a field with one number or date", repr(value))
-        return value
-
     def sync(self, ids: Sequence[PointId]) -> None:
         """Bring single points up to date."""
         points = self.source.retrieve(ids)
@@ -170,9 +151,11 @@ class Passes:
 
     def _compare_changed(self, late: bool) -> None:
         """Compare the points that changed since the last pass, and the ids where the counts differ."""
+        assert self.record.updated_at is not None
+        where = changed_since(self.record.updated_at, self.record.since)
 
         def parts() -> Iterator[tuple[PointId | None, CheckedDocuments]]:
-            with closing(self.source.pages(self.record.start, self._changed_since())) as pages:
+            with closing(self.source.pages(self.record.start, where)) as pages:
                 for page in pages:
                     copies = {copy.id: copy for copy in self.marks.retrieve([p.id for p in page.points])}
                     yield from self._parts(
@@ -204,12 +187,6 @@ class Passes:
             while rest := beside.rest(DELETED_AT_ONCE):
                 self._delete_extra(rest, late)
 
-    def _changed_since(self) -> models.Filter:
-        since, key = self.record.since, self.record.updated_at
-        assert key is not None
-        bound = models.DatetimeRange(gte=since) if isinstance(since, str) else models.Range(gte=since)
-        return models.Filter(must=[models.FieldCondition(key=key, range=bound)])
-
     def _copies(self, start: PointId | None) -> Generator[Point, None, None]:
         with closing(self.marks.pages(start, size=MARKS_PAGE)) as pages:
             for page in pages:
@@ -218,7 +195,7 @@ class Passes:
     def _parts(
         self, start: PointId | None, points: Sequence[Point]
     ) -> Iterator[tuple[PointId | None, CheckedDocuments]]:
-        digests = [digest(point) for point in points]
+        digests = [point.digest() for point in points]
         for part in documents(points, self.record.vectors, digests):
             yield start, part
 
@@ -297,8 +274,31 @@ class _Beside:
         return found
 
 
+def newest(engine: Engine, name: str, field: str | None) -> Any:
+    """Highest value of the field with the time of the last change; ``None`` where there is none."""
+    if field is None:
+        return None
+    order_by = models.OrderBy(key=field, direction=models.Direction.DESC)
+    call = Call.of("scroll", collection_name=name, limit=1, order_by=order_by)
+    records, _ = run(engine, retried(call))
+    if not records:
+        return None
+    value: Any = records[0].payload
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if not isinstance(value, (int, float, str)):
+        raise InvalidArgumentError("updated_at", "a field with one number or date", repr(value))
+    return value
+
+
+def changed_since(field: str, since: Any) -> models.Filter:
+    """Points whose last change is not before ``since``."""
+    bound = models.DatetimeRange(gte=since) if isinstance(since, str) else models.Range(gte=since)
+    return models.Filter(must=[models.FieldCondition(key=field, range=bound)])
+
+
 def _differs(point: Point, copy: Point | None, late: bool) -> bool:
     if copy is None:
         return True
     mark = copy.payload.get(MIGRATED)
-    return not (late and mark is None) and mark != digest(point)
+    return not (late and mark is None) and mark != point.digest()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from embplug.calls import Call, retried, run
 from embplug.engines import Engine, is_server
+from embplug.migration.wire import read_point
 
 T = TypeVar("T")
 PointId: TypeAlias = "int | str"
@@ -31,18 +34,33 @@ class Point:
 
     Attributes
     ----------
+    payload
+        Over gRPC it is only read when a field of it is looked at.
     vectors
         float32 ``(dim,)`` or ``(tokens, dim)`` by name, of those that were asked for and that it has.
+    wire
+        The bytes of its message, where it came over gRPC.
     """
 
     id: PointId
-    payload: dict[str, Any]
+    payload: Mapping[str, Any]
     vectors: dict[str, NDArray[np.float32]]
+    wire: bytes | None = None
 
     @property
     def nbytes(self) -> int:
         """Of its vectors."""
         return sum(vector.nbytes for vector in self.vectors.values())
+
+    def digest(self) -> int:
+        """63 bits that tell whether vectors or payload changed, read over the same protocol."""
+        hashed = sha256(self.wire or b"")
+        if self.wire is None:
+            for name in sorted(self.vectors):
+                hashed.update(name.encode())
+                hashed.update(np.ascontiguousarray(self.vectors[name]).view(np.uint8).data)
+            hashed.update(json.dumps(self.payload, sort_keys=True, separators=(",", ":")).encode())
+        return int.from_bytes(hashed.digest()[:8], "little") >> 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +130,7 @@ class Reader:
             read_consistency=RestToGrpc.convert_read_consistency(consistency) if consistency else None,
             **self._wanted_over_grpc(),
         )
-        return [self._from_message(message) for message in self._ask("Get", request).result]
+        return [Point(*read_point(message, self.vectors)) for message in self._ask("Get", request).result]
 
     def sample(self, count: int, most_bytes: int) -> list[Point]:
         """Random points that have all the vectors, fewer where they would be more than ``most_bytes``."""
@@ -167,7 +185,9 @@ class Reader:
         )
         answer = self._ask("Scroll", request)
         following = answer.next_page_offset if answer.HasField("next_page_offset") else None
-        return [self._from_message(message) for message in answer.result], following and _id(following)
+        return [Point(*read_point(message, self.vectors)) for message in answer.result], following and _id(
+            following
+        )
 
     def _ask(self, method: str, request: Any) -> Any:
         call = Call.of(f"grpc_points.{method}", request=request, timeout=self._timeout)
@@ -195,16 +215,6 @@ class Reader:
             record.id if isinstance(record.id, int) else str(record.id), record.payload or {}, vectors
         )
 
-    def _from_message(self, message: Any) -> Point:
-        kind = message.vectors.WhichOneof("vectors_options") if self.vectors else None
-        stored: Any = {}
-        if kind == "vector":
-            stored = {"": message.vectors.vector}
-        elif kind == "vectors":
-            stored = message.vectors.vectors.vectors
-        vectors = {name: _array(stored[name]) for name in self.vectors if name in stored}
-        return Point(_id(message.id), GrpcToRest.convert_payload(message.payload), vectors)
-
 
 def order(point_id: PointId) -> tuple[bool, Any]:
     """The order in which Qdrant gives points: integers, then UUIDs."""
@@ -218,25 +228,6 @@ def _having(vectors: Sequence[str]) -> models.Filter | None:
 
 def _id(message: Any) -> PointId:
     return str(message.uuid) if message.WhichOneof("point_id_options") == "uuid" else int(message.num)
-
-
-def _array(vector: Any) -> NDArray[np.float32]:
-    """Floats of a vector's message, read from its bytes: a Python object per number would take far longer."""
-    kind = vector.WhichOneof("vector")
-    if kind == "multi_dense":
-        return np.stack([_floats(row) for row in vector.multi_dense.vectors])
-    if kind is not None:
-        return _floats(getattr(vector, kind))
-    # Servers before 1.17 tell all in fields that are deprecated since.
-    flat = _floats(vector)
-    return flat.reshape(vector.vectors_count, -1) if vector.HasField("vectors_count") else flat
-
-
-def _floats(message: Any) -> NDArray[np.float32]:
-    """The packed field ``data``, which stands first: a tag, its length as a varint, the floats."""
-    count = len(message.data)
-    length_bytes = max(1, -(-(4 * count).bit_length() // 7))
-    return np.frombuffer(message.SerializeToString(), dtype="<f4", count=count, offset=1 + length_bytes)
 
 
 _END: Any = object()

@@ -49,6 +49,8 @@ class Record:
         Of it, the highest value when the last full pass began; ``None`` before.
     until
         The same for the pass under way.
+    manifest
+        In place: what makes it a collection of embplug, once all points have the new vectors.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Record:
     updated_at: str | None = None
     since: Any = None
     until: Any = None
+    manifest: dict[str, Any] | None = None
     version: int = RECORD_VERSION
 
     @property

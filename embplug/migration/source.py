@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -12,9 +10,10 @@ from qdrant_client import models
 
 from embplug.documents import CheckedDocuments, CheckedSample
 from embplug.errors import InvalidArgumentError, NonFiniteError
-from embplug.ids import MIGRATED, ORIGINAL_ID, split_payload
+from embplug.ids import MIGRATED, ORIGINAL_ID, OWN_FIELDS, split_payload
 from embplug.migration.reader import Point
 from embplug.multivector.token_batch import TokenBatch
+from embplug.points import has_any, with_fields
 from embplug.recipe import TOKENS_VECTOR, Dense, Recipe
 
 INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
@@ -76,27 +75,24 @@ def _check_fits(name: str, source: str, stored: models.VectorParams, recipe: Rec
         raise InvalidArgumentError(f"{field}.distance", expected, (dense.distance if dense else "Dot"))
 
 
+def indexes(info: models.CollectionInfo) -> dict[str, Any]:
+    """Payload field -> schema, as a recipe says it."""
+    return {field: index.params or index.data_type for field, index in info.payload_schema.items()}
+
+
 def completed(recipe: Recipe, info: models.CollectionInfo, sharded: bool) -> Recipe:
     """The recipe with what it leaves open taken from the source: payload indexes, shards, replicas."""
-    indexes = {field: index.params or index.data_type for field, index in info.payload_schema.items()}
     fields = INHERITED if sharded else INHERITED[-1:]
     params = info.config.params
     inherited = {field: getattr(params, field) for field in fields if getattr(recipe, field) is None}
-    return updated(recipe, {**inherited, "payload_indexes": {**indexes, **recipe.payload_indexes}})
+    return recipe.replaced({**inherited, "payload_indexes": {**indexes(info), **recipe.payload_indexes}})
 
 
 def completed_from(recipe: Recipe, stored: Recipe) -> Recipe:
     """The recipe with what it leaves open taken from that of a target, which had it from the source."""
     inherited = {field: getattr(stored, field) for field in INHERITED if getattr(recipe, field) is None}
-    return updated(
-        recipe, {**inherited, "payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}}
-    )
-
-
-def updated(recipe: Recipe, fields: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values in some fields, checked anew."""
-    given = {field: getattr(recipe, field) for field in recipe.model_fields_set}
-    return Recipe(**{**given, **fields})
+    kept = {**stored.payload_indexes, **recipe.payload_indexes}
+    return recipe.replaced({**inherited, "payload_indexes": kept})
 
 
 def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[str]:
@@ -107,16 +103,6 @@ def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[st
     if info.config.params.sharding_method == models.ShardingMethod.CUSTOM:
         notes.append("shards by key become shards by id")
     return notes
-
-
-def digest(point: Point) -> int:
-    """63 bits that tell whether a point's vectors or payload changed, whatever way they were read."""
-    hashed = blake2b(digest_size=8)
-    for name in sorted(point.vectors):
-        hashed.update(name.encode())
-        hashed.update(np.ascontiguousarray(point.vectors[name]).view(np.uint8).data)
-    hashed.update(json.dumps(point.payload, sort_keys=True, separators=(",", ":")).encode())
-    return int.from_bytes(hashed.digest(), "little") >> 1
 
 
 def documents(
@@ -135,16 +121,18 @@ def _documents(
     points: list[Point], vectors: Mapping[str, str], marks: Sequence[int] | None, rows: list[int]
 ) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
-    given_ids, payloads = [], []
+    given_ids: list[int | str] = []
+    payloads = []
     for point, row in zip(points, rows, strict=True):
-        given_id, shown = split_payload(point.id, point.payload)
-        payload = dict(shown or {})
-        if given_id != point.id:
-            payload[ORIGINAL_ID] = given_id
+        given_id: int | str = point.id
+        payload, own = point.payload, {}
+        if has_any(payload, OWN_FIELDS):
+            given_id, shown = split_payload(point.id, dict(payload))
+            payload, own = shown or {}, {ORIGINAL_ID: given_id} if given_id != point.id else {}
         if marks is not None:
-            payload[MIGRATED] = marks[row]
+            own = {**own, MIGRATED: marks[row]}
         given_ids.append(given_id)
-        payloads.append(payload)
+        payloads.append(with_fields(payload, own))
     return CheckedDocuments(given_ids, [point.id for point in points], tokens, dense, None, payloads)
 
 
@@ -161,13 +149,12 @@ def _arrays(
     tokens, dense = None, {}
     for own, source in vectors.items():
         rows = [point.vectors[source] for point in points]
-        for point, row in zip(points, rows, strict=True):
-            if not np.isfinite(row).all():
-                raise NonFiniteError(
-                    f"point {point.id!r}", "finite numbers", f"NaN or infinity in {source!r}"
-                )
-        if own == TOKENS_VECTOR:
-            tokens = TokenBatch.from_list(rows)
+        made = TokenBatch.from_list(rows) if own == TOKENS_VECTOR else np.stack(rows)
+        if not np.isfinite(made.values if isinstance(made, TokenBatch) else made).all():
+            bad = next(point.id for point in points if not np.isfinite(point.vectors[source]).all())
+            raise NonFiniteError(f"point {bad!r}", "finite numbers", f"NaN or infinity in vector {source!r}")
+        if isinstance(made, TokenBatch):
+            tokens = made
         else:
-            dense[own] = np.stack(rows)
+            dense[own] = made
     return tokens, dense

@@ -137,7 +137,7 @@ def _same_payload(point: Point, copy: Point | None) -> bool:
     if copy is None:
         return False
     # The copy's own fields are those of the target's recipe.
-    return split_payload(point.id, point.payload) == split_payload(copy.id, copy.payload)
+    return split_payload(point.id, {**point.payload}) == split_payload(copy.id, {**copy.payload})
 
 
 def _sampled(
