@@ -112,7 +112,7 @@ def create_steps(
             raise RecipeMismatchError(name, differences)
         yield from _index_payload(name, recipe)
         return existing
-    pipeline = Pipeline(recipe.with_encoding(_encoding_for(sample)), encoder, cross_encoder=cross_encoder)
+    pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder)
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
@@ -138,7 +138,7 @@ def create_steps(
     return pipeline
 
 
-def _encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
+def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
     """The default encoding: learned where there is enough to learn from."""
     tokens = None if sample is None else sample.tokens
     return LearnedEncoding() if tokens is not None and LearnedEncoding.can_learn(tokens) else FDE()

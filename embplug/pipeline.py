@@ -222,6 +222,10 @@ class Pipeline:
                 encoded, documents.tokens, documents.dense, len(documents), self.recipe.branches
             )
             documents = replace(documents, tokens=tokens, dense=dense, saliency=saliency)
+        return self.with_reduced_tokens(documents)
+
+    def with_reduced_tokens(self, documents: CheckedDocuments) -> CheckedDocuments:
+        """Pool or prune the tokens as the recipe says."""
         if documents.tokens is None:
             return documents
         return replace(documents, tokens=self._reduced(documents.tokens, documents.saliency), saliency=None)

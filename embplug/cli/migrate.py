@@ -14,7 +14,7 @@ from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, 
 from embplug.errors import InvalidArgumentError
 from embplug.migration import MigrationReport, rollback
 from embplug.migration import migrate as run_migration
-from embplug.pipeline import Query
+from embplug.plan import Query
 from embplug.recipe import Recipe
 
 

@@ -19,7 +19,7 @@ from embplug.migration.rehearsal import rehearse
 from embplug.migration.report import MigrationReport
 from embplug.migration.run import Migration
 from embplug.operations import existing_steps
-from embplug.pipeline import Query
+from embplug.plan import Query
 from embplug.recipe import Recipe
 
 

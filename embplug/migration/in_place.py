@@ -28,18 +28,26 @@ from embplug.errors import (
 )
 from embplug.migration.alias import collection_behind
 from embplug.migration.passes import changed_since, newest
-from embplug.migration.plan import Options, Plan, check_updated_at
+from embplug.migration.plan import Options, Plan, check_reduction, check_updated_at
 from embplug.migration.reader import Point, Reader
 from embplug.migration.record import DONE, Checkpoint, Record, read_record
 from embplug.migration.rehearsal import rehearse
 from embplug.migration.report import MigrationReport
 from embplug.migration.run import LEARN_BYTES
 from embplug.migration.sizes import vector_bytes
-from embplug.migration.source import choose_vectors, documents, indexes, learning_sample, stored_vectors
+from embplug.migration.source import (
+    choose_vectors,
+    documents,
+    indexes,
+    learning_sample,
+    learns,
+    stored_vectors,
+)
 from embplug.migration.verify import measure_recall
-from embplug.operations import MANIFEST_KEY, existing_steps, manifest_of, optimize_steps
+from embplug.operations import MANIFEST_KEY, encoding_for, existing_steps, manifest_of, optimize_steps
 from embplug.pipeline import Pipeline
 from embplug.recipe import Recipe
+from embplug.sparse import SparseBatch
 from embplug.state import load, save
 
 PAGE = 500
@@ -75,6 +83,9 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     check_recipe(recipe, capabilities)
     if recipe.tokens is not None and recipe.tokens.codes is not None:
         raise InvalidArgumentError("tokens.codes", "none, in place: they would change payloads", "codes")
+    if recipe.sparse is not None:
+        raise InvalidArgumentError("sparse", "none, in place: it is not made of vectors", "sparse")
+    check_reduction(recipe)
     info = run(engine, existing_steps(name))
     record = read_record(name, info)
     manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
@@ -85,9 +96,10 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     whole = recipe.replaced({"payload_indexes": {**indexes(info), **recipe.payload_indexes}})
     if record is not None and record.manifest is not None:
         stored = Recipe.from_dict(record.manifest["recipe"])
-        differences = stored.differences(
-            whole.replaced({"payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}})
-        )
+        whole = whole.replaced({"payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}})
+        if stored.tokens is not None:
+            whole = whole.with_encoding(stored.tokens.encoding)
+        differences = stored.differences(whole)
         if differences:
             raise RecipeMismatchError(name, differences)
         whole = stored
@@ -132,17 +144,16 @@ class _InPlace:
         self.report = plan.report
         self.name = plan.report.source
         self.source = Reader(reading, self.name, list(plan.report.vectors.values()), payload=False)
-        self.added = Pipeline(plan.recipe).vectors_config()
-        """Parameters of the new vectors by name."""
 
     def run(self) -> MigrationReport:
         started = time.monotonic()
         pipeline, checkpoint = self._begin()
         record, field = checkpoint.record, self.options.updated_at
-        self._add_vectors()
+        added = pipeline.vectors_config()
+        self._add_vectors(added)
         since = newest(self.engine, self.name, field)
         # What is written meanwhile loses its compressed vectors, and is found again.
-        while copied := self._fill(pipeline, self._unfilled()):
+        while copied := self._fill(pipeline, self._unfilled([*added])):
             self.report.copied += copied
             self.report.passes += 1
         if field is not None and record.since is not None:
@@ -160,18 +171,23 @@ class _InPlace:
 
     def _begin(self) -> tuple[Pipeline, Checkpoint]:
         """The fitted pipeline; learned, kept and noted down unless an earlier call has done so."""
-        pipeline, record = Pipeline(self.plan.recipe), self.plan.record
+        record, recipe = self.plan.record, self.plan.recipe
         if record is not None:
+            pipeline = Pipeline(recipe)
             state = record.manifest and record.manifest["state"]
             if state:
                 pipeline.set_state(run(self.engine, load(self.engine, self.name, state)))
             return pipeline, Checkpoint(self.engine, self.name, record)
         reference = None
+        sample = None
+        if learns(recipe):
+            points = self.source.sample(recipe.fit_sample, LEARN_BYTES)
+            sample = learning_sample(points, self.report.vectors, recipe)
+        pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)))
         if pipeline.needs_fit:
-            sample = self.source.sample(self.plan.recipe.fit_sample, LEARN_BYTES)
-            if not sample:
+            if sample is None:
                 raise MigrationError(f"{self.name!r} has no points yet from which the recipe could learn")
-            pipeline.fit(learning_sample(sample, self.report.vectors))
+            pipeline.fit(pipeline.reduced_sample(sample))
             replicas = self.plan.info.config.params.replication_factor
             reference = run(self.engine, save(self.engine, self.name, pipeline.get_state(), replicas))
         field = self.options.updated_at
@@ -180,15 +196,15 @@ class _InPlace:
             self.report.vectors,
             updated_at=field,
             since=newest(self.engine, self.name, field),
-            manifest=manifest_of(self.plan.recipe, reference),
+            manifest=manifest_of(pipeline.recipe, reference),
         )
         checkpoint = Checkpoint(self.engine, self.name, record)
         checkpoint.save()
         return pipeline, checkpoint
 
-    def _add_vectors(self) -> None:
+    def _add_vectors(self, added: dict[str, models.VectorParams]) -> None:
         there = stored_vectors(run(self.engine, existing_steps(self.name)))
-        for name, params in self.added.items():
+        for name, params in added.items():
             if name in there:
                 continue
             config = models.DenseVectorConfig(
@@ -203,10 +219,10 @@ class _InPlace:
             if any(value is not None for value in storage.values()):
                 self._ask("update_collection", vectors_config={name: models.VectorParamsDiff(**storage)})
 
-    def _unfilled(self) -> models.Filter:
+    def _unfilled(self, added: Sequence[str]) -> models.Filter:
         """Points that have what the recipe compresses, and not all that it makes of it."""
         given = [models.HasVectorCondition(has_vector=name) for name in self.report.vectors.values()]
-        made = [models.HasVectorCondition(has_vector=name) for name in self.added]
+        made = [models.HasVectorCondition(has_vector=name) for name in added]
         return models.Filter(must=given, must_not=[models.Filter(must=made)])
 
     def _fill(self, pipeline: Pipeline, where: models.Filter) -> int:
@@ -245,9 +261,12 @@ class _InPlace:
         return 0
 
     def _encoded(self, pipeline: Pipeline, points: Sequence[Point]) -> Iterator[models.PointVectors]:
-        for part in documents(points, self.report.vectors, None):
-            vectors, _ = pipeline.encode(part)
-            columns = {name: list(column) for name, column in vectors.items()}
+        for part in documents(points, self.report.vectors, pipeline.recipe, None):
+            vectors, _ = pipeline.encode(pipeline.with_reduced_tokens(part))
+            # Sparse vectors are refused in place.
+            columns = {
+                n: list(column) for n, column in vectors.items() if not isinstance(column, SparseBatch)
+            }
             for row, point_id in enumerate(part.ids):
                 made = {name: column[row].tolist() for name, column in columns.items()}
                 yield models.PointVectors.model_construct(id=point_id, vector=made)

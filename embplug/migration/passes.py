@@ -196,8 +196,9 @@ class Passes:
         self, start: PointId | None, points: Sequence[Point]
     ) -> Iterator[tuple[PointId | None, CheckedDocuments]]:
         digests = [point.digest() for point in points]
-        for part in documents(points, self.record.vectors, digests):
-            yield start, part
+        recipe = self.pipeline.recipe
+        for part in documents(points, self.record.vectors, recipe, digests):
+            yield start, self.pipeline.with_reduced_tokens(part)
 
     def _write(
         self,

@@ -16,8 +16,9 @@ from embplug.migration.alias import check_alias, collection_behind
 from embplug.migration.record import Record, read_record
 from embplug.migration.report import MigrationReport
 from embplug.migration.source import choose_vectors, completed, completed_from, not_kept
+from embplug.multivector.pruning import SaliencyPruning
 from embplug.operations import existing_steps, read_manifest
-from embplug.pipeline import Query
+from embplug.plan import Query
 from embplug.recipe import Recipe
 
 _ORDERED = (
@@ -72,6 +73,7 @@ def plan_migration(engine: Engine, source: str, target: str, recipe: Recipe, opt
     if not options.workers >= 1:
         raise InvalidArgumentError("workers", "at least 1", options.workers)
     check_updated_at(name, info, options.updated_at)
+    check_reduction(recipe)
     vectors = choose_vectors(name, info, recipe, options.vector)
     report = MigrationReport(
         name,
@@ -118,10 +120,21 @@ def _target(
 def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
     """The stored recipe, if the given one says the same."""
     stored = Recipe.from_dict(read_manifest(target, info)["recipe"])
-    differences = stored.differences(completed_from(recipe, stored))
+    given = completed_from(recipe, stored)
+    if stored.tokens is not None:
+        given = given.with_encoding(stored.tokens.encoding)
+    differences = stored.differences(given)
     if differences:
         raise RecipeMismatchError(target, differences)
     return stored
+
+
+def check_reduction(recipe: Recipe) -> None:
+    """Refuse to prune tokens by what stored points do not tell."""
+    if recipe.tokens is not None and isinstance(recipe.tokens.reduction, SaliencyPruning):
+        raise InvalidArgumentError(
+            "tokens.reduction", "one without saliency, which stored tokens do not have", "saliency"
+        )
 
 
 def check_updated_at(source: str, info: models.CollectionInfo, field: str | None) -> None:

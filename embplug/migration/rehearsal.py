@@ -16,7 +16,7 @@ from embplug.migration.reader import Point, Reader
 from embplug.migration.report import MigrationReport
 from embplug.migration.run import Migration
 from embplug.migration.sizes import vector_bytes
-from embplug.migration.source import stored_vectors
+from embplug.migration.source import payload_needed, stored_vectors
 
 SAMPLE = 5000
 SAMPLE_BYTES = 128 << 20
@@ -33,7 +33,9 @@ def rehearse(reading: Engine, plan: Plan, options: Options) -> MigrationReport:
     """
     report = plan.report
     report.dry_run = True
-    reader = Reader(reading, report.source, list(report.vectors.values()), payload=False)
+    reader = Reader(
+        reading, report.source, list(report.vectors.values()), payload=payload_needed(plan.recipe)
+    )
     report.points = reader.count()
     report.copied = 0 if report.resumed else report.points
     started = time.monotonic()
@@ -73,9 +75,10 @@ def _copy_plainly(edge: EdgeClient, info: models.CollectionInfo, sample: list[Po
     }
     run(edge, retried(Call.of("create_collection", collection_name="sample", vectors_config=config)))
     for start in range(0, len(sample), UPSERT):
-        some = sample[start : start + UPSERT]
-        points = [
-            models.PointStruct.model_construct(id=point.id, vector=point.vectors, payload={})
-            for point in some
-        ]
+        points = []
+        for point in sample[start : start + UPSERT]:
+            arrays: Any = point.vectors
+            points.append(
+                models.PointStruct.model_construct(id=point.id, vector=arrays, payload=dict(point.payload))
+            )
         run(edge, retried(Call.of("upsert", collection_name="sample", points=points)))

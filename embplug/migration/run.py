@@ -30,10 +30,7 @@ from embplug.migration.record import (
 )
 from embplug.migration.report import MigrationReport
 from embplug.migration.sizes import vector_bytes
-from embplug.migration.source import (
-    learning_sample,
-    stored_vectors,
-)
+from embplug.migration.source import learning_sample, learns, payload_needed, stored_vectors
 from embplug.migration.verify import check_payloads, measure_recall
 from embplug.operations import create_steps, existing_steps, learn_steps, optimize_steps
 from embplug.pipeline import Pipeline
@@ -91,8 +88,7 @@ class Migration:
             pipeline = self._create(record)
         else:
             # Makes the payload indexes that a kill may have left out, too.
-            steps = create_steps(self.engine, self.target, Pipeline(plan.recipe), None)
-            pipeline = run(self.engine, steps)
+            pipeline = run(self.engine, create_steps(self.engine, self.target, plan.recipe, None, None, None))
         passes = Passes(
             self.engine,
             self.reading,
@@ -104,7 +100,9 @@ class Migration:
         )
         if pipeline.needs_fit:
             # An earlier call was killed before it could keep what it had learned.
-            run(self.engine, learn_steps(self.engine, self.target, pipeline, self._sample(record)))
+            sample = self._sample(record)
+            learned_from = None if sample is None else pipeline.reduced_sample(sample)
+            run(self.engine, learn_steps(self.engine, self.target, pipeline, learned_from))
         return passes
 
     def catch_up_and_verify(self, passes: Passes) -> None:
@@ -189,15 +187,17 @@ class Migration:
         return done
 
     def _create(self, record: Record) -> Pipeline:
-        pipeline = Pipeline(self.plan.recipe)
-        sample = self._sample(record) if pipeline.needs_fit else None
+        recipe = self.plan.recipe
+        sample = self._sample(record) if learns(recipe) else None
         metadata = {RECORD_KEY: asdict(record)}
-        return run(self.engine, create_steps(self.engine, self.target, pipeline, sample, metadata))
+        steps = create_steps(self.engine, self.target, recipe, sample, None, None, metadata)
+        return run(self.engine, steps)
 
     def _sample(self, record: Record) -> CheckedSample | None:
-        reader = Reader(self.reading, record.source, list(record.vectors.values()), payload=False)
-        points = reader.sample(self.plan.recipe.fit_sample, LEARN_BYTES)
-        return learning_sample(points, record.vectors) if points else None
+        recipe = self.plan.recipe
+        vectors = list(record.vectors.values())
+        reader = Reader(self.reading, record.source, vectors, payload=payload_needed(recipe))
+        return learning_sample(reader.sample(recipe.fit_sample, LEARN_BYTES), record.vectors, recipe)
 
     def _wait_for_indexes(self) -> None:
         if isinstance(self.engine, EdgeClient):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.ids import MIGRATED, ORIGINAL_ID, OWN_FIELDS, split_payload
 from embplug.migration.reader import Point
 from embplug.multivector.token_batch import TokenBatch
+from embplug.pipeline import Pipeline
 from embplug.points import has_any, with_fields
-from embplug.recipe import TOKENS_VECTOR, Dense, Recipe
+from embplug.recipe import SPARSE_VECTOR, TOKENS_VECTOR, Dense, Recipe
 
 INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
 
@@ -106,24 +108,46 @@ def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[st
 
 
 def documents(
-    points: Sequence[Point], vectors: Mapping[str, str], marks: Sequence[int] | None
+    points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe, marks: Sequence[int] | None
 ) -> Iterator[CheckedDocuments]:
-    """Points as documents: those with all vectors, and those that lack the same ones."""
+    """Points as documents: those with all vectors and a text for words, and those that lack the same."""
     groups: dict[tuple[str, ...], list[int]] = {}
+    texts = [_text(point, recipe) for point in points]
     for row, point in enumerate(points):
         has = tuple(own for own, source in vectors.items() if source in point.vectors)
-        groups.setdefault(has, []).append(row)
+        groups.setdefault(has if texts[row] is None else (*has, SPARSE_VECTOR), []).append(row)
     for has, rows in groups.items():
-        yield _documents([points[row] for row in rows], {own: vectors[own] for own in has}, marks, rows)
+        made = _documents(
+            [points[row] for row in rows],
+            {own: vectors[own] for own in has if own != SPARSE_VECTOR},
+            None if marks is None else [marks[row] for row in rows],
+        )
+        yield replace(made, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else made
 
 
-def _documents(
-    points: list[Point], vectors: Mapping[str, str], marks: Sequence[int] | None, rows: list[int]
-) -> CheckedDocuments:
+def _text(point: Point, recipe: Recipe) -> str | None:
+    """What a sparse branch finds a point by."""
+    if recipe.sparse is None:
+        return None
+    text = point.payload.get(recipe.text_key)
+    return text if isinstance(text, str) and text.strip() else None
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether a recipe is better off with a sample."""
+    return Pipeline(recipe).needs_fit or (recipe.tokens is not None and recipe.tokens.fde == "auto")
+
+
+def payload_needed(recipe: Recipe) -> bool | list[str]:
+    """Of the payload, what a recipe learns from."""
+    return False if recipe.sparse is None else [recipe.text_key]
+
+
+def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[int] | None) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
     given_ids: list[int | str] = []
     payloads = []
-    for point, row in zip(points, rows, strict=True):
+    for row, point in enumerate(points):
         given_id: int | str = point.id
         payload, own = point.payload, {}
         if has_any(payload, OWN_FIELDS):
@@ -136,10 +160,15 @@ def _documents(
     return CheckedDocuments(given_ids, [point.id for point in points], tokens, dense, None, payloads)
 
 
-def learning_sample(points: Sequence[Point], vectors: Mapping[str, str]) -> CheckedSample:
-    """Points as what methods learn from."""
+def learning_sample(
+    points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe
+) -> CheckedSample | None:
+    """Points as what methods learn from; ``None`` where there are none."""
+    if not points:
+        return None
     tokens, dense = _arrays(list(points), vectors)
-    return CheckedSample(tokens, dense)
+    texts = [text for point in points if (text := _text(point, recipe)) is not None]
+    return CheckedSample(tokens, dense, texts=texts or None)
 
 
 def _arrays(

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.calls import Call, retried, run
-from embplug.collection import Collection
 from embplug.engines import Engine
 from embplug.ids import point_id, split_payload
 from embplug.migration.passes import Passes
 from embplug.migration.reader import Point, PointId, Reader
-from embplug.pipeline import Pipeline, Query
+from embplug.operations import search_steps
+from embplug.pipeline import Pipeline
+from embplug.plan import Query, SearchOptions
 from embplug.recipe import TOKENS_VECTOR
 
 LIMIT = 10
@@ -83,7 +84,10 @@ def measure_recall(
 ) -> Recall | None:
     """Search both sides for the same queries; ``None`` where the source is empty."""
     reader = Reader(reading, source, list(vectors.values()), payload=False)
-    collection = Collection(target, engine, pipeline)
+    if not vectors:
+        # Words alone: there is nothing to compare with.
+        return None
+    options = SearchOptions(limit=LIMIT + 1, with_payload=False, cross_encode=False)
     exact = reader.count() <= (MOST_EXACT_MATRICES if TOKENS_VECTOR in vectors else MOST_EXACT)
     if queries is not None:
         asked = _given(queries, pipeline)
@@ -98,7 +102,8 @@ def measure_recall(
         for start in range(0, len(own_queries), AT_ONCE):
             some = own_queries[start : start + AT_ONCE]
             truth = _truth(reading, source, vectors[own], some, exact)
-            hits = collection.batch_search([one.query for one in some], limit=LIMIT + 1, with_payload=False)
+            steps = search_steps(engine, target, pipeline, [one.query for one in some], options)
+            hits = run(engine, steps)
             for one, best, answer in zip(some, truth, hits, strict=True):
                 ids = [point_id(hit.id, "id") for hit in answer]
                 parts.append(_share(best, [given for given in ids if given != one.left_out][:LIMIT]))
