@@ -6,8 +6,9 @@ import contextlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Before any test module imports a library that reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -22,6 +23,7 @@ from qdrant_client import QdrantClient
 
 from embplug.engines import EdgeClient, Engine, connect
 from tests.servers import NoServerError, qdrant_server
+from tests.servers import qdrant_cluster as start_cluster
 
 ENGINES = ("edge", "memory", "server")
 _ran: Counter[str] = Counter()
@@ -31,13 +33,23 @@ _ran: Counter[str] = Counter()
 def qdrant_address() -> Iterator[tuple[str, int]]:
     """URL and gRPC port of a real server. Without one: skipped, or failed when CI=true."""
     with contextlib.ExitStack() as stack:
-        try:
-            address = stack.enter_context(qdrant_server())
-        except NoServerError as reason:
-            if os.environ.get("CI", "").lower() in ("1", "true"):
-                pytest.fail(str(reason), pytrace=False)
-            pytest.skip(str(reason))
-        yield address
+        yield _started(stack, qdrant_server)
+
+
+@pytest.fixture(scope="module")
+def qdrant_cluster() -> Iterator[list[tuple[str, int]]]:
+    """URL and gRPC port of each of three nodes. Without the binary: skipped, or failed when CI=true."""
+    with contextlib.ExitStack() as stack:
+        yield _started(stack, start_cluster)
+
+
+def _started(stack: contextlib.ExitStack, start: Callable[[], Any]) -> Any:
+    try:
+        return stack.enter_context(start())
+    except NoServerError as reason:
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(str(reason), pytrace=False)
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -92,26 +93,63 @@ def _docker() -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _binary() -> Iterator[tuple[str, int]]:
+    with _node() as (url, grpc_port, _):
+        yield url, grpc_port
+
+
+@contextlib.contextmanager
+def qdrant_cluster(nodes: int = 3) -> Iterator[list[tuple[str, int]]]:
+    """A running cluster of the server binary, as (URL, gRPC port) of each node.
+
+    Raises
+    ------
+    NoServerError
+        The binary cannot be had, or the nodes do not find each other.
+    """
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(_node([]))
+        addresses = [first[:2]]
+        for _ in range(nodes - 1):
+            addresses.append(stack.enter_context(_node(["--bootstrap", first[2]]))[:2])
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while _peers(first[0]) < nodes:
+            if time.monotonic() > deadline:
+                raise NoServerError(f"only {_peers(first[0])} of {nodes} nodes found each other")
+            time.sleep(0.1)
+        yield addresses
+
+
+@contextlib.contextmanager
+def _node(cluster: list[str] | None = None) -> Iterator[tuple[str, int, str]]:
+    """A server of its own as (URL, gRPC port, URI for its peers), in a cluster where it has arguments."""
     binary = installed_binary()
     with tempfile.TemporaryDirectory(prefix="embplug-qdrant-") as storage:
-        http_port, grpc_port = free_ports(2)
+        http_port, grpc_port, peer_port = free_ports(3)
+        uri = f"http://127.0.0.1:{peer_port}"
         environment = os.environ | {
             "QDRANT__SERVICE__HOST": "127.0.0.1",
             "QDRANT__SERVICE__HTTP_PORT": str(http_port),
             "QDRANT__SERVICE__GRPC_PORT": str(grpc_port),
+            "QDRANT__CLUSTER__ENABLED": str(cluster is not None).lower(),
+            "QDRANT__CLUSTER__P2P__PORT": str(peer_port),
             "QDRANT__STORAGE__STORAGE_PATH": f"{storage}/storage",
             "QDRANT__STORAGE__SNAPSHOTS_PATH": f"{storage}/snapshots",
             "QDRANT__TELEMETRY_DISABLED": "true",
             "QDRANT__LOG_LEVEL": "WARN",
         }
+        arguments = [] if cluster is None else ["--uri", uri, *cluster]
         with open(Path(storage, "log"), "wb") as log:
             process = subprocess.Popen(
-                [str(binary), "--disable-telemetry"], cwd=storage, env=environment, stdout=log, stderr=log
+                [str(binary), "--disable-telemetry", *arguments],
+                cwd=storage,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         try:
             url = f"http://127.0.0.1:{http_port}"
             _wait_until_ready(url, process, Path(storage, "log"))
-            yield url, grpc_port
+            yield url, grpc_port, uri
         finally:
             process.terminate()
             try:
@@ -119,6 +157,12 @@ def _binary() -> Iterator[tuple[str, int]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _peers(url: str) -> int:
+    """Number of nodes that a node knows of."""
+    with urllib.request.urlopen(f"{url}/cluster", timeout=5) as answer:
+        return len(json.load(answer)["result"]["peers"])
 
 
 def installed_binary() -> Path:

@@ -56,7 +56,9 @@ def choose_vectors(
         if source is None:
             source = next(iter(there)) if len(there) == 1 else own
         if source not in there:
-            raise InvalidArgumentError("vector", f"one of the {kind} {[*there]} of {name!r}", repr(source))
+            raise InvalidArgumentError(
+                "vector", f"one of the {kind} {sorted(there)} of {name!r}", repr(source)
+            )
         _check_fits(name, source, there[source], recipe, own)
         chosen[own] = source
     return chosen

@@ -1,0 +1,96 @@
+"""Collections to migrate, and what has to hold of their copies."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from embplug import Collection, Dense, Query, Recipe, Rotation
+from embplug.engines import Engine
+
+DIM = 16
+RECIPE = Recipe(dense=Dense(dim=DIM, transforms=[Rotation()], datatype=models.Datatype.FLOAT16))
+COSINE = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
+ODD_PAYLOADS: list[dict[str, Any]] = [
+    {},
+    {"text": "naïve 漢字", "nothing": None, "on": True, "half": 0.5, "big": 2**53 + 1, "minus": -7},
+    {"nested": {"list": [1, "a", None, {"deep": []}], "empty": {}}, "tags": ["x", "y"]},
+]
+
+
+def vectors(count: int, seed: int = 0, dim: int = DIM) -> NDArray[np.float32]:
+    """Vectors around a few centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((20, dim))
+    made = centres[rng.integers(0, 20, count)] + 0.6 * rng.standard_normal((count, dim))
+    return made.astype(np.float32)
+
+
+def point_id(number: int) -> int | str:
+    """Integers and UUIDs by turns, some of them larger than any signed integer."""
+    if number % 3 == 0:
+        return str(uuid.UUID(int=(number * 0x9E3779B97F4A7C15F39CC0605CEDC835) % (1 << 128)))
+    return number if number % 3 == 1 else (1 << 63) + number
+
+
+def points(count: int, seed: int = 0, name: str = "") -> list[models.PointStruct]:
+    """Points with all kinds of ids and payloads."""
+    made = []
+    for number, vector in enumerate(vectors(count, seed).tolist()):
+        payload = {**ODD_PAYLOADS[number % len(ODD_PAYLOADS)], "number": number, "version": 0}
+        given: Any = {name: vector} if name else vector
+        made.append(models.PointStruct(id=point_id(number), vector=given, payload=payload))
+    return made
+
+
+def make_source(engine: Engine, count: int, name: str = "source") -> None:
+    """A plain collection with an index."""
+    engine.create_collection(name, vectors_config=COSINE)
+    engine.create_payload_index(name, "number", models.PayloadSchemaType.INTEGER, wait=True)
+    if count:
+        engine.upsert(name, points(count), wait=True)
+
+
+def stored(engine: Engine, name: str) -> dict[Any, dict[str, Any]]:
+    """Payload of every point by id; each id once."""
+    found: dict[Any, dict[str, Any]] = {}
+    offset = None
+    while True:
+        records, offset = engine.scroll(name, limit=1000, offset=offset)
+        for record in records:
+            assert record.id not in found
+            found[record.id] = record.payload or {}
+        if offset is None:
+            return found
+
+
+def shown(payloads: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    """Payloads without embplug's own fields."""
+    return {
+        key: {field: value for field, value in payload.items() if not field.startswith("_embplug")}
+        for key, payload in payloads.items()
+    }
+
+
+def alias_of(engine: Engine, alias: str = "live") -> str | None:
+    found = {one.alias_name: one.collection_name for one in engine.get_aliases().aliases}
+    return found.get(alias)
+
+
+def assert_same(engine: Engine, source: str, target: str) -> None:
+    """Every id once, the same payloads, and each vector in the target is that of the source."""
+    there = stored(engine, source)
+    assert shown(stored(engine, target)) == there
+    collection = Collection.open(target, engine)
+    ids = list(there)
+    for start in range(0, len(ids), 100):
+        records = engine.retrieve(source, ids[start : start + 100], with_payload=False, with_vectors=True)
+        having = [record for record in records if record.vector]
+        hits = collection.batch_search([Query(dense=record.vector) for record in having], limit=1, exact=True)
+        for record, found in zip(having, hits, strict=True):
+            # The best of all is the point itself, or one with the same vector.
+            assert found[0].score > 0.999, record.id
