@@ -1,8 +1,9 @@
 """Points a second of a migration, beside the bare rate at which the same engine takes the same upserts.
 
-Synthetic vectors in clusters, 768 dimensions, in a plain collection without a graph on a real server. The peer
-writes the very same points, encoded beforehand, with as many requests under way, and does nothing else: it does
-not read, encode, look for changes, check and switch. Indexes that the server builds meanwhile it builds for both.
+Synthetic vectors in clusters, 768 dimensions, in a plain collection without a graph on a real server. The
+peer writes the very same points, encoded beforehand, with as many requests under way, and nothing else: it does
+not read, encode, look for changes, check and switch. Indexes that the server builds meanwhile, it builds for
+both.
 """
 
 from __future__ import annotations
@@ -103,10 +104,10 @@ def run_migration(client: QdrantClient, points: int) -> dict[str, Any]:
 def run_bare(client: QdrantClient, points: int) -> dict[str, Any]:
     """Write the same points into a collection like the target, and wait until they are indexed."""
     migrated = run(client, open_steps(client, "target"))
-    pipeline = run(client, create_steps(client, "bare", migrated, None))
+    run(client, create_steps(client, "bare", migrated.recipe, None, None, None))
     chunks = []
     for ids, vectors, payloads in batches(points):
-        documents = check_documents(Documents(ids, dense=vectors, payloads=payloads), pipeline.recipe, False)
+        documents = check_documents(Documents(ids, dense=vectors, payloads=payloads), migrated.recipe, False)
         chunks += _chunks(documents, migrated, Form.MESSAGES, None)
     calls: list[Call] = [_upsert(client, "bare", chunk, Form.MESSAGES) for chunk in chunks]
     started = time.perf_counter()
