@@ -1,9 +1,9 @@
 """Points a second of a migration, beside the bare rate at which the same engine takes the same upserts.
 
 Synthetic vectors in clusters, 768 dimensions, in a plain collection without a graph on a real server. The
-peer writes the very same points, encoded beforehand, with as many requests under way, and nothing else: it does
-not read, encode, look for changes, check and switch. Indexes that the server builds meanwhile, it builds for
-both.
+peer writes the very same points, encoded beforehand, with as many requests under way, and nothing else: no
+reading, encoding, looking for changes, checking and switching. Indexes that the server builds meanwhile, it
+builds for both.
 """
 
 from __future__ import annotations
