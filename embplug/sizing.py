@@ -1,0 +1,258 @@
+"""What a collection takes in memory and on disk: by formula from its recipe, measured on Edge, at any size.
+
+Bytes of one document, part by part:
+
+===================  ==============================================================  ================
+part                 bytes                                                           in memory
+===================  ==============================================================  ================
+vectors              ``4 d`` float32, ``2 d`` float16, ``d`` uint8; of a token       unless on_disk
+                     matrix times its tokens
+codes, int8          ``d + 4``                                                       if always_ram,
+codes, binary        ``d b / 8`` in blocks of 16, ``b`` = 1, 1.5 or 2                else as the
+codes, product       ``4 d / ratio``                                                 vectors
+codes, turbo         ``d b / 8`` and 4 or 8 of its own
+graph                ``2 m ceil(log2 N) / 8``                                        unless hnsw.on_disk
+ids                  21                                                              always
+payload              in blocks of 128, compressed, and 16                            never
+payload indexes      as measured                                                     always
+===================  ==============================================================  ================
+
+The graph is an upper bound: links that would lead where others lead already are left out, more of them
+the more the vectors are clustered. Codes of tokens lie in the payload, as text of 1.25 bytes a byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qdrant_client import models
+
+from embplug.engines import EdgeClient
+from embplug.pipeline import Pipeline
+from embplug.recipe import Recipe
+
+ID_BYTES = 21.0
+PAYLOAD_BYTES = 144.0
+"""Of the smallest payload; none at all takes 16."""
+
+DEFAULT_M = 16
+BASE85 = 1.25
+_DATATYPES: dict[Any, float] = {"float32": 4, "float16": 2, "uint8": 1}
+_TURBO_BITS = {"bits8": 8.0, "bits4": 4.0, "bits2": 2.0, "bits1_5": 1.5, "bits1": 1.0}
+_BINARY_BITS = {"one_bit": 1.0, "one_and_half_bits": 1.5, "two_bits": 2.0}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Bytes of one document in one part of a collection.
+
+    Attributes
+    ----------
+    kind
+        ``vectors``, ``codes``, ``graph``, ``ids``, ``payload`` or ``indexes``.
+    vector
+        Name of the vector in Qdrant; empty for ids, payload and indexes.
+    bytes
+        On disk.
+    in_memory
+        Whether searches keep it in memory.
+    points
+        In the collection to which this applies: links grow with it.
+    """
+
+    kind: str
+    vector: str
+    bytes: float
+    in_memory: bool
+    points: int
+
+    def at(self, points: int) -> Part:
+        """The same part in a collection of another size."""
+        grown = self.bytes
+        if self.kind == "graph":
+            grown *= link_bits(points) / link_bits(self.points)
+        return Part(self.kind, self.vector, grown, self.in_memory, points)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a whole collection takes, over all nodes and on each.
+
+    Attributes
+    ----------
+    points
+        Documents, each counted once.
+    memory, disk
+        Bytes over all replicas.
+    shards, replicas, nodes
+        Number of each; every node keeps ``shards * replicas / nodes`` shards, rounded up.
+    memory_per_node, disk_per_node
+        Bytes on the fullest node.
+    """
+
+    points: int
+    memory: int
+    disk: int
+    shards: int
+    replicas: int
+    nodes: int
+    memory_per_node: int
+    disk_per_node: int
+
+
+def link_bits(points: int) -> int:
+    """Bits in which the graph keeps the number of a point."""
+    return max(1, math.ceil(math.log2(max(points, 2))))
+
+
+def memory_bytes(parts: list[Part]) -> float:
+    """Of one document, in memory."""
+    return sum(part.bytes for part in parts if part.in_memory)
+
+
+def vector_bytes(parts: list[Part]) -> float:
+    """Of one document's vectors and codes in memory, without graph and ids."""
+    return sum(part.bytes for part in parts if part.in_memory and part.kind in ("vectors", "codes"))
+
+
+def disk_bytes(parts: list[Part]) -> float:
+    """Of one document, on disk."""
+    return sum(part.bytes for part in parts)
+
+
+def cost(
+    parts: list[Part],
+    points: int,
+    *,
+    replicas: int = 1,
+    shards: int | None = None,
+    nodes: int | None = None,
+    node_memory: float = 16e9,
+    state_bytes: int = 0,
+) -> Cost:
+    """What a collection of ``points`` documents takes.
+
+    Parameters
+    ----------
+    nodes
+        Default: as few as keep at most ``node_memory`` bytes each, and one for each replica.
+    shards
+        Default: as many as there are nodes.
+    state_bytes
+        Of what was learned, once a replica.
+    """
+    grown = [part.at(points) for part in parts]
+    memory = (memory_bytes(grown) * points + state_bytes) * replicas
+    disk = (disk_bytes(grown) * points + state_bytes) * replicas
+    if nodes is None:
+        nodes = max(replicas, math.ceil(memory / node_memory), shards or 1 if replicas == 1 else 1)
+    shards = nodes if shards is None else shards
+    share = math.ceil(shards * replicas / nodes) / (shards * replicas)
+    return Cost(
+        points,
+        round(memory),
+        round(disk),
+        shards,
+        replicas,
+        nodes,
+        round(memory * share),
+        round(disk * share),
+    )
+
+
+def expected_parts(
+    recipe: Recipe, points: int, *, tokens_per_document: float = 0.0, code_bytes: float = 0.0
+) -> list[Part]:
+    """Parts of a collection by the formulas above, without payloads and their indexes.
+
+    Parameters
+    ----------
+    tokens_per_document
+        Mean number, where the recipe has tokens.
+    code_bytes
+        Of the codes of one document's tokens.
+    """
+    parts = []
+    for name, params in Pipeline(recipe).vectors_config().items():
+        rows = tokens_per_document if params.multivector_config is not None else 1.0
+        stored = params.size * _DATATYPES[_value(params.datatype) or "float32"]
+        parts.append(Part("vectors", name, rows * stored, _in_memory("vectors", params), points))
+        if params.quantization_config is not None:
+            codes = rows * quantized_bytes(params.quantization_config, params.size)
+            parts.append(Part("codes", name, codes, _in_memory("codes", params), points))
+        m = params.hnsw_config.m if params.hnsw_config and params.hnsw_config.m is not None else DEFAULT_M
+        if m:
+            links = rows * 2 * m * link_bits(round(points * rows)) / 8
+            parts.append(Part("graph", name, links, _in_memory("graph", params), points))
+    payload = PAYLOAD_BYTES - 128.0 + (math.ceil(BASE85 * code_bytes / 128) * 128 if code_bytes else 0.0)
+    return [*parts, Part("ids", "", ID_BYTES, True, points), Part("payload", "", payload, False, points)]
+
+
+def quantized_bytes(quantization: models.QuantizationConfig, dim: int) -> float:
+    """Bytes of the codes of one vector."""
+    kind, parameters = next(iter(quantization))
+    if kind == "scalar":
+        return dim + 4.0
+    if kind == "product":
+        return math.ceil(4 * dim / int(_value(parameters.compression).removeprefix("x")))
+    if kind == "binary":
+        bits = _BINARY_BITS[_value(parameters.encoding) or "one_bit"]
+        return math.ceil(dim * bits / 128) * 16.0
+    bits = _TURBO_BITS[_value(parameters.bits) or "bits4"]
+    return math.ceil(dim * bits / 8) + (4.0 if bits == 8 else 8.0)
+
+
+def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -> list[Part]:
+    """Parts of a collection of Edge, from the files of its segments."""
+    params = Pipeline(recipe).vectors_config()
+    engine.disk_bytes(name)  # flushes
+    sums: dict[tuple[str, str], int] = {}
+    for path, size in _files(engine.collection_path(name) / "shard" / "segments"):
+        kind, vector = _kind(path)
+        sums[kind, vector] = sums.get((kind, vector), 0) + size
+    return [
+        Part(kind, vector, size / points, _in_memory(kind, params.get(vector)), points)
+        for (kind, vector), size in sorted(sums.items())
+    ]
+
+
+def _files(segments: Path) -> Iterator[tuple[str, int]]:
+    """Path within its segment and bytes on disk of each file that grows with the collection."""
+    for file in segments.rglob("*"):
+        if file.is_file():
+            path = "/".join(file.relative_to(segments).parts[1:])
+            status = file.stat()
+            # Files are laid out larger than they are filled.
+            yield path, min(512 * status.st_blocks, -(-status.st_size // 4096) * 4096)
+
+
+def _kind(path: str) -> tuple[str, str]:
+    folder = path.split("/", 1)[0]
+    for prefix, kind in (("vector_storage-", "vectors"), ("vector_index-", "graph")):
+        if folder.startswith(prefix):
+            codes = kind == "vectors" and "/quantized" in path
+            return "codes" if codes else kind, folder.removeprefix(prefix)
+    if folder == "payload_storage":
+        return "payload", ""
+    return ("indexes", "") if folder == "payload_index" else ("ids", "")
+
+
+def _in_memory(kind: str, params: models.VectorParams | None) -> bool:
+    if params is None:
+        return kind in ("ids", "indexes")
+    if kind == "graph":
+        return not (params.hnsw_config and params.hnsw_config.on_disk)
+    if kind == "codes" and params.quantization_config is not None:
+        _, parameters = next(iter(params.quantization_config))
+        if parameters.always_ram is not None:
+            return bool(parameters.always_ram)
+    return not params.on_disk
+
+
+def _value(choice: Any) -> Any:
+    return getattr(choice, "value", choice)
+
