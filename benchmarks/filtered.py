@@ -1,7 +1,7 @@
 """Filtered search: recall and latency when a filter lets 50, 10, 1 and 0.1 % of the documents through.
 
-Plain Qdrant (float32, HNSW) and compressed recipes, each held to exact search among the documents that match. The
-documents are passages: windows of token vectors, averaged, so that there are enough for a graph to matter.
+Plain Qdrant (float32, HNSW) and compressed recipes, each held to exact search among the documents that
+match. The documents are passages: windows of token vectors, averaged, so that a graph matters.
 
     python benchmarks/filtered.py --data path/to/scifact [--passages 50000] [--window 32] [--json]
 """
@@ -48,6 +48,12 @@ def recipes(dim: int) -> dict[str, Recipe]:
                 dim=dim, transforms=[PCA(half)], quantization=TURBO, on_disk=True, keep_original="disk"
             ),
             rerank=Rerank(candidates=100),
+        ),
+        f"PCA {half}, turbo 4 bits, original on disk, hnsw_ef 256": Recipe(
+            dense=Dense(
+                dim=dim, transforms=[PCA(half)], quantization=TURBO, on_disk=True, keep_original="disk"
+            ),
+            rerank=Rerank(candidates=100, hnsw_ef=256),
         ),
         f"PCA {dim // 4}, int8": Recipe(
             dense=Dense(dim=dim, transforms=[PCA(dim // 4)], quantization=INT8, on_disk=True)

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import combinations
 from typing import Any
@@ -229,11 +229,18 @@ def evaluate(
             if used.spec not in encoded:
                 encoded[used.spec] = _material(asked, used, cache, progress)
             material, kept = _stored(encoded[used.spec], recipe)
-            reference = (used.spec, recipe.tokens is None, len(kept), *map(_distance, recipe.dense.values()))
+            reference = (used.spec, recipe.tokens is None, *map(_distance, recipe.dense.values()))
             if reference not in exact:
                 exact[reference] = exact_rankings(recipe, material, CUT, selectivities, seed, progress)
             trial = try_recipe(
-                client, recipe, material, limit=limit, shares=selectivities, seed=seed, progress=progress
+                client,
+                recipe,
+                material,
+                limit=limit,
+                shares=selectivities,
+                encoder=used,
+                seed=seed,
+                progress=progress,
             )
             ids = [asked.document_ids[i] for i in kept]
             made.append(_figures(name, recipe, trial, exact[reference], asked, ids, measures, seed))
@@ -314,11 +321,11 @@ def _figures(
     plain = trial.searches[0]
     hits = [[ids[row] for row in rows] for rows in plain.found]
     per_query = _judged(asked, hits, measures)
-    per_query[f"overlap@{CUT}"] = _overlap(plain, exact[0])
+    per_query[f"overlap@{CUT}"] = _overlap(plain, exact[:1])
     filtered = []
-    for search, wanted in zip(trial.searches[1:], exact[1:], strict=True):
+    for place, search in enumerate(trial.searches[1:], start=1):
         share = search.share or 0.0
-        figure = bootstrap([_overlap(search, wanted)], seed)[0]
+        figure = bootstrap([_overlap(search, exact[place : place + 1])], seed)[0]
         filtered.append(
             FilteredFigures(share, matching(share, len(ids)), figure, percentiles_ms(search.seconds))
         )
@@ -336,8 +343,11 @@ def _figures(
     )
 
 
-def _overlap(search: Search, wanted: Ranking) -> list[float]:
-    values: list[float] = overlap([rows[:CUT] for rows in search.found], wanted).tolist()
+def _overlap(search: Search, exact: Sequence[Ranking]) -> list[float]:
+    """Of each query; 1 where there is nothing exact to be held to, because words are searched exactly."""
+    if not exact:
+        return [1.0] * len(search.found)
+    values: list[float] = overlap([rows[:CUT] for rows in search.found], exact[0]).tolist()
     return values
 
 
@@ -425,6 +435,8 @@ def _material(asked: Beir, encoder: Encoder, cache: Any, progress: bool | None) 
     return Material(
         encode_texts(encoder, "documents", asked.documents, **options),
         encode_texts(encoder, "queries", asked.queries, **options),
+        asked.documents,
+        asked.queries,
     )
 
 
@@ -435,7 +447,9 @@ def _stored(material: Material, recipe: Recipe) -> tuple[Material, NDArray[np.in
         return material, np.arange(material.document_count)
     kept = np.flatnonzero(documents.tokens.lengths)
     dense = None if documents.dense is None else documents.dense[kept]
-    return Material(Encoded(documents.tokens.take(kept), dense), material.queries), kept
+    texts = None if material.document_texts is None else [material.document_texts[i] for i in kept.tolist()]
+    encoded = Encoded(documents.tokens.take(kept), dense)
+    return replace(material, documents=encoded, document_texts=texts), kept
 
 
 def _distance(dense: Any) -> str:

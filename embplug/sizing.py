@@ -255,4 +255,3 @@ def _in_memory(kind: str, params: models.VectorParams | None) -> bool:
 
 def _value(choice: Any) -> Any:
     return getattr(choice, "value", choice)
-

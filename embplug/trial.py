@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from embplug.collection import Collection
 from embplug.documents import Documents, Sample
-from embplug.encoders import Encoded
+from embplug.encoders import Encoded, Encoder
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from embplug.exact import Mask, Ranking, exact_dense, exact_tokens
@@ -30,10 +30,21 @@ RANK_KEY = "embplug_random"
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Vectors of documents and of queries; document ``i`` is stored under the id ``i``."""
+    """Vectors of documents and of queries; document ``i`` is stored under the id ``i``.
+
+    Attributes
+    ----------
+    document_texts, query_texts
+        For recipes that read words.
+    payloads
+        Of the documents, where they are stored too.
+    """
 
     documents: Encoded
     queries: Encoded
+    document_texts: Sequence[str] | None = None
+    query_texts: Sequence[str] | None = None
+    payloads: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def document_count(self) -> int:
@@ -96,6 +107,7 @@ def try_recipe(
     limit: int = 10,
     shares: Sequence[float] = (),
     sample: Sample | None = None,
+    encoder: Encoder | None = None,
     seed: int = 0,
     progress: bool | None = False,
 ) -> Trial:
@@ -109,6 +121,8 @@ def try_recipe(
         Search also under filters that match these shares of the documents, drawn at random.
     sample
         Data from which the recipe's methods learn. Default: the first documents.
+    encoder
+        In place of the one that the recipe names, so that none has to be loaded.
 
     Raises
     ------
@@ -116,26 +130,66 @@ def try_recipe(
         The recipe has vectors that the material lacks.
     """
     if shares:
-        recipe = recipe.model_copy(
-            update={"payload_indexes": {**recipe.payload_indexes, RANK_KEY: models.PayloadSchemaType.INTEGER}}
-        )
-    collection = Collection.create(f"embplug-trial-{uuid.uuid4().hex[:12]}", recipe, engine, sample=sample)
+        indexes = {**recipe.payload_indexes, RANK_KEY: models.PayloadSchemaType.INTEGER}
+        recipe = recipe.model_copy(update={"payload_indexes": indexes})
+    collection = Collection.create(
+        f"embplug-trial-{uuid.uuid4().hex[:12]}", recipe, engine, sample=sample, encoder=encoder
+    )
     try:
-        ranks = random_ranks(material.document_count, seed) if shares else None
-        started = time.perf_counter()
-        collection.add_batches(_batches(recipe, material.documents, ranks), progress=progress)
-        collection.optimize()
-        fill_s = time.perf_counter() - started
+        fill_s = fill(collection, material, shares=shares, seed=seed, progress=progress)
         info = collection.info()
-        queries = [_query(recipe, material.queries, i) for i in range(material.query_count)]
-        searches = []
-        for share in (None, *shares):
-            count = 0 if share is None else matching(share, material.document_count)
-            given = None if share is None else _below(count)
-            searches.append(_search(collection, queries, limit, share, given, progress))
+        searches = [search_all(collection, material, limit, share, progress) for share in (None, *shares)]
     finally:
         collection.drop()
     return Trial(searches, info.disk_bytes, info.state_bytes, fill_s)
+
+
+def fill(
+    collection: Collection,
+    material: Material,
+    *,
+    shares: Sequence[float] = (),
+    seed: int = 0,
+    progress: bool | None = False,
+) -> float:
+    """Add all documents and build the indexes; returns the seconds that it took.
+
+    With ``shares``, documents get random ranks, by which :func:`search_all` filters.
+    """
+    ranks = random_ranks(material.document_count, seed) if shares else None
+    started = time.perf_counter()
+    collection.add_batches(_batches(collection.recipe, material, ranks), progress=progress)
+    collection.optimize()
+    return time.perf_counter() - started
+
+
+def search_all(
+    collection: Collection,
+    material: Material,
+    limit: int = 10,
+    share: float | None = None,
+    progress: bool | None = False,
+) -> Search:
+    """Search all queries one after the other, under a filter that a share of the documents matches."""
+    given = None if share is None else _below(matching(share, material.document_count))
+    queries = [_query(collection.recipe, material, i) for i in range(material.query_count)]
+    found, seconds = [], []
+    disabled = None if progress is None else not progress
+    with single_blas_thread():
+        # The first is asked twice: what is loaded by the first search of all is not its time.
+        for query in tqdm([*queries[:1], *queries], desc="searching", disable=disabled):
+            started = time.perf_counter()
+            hits = collection.search(
+                tokens=query.tokens,
+                dense=query.dense,
+                text=query.text,
+                limit=limit,
+                filter=given,
+                with_payload=False,
+            )
+            seconds.append(time.perf_counter() - started)
+            found.append([int(hit.id) for hit in hits])
+    return Search(share, found[1:], seconds[1:])
 
 
 def exact_rankings(
@@ -148,7 +202,8 @@ def exact_rankings(
 ) -> list[Ranking]:
     """What exact search on uncompressed vectors finds: without a filter, then under each share.
 
-    By MaxSim where the recipe has tokens, by its dense vector otherwise.
+    By MaxSim where the recipe has tokens, by its dense vector otherwise; empty where it has neither:
+    words are searched exactly.
     """
     count = material.document_count
     ranks = random_ranks(count, seed)
@@ -159,6 +214,8 @@ def exact_rankings(
             _need(material.documents.tokens, "tokens"),
         )
         return exact_tokens(asked, documents, limit, masks, progress)
+    if not recipe.dense:
+        return []
     distance = next(iter(recipe.dense.values())).distance
     asked, documents = _need(material.queries.dense, "dense"), _need(material.documents.dense, "dense")
     return exact_dense(asked, documents, limit, masks, distance)
@@ -174,45 +231,37 @@ def matching(share: float, count: int) -> int:
     return max(1, round(share * count))
 
 
-def _search(
-    collection: Collection,
-    queries: Sequence[Query],
-    limit: int,
-    share: float | None,
-    given: models.Filter | None,
-    progress: bool | None,
-) -> Search:
-    found, seconds = [], []
-    disabled = None if progress is None else not progress
-    with single_blas_thread():
-        # The first is asked twice: what is loaded by the first search of all is not its time.
-        for query in tqdm([*queries[:1], *queries], desc="searching", disable=disabled):
-            started = time.perf_counter()
-            hits = collection.search(
-                tokens=query.tokens, dense=query.dense, limit=limit, filter=given, with_payload=False
-            )
-            seconds.append(time.perf_counter() - started)
-            found.append([int(hit.id) for hit in hits])
-    return Search(share, found[1:], seconds[1:])
-
-
-def _batches(recipe: Recipe, documents: Encoded, ranks: NDArray[np.int64] | None) -> Iterator[Documents]:
-    count = _count(documents)
+def _batches(recipe: Recipe, material: Material, ranks: NDArray[np.int64] | None) -> Iterator[Documents]:
+    documents, count = material.documents, material.document_count
     for start in range(0, count, BATCH_DOCUMENTS):
         rows = slice(start, min(start + BATCH_DOCUMENTS, count))
-        payloads = None if ranks is None else [{RANK_KEY: rank} for rank in ranks[rows].tolist()]
-        tokens = dense = None
+        payloads = [dict(one) for one in (material.payloads or [{}] * count)[rows]]
+        if ranks is not None:
+            for payload, rank in zip(payloads, ranks[rows].tolist(), strict=True):
+                payload[RANK_KEY] = rank
+        tokens = dense = texts = None
         if recipe.tokens is not None:
             tokens = _need(documents.tokens, "tokens")[rows].to_float32()
         if recipe.dense:
             dense = _need(documents.dense, "dense")[rows]
-        yield Documents(range(rows.start, rows.stop), tokens=tokens, dense=dense, payloads=payloads)
+        if reads_words(recipe):
+            texts = _need(material.document_texts, "sparse")[rows]
+        yield Documents(
+            range(rows.start, rows.stop), tokens=tokens, dense=dense, texts=texts, payloads=payloads
+        )
 
 
-def _query(recipe: Recipe, queries: Encoded, row: int) -> Query:
+def reads_words(recipe: Recipe) -> bool:
+    """Whether a recipe needs texts beside vectors."""
+    return recipe.sparse is not None or recipe.rerank.cross_encoder is not None
+
+
+def _query(recipe: Recipe, material: Material, row: int) -> Query:
+    queries = material.queries
     return Query(
         _need(queries.tokens, "tokens")[row] if recipe.tokens is not None else None,
         _need(queries.dense, "dense")[row] if recipe.dense else None,
+        _need(material.query_texts, "sparse")[row] if reads_words(recipe) else None,
     )
 
 

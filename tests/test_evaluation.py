@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from embplug import Dense, Evaluation, Matrix, Recipe, Tokens, evaluate, register_encoder
+from embplug import Dense, Evaluation, Matrix, Recipe, Sparse, Tokens, evaluate, register_encoder
 from embplug.cli import app
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation import bootstrap, compare
@@ -19,6 +19,7 @@ from tests.words import DIM, Words, write_beir
 
 TOKENS = Recipe(tokens=Tokens(dim=DIM, fde=None, matrix=Matrix()))
 DENSE = Recipe(dense=Dense(dim=DIM))
+WORDS = Recipe(sparse=Sparse())
 PREFIX = Recipe(dense=Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 4}]))
 
 
@@ -27,7 +28,7 @@ def result(tmp_path_factory) -> Evaluation:
     folder = write_beir(tmp_path_factory.mktemp("data") / "small")
     return evaluate(
         folder,
-        {"tokens": TOKENS, "dense": DENSE, "prefix": PREFIX, "dense again": DENSE},
+        {"tokens": TOKENS, "dense": DENSE, "prefix": PREFIX, "dense again": DENSE, "words": WORDS},
         encoder=Words(),
         limit=20,
         selectivities=[0.5, 0.01],
@@ -47,10 +48,11 @@ def test_measures_are_those_of_the_rankings(result):
         assert one.figures["R@20"].mean >= one.figures["R@10"].mean
         assert one.latency_ms["p50"] <= one.latency_ms["p95"] <= one.latency_ms["p99"]
         assert all(figure.low <= figure.mean <= figure.high for figure in one.figures.values())
-    tokens, dense, prefix, _ = result.recipes
+    tokens, dense, prefix, _, words = result.recipes
     # Matrices are stored as float16.
     assert tokens.figures["overlap@10"].mean > 0.95 and dense.figures["overlap@10"].mean == 1
     assert prefix.figures["overlap@10"].mean < 0.8
+    assert words.figures["nDCG@10"].mean == words.figures["overlap@10"].mean == 1
     assert tokens.bytes_per_document > dense.bytes_per_document > prefix.bytes_per_document > 0
 
 
@@ -64,7 +66,7 @@ def test_filtered_searches_are_held_to_exact_filtered_ones(result):
 
 def test_pairs_that_are_alike_differ_by_nothing(result):
     pairs = {(c.measure, c.first, c.second): c for c in result.comparisons}
-    assert len(pairs) == 5 * 6
+    assert len(pairs) == 5 * 10
     alike = pairs["nDCG@10", "dense", "dense again"]
     assert (alike.difference.mean, alike.difference.low, alike.p, alike.p_holm) == (0, 0, 1, 1)
     worse = pairs["overlap@10", "dense", "prefix"]
@@ -130,7 +132,7 @@ def test_the_page_stands_alone_and_shows_everything(result):
     assert (reader.open, reader.loads) == ([], [])
     assert not re.search(r"https?://|@import|url\(", page)
     assert "prefers-color-scheme: dark" in page and "dense &lt;&amp;&gt;" in page
-    for text in ("Bytes against", "Latency", "Under filters", "Query by query", "All 30 comparisons"):
+    for text in ("Bytes against", "Latency", "Under filters", "Query by query", "All 50 comparisons"):
         assert text in page
     assert "NaN" not in page and "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
     for plot in re.findall(r"<svg .*?</svg>", page):
