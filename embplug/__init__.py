@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qdrant_client import models
 
+from embplug.advisor import Advice, advise
 from embplug.aio import AsyncCollection
 from embplug.collection import Collection
 from embplug.documents import Documents, Sample
@@ -34,6 +35,7 @@ __all__ = [
     "FDE",
     "PCA",
     "AddReport",
+    "Advice",
     "AsyncCollection",
     "BitAllocation",
     "Centroids",
@@ -66,6 +68,7 @@ __all__ = [
     "TokenBatch",
     "Tokens",
     "Truncation",
+    "advise",
     "connect",
     "connect_async",
     "evaluate",

@@ -45,9 +45,12 @@ from embplug.trial import Material, Search, exact_rankings, fill, search_all
 TRIAL = "trial"
 QUERIES = 200
 FIT_DOCUMENTS = 2000
+DOCUMENTS = 10_000
+MATRICES = 2000
 FEWEST = 300
 PAGE = 10_000
-VECTORS_AT_ONCE = 256
+FLOATS_AT_ONCE = 1 << 20
+LIKELY_TOKENS = 256
 TIE = 0.002
 FIT_ROOM = 1.02
 """Recipes of at most this many times the bytes are compared as equals."""
@@ -246,7 +249,7 @@ def advise(
     queries: ArrayLike | TokenBatch | Sequence[str] | None = None,
     encoder: Encoder | str | None = None,
     k: int = 10,
-    sample: int = 10_000,
+    sample: int | None = None,
     stratify: str | None = None,
     shards: int | None = None,
     replicas: int | None = None,
@@ -280,7 +283,7 @@ def advise(
     k
         Recall is that of the best k.
     sample
-        Documents of the largest sample.
+        Documents of the largest sample. Default: 10,000 dense vectors, or 2,000 token matrices.
     stratify
         Payload field whose values the sample has in the same proportions as the collection.
     shards, replicas, nodes, node_memory
@@ -298,12 +301,11 @@ def advise(
         Naming the argument.
     """
     target = _target(budget, bytes_per_vector, recall)
-    if not isinstance(sample, int) or sample < FEWEST:
+    if sample is not None and (not isinstance(sample, int) or sample < FEWEST):
         raise InvalidArgumentError("sample", f"an integer of at least {FEWEST}", repr(sample))
     client = connect(engine)
     try:
-        wanted = sample + FIT_DOCUMENTS + (QUERIES if queries is None else 0)
-        source = run(client, source_steps(client, collection, vector, wanted, stratify, seed))
+        source = run(client, source_steps(client, collection, vector, sample, stratify, seed))
     finally:
         if client is not engine:
             client.close()
@@ -327,7 +329,7 @@ def advise_on(
     target: Target,
     *,
     k: int = 10,
-    sample: int = 10_000,
+    sample: int | None = None,
     shards: int | None = None,
     replicas: int | None = None,
     nodes: int | None = None,
@@ -392,7 +394,7 @@ class _Trials:
     """
 
     def __init__(
-        self, source: Source, queries: Encoded | None, k: int, sample: int, progress: bool | None
+        self, source: Source, queries: Encoded | None, k: int, sample: int | None, progress: bool | None
     ) -> None:
         self._source, self._k, self._progress = source, k, progress
         documents = source.documents
@@ -401,17 +403,18 @@ class _Trials:
         held = 0 if queries is not None else min(QUERIES, count // 4)
         self._queries = _take(documents, range(held)) if queries is None else queries
         pool = np.arange(held, count)
-        size = min(sample, len(pool))
+        size = min(sample or (MATRICES if self._tokens else DOCUMENTS), len(pool))
         if size < FEWEST // 2:
             raise InvalidArgumentError("collection", f"at least {FEWEST} points to sample", count)
         trained = min(FIT_DOCUMENTS, len(pool))
-        self._training, rest = pool[:trained], pool[trained:]
+        training, rest = pool[:trained], pool[trained:]
         share = min(1.0, trained / max(source.points - held, 1))
         self.sizes = _sizes(size)
         self._rows = []
         for one in self.sizes:
             learned = max(round(one * share), one - len(rest))
-            self._rows.append(np.concatenate([self._training[:learned], rest[: one - learned]]))
+            self._rows.append(np.concatenate([training[:learned], rest[: one - learned]]))
+        self._training = _take(documents, training)
         self._states: dict[str, State] = {}
 
     @property
@@ -459,7 +462,7 @@ class _Trials:
     ) -> Candidate:
         source, count = self._source, material.document_count
         recipe = recipe.model_copy(update={"payload_indexes": source.payload_indexes})
-        state = self._learned(recipe)
+        state = learned_state(recipe, self._training, self._states)
         found, measured = try_indexed(recipe, state, material, self._k)
         shares = overlap(found.found, exact)
         seen.append((count, float(shares.mean())))
@@ -480,28 +483,39 @@ class _Trials:
             parts=parts,
         )
 
-    def _learned(self, recipe: Recipe) -> State:
-        """What a recipe's methods learn; methods that recipes share learn once."""
-        state: State = {}
-        for part in _learning_parts(recipe):
-            key = digest(part.to_dict())
-            if key not in self._states:
-                pipeline = Pipeline(part)
-                if pipeline.needs_fit:
-                    learned_from = _take(self._source.documents, self._training)
-                    dense = {} if learned_from.dense is None else {DENSE: learned_from.dense}
-                    tokens = None if learned_from.tokens is None else learned_from.tokens.to_float32()
-                    pipeline.fit(CheckedSample(tokens, dense))
-                self._states[key] = pipeline.get_state()
-            state |= self._states[key]
-        return state
-
     def _material(self, rows: NDArray[np.int64]) -> Material:
         return Material(
             _take(self._source.documents, rows),
             self._queries,
             payloads=[self._source.payloads[i] for i in rows.tolist()],
         )
+
+
+def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | None = None) -> State:
+    """What a recipe's methods learn from the first 2,000 documents.
+
+    Parameters
+    ----------
+    known
+        What methods have learned from these documents already; extended.
+    """
+    known = {} if known is None else known
+    state: State = {}
+    for part in _learning_parts(recipe):
+        key = digest(part.to_dict())
+        if key not in known:
+            pipeline = Pipeline(part)
+            if pipeline.needs_fit:
+                sample = _take(
+                    documents, range(min(FIT_DOCUMENTS, Material(documents, documents).document_count))
+                )
+                dense = {} if sample.dense is None else {DENSE: sample.dense}
+                pipeline.fit(
+                    CheckedSample(None if sample.tokens is None else sample.tokens.to_float32(), dense)
+                )
+            known[key] = pipeline.get_state()
+        state |= known[key]
+    return state
 
 
 def try_indexed(recipe: Recipe, state: State, material: Material, k: int = 10) -> tuple[Search, list[Part]]:
@@ -530,9 +544,14 @@ def try_indexed(recipe: Recipe, state: State, material: Material, k: int = 10) -
 
 
 def source_steps(
-    engine: Engine, name: str, vector: str | None, count: int, stratify: str | None, seed: int
+    engine: Engine,
+    name: str,
+    vector: str | None,
+    sample: int | None = None,
+    stratify: str | None = None,
+    seed: int = 0,
 ) -> Steps[Source]:
-    """Read a random sample of a collection, page by page."""
+    """Read a random sample of a collection, page by page: ``sample``, and more to learn from and to ask."""
     if not (yield Call.of("collection_exists", collection_name=name)):
         raise CollectionNotFoundError(f"no collection {name!r} on this engine")
     capabilities = yield from capabilities_steps(engine)
@@ -542,27 +561,29 @@ def source_steps(
     chosen = next(iter(stored)) if vector is None and len(stored) == 1 else vector
     if chosen is None or chosen not in stored:
         raise InvalidArgumentError("vector", f"one of the vectors {[*stored]} of {name!r}", repr(vector))
+    multi = stored[chosen].multivector_config is not None
+    count = (sample or (MATRICES if multi else DOCUMENTS)) + FIT_DOCUMENTS + QUERIES
+    at_once = max(1, FLOATS_AT_ONCE // (stored[chosen].size * (LIKELY_TOKENS if multi else 1)))
     points = int((yield Call.of("count", collection_name=name, exact=True)).count)
     ids = yield from _sample_ids(engine, name, min(count, points), stratify, seed)
     vectors: list[Any] = []
     payloads: list[dict[str, Any]] = []
-    for start in range(0, len(ids), VECTORS_AT_ONCE):
+    for start in range(0, len(ids), at_once):
         records = yield Call.of(
             "retrieve",
             collection_name=name,
-            ids=ids[start : start + VECTORS_AT_ONCE],
+            ids=ids[start : start + at_once],
             with_vectors=[chosen] if chosen else True,
             with_payload=True,
         )
         for record in records:
             found = record.vector.get(chosen) if isinstance(record.vector, dict) else record.vector
             if found is not None:
-                vectors.append(np.asarray(found, dtype=np.float32))
+                vectors.append(np.asarray(found, dtype=np.float16 if multi else np.float32))
                 payloads.append(record.payload or {})
     if not vectors:
         raise InvalidArgumentError("collection", f"points with vector {chosen!r}", "none")
     params = info.config.params
-    multi = stored[chosen].multivector_config is not None
     return Source(
         name=name,
         vector=chosen,

@@ -184,7 +184,7 @@ def expected_parts(
         if params.quantization_config is not None:
             codes = rows * quantized_bytes(params.quantization_config, params.size)
             parts.append(Part("codes", name, codes, _in_memory("codes", params), points))
-        m = params.hnsw_config.m if params.hnsw_config and params.hnsw_config.m is not None else DEFAULT_M
+        m = _links(params)
         if m:
             links = rows * 2 * m * link_bits(round(points * rows)) / 8
             parts.append(Part("graph", name, links, _in_memory("graph", params), points))
@@ -213,6 +213,8 @@ def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -
     sums: dict[tuple[str, str], int] = {}
     for path, size in _files(engine.collection_path(name) / "shard" / "segments"):
         kind, vector = _kind(path)
+        if kind == "graph" and not _links(params[vector]):
+            continue
         sums[kind, vector] = sums.get((kind, vector), 0) + size
     return [
         Part(kind, vector, size / points, _in_memory(kind, params.get(vector)), points)
@@ -223,11 +225,17 @@ def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -
 def _files(segments: Path) -> Iterator[tuple[str, int]]:
     """Path within its segment and bytes on disk of each file that grows with the collection."""
     for file in segments.rglob("*"):
-        if file.is_file():
-            path = "/".join(file.relative_to(segments).parts[1:])
+        fixed = file.suffix in (".json", ".info") or file.name == "status.dat"
+        if file.is_file() and not fixed:
             status = file.stat()
-            # Files are laid out larger than they are filled.
-            yield path, min(512 * status.st_blocks, -(-status.st_size // 4096) * 4096)
+            # Many files are laid out larger than they are filled.
+            yield "/".join(file.relative_to(segments).parts[1:]), min(512 * status.st_blocks, status.st_size)
+
+
+def _links(params: models.VectorParams) -> int:
+    """Links of a point in the graph; 0 where none is built."""
+    given = params.hnsw_config
+    return DEFAULT_M if given is None or given.m is None else given.m
 
 
 def _kind(path: str) -> tuple[str, str]:

@@ -38,7 +38,9 @@ def advise_command(
     ] = None,
     encoder: Annotated[str, typer.Option(help="Of queries that are texts.")] = "",
     k: Annotated[int, typer.Option("--k", help="Recall is that of the best k.")] = 10,
-    sample: Annotated[int, typer.Option(help="Points of the largest sample.")] = 10_000,
+    sample: Annotated[
+        int | None, typer.Option(help="Points of the largest sample. Default: 10000, of token matrices 2000.")
+    ] = None,
     stratify: Annotated[str | None, typer.Option(help="Payload field to sample in proportion.")] = None,
     shards: Annotated[int | None, typer.Option(help="For the costs. Default: as many as nodes.")] = None,
     replicas: Annotated[int | None, typer.Option(help="For the costs. Default: the collection's.")] = None,
