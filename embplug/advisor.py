@@ -261,7 +261,7 @@ def advise(
     """Try every sensible recipe on a sample of a collection, and recommend one.
 
     The sample is read from the engine; the trials run on Edge in this process, with graphs and codes
-    built whatever the size of the sample. All recipes are tried on a small sample, the better half at
+    built whatever the size of the sample. All recipes are tried on a small sample, the better third at
     each size goes on to a larger one.
 
     Parameters
@@ -452,7 +452,7 @@ class _Trials:
             for name, recipe in tqdm(left.items(), desc=f"{len(rows)} documents", disable=disabled):
                 made.append(self._try(name, recipe, material, exact, seen[name]))
             if place + 1 < len(self._rows):
-                kept = _better_half(made)
+                kept = _better_third(made)
                 dropped += [one for one in made if one.name not in kept]
                 left = {name: recipe for name, recipe in left.items() if name in kept}
         return made, dropped
@@ -694,7 +694,7 @@ def _extrapolated(seen: Sequence[tuple[int, float]], points: int) -> float:
     return float(np.clip(expected, 0.0, 1.0))
 
 
-def _better_half(made: Sequence[Candidate]) -> set[str]:
+def _better_third(made: Sequence[Candidate]) -> set[str]:
     """Names of those that are nearest to the best of their bytes, with original and without apart."""
     kept: set[str] = set()
     for originals in (True, False):
@@ -704,7 +704,7 @@ def _better_half(made: Sequence[Candidate]) -> set[str]:
             for one in group
         }
         order = sorted(gaps, key=lambda name: gaps[name])
-        kept |= set(order[: max(4, math.ceil(len(order) / 2))])
+        kept |= set(order[: max(4, math.ceil(len(order) / 3))])
     return kept
 
 

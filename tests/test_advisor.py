@@ -18,7 +18,7 @@ from embplug.errors import CollectionNotFoundError, InvalidArgumentError
 from embplug.multivector import TokenBatch
 from tests.words import DIM, Words
 
-COUNT = 700
+COUNT = 500
 
 
 def clustered(count: int, dim: int = DIM, seed: int = 0):
@@ -34,7 +34,7 @@ def clustered(count: int, dim: int = DIM, seed: int = 0):
 @pytest.fixture
 def few(monkeypatch):
     """A few recipes of each kind, so that a test takes seconds."""
-    names = ("float32", "int8", "PCA 16 float16", "turbo 4")
+    names = ("float32", "int8", "PCA 16 float16")
     names += tuple(f"{name}, original on disk" for name in names)
     whole = module.dense_candidates
 
@@ -84,11 +84,10 @@ def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
 
 def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
     advice = advise("plain", plain, bytes_per_vector=40, sample=300)
-    assert advice.held_out and advice.met and advice.queries == 175
+    assert advice.held_out and advice.met and advice.queries == 125
     assert all(one.vector_bytes <= 40 for one in advice.candidates)
     assert advice.best.expected_recall >= max(one.expected_recall for one in advice.candidates) - 0.002
-    kept = [one.name for one in advice.candidates]
-    assert all(one.documents == 300 for one in advice.candidates) and "float32" not in kept
+    assert all(one.documents == 300 for one in advice.candidates)
     with pytest.raises(InvalidArgumentError, match="budget"):
         advise("plain", plain, budget=1000, sample=300)
 

@@ -13,7 +13,7 @@ from embplug.sizing import Part, cost, disk_bytes, expected_parts, link_bits, me
 from embplug.trial import Material
 
 DIM = 128
-SCALES = (600, 1800)
+SCALES = (400, 1200)
 
 
 def quantized(**quantization):
@@ -54,11 +54,11 @@ def test_formulas_and_extrapolation_hold_at_two_scales(name):
 
 def test_matrices_count_their_tokens():
     rng = np.random.default_rng(0)
-    documents = TokenBatch.from_list([rng.standard_normal((n, 32)) for n in rng.integers(4, 20, size=1500)])
+    documents = TokenBatch.from_list([rng.standard_normal((n, 32)) for n in rng.integers(4, 20, size=1000)])
     recipe = Recipe(tokens=Tokens(dim=32, fde=None, matrix=Matrix()))
     material = Material(Encoded(tokens=documents), Encoded(tokens=documents[:1]))
     parts = try_indexed(recipe, {}, material)[1]
-    expected = expected_parts(recipe, 1500, tokens_per_document=float(documents.lengths.mean()))
+    expected = expected_parts(recipe, 1000, tokens_per_document=float(documents.lengths.mean()))
     assert disk_bytes(expected) == pytest.approx(disk_bytes(parts), rel=0.15)
     assert memory_bytes(expected) == pytest.approx(memory_bytes(parts), rel=0.15)
 
