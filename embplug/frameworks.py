@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, TypedDict
 
@@ -68,6 +69,20 @@ def open_engine(options: ConnectionOptions) -> Engine:
         if target != "url":
             raise InvalidArgumentError(others.pop(), f"nothing beside {target}", "a value")
     return QdrantClient(**given, check_compatibility=False)
+
+
+@contextlib.contextmanager
+def closed_on_error(engine: Engine, given: object) -> Iterator[None]:
+    """Close an engine that was opened for what now fails, so that a directory is free for another try.
+
+    ``given`` is what the user gave; an engine of theirs is left open.
+    """
+    try:
+        yield
+    except BaseException:
+        if engine is not given:
+            engine.close()
+        raise
 
 
 def as_encoder(given: Encoder | str | None) -> Encoder | None:

@@ -19,7 +19,7 @@ from typing_extensions import Self, Unpack
 from embplug import Collection, Documents, Encoder, Hit, Recipe, Record, connect
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from embplug.frameworks import ConnectionOptions, delete_collection, open_engine
+from embplug.frameworks import ConnectionOptions, closed_on_error, delete_collection, open_engine
 from langchain_embplug.connection import StoreOptions, open_collection, split_encoders
 from langchain_embplug.filters import FilterGiven, to_filter
 
@@ -91,20 +91,22 @@ class EmbplugVectorStore(VectorStore):
         create: bool = True,
     ) -> None:
         self._embedding, own_encoder = split_encoders(embedding, encoder)
-        self._shared = open_collection(
-            connect(client),
-            collection_name,
-            self._embedding,
-            own_encoder,
-            recipe=recipe,
-            vector_name=vector_name,
-            content_payload_key=content_payload_key,
-            distance=distance,
-            create=create,
-        )
+        engine = connect(client)
+        with closed_on_error(engine, client):
+            self._shared = open_collection(
+                engine,
+                collection_name,
+                self._embedding,
+                own_encoder,
+                recipe=recipe,
+                vector_name=vector_name,
+                content_payload_key=content_payload_key,
+                distance=distance,
+                create=create,
+            )
+            self._dense_name = self._shared.dense_name(vector_name, self._embedding is not None)
         self.content_payload_key = content_payload_key or self.collection.recipe.text_key
         self.metadata_payload_key = metadata_payload_key
-        self._dense_name = self._shared.dense_name(vector_name, self._embedding is not None)
 
     @property
     def collection(self) -> Collection:
@@ -217,9 +219,10 @@ class EmbplugVectorStore(VectorStore):
         }
         client = open_engine(connection)
         name = collection_name or uuid.uuid4().hex
-        if force_recreate:
-            delete_collection(client, name)
-        return cls(client, name, embedding, create=create, **arguments)
+        with closed_on_error(client, connection.get("client")):
+            if force_recreate:
+                delete_collection(client, name)
+            return cls(client, name, embedding, create=create, **arguments)
 
     def add_texts(  # type: ignore[override]
         self,

@@ -32,6 +32,7 @@ from embplug.frameworks import (
     ConnectionOptions,
     FrameworkCollection,
     as_encoder,
+    closed_on_error,
     default_recipe,
     open_engine,
 )
@@ -175,12 +176,13 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if self.recipe is not None and not isinstance(self.recipe, Recipe):
             raise InvalidArgumentError("recipe", "an embplug Recipe", type(self.recipe).__name__)
         self._client = open_engine(_options(target, api_key, client_kwargs))
-        try:
-            self._open(None)
-        except CollectionNotFoundError:
-            # The first nodes tell the dimension of their embeddings.
-            if not create or self.recipe is not None:
-                raise
+        with closed_on_error(self._client, client):
+            try:
+                self._open(None)
+            except CollectionNotFoundError:
+                # The first nodes tell the dimension of their embeddings.
+                if not create or self.recipe is not None:
+                    raise
 
     @classmethod
     def class_name(cls) -> str:
@@ -742,11 +744,11 @@ def _target(
 def _options(
     target: Mapping[str, Any], api_key: str | None, client_kwargs: Mapping[str, Any] | None
 ) -> ConnectionOptions:
+    known = [name for name in ConnectionOptions.__annotations__ if name not in ("client", "api_key")]
+    for name in client_kwargs or {}:
+        if name not in known:
+            raise InvalidArgumentError("client_kwargs", f"options among {known}", repr(name))
     options: dict[str, Any] = {**target, **(client_kwargs or {})}
-    unknown = next((name for name in options if name not in ConnectionOptions.__annotations__), None)
-    if unknown is not None:
-        expected = f"options among {[*ConnectionOptions.__annotations__]}"
-        raise InvalidArgumentError("client_kwargs", expected, repr(unknown))
     if api_key is not None:
         options["api_key"] = api_key
     if not {"client", "url", "path", "location", "host"} & {*options}:

@@ -18,6 +18,7 @@ import pytest
 from llama_index.core import Document, MockEmbedding, Settings, StorageContext, VectorStoreIndex
 from llama_index.core.callbacks import CallbackManager, CBEventType, LlamaDebugHandler
 from llama_index.core.indices.query.query_transform.base import BaseQueryTransform
+from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine, TransformQueryEngine
 from llama_index.core.retrievers import QueryFusionRetriever
@@ -172,6 +173,19 @@ async def test_an_index_of_tokens_needs_no_embedding_model(make, recipe_name):
         assert "_stages" not in found[0].node.get_content(MetadataMode.LLM)
     answer = index.as_query_engine(similarity_top_k=1).query(TEXTS[BLUE])
     assert TEXTS[BLUE] in answer.response and answer.source_nodes[0].node.ref_doc_id == BLUE
+
+
+@on_one_engine
+async def test_a_pipeline_hands_nodes_over(make, recipe_name):
+    store = make()
+    model = HashedEmbedding() if recipe_name == "dense" else MockEmbedding(embed_dim=1)
+    documents = [Document(text=text, id_=one, metadata={"n": 1}) for one, text in TEXTS.items()]
+    pipeline = IngestionPipeline(transformations=[model], vector_store=store)
+    pipeline.run(documents=documents[:2])
+    await pipeline.arun(documents=documents[2:])
+    found = {one.node_id: one for one in store.get_nodes()}
+    assert {one: node.get_content() for one, node in found.items()} == TEXTS
+    assert found[RED].metadata == {"n": 1}
 
 
 @on_one_engine
@@ -357,6 +371,15 @@ async def test_without_recipe_the_first_embedding_makes_the_collection(client):
     tokens = EmbplugVectorStore("tokens", client, encoder=ENCODER)
     tokens.add([TextNode(text="red apple", id_="a")])
     assert tokens.query(VectorStoreQuery(query_str="apple")).ids == ["a"]
+
+
+def test_a_directory_is_free_again_after_an_error(tmp_path):
+    EmbplugVectorStore("docs", tmp_path, recipe=Recipe(dense=Dense(dim=3))).client.close()
+    for wrong in ({"recipe": Recipe(dense=Dense(dim=4))}, {"vector_name": "body"}):
+        with pytest.raises((RecipeMismatchError, ValueError)) as raised:
+            EmbplugVectorStore("docs", tmp_path, **wrong)
+        assert raised.value
+    EmbplugVectorStore("docs", tmp_path).client.close()
 
 
 @on_one_engine
