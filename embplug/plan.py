@@ -243,7 +243,7 @@ def _fused(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | None:
     """
     if len(stages) == 1:
         return next(iter(stages.values()))
-    if not stages or fusion.weights or fusion.method == "weighted":
+    if not stages or fusion.weights or fusion.method == "min_max":
         return None
     query: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if fusion.method == "rrf":
@@ -259,7 +259,7 @@ def _fuse(rankings: Mapping[str, tuple[str, list[Hit]]], fusion: Fusion) -> list
     if fusion.method == "rrf":
         return reciprocal_rank_fusion(by_stage, weights=weights, k=fusion.k)
     if fusion.method == "dbsf":
-        return distribution_based_fusion(by_stage)
+        return distribution_based_fusion(by_stage, weights=weights)
     return weighted_fusion(by_stage, weights=weights)
 
 

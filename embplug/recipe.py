@@ -341,28 +341,22 @@ class Fusion(_Part):
     Attributes
     ----------
     method
-        ``rrf``: by ranks, the sum of ``weight / (k + rank)``. ``dbsf``: by scores, each ranking
-        brought to its mean and three standard deviations. ``weighted``: by scores, each ranking
-        brought to 0..1.
+        ``dbsf``: by scores, each ranking brought to 0..1 between three standard deviations below
+        and above its mean. ``min_max``: by scores, each ranking brought to 0..1 from its last to its
+        first. ``rrf``: by ranks, the sum of ``weight / (k + rank)``.
     k
         Of ``rrf``: the higher, the less the first ranks stand out.
     weights
-        Of ``rrf`` and ``weighted``, by branch; 1 where none is given.
+        By branch; 1 where none is given.
     after_rerank
         Fuse once more after tokens have ranked: their ranking with those of the other branches, so
         that tokens do not have the last word alone.
     """
 
-    method: Literal["rrf", "dbsf", "weighted"] = "rrf"
+    method: Literal["dbsf", "min_max", "rrf"] = "dbsf"
     k: int = Field(60, ge=0)
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     after_rerank: bool = False
-
-    @model_validator(mode="after")
-    def _can_be_weighted(self) -> Self:
-        if self.method == "dbsf" and self.weights:
-            raise RecipeError("weights", "none for dbsf", self.weights)
-        return self
 
 
 class CrossEncoderStage(_Part):

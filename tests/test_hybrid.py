@@ -89,12 +89,13 @@ def test_rare_words_count_more_and_documents_come_and_go(engine: Engine) -> None
 @pytest.mark.parametrize(
     "fusion",
     [
+        Fusion(method="rrf"),
         Fusion(),
-        Fusion(method="dbsf"),
-        Fusion(method="weighted", weights={"sparse": 0.3}),
-        Fusion(weights={"dense": 2.0}, k=10),
+        Fusion(weights={"dense": 0.5}),
+        Fusion(method="min_max", weights={"sparse": 0.3}),
+        Fusion(method="rrf", weights={"dense": 2.0}, k=10),
     ],
-    ids=["rrf", "dbsf", "weighted", "weighted rrf"],
+    ids=["rrf", "dbsf", "weighted dbsf", "min_max", "weighted rrf"],
 )
 def test_words_and_vectors_are_fused_alike_everywhere(engine: Engine, fusion: Fusion) -> None:
     collection = filled(engine, PAIR.model_copy(update={"fusion": fusion, "rerank": Rerank(candidates=20)}))
@@ -107,8 +108,8 @@ def test_words_and_vectors_are_fused_alike_everywhere(engine: Engine, fusion: Fu
     hits = collection.search(**asked, limit=6, with_stages=True)
     fuse = {
         "rrf": partial(reciprocal_rank_fusion, k=fusion.k, weights=fusion.weights),
-        "dbsf": distribution_based_fusion,
-        "weighted": partial(weighted_fusion, weights=fusion.weights),
+        "dbsf": partial(distribution_based_fusion, weights=fusion.weights),
+        "min_max": partial(weighted_fusion, weights=fusion.weights),
     }[fusion.method]
     expected = fuse(alone, limit=6)
     # Engines rank documents of the same score as they like.

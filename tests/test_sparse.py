@@ -101,8 +101,6 @@ def test_the_recipe_refuses_what_contradicts():
         Recipe(sparse={"language": "klingon"})
     with pytest.raises(RecipeError, match=r"fusion\.weights\.dense"):
         Recipe(sparse=Sparse(), fusion={"weights": {"dense": 1}})
-    with pytest.raises(RecipeError, match=r"fusion\.weights: expected none for dbsf"):
-        Recipe(sparse=Sparse(), fusion={"method": "dbsf", "weights": {"sparse": 1}})
     with pytest.raises(RecipeError, match="sparse"):
         Recipe(sparse=Sparse(), dense={"sparse": {"dim": 3}})
     recipe = Recipe.from_yaml("sparse: {language: german}\ndense: {dim: 3}\nfusion: {weights: {sparse: 0.3}}")

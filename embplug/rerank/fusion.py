@@ -74,13 +74,16 @@ def weighted_fusion(
 
 
 def distribution_based_fusion(
-    rankings: Mapping[str, Sequence[Hit]], *, limit: int | None = None
+    rankings: Mapping[str, Sequence[Hit]],
+    *,
+    weights: Mapping[str, float] | None = None,
+    limit: int | None = None,
 ) -> list[Hit]:
-    """Sum the scores of the rankings in which a document is, as Qdrant's DBSF does.
+    """Sum the weighted scores of the rankings in which a document is, as Qdrant's DBSF does without weights.
 
     The scores of each ranking are brought to 0..1 between three standard deviations below and above
-    their mean; all are 1/2 where they do not differ. The result is that of
-    :func:`reciprocal_rank_fusion`.
+    their mean; all are 1/2 where they do not differ. The other arguments, the result and the errors are
+    those of :func:`reciprocal_rank_fusion`.
     """
     points = {}
     for name, hits in rankings.items():
@@ -88,7 +91,7 @@ def distribution_based_fusion(
         spread = stdev(scores) if len(scores) > 1 else 0.0
         middle = fmean(scores) if scores else 0.0
         points[name] = [0.5 + (score - middle) / (6 * spread) if spread else 0.5 for score in scores]
-    return _fused(rankings, points, None, limit)
+    return _fused(rankings, points, weights, limit)
 
 
 def _fused(

@@ -1,0 +1,251 @@
+"""What words, sentence vectors and tokens find alone, and what their fusions find."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from _beir import EncodedBeir, load
+from _bm25 import bm25
+from _harness import environment, parser, percentiles_ms, report
+from _metrics import ndcg, top
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from embplug import (
+    Collection,
+    Dense,
+    Documents,
+    Fusion,
+    Recipe,
+    Rerank,
+    Residual,
+    Sample,
+    Sparse,
+    Tokens,
+)
+from embplug.engines import EdgeClient
+from embplug.pipeline import Pipeline
+from embplug.sparse import SparseEncoder, split
+
+DEPTH = 100
+BATCH_DOCUMENTS = 250
+SAMPLE = 500
+NAME = "hybrid"
+FUSIONS = {
+    "RRF": Fusion(method="rrf"),
+    "RRF, k = 1": Fusion(method="rrf", k=1),
+    "DBSF": Fusion(),
+    "DBSF, words twice": Fusion(weights={"sparse": 2.0}),
+    "0..1": Fusion(method="min_max"),
+    "0..1, words twice": Fusion(method="min_max", weights={"sparse": 2.0}),
+}
+Search = Callable[[int], Sequence[int]]
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--data", nargs="+", required=True, help="folders of collections in BEIR format")
+    arguments.add_argument("--size", type=int, default=16, help="bytes of a token's code")
+    arguments.add_argument("--candidates", type=int, default=200)
+    given = arguments.parse_args()
+    rows, sizes = [], {}
+    for folder in given.data:
+        data = load(folder)
+        sizes[data.beir.name] = {"documents": len(data.documents), "queries": len(data.queries)}
+        for row in _rows(data, given.size, given.candidates):
+            rows.append(row)
+    ours = [row for row in rows if row["side"] == "embplug"]
+    peers = [row for row in rows if row["side"] != "embplug"]
+    result = {
+        "ours": ours,
+        "peers": peers,
+        "environment": environment(**sizes, code_bytes=given.size, candidates=given.candidates),
+    }
+    report(result, rows, given.json)
+
+
+def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, Any]]:
+    # A document without a token cannot be stored as a matrix, and is found by nobody.
+    kept = np.flatnonzero(data.documents.lengths)
+    yield _row(data, "peer", "BM25, no stems", top(bm25(data.beir.documents, data.beir.queries), DEPTH), [])
+    yield _row(data, "peer", "BM25 of bm25s", *_bm25s(data))
+    exact = top(data.query_sentences @ data.document_sentences.T, DEPTH)
+    yield _row(data, "peer", "sentence vectors, exact", exact, [])
+    with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
+        yield from _plain_qdrant(data, engine)
+        recipe = Recipe(
+            tokens=Tokens(dim=data.documents.dim, matrix=None, codes=Residual(size=size)),
+            dense=Dense(dim=data.document_sentences.shape[1]),
+            sparse=Sparse(),
+            rerank=Rerank(candidates=candidates),
+        )
+        collection = _filled(engine, recipe, data, kept)
+
+        def run(name: str, fusion: Fusion, branches: list[str]) -> dict[str, Any]:
+            searched = _with_fusion(collection, fusion)
+            found, seconds = _search_all(data, lambda i: _ours(searched, data, i, branches))
+            return _row(data, "embplug", name, found, seconds)
+
+        yield run("words", Fusion(), ["sparse"])
+        yield run("sentence vectors", Fusion(), ["dense"])
+        yield run("tokens", Fusion(), ["tokens"])
+        for name, fusion in FUSIONS.items():
+            yield run(f"words + vectors: {name}", fusion, ["dense", "sparse"])
+        every = ["tokens", "dense", "sparse"]
+        yield run("all, tokens rank", Fusion(), every)
+        for name, fusion in FUSIONS.items():
+            after = fusion.model_copy(update={"after_rerank": True})
+            yield run(f"all, fused after tokens ranked: {name}", after, every)
+
+
+def _filled(engine: EdgeClient, recipe: Recipe, data: EncodedBeir, kept: NDArray[np.int64]) -> Collection:
+    some = kept[:: max(1, len(kept) // SAMPLE)]
+    sample = Sample(
+        tokens=data.documents.take(some).to_float32(), texts=[data.beir.documents[i] for i in kept]
+    )
+    collection = Collection.create(NAME, recipe, engine, sample=sample)
+
+    def batches() -> Iterator[Documents]:
+        for start in range(0, len(kept), BATCH_DOCUMENTS):
+            rows = kept[start : start + BATCH_DOCUMENTS]
+            yield Documents(
+                rows.tolist(),
+                tokens=data.documents.take(rows).to_float32(),
+                dense=data.document_sentences[rows],
+                texts=[data.beir.documents[i] for i in rows],
+            )
+
+    collection.add_batches(batches())
+    return collection
+
+
+def _with_fusion(collection: Collection, fusion: Fusion) -> Collection:
+    """The same documents, searched by another fusion."""
+    pipeline = Pipeline(collection.recipe.model_copy(update={"fusion": fusion}))
+    pipeline.set_state(collection._pipeline.get_state())
+    return Collection(collection.name, collection.engine, pipeline)
+
+
+def _ours(collection: Collection, data: EncodedBeir, i: int, branches: list[str]) -> list[int]:
+    hits = collection.search(
+        tokens=data.queries[i],
+        dense=data.query_sentences[i],
+        text=data.beir.queries[i],
+        branches=branches,
+        limit=DEPTH,
+        with_payload=False,
+    )
+    return [int(hit.id) for hit in hits]
+
+
+def _plain_qdrant(data: EncodedBeir, engine: EdgeClient) -> Iterator[dict[str, Any]]:
+    """Qdrant by itself: vectors and the same sparse vectors, its own fusion queries."""
+    name = "plain"
+    engine.create_collection(
+        name,
+        vectors_config={
+            "dense": models.VectorParams(
+                size=data.document_sentences.shape[1], distance=models.Distance.COSINE
+            )
+        },
+        sparse_vectors_config={"sparse": models.SparseVectorParams(modifier=models.Modifier.IDF)},
+    )
+    encoder = SparseEncoder(Sparse()).fit(data.beir.documents)
+    points = [
+        models.PointStruct(
+            id=i,
+            vector={
+                "dense": vector.tolist(),
+                "sparse": models.SparseVector(indices=indices, values=values),
+            },
+        )
+        for i, (vector, (indices, values)) in enumerate(
+            zip(data.document_sentences, encoder.encode(data.beir.documents).lists(), strict=True)
+        )
+    ]
+    for start in range(0, len(points), BATCH_DOCUMENTS):
+        engine.upsert(name, points=points[start : start + BATCH_DOCUMENTS])
+    engine.optimize(name)
+    for label, fusion in (("RRF", models.Fusion.RRF), ("DBSF", models.Fusion.DBSF)):
+
+        def search(i: int, fusion: models.Fusion = fusion) -> list[int]:
+            found = engine.query_points(
+                name,
+                prefetch=[
+                    models.Prefetch(query=data.query_sentences[i].tolist(), using="dense", limit=2 * DEPTH),
+                    models.Prefetch(
+                        query=encoder.encode_query(data.beir.queries[i]), using="sparse", limit=2 * DEPTH
+                    ),
+                ],
+                query=models.FusionQuery(fusion=fusion),
+                limit=DEPTH,
+                with_payload=False,
+            )
+            return [int(point.id) for point in found.points]
+
+        found, seconds = _search_all(data, search)
+        yield _row(data, "peer", f"plain Qdrant, words + vectors: {label}", found, seconds)
+    engine.delete_collection(name)
+
+
+def _bm25s(data: EncodedBeir) -> tuple[NDArray[np.int64], list[float]]:
+    import bm25s
+
+    documents = split(data.beir.documents, "english")
+    index = bm25s.BM25(k1=1.2, b=0.75)
+    index.index(documents, show_progress=False)
+    count = min(DEPTH, len(documents))
+
+    def search(i: int) -> list[int]:
+        words = split([data.beir.queries[i]], "english")
+        found, _ = index.retrieve(words, k=count, show_progress=False, n_threads=0)
+        return [int(one) for one in found[0]]
+
+    return _search_all(data, search)
+
+
+def _search_all(data: EncodedBeir, search: Search) -> tuple[NDArray[np.int64], list[float]]:
+    """Rankings (queries, DEPTH), filled with -1 where fewer were found."""
+    ranking = np.full((len(data.queries), DEPTH), -1, dtype=np.int64)
+    seconds = []
+    for i in range(len(data.queries)):
+        start = time.perf_counter()
+        found = search(i)
+        seconds.append(time.perf_counter() - start)
+        ranking[i, : len(found)] = found
+    return ranking, seconds
+
+
+def _row(
+    data: EncodedBeir, side: str, method: str, ranking: NDArray[np.int64], seconds: list[float]
+) -> dict[str, Any]:
+    beir = data.beir
+    # Column -1 is no document, and relevant to no query.
+    ids = [*beir.document_ids, ""]
+    return {
+        "data": beir.name,
+        "side": side,
+        "method": method,
+        "ndcg_at_10": ndcg(ranking[:, :10], beir.query_ids, ids, beir.qrels),
+        "recall_at_10": _recall(ranking[:, :10], data),
+        "recall_at_100": _recall(ranking, data) if len(beir.documents) > DEPTH else None,
+        "p50_ms": percentiles_ms(seconds)["p50_ms"] if seconds else None,
+    }
+
+
+def _recall(ranking: NDArray[np.int64], data: EncodedBeir) -> float:
+    """Mean share of a query's relevant documents that were found."""
+    shares = []
+    for query, row in zip(data.beir.query_ids, ranking, strict=True):
+        relevant = {document for document, gain in data.beir.qrels[query].items() if gain > 0}
+        found = {data.beir.document_ids[column] for column in row if column >= 0}
+        shares.append(len(relevant & found) / max(len(relevant), 1))
+    return float(np.mean(shares))
+
+
+if __name__ == "__main__":
+    main()
