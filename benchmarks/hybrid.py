@@ -28,7 +28,6 @@ from embplug import (
     Tokens,
 )
 from embplug.engines import EdgeClient
-from embplug.pipeline import Pipeline
 from embplug.sparse import SparseEncoder, split
 
 DEPTH = 100
@@ -38,8 +37,8 @@ NAME = "hybrid"
 FUSIONS = {
     "RRF": Fusion(method="rrf"),
     "RRF, k = 1": Fusion(method="rrf", k=1),
-    "DBSF": Fusion(),
-    "DBSF, words twice": Fusion(weights={"sparse": 2.0}),
+    "DBSF": Fusion(method="dbsf"),
+    "DBSF, words twice": Fusion(method="dbsf", weights={"sparse": 2.0}),
     "0..1": Fusion(method="min_max"),
     "0..1, words twice": Fusion(method="min_max", weights={"sparse": 2.0}),
 }
@@ -86,8 +85,7 @@ def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, A
         collection = _filled(engine, recipe, data, kept)
 
         def run(name: str, fusion: Fusion, branches: list[str]) -> dict[str, Any]:
-            searched = _with_fusion(collection, fusion)
-            found, seconds = _search_all(data, lambda i: _ours(searched, data, i, branches))
+            found, seconds = _search_all(data, lambda i: _ours(collection, data, i, branches, fusion))
             return _row(data, "embplug", name, found, seconds)
 
         yield run("words", Fusion(), ["sparse"])
@@ -123,19 +121,15 @@ def _filled(engine: EdgeClient, recipe: Recipe, data: EncodedBeir, kept: NDArray
     return collection
 
 
-def _with_fusion(collection: Collection, fusion: Fusion) -> Collection:
-    """The same documents, searched by another fusion."""
-    pipeline = Pipeline(collection.recipe.model_copy(update={"fusion": fusion}))
-    pipeline.set_state(collection._pipeline.get_state())
-    return Collection(collection.name, collection.engine, pipeline)
-
-
-def _ours(collection: Collection, data: EncodedBeir, i: int, branches: list[str]) -> list[int]:
+def _ours(
+    collection: Collection, data: EncodedBeir, i: int, branches: list[str], fusion: Fusion
+) -> list[int]:
     hits = collection.search(
         tokens=data.queries[i],
         dense=data.query_sentences[i],
         text=data.beir.queries[i],
         branches=branches,
+        fusion=fusion,
         limit=DEPTH,
         with_payload=False,
     )

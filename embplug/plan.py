@@ -187,21 +187,21 @@ def _by_vectors(asked: Asked, options: SearchOptions) -> Plan:
 
 def _tree(asked: Asked, options: SearchOptions) -> Stage | None:
     """The whole search as one stage, where the engine can do all of it in one request."""
-    fusion = asked.recipe.fusion
-    candidates = _fused(asked.finders, fusion)
+    candidates = _fused(asked.finders, _first_fusion(asked))
     if asked.tokens is None:
         return candidates
     if asked.coder is not None or not (options.exact or candidates or not asked.finders):
         return None
     best = _maxsim(asked.tokens, asked.recipe, None if options.exact else candidates)
-    return _fused({TOKENS_BRANCH: best, **_once_more(asked)}, fusion)
+    return _fused({TOKENS_BRANCH: best, **_once_more(asked)}, asked.recipe.fusion)
 
 
 def _in_rounds(asked: Asked, options: SearchOptions) -> Plan:
     """Fuse or score here what the engine cannot, and ask it again where that needs it."""
     recipe, tokens, coder = asked.recipe, asked.tokens, asked.coder
     count = candidate_count(recipe, options)
-    candidates = _fused(asked.finders, recipe.fusion)
+    first_fusion = _first_fusion(asked)
+    candidates = _fused(asked.finders, first_fusion)
     once_more = _once_more(asked)
     ranked_at_once = tokens is not None and coder is None and (options.exact or candidates is not None)
     if ranked_at_once and tokens is not None:
@@ -209,12 +209,15 @@ def _in_rounds(asked: Asked, options: SearchOptions) -> Plan:
     else:
         first = [*asked.finders.values()] if candidates is None else [candidates]
     stages = {stage.name: stage for stage in (*first, *once_more.values())}
-    answers = yield from _ask([*stages.values()], count, options, with_codes=coder is not None)
+    # Payloads of all candidates are only worth their way where codes come with them.
+    later = coder is None and options.with_payload is not False
+    asking = replace(options, with_payload=False) if later else options
+    answers = yield from _ask([*stages.values()], count, asking, with_codes=coder is not None)
     rankings = dict(zip(stages, answers, strict=True))
     found = rankings[first[0].name]
     if len(first) > 1:
         branches = {branch: (stage.name, rankings[stage.name]) for branch, stage in asked.finders.items()}
-        found = _fuse(branches, recipe.fusion)[:count]
+        found = _fuse(branches, first_fusion)[:count]
     last = first[0].name
     if coder is not None and tokens is not None:
         found, last = _by_codes(found, coder, tokens), CODES_STAGE
@@ -226,7 +229,14 @@ def _in_rounds(asked: Asked, options: SearchOptions) -> Plan:
     if once_more:
         others = {branch: (stage.name, rankings[stage.name]) for branch, stage in once_more.items()}
         found = _fuse({TOKENS_BRANCH: (last, found), **others}, recipe.fusion)
-    return _best(found, options)
+    best = _best(found, options)
+    return (yield from _with_payloads(best, options)) if later else best
+
+
+def _first_fusion(asked: Asked) -> Fusion:
+    """How branches are fused: those that only find what tokens rank by ranks, so that each gets its share."""
+    fusion = asked.recipe.fusion
+    return fusion if asked.tokens is None else fusion.model_copy(update={"method": "rrf"})
 
 
 def _once_more(asked: Asked) -> dict[str, Stage]:
@@ -351,8 +361,7 @@ def _by_matrix(hits: list[Hit], tokens: TokenBatch, recipe: Recipe) -> Plan:
     if not hits:
         return []
     stage = _maxsim(tokens, recipe, None)
-    wanted = models.Filter(must=[models.HasIdCondition(has_id=[hit.id for hit in hits])])
-    options = SearchOptions(filter=wanted)
+    options = SearchOptions(filter=_among(hits))
     answers = yield [models.QueryRequest(**_request(stage, len(hits), options), with_payload=False)]
     by_id: dict[Any, Hit] = {hit.id: hit for hit in hits}
     return [
@@ -363,6 +372,23 @@ def _by_matrix(hits: list[Hit], tokens: TokenBatch, recipe: Recipe) -> Plan:
         )
         for point in answers[0].points
     ]
+
+
+def _with_payloads(hits: list[Hit], options: SearchOptions) -> Plan:
+    """Read the payloads of hits; one that was deleted meanwhile is left out."""
+    if not hits:
+        return []
+    answers = yield [
+        models.QueryRequest(
+            filter=_among(hits), limit=len(hits), with_payload=_payload_selector(options.with_payload, False)
+        )
+    ]
+    payloads: dict[Any, Any] = {point.id: point.payload for point in answers[0].points}
+    return [replace(hit, payload=payloads[hit.id]) for hit in hits if hit.id in payloads]
+
+
+def _among(hits: list[Hit]) -> models.Filter:
+    return models.Filter(must=[models.HasIdCondition(has_id=[hit.id for hit in hits])])
 
 
 def _ordered(hits: Iterable[Hit]) -> list[Hit]:

@@ -336,14 +336,14 @@ class Fusion(_Part):
     """How the rankings of several branches become one.
 
     A branch is one way to find documents: ``tokens``, a dense vector by its name, or ``sparse``.
-    Where tokens rank, fusion chooses the candidates.
+    Where tokens rank, the candidates of all branches are fused by ``rrf``, whatever the method.
 
     Attributes
     ----------
     method
-        ``dbsf``: by scores, each ranking brought to 0..1 between three standard deviations below
-        and above its mean. ``min_max``: by scores, each ranking brought to 0..1 from its last to its
-        first. ``rrf``: by ranks, the sum of ``weight / (k + rank)``.
+        ``min_max``: by scores, each ranking brought to 0..1 from its last to its first. ``dbsf``: by
+        scores, each ranking brought to 0..1 between three standard deviations below and above its
+        mean. ``rrf``: by ranks, the sum of ``weight / (k + rank)``.
     k
         Of ``rrf``: the higher, the less the first ranks stand out.
     weights
@@ -353,7 +353,7 @@ class Fusion(_Part):
         that tokens do not have the last word alone.
     """
 
-    method: Literal["dbsf", "min_max", "rrf"] = "dbsf"
+    method: Literal["min_max", "dbsf", "rrf"] = "min_max"
     k: int = Field(60, ge=0)
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = {}
     after_rerank: bool = False

@@ -91,11 +91,12 @@ def test_rare_words_count_more_and_documents_come_and_go(engine: Engine) -> None
     [
         Fusion(method="rrf"),
         Fusion(),
-        Fusion(weights={"dense": 0.5}),
+        Fusion(method="dbsf"),
+        Fusion(method="dbsf", weights={"dense": 0.5}),
         Fusion(method="min_max", weights={"sparse": 0.3}),
         Fusion(method="rrf", weights={"dense": 2.0}, k=10),
     ],
-    ids=["rrf", "dbsf", "weighted dbsf", "min_max", "weighted rrf"],
+    ids=["rrf", "min_max", "dbsf", "weighted dbsf", "weighted min_max", "weighted rrf"],
 )
 def test_words_and_vectors_are_fused_alike_everywhere(engine: Engine, fusion: Fusion) -> None:
     collection = filled(engine, PAIR.model_copy(update={"fusion": fusion, "rerank": Rerank(candidates=20)}))
@@ -161,7 +162,7 @@ def test_a_search_fuses_as_it_is_told(engine: Engine) -> None:
     asked: dict[str, Any] = {"dense": VECTORS[30], "text": "number9"}
     assert numbers(collection.search(**asked, limit=1)) == [30]
     for weights, first in [({"dense": 1.0, "sparse": 0.1}, 30), ({"dense": 0.1, "sparse": 1.0}, 9)]:
-        fusion = Fusion(method="weighted", weights=weights)
+        fusion = Fusion(method="min_max", weights=weights)
         assert numbers(collection.search(**asked, limit=1, fusion=fusion)) == [first]
     with pytest.raises(InvalidArgumentError, match=r"fusion\.weights"):
         collection.search(**asked, fusion=Fusion(weights={"words": 1.0}))

@@ -798,7 +798,7 @@ def _sparse_options(
         if not 0 <= query.alpha <= 1:
             raise InvalidArgumentError("alpha", "a number from 0 to 1", query.alpha)
         weights = {**dict.fromkeys(vectors, query.alpha), SPARSE_VECTOR: 1 - query.alpha}
-        options["fusion"] = Fusion(method="weighted", weights=weights, after_rerank=True)
+        options["fusion"] = Fusion(method="min_max", weights=weights, after_rerank=True)
     return options
 
 
