@@ -464,7 +464,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             return self._in_order(node_ids, found)[:limit]
         records: list[Record] = []
         offset, arguments = None, self._page(node_ids, filters)
-        while limit is None or len(records) < limit:
+        # Pages do not come in the order of the ids.
+        while limit is None or node_ids is not None or len(records) < limit:
             page, offset = self._shared.collection.scroll(**arguments, offset=offset)
             records += page
             if offset is None:
@@ -487,7 +488,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             return self._in_order(node_ids, found)[:limit]
         records: list[Record] = []
         offset, arguments = None, self._page(node_ids, filters)
-        while limit is None or len(records) < limit:
+        # Pages do not come in the order of the ids.
+        while limit is None or node_ids is not None or len(records) < limit:
             page, offset = await collection.scroll(**arguments, offset=offset)
             records += page
             if offset is None:

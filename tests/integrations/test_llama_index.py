@@ -71,6 +71,9 @@ KEY = "a-very-secret-key"
 on_one_engine = pytest.mark.parametrize("engine_path", ["memory"], indirect=True)
 """For what happens before an engine is asked."""
 
+with_tokens = pytest.mark.parametrize("recipe_name", ["tokens"], indirect=True)
+"""For what the more demanding recipe shows as well."""
+
 
 @pytest.fixture(autouse=True)
 def _no_language_model(monkeypatch):
@@ -186,6 +189,16 @@ async def test_a_pipeline_hands_nodes_over(make, recipe_name):
     found = {one.node_id: one for one in store.get_nodes()}
     assert {one: node.get_content() for one, node in found.items()} == TEXTS
     assert found[RED].metadata == {"n": 1}
+
+
+@on_one_engine
+async def test_nodes_are_read_page_by_page(filled, monkeypatch):
+    monkeypatch.setattr("llama_index_embplug.vectorstore.PAGE", 2)
+    for limit, count in ((None, 3), (3, 3), (2, 2), (1, 1)):
+        assert len(filled.get_nodes(limit=limit)) == len(await filled.aget_nodes(limit=limit)) == count
+    among = filters(where("year", ">", 1))
+    assert ids_of(await filled.aget_nodes([BLUE, RED, GREEN], among, limit=2)) == [BLUE, RED]
+    assert ids_of(filled.get_nodes([BLUE, RED, GREEN], limit=2)) == [BLUE, RED]
 
 
 @on_one_engine
@@ -602,6 +615,7 @@ async def test_engines_in_the_words_of_the_stock_store(tmp_path, qdrant_address)
         EmbplugVectorStore("words", ":memory:", enable_hybrid=True)
 
 
+@with_tokens
 async def test_a_long_ingest_shows_progress_and_resumes(make, capsys):
     store = make(batch_size=10)
 
@@ -620,6 +634,7 @@ async def test_a_long_ingest_shows_progress_and_resumes(make, capsys):
     assert store.collection.count() == 40 and "adding" not in capsys.readouterr().err
 
 
+@with_tokens
 def test_ten_threads_search_while_another_adds(make):
     store = make()
     store.add([node(f"word{i} common", f"{i}") for i in range(20)])
@@ -638,6 +653,7 @@ def test_ten_threads_search_while_another_adds(make):
     assert store.collection.count() == 30
 
 
+@with_tokens
 async def test_a_hundred_tasks_search_while_another_adds(make):
     store = make()
     await store.async_add([node(f"word{i} common", f"{i}") for i in range(20)])
