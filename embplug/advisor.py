@@ -25,6 +25,7 @@ from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError
 from embplug.evaluation import Figure, bootstrap, percentiles_ms
 from embplug.exact import overlap
+from embplug.ids import OWN_FIELDS
 from embplug.multivector.fde import FDE
 from embplug.multivector.token_batch import TokenBatch
 from embplug.pipeline import Pipeline
@@ -580,7 +581,8 @@ def source_steps(
             found = record.vector.get(chosen) if isinstance(record.vector, dict) else record.vector
             if found is not None:
                 vectors.append(np.asarray(found, dtype=np.float16 if multi else np.float32))
-                payloads.append(record.payload or {})
+                payload = record.payload or {}
+                payloads.append({key: payload[key] for key in payload if key not in OWN_FIELDS})
     if not vectors:
         raise InvalidArgumentError("collection", f"points with vector {chosen!r}", "none")
     params = info.config.params

@@ -16,6 +16,9 @@ from embplug.recipe import Dense, Matrix, Recipe, Rerank, Tokens
 from embplug.transforms import PCA, ITQRotation, OPQRotation, Rotation, SparseRandomProjection, Truncation
 
 RATIOS = (2, 4, 8, 16, 32, 64)
+PRODUCT_RATIOS = (16, 32, 64)
+"""Of product quantization, whose codebooks take the longest: at larger sizes other codes keep more."""
+
 CANDIDATES = 100
 """Documents that original vectors rank anew."""
 
@@ -87,7 +90,7 @@ def _engine(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"turbo {bits}", {"quantization": _turbo(bits)}
     for label, encoding in (("2", "two_bits"), ("1.5", "one_and_half_bits"), ("1", "one_bit")):
         yield f"binary {label}", {"quantization": _binary(encoding)}
-    for ratio in RATIOS[1:]:
+    for ratio in PRODUCT_RATIOS:
         if dim >= ratio:
             yield f"product x{ratio}", {"quantization": _product(ratio)}
 
@@ -119,7 +122,7 @@ def _transformed(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
                     f"{label} {8 * size} binary",
                     {"transforms": transforms, "quantization": _binary("one_bit")},
                 )
-        if 4 * dim // size in RATIOS[2:] and dim % size == 0:
+        if 4 * dim // size in PRODUCT_RATIOS and dim % size == 0:
             yield (
                 f"OPQ product x{4 * dim // size}",
                 {

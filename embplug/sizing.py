@@ -149,7 +149,7 @@ def cost(
     memory = (memory_bytes(grown) * points + state_bytes) * replicas
     disk = (disk_bytes(grown) * points + state_bytes) * replicas
     if nodes is None:
-        nodes = max(replicas, math.ceil(memory / node_memory), shards or 1 if replicas == 1 else 1)
+        nodes = max(replicas, math.ceil(memory / node_memory))
     shards = nodes if shards is None else shards
     share = math.ceil(shards * replicas / nodes) / (shards * replicas)
     return Cost(

@@ -100,6 +100,13 @@ def test_a_sample_has_the_proportions_of_the_collection(plain):
     assert drawn != sorted(drawn) and len(set(drawn)) == 200
 
 
+def test_a_collection_of_embplug_is_sampled_without_what_embplug_keeps(plain):
+    made = Collection.create("own", Recipe(dense=module.Dense(dim=DIM)), plain)
+    made.add(["a", "b"], dense=clustered(2), payloads=[{"year": 1}, None])
+    source = module.run(plain, module.source_steps(plain, "own", None))
+    assert sorted(map(str, source.payloads)) == ["{'year': 1}", "{}"]
+
+
 def test_recall_is_expected_to_fall_with_the_logarithm():
     assert module._extrapolated([(100, 0.9), (1000, 0.8)], 10_000) == pytest.approx(0.7)
     assert module._extrapolated([(100, 0.8), (1000, 0.9)], 10_000) == pytest.approx(0.9)
