@@ -18,7 +18,7 @@ from _beir import EncodedBeir, load
 from _harness import environment, parser, report
 from qdrant_client import models
 
-from embplug.advisor import QUERIES, Source, Target, advise_on, learned_state, try_indexed
+from embplug.advisor import MATRIX_QUERIES, QUERIES, Source, Target, advise_on, learned_state, try_indexed
 from embplug.encoders import Encoded
 from embplug.engines.capabilities import Capabilities
 from embplug.exact import overlap
@@ -69,7 +69,8 @@ def _row(data: EncodedBeir, kind: str, target: Target, share: float) -> dict[str
     kept = np.flatnonzero(data.documents.lengths)
     order = np.random.default_rng(0).permutation(kept)
     whole = source_of(data, kind, order)
-    asked = np.linspace(0, len(data.queries) - 1, min(QUERIES, len(data.queries))).astype(int)
+    most = MATRIX_QUERIES if kind == "tokens" else QUERIES
+    asked = np.linspace(0, len(data.queries) - 1, min(most, len(data.queries))).astype(int)
     queries = (
         Encoded(tokens=data.queries.take(asked).to_float32())
         if kind == "tokens"
@@ -85,7 +86,7 @@ def _row(data: EncodedBeir, kind: str, target: Target, share: float) -> dict[str
     best = advice.best
     material = Material(whole.documents, queries, payloads=whole.payloads)
     found, parts = try_indexed(best.recipe, learned_state(best.recipe, whole.documents), material, advice.k)
-    recall = float(overlap(found.found, exact_rankings(best.recipe, material, advice.k)[0]).mean())
+    recall = float(overlap(found[advice.k].found, exact_rankings(best.recipe, material, advice.k)[0]).mean())
     measured = disk_bytes(parts) if kind == "tokens" else memory_bytes(parts)
     return {
         "collection": data.beir.name,
@@ -94,7 +95,6 @@ def _row(data: EncodedBeir, kind: str, target: Target, share: float) -> dict[str
         "sample": advice.sampled,
         "recommended": best.name,
         "met": advice.met,
-        "recall_in_sample": best.recall.mean,
         "recall_predicted": best.expected_recall,
         "recall_measured": recall,
         "bytes_predicted": best.bytes,

@@ -24,7 +24,7 @@ from embplug.engines import EdgeClient, Engine, connect, is_server
 from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError
 from embplug.evaluation import Figure, bootstrap, percentiles_ms
-from embplug.exact import overlap
+from embplug.exact import Ranking, overlap
 from embplug.ids import OWN_FIELDS
 from embplug.multivector.fde import FDE
 from embplug.multivector.token_batch import TokenBatch
@@ -45,6 +45,7 @@ from embplug.trial import Material, Search, exact_rankings, fill, search_all
 
 TRIAL = "trial"
 QUERIES = 200
+MATRIX_QUERIES = 100
 FIT_DOCUMENTS = 2000
 DOCUMENTS = 10_000
 MATRICES = 2000
@@ -101,10 +102,11 @@ class Candidate:
         What it is.
     documents
         In the largest sample on which it was tried: those that were hopeless on small ones go no further.
-    recall
-        Share of the best k of exact search that it finds there.
     expected_recall
-        In the whole collection: recall falls with the logarithm of the number of documents.
+        Share of the best k of exact search that it will find in the whole collection.
+    recall
+        The measurement on the sample that comes closest to it: of fewer than k, because among fewer
+        documents. See :func:`expected_recall`.
     latency_ms
         ``p50``, ``p95`` and ``p99`` of one search on the sample.
     bytes
@@ -121,8 +123,8 @@ class Candidate:
     name: str
     recipe: Recipe
     documents: int
-    recall: Figure
     expected_recall: float
+    recall: Figure
     latency_ms: dict[str, float]
     bytes: float
     memory_bytes: float
@@ -401,7 +403,7 @@ class _Trials:
         documents = source.documents
         self._tokens = documents.tokens is not None
         count = len(source.payloads)
-        held = 0 if queries is not None else min(QUERIES, count // 4)
+        held = 0 if queries is not None else min(MATRIX_QUERIES if self._tokens else QUERIES, count // 4)
         self._queries = _take(documents, range(held)) if queries is None else queries
         pool = np.arange(held, count)
         size = min(sample or (MATRICES if self._tokens else DOCUMENTS), len(pool))
@@ -441,7 +443,6 @@ class _Trials:
 
     def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[Candidate], list[Candidate]]:
         """Those that were tried to the end, and those that were dropped on the way."""
-        seen: dict[str, list[tuple[int, float]]] = {name: [] for name in recipes}
         dropped: list[Candidate] = []
         left = dict(recipes)
         made: list[Candidate] = []
@@ -451,31 +452,30 @@ class _Trials:
             exact = exact_rankings(next(iter(left.values())), material, self._k)[0]
             made = []
             for name, recipe in tqdm(left.items(), desc=f"{len(rows)} documents", disable=disabled):
-                made.append(self._try(name, recipe, material, exact, seen[name]))
+                made.append(self._try(name, recipe, material, exact))
             if place + 1 < len(self._rows):
                 kept = _better_third(made)
                 dropped += [one for one in made if one.name not in kept]
                 left = {name: recipe for name, recipe in left.items() if name in kept}
         return made, dropped
 
-    def _try(
-        self, name: str, recipe: Recipe, material: Material, exact: Any, seen: list[tuple[int, float]]
-    ) -> Candidate:
+    def _try(self, name: str, recipe: Recipe, material: Material, exact: Ranking) -> Candidate:
         source, count = self._source, material.document_count
         recipe = recipe.model_copy(update={"payload_indexes": source.payload_indexes})
         state = learned_state(recipe, self._training, self._states)
-        found, measured = try_indexed(recipe, state, material, self._k)
-        shares = overlap(found.found, exact)
-        seen.append((count, float(shares.mean())))
+        cuts = cuts_of(self._k, count, source.points)
+        searches, measured = try_indexed(recipe, state, material, self._k, cuts)
+        shares = {cut: overlap(searches[cut].found, exact[:, :cut]) for cut in cuts}
+        recalls = {cut: float(one.mean()) for cut, one in shares.items()}
         parts = [part.at(source.points) for part in measured]
         memory, disk = memory_bytes(parts), disk_bytes(parts)
         return Candidate(
             name=name,
             recipe=recipe,
             documents=count,
-            recall=bootstrap([shares.tolist()])[0],
-            expected_recall=_extrapolated(seen, source.points),
-            latency_ms=percentiles_ms(found.seconds),
+            expected_recall=expected_recall(recalls, self._k, count, source.points),
+            recall=bootstrap([shares[cuts[0]].tolist()])[0],
+            latency_ms=percentiles_ms(searches[self._k].seconds),
             bytes=disk if self._tokens else memory,
             memory_bytes=memory,
             disk_bytes=disk,
@@ -519,13 +519,22 @@ def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | 
     return state
 
 
-def try_indexed(recipe: Recipe, state: State, material: Material, k: int = 10) -> tuple[Search, list[Part]]:
+def try_indexed(
+    recipe: Recipe, state: State, material: Material, k: int = 10, cuts: Sequence[int] = ()
+) -> tuple[dict[int, Search], list[Part]]:
     """Store and search documents on Edge, with graphs and codes built and used however few they are.
 
     Parameters
     ----------
     state
         What the recipe's methods learned; ``Pipeline.get_state``.
+    k, cuts
+        Numbers of hits to search for; with fewer than k, as many fewer candidates are ranked anew.
+
+    Returns
+    -------
+    dict, list
+        The searches by their number of hits; what was measured of each part.
     """
     pipeline = Pipeline(_with_graph(recipe))
     if pipeline.needs_fit:
@@ -540,7 +549,15 @@ def try_indexed(recipe: Recipe, state: State, material: Material, k: int = 10) -
             engine.create_payload_index(TRIAL, field_name=key, field_schema=schema)
         collection = Collection(TRIAL, engine, pipeline)
         fill(collection, material)
-        found = search_all(collection, material, k)
+        found = {
+            cut: search_all(
+                collection,
+                material,
+                cut,
+                candidates=None if cut == k else math.ceil(recipe.rerank.candidates * cut / k),
+            )
+            for cut in {k, *cuts}
+        }
         return found, measured_parts(engine, TRIAL, recipe, material.document_count)
 
 
@@ -675,7 +692,8 @@ def _encoded_queries(queries: Any, encoder: Encoder | str | None, source: Source
     got = None if given is None else given.dim if isinstance(given, TokenBatch) else given.shape[-1]
     if got != width or given is None or not len(given):
         raise InvalidArgumentError("queries", f"vectors of dimension {width}, at least one", got)
-    kept = np.linspace(0, len(given) - 1, min(len(given), QUERIES)).astype(np.int64)
+    most = QUERIES if tokens is None else MATRIX_QUERIES
+    kept = np.linspace(0, len(given) - 1, min(len(given), most)).astype(np.int64)
     only = Encoded(tokens=made.tokens) if tokens is not None else Encoded(dense=made.dense)
     return _take(only, kept)
 
@@ -688,12 +706,37 @@ def _sizes(largest: int) -> list[int]:
     return sizes
 
 
-def _extrapolated(seen: Sequence[tuple[int, float]], points: int) -> float:
-    """Recall among ``points`` documents: the last that was seen, and its fall with their logarithm."""
-    documents, recalls = np.log([count for count, _ in seen]), [recall for _, recall in seen]
-    slope = float(np.polyfit(documents, recalls, 1)[0]) if len(seen) > 1 else 0.0
-    expected = recalls[-1] + min(slope, 0.0) * (math.log(max(points, 2)) - documents[-1])
-    return float(np.clip(expected, 0.0, 1.0))
+def cuts_of(k: int, count: int, points: int) -> list[int]:
+    """How many of the best of a sample of ``count`` stand for the best k of the whole collection.
+
+    Both sides of ``k * count / points``; where that is less than one, what is left to extrapolate from.
+    """
+    share = k * count / points
+    if share >= 1:
+        return sorted({min(k, math.floor(share)), min(k, math.ceil(share))})
+    return sorted({1, min(k, 3), k})
+
+
+def expected_recall(recalls: Mapping[int, float], k: int, count: int, points: int) -> float:
+    """Recall of the best k among ``points`` documents, from that of fewer among ``count`` of them.
+
+    A random sample thins out every ranking alike: the best 4 among 400 documents are as hard to tell
+    apart as the best 10 among 1,000, and as many candidates for each are ranked anew. So recall is a
+    function of documents per document wanted; beyond the sample its fall with the logarithm goes on.
+
+    Parameters
+    ----------
+    recalls
+        Number of best documents of the sample -> share that was found.
+    """
+    cuts = sorted(recalls, reverse=True)
+    density = [math.log(count / cut) for cut in cuts]
+    found = [recalls[cut] for cut in cuts]
+    wanted = math.log(points / k)
+    if wanted <= density[-1] or len(cuts) == 1:
+        return float(np.interp(wanted, density, found))
+    slope = min(float(np.polyfit(density, found, 1)[0]), 0.0)
+    return float(np.clip(found[-1] + slope * (wanted - density[-1]), 0.0, 1.0))
 
 
 def _better_third(made: Sequence[Candidate]) -> set[str]:
@@ -702,7 +745,8 @@ def _better_third(made: Sequence[Candidate]) -> set[str]:
     for originals in (True, False):
         group = [one for one in made if (", original" in one.name) == originals]
         gaps = {
-            one.name: max(o.recall.mean for o in group if o.bytes <= FIT_ROOM * one.bytes) - one.recall.mean
+            one.name: max(o.expected_recall for o in group if o.bytes <= FIT_ROOM * one.bytes)
+            - one.expected_recall
             for one in group
         }
         order = sorted(gaps, key=lambda name: gaps[name])

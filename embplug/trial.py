@@ -169,8 +169,12 @@ def search_all(
     limit: int = 10,
     share: float | None = None,
     progress: bool | None = False,
+    candidates: int | None = None,
 ) -> Search:
-    """Search all queries one after the other, under a filter that a share of the documents matches."""
+    """Search all queries one after the other, under a filter that a share of the documents matches.
+
+    ``candidates`` is how many are ranked anew, in place of what the recipe says.
+    """
     given = None if share is None else _below(matching(share, material.document_count))
     queries = [_query(collection.recipe, material, i) for i in range(material.query_count)]
     found, seconds = [], []
@@ -185,6 +189,7 @@ def search_all(
                 text=query.text,
                 limit=limit,
                 filter=given,
+                candidates=candidates,
                 with_payload=False,
             )
             seconds.append(time.perf_counter() - started)

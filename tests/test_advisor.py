@@ -107,10 +107,32 @@ def test_a_collection_of_embplug_is_sampled_without_what_embplug_keeps(plain):
     assert sorted(map(str, source.payloads)) == ["{'year': 1}", "{}"]
 
 
-def test_recall_is_expected_to_fall_with_the_logarithm():
-    assert module._extrapolated([(100, 0.9), (1000, 0.8)], 10_000) == pytest.approx(0.7)
-    assert module._extrapolated([(100, 0.8), (1000, 0.9)], 10_000) == pytest.approx(0.9)
-    assert module._extrapolated([(100, 0.5)], 10**9) == 0.5
+def test_recall_is_a_function_of_documents_per_document_wanted():
+    assert module.cuts_of(10, 400, 1000) == [4]
+    assert module.cuts_of(10, 450, 1000) == [4, 5]
+    assert module.cuts_of(10, 1000, 10**6) == [1, 3, 10]
+    assert module.expected_recall({4: 0.8}, 10, 400, 1000) == 0.8
+    assert 0.8 < module.expected_recall({4: 0.8, 5: 0.9}, 10, 450, 1000) < 0.9
+    falling = {10: 0.9, 1: 0.8}
+    assert module.expected_recall(falling, 10, 1000, 100_000) == pytest.approx(0.7)
+    assert module.expected_recall({10: 0.8, 1: 0.9}, 10, 1000, 10**6) == pytest.approx(0.9)
+    assert module.expected_recall(falling, 10, 1000, 10**18) == 0
+
+
+def test_a_sample_predicts_the_whole():
+    vectors = clustered(2400)
+    queries = module.Encoded(dense=clustered(100, seed=5))
+    recipe = Recipe(dense=module.Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 6}],
+                                       keep_original="disk"), rerank={"candidates": 40})  # fmt: skip
+    found = {}
+    for count in (600, 2400):
+        material = module.Material(module.Encoded(dense=vectors[:count]), queries)
+        cuts = module.cuts_of(10, count, 2400)
+        exact = module.exact_rankings(recipe, material, 10)[0]
+        searches, _ = module.try_indexed(recipe, {}, material, 10, cuts)
+        recalls = {cut: module.overlap(searches[cut].found, exact[:, :cut]).mean() for cut in cuts}
+        found[count] = module.expected_recall(recalls, 10, count, 2400)
+    assert found[2400] < 0.97 and found[600] == pytest.approx(found[2400], abs=0.05)
 
 
 def test_token_matrices(tmp_path, monkeypatch):
