@@ -95,10 +95,10 @@ class Reader:
             self._timeout = engine.init_options.get("timeout")
 
     def pages(
-        self, start: PointId | None = None, where: models.Filter | None = None, size: int = PAGE_POINTS
+        self, start: PointId | None = None, where: models.Filter | None = None, size: int | None = None
     ) -> Generator[Page, None, None]:
         """All points from ``start`` on, read ahead in a thread of its own."""
-        return _ahead(self._pages(start, where, size), PAGES_AHEAD)
+        return _ahead(self._pages(start, where, size or PAGE_POINTS), PAGES_AHEAD)
 
     def _pages(self, start: PointId | None, where: models.Filter | None, size: int) -> Iterator[Page]:
         # The first page is small, because nothing is known of the points yet.

@@ -23,7 +23,7 @@ CLEAN = "clean"
 DONE = "done"
 
 SHORTEST_INTERVAL_S = 0.25
-SHARE_OF_TIME = 0.02
+SHARE_OF_TIME = 0.05
 """At most this part of the time goes into writing down how far it is."""
 
 

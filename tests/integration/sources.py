@@ -82,15 +82,13 @@ def alias_of(engine: Engine, alias: str = "live") -> str | None:
 
 
 def assert_same(engine: Engine, source: str, target: str) -> None:
-    """Every id once, the same payloads, and each vector in the target is that of the source."""
+    """Every id once, the same payloads, and the vectors of a sample in the target are those of the source."""
     there = stored(engine, source)
     assert shown(stored(engine, target)) == there
     collection = Collection.open(target, engine)
-    ids = list(there)
-    for start in range(0, len(ids), 100):
-        records = engine.retrieve(source, ids[start : start + 100], with_payload=False, with_vectors=True)
-        having = [record for record in records if record.vector]
-        hits = collection.batch_search([Query(dense=record.vector) for record in having], limit=1, exact=True)
-        for record, found in zip(having, hits, strict=True):
-            # The best of all is the point itself, or one with the same vector.
-            assert found[0].score > 0.999, record.id
+    ids = list(there)[:: max(1, len(there) // 200)]
+    records = engine.retrieve(source, ids, with_payload=False, with_vectors=True)
+    hits = collection.batch_search([Query(dense=record.vector) for record in records], limit=1, exact=True)
+    for record, found in zip(records, hits, strict=True):
+        # The best of all is the point itself, or one with the same vector.
+        assert found[0].score > 0.999, record.id
