@@ -461,7 +461,8 @@ class _Trials:
 
     def _try(self, name: str, recipe: Recipe, material: Material, exact: Ranking) -> Candidate:
         source, count = self._source, material.document_count
-        recipe = recipe.model_copy(update={"payload_indexes": source.payload_indexes})
+        if source.payload_indexes:
+            recipe = recipe.model_copy(update={"payload_indexes": source.payload_indexes})
         state = learned_state(recipe, self._training, self._states)
         cuts = cuts_of(self._k, count, source.points)
         searches, measured = try_indexed(recipe, state, material, self._k, cuts)
