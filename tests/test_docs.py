@@ -1,7 +1,8 @@
-"""The walk-throughs in docs/ are run: each page's blocks in order, in one empty folder.
+"""The walk-throughs in docs/ are run: each page's blocks in order, in one shell and one empty folder.
 
-A page is a walk-through when it has ```bash blocks; its ```python blocks run between them. A block marked
-``no-run`` is only read. What a page stores it keeps under ``./data``, on Qdrant Edge.
+A page is a walk-through when it has ```bash blocks; its ```python blocks run between them, each in its own
+interpreter. A block marked ``no-run`` is only read. What a page stores it keeps under ``./data``, on Qdrant
+Edge.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return BLOCK.findall(NOT_RUN.sub("", page))
 
 
-def run_page(page: str, folder: Path) -> list[str]:
-    """Run a page's blocks in ``folder``, and return what each printed."""
+def run_page(page: str, folder: Path) -> str:
+    """Run a page's blocks in ``folder``, and return what they printed."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("EMBPLUG_")},
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -34,15 +35,23 @@ def run_page(page: str, folder: Path) -> list[str]:
         "PYTHONPATH": f"{ROOT}:{ROOT / 'integrations'}",
         "COLUMNS": "120",
     }
-    printed = []
-    for language, code in blocks(page):
-        command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
-        done = subprocess.run(
-            [*command, code], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-        printed.append(done.stdout)
-    return printed
+    script = folder / ".walk-through.sh"
+    script.write_text("\n".join(_as_shell(*block) for block in blocks(page)), encoding="utf-8")
+    # Lines are shown as they are run, so that a failure tells where it is.
+    done = subprocess.run(
+        ["bash", "-euvo", "pipefail", str(script)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _as_shell(language: str, code: str) -> str:
+    return code if language == "bash" else f"{sys.executable} - <<'END_OF_PYTHON'\n{code}END_OF_PYTHON\n"
 
 
 WALK_THROUGHS = [
@@ -61,6 +70,6 @@ def test_a_block_that_fails_is_told(tmp_path):
     page = (
         "```bash\necho one > f\n```\n```python no-run\n1 / 0\n```\n```python\nprint(open('f').read())\n```\n"
     )
-    assert run_page(page, tmp_path) == ["", "one\n\n"]
+    assert run_page(page, tmp_path) == "one\n\n"
     with pytest.raises(AssertionError, match="false"):
         run_page("```bash\nfalse\ntrue\n```\n", tmp_path)
