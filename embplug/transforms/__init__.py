@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from embplug.transforms.alignment import (
+    DimensionScale,
+    LowRankAffine,
+    Procrustes,
+    RelativeAnchors,
+    ResidualMLP,
+)
 from embplug.transforms.base import Transform, TransformDescription
 from embplug.transforms.learned_truncation import LearnedTruncation
 from embplug.transforms.pca import PCA
@@ -11,9 +18,14 @@ from embplug.transforms.truncation import Truncation
 
 __all__ = [
     "PCA",
+    "DimensionScale",
     "ITQRotation",
     "LearnedTruncation",
+    "LowRankAffine",
     "OPQRotation",
+    "Procrustes",
+    "RelativeAnchors",
+    "ResidualMLP",
     "Rotation",
     "SparseRandomProjection",
     "Transform",
