@@ -30,6 +30,7 @@ from embplug.transforms import (
     SparseRandomProjection,
     Truncation,
 )
+from embplug.upgrade import reembed, upgrade
 
 __all__ = [
     "FDE",
@@ -75,6 +76,8 @@ __all__ = [
     "load_encoder",
     "migrate",
     "models",
+    "reembed",
     "register_cross_encoder",
     "register_encoder",
+    "upgrade",
 ]

@@ -125,6 +125,18 @@ class MigrationError(EmbplugError):
     """A migration cannot go on; what it wrote stays, and the next call goes on from there."""
 
 
+class UpgradeError(EmbplugError):
+    """An upgrade to a new model cannot begin or go on.
+
+    Attributes:
+        report: the ``UpgradeReport`` where the recall was too low, else ``None``.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        self.report = report
+        super().__init__(message)
+
+
 class VerificationError(MigrationError):
     """The copy is not what was asked for, so no alias was switched.
 

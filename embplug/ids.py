@@ -22,7 +22,10 @@ CODES = "_embplug_codes"
 MIGRATED = "_embplug_migrated"
 """Payload field with the digest of what a point was copied from, while its migration is not over."""
 
-OWN_FIELDS = (ORIGINAL_ID, CODES, MIGRATED)
+MODEL = "_embplug_model"
+"""Payload field with the version of the model whose vector a point has, while models are mixed."""
+
+OWN_FIELDS = (ORIGINAL_ID, CODES, MIGRATED, MODEL)
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")
 

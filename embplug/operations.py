@@ -146,11 +146,18 @@ def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
 
 def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:
     """Keep what the pipeline learned, then refer to it from the collection."""
+    if pipeline.get_state():
+        yield from save_manifest_steps(engine, name, pipeline)
+
+
+def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:
+    """Put a pipeline's recipe and what it learned in place of those of the collection, at once."""
     state = pipeline.get_state()
+    reference = None
     if state:
         reference = yield from save(engine, name, state, pipeline.recipe.replication_factor)
-        manifest = manifest_of(pipeline.recipe, reference)
-        yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
+    manifest = manifest_of(pipeline.recipe, reference)
+    yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
 
 
 def learn_steps(

@@ -18,10 +18,10 @@ from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.engines.capabilities import Capabilities
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
-from embplug.ids import CODES
+from embplug.ids import CODES, MODEL
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
-from embplug.plan import CODES_STAGE, Asked, Plan, Query, SearchOptions, Stage, codes_of, search_plan
+from embplug.plan import CODES_STAGE, Asked, Beside, Plan, Query, SearchOptions, Stage, codes_of, search_plan
 from embplug.points import Vectors, with_fields
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage
@@ -29,6 +29,7 @@ from embplug.rerank.cross_encoder import CrossEncoder, Scorer, load_cross_encode
 from embplug.rerank.diversity import dense_similarities, token_similarities
 from embplug.sparse import CHARACTERS_PER_NUMBER, SparseEncoder
 from embplug.state import State
+from embplug.transforms.base import unit_rows
 
 DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
 """Name of the vector -> ``(n, dim)``."""
@@ -85,6 +86,11 @@ class Pipeline:
         self._dense = {
             name: DenseVector(named.get(name, name), dense) for name, dense in recipe.dense.items()
         }
+        self._adapters = {
+            name: copy.deepcopy(dense.previous.adapter)
+            for name, dense in recipe.dense.items()
+            if dense.previous is not None
+        }
         self._sparse = SparseEncoder(recipe.sparse) if recipe.sparse else None
         learns = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
         learns = learns or (self._sparse is not None and self._sparse.requires_fit)
@@ -138,8 +144,10 @@ class Pipeline:
 
     def _methods(self) -> dict[str, Any]:
         """What has state, by the name under which it is kept."""
-        dense = {f"dense[{name!r}]": vector for name, vector in self._dense.items()}
-        methods = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes, SPARSE_VECTOR: self._sparse, **dense}
+        dense = {dense_key(name): vector for name, vector in self._dense.items()}
+        adapters = {adapter_key(name): adapter for name, adapter in self._adapters.items()}
+        learned = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes, SPARSE_VECTOR: self._sparse}
+        methods = {**learned, **dense, **adapters}
         return {name: method for name, method in methods.items() if method is not None}
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
@@ -213,6 +221,14 @@ class Pipeline:
             self.own_cross_encoder, self.recipe.text_key, stage.batch_size, stage.timeout, stage.on_failure
         )
 
+    def encode_dense(self, name: str, texts: Sequence[str]) -> DenseVectors:
+        """Let the encoder make one dense vector of documents, as it is stored."""
+        encoded = self.encoder.encode_documents(list(texts))
+        missing = {other for other in self.recipe.dense if other != name}
+        given = {other: np.empty((0, 0), np.float32) for other in missing}
+        _, dense = self._from_encoder(encoded, None, given, len(texts), [name])
+        return self._dense[name].encode(dense[name])
+
     def with_vectors(self, documents: CheckedDocuments) -> CheckedDocuments:
         """Let the encoder make the vectors that were not given, then reduce the tokens as the recipe says."""
         if documents.texts is not None and not documents.has_vectors(self.recipe):
@@ -275,6 +291,8 @@ class Pipeline:
         if self._sparse is not None and documents.texts is not None:
             vectors[SPARSE_VECTOR] = self._sparse.encode(documents.texts)
         payloads = documents.payloads
+        for name in self._adapters:
+            payloads = [with_fields(payload, {MODEL: self.recipe.dense[name].model}) for payload in payloads]
         if self._codes is not None and documents.tokens is not None:
             strings = base85.encode(self._codes.encode(documents.tokens))
             payloads = [
@@ -331,7 +349,11 @@ class Pipeline:
             if query.dense is None:
                 expected = "tokens or a dense vector, by which documents are compared"
                 raise InvalidArgumentError("text", expected, "words alone")
-            return self._dense[_first_name(query.dense)].stored[-1]
+            name = _first_name(query.dense)
+            if name in self._adapters:
+                expected = "one model: finish the upgrade, then documents can be compared"
+                raise InvalidArgumentError(f"recipe.dense[{name!r}].previous", expected, "two")
+            return self._dense[name].stored[-1]
         if tokens.codes is not None:
             return CODES
         if tokens.matrix is not None:
@@ -521,7 +543,29 @@ class Pipeline:
                 widening=2,
             )
         assert stage is not None
-        return stage
+        return self._beside(stage, name, given, options) if name in self._adapters else stage
+
+    def _beside(self, stage: Stage, name: str, given: NDArray[np.float32], options: SearchOptions) -> Stage:
+        """Search what the new model embedded, and beside it, by way of the adapter, what it did not yet."""
+        dense = self.recipe.dense[name]
+        previous = dense.previous
+        assert previous is not None
+        asked = unit_rows(given) if dense.distance == models.Distance.COSINE else given
+        adapted = self._adapters[name].transform(asked)[0].tolist()
+        since = new_model_filter(dense.model)
+        old = Stage(
+            f"{name}_v{dense.model - 1}",
+            previous.stored_as,
+            models.NearestQuery(nearest=adapted),
+            self._search_params(dense, options, final=True),
+            filter=models.Filter(must_not=[since]),
+        )
+        return replace(
+            stage,
+            name=name,
+            filter=models.Filter(must=[since]),
+            beside=Beside(old, previous.factor, previous.offset),
+        )
 
     def _search_params(self, storage: Storage, options: SearchOptions, final: bool) -> models.SearchParams:
         oversampling = self.recipe.rerank.oversampling
@@ -538,6 +582,21 @@ class Pipeline:
         if given is None:
             return made
         return made.model_copy(update={name: value for name, value in given if value is not None})
+
+
+def dense_key(name: str) -> str:
+    """Under which the state of a dense vector is kept."""
+    return f"dense[{name!r}]"
+
+
+def adapter_key(name: str) -> str:
+    """Under which the state of its adapter is kept."""
+    return f"adapter[{name!r}]"
+
+
+def new_model_filter(version: int) -> models.FieldCondition:
+    """What the model of that version embedded."""
+    return models.FieldCondition(key=MODEL, range=models.Range(gte=version))
 
 
 def _check_branches(vectors: _QueryVectors, branches: list[str] | None) -> None:

@@ -108,6 +108,10 @@ class Stage:
         The stages that find what this one ranks.
     widening
         How many times its own number of results those stages find.
+    filter
+        Of what it finds, besides the user's.
+    beside
+        The same ranking of documents that still have a vector of the model before.
     """
 
     name: str
@@ -116,6 +120,17 @@ class Stage:
     params: models.SearchParams | None = None
     among: tuple[Stage, ...] = ()
     widening: int = 1
+    filter: models.Filter | None = None
+    beside: Beside | None = None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A stage in the space of another model, and how its scores are brought to the scale of the first."""
+
+    stage: Stage
+    factor: float
+    offset: float
 
 
 @dataclass(frozen=True)
@@ -212,8 +227,12 @@ def _in_rounds(asked: Asked, options: SearchOptions) -> Plan:
     # Payloads of all candidates are only worth their way where codes come with them.
     later = coder is None and options.with_payload is not False
     asking = replace(options, with_payload=False) if later else options
-    answers = yield from _ask([*stages.values()], count, asking, with_codes=coder is not None)
-    rankings = dict(zip(stages, answers, strict=True))
+    spaces = [stage.beside.stage for stage in stages.values() if stage.beside]
+    answers = yield from _ask([*stages.values(), *spaces], count, asking, with_codes=coder is not None)
+    rankings = dict(zip([*stages, *(stage.name for stage in spaces)], answers, strict=True))
+    for stage in stages.values():
+        if stage.beside is not None:
+            rankings[stage.name] = _on_one_scale(stage, stage.beside, rankings)[:count]
     found = rankings[first[0].name]
     if len(first) > 1:
         branches = {branch: (stage.name, rankings[stage.name]) for branch, stage in asked.finders.items()}
@@ -251,6 +270,8 @@ def _fused(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | None:
 
     Engines read a weight as that of a rank, or ignore it, so that weights are always applied here.
     """
+    if any(stage.beside for stage in stages.values()):
+        return None
     if len(stages) == 1:
         return next(iter(stages.values()))
     if not stages or fusion.weights or fusion.method == "min_max":
@@ -271,6 +292,15 @@ def _fuse(rankings: Mapping[str, tuple[str, list[Hit]]], fusion: Fusion) -> list
     if fusion.method == "dbsf":
         return distribution_based_fusion(by_stage, weights=weights)
     return weighted_fusion(by_stage, weights=weights)
+
+
+def _on_one_scale(stage: Stage, beside: Beside, rankings: Mapping[str, list[Hit]]) -> list[Hit]:
+    """Hits in the spaces of two models as one ranking."""
+    others = []
+    for hit in rankings[beside.stage.name]:
+        score = beside.factor * hit.score + beside.offset
+        others.append(replace(hit, score=score, stages={**(hit.stages or {}), stage.name: score}))
+    return _ordered([*rankings[stage.name], *others])
 
 
 def _maxsim(tokens: TokenBatch, recipe: Recipe, candidates: Stage | None) -> Stage:
@@ -330,10 +360,16 @@ def _request(stage: Stage, count: int, options: SearchOptions, below: int | None
         "using": stage.using,
         "prefetch": [models.Prefetch(**_request(one, below, options)) for one in stage.among] or None,
         # What is ranked was filtered when it was found.
-        "filter": None if stage.among else options.filter,
+        "filter": None if stage.among else _both(stage.filter, options.filter),
         "params": stage.params,
         "limit": count,
     }
+
+
+def _both(first: models.Filter | None, second: models.Filter | None) -> models.Filter | None:
+    if first is None or second is None:
+        return first or second
+    return models.Filter(must=[first, second])
 
 
 def _within(stage: Stage, count: int) -> Iterator[tuple[Stage, int]]:

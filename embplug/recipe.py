@@ -39,6 +39,7 @@ from embplug.transforms import (
     SparseRandomProjection,
     Truncation,
 )
+from embplug.transforms.alignment import Adapter
 
 RECIPE_VERSION = 1
 
@@ -149,6 +150,28 @@ class Storage(_Part):
     hnsw: models.HnswConfigDiff | None = None
 
 
+class Previous(_Part):
+    """Vectors of the model before, of documents that are not embedded anew yet; made by ``upgrade``.
+
+    Attributes
+    ----------
+    dim
+        Of these vectors, as they are stored.
+    stored_as
+        Their name in Qdrant.
+    adapter
+        Maps a query of the new model to where the old one would have put it.
+    factor, offset
+        Bring a score of theirs to the scale of the new model's scores.
+    """
+
+    dim: int = Field(ge=1)
+    stored_as: str = Field(min_length=1)
+    adapter: Adapter
+    factor: float = 1.0
+    offset: float = 0.0
+
+
 class Dense(Storage):
     """One vector per document.
 
@@ -170,6 +193,12 @@ class Dense(Storage):
     keep_original
         ``disk``: also store the vectors as given, on disk, without a graph. They rank the candidates
         anew in the same request.
+    model
+        Version of the model that makes the vectors; an upgrade counts it up.
+    stored_as
+        Name of the vector in Qdrant, where it is another than in the recipe.
+    previous
+        What is left of the model before, while an upgrade is under way.
     """
 
     dim: int = Field(ge=1, le=65536)
@@ -178,6 +207,9 @@ class Dense(Storage):
     transforms: tuple[AnyTransform, ...] = ()
     funnel: tuple[Annotated[int, Field(ge=1)], ...] = ()
     keep_original: Literal["disk"] | None = None
+    model: int = Field(1, ge=1)
+    stored_as: str | None = Field(None, min_length=1)
+    previous: Previous | None = None
 
     @property
     def stored_dim(self) -> int:
@@ -196,6 +228,7 @@ class Dense(Storage):
 
     def stored_names(self, name: str) -> list[str]:
         """Names in Qdrant of what is stored for the vector ``name``, coarsest first."""
+        name = self.stored_as or name
         prefixes = [f"{name}_{dim}" for dim in self.funnel]
         return [*prefixes, name, *([f"{name}_original"] if self.keep_original else [])]
 
@@ -211,6 +244,8 @@ class Dense(Storage):
             raise RecipeError("funnel", f"rising dimensions below {stored}", list(self.funnel))
         if self.keep_original and not self.transforms:
             raise RecipeError("keep_original", "transforms: without any the original is stored", "none")
+        if self.previous is not None and (self.funnel or self.keep_original):
+            raise RecipeError("previous", "none, because there is a funnel or an original", "an adapter")
         return self
 
 

@@ -306,7 +306,7 @@ Adapter = Annotated[
     ),
 ]
 
-ADAPTERS: dict[str, type[_Adapter]] = {
+ADAPTERS: dict[str, Any] = {
     "procrustes": Procrustes,
     "affine": LowRankAffine,
     "mlp": ResidualMLP,

@@ -1,0 +1,585 @@
+"""A new embedding model for a collection, without embedding all of it anew today."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+from tqdm import tqdm
+
+from embplug.calls import Call, Steps, run
+from embplug.collection import Collection
+from embplug.dense import DenseVector
+from embplug.documents import check_dense
+from embplug.encoders import Encoder, load_encoder
+from embplug.engines import Engine
+from embplug.engines.capabilities import capabilities_steps
+from embplug.errors import InvalidArgumentError, MissingExtraError, UpgradeError
+from embplug.ids import MODEL, ORIGINAL_ID
+from embplug.operations import existing_steps, save_manifest_steps
+from embplug.pipeline import Pipeline, adapter_key, dense_key, new_model_filter
+from embplug.recipe import Dense, Previous
+from embplug.transforms.alignment import ADAPTERS
+from embplug.transforms.base import unit_rows
+
+Float32 = NDArray[np.float32]
+
+HELD_OUT = 0.2
+"""Share of the pairs on which adapters are measured and scores calibrated, and from which none learns."""
+MOST_HELD_OUT = 300
+LEAST_PAIRS = 50
+TEXTS_AT_ONCE = 64
+CALIBRATED = 50
+"""Best documents of each query on whose scores the two spaces are brought to one scale."""
+
+
+@dataclass(frozen=True)
+class AdapterRecall:
+    """What an adapter keeps of the search that the new model would give.
+
+    Attributes
+    ----------
+    adapter
+        Its kind; ``none`` asks old vectors with queries of the new model as they are.
+    recall
+        Of the k best by the new model's vectors, the share that is found among the old ones.
+    mixed
+        The same where half of the documents are embedded anew, and scores are on one scale.
+    """
+
+    adapter: str
+    recall: float
+    mixed: float | None = None
+
+
+@dataclass(frozen=True)
+class UpgradeReport:
+    """What was measured before an upgrade, and whether it was begun.
+
+    Attributes
+    ----------
+    adapters
+        Each that was measured, best first.
+    chosen
+        Kind of the one that maps queries.
+    k
+        Of the recall.
+    pairs, held_out
+        Texts from which adapters learned, and texts or queries on which they were measured.
+    model
+        Version of the new model in the collection.
+    installed
+        Whether the collection is searched with the new model now.
+    """
+
+    collection: str
+    vector: str
+    adapters: list[AdapterRecall]
+    chosen: str
+    recall: float
+    k: int
+    pairs: int
+    held_out: int
+    model: int
+    installed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ReembedReport:
+    """How far a collection is with its new model.
+
+    Attributes
+    ----------
+    embedded
+        Documents that this call embedded anew.
+    left
+        Documents that still have a vector of the old model.
+    finished
+        Whether none is left, and what belonged to the old model is removed.
+    """
+
+    collection: str
+    vector: str
+    embedded: int
+    left: int
+    finished: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Texts of a collection as both models see them."""
+
+    texts: list[str]
+    new: Float32
+    old: Float32
+
+
+def upgrade(
+    collection: Collection,
+    encoder: Encoder | str,
+    *,
+    adapter: str = "procrustes",
+    vector: str | None = None,
+    pairs: int = 2000,
+    queries: Sequence[str] | None = None,
+    k: int = 10,
+    min_recall: float = 0.95,
+    dry_run: bool = False,
+    seed: int = 0,
+) -> UpgradeReport:
+    """Measure whether a collection can be searched with a new model today, and begin to.
+
+    A sample of documents is embedded by the new model, and an adapter learns from these texts how to
+    map its queries to where the old model would have put them. What that keeps of the new model's own
+    search is measured on texts from which it did not learn. Only where that is enough, recipe and
+    state of the collection are replaced, in one write: queries and new documents are of the new model
+    from then on, and :func:`reembed` embeds the rest. The given collection is searched with the new
+    model at once; other processes have to open theirs anew.
+
+    Parameters
+    ----------
+    collection
+        Opened; its documents have to have their texts in the payload.
+    encoder
+        The new model, or its name as in a recipe.
+    adapter
+        A kind of :data:`~embplug.transforms.alignment.ADAPTERS`, or ``best``: all are measured and the
+        best is taken.
+    vector
+        The dense vector, where the recipe has several.
+    pairs
+        Documents to learn and measure from.
+    queries
+        Real queries to measure with. Default: documents that are held out stand for queries.
+    k
+        Of the recall.
+    min_recall
+        Do not begin below it.
+    dry_run
+        Measure only.
+    seed
+        Of the split.
+
+    Raises
+    ------
+    UpgradeError
+        One is under way already, or the recall is below ``min_recall``; ``error.report`` is the report.
+    InvalidArgumentError
+        Naming the argument; or the collection has no texts, or not enough of them.
+    CapabilityError
+        The engine cannot store vectors of the new model's dimension beside the old ones.
+    """
+    if adapter != "best" and adapter not in ADAPTERS:
+        raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
+    recipe = collection.recipe
+    name = _vector_name(collection, vector)
+    dense = recipe.dense[name]
+    if dense.previous is not None:
+        raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
+    model = load_encoder(encoder) if isinstance(encoder, str) else encoder
+    sampled = _sample(collection, name, model, pairs)
+    asked = None if queries is None else _embedded(model, queries, dense, as_queries=True)
+    cosine = dense.stored_distance == models.Distance.COSINE
+    trial = _Trial(sampled, asked, k, seed, stored_cosine=cosine)
+    kinds = [*ADAPTERS] if adapter == "best" else [adapter]
+    fitted = [one for one in (trial.fitted(kind) for kind in kinds) if one is not None]
+    measured = sorted((trial.measured(one) for one in fitted), key=lambda one: -one.recall)
+    chosen = next(one for one in fitted if one.kind == measured[0].adapter)
+    rows = [*measured, *trial.without_adapter()]
+    report = UpgradeReport(
+        collection.name,
+        name,
+        rows,
+        chosen.kind,
+        measured[0].recall,
+        k,
+        len(trial.learned),
+        trial.held_out,
+        dense.model + 1,
+        installed=False,
+    )
+    if dry_run:
+        return report
+    if measured[0].recall < min_recall:
+        raise UpgradeError(
+            f"recall@{k} with {chosen.kind} is {measured[0].recall:.3f} of the new model's, below "
+            f"{min_recall:g}: nothing was changed. Try adapter='best', more pairs, a lower min_recall, or "
+            "migrate with new vectors",
+            report,
+        )
+    factor, offset = trial.calibration(chosen)
+    spec = encoder if isinstance(encoder, str) else None
+    _install(collection, name, model, spec, chosen, (factor, offset), sampled.new)
+    return replace(report, installed=True)
+
+
+def reembed(
+    collection: Collection,
+    *,
+    rate: float | None = None,
+    batch: int = 64,
+    limit: int | None = None,
+    progress: bool | None = None,
+) -> ReembedReport:
+    """Embed with the new model what still has a vector of the old one, until nothing is left.
+
+    Can be broken off at any moment and called again. Searches see every document all the while; one
+    that is replaced while its batch is embedded may keep the vector of its earlier text, so replace
+    documents when no batch is under way, or add them once more.
+
+    Parameters
+    ----------
+    collection
+        One for which :func:`upgrade` was begun.
+    rate
+        At most so many documents a second.
+    batch
+        Documents in one call of the encoder.
+    limit
+        At most so many documents in this call.
+    progress
+        Show a progress bar. Default: on a terminal.
+
+    Raises
+    ------
+    UpgradeError
+        No upgrade is under way; or a document has no text.
+    """
+    name = next((name for name, dense in collection.recipe.dense.items() if dense.previous), None)
+    if name is None:
+        raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
+    for argument, value in (("rate", rate), ("batch", batch), ("limit", limit)):
+        if value is not None and not value > 0:
+            raise InvalidArgumentError(argument, "more than 0", value)
+    engine, done, started = collection.engine, 0, time.monotonic()
+    old = models.Filter(must_not=[new_model_filter(collection.recipe.dense[name].model)])
+    left = run(engine, _count(collection.name, old))
+    with tqdm(
+        total=left,
+        desc=f"embedding {collection.name}",
+        unit=" documents",
+        disable=None if progress is None else not progress,
+    ) as bar:
+        while limit is None or done < limit:
+            size = batch if limit is None else min(batch, limit - done)
+            embedded = run(engine, _reembed_batch(collection, name, old, size))
+            if not embedded:
+                break
+            done += embedded
+            bar.update(embedded)
+            if rate is not None:
+                time.sleep(max(0.0, started + done / rate - time.monotonic()))
+    left = run(engine, _count(collection.name, old))
+    if left == 0:
+        _finish(collection, name)
+    return ReembedReport(collection.name, name, done, left, left == 0)
+
+
+class _Trial:
+    """Adapters learned from some pairs and measured on the others."""
+
+    def __init__(
+        self, pairs: _Pairs, queries: Float32 | None, k: int, seed: int, *, stored_cosine: bool
+    ) -> None:
+        order = np.random.default_rng(seed).permutation(len(pairs.texts))
+        held = order[: min(int(len(order) * HELD_OUT), MOST_HELD_OUT)]
+        self.pairs, self.k, self.stored_cosine = pairs, k, stored_cosine
+        self.learned = np.setdiff1d(order, held)
+        # A document that stands for a query does not find itself.
+        self.own = held if queries is None else None
+        self.queries = pairs.new[held] if queries is None else queries
+        self.held_out = len(self.queries)
+        self.exact = self._hidden(self.queries @ pairs.new.T)
+        self.wanted = _top(self.exact, k)
+
+    def fitted(self, kind: str) -> Any:
+        """An adapter, or ``None`` where dimensions differ or its extra is not installed, if others remain."""
+        made = ADAPTERS[kind]()
+        try:
+            return made.fit(self.pairs.new[self.learned], self.pairs.old[self.learned])
+        except (InvalidArgumentError, MissingExtraError):
+            if kind == "procrustes":
+                raise
+            return None
+
+    def measured(self, adapter: Any) -> AdapterRecall:
+        """What an adapter keeps, alone and with half of the documents embedded anew."""
+        scores = self._scores(adapter)
+        factor, offset = self.calibration(adapter)
+        mixed = factor * scores + offset
+        half = np.arange(scores.shape[1]) % 2 == 0
+        mixed[:, half] = self.exact[:, half]
+        return AdapterRecall(adapter.kind, self._recall(scores), self._recall(mixed))
+
+    def without_adapter(self) -> list[AdapterRecall]:
+        """What is found when nothing is done, where the dimensions allow it."""
+        if self.pairs.new.shape[1] != self.pairs.old.shape[1]:
+            return []
+        return [AdapterRecall("none", self._recall(self._hidden(self.queries @ self.pairs.old.T)))]
+
+    def calibration(self, adapter: Any) -> tuple[float, float]:
+        """Factor and offset that bring old scores closest to the new ones, among the best documents."""
+        scores = self._scores(adapter)
+        best = _top(scores, min(CALIBRATED, scores.shape[1] - 1))
+        x = np.take_along_axis(scores, best, axis=1).reshape(-1).astype(np.float64)
+        y = np.take_along_axis(self.exact, best, axis=1).reshape(-1).astype(np.float64)
+        spread = np.square(x - x.mean()).sum()
+        factor = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread else 1.0
+        # One that would turn the ranking of old documents round says that nothing was learned.
+        factor = max(factor, 1e-3)
+        return factor, float(y.mean() - factor * x.mean())
+
+    def _scores(self, adapter: Any) -> Float32:
+        asked, old = adapter.transform(self.queries), self.pairs.old
+        if self.stored_cosine:
+            asked, old = unit_rows(asked), unit_rows(old)
+        return self._hidden(asked @ old.T)
+
+    def _hidden(self, scores: Float32) -> Float32:
+        if self.own is not None:
+            scores[np.arange(len(scores)), self.own] = -np.inf
+        return scores
+
+    def _recall(self, scores: Float32) -> float:
+        found = _top(scores, self.k)
+        return float(np.mean([np.isin(w, f).mean() for w, f in zip(self.wanted, found, strict=True)]))
+
+
+def _top(scores: Float32, count: int) -> NDArray[np.int64]:
+    return np.argsort(-scores, axis=1, kind="stable")[:, :count]
+
+
+def _vector_name(collection: Collection, given: str | None) -> str:
+    """The vector to upgrade, where its recipe allows that."""
+    recipe = collection.recipe
+    if given is None and len(recipe.dense) != 1:
+        raise InvalidArgumentError("vector", f"one of {[*recipe.dense]}", None)
+    name = next(iter(recipe.dense)) if given is None else given
+    if name not in recipe.dense:
+        raise InvalidArgumentError("vector", f"one of {[*recipe.dense]}", repr(name))
+    dense = recipe.dense[name]
+    if dense.funnel or dense.keep_original:
+        field = "funnel" if dense.funnel else "keep_original"
+        raise InvalidArgumentError(
+            f"recipe.dense.{name}.{field}", "none, for an upgrade in place; migrate instead", "it"
+        )
+    if dense.distance not in (models.Distance.COSINE, models.Distance.DOT):
+        raise InvalidArgumentError(f"recipe.dense.{name}.distance", "Cosine or Dot", dense.distance.value)
+    return name
+
+
+def _stored_as(name: str, dense: Dense) -> str:
+    return dense.stored_as or name
+
+
+def _sample(collection: Collection, name: str, encoder: Encoder, count: int) -> _Pairs:
+    """Documents at random, as the collection stores them and as the new model sees them."""
+    dense, key = collection.recipe.dense[name], collection.recipe.text_key
+    stored = _stored_as(name, dense)
+    answer = run(
+        collection.engine,
+        _call(
+            "query_points",
+            collection_name=collection.name,
+            query=models.SampleQuery(sample=models.Sample.RANDOM),
+            limit=count,
+            with_payload=[key],
+            with_vectors=[stored],
+        ),
+    )
+    found = [
+        (str(point.payload[key]), point.vector[stored])
+        for point in answer.points
+        if isinstance((point.payload or {}).get(key), str)
+        and point.payload[key].strip()
+        and isinstance(point.vector, dict)
+        and stored in point.vector
+    ]
+    if len(found) < LEAST_PAIRS:
+        expected = f"at least {LEAST_PAIRS} documents with a text in their payload"
+        raise InvalidArgumentError(f"payload[{key!r}]", expected, len(found))
+    texts = [text for text, _ in found]
+    old = np.asarray([vector for _, vector in found], dtype=np.float32)
+    return _Pairs(texts, _embedded(encoder, texts, dense, as_queries=False), old)
+
+
+def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, *, as_queries: bool) -> Float32:
+    """Texts as the new model sees them; of unit length where cosines are compared."""
+    parts = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        some = list(texts[start : start + TEXTS_AT_ONCE])
+        made = (encoder.encode_queries if as_queries else encoder.encode_documents)(some).dense
+        if made is None:
+            raise InvalidArgumentError("encoder", "one that makes dense vectors", encoder.spec)
+        dim = np.shape(made)[1]
+        parts.append(check_dense(made, dim, len(some), f"dense of encoder {encoder.spec!r}"))
+    vectors = np.concatenate(parts)
+    return unit_rows(vectors) if dense.distance == models.Distance.COSINE else vectors
+
+
+def _install(
+    collection: Collection,
+    name: str,
+    encoder: Encoder,
+    spec: str | None,
+    adapter: Any,
+    scale: tuple[float, float],
+    sample: Float32,
+) -> None:
+    """Let the collection be searched with the new model: everything it needs, then one write."""
+    recipe, engine = collection.recipe, collection.engine
+    dense = recipe.dense[name]
+    before = _stored_as(name, dense)
+    changed: dict[str, Any] = {"dim": sample.shape[1], "model": dense.model + 1}
+    new = dense.model_copy(update=changed)
+    if new.stored_dim != dense.stored_dim:
+        if dense.quantization or dense.hnsw or dense.on_disk is not None:
+            expected = f"{dense.stored_dim}, because a vector beside it cannot have its storage; migrate"
+            raise InvalidArgumentError("dimension of the new model", expected, new.stored_dim)
+        new = new.model_copy(update={"stored_as": f"{name}_v{new.model}"})
+    # The recipe names the method; what it learned is in the state.
+    kept = Previous(
+        dim=dense.stored_dim,
+        stored_as=before,
+        adapter=_unfitted(adapter),
+        factor=scale[0],
+        offset=scale[1],
+    )
+    new = new.model_copy(update={"previous": kept})
+    made = DenseVector(name, new)
+    if made.needs_fit:
+        made.fit(sample)
+    own = f"{dense_key(name)}."
+    state = {key: array for key, array in collection._pipeline.get_state().items() if not key.startswith(own)}
+    state |= {f"{own}{key}": array for key, array in made.get_state().items()}
+    state |= {f"{adapter_key(name)}.{key}": array for key, array in adapter.get_state().items()}
+    pipeline = Pipeline(
+        recipe.model_copy(update={"dense": {**recipe.dense, name: new}, "encoder": spec}),
+        encoder,
+        cross_encoder=collection._pipeline.own_cross_encoder,
+    )
+    pipeline.set_state(state)
+    run(engine, _install_steps(engine, collection.name, name, pipeline))
+    collection._pipeline = pipeline
+
+
+def _unfitted(adapter: Any) -> Any:
+    """The adapter's parameters without what it learned."""
+    return type(adapter)(**{field: getattr(adapter, field) for field in adapter.__dataclass_fields__})
+
+
+def _install_steps(engine: Engine, collection: str, name: str, pipeline: Pipeline) -> Steps[None]:
+    pipeline.capabilities = yield from capabilities_steps(engine)
+    info = yield from existing_steps(collection)
+    for vector, params in pipeline.vectors_config().items():
+        if vector not in (info.config.params.vectors or {}):
+            pipeline.capabilities.require("add_vectors", f"dense.{name}.dim")
+            config = models.DenseVectorNameConfig(
+                dense=models.DenseVectorConfig(
+                    size=params.size, distance=params.distance, datatype=params.datatype
+                )
+            )
+            yield Call.of(
+                "create_vector_name",
+                collection_name=collection,
+                vector_name=vector,
+                vector_name_config=config,
+            )
+    yield Call.of(
+        "create_payload_index",
+        collection_name=collection,
+        field_name=MODEL,
+        field_schema=models.PayloadSchemaType.INTEGER,
+        wait=True,
+    )
+    yield from save_manifest_steps(engine, collection, pipeline)
+
+
+def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: int) -> Steps[int]:
+    """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
+    recipe, pipeline = collection.recipe, collection._pipeline
+    dense = recipe.dense[name]
+    assert dense.previous is not None
+    records, _ = yield Call.of(
+        "scroll",
+        collection_name=collection.name,
+        scroll_filter=old,
+        limit=size,
+        with_payload=[recipe.text_key, ORIGINAL_ID],
+    )
+    if not records:
+        return 0
+    texts = []
+    for record in records:
+        text = (record.payload or {}).get(recipe.text_key)
+        if not isinstance(text, str) or not text.strip():
+            given = (record.payload or {}).get(ORIGINAL_ID, record.id)
+            raise UpgradeError(
+                f"document {given!r} of {collection.name!r} has no text in {recipe.text_key!r}: add it again "
+                "with its text or vector, or delete it, then go on"
+            )
+        texts.append(text)
+    vectors: Any = yield Call.compute(lambda: pipeline.encode_dense(name, texts))
+    ids = [record.id for record in records]
+    points = [
+        models.PointVectors(id=one, vector={stored: column[i].tolist() for stored, column in vectors.items()})
+        for i, one in enumerate(ids)
+    ]
+    yield Call.of("update_vectors", collection_name=collection.name, points=points, wait=True)
+    mark = {MODEL: dense.model}
+    yield Call.of("set_payload", collection_name=collection.name, payload=mark, points=ids, wait=True)
+    if dense.previous.stored_as != _stored_as(name, dense):
+        yield Call.of(
+            "delete_vectors",
+            collection_name=collection.name,
+            vectors=[dense.previous.stored_as],
+            points=ids,
+            wait=True,
+        )
+    return len(ids)
+
+
+def _finish(collection: Collection, name: str) -> None:
+    """Forget the old model: its adapter, and its vector where it has one of its own."""
+    recipe, engine = collection.recipe, collection.engine
+    dense = recipe.dense[name]
+    previous = dense.previous
+    assert previous is not None
+    before = collection._pipeline
+    done = dense.model_copy(update={"previous": None})
+    pipeline = Pipeline(
+        recipe.model_copy(update={"dense": {**recipe.dense, name: done}}),
+        before.own_encoder,
+        cross_encoder=before.own_cross_encoder,
+    )
+    pipeline.capabilities = before.capabilities
+    own = f"{adapter_key(name)}."
+    pipeline.set_state({key: a for key, a in before.get_state().items() if not key.startswith(own)})
+    run(engine, save_manifest_steps(engine, collection.name, pipeline))
+    collection._pipeline = pipeline
+    if previous.stored_as != _stored_as(name, done):
+        arguments = {"collection_name": collection.name, "vector_name": previous.stored_as}
+        run(engine, _call("delete_vector_name", **arguments))
+    run(engine, _call("delete_payload_index", collection_name=collection.name, field_name=MODEL))
+
+
+def _count(name: str, given: models.Filter) -> Steps[int]:
+    result = yield Call.of("count", collection_name=name, count_filter=given, exact=True)
+    return int(result.count)
+
+
+def _call(method: str, **arguments: Any) -> Steps[Any]:
+    return (yield Call.of(method, **arguments))

@@ -1,0 +1,237 @@
+"""A new model for a collection: searched with at once, embedded anew in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from embplug import (
+    PCA,
+    Collection,
+    Dense,
+    Documents,
+    Encoded,
+    Fusion,
+    Recipe,
+    Sparse,
+    reembed,
+    register_encoder,
+    upgrade,
+)
+from embplug.engines import EdgeClient, Engine
+from embplug.errors import CapabilityError, InvalidArgumentError, RecipeMismatchError, UpgradeError
+
+COUNT, DIM = 300, 16
+TEXTS = [f"document number {i}" for i in range(COUNT)]
+generator = np.random.default_rng(5)
+MEANING = generator.standard_normal((COUNT, DIM))
+
+
+class Model:
+    """A model that sees the meaning of a text, turned, blurred and perhaps lengthened in its own way."""
+
+    def __init__(self, name: str, dim: int = DIM, blur: float = 0.015) -> None:
+        self.spec = name
+        own = np.random.default_rng(sum(name.encode()))
+        turn = np.linalg.qr(own.standard_normal((dim, dim)))[0][:DIM]
+        self._vectors = (MEANING + blur * own.standard_normal(MEANING.shape)) @ turn
+        self.seen = 0
+
+    def encode_documents(self, texts: Any) -> Encoded:
+        self.seen += len(texts)
+        return self.encode_queries(texts)
+
+    def encode_queries(self, texts: Any) -> Encoded:
+        rows = [int(text.split()[-1]) for text in texts]
+        return Encoded(None, self._vectors[rows].astype(np.float32))
+
+
+register_encoder("tests-old", lambda: Model("tests-old"))
+register_encoder("tests-new", lambda: Model("tests-new"))
+register_encoder("tests-long", lambda: Model("tests-long", 24))
+register_encoder("tests-other", lambda: Model("tests-other", blur=30.0))
+PLAIN = Recipe(dense=Dense(dim=DIM), encoder="tests-old")
+
+
+def filled(engine: Engine, recipe: Recipe = PLAIN) -> Collection:
+    collection = Collection.create("up", recipe, engine)
+    collection.add([f"doc {i}" for i in range(COUNT)], texts=TEXTS, payloads=[{"n": i} for i in range(COUNT)])
+    return collection
+
+
+def found(collection: Collection, i: int, **options: Any) -> list[Any]:
+    return [hit.id for hit in collection.search(text=f"query {i}", **options)]
+
+
+def exact(model: str, i: int, count: int = 10) -> set[str]:
+    """The documents closest by a model's own vectors."""
+    vectors = Model(model, 24 if model == "tests-long" else DIM).encode_queries(TEXTS).dense
+    assert vectors is not None
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return {f"doc {row}" for row in np.argsort(-(unit @ unit[i]))[:count]}
+
+
+def recall(collection: Collection, model: str) -> float:
+    return float(np.mean([len({*found(collection, i)} & exact(model, i)) / 10 for i in range(0, COUNT, 10)]))
+
+
+def test_from_the_old_model_to_the_new(engine: Engine) -> None:
+    collection = filled(engine)
+    report = upgrade(collection, "tests-new", pairs=250)
+    assert report.installed and report.recall > 0.9 and report.model == 2
+    assert {one.adapter: one.recall for one in report.adapters}["none"] < 0.5
+    assert report.adapters[0].mixed is not None and report.adapters[0].mixed > 0.9
+    collection = Collection.open("up", engine)
+    assert collection.recipe.encoder == "tests-new"
+    assert recall(collection, "tests-new") > 0.85
+    half = reembed(collection, batch=50, limit=COUNT // 2)
+    assert (half.embedded, half.left, half.finished) == (150, 150, False)
+    assert recall(collection, "tests-new") > 0.85
+    hits = collection.search(text="query 7", with_stages=True, limit=40)
+    assert hits[0].id == "doc 7" and hits[0].payload == {"n": 7, "text": TEXTS[7]}
+    assert {"dense", "dense_v1"} == {stage for hit in hits for stage in hit.stages or {}}
+    few = models.Filter(must=[models.FieldCondition(key="n", range=models.Range(lt=20))])
+    assert {hit.payload["n"] for hit in collection.search(text="query 7", filter=few, limit=40)} == {
+        *range(20)
+    }
+    collection.add(["doc 7", "more"], texts=["document 7", "document 8"], payloads=[{"n": 7}, {"n": 8}])
+    with pytest.raises(UpgradeError, match="already"):
+        upgrade(collection, "tests-old")
+    with pytest.raises(InvalidArgumentError, match="finish the upgrade"):
+        collection.search_mmr(text="query 7")
+
+    async def awaited() -> Any:
+        return [hit.id for hit in await collection.to_async().search(text="query 9")]
+
+    assert asyncio.run(awaited()) == found(collection, 9)
+    rest = reembed(collection, batch=100)
+    assert rest.finished and rest.left == 0 and rest.embedded in (149, 150)
+    collection.delete(["more"])
+    for one in (collection, Collection.open("up", engine)):
+        assert one.recipe.dense["dense"] == Dense(dim=DIM, model=2)
+        assert recall(one, "tests-new") > 0.99
+        assert one.search(text="query 7", limit=1)[0].payload == {"n": 7, "text": "document 7"}
+    with pytest.raises(UpgradeError, match="no upgrade"):
+        reembed(collection)
+    assert upgrade(collection, "tests-old", pairs=250).model == 3
+    assert reembed(collection).embedded == COUNT
+    assert recall(Collection.open("up", engine), "tests-old") > 0.99
+
+
+def test_dimensions_may_differ_where_a_vector_can_be_added(engine: Engine, engine_name: str) -> None:
+    collection = filled(engine)
+    if engine_name == "server" and engine.info().version < "1.18":
+        with pytest.raises(CapabilityError, match=r"1\.18"):
+            upgrade(collection, "tests-long", pairs=250)
+        assert recall(Collection.open("up", engine), "tests-old") > 0.99
+        return
+    assert upgrade(collection, "tests-long", pairs=250, adapter="affine").installed
+    reembed(collection, limit=120, batch=40)
+    collection = Collection.open("up", engine)
+    assert recall(collection, "tests-long") > 0.85
+    assert reembed(collection).finished
+    collection = Collection.open("up", engine)
+    assert recall(collection, "tests-long") > 0.99
+    assert set(collection.info().vectors) == {"dense_v2"}
+
+
+def test_what_learned_learns_anew_and_words_stay(edge_client: EdgeClient) -> None:
+    recipe = Recipe(
+        dense=Dense(dim=DIM, transforms=(PCA(12),)),
+        sparse=Sparse(),
+        fusion=Fusion(weights={"dense": 1.0, "sparse": 0.5}),
+        encoder="tests-old",
+    )
+    collection = filled(edge_client, recipe)
+    upgrade(collection, "tests-new", pairs=250, min_recall=0.5)
+    reembed(collection, limit=100)
+    collection = Collection.open("up", edge_client)
+    hits = collection.search(text="document number 9", limit=30, with_stages=True)
+    assert hits[0].id == "doc 9"
+    stages = {stage for hit in hits for stage in hit.stages or {}}
+    assert stages == {"dense", "dense_v1", "sparse", "fusion"}
+    assert reembed(collection).finished
+    assert collection.search(text="query 9", branches=["dense"])[0].id == "doc 9"
+
+
+def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: EdgeClient) -> None:
+    collection = filled(edge_client)
+    with pytest.raises(UpgradeError, match="nothing was changed") as caught:
+        upgrade(collection, "tests-other", pairs=250)
+    assert caught.value.report.recall < 0.5 and not caught.value.report.installed
+    best = upgrade(collection, "tests-new", adapter="best", queries=TEXTS[:50], dry_run=True, pairs=250)
+    assert not best.installed and len(best.adapters) >= 5
+    assert best.chosen == best.adapters[0].adapter and best.recall == best.adapters[0].recall
+    assert Collection.open("up", edge_client).recipe == PLAIN
+    for options, message in (
+        ({"adapter": "magic"}, "^adapter"),
+        ({"vector": "title"}, "^vector"),
+        ({"encoder": "nothing"}, "^encoder"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            upgrade(collection, **{"encoder": "tests-new", **options})
+    few = Collection.create("few", PLAIN, edge_client)
+    few.add([1], dense=np.ones((1, DIM)))
+    with pytest.raises(InvalidArgumentError, match="payload"):
+        upgrade(few, "tests-new")
+    funnel = Collection.create("funnel", Recipe(dense=Dense(dim=DIM, funnel=(4,))), edge_client)
+    with pytest.raises(InvalidArgumentError, match="migrate"):
+        upgrade(funnel, "tests-new")
+
+
+def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
+    collection = filled(edge_client)
+    collection.add(["bare"], dense=np.ones((1, DIM)))
+    upgrade(collection, "tests-new", pairs=250, min_recall=0.5)
+    with pytest.raises(UpgradeError, match="'bare'"):
+        reembed(collection, batch=500)
+    collection.delete(["bare"])
+    assert reembed(collection).finished
+    with pytest.raises(RecipeMismatchError, match=r"dense\.dense\.model"):
+        Collection.create("up", PLAIN, edge_client)
+
+
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
+    with EdgeClient(tmp_path / "edge") as client:
+        upgrade(filled(client), "tests-new", pairs=250)
+    code = (
+        "import sys, tests.test_upgrade\n"
+        "from embplug import Collection, reembed\n"
+        "collection = Collection.open('up', sys.argv[1])\n"
+        "print('ready', flush=True)\n"
+        "reembed(collection, batch=3, rate=150)\n"
+    )
+    for pause in (0.0, 0.15, 0.4):
+        command = [sys.executable, "-c", code, str(tmp_path / "edge")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(pause)
+            process.kill()
+    with EdgeClient(tmp_path / "edge") as client:
+        collection = Collection.open("up", client)
+        assert collection.count() == COUNT
+        assert recall(collection, "tests-new") > 0.85
+        report = reembed(collection)
+        assert report.finished and 0 < report.embedded <= COUNT
+        assert recall(Collection.open("up", client), "tests-new") > 0.99
+
+
+def test_no_faster_than_it_may(edge_client: EdgeClient) -> None:
+    collection = filled(edge_client)
+    upgrade(collection, "tests-new", pairs=250)
+    started = time.monotonic()
+    reembed(collection, rate=100, batch=10, limit=50)
+    assert time.monotonic() - started >= 0.5
+    with pytest.raises(InvalidArgumentError, match=r"^rate"):
+        reembed(collection, rate=0)
+    collection.add_batches([Documents(["new one"], texts=["document 3"])])
+    assert found(collection, 3, limit=2)[0] in ("doc 3", "new one")
