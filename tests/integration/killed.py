@@ -1,8 +1,8 @@
 """A migration that is killed at random moments, each time in a process of its own; run as ``python -m``.
 
 Each child is forked from a process that has imported everything and opened nothing, so that a kill hits the
-work and not the start of Python. Prints one JSON object: the moments, what became of each child, and the report
-of the last run, which nobody kills.
+work and not the start of Python. Prints one JSON object: the moments, what became of each child, and the
+report of the last run, which nobody kills.
 """
 
 from __future__ import annotations
