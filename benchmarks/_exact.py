@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from _beir import EncodedBeir
-from _metrics import top
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from embplug.exact import maxsim_scores
+from embplug.exact import exact_tokens
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "exact"
 DEPTH = 100
-CHUNK_DOCUMENTS = 500
 
 
 def exact_ranking(data: EncodedBeir) -> NDArray[np.int64]:
@@ -23,13 +20,7 @@ def exact_ranking(data: EncodedBeir) -> NDArray[np.int64]:
     digest = hashlib.sha256(data.queries.values.tobytes() + data.documents.offsets.tobytes()).hexdigest()[:16]
     file = CACHE / f"{data.beir.name}-{digest}.npy"
     if not file.exists():
-        queries = data.queries.to_float32()
-        parts = [
-            maxsim_scores(queries, data.documents[start : start + CHUNK_DOCUMENTS])
-            for start in tqdm(
-                range(0, len(data.documents), CHUNK_DOCUMENTS), desc="exact MaxSim", disable=None
-            )
-        ]
+        (ranking,) = exact_tokens(data.queries, data.documents, DEPTH, progress=None)
         CACHE.mkdir(parents=True, exist_ok=True)
-        np.save(file, top(np.concatenate(parts, axis=1), DEPTH))
+        np.save(file, ranking)
     return np.asarray(np.load(file))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embplug import exact
+
 
 def top(scores: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """Columns (rows, count) of the highest scores of each row, best first; ties go to the lowest column."""
@@ -15,7 +17,7 @@ def top(scores: NDArray[np.floating], count: int) -> NDArray[np.int64]:
 
 def overlap(found: NDArray[np.integer], wanted: NDArray[np.integer]) -> float:
     """Mean share of each row of ``wanted`` that is in the same row of ``found``, in any order."""
-    return float(np.mean([np.isin(want, find).mean() for find, want in zip(found, wanted, strict=True)]))
+    return float(exact.overlap(found, wanted).mean())
 
 
 def ndcg(

@@ -7,6 +7,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.engines.bits import turbo_bytes
 from embplug.engines.capabilities import Capabilities, check_recipe
 from embplug.errors import CapabilityError, RecipeError
 from embplug.multivector.fde import FDE
@@ -24,8 +25,7 @@ CANDIDATES = 100
 
 ON_DISK = ", original on disk"
 SMALLEST = 8
-_TURBO = {8: ("bits8", 4), 4: ("bits4", 8), 2: ("bits2", 8), 1: ("bits1", 8)}
-"""Bits -> Qdrant's name, bytes of its own beside a vector's codes."""
+_TURBO_BITS = (8, 4, 2, 1)
 
 
 def dense_candidates(dim: int, distance: models.Distance, capabilities: Capabilities) -> dict[str, Recipe]:
@@ -86,7 +86,7 @@ def _engine(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the engine does by itself."""
     yield "float16", {"datatype": models.Datatype.FLOAT16}
     yield "int8", {"quantization": _int8()}
-    for bits in _TURBO:
+    for bits in _TURBO_BITS:
         yield f"turbo {bits}", {"quantization": _turbo(bits)}
     for label, encoding in (("2", "two_bits"), ("1.5", "one_and_half_bits"), ("1", "one_bit")):
         yield f"binary {label}", {"quantization": _binary(encoding)}
@@ -108,8 +108,8 @@ def _transformed(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{label} {size // 2} float16", {"transforms": [transform], **half}
         if SMALLEST <= size - 4 < dim:
             yield f"PCA {size - 4} int8", {"transforms": [PCA(size - 4)], "quantization": _int8()}
-        for bits, (_, own) in _TURBO.items():
-            components = 8 * (size - own) // bits
+        for bits in _TURBO_BITS:
+            components = 8 * (size - turbo_bytes(bits)) // bits
             if SMALLEST <= components < dim:
                 yield (
                     f"PCA {components} turbo {bits}",
@@ -151,7 +151,7 @@ def _int8() -> models.ScalarQuantization:
 
 
 def _turbo(bits: int) -> models.TurboQuantization:
-    size = models.TurboQuantBitSize(_TURBO[bits][0])
+    size = models.TurboQuantBitSize(f"bits{bits}")
     return models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits=size, always_ram=True))
 
 

@@ -24,6 +24,7 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
+from embplug.kinds import kind_tag
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
@@ -50,17 +51,10 @@ SPARSE_VECTOR = "sparse"
 TOKENS_BRANCH = TOKENS_VECTOR
 
 
-def _kind(method: Any, default: str = "fde") -> str:
-    """Tag of a method; a mapping that does not name its kind is of the ``default``."""
-    kind = method.get("kind", default) if isinstance(method, dict) else getattr(method, "kind", None)
-    return f"[{kind}]"
-
-
-# The brackets keep the tags out of the dotted names of fields in errors.
 Encoding = Annotated[
     Annotated[FDE, Tag("[fde]")] | Annotated[LearnedEncoding, Tag("[learned]")],
     Discriminator(
-        _kind,
+        lambda encoding: kind_tag(encoding, "fde"),
         custom_error_type="encoding_kind",
         custom_error_message="an FDE (kind: fde) or a LearnedEncoding (kind: learned)",
     ),
@@ -74,17 +68,11 @@ Codes = Annotated[
     | Annotated[ProductQuantizer, Tag("[product]")]
     | Annotated[OptimizedProductQuantizer, Tag("[optimized_product]")],
     Discriminator(
-        lambda codes: _kind(codes, "residual"),
+        lambda codes: kind_tag(codes, "residual"),
         custom_error_type="codes_kind",
         custom_error_message="a kind of: residual, bit_allocation, centroids, product, optimized_product",
     ),
 ]
-
-
-def _named_kind(transform: Any) -> str:
-    """Tag of a method that always names its kind."""
-    kind = transform.get("kind") if isinstance(transform, dict) else getattr(transform, "kind", None)
-    return f"[{kind}]"
 
 
 Reduction = Annotated[
@@ -94,7 +82,7 @@ Reduction = Annotated[
     | Annotated[SaliencyPruning, Tag("[saliency]")]
     | Annotated[FirstTokens, Tag("[first]")],
     Discriminator(
-        _named_kind,
+        kind_tag,
         custom_error_type="reduction_kind",
         custom_error_message="pooling or pruning: hierarchical, kmeans, grid, saliency or first as its kind",
     ),
@@ -110,7 +98,7 @@ AnyTransform = Annotated[
     | Annotated[OPQRotation, Tag("[opq_rotation]")]
     | Annotated[ITQRotation, Tag("[itq_rotation]")],
     Discriminator(
-        _named_kind,
+        kind_tag,
         custom_error_type="transform_kind",
         custom_error_message="a transform: pca, truncation, learned_truncation, sparse_random_projection, "
         "rotation, opq_rotation or itq_rotation as its kind",

@@ -27,11 +27,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qdrant_client import models
 
 from embplug.engines import EdgeClient
+from embplug.engines.bits import code_bits, datatype_bits, turbo_bytes
 from embplug.pipeline import Pipeline
 from embplug.recipe import Recipe
 
@@ -41,9 +41,6 @@ PAYLOAD_BYTES = 144.0
 
 DEFAULT_M = 16
 BASE85 = 1.25
-_DATATYPES: dict[Any, float] = {"float32": 4, "float16": 2, "uint8": 1}
-_TURBO_BITS = {"bits8": 8.0, "bits4": 4.0, "bits2": 2.0, "bits1_5": 1.5, "bits1": 1.0}
-_BINARY_BITS = {"one_bit": 1.0, "one_and_half_bits": 1.5, "two_bits": 2.0}
 
 
 @dataclass(frozen=True)
@@ -179,7 +176,7 @@ def expected_parts(
     parts = []
     for name, params in Pipeline(recipe).vectors_config().items():
         rows = tokens_per_document if params.multivector_config is not None else 1.0
-        stored = params.size * _DATATYPES[_value(params.datatype) or "float32"]
+        stored = params.size * datatype_bits(params.datatype) / 8
         parts.append(Part("vectors", name, rows * stored, _in_memory("vectors", params), points))
         if params.quantization_config is not None:
             codes = rows * quantized_bytes(params.quantization_config, params.size)
@@ -194,16 +191,14 @@ def expected_parts(
 
 def quantized_bytes(quantization: models.QuantizationConfig, dim: int) -> float:
     """Bytes of the codes of one vector."""
-    kind, parameters = next(iter(quantization))
-    if kind == "scalar":
+    bits = code_bits(quantization)
+    if isinstance(quantization, models.ScalarQuantization):
         return dim + 4.0
-    if kind == "product":
-        return math.ceil(4 * dim / int(_value(parameters.compression).removeprefix("x")))
-    if kind == "binary":
-        bits = _BINARY_BITS[_value(parameters.encoding) or "one_bit"]
+    if isinstance(quantization, models.ProductQuantization):
+        return math.ceil(dim * bits / 8)
+    if isinstance(quantization, models.BinaryQuantization):
         return math.ceil(dim * bits / 128) * 16.0
-    bits = _TURBO_BITS[_value(parameters.bits) or "bits4"]
-    return math.ceil(dim * bits / 8) + (4.0 if bits == 8 else 8.0)
+    return math.ceil(dim * bits / 8) + turbo_bytes(bits)
 
 
 def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -> list[Part]:
@@ -259,7 +254,3 @@ def _in_memory(kind: str, params: models.VectorParams | None) -> bool:
         if parameters.always_ram is not None:
             return bool(parameters.always_ram)
     return not params.on_disk
-
-
-def _value(choice: Any) -> Any:
-    return getattr(choice, "value", choice)

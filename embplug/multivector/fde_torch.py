@@ -8,7 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from embplug.errors import InvalidArgumentError, MissingExtraError
+from embplug.errors import InvalidArgumentError
+from embplug.extras import import_extra
 from embplug.multivector.partition import Cells, CrossPolytopeCells, Float32, SimHashCells
 
 DEVICE_WORKSPACE_BYTES = 256 << 20
@@ -40,10 +41,7 @@ class TorchEncoder:
     """
 
     def __init__(self, cells: Cells, projections: Any, final: Any, fill: bool, device: str) -> None:
-        try:
-            import torch
-        except ImportError as error:
-            raise MissingExtraError("encoding on a torch device", "torch") from error
+        torch = import_extra("torch", "encoding on a torch device")
         try:
             self.device = torch.device(device)
             torch.empty(0, device=self.device)

@@ -21,11 +21,11 @@ from embplug.errors import (
     DimensionError,
     EmptyTokensError,
     InvalidArgumentError,
-    MissingExtraError,
     NonFiniteError,
     NotFittedError,
     StateError,
 )
+from embplug.extras import import_extra
 from embplug.multivector.balanced import BalancedBytes
 from embplug.multivector.checks import checked_weights, state_array
 from embplug.multivector.partition import Float32
@@ -606,10 +606,7 @@ def _for_each(work: Callable[[int], None], items: list[int], workers: int) -> No
 
 def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
     """As :func:`_targets`, by torch on a device."""
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtraError(f"encoding on device {device!r}", "torch") from error
+    torch = import_extra("torch", f"encoding on device {device!r}")
     targets = np.zeros((len(documents), len(points)), dtype=np.float32)
     landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(device)
     with torch.inference_mode():

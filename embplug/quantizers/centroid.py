@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
+from embplug.extras import import_extra
 from embplug.multivector.partition import kmeans
 from embplug.quantizers.base import (
     Codes,
@@ -26,7 +27,6 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.packing import pack, unpack
 from embplug.quantizers.tables import blocks, nearest, nearest_block
-from embplug.transforms.codebooks import import_faiss
 
 FLAT = 512
 """Up to as many centroids k-means runs over all at once; more are found inside of coarse clusters."""
@@ -168,7 +168,7 @@ class Centroids:
 
 def ordered_by_bits(centroids: Float32, seed: int) -> Float32:
     """The same centroids, numbered so that close ones have ids that differ in few bits."""
-    faiss = import_faiss("ids that compare by Hamming distance")
+    faiss = import_extra("faiss", "ids that compare by Hamming distance")
     count, dim = centroids.shape
     table = faiss.ProductQuantizer(dim, 1, (count - 1).bit_length())
     faiss.copy_array_to_vector(np.ascontiguousarray(centroids).ravel(), table.centroids)

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 from embplug.errors import DimensionError, LengthMismatchError
+from embplug.extras import import_extra
 from embplug.multivector.balanced import LIMIT, BalancedBytes
 from embplug.quantizers.base import (
     Codes,
@@ -27,7 +28,7 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.packing import pack, packed_bytes, unpack
 from embplug.transforms.base import unit_rows
-from embplug.transforms.contrast import batches, between, import_torch, one_thread, ranking_loss, signs
+from embplug.transforms.contrast import batches, between, one_thread, ranking_loss, signs
 from embplug.transforms.pca import PCA
 from embplug.transforms.rotation import ITQRotation
 
@@ -148,7 +149,7 @@ class RecurrentBinarizer:
         MissingExtraError
             PyTorch is not installed.
         """
-        torch = import_torch("RecurrentBinarizer")
+        torch = import_extra("torch", "RecurrentBinarizer")
         sample = unit_rows(as_sample(X))
         count, dim = sample.shape
         width = self.dim_out or dim

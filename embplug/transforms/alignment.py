@@ -11,8 +11,10 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 from embplug.errors import LengthMismatchError
+from embplug.extras import import_extra
+from embplug.kinds import kind_tag
 from embplug.quantizers.base import Float32, State, as_sample, as_vectors, check_state, not_fitted
-from embplug.transforms.contrast import import_torch, one_thread
+from embplug.transforms.contrast import one_thread
 
 Float64 = Any
 """float64 arrays, in which maps are solved for."""
@@ -229,7 +231,7 @@ class ResidualMLP(_Adapter):
 
     def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
         """Rotate, then train the network on what is left; see the other adapters."""
-        torch = import_torch("ResidualMLP")
+        torch = import_extra("torch", "ResidualMLP")
         self.network_ = {}
         super().fit(new, old)
         given, wanted = as_sample(new), as_sample(old)
@@ -300,7 +302,7 @@ Adapter = Annotated[
     | Annotated[DimensionScale, Tag("[dimension_scale]")]
     | Annotated[RelativeAnchors, Tag("[relative]")],
     Discriminator(
-        lambda given: f"[{given.get('kind') if isinstance(given, dict) else getattr(given, 'kind', None)}]",
+        kind_tag,
         custom_error_type="adapter_kind",
         custom_error_message="an adapter: procrustes, affine, mlp, dimension_scale or relative as its kind",
     ),

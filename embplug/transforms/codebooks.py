@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.errors import MissingExtraError
+from embplug.extras import import_extra
 from embplug.quantizers.base import Float32
 
 BLOCK_ROWS = 4096
@@ -21,21 +20,6 @@ def pieces(width: int, count: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
-def import_faiss(feature: str) -> Any:
-    """The faiss library.
-
-    Raises
-    ------
-    MissingExtraError
-        It is not installed.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise MissingExtraError(feature, "faiss") from None
-    return faiss
-
-
 def train_codebooks(
     sample: Float32, parts: list[slice], count: int, iterations: int, seed: int, start: Float32 | None = None
 ) -> Float32:
@@ -46,7 +30,7 @@ def train_codebooks(
     MissingExtraError
         faiss is not installed.
     """
-    faiss = import_faiss("product quantization")
+    faiss = import_extra("faiss", "product quantization")
     count = min(count, len(sample))
     centroids = np.empty((count, sample.shape[1]), dtype=np.float32)
     for j, piece in enumerate(parts):

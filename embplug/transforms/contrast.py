@@ -9,26 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.errors import MissingExtraError
 from embplug.quantizers.base import Float32
 from embplug.transforms.base import unit_rows
 
 SEEDS_OF_BATCH = 8
-
-
-def import_torch(feature: str) -> Any:
-    """PyTorch.
-
-    Raises
-    ------
-    MissingExtraError
-        It is not installed.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtraError(feature, "torch") from None
-    return torch
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
+from embplug.extras import import_extra
 from embplug.quantizers.base import (
     Float32,
     State,
@@ -20,7 +21,7 @@ from embplug.quantizers.base import (
     state_bytes,
 )
 from embplug.transforms.base import TransformDescription, check_output_dim, unit_rows
-from embplug.transforms.contrast import batches, import_torch, noised, one_thread, ranking_loss, signs
+from embplug.transforms.contrast import batches, noised, one_thread, ranking_loss, signs
 from embplug.transforms.pca import PCA
 
 
@@ -98,7 +99,7 @@ class LearnedTruncation:
         MissingExtraError
             PyTorch is not installed.
         """
-        torch = import_torch("LearnedTruncation")
+        torch = import_extra("torch", "LearnedTruncation")
         sample = as_sample(X)
         self.output_dim(sample.shape[1])
         sample = unit_rows(sample)

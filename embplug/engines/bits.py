@@ -1,0 +1,43 @@
+"""Bits of one number of a vector, in Qdrant's datatypes and in the codes of its quantizations."""
+
+from __future__ import annotations
+
+from qdrant_client import models
+
+_DATATYPES = {
+    models.Datatype.FLOAT32: 32,
+    models.Datatype.FLOAT16: 16,
+    models.Datatype.UINT8: 8,
+    models.Datatype.TURBO4: 4,
+    models.Datatype.TURBO8: 8,
+    models.Datatype.TURBO16: 16,
+}
+_BINARY = {
+    models.BinaryQuantizationEncoding.ONE_BIT: 1.0,
+    models.BinaryQuantizationEncoding.ONE_AND_HALF_BITS: 1.5,
+    models.BinaryQuantizationEncoding.TWO_BITS: 2.0,
+}
+
+
+def datatype_bits(datatype: models.Datatype | None) -> int:
+    """Bits of a stored number; ``None`` is Qdrant's default."""
+    return _DATATYPES[datatype or models.Datatype.FLOAT32]
+
+
+def code_bits(quantization: object) -> float:
+    """Bits of a number's code, 0 without quantization; what a code has beside its numbers left out."""
+    if isinstance(quantization, models.ScalarQuantization):
+        return 8.0
+    if isinstance(quantization, models.ProductQuantization):
+        return 32.0 / int(quantization.product.compression.value.removeprefix("x"))
+    if isinstance(quantization, models.BinaryQuantization):
+        return _BINARY[quantization.binary.encoding or models.BinaryQuantizationEncoding.ONE_BIT]
+    if isinstance(quantization, models.TurboQuantization):
+        bits = quantization.turbo.bits or models.TurboQuantBitSize.BITS4
+        return float(bits.value.removeprefix("bits").replace("_", "."))
+    return 0.0
+
+
+def turbo_bytes(bits: float) -> int:
+    """Bytes of a TurboQuant code beside its numbers."""
+    return 4 if bits == 8 else 8
