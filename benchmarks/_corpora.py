@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,28 +29,46 @@ class Corpus:
     queries: TokenBatch
 
 
-def corpus(data: str | None, documents: int, tokens: int | None) -> Corpus:
-    """Collection at ``data``, or the standard library's docstrings; resampled where it holds too few.
+def corpus(data: Sequence[str], documents: int, tokens: int | None) -> Corpus:
+    """Collections at ``data`` together, or the standard library's docstrings; more are made where those end.
 
-    A resampled document is two runs of tokens of two real documents with a little noise, ``tokens``
-    (default: the mean of the real ones) in all, so that no two are alike.
+    With ``tokens``, documents are cut into passages of that many tokens, as long as they yield enough.
+    Beyond that, a resampled document is two runs of tokens of two real documents with a little noise,
+    ``tokens`` (default: the mean of the real ones) in all, so that no two are alike.
     """
-    if data is None:
+    if data:
+        read = [load(folder) for folder in data]
+        name = " and ".join(one.beir.name for one in read)
+        real = TokenBatch.concat([one.documents for one in read])
+        queries = TokenBatch.concat([one.queries for one in read])
+    else:
         texts = stdlib_docstrings()
         name = "docstrings of the standard library"
         real = encoded_texts("docstrings", [text.text for text in texts])
         queries = encoded_texts("docstring-queries", [text.query for text in texts[::5]])
-    else:
-        read = load(data)
-        name, real, queries = read.beir.name, read.documents, read.queries
     real = real.take(np.flatnonzero(real.lengths))
     queries = queries.take(np.flatnonzero(queries.lengths)).to_float32()
-    if len(real) >= documents and tokens is None:
+    if tokens is None and len(real) >= documents:
         return Corpus(f"{documents} of {name}", real[:documents].to_float32(), queries)
     wanted = tokens or int(real.lengths.mean())
-    made = resampled(real, documents, wanted)
+    if int((real.lengths // wanted).sum()) >= documents:
+        origin = f"{documents} passages of {wanted} tokens, cut from the {len(real)} documents of {name}"
+        return Corpus(origin, passages(real, documents, wanted), queries)
     origin = f"{documents} made of {len(real)} {name}: runs of two each, {wanted} tokens, noise {NOISE}"
-    return Corpus(origin, made, queries)
+    return Corpus(origin, resampled(real, documents, wanted), queries)
+
+
+def passages(real: TokenBatch, count: int, tokens: int) -> TokenBatch:
+    """``count`` matrices of ``tokens`` consecutive rows of real ones, none twice, in random order."""
+    starts = np.concatenate(
+        [
+            first + tokens * np.arange(length // tokens)
+            for first, length in zip(real.offsets[:-1].tolist(), real.lengths.tolist(), strict=True)
+        ]
+    )
+    chosen = np.random.default_rng(0).permutation(starts)[:count]
+    values = real.values[(chosen[:, None] + np.arange(tokens)).ravel()].astype(np.float32)
+    return TokenBatch(values, np.arange(count + 1) * tokens)
 
 
 def resampled(real: TokenBatch, count: int, tokens: int) -> TokenBatch:

@@ -30,7 +30,9 @@ ENCODINGS = {
 
 def main() -> None:
     options = parser(__doc__ or "")
-    options.add_argument("--data", help="a BEIR folder; default: the standard library's docstrings")
+    options.add_argument(
+        "--data", nargs="+", default=[], help="BEIR folders; default: the standard library's docstrings"
+    )
     options.add_argument("--documents", type=int, default=5000)
     options.add_argument("--tokens", type=int, default=None, help="of a document; default: as they are")
     options.add_argument("--queries", type=int, default=100)
@@ -38,9 +40,10 @@ def main() -> None:
     options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=["fde", "default"])
     options.add_argument("--engines", nargs="+", choices=("server", "edge"), default=["server", "edge"])
     arguments = options.parse_args()
-    tokens = arguments.tokens or (80 if arguments.data is None else None)
+    tokens = arguments.tokens or (None if arguments.data else 80)
     data = corpus(arguments.data, arguments.documents, tokens)
-    queries = data.queries[: arguments.queries]
+    count = min(arguments.queries, len(data.queries))
+    queries = data.queries.take(np.linspace(0, len(data.queries) - 1, count).astype(np.int64))
     truth = np.argsort(-maxsim_scores(queries, data.documents), axis=1)[:, :K]
     rows = [
         row

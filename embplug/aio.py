@@ -188,6 +188,7 @@ class AsyncCollection:
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
+        token_weights: ArrayLike | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search`."""
         options = SearchOptions(
@@ -202,7 +203,7 @@ class AsyncCollection:
             branches,
             fusion,
         )
-        return (await self._search([Query(tokens, dense, text)], options))[0]
+        return (await self._search([Query(tokens, dense, text, token_weights)], options))[0]
 
     async def batch_search(
         self,

@@ -265,6 +265,7 @@ class Collection:
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
+        token_weights: ArrayLike | None = None,
     ) -> list[Hit]:
         """Find the best documents: candidates, then reranking, in one request where the engine can.
 
@@ -298,6 +299,9 @@ class Collection:
             vector, a text or an encoder.
         fusion
             How the branches' rankings become one, in place of the recipe's.
+        token_weights
+            ``(t,)``, how much each of ``tokens`` counts for candidates and for MaxSim, at least 0; such
+            as those of :class:`~embplug.multivector.token_idf.TokenIDF`. Default: all alike.
 
         Raises
         ------
@@ -320,7 +324,7 @@ class Collection:
             branches,
             fusion,
         )
-        return self._search([Query(tokens, dense, text)], options)[0]
+        return self._search([Query(tokens, dense, text, token_weights)], options)[0]
 
     def batch_search(
         self,

@@ -19,6 +19,7 @@ from embplug.engines.capabilities import Capabilities
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
 from embplug.ids import CODES, MODEL
+from embplug.multivector.checks import checked_weights
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
 from embplug.plan import CODES_STAGE, Asked, Beside, Plan, Query, SearchOptions, Stage, codes_of, search_plan
@@ -43,6 +44,7 @@ class _QueryVectors:
     dense: DenseVectors = field(default_factory=dict)
     words: str | None = None
     """The text, where the sparse branch looks for it."""
+    token_weights: NDArray[np.float32] | None = None
 
 
 class Pipeline:
@@ -432,17 +434,19 @@ class Pipeline:
             if self.recipe.tokens is None:
                 raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "a matrix")
             tokens = _query_tokens(query.tokens, self.recipe.tokens.dim)
+        weights = _token_weights(query.token_weights, tokens)
         dense = {}
         for name, argument, vector in named_dense(query.dense, self.recipe):
             row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
             dense[name] = check_dense(row, self.recipe.dense[name].dim, 1, argument)
         words = query.text if self._sparse is not None else None
         if branches is None:
-            return _QueryVectors(tokens, dense, words)
+            return _QueryVectors(tokens, dense, words, weights)
         return _QueryVectors(
             tokens if TOKENS_BRANCH in branches else None,
             {name: vector for name, vector in dense.items() if name in branches},
             words if SPARSE_VECTOR in branches else None,
+            weights,
         )
 
     def _suffices(self, given: _QueryVectors, branches: list[str] | None) -> bool:
@@ -505,12 +509,15 @@ class Pipeline:
         # Where nothing ranks them anew, the order of the hits is that of the branches.
         final = not ranks
         if tokens is not None and self._fde is not None and recipe is not None:
-            query = self._fde.encode_queries(tokens)[0].tolist()
+            query = self._fde.encode_queries(tokens, vectors.token_weights)[0].tolist()
             params = self._search_params(recipe.fde_storage, options, final)
             nearest = models.NearestQuery(nearest=query)
             finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
         for name, vector in vectors.dense.items():
             finders[name] = self._dense_stage(name, vector, options, final)
+        if tokens is not None and vectors.token_weights is not None:
+            # The weight of a token is a factor of its products, and so of its highest one.
+            tokens = TokenBatch(tokens.values * vectors.token_weights[:, None], tokens.offsets)
         if ranks and recipe is not None and recipe.query_reduction is not None and tokens is not None:
             tokens = recipe.query_reduction.reduce(tokens).tokens
         if vectors.words is not None and self._sparse is not None:
@@ -638,6 +645,18 @@ def _vector_params(
         hnsw_config=storage.hnsw,
         quantization_config=storage.quantization,
     )
+
+
+def _token_weights(given: Any, tokens: TokenBatch | None) -> NDArray[np.float32] | None:
+    if given is None:
+        return None
+    if tokens is None:
+        raise InvalidArgumentError("token_weights", "none, because no tokens are given", "weights")
+    weights = checked_weights(given, len(tokens.values))
+    negative = np.flatnonzero(weights < 0)
+    if negative.size:
+        raise InvalidArgumentError(f"token_weights[{negative[0]}]", "at least 0", weights[negative[0]])
+    return weights
 
 
 def _query_tokens(given: Any, dim: int) -> TokenBatch:

@@ -66,11 +66,14 @@ class Query:
         ``(dim,)``, or one such vector per name.
     text
         For the sparse branch, the cross-encoder, and the recipe's encoder to make what is not given.
+    token_weights
+        ``(t,)``, how much each token counts; see :class:`~embplug.multivector.token_idf.TokenIDF`.
     """
 
     tokens: ArrayLike | None = None
     dense: ArrayLike | Mapping[str, ArrayLike] | None = None
     text: str | None = None
+    token_weights: ArrayLike | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from embplug import (
     Rerank,
     Sample,
     Storage,
+    TokenBatch,
     Tokens,
     connect,
 )
@@ -97,6 +98,49 @@ def test_candidates_are_reranked_by_maxsim_in_one_request(engine):
         assert hits[0].score == pytest.approx(len(documents[i]), rel=2e-3)
         assert hits[0].stages == {"fde": pytest.approx(hits[0].stages["fde"]), "maxsim": hits[0].score}
         assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True)
+
+
+def test_weights_of_query_tokens_are_factors_in_every_stage(engine):
+    collection, documents = filled(engine)
+    query = max(matrices(8, seed=1), key=len)
+    weights = np.linspace(0, 2, len(query))
+    scores = maxsim(query * weights[:, None], documents)
+    hits = collection.search(tokens=query, token_weights=weights, limit=5, exact=True)
+    assert [hit.id for hit in hits] == np.argsort(-scores)[:5].tolist()
+    staged = collection.search(tokens=query, token_weights=weights, limit=5, with_stages=True)
+    asked = SMALL_FDE.encode_queries(TokenBatch.from_list([query]), weights)[0]
+    found = SMALL_FDE.encode_documents(TokenBatch.from_list(documents))
+    for hit in staged:
+        assert hit.score == pytest.approx(scores[hit.id], rel=2e-3)
+        assert hit.stages["fde"] == pytest.approx(float(asked @ found[hit.id]), rel=2e-3, abs=2e-3)
+    one = np.eye(len(query))[1]
+    batch = collection.batch_search([Query(tokens=query, token_weights=one), Query(tokens=query)], limit=1)
+    assert batch[0][0].score == pytest.approx(maxsim(query[1:2], documents).max(), rel=2e-3)
+    assert batch[1][0].score > batch[0][0].score
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "named"),
+    [
+        ({"tokens": np.ones((2, DIM)), "token_weights": [1.0]}, LengthMismatchError, "token_weights"),
+        (
+            {"tokens": np.ones((2, DIM)), "token_weights": [1.0, -1.0]},
+            InvalidArgumentError,
+            "token_weights[1]",
+        ),
+        (
+            {"tokens": np.ones((2, DIM)), "token_weights": [np.nan, 1.0]},
+            InvalidArgumentError,
+            "token_weights[0]",
+        ),
+        ({"text": "words", "token_weights": [1.0]}, InvalidArgumentError, "token_weights"),
+    ],
+)
+def test_bad_weights_are_named(engine, asked, error, named):
+    collection, _ = filled(engine, count=3)
+    with pytest.raises(error) as raised:
+        collection.search(**asked)
+    assert raised.value.argument == named
 
 
 def test_candidates_bound_what_is_reranked(engine):
