@@ -1,0 +1,89 @@
+"""A new embedding model for a collection that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
+from embplug.collection import Collection
+from embplug.errors import UpgradeError
+from embplug.jsonl import read_jsonl
+from embplug.transforms.alignment import ADAPTERS
+from embplug.upgrade import UpgradeReport
+from embplug.upgrade import reembed as run_reembed
+from embplug.upgrade import upgrade as run_upgrade
+
+
+@app.command()
+def upgrade(
+    name: Name,
+    encoder: Annotated[str, typer.Option(help="The new model, named as in a recipe.")],
+    at: At = "./data",
+    api_key: ApiKey = None,
+    adapter: Annotated[
+        str, typer.Option(help=f"How queries are mapped: {', '.join(ADAPTERS)}, or best to measure all.")
+    ] = "procrustes",
+    vector: Annotated[str | None, typer.Option(help="The dense vector, where there are several.")] = None,
+    pairs: Annotated[int, typer.Option(help="Documents to learn and measure from.")] = 2000,
+    queries: Annotated[
+        Path | None, typer.Option(help="Real queries to measure with, one JSON object with text a line.")
+    ] = None,
+    recall: Annotated[float, typer.Option(help="Do not begin below this recall@10.")] = 0.95,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only, change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search with a new model today: measure what an adapter keeps, then take it. `reembed` does the rest."""
+    with reporting(as_json), open_engine(at, api_key) as engine:
+        asked = None
+        if queries is not None:
+            asked = [text for _, text, _ in read_jsonl(queries, None, "text")]
+        try:
+            report = run_upgrade(
+                Collection.open(name, engine),
+                encoder,
+                adapter=adapter,
+                vector=vector,
+                pairs=pairs,
+                queries=asked,
+                min_recall=recall,
+                dry_run=dry_run,
+            )
+        except UpgradeError as error:
+            if error.report is not None and not as_json:
+                show({}, as_json, _table(error.report))
+            raise
+        show(report.to_dict(), as_json, _table(report))
+
+
+@app.command()
+def reembed(
+    name: Name,
+    at: At = "./data",
+    api_key: ApiKey = None,
+    rate: Annotated[float | None, typer.Option(help="At most so many documents a second.")] = None,
+    batch: Annotated[int, typer.Option(help="Documents in one call of the encoder.")] = 64,
+    limit: Annotated[int | None, typer.Option(help="At most so many documents in this call.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Embed with the new model what has a vector of the old one. Break it off at will; again goes on."""
+    with reporting(as_json), open_engine(at, api_key) as engine:
+        report = run_reembed(Collection.open(name, engine), rate=rate, batch=batch, limit=limit)
+        rest = "the old model is gone" if report.finished else f"{report.left} left"
+        show(report.to_dict(), as_json, f"{name}: {report.embedded} documents embedded anew, {rest}")
+
+
+def _table(report: UpgradeReport) -> Table:
+    done = "taken" if report.installed else "not taken"
+    title = f"{report.collection}, model {report.model}: {report.chosen} {done}"
+    table = Table(title=title, caption=f"{report.pairs} pairs, {report.held_out} held out")
+    table.add_column("adapter")
+    table.add_column(f"recall@{report.k} of the new model's search", justify="right")
+    table.add_column("half embedded anew", justify="right")
+    for row in report.adapters:
+        mixed = "" if row.mixed is None else f"{row.mixed:.3f}"
+        table.add_row(row.adapter, f"{row.recall:.3f}", mixed)
+    return table
