@@ -53,6 +53,25 @@ class MiniLM:
         return self._encoder.encode_queries(texts)
 
 
+class MiniLMLayer:
+    """Sentence vectors of an earlier layer of the offline encoder, its model loaded as above."""
+
+    def __init__(self, layer: int) -> None:
+        self.spec, self._layer = f"minilm-layer{layer}", layer
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        from embplug.encoders.minilm import MiniLMEncoder
+
+        return MiniLMEncoder(layer=self._layer)
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        return Encoded(dense=self._encoder.encode_documents(texts).dense)
+
+    def encode_queries(self, texts: Sequence[str]) -> Encoded:
+        return Encoded(dense=self._encoder.encode_queries(texts).dense)
+
+
 def load(folder: str | Path) -> EncodedBeir:
     """A collection with its vectors; encoded on the first call, read from the cache afterwards."""
     beir = read_beir(folder)
@@ -77,6 +96,15 @@ def encoded_texts(name: str, texts: list[str]) -> TokenBatch:
     tokens = _encoded(name, "documents", texts).tokens
     assert tokens is not None
     return tokens
+
+
+def earlier_layer(beir: Beir, layer: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sentence vectors of documents and queries by an earlier layer, kept in the same cache."""
+    encoder = MiniLMLayer(layer)
+    documents = encode_texts(encoder, "documents", beir.documents, name=beir.name, cache=CACHE).dense
+    queries = encode_texts(encoder, "queries", beir.queries, name=beir.name, cache=CACHE).dense
+    assert documents is not None and queries is not None
+    return documents, queries
 
 
 def _encoded(name: str, kind: Literal["documents", "queries"], texts: list[str]) -> Encoded:

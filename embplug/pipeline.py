@@ -558,12 +558,15 @@ class Pipeline:
         previous = dense.previous
         assert previous is not None
         asked = unit_rows(given) if dense.distance == models.Distance.COSINE else given
-        adapted = self._adapters[name].transform(asked)[0].tolist()
+        adapter = self._adapters[name]
+        adapted = adapter.transform(asked)
+        # A cosine does not tell how long the query is.
+        length = np.linalg.norm(adapted) if dense.stored_distance == models.Distance.COSINE else 1.0
         since = new_model_filter(dense.model)
         old = Stage(
             f"{name}_v{dense.model - 1}",
             previous.stored_as,
-            models.NearestQuery(nearest=adapted),
+            models.NearestQuery(nearest=adapted[0].tolist()),
             self._search_params(dense, options, final=True),
             filter=models.Filter(must_not=[since]),
         )
@@ -571,7 +574,11 @@ class Pipeline:
             stage,
             name=name,
             filter=models.Filter(must=[since]),
-            beside=Beside(old, previous.factor, previous.offset),
+            beside=Beside(
+                old,
+                previous.factor * float(length),
+                previous.offset + previous.factor * float(adapter.missing(asked)[0]),
+            ),
         )
 
     def _search_params(self, storage: Storage, options: SearchOptions, final: bool) -> models.SearchParams:

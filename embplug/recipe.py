@@ -150,7 +150,8 @@ class Previous(_Part):
     adapter
         Maps a query of the new model to where the old one would have put it.
     factor, offset
-        Bring a score of theirs to the scale of the new model's scores.
+        Bring a score of theirs to the scale of the new model's scores, once it has what the adapter
+        says is missing.
     """
 
     dim: int = Field(ge=1)

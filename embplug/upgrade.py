@@ -20,18 +20,19 @@ from embplug.encoders import Encoder, load_encoder
 from embplug.engines import Engine
 from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, MissingExtraError, UpgradeError
+from embplug.exact import overlap
 from embplug.ids import MODEL, ORIGINAL_ID
 from embplug.operations import existing_steps, save_manifest_steps
 from embplug.pipeline import Pipeline, adapter_key, dense_key, new_model_filter
-from embplug.recipe import Dense, Previous
+from embplug.recipe import Dense, Previous, Recipe
 from embplug.transforms.alignment import ADAPTERS
 from embplug.transforms.base import unit_rows
 
 Float32 = NDArray[np.float32]
 
-HELD_OUT = 0.2
-"""Share of the pairs on which adapters are measured and scores calibrated, and from which none learns."""
-MOST_HELD_OUT = 300
+HELD_OUT = 0.5
+"""Share of the pairs that are searched to measure adapters, which learn from the others."""
+MOST_QUERIES = 300
 LEAST_PAIRS = 50
 TEXTS_AT_ONCE = 64
 CALIBRATED = 50
@@ -70,7 +71,10 @@ class UpgradeReport:
     k
         Of the recall.
     pairs, held_out
-        Texts from which adapters learned, and texts or queries on which they were measured.
+        Documents from which the adapters that were measured learned, and others that were searched for
+        it. The one that is installed learns from both, so that it is somewhat better.
+    queries
+        How many searches were made: given queries, or held out documents that stand for them.
     model
         Version of the new model in the collection.
     installed
@@ -85,6 +89,7 @@ class UpgradeReport:
     k: int
     pairs: int
     held_out: int
+    queries: int
     model: int
     installed: bool
 
@@ -118,15 +123,6 @@ class ReembedReport:
         return asdict(self)
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Texts of a collection as both models see them."""
-
-    texts: list[str]
-    new: Float32
-    old: Float32
-
-
 def upgrade(
     collection: Collection,
     encoder: Encoder | str,
@@ -139,12 +135,13 @@ def upgrade(
     min_recall: float = 0.95,
     dry_run: bool = False,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> UpgradeReport:
     """Measure whether a collection can be searched with a new model today, and begin to.
 
     A sample of documents is embedded by the new model, and an adapter learns from these texts how to
     map its queries to where the old model would have put them. What that keeps of the new model's own
-    search is measured on texts from which it did not learn. Only where that is enough, recipe and
+    search is measured on documents from which it did not learn. Only where that is enough, recipe and
     state of the collection are replaced, in one write: queries and new documents are of the new model
     from then on, and :func:`reembed` embeds the rest. The given collection is searched with the new
     model at once; other processes have to open theirs anew.
@@ -172,6 +169,8 @@ def upgrade(
         Measure only.
     seed
         Of the split.
+    progress
+        Show a progress bar. Default: on a terminal.
 
     Raises
     ------
@@ -184,18 +183,33 @@ def upgrade(
     """
     if adapter != "best" and adapter not in ADAPTERS:
         raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
+    if not 0 <= min_recall <= 1:
+        raise InvalidArgumentError("min_recall", "between 0 and 1", min_recall)
+    for argument, value, least in (("pairs", pairs, LEAST_PAIRS), ("k", k, 1)):
+        if value < least:
+            raise InvalidArgumentError(argument, f"at least {least}", value)
+    if queries is not None and not len(queries):
+        raise InvalidArgumentError("queries", "at least one", "none")
     recipe = collection.recipe
     name = _vector_name(collection, vector)
     dense = recipe.dense[name]
-    if dense.previous is not None:
+    if any(one.previous is not None for one in recipe.dense.values()):
         raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
     model = load_encoder(encoder) if isinstance(encoder, str) else encoder
-    sampled = _sample(collection, name, model, pairs)
-    asked = None if queries is None else _embedded(model, queries, dense, as_queries=True)
-    cosine = dense.stored_distance == models.Distance.COSINE
-    trial = _Trial(sampled, asked, k, seed, stored_cosine=cosine)
+    disable = None if progress is None else not progress
+    with tqdm(desc=f"embedding a sample of {collection.name}", unit=" texts", disable=disable) as bar:
+        new, old = _sample(collection, name, model, pairs, bar)
+        asked = None if queries is None else _embedded(model, queries, dense, bar, as_queries=True)
+    trial = Trial(new, old, asked, k, seed)
     kinds = [*ADAPTERS] if adapter == "best" else [adapter]
-    fitted = [one for one in (trial.fitted(kind) for kind in kinds) if one is not None]
+    fitted = []
+    for kind in kinds:
+        try:
+            fitted.append(ADAPTERS[kind]().fit(*trial.pairs))
+        except (InvalidArgumentError, MissingExtraError):
+            # Dimensions differ, or an extra is not installed, and others remain.
+            if adapter != "best":
+                raise
     measured = sorted((trial.measured(one) for one in fitted), key=lambda one: -one.recall)
     chosen = next(one for one in fitted if one.kind == measured[0].adapter)
     rows = [*measured, *trial.without_adapter()]
@@ -206,9 +220,10 @@ def upgrade(
         chosen.kind,
         measured[0].recall,
         k,
-        len(trial.learned),
-        trial.held_out,
-        dense.model + 1,
+        len(trial.pairs[0]),
+        len(trial.old),
+        len(trial.queries),
+        _next_model(recipe),
         installed=False,
     )
     if dry_run:
@@ -220,9 +235,10 @@ def upgrade(
             "migrate with new vectors",
             report,
         )
-    factor, offset = trial.calibration(chosen)
+    scale = trial.calibration(chosen)
+    chosen.fit(new, old)
     spec = encoder if isinstance(encoder, str) else None
-    _install(collection, name, model, spec, chosen, (factor, offset), sampled.new)
+    _install(collection, name, model, spec, chosen, scale, new)
     return replace(report, installed=True)
 
 
@@ -247,7 +263,7 @@ def reembed(
     rate
         At most so many documents a second.
     batch
-        Documents in one call of the encoder.
+        Documents in one call of the encoder; with a ``rate``, no more than those of a second.
     limit
         At most so many documents in this call.
     progress
@@ -265,6 +281,7 @@ def reembed(
         if value is not None and not value > 0:
             raise InvalidArgumentError(argument, "more than 0", value)
     engine, done, started = collection.engine, 0, time.monotonic()
+    batch = batch if rate is None else min(batch, max(1, int(rate)))
     old = models.Filter(must_not=[new_model_filter(collection.recipe.dense[name].model)])
     left = run(engine, _count(collection.name, old))
     with tqdm(
@@ -288,32 +305,23 @@ def reembed(
     return ReembedReport(collection.name, name, done, left, left == 0)
 
 
-class _Trial:
-    """Adapters learned from some pairs and measured on the others."""
+class Trial:
+    """Adapters learned from some pairs, and measured by searches among the others.
 
-    def __init__(
-        self, pairs: _Pairs, queries: Float32 | None, k: int, seed: int, *, stored_cosine: bool
-    ) -> None:
-        order = np.random.default_rng(seed).permutation(len(pairs.texts))
-        held = order[: min(int(len(order) * HELD_OUT), MOST_HELD_OUT)]
-        self.pairs, self.k, self.stored_cosine = pairs, k, stored_cosine
-        self.learned = np.setdiff1d(order, held)
+    Documents that an adapter knows would be found better than those of the whole collection.
+    """
+
+    def __init__(self, new: Float32, old: Float32, queries: Float32 | None, k: int, seed: int = 0) -> None:
+        order = np.random.default_rng(seed).permutation(len(new))
+        held = order[: int(len(order) * HELD_OUT)]
+        rest = order[len(held) :]
+        self.pairs, self.k = (new[rest], old[rest]), k
+        self.old = old[held]
         # A document that stands for a query does not find itself.
-        self.own = held if queries is None else None
-        self.queries = pairs.new[held] if queries is None else queries
-        self.held_out = len(self.queries)
-        self.exact = self._hidden(self.queries @ pairs.new.T)
+        self.by_documents = queries is None
+        self.queries = new[held[:MOST_QUERIES]] if queries is None else queries
+        self.exact = self._hidden(self.queries @ new[held].T)
         self.wanted = _top(self.exact, k)
-
-    def fitted(self, kind: str) -> Any:
-        """An adapter, or ``None`` where dimensions differ or its extra is not installed, if others remain."""
-        made = ADAPTERS[kind]()
-        try:
-            return made.fit(self.pairs.new[self.learned], self.pairs.old[self.learned])
-        except (InvalidArgumentError, MissingExtraError):
-            if kind == "procrustes":
-                raise
-            return None
 
     def measured(self, adapter: Any) -> AdapterRecall:
         """What an adapter keeps, alone and with half of the documents embedded anew."""
@@ -326,9 +334,9 @@ class _Trial:
 
     def without_adapter(self) -> list[AdapterRecall]:
         """What is found when nothing is done, where the dimensions allow it."""
-        if self.pairs.new.shape[1] != self.pairs.old.shape[1]:
+        if self.queries.shape[1] != self.old.shape[1]:
             return []
-        return [AdapterRecall("none", self._recall(self._hidden(self.queries @ self.pairs.old.T)))]
+        return [AdapterRecall("none", self._recall(self._hidden(self.queries @ self.old.T)))]
 
     def calibration(self, adapter: Any) -> tuple[float, float]:
         """Factor and offset that bring old scores closest to the new ones, among the best documents."""
@@ -343,28 +351,33 @@ class _Trial:
         return factor, float(y.mean() - factor * x.mean())
 
     def _scores(self, adapter: Any) -> Float32:
-        asked, old = adapter.transform(self.queries), self.pairs.old
-        if self.stored_cosine:
-            asked, old = unit_rows(asked), unit_rows(old)
-        return self._hidden(asked @ old.T)
+        scores = adapter.transform(self.queries) @ self.old.T + adapter.missing(self.queries)[:, None]
+        return self._hidden(scores)
 
     def _hidden(self, scores: Float32) -> Float32:
-        if self.own is not None:
-            scores[np.arange(len(scores)), self.own] = -np.inf
+        if self.by_documents:
+            np.fill_diagonal(scores, -np.inf)
         return scores
 
     def _recall(self, scores: Float32) -> float:
-        found = _top(scores, self.k)
-        return float(np.mean([np.isin(w, f).mean() for w, f in zip(self.wanted, found, strict=True)]))
+        return float(overlap(_top(scores, self.k), self.wanted).mean())
 
 
 def _top(scores: Float32, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
+def _next_model(recipe: Recipe) -> int:
+    """Higher than that of any vector, because all share the mark of what is embedded anew."""
+    return 1 + max(dense.model for dense in recipe.dense.values())
+
+
 def _vector_name(collection: Collection, given: str | None) -> str:
     """The vector to upgrade, where its recipe allows that."""
     recipe = collection.recipe
+    if recipe.tokens is not None:
+        expected = "none, because the encoder makes them too; migrate to a new collection instead"
+        raise InvalidArgumentError("recipe.tokens", expected, "tokens")
     if given is None and len(recipe.dense) != 1:
         raise InvalidArgumentError("vector", f"one of {[*recipe.dense]}", None)
     name = next(iter(recipe.dense)) if given is None else given
@@ -385,8 +398,10 @@ def _stored_as(name: str, dense: Dense) -> str:
     return dense.stored_as or name
 
 
-def _sample(collection: Collection, name: str, encoder: Encoder, count: int) -> _Pairs:
-    """Documents at random, as the collection stores them and as the new model sees them."""
+def _sample(
+    collection: Collection, name: str, encoder: Encoder, count: int, bar: Any
+) -> tuple[Float32, Float32]:
+    """Documents at random, as the new model sees them and as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
     stored = _stored_as(name, dense)
     answer = run(
@@ -413,12 +428,15 @@ def _sample(collection: Collection, name: str, encoder: Encoder, count: int) -> 
         raise InvalidArgumentError(f"payload[{key!r}]", expected, len(found))
     texts = [text for text, _ in found]
     old = np.asarray([vector for _, vector in found], dtype=np.float32)
-    return _Pairs(texts, _embedded(encoder, texts, dense, as_queries=False), old)
+    if dense.stored_distance == models.Distance.COSINE:
+        old = unit_rows(old)
+    return _embedded(encoder, texts, dense, bar, as_queries=False), old
 
 
-def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, *, as_queries: bool) -> Float32:
+def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, bar: Any, *, as_queries: bool) -> Float32:
     """Texts as the new model sees them; of unit length where cosines are compared."""
     parts = []
+    bar.reset(len(texts))
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         some = list(texts[start : start + TEXTS_AT_ONCE])
         made = (encoder.encode_queries if as_queries else encoder.encode_documents)(some).dense
@@ -426,6 +444,7 @@ def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, *, as_querie
             raise InvalidArgumentError("encoder", "one that makes dense vectors", encoder.spec)
         dim = np.shape(made)[1]
         parts.append(check_dense(made, dim, len(some), f"dense of encoder {encoder.spec!r}"))
+        bar.update(len(some))
     vectors = np.concatenate(parts)
     return unit_rows(vectors) if dense.distance == models.Distance.COSINE else vectors
 
@@ -443,7 +462,7 @@ def _install(
     recipe, engine = collection.recipe, collection.engine
     dense = recipe.dense[name]
     before = _stored_as(name, dense)
-    changed: dict[str, Any] = {"dim": sample.shape[1], "model": dense.model + 1}
+    changed: dict[str, Any] = {"dim": sample.shape[1], "model": _next_model(recipe)}
     new = dense.model_copy(update=changed)
     if new.stored_dim != dense.stored_dim:
         if dense.quantization or dense.hnsw or dense.on_disk is not None:

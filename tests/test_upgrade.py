@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import Result
 from qdrant_client import models
+from typer.testing import CliRunner
 
 from embplug import (
     PCA,
@@ -22,10 +23,12 @@ from embplug import (
     Fusion,
     Recipe,
     Sparse,
+    Tokens,
     reembed,
     register_encoder,
     upgrade,
 )
+from embplug.cli import app
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import CapabilityError, InvalidArgumentError, RecipeMismatchError, UpgradeError
 
@@ -175,6 +178,10 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
         ({"adapter": "magic"}, "^adapter"),
         ({"vector": "title"}, "^vector"),
         ({"encoder": "nothing"}, "^encoder"),
+        ({"min_recall": 95}, "^min_recall"),
+        ({"pairs": 10}, "^pairs"),
+        ({"k": 0}, "^k: "),
+        ({"queries": []}, "^queries"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             upgrade(collection, **{"encoder": "tests-new", **options})
@@ -183,8 +190,10 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
     with pytest.raises(InvalidArgumentError, match="payload"):
         upgrade(few, "tests-new")
     funnel = Collection.create("funnel", Recipe(dense=Dense(dim=DIM, funnel=(4,))), edge_client)
-    with pytest.raises(InvalidArgumentError, match="migrate"):
-        upgrade(funnel, "tests-new")
+    tokens = Collection.create("tokens", Recipe(dense=Dense(dim=DIM), tokens=Tokens(dim=DIM)), edge_client)
+    for one in (funnel, tokens):
+        with pytest.raises(InvalidArgumentError, match="migrate"):
+            upgrade(one, "tests-new")
 
 
 def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
@@ -199,30 +208,30 @@ def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
         Collection.create("up", PLAIN, edge_client)
 
 
-def test_killed_at_any_moment_it_goes_on(tmp_path: Path) -> None:
-    with EdgeClient(tmp_path / "edge") as client:
-        upgrade(filled(client), "tests-new", pairs=250)
-    code = (
-        "import sys, tests.test_upgrade\n"
-        "from embplug import Collection, reembed\n"
-        "collection = Collection.open('up', sys.argv[1])\n"
-        "print('ready', flush=True)\n"
-        "reembed(collection, batch=3, rate=150)\n"
-    )
-    for pause in (0.05, 0.3):
-        command = [sys.executable, "-c", code, str(tmp_path / "edge")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(pause)
-            process.kill()
-    with EdgeClient(tmp_path / "edge") as client:
-        collection = Collection.open("up", client)
+def test_killed_at_any_moment_it_goes_on(edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = filled(edge_client)
+    upgrade(collection, "tests-long", pairs=250, adapter="affine")
+    moments = [
+        (m, done) for m in ("update_vectors", "set_payload", "delete_vectors") for done in (False, True)
+    ]
+    for method, done in moments:
+        real = getattr(edge_client, method)
+
+        def killed(real: Any = real, done: bool = done, **arguments: Any) -> None:
+            if done:
+                real(**arguments)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(edge_client, method, killed)
+            with pytest.raises(KeyboardInterrupt):
+                reembed(collection, batch=20)
+        collection = Collection.open("up", edge_client)
         assert collection.count() == COUNT
-        assert recall(collection, "tests-new") > 0.85
-        report = reembed(collection)
-        assert report.finished and 0 < report.embedded <= COUNT
-        assert recall(Collection.open("up", client), "tests-new") > 0.99
+        assert reembed(collection, batch=20, limit=20).embedded == 20
+    assert recall(collection, "tests-long") > 0.85
+    assert 0 < reembed(collection).embedded < COUNT
+    assert recall(Collection.open("up", edge_client), "tests-long") > 0.99
 
 
 def test_no_faster_than_it_may(edge_client: EdgeClient) -> None:
@@ -235,3 +244,51 @@ def test_no_faster_than_it_may(edge_client: EdgeClient) -> None:
         reembed(collection, rate=0)
     collection.add_batches([Documents(["new one"], texts=["document 3"])])
     assert found(collection, 3, limit=2)[0] in ("doc 3", "new one")
+
+
+def test_one_vector_after_the_other(edge_client: EdgeClient) -> None:
+    recipe = Recipe(dense={"title": Dense(dim=DIM), "body": Dense(dim=DIM)})
+    collection = Collection.create("up", recipe, edge_client)
+    vectors = Model("tests-old").encode_queries(TEXTS).dense
+    collection.add(range(COUNT), dense={"title": vectors, "body": vectors}, texts=TEXTS)
+    for number, name in ((2, "title"), (3, "body")):
+        assert upgrade(collection, "tests-new", vector=name, pairs=250).model == number
+        with pytest.raises(UpgradeError, match="already"):
+            upgrade(collection, "tests-new", vector="body")
+        assert reembed(collection).embedded == COUNT
+        assert collection.search(text="query 7", branches=[name])[0].id == 7
+
+
+def embplug(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "200"})
+
+
+def test_from_a_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "edge"
+    with EdgeClient(folder) as client:
+        filled(client)
+    (tmp_path / "queries.jsonl").write_text("".join(f'{{"text": "query {i}"}}\n' for i in range(20)))
+    begin = ("upgrade", "up", "--at", folder, "--pairs", 250, "--encoder")
+    refused = embplug(*begin, "tests-other", "--json")
+    said = json.loads(refused.stdout)
+    assert refused.exit_code == 5 and said["error"] == "UpgradeError" and said["report"]["recall"] < 0.5
+    shown = embplug(*begin, "tests-other")
+    assert shown.exit_code == 5 and "procrustes not taken" in shown.stdout and "0.95" in shown.stderr
+    tried = embplug(*begin, "tests-new", "--dry-run", "--queries", tmp_path / "queries.jsonl", "--json")
+    said = json.loads(tried.stdout)
+    assert not said["installed"] and said["queries"] == 20
+    for wrong in (("--recall", 95), ("--queries", tmp_path / "none")):
+        assert embplug(*begin, "tests-new", *wrong).exit_code == 2
+    assert embplug("upgrade", "nowhere", "--encoder", "tests-new", "--at", folder).exit_code == 4
+    early = embplug("reembed", "up", "--at", folder)
+    assert early.exit_code == 1 and "no upgrade" in early.stderr
+    taken = embplug(*begin, "tests-new", "--adapter", "affine", "--recall", 0.8)
+    assert taken.exit_code == 0 and "affine taken" in taken.stdout, taken.stderr
+    again = embplug(*begin, "tests-new", "--json")
+    assert again.exit_code == 1 and "report" not in json.loads(again.stdout)
+    half = embplug("reembed", "up", "--at", folder, "--limit", 150, "--batch", 50, "--rate", 1e6, "--json")
+    report = {"collection": "up", "vector": "dense", "embedded": 150, "left": 150, "finished": False}
+    assert json.loads(half.stdout) == report
+    assert embplug("reembed", "up", "--at", folder, "--rate", 0).exit_code == 1
+    rest = embplug("reembed", "up", "--at", folder)
+    assert rest.exit_code == 0 and "150 documents" in rest.stdout and "the old model is gone" in rest.stdout

@@ -19,13 +19,14 @@ from embplug.errors import (
     FilterError,
     InvalidArgumentError,
     RecipeMismatchError,
+    UpgradeError,
     VerificationError,
 )
 
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
-    "4 no such collection, 5 a copy that is not what was asked for.",
+    "4 no such collection, 5 a copy or an upgrade that is not what was asked for.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,6 +77,10 @@ def reporting(as_json: bool) -> Iterator[None]:
         wrong_usage = error.argument in ("target", "path") or error.argument.startswith("--")
         _fail(error, as_json, 2 if wrong_usage else 1)
     except VerificationError as error:
+        _fail(error, as_json, 5, {"report": error.report.to_dict()})
+    except UpgradeError as error:
+        if error.report is None:
+            _fail(error, as_json, 1)
         _fail(error, as_json, 5, {"report": error.report.to_dict()})
     except EmbplugError as error:
         _fail(error, as_json, 1)

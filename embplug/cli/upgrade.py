@@ -32,15 +32,15 @@ def upgrade(
     queries: Annotated[
         Path | None, typer.Option(help="Real queries to measure with, one JSON object with text a line.")
     ] = None,
-    recall: Annotated[float, typer.Option(help="Do not begin below this recall@10.")] = 0.95,
+    recall: Annotated[
+        float, typer.Option(min=0, max=1, help="Do not begin below this recall@10 of the new model's search.")
+    ] = 0.95,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Search with a new model today: measure what an adapter keeps, then take it. `reembed` does the rest."""
     with reporting(as_json), open_engine(at, api_key) as engine:
-        asked = None
-        if queries is not None:
-            asked = [text for _, text, _ in read_jsonl(queries, None, "text")]
+        asked = None if queries is None else [text for _, text, _ in read_jsonl(queries, None, "text")]
         try:
             report = run_upgrade(
                 Collection.open(name, engine),
@@ -78,8 +78,11 @@ def reembed(
 
 def _table(report: UpgradeReport) -> Table:
     done = "taken" if report.installed else "not taken"
+    learned = (
+        f"{report.queries} searches among {report.held_out} documents, learned from {report.pairs} others"
+    )
     title = f"{report.collection}, model {report.model}: {report.chosen} {done}"
-    table = Table(title=title, caption=f"{report.pairs} pairs, {report.held_out} held out")
+    table = Table(title=title, caption=learned)
     table.add_column("adapter")
     table.add_column(f"recall@{report.k} of the new model's search", justify="right")
     table.add_column("half embedded anew", justify="right")

@@ -54,7 +54,6 @@ class MiniLMEncoder:
             raise MissingExtraError("the MiniLM encoder", "minilm") from error
         folder = Path(package.origin).parent / "model"
         self._torch = torch
-        self._layer = layer
         self._with_saliency = with_saliency
         attention = "eager" if with_saliency else "sdpa"
         with _without_progress_bar():
@@ -62,6 +61,11 @@ class MiniLMEncoder:
             self._model: Any = AutoModel.from_pretrained(
                 str(folder), local_files_only=True, attn_implementation=attention
             ).eval()
+        if layer != -1 and not with_saliency:
+            # What comes after the layer is not computed.
+            layers = self._model.encoder.layer
+            self._model.encoder.layer, layer = layers[: range(len(layers) + 1)[layer]], -1
+        self._layer = layer
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents: ``tokens``, ``dense`` and, where it was asked for, ``saliency``."""

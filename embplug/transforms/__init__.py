@@ -6,6 +6,7 @@ from embplug.transforms.alignment import (
     DimensionScale,
     LowRankAffine,
     Procrustes,
+    RankedAffine,
     RelativeAnchors,
     ResidualMLP,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "LowRankAffine",
     "OPQRotation",
     "Procrustes",
+    "RankedAffine",
     "RelativeAnchors",
     "ResidualMLP",
     "Rotation",

@@ -21,6 +21,10 @@ Float64 = Any
 
 LEAST_RIDGE = 1e-6
 """Without any, fewer pairs than dimensions could not be solved for."""
+CANDIDATES = 1024
+"""Documents that a step of training ranks."""
+_ARRAYS = ("matrix", "offset", "new_mean", "old_mean")
+_NETWORK = ("w1", "b1", "w2", "b2")
 
 
 class _Adapter:
@@ -30,12 +34,13 @@ class _Adapter:
     """
 
     kind: str
-    scale: bool
 
     def __post_init__(self) -> None:
         self.matrix_: Float32 | None = None
         """(new dim, old dim)"""
         self.offset_: Float32 | None = None
+        self.new_mean_: Float32 | None = None
+        self.old_mean_: Float32 | None = None
 
     @property
     def new_dim(self) -> int:
@@ -59,11 +64,8 @@ class _Adapter:
             raise LengthMismatchError("old", f"{len(given)} vectors, one for each new one", len(wanted))
         x, y = given.astype(np.float64), wanted.astype(np.float64)
         matrix, offset = self._solve(x, y)
-        if self.scale:
-            made = x @ matrix + offset
-            factors = (made * y).sum(0) / np.maximum(np.square(made).sum(0), 1e-12)
-            matrix, offset = matrix * factors, offset * factors
         self.matrix_, self.offset_ = matrix.astype(np.float32), offset.astype(np.float32)
+        self.new_mean_, self.old_mean_ = x.mean(0).astype(np.float32), y.mean(0).astype(np.float32)
         return self
 
     def transform(self, X: ArrayLike) -> Float32:
@@ -73,17 +75,26 @@ class _Adapter:
         made: Float32 = as_vectors(X, self.matrix_.shape[0]) @ self.matrix_ + self.offset_
         return made
 
+    def missing(self, X: ArrayLike) -> Float32:
+        """What the new model's score of a query (n,) has on average over that of the mapped query.
+
+        It differs from query to query, and makes their scores comparable in a collection of both models.
+        """
+        mapped = self.transform(X)
+        missing: Float32 = as_vectors(X) @ self.new_mean_ - mapped @ self.old_mean_
+        return missing
+
     def get_state(self) -> State:
         """Learned arrays; empty before :meth:`fit`."""
-        if self.matrix_ is None or self.offset_ is None:
-            return {}
-        return {"matrix": self.matrix_, "offset": self.offset_}
+        arrays = {name: getattr(self, f"{name}_") for name in _ARRAYS}
+        return {} if self.matrix_ is None else arrays
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         if state:
-            check_state(state, {"matrix", "offset"}, self)
-        self.matrix_, self.offset_ = state.get("matrix"), state.get("offset")
+            check_state(state, {*_ARRAYS}, self)
+        for name in _ARRAYS:
+            setattr(self, f"{name}_", state.get(name))
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
         raise NotImplementedError
@@ -108,7 +119,16 @@ class Procrustes(_Adapter):
     kind: Literal["procrustes"] = "procrustes"
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
-        return _procrustes(x, y, self.center)
+        middle = x.mean(0) if self.center else np.zeros(x.shape[1])
+        target = y.mean(0) if self.center else np.zeros(y.shape[1])
+        left, _, right = np.linalg.svd((x - middle).T @ (y - target), full_matrices=False)
+        matrix = left @ right
+        offset = target - middle @ matrix
+        if self.scale:
+            made = x @ matrix + offset
+            factors = (made * y).sum(0) / np.maximum(np.square(made).sum(0), 1e-12)
+            matrix, offset = matrix * factors, offset * factors
+        return matrix, offset
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
@@ -125,13 +145,10 @@ class LowRankAffine(_Adapter):
         Directions of the new space that are guessed; ``None`` guesses all.
     ridge
         The higher, the more careful the guess, as a share of the mean variance.
-    scale
-        Also stretch each dimension.
     """
 
     rank: Annotated[int, Field(ge=1)] | None = 256
     ridge: float = Field(default=0.03, ge=0)
-    scale: bool = False
     kind: Literal["affine"] = "affine"
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
@@ -147,15 +164,8 @@ class LowRankAffine(_Adapter):
 
 @dataclass(config=ConfigDict(extra="forbid"))
 class DimensionScale(_Adapter):
-    """Each dimension stretched and moved by itself, for two versions of one model. Dimensions are equal.
+    """Each dimension stretched and moved by itself, for two versions of one model. Dimensions are equal."""
 
-    Parameters
-    ----------
-    scale
-        Has to be true.
-    """
-
-    scale: Literal[True] = True
     kind: Literal["dimension_scale"] = "dimension_scale"
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
@@ -179,14 +189,11 @@ class RelativeAnchors(_Adapter):
     ----------
     anchors
         Number of pairs that serve as anchors; all where there are fewer.
-    scale
-        Also stretch each dimension.
     seed
         The same seed draws the same anchors.
     """
 
     anchors: int = Field(default=1000, ge=1)
-    scale: bool = False
     seed: int = Field(default=0, ge=0)
     kind: Literal["relative"] = "relative"
 
@@ -201,26 +208,75 @@ class RelativeAnchors(_Adapter):
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
+class RankedAffine(_Adapter):
+    """The affine map, trained further until old documents rank as the new model ranks them.
+
+    Documents stand for queries, and the loss is the cross-entropy between the softmax of the new
+    model's scores and of the mapped ones.
+
+    Parameters
+    ----------
+    ridge
+        Of the affine map with which it begins.
+    temperature
+        Of the softmax, as a share of the mean squared length; the lower, the more the best count.
+    steps, batch, learning_rate
+        Of the training.
+    seed
+        Of the batches.
+    """
+
+    ridge: float = Field(default=0.03, ge=0)
+    temperature: float = Field(default=0.05, gt=0)
+    steps: int = Field(default=200, ge=0)
+    batch: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["ranked"] = "ranked"
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        start, offset = LowRankAffine(None, self.ridge)._solve(x, y)
+        new, old, ratio = _of_unit_length(x, y)
+        matrix = (start / ratio).astype(np.float32)
+        first, second = np.zeros_like(matrix), np.zeros_like(matrix)
+        generator = np.random.default_rng(self.seed)
+        for step in range(1, self.steps + 1):
+            rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
+            there, here = new[rows], old[rows]
+            asked = there[: self.batch]
+            wanted = _shares(asked @ there.T / self.temperature)
+            made = _shares(asked @ matrix @ here.T / self.temperature)
+            gradient = asked.T @ ((made - wanted) @ here) / (len(asked) * self.temperature)
+            # Adam, with a rate that falls to zero.
+            first += 0.1 * (gradient - first)
+            second += 0.001 * (np.square(gradient) - second)
+            direction = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+            matrix -= np.float32(self.learning_rate * (1 - (step - 1) / self.steps)) * direction
+        return matrix.astype(np.float64) * ratio, offset
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
 class ResidualMLP(_Adapter):
-    """A rotation and a small network for what it misses. Trained with PyTorch, used without.
+    """The affine map and a small network beside it, trained to rank by PyTorch and used without.
 
     Parameters
     ----------
     hidden
         Width of the network.
-    steps, batch, learning_rate
-        Of the training.
-    scale
-        Also stretch each dimension of the rotation.
+    ridge
+        Of the affine map with which it begins.
+    temperature, steps, batch, learning_rate
+        As of :class:`RankedAffine`.
     seed
         Of the initial weights and the batches.
     """
 
     hidden: int = Field(default=256, ge=1)
-    steps: int = Field(default=300, ge=0)
+    ridge: float = Field(default=0.03, ge=0)
+    temperature: float = Field(default=0.05, gt=0)
+    steps: int = Field(default=200, ge=0)
     batch: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    scale: bool = False
     seed: int = Field(default=0, ge=0)
     kind: Literal["mlp"] = "mlp"
 
@@ -229,37 +285,49 @@ class ResidualMLP(_Adapter):
         self.network_: State = {}
         """``w1`` (new dim, hidden), ``b1``, ``w2`` (hidden, old dim), ``b2``."""
 
-    def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
-        """Rotate, then train the network on what is left; see the other adapters."""
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
         torch = import_extra("torch", "ResidualMLP")
-        self.network_ = {}
-        super().fit(new, old)
-        given, wanted = as_sample(new), as_sample(old)
-        left = wanted - super().transform(given)
+        start, offset = LowRankAffine(None, self.ridge)._solve(x, y)
+        new, old, ratio = _of_unit_length(x, y)
+        length = ratio * np.sqrt(np.square(y).sum(1).mean())
         generator = np.random.default_rng(self.seed)
-        shapes = {"w1": (given.shape[1], self.hidden), "w2": (self.hidden, wanted.shape[1])}
-        first = {name: generator.standard_normal(shape) / shape[0] ** 0.5 for name, shape in shapes.items()}
-        # The network begins by adding nothing.
-        parts = {"w1": first["w1"], "b1": np.zeros(self.hidden), "w2": 0 * first["w2"]}
-        parts["b2"] = np.zeros(wanted.shape[1])
+        parts = {
+            "matrix": start / ratio,
+            "w1": generator.standard_normal((x.shape[1], self.hidden)) / x.shape[1] ** 0.5,
+            "b1": np.zeros(self.hidden),
+            # The network begins by adding nothing.
+            "w2": np.zeros((self.hidden, y.shape[1])),
+            "b2": np.zeros(y.shape[1]),
+        }
         weights = {
             name: torch.tensor(part.astype(np.float32), requires_grad=True) for name, part in parts.items()
         }
-        optimizer = torch.optim.AdamW(weights.values(), lr=self.learning_rate, weight_decay=0.05)
-        plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(self.steps, 1))
+        optimizer = torch.optim.Adam(weights.values(), lr=self.learning_rate)
+        plan = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, max(self.steps, 1))
         with one_thread(torch):
             for _ in range(self.steps):
-                rows = generator.choice(len(given), min(self.batch, len(given)), replace=False)
-                x, y = torch.from_numpy(given[rows]), torch.from_numpy(left[rows])
-                inner = torch.nn.functional.gelu(x @ weights["w1"] + weights["b1"], approximate="tanh")
-                made = inner @ weights["w2"] + weights["b2"]
-                loss = (made - y).square().sum(1).mean()
+                rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
+                there, here = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])
+                asked = there[: self.batch]
+                inner = torch.nn.functional.gelu(asked @ weights["w1"] + weights["b1"], approximate="tanh")
+                mapped = asked @ weights["matrix"] + inner @ weights["w2"] + weights["b2"]
+                # A document that stands for a query does not rank itself.
+                itself = torch.eye(len(asked), len(rows), dtype=torch.bool)
+                exact, made = (
+                    (scores / self.temperature).masked_fill(itself, -1e9)
+                    for scores in (asked @ there.T, mapped @ here.T)
+                )
+                loss = -(exact.softmax(1) * made.log_softmax(1)).sum(1).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 plan.step()
-        self.network_ = {name: weight.detach().numpy().copy() for name, weight in weights.items()}
-        return self
+        learned = {name: weight.detach().numpy().copy() for name, weight in weights.items()}
+        matrix = learned.pop("matrix").astype(np.float64) * ratio
+        for name, factor in (("w1", 1 / length), ("w2", length * ratio), ("b2", length * ratio)):
+            learned[name] *= np.float32(factor)
+        self.network_ = learned
+        return matrix, offset
 
     def transform(self, X: ArrayLike) -> Float32:
         """Map vectors of the new model (n, new dim) to where the old model would have put them."""
@@ -280,37 +348,45 @@ class ResidualMLP(_Adapter):
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         if state:
-            check_state(state, {"matrix", "offset", "w1", "b1", "w2", "b2"}, self)
-        self.network_ = {name: state[name] for name in ("w1", "b1", "w2", "b2") if name in state}
-        super().set_state({name: state[name] for name in ("matrix", "offset") if name in state})
-
-    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
-        return _procrustes(x, y, center=True)
+            check_state(state, {*_ARRAYS, *_NETWORK}, self)
+        self.network_ = {name: state[name] for name in _NETWORK if name in state}
+        super().set_state({name: state[name] for name in _ARRAYS if name in state})
 
 
-def _procrustes(x: Float64, y: Float64, center: bool) -> tuple[Float64, Float64]:
-    middle, target = (x.mean(0), y.mean(0)) if center else (np.zeros(x.shape[1]), np.zeros(y.shape[1]))
-    left, _, right = np.linalg.svd((x - middle).T @ (y - target), full_matrices=False)
-    matrix = left @ right
-    return matrix, target - middle @ matrix
+def _of_unit_length(x: Float64, y: Float64) -> tuple[Float32, Float32, float]:
+    """Both with a mean squared length of one, and what a matrix between them is multiplied by afterwards."""
+    new, old = (np.sqrt(np.square(part).sum(1).mean()) for part in (x, y))
+    return (x / new).astype(np.float32), (y / old).astype(np.float32), float(new / old)
+
+
+def _shares(scores: Float32) -> Float32:
+    """Softmax of each row, in place; a document that stands for a query does not rank itself."""
+    np.fill_diagonal(scores, -np.inf)
+    scores -= scores.max(1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(1, keepdims=True)
+    return scores
 
 
 Adapter = Annotated[
     Annotated[Procrustes, Tag("[procrustes]")]
     | Annotated[LowRankAffine, Tag("[affine]")]
+    | Annotated[RankedAffine, Tag("[ranked]")]
     | Annotated[ResidualMLP, Tag("[mlp]")]
     | Annotated[DimensionScale, Tag("[dimension_scale]")]
     | Annotated[RelativeAnchors, Tag("[relative]")],
     Discriminator(
         kind_tag,
         custom_error_type="adapter_kind",
-        custom_error_message="an adapter: procrustes, affine, mlp, dimension_scale or relative as its kind",
+        custom_error_message="an adapter: procrustes, affine, ranked, mlp, dimension_scale or relative as "
+        "its kind",
     ),
 ]
 
 ADAPTERS: dict[str, Any] = {
     "procrustes": Procrustes,
     "affine": LowRankAffine,
+    "ranked": RankedAffine,
     "mlp": ResidualMLP,
     "dimension_scale": DimensionScale,
     "relative": RelativeAnchors,

@@ -109,7 +109,7 @@ def test_an_earlier_layer_may_be_taken():
     early = MiniLMEncoder(layer=3)
     inputs = early._tokenizer([TEXTS[0]], return_tensors="pt")
     with torch.inference_mode():
-        hidden = early._model(**inputs, output_hidden_states=True).hidden_states[3][0].numpy()
+        hidden = MiniLMEncoder()._model(**inputs, output_hidden_states=True).hidden_states[3][0].numpy()
     expected = hidden[1:-1] / np.linalg.norm(hidden[1:-1], axis=1, keepdims=True)
     np.testing.assert_allclose(early.encode_documents([TEXTS[0]]).tokens[0], expected, atol=1e-5)
 

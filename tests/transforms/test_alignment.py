@@ -13,6 +13,7 @@ from embplug.transforms.alignment import (
     DimensionScale,
     LowRankAffine,
     Procrustes,
+    RankedAffine,
     RelativeAnchors,
     ResidualMLP,
 )
@@ -27,6 +28,7 @@ QUICK: list[Any] = [
     Procrustes(center=False, scale=True),
     LowRankAffine(rank=24, ridge=0.001),
     RelativeAnchors(anchors=400),
+    RankedAffine(steps=20),
     ResidualMLP(hidden=8, steps=5),
 ]
 
@@ -64,6 +66,27 @@ def test_the_map_of_documents_serves_where_the_old_model_sees_less() -> None:
     blurred = OLD.copy()
     blurred[:, 12:] = 0.2 * blurred[:, 12:] + 0.05 * generator.standard_normal((600, 12)).astype(np.float32)
     assert recall(LowRankAffine(ridge=0.001), NEW, blurred) > recall(Procrustes(), NEW, blurred)
+
+
+@pytest.mark.parametrize("adapter", [RankedAffine(), ResidualMLP(hidden=16)], ids=lambda one: one.kind)
+def test_what_is_trained_to_rank_finds_more(adapter: Any) -> None:
+    # What the old model sees best matters least to the new one, as do few pairs.
+    bent = unit_rows(np.tanh(2 * OLD @ TURN) * np.geomspace(3, 0.1, 24, dtype=np.float32))
+    assert recall(adapter, bent, OLD) > recall(LowRankAffine(rank=None), bent, OLD) + 0.02
+
+
+@pytest.mark.parametrize(
+    "adapter", [LowRankAffine(), RankedAffine(), ResidualMLP()], ids=lambda one: one.kind
+)
+def test_scores_are_on_the_scale_of_the_new_model_whatever_its_length(adapter: Any) -> None:
+    new = 5 * NEW + 2
+    adapter.fit(new, OLD + 0.1)
+    asked = new[:20]
+    scores = adapter.transform(asked) @ (OLD + 0.1).T + adapter.missing(asked)[:, None]
+    exact = asked @ new.T
+    np.testing.assert_allclose(scores.mean(1), exact.mean(1), rtol=1e-4)
+    assert np.corrcoef(scores.ravel(), exact.ravel())[0, 1] > 0.98
+    assert np.std(scores - exact) < 0.3 * np.std(exact)
 
 
 @pytest.mark.parametrize("adapter", [*QUICK, DimensionScale()], ids=lambda one: one.kind)
