@@ -95,7 +95,7 @@ def maxsim_scores(queries: TokenBatch, documents: TokenBatch) -> NDArray[np.floa
     return scores
 
 
-def overlap(found: Sequence[Sequence[int]], wanted: Ranking) -> NDArray[np.float64]:
+def overlap(found: Sequence[Sequence[int]] | Ranking, wanted: Ranking) -> NDArray[np.float64]:
     """For each query, the share of the wanted documents that were found; 1 where none is wanted."""
     shares = np.ones(len(wanted))
     for i, (have, want) in enumerate(zip(found, wanted, strict=True)):

@@ -80,8 +80,9 @@ class _Adapter:
 
         It differs from query to query, and makes their scores comparable in a collection of both models.
         """
-        mapped = self.transform(X)
-        missing: Float32 = as_vectors(X) @ self.new_mean_ - mapped @ self.old_mean_
+        if self.new_mean_ is None or self.old_mean_ is None:
+            raise not_fitted(self)
+        missing: Float32 = as_vectors(X) @ self.new_mean_ - self.transform(X) @ self.old_mean_
         return missing
 
     def get_state(self) -> State:
