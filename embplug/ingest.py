@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
-from qdrant_client import grpc
 from tqdm import tqdm
 
 from embplug.calls import RETRIES, Call, Steps, is_transient, pause_before_retry
@@ -24,7 +23,7 @@ from embplug.ids import Id
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import learn_steps, optimize_steps
 from embplug.pipeline import Pipeline
-from embplug.points import WirePayload, grpc_points, rest_points
+from embplug.points import WirePayload, grpc_points, rest_points, upsert_request
 
 CHUNK_BYTES = 8 << 20
 """Vectors and payloads of one request; far below what a server takes, and enough to be sent at full speed."""
@@ -242,7 +241,7 @@ def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form, mark: A
 def _upsert(engine: AnyEngine, name: str, chunk: Chunk, form: Form) -> Call:
     if form is not Form.MESSAGES or not is_server(engine):
         return Call.of("upsert", collection_name=name, points=chunk.points, wait=True)
-    request = grpc.UpsertPoints(collection_name=name, wait=True, points=chunk.points)
+    request = upsert_request(name, chunk.points)
     return Call.of("grpc_points.Upsert", request=request, timeout=engine.init_options.get("timeout"))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import grpc_to_payload, json_to_value
 
+from embplug.ids import OWN_FIELDS
 from embplug.multivector.token_batch import TokenBatch
 from embplug.sparse import SparseBatch
 
@@ -54,9 +55,9 @@ class WirePayload(Mapping[str, Any]):
             self._read = grpc_to_payload(grpc.PointStruct.FromString(self.entries).payload)
         return self._read
 
-    def has(self, field: str) -> bool:
-        """Whether a field may be there, told without reading the payload; false is certain."""
-        return field.encode() in self.entries
+    def has(self, part: bytes) -> bool:
+        """Whether a field with this in its name may be there, told without reading; false is certain."""
+        return part in self.entries
 
     def __getitem__(self, key: str) -> Any:
         return self._fields()[key]
@@ -68,11 +69,11 @@ class WirePayload(Mapping[str, Any]):
         return len(self._fields())
 
 
-def has_any(payload: Mapping[str, Any], fields: Sequence[str]) -> bool:
-    """Whether a payload has one of the fields at its top."""
-    if isinstance(payload, WirePayload) and not any(payload.has(field) for field in fields):
+def has_own_fields(payload: Mapping[str, Any]) -> bool:
+    """Whether a payload has fields of embplug's."""
+    if isinstance(payload, WirePayload) and not payload.has(_OWN_PREFIX):
         return False
-    return any(field in payload for field in fields)
+    return any(field in payload for field in OWN_FIELDS)
 
 
 def with_fields(payload: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -85,33 +86,67 @@ def with_fields(payload: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping
 def _entries(payload: Mapping[str, Any]) -> bytes:
     if isinstance(payload, WirePayload):
         return payload.entries
-    values = {key: json_to_value(value) for key, value in payload.items()}
-    return bytes(grpc.PointStruct(payload=values).SerializeToString())
+    written = b""
+    for key, value in payload.items():
+        if isinstance(value, str):
+            written += text_entry(key, value)
+        else:
+            written += grpc.PointStruct(payload={key: json_to_value(value)}).SerializeToString()
+    return written
+
+
+def text_entry(field: str, text: str) -> bytes:
+    """A field of a payload with a text, as protobuf writes it, and faster."""
+    key, value = field.encode(), text.encode()
+    value = b"\x22" + varint(len(value)) + value
+    entry = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(len(value)) + value
+    return PAYLOAD_TAG + varint(len(entry)) + entry
+
+
+def varint(number: int) -> bytes:
+    """A number as protobuf writes it."""
+    if number < 0x80:
+        return _BYTES[number]
+    written = bytearray()
+    while number >= 0x80:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def upsert_request(name: str, points: Sequence[bytes]) -> grpc.UpsertPoints:
+    """A request to write points that :func:`grpc_points` made, read in one go."""
+    request = grpc.UpsertPoints(collection_name=name, wait=True)
+    written = [part for point in points for part in (b"\x1a", varint(len(point)), point)]
+    request.MergeFromString(b"".join(written))
+    return request
 
 
 def grpc_points(
     ids: list[int | str], vectors: Vectors, payloads: Sequence[Mapping[str, Any]]
-) -> Iterator[grpc.PointStruct]:
-    """Points as protobuf messages that read their vectors from bytes, without a Python object per number."""
+) -> Iterator[bytes]:
+    """Points as bytes of ``PointStruct`` messages, without a Python object per number."""
     dense = [
         _with_prefix(_dense_prefix(name, column.shape[1]), column)
         for name, column in vectors.items()
         if isinstance(column, np.ndarray)
     ]
-    others = {
-        name: _messages(column) for name, column in vectors.items() if not isinstance(column, np.ndarray)
-    }
+    others = [
+        _messages(name, column) for name, column in vectors.items() if not isinstance(column, np.ndarray)
+    ]
     for i, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
-        # What stands one behind the other is merged, so that all is read in one go.
-        given = [rows[i].tobytes() for rows in dense]
-        message = grpc.PointStruct.FromString(b"".join([_NO_VECTORS, _entries(payload), *given]))
-        for name, made in others.items():
-            message.vectors.vectors.vectors[name].CopyFrom(made[i])
-        if isinstance(point_id, int):
-            message.id.num = point_id
-        else:
-            message.id.uuid = point_id
-        yield message
+        # What stands one behind the other is merged by whoever reads it.
+        given = [rows[i].tobytes() for rows in dense] + [made[i] for made in others]
+        yield b"".join([_NO_VECTORS, _id(point_id), _entries(payload), *given])
+
+
+def _id(point_id: int | str) -> bytes:
+    if isinstance(point_id, int):
+        value = b"\x08" + varint(point_id)
+    else:
+        value = b"\x12" + varint(len(point_id)) + point_id.encode()
+    return b"\x0a" + varint(len(value)) + value
 
 
 def _values(column: Column, as_lists: bool) -> list[Any]:
@@ -123,12 +158,20 @@ def _values(column: Column, as_lists: bool) -> list[Any]:
     return [row.tolist() for row in column] if as_lists else list(column)
 
 
-def _messages(column: TokenBatch | SparseBatch) -> list[grpc.Vector]:
+def _messages(name: str, column: TokenBatch | SparseBatch) -> list[bytes]:
+    """Points with nothing but this vector."""
     if isinstance(column, TokenBatch):
-        return _multi_messages(column)
+        made = _multi_messages(column)
+    else:
+        made = [
+            grpc.Vector(sparse=grpc.SparseVector(indices=indices, values=values))
+            for indices, values in column.lists()
+        ]
     return [
-        grpc.Vector(sparse=grpc.SparseVector(indices=indices, values=values))
-        for indices, values in column.lists()
+        grpc.PointStruct(
+            vectors=grpc.Vectors(vectors=grpc.NamedVectors(vectors={name: vector}))
+        ).SerializeToString()
+        for vector in made
     ]
 
 
@@ -150,6 +193,8 @@ def _with_prefix(prefix: bytes, vectors: NDArray[Any]) -> NDArray[np.uint8]:
     return message
 
 
+_OWN_PREFIX = b"_embplug_"
+_BYTES = [bytes([number]) for number in range(0x80)]
 _NO_VECTORS: bytes = grpc.PointStruct(vectors=grpc.Vectors(vectors=grpc.NamedVectors())).SerializeToString()
 
 

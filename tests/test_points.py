@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qdrant_client import QdrantClient, models
+from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
 from embplug.multivector import TokenBatch
@@ -56,7 +56,7 @@ def test_messages_are_those_that_qdrant_client_makes(lengths, dim, dtype, data):
     theirs = [
         RestToGrpc.convert_point_struct(point) for point in rest_points(ids, vectors, rows, as_lists=True)
     ]
-    ours = list(grpc_points(ids, vectors, rows))
+    ours = [grpc.PointStruct.FromString(point) for point in grpc_points(ids, vectors, rows)]
     assert ours == theirs
     # Maps have no order of their own in protobuf.
     assert [m.SerializeToString(deterministic=True) for m in ours] == [
@@ -92,7 +92,8 @@ def test_lists_and_arrays_are_the_same_points():
 
 def test_strided_vectors_are_read_right():
     wide = np.arange(24, dtype=np.float32).reshape(4, 6)
-    (first, *_) = grpc_points([0, 1, 2, 3], {"d": wide[:, ::2]}, [{}] * 4)
+    (point, *_) = grpc_points([0, 1, 2, 3], {"d": wide[:, ::2]}, [{}] * 4)
+    first = grpc.PointStruct.FromString(point)
     assert list(first.vectors.vectors.vectors["d"].dense.data) == [0, 2, 4]
 
 
@@ -119,7 +120,7 @@ def test_a_server_reads_both_forms(server_client: QdrantClient):
     )
     rows = [{"a": None, "b": [1, {"c": "ü"}]}, {}]
     forms = {
-        "messages": (grpc_points([1, 2], vectors, rows), 0),
+        "messages": (map(grpc.PointStruct.FromString, grpc_points([1, 2], vectors, rows)), 0),
         "lists": (rest_points([11, 12], vectors, rows, as_lists=True), 10),
     }
     for points, first in forms.values():

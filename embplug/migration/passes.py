@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -18,10 +19,11 @@ from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from embplug.ids import MIGRATED
 from embplug.ingest import write
-from embplug.migration.reader import Point, PointId, Reader, order
+from embplug.migration.reader import Page, Point, PointId, Reader, order
 from embplug.migration.record import Checkpoint, Record
 from embplug.migration.source import documents
 from embplug.pipeline import Pipeline
+from embplug.points import WirePayload, text_entry
 
 T = TypeVar("T")
 
@@ -113,18 +115,32 @@ class Passes:
 
     def remove_marks(self) -> None:
         """Take the marks out of the payloads, from the cursor on."""
-        bar = self._bar("removing marks from", self.target, self.marks.count())
-        with bar, closing(self.marks.pages(self.record.start)) as pages:
+        ids = Reader(self.reading, self.target, payload=False)
+        waiting: deque[tuple[Page, Future[None]]] = deque()
+
+        def settle() -> None:
+            page, removed = waiting.popleft()
+            removed.result()
+            bar.update(len(page.points))
+            self.checkpoint.reached(page.start)
+
+        with (
+            self._bar("removing marks from", self.target, ids.count()) as bar,
+            closing(ids.pages(self.record.start, size=MARKS_PAGE)) as pages,
+            ThreadPoolExecutor(self.workers, thread_name_prefix="embplug-migrate") as pool,
+        ):
             for page in pages:
-                marked = [point.id for point in page.points if MIGRATED in point.payload]
-                if marked:
-                    # By a filter, because one that was deleted meanwhile is no error then.
-                    chosen = models.FilterSelector(
-                        filter=models.Filter(must=[models.HasIdCondition(has_id=[*marked])])
-                    )
-                    self._ask("delete_payload", keys=[MIGRATED], points=chosen, wait=True)
-                bar.update(len(page.points))
-                self.checkpoint.reached(page.start)
+                waiting.append((page, pool.submit(self._remove_marks, [point.id for point in page.points])))
+                if len(waiting) > self.workers:
+                    settle()
+            while waiting:
+                settle()
+
+    def _remove_marks(self, ids: list[PointId]) -> None:
+        # By a filter, because one that was deleted meanwhile is no error then. Not checked one by one.
+        has_id = models.HasIdCondition.model_construct(has_id=[*ids])
+        chosen = models.FilterSelector(filter=models.Filter(must=[has_id]))
+        self._ask("delete_payload", keys=[MIGRATED], points=chosen, wait=True)
 
     def _compare_all(self, late: bool) -> None:
         """Compare every point of the source with the mark of its copy."""
@@ -301,5 +317,8 @@ def changed_since(field: str, since: Any) -> models.Filter:
 def _differs(point: Point, copy: Point | None, late: bool) -> bool:
     if copy is None:
         return True
-    mark = copy.payload.get(MIGRATED)
-    return not (late and mark is None) and mark != point.digest()
+    digest, payload = point.digest(), copy.payload
+    if isinstance(payload, WirePayload) and payload.entries == text_entry(MIGRATED, digest):
+        return False
+    mark = payload.get(MIGRATED)
+    return not (late and mark is None) and mark != digest

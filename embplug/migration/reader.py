@@ -17,7 +17,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from embplug.calls import Call, retried, run
 from embplug.engines import Engine, is_server
-from embplug.migration.wire import read_point
+from embplug.migration.wire import read_points
 
 T = TypeVar("T")
 PointId: TypeAlias = "int | str"
@@ -28,7 +28,7 @@ PAGES_AHEAD = 2
 """Read while those before are encoded and written."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Point:
     """A stored point.
 
@@ -52,15 +52,16 @@ class Point:
         """Of its vectors."""
         return sum(vector.nbytes for vector in self.vectors.values())
 
-    def digest(self) -> int:
-        """63 bits that tell whether vectors or payload changed, read over the same protocol."""
-        hashed = sha256(self.wire or b"")
-        if self.wire is None:
-            for name in sorted(self.vectors):
-                hashed.update(name.encode())
-                hashed.update(np.ascontiguousarray(self.vectors[name]).view(np.uint8).data)
-            hashed.update(json.dumps(self.payload, sort_keys=True, separators=(",", ":")).encode())
-        return int.from_bytes(hashed.digest()[:8], "little") >> 1
+    def digest(self) -> str:
+        """64 bits that tell whether vectors or payload changed, read over the same protocol."""
+        if self.wire is not None:
+            return sha256(self.wire).hexdigest()[:16]
+        hashed = sha256()
+        for name in sorted(self.vectors):
+            hashed.update(name.encode())
+            hashed.update(np.ascontiguousarray(self.vectors[name]).view(np.uint8).data)
+        hashed.update(json.dumps(self.payload, sort_keys=True, separators=(",", ":")).encode())
+        return hashed.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ class Reader:
             read_consistency=RestToGrpc.convert_read_consistency(consistency) if consistency else None,
             **self._wanted_over_grpc(),
         )
-        return [Point(*read_point(message, self.vectors)) for message in self._ask("Get", request).result]
+        return list(map(Point, *read_points(self._ask("Get", request), self.vectors)))
 
     def sample(self, count: int, most_bytes: int) -> list[Point]:
         """Random points that have all the vectors, fewer where they would be more than ``most_bytes``."""
@@ -185,9 +186,8 @@ class Reader:
         )
         answer = self._ask("Scroll", request)
         following = answer.next_page_offset if answer.HasField("next_page_offset") else None
-        return [Point(*read_point(message, self.vectors)) for message in answer.result], following and _id(
-            following
-        )
+        points = list(map(Point, *read_points(answer, self.vectors)))
+        return points, following and _id(following)
 
     def _ask(self, method: str, request: Any) -> Any:
         call = Call.of(f"grpc_points.{method}", request=request, timeout=self._timeout)

@@ -11,11 +11,11 @@ from qdrant_client import models
 
 from embplug.documents import CheckedDocuments, CheckedSample
 from embplug.errors import InvalidArgumentError, NonFiniteError
-from embplug.ids import MIGRATED, ORIGINAL_ID, OWN_FIELDS, split_payload
+from embplug.ids import MIGRATED, ORIGINAL_ID, split_payload
 from embplug.migration.reader import Point
 from embplug.multivector.token_batch import TokenBatch
 from embplug.pipeline import Pipeline
-from embplug.points import has_any, with_fields
+from embplug.points import has_own_fields, with_fields
 from embplug.recipe import SPARSE_VECTOR, TOKENS_VECTOR, Dense, Recipe
 
 INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
@@ -110,7 +110,7 @@ def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[st
 
 
 def documents(
-    points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe, marks: Sequence[int] | None
+    points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe, marks: Sequence[str] | None
 ) -> Iterator[CheckedDocuments]:
     """Points as documents: those with all vectors and a text for words, and those that lack the same."""
     groups: dict[tuple[str, ...], list[int]] = {}
@@ -145,14 +145,14 @@ def payload_needed(recipe: Recipe) -> bool | list[str]:
     return False if recipe.sparse is None else [recipe.text_key]
 
 
-def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[int] | None) -> CheckedDocuments:
+def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
     given_ids: list[int | str] = []
     payloads = []
     for row, point in enumerate(points):
         given_id: int | str = point.id
         payload, own = point.payload, {}
-        if has_any(payload, OWN_FIELDS):
+        if has_own_fields(payload):
             given_id, shown = split_payload(point.id, dict(payload))
             payload, own = shown or {}, {ORIGINAL_ID: given_id} if given_id != point.id else {}
         if marks is not None:
