@@ -132,7 +132,7 @@ def upgrade(
     pairs: int = 2000,
     queries: Sequence[str] | None = None,
     k: int = 10,
-    min_recall: float = 0.95,
+    min_recall: float = 0.9,
     dry_run: bool = False,
     seed: int = 0,
     progress: bool | None = None,

@@ -34,7 +34,7 @@ def upgrade(
     ] = None,
     recall: Annotated[
         float, typer.Option(min=0, max=1, help="Do not begin below this recall@10 of the new model's search.")
-    ] = 0.95,
+    ] = 0.9,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only, change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
