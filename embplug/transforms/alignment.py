@@ -155,7 +155,8 @@ class LowRankAffine(_Adapter):
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
         centered, wanted = y - y.mean(0), x - x.mean(0)
         gram = centered.T @ centered
-        gram[np.diag_indices_from(gram)] += max(self.ridge, LEAST_RIDGE) * np.trace(gram) / len(gram)
+        variance = max(np.trace(gram) / len(gram), 1e-12)
+        gram[np.diag_indices_from(gram)] += max(self.ridge, LEAST_RIDGE) * variance
         guess = np.linalg.solve(gram, centered.T @ wanted)
         if self.rank is not None and self.rank < min(guess.shape):
             directions = np.linalg.svd(centered @ guess, full_matrices=False)[2][: self.rank]
@@ -241,7 +242,8 @@ class RankedAffine(_Adapter):
         matrix = (start / ratio).astype(np.float32)
         first, second = np.zeros_like(matrix), np.zeros_like(matrix)
         generator = np.random.default_rng(self.seed)
-        for step in range(1, self.steps + 1):
+        # One document alone has nothing to rank.
+        for step in range(1, self.steps + 1) if len(new) > 1 else ():
             rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
             there, here = new[rows], old[rows]
             asked = there[: self.batch]

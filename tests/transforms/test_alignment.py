@@ -80,6 +80,11 @@ def test_what_is_trained_to_rank_finds_more(adapter: Any) -> None:
     assert recall(adapter, NEW, blurred()) > recall(start, NEW, blurred()) + 0.02
 
 
+def test_one_pair_is_no_error() -> None:
+    for adapter in (*QUICK, DimensionScale()):
+        assert np.isfinite(adapter.fit(NEW[:1], OLD[:1]).transform(NEW[:3])).all()
+
+
 @pytest.mark.parametrize(
     "adapter", [LowRankAffine(), RankedAffine(), ResidualMLP()], ids=lambda one: one.kind
 )
