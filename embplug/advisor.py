@@ -436,8 +436,9 @@ class _Trials:
     def expected(self, recipe: Recipe) -> list[Part]:
         """Parts of the whole collection before anything was tried."""
         tokens = self._source.documents.tokens
-        mean = 0.0 if tokens is None else float(tokens.lengths.mean())
         codes = None if recipe.tokens is None else recipe.tokens.codes
+        pooled = getattr(recipe.tokens and recipe.tokens.reduction, "factor", 1.0)
+        mean = 0.0 if tokens is None else float(np.ceil(tokens.lengths / pooled).mean())
         size = 0.0 if codes is None else mean * float(getattr(codes, "size", None) or 1)
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)
 
@@ -512,9 +513,8 @@ def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | 
                     documents, range(min(FIT_DOCUMENTS, Material(documents, documents).document_count))
                 )
                 dense = {} if sample.dense is None else {DENSE: sample.dense}
-                pipeline.fit(
-                    CheckedSample(None if sample.tokens is None else sample.tokens.to_float32(), dense)
-                )
+                tokens = None if sample.tokens is None else sample.tokens.to_float32()
+                pipeline.fit(pipeline.reduced_sample(CheckedSample(tokens, dense)))
             known[key] = pipeline.get_state()
         state |= known[key]
     return state
@@ -798,13 +798,20 @@ def _learning_parts(recipe: Recipe) -> list[Recipe]:
     tokens = recipe.tokens
     if tokens is not None:
         if tokens.encoding is not None:
-            parts.append(Recipe(tokens=Tokens(dim=tokens.dim, fde=tokens.encoding, matrix=None)))
+            parts.append(
+                Recipe(
+                    tokens=Tokens(
+                        dim=tokens.dim, fde=tokens.encoding, reduction=tokens.reduction, matrix=None
+                    )
+                )
+            )
         if tokens.codes is not None:
             coded = Tokens(
                 dim=tokens.dim,
                 fde=FDE(),
                 codes=tokens.codes,
                 document_bytes=tokens.document_bytes,
+                reduction=tokens.reduction,
                 matrix=None,
             )
             parts.append(Recipe(tokens=coded))

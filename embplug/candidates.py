@@ -12,6 +12,7 @@ from embplug.engines.capabilities import Capabilities, check_recipe
 from embplug.errors import CapabilityError, RecipeError
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
+from embplug.multivector.pooling import HierarchicalPooling
 from embplug.quantizers import BitAllocation, Centroids, Residual
 from embplug.recipe import Dense, Matrix, Recipe, Rerank, Tokens
 from embplug.transforms import PCA, ITQRotation, OPQRotation, Rotation, SparseRandomProjection, Truncation
@@ -22,6 +23,11 @@ PRODUCT_RATIOS = (16, 32, 64)
 
 CANDIDATES = 100
 """Documents that original vectors rank anew."""
+
+POOLED = 2
+"""Tokens of a document that become one."""
+
+POOLED_RANKERS = ("float16 matrix", "residual 32", "residual 16", "bit allocation 32", "bit allocation 16")
 
 ON_DISK = ", original on disk"
 SMALLEST = 8
@@ -72,12 +78,18 @@ def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
         "bit allocation 16": {"codes": BitAllocation(size=16), "matrix": None},
         "centroids 256": {"codes": Centroids(count=256), "matrix": None},
     }
+    tried: list[tuple[str, str, dict[str, Any]]] = [
+        (finder, ranker, {}) for ranker in rankers for finder in finders
+    ]
+    # Fewer tokens before codes of the same size compete with all tokens in codes of half of it.
+    pooled = {"reduction": HierarchicalPooling(factor=POOLED)}
+    tried += [("learned 1024", f"{ranker}, pooled", pooled) for ranker in POOLED_RANKERS]
     made = {
         f"{finder}, {ranker}": Recipe(
-            tokens=Tokens(dim=dim, fde=encoding, **fields), rerank=Rerank(candidates=2 * CANDIDATES)
+            tokens=Tokens(dim=dim, fde=finders[finder], **rankers[ranker.removesuffix(", pooled")], **more),
+            rerank=Rerank(candidates=2 * CANDIDATES),
         )
-        for ranker, fields in rankers.items()
-        for finder, encoding in finders.items()
+        for finder, ranker, more in tried
     }
     return {name: recipe for name, recipe in made.items() if _is_served(recipe, capabilities)}
 
@@ -97,14 +109,14 @@ def _engine(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _transformed(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Transforms at each size, before what the engine does."""
-    for size in (4 * dim // ratio for ratio in RATIOS):
-        half = {"datatype": models.Datatype.FLOAT16}
-        for label, transform in (
-            ("PCA", PCA(size // 2)),
-            ("truncation", Truncation(dim=size // 2)),
-            ("random projection", SparseRandomProjection(dim=size // 2)),
-        ):
-            if SMALLEST <= size // 2 < dim:
+    half = {"datatype": models.Datatype.FLOAT16}
+    for size in (4 * dim // ratio for ratio in RATIOS if ratio <= 4 * dim):
+        if SMALLEST <= size // 2 < dim:
+            for label, transform in (
+                ("PCA", PCA(size // 2)),
+                ("truncation", Truncation(dim=size // 2)),
+                ("random projection", SparseRandomProjection(dim=size // 2)),
+            ):
                 yield f"{label} {size // 2} float16", {"transforms": [transform], **half}
         if SMALLEST <= size - 4 < dim:
             yield f"PCA {size - 4} int8", {"transforms": [PCA(size - 4)], "quantization": _int8()}

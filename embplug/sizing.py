@@ -31,7 +31,7 @@ from pathlib import Path
 from qdrant_client import models
 
 from embplug.engines import EdgeClient
-from embplug.engines.bits import code_bits, datatype_bits, turbo_bytes
+from embplug.engines.bits import datatype_bits, quantized_bytes
 from embplug.pipeline import Pipeline
 from embplug.recipe import Recipe
 
@@ -187,18 +187,6 @@ def expected_parts(
             parts.append(Part("graph", name, links, _in_memory("graph", params), points))
     payload = PAYLOAD_BYTES - 128.0 + (math.ceil(BASE85 * code_bytes / 128) * 128 if code_bytes else 0.0)
     return [*parts, Part("ids", "", ID_BYTES, True, points), Part("payload", "", payload, False, points)]
-
-
-def quantized_bytes(quantization: models.QuantizationConfig, dim: int) -> float:
-    """Bytes of the codes of one vector."""
-    bits = code_bits(quantization)
-    if isinstance(quantization, models.ScalarQuantization):
-        return dim + 4.0
-    if isinstance(quantization, models.ProductQuantization):
-        return math.ceil(dim * bits / 8)
-    if isinstance(quantization, models.BinaryQuantization):
-        return math.ceil(dim * bits / 128) * 16.0
-    return math.ceil(dim * bits / 8) + turbo_bytes(bits)
 
 
 def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -> list[Part]:

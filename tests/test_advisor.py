@@ -14,11 +14,14 @@ from embplug import advisor as module
 from embplug.cli import app
 from embplug.cli.advise import _bytes
 from embplug.engines import EdgeClient
+from embplug.engines.capabilities import Capabilities
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError
 from embplug.multivector import TokenBatch
+from embplug.pipeline import Pipeline
 from tests.words import DIM, Words
 
 COUNT = 500
+POOLED = "learned 1024, residual 16, pooled"
 
 
 def clustered(count: int, dim: int = DIM, seed: int = 0):
@@ -146,9 +149,11 @@ def test_token_matrices(tmp_path, monkeypatch):
     whole = module.token_candidates
 
     def chosen(*arguments):
-        return {
-            name: r for name, r in whole(*arguments).items() if name.startswith("FDE") and "32" not in name
-        }
+        recipes = whole(*arguments)
+        chosen = {name: r for name, r in recipes.items() if name.startswith("FDE") and "32" not in name}
+        # A pooled one, without the encoding that takes long to learn.
+        pooled = recipes[POOLED].tokens.model_copy(update={"fde": chosen["FDE 5120, residual 16"].tokens.fde})
+        return chosen | {POOLED: recipes[POOLED].replaced({"tokens": pooled})}
 
     monkeypatch.setattr(module, "token_candidates", chosen)
     with EdgeClient(tmp_path / "edge") as client:
@@ -159,7 +164,20 @@ def test_token_matrices(tmp_path, monkeypatch):
         queries = TokenBatch.from_list([document[:2] for document in documents[:20]])
         advice = advise("matrices", client, budget=400 * 7000, queries=queries, sample=300)
     assert "FDE 5120, centroids 256" in {one.name for one in advice.candidates}
+    tried = {one.name: one for one in advice.candidates + advice.dropped}
+    assert tried[POOLED].recipe.tokens.reduction.factor == 2
+    payload = {name: next(p.bytes for p in one.parts if p.kind == "payload") for name, one in tried.items()}
+    assert payload[POOLED] < payload["FDE 5120, residual 16"]
     assert advice.best.disk_bytes == advice.best.bytes > advice.best.memory_bytes
+
+
+@pytest.mark.parametrize("dim", [1, 2, 8, 16, 31, 64])
+def test_there_are_recipes_for_vectors_of_few_dimensions(dim):
+    made = module.dense_candidates(dim, models.Distance.COSINE, Capabilities.of("edge", "0.9.0"))
+    assert {"float32", "float16", "int8"} <= made.keys()
+    for recipe in made.values():
+        stored = Pipeline(recipe).vectors_config()
+        assert all(1 <= params.size <= dim for params in stored.values())
 
 
 def test_wrong_arguments_are_named(plain):

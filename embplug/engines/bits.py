@@ -1,6 +1,8 @@
-"""Bits of one number of a vector, in Qdrant's datatypes and in the codes of its quantizations."""
+"""What a vector takes in Qdrant's datatypes and in the codes of its quantizations."""
 
 from __future__ import annotations
+
+import math
 
 from qdrant_client import models
 
@@ -24,17 +26,19 @@ def datatype_bits(datatype: models.Datatype | None) -> int:
     return _DATATYPES[datatype or models.Datatype.FLOAT32]
 
 
-def code_bits(quantization: object) -> float:
-    """Bits of a number's code, 0 without quantization; what a code has beside its numbers left out."""
+def quantized_bytes(quantization: object, dim: int) -> float:
+    """Bytes of the codes of one vector, with what they have beside its numbers; 0 without quantization."""
     if isinstance(quantization, models.ScalarQuantization):
-        return 8.0
+        return dim + 4.0
     if isinstance(quantization, models.ProductQuantization):
-        return 32.0 / int(quantization.product.compression.value.removeprefix("x"))
+        return math.ceil(4 * dim / int(quantization.product.compression.value.removeprefix("x")))
     if isinstance(quantization, models.BinaryQuantization):
-        return _BINARY[quantization.binary.encoding or models.BinaryQuantizationEncoding.ONE_BIT]
+        bits = _BINARY[quantization.binary.encoding or models.BinaryQuantizationEncoding.ONE_BIT]
+        return math.ceil(dim * bits / 128) * 16.0
     if isinstance(quantization, models.TurboQuantization):
-        bits = quantization.turbo.bits or models.TurboQuantBitSize.BITS4
-        return float(bits.value.removeprefix("bits").replace("_", "."))
+        size = quantization.turbo.bits or models.TurboQuantBitSize.BITS4
+        bits = float(size.value.removeprefix("bits").replace("_", "."))
+        return math.ceil(dim * bits / 8) + turbo_bytes(bits)
     return 0.0
 
 

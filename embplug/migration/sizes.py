@@ -8,7 +8,7 @@ import numpy as np
 from qdrant_client import models
 
 from embplug.engines import Engine
-from embplug.engines.bits import code_bits, datatype_bits
+from embplug.engines.bits import datatype_bits, quantized_bytes
 from embplug.ids import CODES
 from embplug.migration.reader import Reader
 from embplug.migration.source import stored_vectors
@@ -42,10 +42,10 @@ def vector_bytes(engine: Engine, name: str, info: models.CollectionInfo) -> Vect
     stored = searched = 0.0
     for vector, params in config.items():
         rows = float(np.mean([len(p.vectors[vector]) for p in sample] or [0])) if vector in matrices else 1.0
-        codes = code_bits(params.quantization_config or info.config.quantization_config)
-        bits = datatype_bits(params.datatype)
-        stored += rows * params.size * (bits + codes) / 8
+        codes = quantized_bytes(params.quantization_config or info.config.quantization_config, params.size)
+        numbers = params.size * datatype_bits(params.datatype) / 8
+        stored += rows * (numbers + codes)
         if params.hnsw_config is None or params.hnsw_config.m != 0:
-            searched += rows * params.size * (codes or bits) / 8
+            searched += rows * (codes or numbers)
     stored += float(np.mean([len(point.payload.get(CODES, "")) for point in sample] or [0]))
     return VectorBytes(stored, searched)

@@ -15,8 +15,9 @@ from embplug.frameworks import ConnectionOptions, FrameworkCollection, as_encode
 CONTENT_KEY = "page_content"
 
 _COMPRESS = (
-    "copy it: EmbplugVectorStore(client, 'another name', embedding, recipe=...)"
-    + ".add_documents(store.documents())"
+    "run `embplug migrate` (docs/migrating.md), which embeds nothing again, with `text_key: page_content` in "
+    "its recipe; or fill another store: EmbplugVectorStore(client, 'another name', embedding, recipe=...)"
+    ".add_documents(store.documents())"
 )
 
 

@@ -61,7 +61,8 @@ _WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
 _HYBRID = (VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.SEMANTIC_HYBRID)
 
 _COMPRESS = (
-    "copy it: VectorStoreIndex(store.get_nodes(), storage_context=StorageContext.from_defaults("
+    "run `embplug migrate` (docs/migrating.md), which embeds nothing again; or fill another store: "
+    "VectorStoreIndex(store.get_nodes(), storage_context=StorageContext.from_defaults("
     "vector_store=EmbplugVectorStore('another name', client, recipe=...)))"
 )
 

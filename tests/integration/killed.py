@@ -49,7 +49,7 @@ def _forked(url: str, grpc_port: int, target: str, alias: str | None) -> int:
 
 
 def _migrate(url: str, grpc_port: int, target: str, alias: str | None) -> dict[str, Any]:
-    reader.PAGE_POINTS = 50
+    reader.PAGE_POINTS = 25
     record.SHORTEST_INTERVAL_S, record.SHARE_OF_TIME = 0.05, 0.3
     verify.SAMPLED_QUERIES = 20
     client = connect(url, grpc_port=grpc_port)

@@ -13,7 +13,7 @@ from qdrant_client import models
 
 from tests.integration.sources import alias_of, assert_same, make_source, point_id, stored, vectors
 
-POINTS = 2000
+POINTS = 1000
 KILLS = 10
 SEED = 20240501
 ROOT = Path(__file__).parent.parent.parent
