@@ -55,6 +55,18 @@ def recipes(dim: int) -> dict[str, Recipe]:
             ),
             rerank=Rerank(candidates=100, hnsw_ef=256),
         ),
+        # More links for filters: Qdrant adds them for groups of documents larger than this.
+        f"PCA {half}, turbo 4 bits, original on disk, full_scan_threshold 3000": Recipe(
+            dense=Dense(
+                dim=dim,
+                transforms=[PCA(half)],
+                quantization=TURBO,
+                on_disk=True,
+                keep_original="disk",
+                hnsw=models.HnswConfigDiff(full_scan_threshold=3000),
+            ),
+            rerank=Rerank(candidates=100),
+        ),
         f"PCA {dim // 4}, int8": Recipe(
             dense=Dense(dim=dim, transforms=[PCA(dim // 4)], quantization=INT8, on_disk=True)
         ),
