@@ -33,6 +33,8 @@ IN_FLIGHT = 4
 """Requests under way at a time."""
 
 TEXTS_AT_ONCE = 256
+FIT_TOKENS = 650_000
+"""Documents with more tokens, all together, are not kept in memory to learn from."""
 JSON_BYTES_PER_FLOAT = 22
 """Of a float32 written with all digits of a double, and its comma."""
 
@@ -207,8 +209,11 @@ def _learn(
         return parts
     first: list[CheckedDocuments] = []
     wanted = pipeline.recipe.fit_sample
-    while sum(map(len, first)) < wanted and (part := next(parts, None)) is not None:
+    documents = tokens = 0
+    while documents < wanted and tokens < FIT_TOKENS and (part := next(parts, None)) is not None:
         first.append(part)
+        documents += len(part)
+        tokens += 0 if part.tokens is None else len(part.tokens.values)
     if first:
         submit(learn_steps(engine, name, pipeline, _sample(first, wanted))).result()
     return chain(first, parts)

@@ -510,7 +510,7 @@ class Pipeline:
         final = not ranks
         if tokens is not None and self._fde is not None and recipe is not None:
             query = self._fde.encode_queries(tokens, vectors.token_weights)[0].tolist()
-            params = self._search_params(recipe.fde_storage, options, final)
+            params = self._search_params(recipe.fde_storage, options, final, self._fde.hnsw_ef)
             nearest = models.NearestQuery(nearest=query)
             finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
         for name, vector in vectors.dense.items():
@@ -581,7 +581,9 @@ class Pipeline:
             ),
         )
 
-    def _search_params(self, storage: Storage, options: SearchOptions, final: bool) -> models.SearchParams:
+    def _search_params(
+        self, storage: Storage, options: SearchOptions, final: bool, hnsw_ef: int | None = None
+    ) -> models.SearchParams:
         oversampling = self.recipe.rerank.oversampling
         quantization = None
         if storage.quantization is not None and not (final and oversampling is None):
@@ -590,7 +592,9 @@ class Pipeline:
                 rescore=oversampling is not None, oversampling=oversampling
             )
         made = models.SearchParams(
-            hnsw_ef=self.recipe.rerank.hnsw_ef, exact=options.exact or None, quantization=quantization
+            hnsw_ef=self.recipe.rerank.hnsw_ef or hnsw_ef,
+            exact=options.exact or None,
+            quantization=quantization,
         )
         given = options.search_params
         if given is None:

@@ -412,7 +412,8 @@ class Rerank(_Part):
     candidates
         Number of candidates that MaxSim, or the original of a transformed dense vector, ranks anew.
     hnsw_ef
-        Size of the beam in the graph; Qdrant's default when ``None``.
+        Size of the beam in the graph. ``None`` is Qdrant's default, and for encodings of tokens, whose
+        graphs need more, 400 (``FDE``) or 800 (``LearnedEncoding``).
     oversampling
         Where the candidates' vectors are quantized: this many times more are found by their codes,
         and the original vectors choose among them. ``None`` trusts the codes, because rescoring
@@ -459,7 +460,8 @@ class Recipe(_Part):
     text_key
         Payload field that keeps the text of a document that was given as text.
     fit_sample
-        Number of documents from which data-dependent methods learn, when no sample was given.
+        Number of documents from which data-dependent methods learn, when no sample was given; fewer
+        where they have more than 650,000 tokens.
     version
         Of the format.
 
@@ -481,7 +483,7 @@ class Recipe(_Part):
     on_disk_payload: bool | None = None
     encoder: str | None = None
     text_key: str = Field("text", min_length=1)
-    fit_sample: int = Field(2000, ge=1)
+    fit_sample: int = Field(8000, ge=1)
     version: int = Field(RECIPE_VERSION, ge=1)
 
     if TYPE_CHECKING:
@@ -501,7 +503,7 @@ class Recipe(_Part):
             on_disk_payload: bool | None = None,
             encoder: str | None = None,
             text_key: str = "text",
-            fit_sample: int = 2000,
+            fit_sample: int = 8000,
             version: int = RECIPE_VERSION,
         ) -> None: ...
 

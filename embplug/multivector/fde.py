@@ -45,6 +45,9 @@ except ImportError:
 
 Sketch = Literal["count_sketch", "dense"]
 
+HNSW_EF = 400
+"""Unless the recipe says: queries lie far from documents, where a graph is searched less well."""
+
 WORKSPACE_BYTES = 4 << 20
 """Bound of the intermediate arrays of a chunk, together; what fits in the cache is fastest."""
 
@@ -142,6 +145,11 @@ class FDE:
         self.centroids_: Float32 | None = None
         self.bytes_: BalancedBytes | None = None
         self._maps: dict[int, _Maps] = {}
+
+    @property
+    def hnsw_ef(self) -> int:
+        """Breadth of the search for candidates that a graph needs."""
+        return HNSW_EF
 
     @property
     def requires_fit(self) -> bool:

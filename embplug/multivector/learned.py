@@ -45,6 +45,9 @@ MIN_DOCUMENTS = 16
 MIN_TOKENS = 256
 """The least to learn from. More is better up to ``sample`` documents and ``landmarks`` tokens."""
 
+HNSW_EF = 800
+"""Unless the recipe says: queries lie far from all documents, where a graph is searched less well."""
+
 QUERY_SHARE = 0.5
 """Of the landmarks, how many are query tokens where queries are given."""
 
@@ -80,6 +83,8 @@ class _Fitted:
     document_bias: Float32
     """(rank,)"""
     bytes_scale: float
+    length: float
+    """That documents are brought to: see :class:`BalancedBytes`."""
     unexplained: float
     """Share of the variance of MaxSim that the encodings of the sample do not explain."""
 
@@ -112,7 +117,8 @@ class LearnedEncoding:
     A new document is compared with the landmarks, and one matrix product makes its encoding: the
     most probable weights, given what the sample says about their spread. Nothing is fitted anew.
     Dot products estimate MaxSim up to a constant factor and a constant of the query, so their order
-    is what counts.
+    is what counts. A part in which queries are zero brings all documents to one length: without it a
+    graph (HNSW) by dot products leads to the longest documents alone, and misses half of the best.
 
     Parameters
     ----------
@@ -128,7 +134,10 @@ class LearnedEncoding:
         Landmarks with which a document is compared; the time of :meth:`encode_documents` grows with
         them.
     sample
-        Documents of those given to :meth:`fit` that are learned from, evenly spaced.
+        At most so many of the documents given to :meth:`fit` are learned from, evenly spaced.
+    sample_tokens
+        At most so many tokens, roughly, in the documents that are learned from: the time of
+        :meth:`fit` grows with them. Short documents need more of their kind than long ones.
     activity
         Share of the landmarks on which a feature is not zero.
     ridge
@@ -144,7 +153,8 @@ class LearnedEncoding:
     features: int = Field(default=4096, ge=1)
     landmarks: int = Field(default=8192, ge=1)
     compared: int = Field(default=4096, ge=1)
-    sample: int = Field(default=2000, ge=MIN_DOCUMENTS)
+    sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
+    sample_tokens: int = Field(default=650_000, ge=MIN_TOKENS)
     activity: float = Field(default=0.02, gt=0, lt=1)
     ridge: float = Field(default=0.01, gt=0)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
@@ -166,6 +176,11 @@ class LearnedEncoding:
     def can_learn(tokens: TokenBatch) -> bool:
         """Whether :meth:`fit` would have enough documents and tokens."""
         return int(np.count_nonzero(tokens.lengths)) >= MIN_DOCUMENTS and len(tokens.values) >= MIN_TOKENS
+
+    @property
+    def hnsw_ef(self) -> int:
+        """Breadth of the search for candidates that a graph needs."""
+        return HNSW_EF
 
     @property
     def datatype(self) -> models.Datatype:
@@ -238,11 +253,11 @@ class LearnedEncoding:
             document_map,
             -mean[:compared] @ document_map,
             1.0,
+            0.0,
             1.0,
         )
-        if self.dtype == "uint8":
-            encodings = targets[:, :compared] @ document_map
-            self.fitted_ = replace(self.fitted_, bytes_scale=BalancedBytes.fit(encodings).scale)
+        coder = BalancedBytes.fit(targets[:, :compared] @ document_map, one_length=True)
+        self.fitted_ = replace(self.fitted_, bytes_scale=coder.scale, length=coder.length)
         self.fitted_ = replace(self.fitted_, unexplained=self._unexplained(sample, device))
         return self
 
@@ -360,6 +375,7 @@ class LearnedEncoding:
             "document_map": fitted.document_map.astype(np.float16),
             "document_bias": fitted.document_bias,
             "bytes_scale": np.array(fitted.bytes_scale, dtype=np.float64),
+            "length": np.array(fitted.length, dtype=np.float64),
             "unexplained": np.array(fitted.unexplained, dtype=np.float64),
         }
 
@@ -384,6 +400,7 @@ class LearnedEncoding:
             "document_map": (np.float16, (compared, rank)),
             "document_bias": (np.float32, (rank,)),
             "bytes_scale": (np.float64, ()),
+            "length": (np.float64, ()),
             "unexplained": (np.float64, ()),
         }
         arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
@@ -399,6 +416,7 @@ class LearnedEncoding:
             arrays["document_map"].astype(np.float32),
             arrays["document_bias"],
             float(arrays["bytes_scale"]),
+            float(arrays["length"]),
             float(arrays["unexplained"]),
         )
 
@@ -406,7 +424,7 @@ class LearnedEncoding:
     def _coded_dim(self) -> int:
         """Dimensions of ``stored_dim`` that carry information."""
         if self.dtype != "uint8":
-            return self.stored_dim
+            return self.stored_dim - 1
         dim = self.stored_dim - BalancedBytes.balancing_dims(self.stored_dim)
         while dim + 1 + BalancedBytes.balancing_dims(dim + 1) <= self.stored_dim:
             dim += 1
@@ -435,8 +453,10 @@ class LearnedEncoding:
                 f"at least {MIN_DOCUMENTS} documents and {MIN_TOKENS} tokens to learn from",
                 f"{len(inhabited)} documents with {len(tokens.values)} tokens",
             )
-        if len(inhabited) > self.sample:
-            inhabited = inhabited[np.linspace(0, len(inhabited) - 1, self.sample).astype(np.int64)]
+        affordable = int(self.sample_tokens * len(inhabited) / len(tokens.values))
+        most = min(self.sample, max(affordable, MIN_DOCUMENTS))
+        if len(inhabited) > most:
+            inhabited = inhabited[np.linspace(0, len(inhabited) - 1, most).astype(np.int64)]
         sample = tokens if len(inhabited) == len(tokens) else tokens.take(inhabited)
         _check_finite(sample.values, "tokens")
         if queries is None or len(queries.values) == 0:
@@ -509,11 +529,15 @@ class LearnedEncoding:
         padded = np.zeros((len(vectors), self._coded_dim), dtype=np.float32)
         padded[:, : vectors.shape[1]] = vectors
         if self.dtype == "uint8":
-            coder = BalancedBytes(self._coded_dim, self.fitted_.bytes_scale)
+            coder = BalancedBytes(self._coded_dim, self.fitted_.bytes_scale, self.fitted_.length)
             coded = coder.documents(padded) if documents else coder.queries(padded)
             spare = self.stored_dim - coded.shape[1]
             return np.pad(coded, ((0, 0), (0, spare))) if spare else coded
-        return padded.astype(self.dtype, copy=False)
+        filling = np.zeros((len(padded), 1), dtype=np.float32)
+        if documents:
+            squares = np.square(padded).sum(axis=1, keepdims=True)
+            filling = np.sqrt(np.maximum(np.where(squares > 0, self.fitted_.length**2 - squares, 0), 0))
+        return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
 
 
 def _features(points: Float32, products: Float32, thresholds: Float32) -> Float32:

@@ -51,9 +51,26 @@ def test_a_sum_beyond_the_balancing_dimensions_is_taken_from_the_vector_in_small
     assert np.ptp(codes[:400]) <= 1
 
 
+@given(st.integers(30, 200), st.integers(0, 1000))
+def test_documents_are_brought_to_one_length_and_queries_do_not_notice(dim, seed):
+    lengths = np.linspace(0.7, 1.3, 60, dtype=np.float32)[:, None]
+    documents = lengths * vectors(60, dim, seed)
+    coder = BalancedBytes.fit(documents, one_length=True)
+    coded = coder.documents(documents).astype(int) - OFFSET
+    assert not coded.sum(axis=1).any()
+    assert np.abs(coded).max() <= 127
+    made = np.linalg.norm(coded, axis=1) / coder.scale
+    given_lengths = np.linalg.norm(documents, axis=1)
+    assert np.mean(np.abs(given_lengths / coder.length - 1) < 0.03) < 0.3
+    assert np.mean(np.abs(made / coder.length - 1) < 0.03) > 0.85
+    assert not (coder.queries(vectors(3, dim, seed + 1)).astype(int) - OFFSET)[:, dim:].any()
+
+
 def test_zeros_stay_zeros():
     zeros = np.zeros((2, 9), dtype=np.float32)
     coder = BalancedBytes.fit(zeros)
+    assert BalancedBytes.fit(zeros, one_length=True) == coder
+    assert (BalancedBytes(9, 1.0, length=50.0).documents(zeros) == OFFSET).all()
     assert (coder.documents(zeros) == OFFSET).all()
     assert (coder.queries(zeros) == OFFSET).all()
 

@@ -27,6 +27,7 @@ from embplug.errors import (
 )
 from embplug.multivector import TokenBatch
 from embplug.multivector import learned as module
+from embplug.multivector.balanced import OFFSET
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import DRIFT_LIMIT, LearnedEncoding
 from embplug.recipe import Recipe, Rerank, Tokens
@@ -139,6 +140,15 @@ def test_uint8_keeps_the_order_of_the_floats() -> None:
     )
     for a, b in zip(exact, coded, strict=True):
         assert np.corrcoef(a, b)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+def test_documents_have_one_length_so_that_a_graph_leads_everywhere(dtype: Any) -> None:
+    encoding = LearnedEncoding(**SMALL, dtype=dtype).fit(SAMPLE)
+    vectors = encoding.encode_documents(batch([12] * 40, seed=5)).astype(np.float64)
+    used = vectors[:, vectors.any(axis=0)] - (OFFSET if dtype == "uint8" else 0)
+    lengths = np.linalg.norm(used, axis=1)
+    assert np.mean(np.abs(lengths / np.median(lengths) - 1) < 0.03) > 0.85
 
 
 def test_no_tokens_make_the_zero_vector() -> None:
