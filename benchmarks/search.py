@@ -5,6 +5,7 @@ Exact search is Qdrant's own MaxSim over every document. Both are timed one quer
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from _harness import environment, parser, percentiles_ms, report
 
 from embplug import FDE, Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
 from embplug.engines import Engine
-from embplug.exact import maxsim_scores
+from embplug.exact import maxsim_scores, overlap
 from tests.servers import qdrant_server
 
 K = 10
@@ -37,6 +38,7 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=None, help="of a document; default: as they are")
     options.add_argument("--queries", type=int, default=100)
     options.add_argument("--exact-queries", type=int, default=20, help="of them, timed exactly too")
+    options.add_argument("--candidates", type=int, nargs="+", default=[100])
     options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=["fde", "default"])
     options.add_argument("--engines", nargs="+", choices=("server", "edge"), default=["server", "edge"])
     arguments = options.parse_args()
@@ -48,9 +50,7 @@ def main() -> None:
     rows = [
         row
         for name in arguments.engines
-        for row in on_engine(
-            name, arguments.encodings, data.documents, queries, truth, arguments.exact_queries
-        )
+        for row in on_engine(name, arguments, data.documents, queries, truth)
     ]
     default = next(row for row in rows if row["encoding"] == arguments.encodings[-1])
     result = {
@@ -69,10 +69,10 @@ def main() -> None:
 
 
 def on_engine(
-    name: str, encodings: list[str], documents: TokenBatch, queries: TokenBatch, truth: np.ndarray, exact: int
+    name: str, options: argparse.Namespace, documents: TokenBatch, queries: TokenBatch, truth: np.ndarray
 ) -> Iterator[dict[str, object]]:
-    """One row per encoding."""
-    for encoding in encodings:
+    """One row per encoding and number of candidates."""
+    for encoding in options.encodings:
         recipe = Recipe(tokens=Tokens(dim=documents.dim, fde=ENCODINGS[encoding]))
         with engine_of(name) as engine:
             started = time.perf_counter()
@@ -86,32 +86,36 @@ def on_engine(
             added = time.perf_counter() - started
             collection.optimize()
             ready = time.perf_counter() - started
-            two_stage, exactly, found = [], [], []
+            two_stage: dict[int, list[float]] = {candidates: [] for candidates in options.candidates}
+            found: dict[int, list[list[int | str]]] = {candidates: [] for candidates in options.candidates}
+            exactly = []
             collection.search(tokens=queries[0])
             for i, query in enumerate(queries):
-                started = time.perf_counter()
-                hits = collection.search(tokens=query, limit=K)
-                two_stage.append(time.perf_counter() - started)
-                found.append([hit.id for hit in hits])
-                if i < exact:
+                for candidates in options.candidates:
+                    started = time.perf_counter()
+                    hits = collection.search(tokens=query, limit=K, candidates=candidates)
+                    two_stage[candidates].append(time.perf_counter() - started)
+                    found[candidates].append([hit.id for hit in hits])
+                if i < options.exact_queries:
                     started = time.perf_counter()
                     collection.search(tokens=query, limit=K, exact=True)
                     exactly.append(time.perf_counter() - started)
-            fast, slow = percentiles_ms(two_stage), percentiles_ms(exactly)
-            yield {
-                "engine": name,
-                "encoding": encoding,
-                "two_stage_p50_ms": fast["p50_ms"],
-                "two_stage_p95_ms": fast["p95_ms"],
-                "exact_p50_ms": slow["p50_ms"],
-                "speedup": slow["p50_ms"] / fast["p50_ms"],
-                "recall_at_10_vs_exact": float(
-                    np.mean([len({*f} & {*t}) / K for f, t in zip(found, truth.tolist(), strict=True)])
-                ),
-                "fit_s": fitted,
-                "points_per_s": len(documents) / added,
-                "ready_s": ready,
-            }
+            slow = percentiles_ms(exactly)
+            for candidates in options.candidates:
+                fast = percentiles_ms(two_stage[candidates])
+                yield {
+                    "engine": name,
+                    "encoding": encoding,
+                    "candidates": candidates,
+                    "two_stage_p50_ms": fast["p50_ms"],
+                    "two_stage_p95_ms": fast["p95_ms"],
+                    "exact_p50_ms": slow["p50_ms"],
+                    "speedup": slow["p50_ms"] / fast["p50_ms"],
+                    "recall_at_10_vs_exact": float(overlap(found[candidates], truth).mean()),
+                    "fit_s": fitted,
+                    "points_per_s": len(documents) / added,
+                    "ready_s": ready,
+                }
 
 
 def sample(documents: TokenBatch) -> TokenBatch:

@@ -78,18 +78,18 @@ def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
         "bit allocation 16": {"codes": BitAllocation(size=16), "matrix": None},
         "centroids 256": {"codes": Centroids(count=256), "matrix": None},
     }
-    tried: list[tuple[str, str, dict[str, Any]]] = [
-        (finder, ranker, {}) for ranker in rankers for finder in finders
+    tried: list[tuple[str, str, str, dict[str, Any]]] = [
+        (finder, ranker, "", {}) for ranker in rankers for finder in finders
     ]
     # Fewer tokens before codes of the same size compete with all tokens in codes of half of it.
     pooled = {"reduction": HierarchicalPooling(factor=POOLED)}
-    tried += [("learned 1024", f"{ranker}, pooled", pooled) for ranker in POOLED_RANKERS]
+    tried += [("learned 1024", ranker, ", pooled", pooled) for ranker in POOLED_RANKERS]
     made = {
-        f"{finder}, {ranker}": Recipe(
-            tokens=Tokens(dim=dim, fde=finders[finder], **rankers[ranker.removesuffix(", pooled")], **more),
+        f"{finder}, {ranker}{label}": Recipe(
+            tokens=Tokens(dim=dim, fde=finders[finder], **rankers[ranker], **more),
             rerank=Rerank(candidates=2 * CANDIDATES),
         )
-        for finder, ranker, more in tried
+        for finder, ranker, label, more in tried
     }
     return {name: recipe for name, recipe in made.items() if _is_served(recipe, capabilities)}
 

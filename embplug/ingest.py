@@ -20,6 +20,7 @@ from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient, is_server
 from embplug.engines.capabilities import MAX_REST_BYTES
 from embplug.errors import EmbplugError, IngestError, InvalidArgumentError, PointTooLargeError
 from embplug.ids import Id
+from embplug.multivector.learned import SAMPLE_TOKENS
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import learn_steps, optimize_steps
 from embplug.pipeline import Pipeline
@@ -33,8 +34,6 @@ IN_FLIGHT = 4
 """Requests under way at a time."""
 
 TEXTS_AT_ONCE = 256
-FIT_TOKENS = 650_000
-"""Documents with more tokens, all together, are not kept in memory to learn from."""
 JSON_BYTES_PER_FLOAT = 22
 """Of a float32 written with all digits of a double, and its comma."""
 
@@ -210,20 +209,25 @@ def _learn(
     first: list[CheckedDocuments] = []
     wanted = pipeline.recipe.fit_sample
     documents = tokens = 0
-    while documents < wanted and tokens < FIT_TOKENS and (part := next(parts, None)) is not None:
+    while documents < wanted and tokens < SAMPLE_TOKENS and (part := next(parts, None)) is not None:
         first.append(part)
         documents += len(part)
-        tokens += 0 if part.tokens is None else len(part.tokens.values)
+        if pipeline.learns_from_tokens and part.tokens is not None:
+            tokens += len(part.tokens.values)
     if first:
         submit(learn_steps(engine, name, pipeline, _sample(first, wanted))).result()
     return chain(first, parts)
 
 
 def _sample(parts: Sequence[CheckedDocuments], wanted: int) -> CheckedSample:
-    tokens = [part.tokens for part in parts if part.tokens is not None]
+    matrices = [part.tokens for part in parts if part.tokens is not None]
+    tokens = TokenBatch.concat(matrices) if matrices else None
+    if tokens is not None:
+        affordable = int(np.searchsorted(tokens.offsets, SAMPLE_TOKENS, side="right")) - 1
+        tokens = tokens[: min(wanted, max(affordable, 1))]
     dense = {name: np.concatenate([part.dense[name] for part in parts])[:wanted] for name in parts[0].dense}
     texts = [text for part in parts for text in part.texts or ()][:wanted]
-    return CheckedSample(TokenBatch.concat(tokens)[:wanted] if tokens else None, dense, texts=texts or None)
+    return CheckedSample(tokens, dense, texts=texts or None)
 
 
 def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form, mark: Any) -> Iterator[Chunk]:

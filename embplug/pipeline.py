@@ -20,6 +20,7 @@ from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
 from embplug.ids import CODES, MODEL
 from embplug.multivector.checks import checked_weights
+from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
 from embplug.plan import CODES_STAGE, Asked, Beside, Plan, Query, SearchOptions, Stage, codes_of, search_plan
@@ -97,6 +98,11 @@ class Pipeline:
         learns = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
         learns = learns or (self._sparse is not None and self._sparse.requires_fit)
         self.needs_fit = learns or any(vector.needs_fit for vector in self._dense.values())
+
+    @property
+    def learns_from_tokens(self) -> bool:
+        """Whether a method of the recipe learns from token matrices."""
+        return self._codes is not None or (self._fde is not None and self._fde.requires_fit)
 
     def fit(self, sample: CheckedSample) -> None:
         """Learn what the recipe's methods learn from data.
@@ -376,7 +382,9 @@ class Pipeline:
             return token_similarities(_given(query.tokens), TokenBatch.from_list(stored).to_float32())
         if field == FDE_VECTOR and self._fde is not None:
             asked = self._fde.encode_queries(TokenBatch.from_list([_given(query.tokens)]))[0]
-            return dense_similarities(asked, stored, models.Distance.COSINE)
+            # The last number of a learned encoding only brings documents to one length.
+            said = slice(None, -1 if isinstance(self._fde, LearnedEncoding) else None)
+            return dense_similarities(asked[said], np.asarray(stored)[:, said], models.Distance.COSINE)
         name = _first_name(query.dense)
         asked = self._dense[name].encode_query(_given(query.dense, name)[None])[field][0]
         return dense_similarities(asked, stored, self.recipe.dense[name].stored_distance)

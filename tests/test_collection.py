@@ -27,6 +27,7 @@ from embplug import (
     Tokens,
     connect,
 )
+from embplug.documents import CheckedSample
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CapabilityError,
@@ -45,6 +46,8 @@ from embplug.errors import (
     RecipeVersionError,
     StateError,
 )
+from embplug.pipeline import Pipeline
+from embplug.plan import SearchOptions
 from embplug.recipe import digest
 from embplug.state import STATE_COLLECTION
 
@@ -117,6 +120,18 @@ def test_weights_of_query_tokens_are_factors_in_every_stage(engine):
     batch = collection.batch_search([Query(tokens=query, token_weights=one), Query(tokens=query)], limit=1)
     assert batch[0][0].score == pytest.approx(maxsim(query[1:2], documents).max(), rel=2e-3)
     assert batch[1][0].score > batch[0][0].score
+
+
+@pytest.mark.parametrize(("given", "asked"), [(None, None), (77, 77)])
+@pytest.mark.parametrize(
+    ("encoding", "most"), [(SMALL_FDE, 400), (LearnedEncoding(features=16, landmarks=256, compared=64), 800)]
+)
+def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, most, given, asked):
+    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, fde=encoding), rerank=Rerank(hnsw_ef=given)))
+    if pipeline.needs_fit:
+        pipeline.fit(CheckedSample(TokenBatch.from_list(matrices(100)), {}))
+    (request,) = pipeline.plan([Query(tokens=np.ones((2, DIM)))], SearchOptions())[0].send(None)
+    assert request.prefetch[0].params.hnsw_ef == (asked or most)
 
 
 @pytest.mark.parametrize(

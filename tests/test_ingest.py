@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import FDE, Collection, Documents, Recipe, Tokens, ingest
+from embplug import FDE, PCA, Collection, Dense, Documents, LearnedEncoding, Recipe, Tokens, ingest
 from embplug.errors import DimensionError, IngestError, InvalidArgumentError, PointTooLargeError
+from embplug.pipeline import Pipeline
 from tests.proxy import proxy
 from tests.test_collection import DIM, RECIPE, matrices
 
@@ -142,3 +143,33 @@ def test_vectors_arrive_as_they_were_sent(engine):
         np.testing.assert_allclose(record.vector["tokens"], documents[record.id], atol=1e-3)
         assert record.payload == {"a": [1, {"b": None}], "c": "ü"}
     assert recipe.tokens.matrix.datatype == models.Datatype.FLOAT16
+
+
+@pytest.mark.parametrize(("encoding", "documents", "sampled"), [("learned", 60, 41), ("fde", 120, 41)])
+def test_it_learns_from_no_more_tokens_than_memory_is_meant_for(
+    edge_client, monkeypatch, encoding, documents, sampled
+):
+    """Where tokens teach nothing, they do not lessen what dense vectors teach."""
+    monkeypatch.setattr(ingest, "SAMPLE_TOKENS", 410)
+    fde = LearnedEncoding(stored_dim=64, features=16, landmarks=256, compared=64)
+    tokens = Tokens(dim=8, fde=fde if encoding == "learned" else FDE(repetitions=2), matrix=None)
+    recipe = Recipe(tokens=tokens, dense=Dense(dim=8, transforms=[PCA(4)]))
+    samples = []
+    whole = Pipeline.fit
+    monkeypatch.setattr(
+        Pipeline, "fit", lambda self, sample: (samples.append(sample), whole(self, sample))[1]
+    )
+    rng = np.random.default_rng(0)
+    collection = Collection.create("learning", recipe, edge_client)
+    batches = [
+        Documents(
+            range(start, start + 20),
+            tokens=list(rng.standard_normal((20, 10, 8))),
+            dense=rng.standard_normal((20, 8)),
+        )
+        for start in range(0, 120, 20)
+    ]
+    assert collection.add_batches(batches).added == 120
+    (sample,) = samples
+    assert len(sample.dense["dense"]) == documents
+    assert len(sample.tokens) == sampled

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.errors import InvalidArgumentError, LengthMismatchError, StateError
+from embplug.errors import InvalidArgumentError, LengthMismatchError, NonFiniteError, StateError
 
 
 def checked_weights(given: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
@@ -23,6 +23,14 @@ def checked_weights(given: ArrayLike, tokens: int, argument: str = "token_weight
     if wrong.size:
         raise InvalidArgumentError(f"{argument}[{wrong[0]}]", "a finite number", weights[wrong[0]])
     return weights
+
+
+def check_finite(values: NDArray[Any], argument: str) -> None:
+    """Refuse tokens (tokens, dim) of which one is not finite, naming the first."""
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if wrong.size:
+            raise NonFiniteError(f"{argument}.values[{wrong[0]}]", "finite numbers", "NaN or infinity")
 
 
 def state_array(

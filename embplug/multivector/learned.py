@@ -21,13 +21,12 @@ from embplug.errors import (
     DimensionError,
     EmptyTokensError,
     InvalidArgumentError,
-    NonFiniteError,
     NotFittedError,
     StateError,
 )
 from embplug.extras import import_extra
 from embplug.multivector.balanced import BalancedBytes
-from embplug.multivector.checks import checked_weights, state_array
+from embplug.multivector.checks import check_finite, checked_weights, state_array
 from embplug.multivector.partition import Float32
 from embplug.multivector.token_batch import TokenBatch
 from embplug.threads import single_blas_thread, worker_count
@@ -40,6 +39,9 @@ DOCUMENT_BLOCK = 256
 
 QUERY_BLOCK = 512
 """Query tokens whose features are held at a time."""
+
+SAMPLE_TOKENS = 650_000
+"""Of a sample that can be learned from in minutes."""
 
 MIN_DOCUMENTS = 16
 MIN_TOKENS = 256
@@ -154,7 +156,7 @@ class LearnedEncoding:
     landmarks: int = Field(default=8192, ge=1)
     compared: int = Field(default=4096, ge=1)
     sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
-    sample_tokens: int = Field(default=650_000, ge=MIN_TOKENS)
+    sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
     activity: float = Field(default=0.02, gt=0, lt=1)
     ridge: float = Field(default=0.01, gt=0)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
@@ -256,7 +258,9 @@ class LearnedEncoding:
             0.0,
             1.0,
         )
-        coder = BalancedBytes.fit(targets[:, :compared] @ document_map, one_length=True)
+        encodings = targets[:, :compared] @ document_map
+        spare = self._coded_dim - encodings.shape[1]
+        coder = BalancedBytes.fit(np.pad(encodings, ((0, 0), (0, spare))), one_length=True)
         self.fitted_ = replace(self.fitted_, bytes_scale=coder.scale, length=coder.length)
         self.fitted_ = replace(self.fitted_, unexplained=self._unexplained(sample, device))
         return self
@@ -458,12 +462,12 @@ class LearnedEncoding:
         if len(inhabited) > most:
             inhabited = inhabited[np.linspace(0, len(inhabited) - 1, most).astype(np.int64)]
         sample = tokens if len(inhabited) == len(tokens) else tokens.take(inhabited)
-        _check_finite(sample.values, "tokens")
+        check_finite(sample.values, "tokens")
         if queries is None or len(queries.values) == 0:
             return sample, None
         if queries.dim != tokens.dim:
             raise DimensionError("queries", f"dim {tokens.dim}, as the documents", queries.dim)
-        _check_finite(queries.values, "queries")
+        check_finite(queries.values, "queries")
         return sample, queries.values
 
     def _landmarks(self, sample: TokenBatch, queries: NDArray[Any] | None) -> NDArray[Any]:
@@ -534,9 +538,10 @@ class LearnedEncoding:
             spare = self.stored_dim - coded.shape[1]
             return np.pad(coded, ((0, 0), (0, spare))) if spare else coded
         filling = np.zeros((len(padded), 1), dtype=np.float32)
-        if documents:
+        if documents and self.fitted_.length > 0:
+            padded /= np.float32(self.fitted_.length)
             squares = np.square(padded).sum(axis=1, keepdims=True)
-            filling = np.sqrt(np.maximum(np.where(squares > 0, self.fitted_.length**2 - squares, 0), 0))
+            filling = np.sqrt(np.maximum(np.where(squares > 0, 1 - squares, 0), 0))
         return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
 
 
@@ -638,10 +643,3 @@ def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
             tokens = torch.from_numpy(np.array(documents[document], dtype=np.float32)).to(device)
             targets[document] = (tokens @ landmarks).amax(dim=0).cpu().numpy()
     return targets
-
-
-def _check_finite(values: NDArray[Any], argument: str) -> None:
-    if not np.isfinite(values.sum(dtype=np.float64)):
-        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if wrong.size:
-            raise NonFiniteError(f"{argument}.values[{wrong[0]}]", "finite numbers", "NaN or infinity")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.errors import DimensionError, EmptyTokensError, NotFittedError
+from embplug.errors import DimensionError, EmptyTokensError, NotFittedError, StateError
+from embplug.multivector.checks import check_finite, state_array
 from embplug.multivector.token_batch import TokenBatch
 from embplug.quantizers.centroid import CentroidSearch, find_centroids
 
@@ -38,9 +42,9 @@ class TokenIDF:
     seed: int = Field(default=0, ge=0)
 
     def __post_init__(self) -> None:
+        self.centroids_: Float32 | None = None
         self.idf_: Float32 | None = None
         self._search: CentroidSearch | None = None
-        self._dim = 0
 
     def fit(self, documents: TokenBatch) -> Self:
         """Learn from documents, or a random sample of them.
@@ -49,12 +53,15 @@ class TokenIDF:
         ------
         EmptyTokensError
             There is no token.
+        NonFiniteError
+            A token is not finite.
         """
         if len(documents.values) == 0:
             raise EmptyTokensError("documents", "tokens to learn from", "none")
+        check_finite(documents.values, "documents")
         values = documents.values.astype(np.float32, copy=False)
         centroids = find_centroids(values, self.cells, np.random.default_rng(self.seed))
-        self._search, self._dim = CentroidSearch(centroids), documents.dim
+        self.centroids_, self._search = centroids, CentroidSearch(centroids)
         owner = np.repeat(np.arange(len(documents)), documents.lengths)
         pairs = np.unique(owner * len(centroids) + self._search(values))
         having = np.bincount(pairs % len(centroids), minlength=len(centroids))
@@ -76,13 +83,46 @@ class TokenIDF:
             :meth:`fit` was not called.
         DimensionError
             The tokens have not the dimension of the documents.
+        NonFiniteError
+            A token is not finite.
         """
-        if self.idf_ is None or self._search is None:
-            raise NotFittedError("weights are learned from documents: call fit before")
-        if queries.dim != self._dim:
-            raise DimensionError("queries", f"dim {self._dim}, as the documents", queries.dim)
+        centroids, idf, search = self._fitted()
+        if queries.dim != centroids.shape[1]:
+            raise DimensionError("queries", f"dim {centroids.shape[1]}, as the documents", queries.dim)
         if len(queries.values) == 0:
             return np.zeros(0, dtype=np.float32)
-        cells = self._search(queries.values.astype(np.float32, copy=False))
-        weights: Float32 = self.idf_[cells]
+        check_finite(queries.values, "queries")
+        weights: Float32 = idf[search(queries.values.astype(np.float32, copy=False))]
         return weights
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`fit` learned, by name, to keep beside the collection.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        """
+        centroids, idf, _ = self._fitted()
+        return {"centroids": centroids.astype(np.float16), "idf": idf}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`get_state` returned.
+
+        Raises
+        ------
+        StateError
+            Naming the first array that is missing, or of another shape or type.
+        """
+        centroids = np.asarray(state.get("centroids"))
+        if centroids.ndim != 2 or centroids.dtype != np.float16:
+            got = "none" if "centroids" not in state else f"{centroids.dtype} {centroids.shape}"
+            raise StateError(f"state 'centroids': expected a matrix of float16, got {got}")
+        self.idf_ = state_array(state, "idf", np.float32, (len(centroids),))
+        self.centroids_ = centroids.astype(np.float32)
+        self._search = CentroidSearch(self.centroids_)
+
+    def _fitted(self) -> tuple[Float32, Float32, CentroidSearch]:
+        if self.centroids_ is None or self.idf_ is None or self._search is None:
+            raise NotFittedError("weights are learned from documents: call fit before")
+        return self.centroids_, self.idf_, self._search

@@ -151,6 +151,14 @@ def test_documents_have_one_length_so_that_a_graph_leads_everywhere(dtype: Any) 
     assert np.mean(np.abs(lengths / np.median(lengths) - 1) < 0.03) > 0.85
 
 
+def test_long_documents_stay_finite_in_halves() -> None:
+    lengths = [4, 40, 400, 900]
+    encoding = LearnedEncoding(**SMALL, dtype="float16").fit(batch(lengths * 10))
+    vectors = encoding.encode_documents(batch([*lengths, 2000], seed=1))
+    assert np.isfinite(vectors).all()
+    assert np.isfinite(encoding.encode_queries(batch([30]))).all()
+
+
 def test_no_tokens_make_the_zero_vector() -> None:
     encoding = LearnedEncoding(**{**SMALL, "dtype": "float32"}).fit(SAMPLE)
     documents = batch([0, 3, 0])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embplug.errors import DimensionError, EmptyTokensError, NotFittedError
+from embplug.errors import DimensionError, EmptyTokensError, NonFiniteError, NotFittedError, StateError
 from embplug.multivector import TokenBatch
 from embplug.multivector.token_idf import TokenIDF
 
@@ -45,6 +45,17 @@ def test_float16_tokens_are_taken():
     )
 
 
+def test_state_restores_the_same_weights():
+    queries = words([[0, 3, 7]])
+    fitted = TokenIDF(cells=4).fit(words([[0, 1], [2, 3], [3]]))
+    again = TokenIDF(cells=4)
+    again.set_state(fitted.get_state())
+    np.testing.assert_array_equal(again.weights(queries), fitted.weights(queries))
+    for name in ("centroids", "idf"):
+        with pytest.raises(StateError, match=name):
+            again.set_state({key: array for key, array in fitted.get_state().items() if key != name})
+
+
 def test_what_is_wrong_is_named():
     with pytest.raises(NotFittedError):
         TokenIDF().weights(words([[0]]))
@@ -54,3 +65,6 @@ def test_what_is_wrong_is_named():
     with pytest.raises(DimensionError) as other:
         TokenIDF(cells=2).fit(words([[0, 1]])).weights(TokenBatch.from_list([np.ones((1, 3))]))
     assert other.value.argument == "queries"
+    for broken in (TokenIDF(cells=2).fit, TokenIDF(cells=2).fit(words([[0, 1]])).weights):
+        with pytest.raises(NonFiniteError):
+            broken(TokenBatch.from_list([np.full((2, DIM), np.nan)]))
