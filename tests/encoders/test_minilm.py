@@ -8,6 +8,7 @@ pytest.importorskip("torch")
 
 from embplug.encoders import Encoder, load_encoder
 from embplug.encoders.minilm import DIM, MAX_WORDPIECES, MiniLMEncoder
+from embplug.errors import InvalidArgumentError
 
 TEXTS = [
     "A cat sat on the mat.",
@@ -112,6 +113,21 @@ def test_an_earlier_layer_may_be_taken():
         hidden = MiniLMEncoder()._model(**inputs, output_hidden_states=True).hidden_states[3][0].numpy()
     expected = hidden[1:-1] / np.linalg.norm(hidden[1:-1], axis=1, keepdims=True)
     np.testing.assert_allclose(early.encode_documents([TEXTS[0]]).tokens[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_saliency", [False, True])
+@pytest.mark.parametrize("layer", [7, -8, 3.0, True, None])
+def test_a_layer_that_the_model_lacks_is_refused(layer, with_saliency):
+    with pytest.raises(InvalidArgumentError, match=r"^layer: expected an integer of -7 to 6"):
+        MiniLMEncoder(layer=layer, with_saliency=with_saliency)
+
+
+def test_layers_are_counted_from_what_goes_into_the_first(encoder):
+    last = encoder.encode_documents(TEXTS[:1]).dense
+    np.testing.assert_allclose(MiniLMEncoder(layer=6).encode_documents(TEXTS[:1]).dense, last, atol=1e-5)
+    first, same = (MiniLMEncoder(layer=layer).encode_documents(TEXTS[:1]).dense for layer in (0, -7))
+    np.testing.assert_allclose(first, same, atol=1e-5)
+    assert not np.allclose(first, last, atol=0.1)
 
 
 def test_it_is_found_by_its_name():
