@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from embplug.documents import check_dense
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import Engine
 from embplug.engines.capabilities import capabilities_steps
-from embplug.errors import InvalidArgumentError, MissingExtraError, UpgradeError
+from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, UpgradeError
 from embplug.exact import overlap
 from embplug.ids import MODEL, ORIGINAL_ID
 from embplug.operations import existing_steps, save_manifest_steps
@@ -65,7 +65,7 @@ class UpgradeReport:
     Attributes
     ----------
     adapters
-        Each that was measured, best first.
+        Each that was measured, best first, and after them ``none``, to compare with.
     chosen
         Kind of the one that maps queries.
     k
@@ -79,6 +79,8 @@ class UpgradeReport:
         Version of the new model in the collection.
     installed
         Whether the collection is searched with the new model now.
+    skipped
+        With ``best``: adapters that the dimensions or the installed extras do not allow, and why.
     """
 
     collection: str
@@ -92,6 +94,7 @@ class UpgradeReport:
     queries: int
     model: int
     installed: bool
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -128,7 +131,6 @@ def upgrade(
     encoder: Encoder | str,
     *,
     adapter: str = "procrustes",
-    vector: str | None = None,
     pairs: int = 2000,
     queries: Sequence[str] | None = None,
     k: int = 10,
@@ -153,16 +155,14 @@ def upgrade(
     encoder
         The new model, or its name as in a recipe.
     adapter
-        A kind of :data:`~embplug.transforms.alignment.ADAPTERS`, or ``best``: all are measured and the
-        best is taken.
-    vector
-        The dense vector, where the recipe has several.
+        A kind of :data:`~embplug.transforms.alignment.ADAPTERS`, or ``best``: all that the dimensions and
+        the installed extras allow are measured, and the best is taken.
     pairs
         Documents to learn and measure from.
     queries
         Real queries to measure with. Default: documents that are held out stand for queries.
     k
-        Of the recall.
+        Of the recall; at most half of the documents that are held out, among which more are found anyhow.
     min_recall
         Do not begin below it.
     dry_run
@@ -177,7 +177,8 @@ def upgrade(
     UpgradeError
         One is under way already, or the recall is below ``min_recall``; ``error.report`` is the report.
     InvalidArgumentError
-        Naming the argument; or the collection has no texts, or not enough of them.
+        Naming the argument; or the collection has no texts, or not enough of them; or its recipe is one
+        that cannot be upgraded in place.
     CapabilityError
         The engine cannot store vectors of the new model's dimension beside the old ones.
     """
@@ -185,31 +186,25 @@ def upgrade(
         raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
     if not 0 <= min_recall <= 1:
         raise InvalidArgumentError("min_recall", "between 0 and 1", min_recall)
-    for argument, value, least in (("pairs", pairs, LEAST_PAIRS), ("k", k, 1)):
-        if value < least:
-            raise InvalidArgumentError(argument, f"at least {least}", value)
-    if queries is not None and not len(queries):
-        raise InvalidArgumentError("queries", "at least one", "none")
+    pairs = _at_least("pairs", pairs, LEAST_PAIRS)
+    k = _at_least("k", k, 1)
+    texts = None if queries is None else _checked_queries(queries)
     recipe = collection.recipe
-    name = _vector_name(collection, vector)
+    name = _vector_name(recipe)
     dense = recipe.dense[name]
-    if any(one.previous is not None for one in recipe.dense.values()):
+    if dense.previous is not None:
         raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
     model = load_encoder(encoder) if isinstance(encoder, str) else encoder
     disable = None if progress is None else not progress
+    documents, old = _sample(collection, name, pairs)
+    most = int(len(old) * HELD_OUT) // 2
+    if k > most:
+        raise InvalidArgumentError("k", f"at most {most}, half of the documents that are held out", k)
     with tqdm(desc=f"embedding a sample of {collection.name}", unit=" texts", disable=disable) as bar:
-        new, old = _sample(collection, name, model, pairs, bar)
-        asked = None if queries is None else _embedded(model, queries, dense, bar, as_queries=True)
+        new = _embedded(model, documents, dense, bar, as_queries=False)
+        asked = None if texts is None else _embedded(model, texts, dense, bar, as_queries=True)
     trial = Trial(new, old, asked, k, seed)
-    kinds = [*ADAPTERS] if adapter == "best" else [adapter]
-    fitted = []
-    for kind in kinds:
-        try:
-            fitted.append(ADAPTERS[kind]().fit(*trial.pairs))
-        except (InvalidArgumentError, MissingExtraError):
-            # Dimensions differ, or an extra is not installed, and others remain.
-            if adapter != "best":
-                raise
+    fitted, skipped = _fitted([*ADAPTERS] if adapter == "best" else [adapter], *trial.pairs)
     measured = sorted((trial.measured(one) for one in fitted), key=lambda one: -one.recall)
     chosen = next(one for one in fitted if one.kind == measured[0].adapter)
     rows = [*measured, *trial.without_adapter()]
@@ -223,8 +218,9 @@ def upgrade(
         len(trial.pairs[0]),
         len(trial.old),
         len(trial.queries),
-        _next_model(recipe),
+        dense.model + 1,
         installed=False,
+        skipped=skipped,
     )
     if dry_run:
         return report
@@ -274,14 +270,16 @@ def reembed(
     UpgradeError
         No upgrade is under way; or a document has no text.
     """
+    batch = _at_least("batch", batch, 1)
+    limit = None if limit is None else _at_least("limit", limit, 1)
+    if rate is not None:
+        if not rate > 0:
+            raise InvalidArgumentError("rate", "more than 0", rate)
+        batch = max(1, int(min(batch, rate)))
     name = next((name for name, dense in collection.recipe.dense.items() if dense.previous), None)
     if name is None:
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
-    for argument, value in (("rate", rate), ("batch", batch), ("limit", limit)):
-        if value is not None and not value > 0:
-            raise InvalidArgumentError(argument, "more than 0", value)
     engine, done, started = collection.engine, 0, time.monotonic()
-    batch = batch if rate is None else min(batch, max(1, int(rate)))
     old = models.Filter(must_not=[new_model_filter(collection.recipe.dense[name].model)])
     left = run(engine, _count(collection.name, old))
     with tqdm(
@@ -367,27 +365,55 @@ def _top(scores: Float32, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
-def _next_model(recipe: Recipe) -> int:
-    """Higher than that of any vector, because all share the mark of what is embedded anew."""
-    return 1 + max(dense.model for dense in recipe.dense.values())
+def _at_least(argument: str, value: Any, least: int) -> int:
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise InvalidArgumentError(argument, f"an integer of at least {least}", repr(value))
+    return int(value)
 
 
-def _vector_name(collection: Collection, given: str | None) -> str:
+def _checked_queries(given: Any) -> list[str]:
+    if isinstance(given, np.ndarray):
+        given = given.tolist()
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence):
+        raise InvalidArgumentError("queries", "a sequence of texts", type(given).__name__)
+    if not given:
+        raise InvalidArgumentError("queries", "at least one", "none")
+    for i, text in enumerate(given):
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidArgumentError(f"queries[{i}]", "a text that is not empty", repr(text))
+    return list(given)
+
+
+def _fitted(kinds: list[str], new: Float32, old: Float32) -> tuple[list[Any], dict[str, str]]:
+    """Adapters that learned, and why others could not; raises where none could."""
+    fitted: list[Any] = []
+    skipped: dict[str, str] = {}
+    for kind in kinds:
+        try:
+            fitted.append(ADAPTERS[kind]().fit(new, old))
+        except (LengthMismatchError, MissingExtraError) as error:
+            skipped[kind] = str(error)
+            if len(skipped) == len(kinds):
+                raise
+    return fitted, skipped
+
+
+def _vector_name(recipe: Recipe) -> str:
     """The vector to upgrade, where its recipe allows that."""
-    recipe = collection.recipe
     if recipe.tokens is not None:
         expected = "none, because the encoder makes them too; migrate to a new collection instead"
         raise InvalidArgumentError("recipe.tokens", expected, "tokens")
-    if given is None and len(recipe.dense) != 1:
-        raise InvalidArgumentError("vector", f"one of {[*recipe.dense]}", None)
-    name = next(iter(recipe.dense)) if given is None else given
-    if name not in recipe.dense:
-        raise InvalidArgumentError("vector", f"one of {[*recipe.dense]}", repr(name))
+    if not recipe.dense:
+        raise InvalidArgumentError("recipe.dense", "one vector", "none")
+    if len(recipe.dense) > 1:
+        expected = "one vector, because the encoder makes the others too; migrate to a new collection instead"
+        raise InvalidArgumentError("recipe.dense", expected, [*recipe.dense])
+    (name,) = recipe.dense
     dense = recipe.dense[name]
     if dense.funnel or dense.keep_original:
-        field = "funnel" if dense.funnel else "keep_original"
+        part = "funnel" if dense.funnel else "keep_original"
         raise InvalidArgumentError(
-            f"recipe.dense.{name}.{field}", "none, for an upgrade in place; migrate instead", "it"
+            f"recipe.dense.{name}.{part}", "none, for an upgrade in place; migrate instead", "it"
         )
     if dense.distance not in (models.Distance.COSINE, models.Distance.DOT):
         raise InvalidArgumentError(f"recipe.dense.{name}.distance", "Cosine or Dot", dense.distance.value)
@@ -398,10 +424,8 @@ def _stored_as(name: str, dense: Dense) -> str:
     return dense.stored_as or name
 
 
-def _sample(
-    collection: Collection, name: str, encoder: Encoder, count: int, bar: Any
-) -> tuple[Float32, Float32]:
-    """Documents at random, as the new model sees them and as the collection stores them."""
+def _sample(collection: Collection, name: str, count: int) -> tuple[list[str], Float32]:
+    """Texts of documents at random, and their vectors as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
     stored = _stored_as(name, dense)
     answer = run(
@@ -430,7 +454,7 @@ def _sample(
     old = np.asarray([vector for _, vector in found], dtype=np.float32)
     if dense.stored_distance == models.Distance.COSINE:
         old = unit_rows(old)
-    return _embedded(encoder, texts, dense, bar, as_queries=False), old
+    return texts, old
 
 
 def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, bar: Any, *, as_queries: bool) -> Float32:
@@ -462,7 +486,7 @@ def _install(
     recipe, engine = collection.recipe, collection.engine
     dense = recipe.dense[name]
     before = _stored_as(name, dense)
-    changed: dict[str, Any] = {"dim": sample.shape[1], "model": _next_model(recipe)}
+    changed: dict[str, Any] = {"dim": sample.shape[1], "model": dense.model + 1}
     new = dense.model_copy(update=changed)
     if new.stored_dim != dense.stored_dim:
         if dense.quantization or dense.hnsw or dense.on_disk is not None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -30,9 +34,18 @@ from embplug import (
 )
 from embplug.cli import app
 from embplug.engines import EdgeClient, Engine
-from embplug.errors import CapabilityError, InvalidArgumentError, RecipeMismatchError, UpgradeError
+from embplug.errors import (
+    CapabilityError,
+    InvalidArgumentError,
+    LengthMismatchError,
+    MissingExtraError,
+    RecipeMismatchError,
+    UpgradeError,
+)
+from embplug.transforms.alignment import ADAPTERS
 
 COUNT, DIM = 300, 16
+ROOT = Path(__file__).parent.parent
 TEXTS = [f"document number {i}" for i in range(COUNT)]
 generator = np.random.default_rng(5)
 MEANING = generator.standard_normal((COUNT, DIM))
@@ -173,19 +186,33 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
     best = upgrade(collection, "tests-new", adapter="best", queries=TEXTS[:50], dry_run=True, pairs=250)
     assert not best.installed and len(best.adapters) >= 5
     assert best.chosen == best.adapters[0].adapter and best.recall == best.adapters[0].recall
+    recalls = [one.recall for one in best.adapters if one.adapter != "none"]
+    assert recalls == sorted(recalls, reverse=True) and best.adapters[-1].adapter == "none"
+    assert {one.adapter for one in best.adapters} == {*ADAPTERS, "none"} and best.skipped == {}
     assert Collection.open("up", edge_client).recipe == PLAIN
     for options, message in (
         ({"adapter": "magic"}, "^adapter"),
-        ({"vector": "title"}, "^vector"),
         ({"encoder": "nothing"}, "^encoder"),
         ({"encoder": "tests-long", "adapter": "dimension_scale"}, "24 dimensions"),
         ({"min_recall": 95}, "^min_recall"),
         ({"pairs": 10}, "^pairs"),
+        ({"pairs": 250.0}, "^pairs"),
         ({"k": 0}, "^k: "),
-        ({"queries": []}, "^queries"),
+        ({"k": 10.0}, "^k: "),
+        ({"k": True}, "^k: "),
+        ({"k": 63, "pairs": 250}, "^k: expected at most 62"),
+        ({"queries": []}, "^queries: "),
+        ({"queries": "document 3"}, "^queries: "),
+        ({"queries": 3}, "^queries: "),
+        ({"queries": ["document 3", " "]}, r"^queries\[1\]"),
+        ({"queries": [b"document 3"]}, r"^queries\[0\]"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             upgrade(collection, **{"encoder": "tests-new", **options})
+    assert upgrade(collection, "tests-new", k=62, pairs=250, dry_run=True).k == 62
+    words = Collection.create("words", Recipe(sparse=Sparse()), edge_client)
+    with pytest.raises(InvalidArgumentError, match=r"^recipe\.dense"):
+        upgrade(words, "tests-new")
     few = Collection.create("few", PLAIN, edge_client)
     few.add([1], dense=np.ones((1, DIM)))
     with pytest.raises(InvalidArgumentError, match="payload"):
@@ -209,7 +236,9 @@ def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
         Collection.create("up", PLAIN, edge_client)
 
 
-def test_killed_at_any_moment_it_goes_on(edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_off_between_any_two_calls_it_goes_on(
+    edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     collection = filled(edge_client)
     upgrade(collection, "tests-long", pairs=250, adapter="affine")
     moments = [
@@ -218,13 +247,13 @@ def test_killed_at_any_moment_it_goes_on(edge_client: EdgeClient, monkeypatch: p
     for method, done in moments:
         real = getattr(edge_client, method)
 
-        def killed(real: Any = real, done: bool = done, **arguments: Any) -> None:
+        def broken_off(real: Any = real, done: bool = done, **arguments: Any) -> None:
             if done:
                 real(**arguments)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(edge_client, method, killed)
+            patch.setattr(edge_client, method, broken_off)
             with pytest.raises(KeyboardInterrupt):
                 reembed(collection, batch=20)
         collection = Collection.open("up", edge_client)
@@ -235,29 +264,103 @@ def test_killed_at_any_moment_it_goes_on(edge_client: EdgeClient, monkeypatch: p
     assert recall(Collection.open("up", edge_client), "tests-long") > 0.99
 
 
+KILLED = """
+import sys, time
+from embplug import Collection, reembed
+from embplug.engines import EdgeClient
+from tests.test_upgrade import Model
+
+encode = Model.encode_documents
+
+def told(self, texts):
+    print(self.seen, flush=True)
+    if self.seen == 200:
+        time.sleep(600)  # However slow its killer is, it does not get to the end.
+    return encode(self, texts)
+
+Model.encode_documents = told
+with EdgeClient(sys.argv[1]) as client:
+    reembed(Collection.open("up", client), batch=1)
+"""
+
+
+def test_killed_it_goes_on_from_the_folder(tmp_path: Path) -> None:
+    with EdgeClient(tmp_path) as client:
+        upgrade(filled(client), "tests-long", pairs=250, adapter="affine")
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None and child.stdout.readline() == "0\n"
+        time.sleep(np.random.default_rng().uniform(0.0, 0.3))
+        os.kill(child.pid, signal.SIGKILL)
+        said = ["0", *child.stdout.read().split("\n")[:-1]]
+    assert child.returncode == -signal.SIGKILL
+    with EdgeClient(tmp_path) as client:
+        collection = Collection.open("up", client)
+        assert collection.count() == COUNT
+        assert recall(collection, "tests-long") > 0.85
+        report = reembed(collection)
+        # What it had begun is done again, and nothing that was marked.
+        assert report.finished and COUNT - report.embedded in (len(said) - 1, len(said)), said[-1]
+        assert {*found(Collection.open("up", client), 7, limit=COUNT)} == {f"doc {i}" for i in range(COUNT)}
+        assert recall(collection, "tests-long") > 0.99
+
+
 def test_no_faster_than_it_may(edge_client: EdgeClient) -> None:
     collection = filled(edge_client)
     upgrade(collection, "tests-new", pairs=250)
     started = time.monotonic()
     reembed(collection, rate=100, batch=10, limit=50)
     assert time.monotonic() - started >= 0.5
-    with pytest.raises(InvalidArgumentError, match=r"^rate"):
-        reembed(collection, rate=0)
+    assert reembed(collection, rate=float("inf"), batch=5, limit=5).embedded == 5
     collection.add_batches([Documents(["new one"], texts=["document 3"])])
     assert found(collection, 3, limit=2)[0] in ("doc 3", "new one")
 
 
-def test_one_vector_after_the_other(edge_client: EdgeClient) -> None:
-    recipe = Recipe(dense={"title": Dense(dim=DIM), "body": Dense(dim=DIM)})
+def test_arguments_are_told_before_that_no_upgrade_is_under_way(edge_client: EdgeClient) -> None:
+    collection = Collection.create("up", PLAIN, edge_client)
+    for options in ({"rate": 0}, {"rate": float("nan")}, {"batch": 0}, {"batch": 2.5}, {"limit": 0}):
+        with pytest.raises(InvalidArgumentError, match=f"^{next(iter(options))}"):
+            reembed(collection, **options)  # type: ignore[arg-type]
+
+
+def test_one_of_several_vectors_is_refused(edge_client: EdgeClient) -> None:
+    recipe = Recipe(dense={"title": Dense(dim=DIM), "body": Dense(dim=DIM)}, encoder="tests-old")
     collection = Collection.create("up", recipe, edge_client)
     vectors = Model("tests-old").encode_queries(TEXTS).dense
     collection.add(range(COUNT), dense={"title": vectors, "body": vectors}, texts=TEXTS)
-    for number, name in ((2, "title"), (3, "body")):
-        assert upgrade(collection, "tests-new", vector=name, pairs=250).model == number
-        with pytest.raises(UpgradeError, match="already"):
-            upgrade(collection, "tests-new", vector="body")
-        assert reembed(collection).embedded == COUNT
-        assert collection.search(text="query 7", branches=[name])[0].id == 7
+    with pytest.raises(InvalidArgumentError, match=r"^recipe\.dense: .*migrate.*\['title', 'body'\]"):
+        upgrade(collection, "tests-new", pairs=250)
+    assert collection.recipe == recipe
+
+
+def test_best_of_what_can_be_measured(edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = filled(edge_client)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    report = upgrade(collection, "tests-long", adapter="best", pairs=250, dry_run=True)
+    assert {one.adapter for one in report.adapters} == {"procrustes", "affine", "ranked", "relative"}
+    assert set(report.skipped) == {"mlp", "dimension_scale"}
+    assert "embplug[torch]" in report.skipped["mlp"]
+    assert "24 dimensions" in report.skipped["dimension_scale"]
+    assert report.to_dict()["skipped"] == report.skipped
+    for kind in {*ADAPTERS} - {"mlp", "dimension_scale"}:
+        monkeypatch.delitem(ADAPTERS, kind)
+    with pytest.raises(LengthMismatchError, match="24 dimensions"):
+        upgrade(collection, "tests-long", adapter="best", pairs=250, dry_run=True)
+    monkeypatch.delitem(ADAPTERS, "dimension_scale")
+    with pytest.raises(MissingExtraError, match="torch"):
+        upgrade(collection, "tests-long", adapter="best", pairs=250, dry_run=True)
+
+
+def test_an_error_that_is_not_of_an_adapter_s_limits_is_not_hidden(
+    edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise InvalidArgumentError("ridge", "something else", 0)
+
+    monkeypatch.setattr(ADAPTERS["affine"], "fit", broken)
+    with pytest.raises(InvalidArgumentError, match=r"^ridge"):
+        upgrade(filled(edge_client), "tests-new", adapter="best", pairs=250, dry_run=True)
 
 
 def embplug(*arguments: object) -> Result:
@@ -278,8 +381,19 @@ def test_from_a_shell(tmp_path: Path) -> None:
     tried = embplug(*begin, "tests-new", "--dry-run", "--queries", tmp_path / "queries.jsonl", "--json")
     said = json.loads(tried.stdout)
     assert not said["installed"] and said["queries"] == 20
-    for wrong in (("--recall", 95), ("--queries", tmp_path / "none")):
-        assert embplug(*begin, "tests-new", *wrong).exit_code == 2
+    (tmp_path / "empty.jsonl").touch()
+    for wrong in (
+        ("--recall", 95),
+        ("--queries", tmp_path / "none"),
+        ("--queries", tmp_path / "empty.jsonl"),
+        ("--adapter", "magic"),
+        ("--pairs", 49),
+    ):
+        assert embplug(*begin, "tests-new", *wrong).exit_code == 2, wrong
+    for wrong in (("--rate", 0), ("--batch", 0), ("--limit", 0)):
+        assert embplug("reembed", "up", "--at", folder, *wrong).exit_code == 2, wrong
+    long = embplug(*begin, "tests-long", "--adapter", "best", "--dry-run")
+    assert "dimension_scale not measured: old: expected 24 dimensions" in long.stdout, long.stderr
     assert embplug("upgrade", "nowhere", "--encoder", "tests-new", "--at", folder).exit_code == 4
     early = embplug("reembed", "up", "--at", folder)
     assert early.exit_code == 1 and "no upgrade" in early.stderr
@@ -290,6 +404,5 @@ def test_from_a_shell(tmp_path: Path) -> None:
     half = embplug("reembed", "up", "--at", folder, "--limit", 150, "--batch", 50, "--rate", 1e6, "--json")
     report = {"collection": "up", "vector": "dense", "embedded": 150, "left": 150, "finished": False}
     assert json.loads(half.stdout) == report
-    assert embplug("reembed", "up", "--at", folder, "--rate", 0).exit_code == 1
     rest = embplug("reembed", "up", "--at", folder)
     assert rest.exit_code == 0 and "150 documents" in rest.stdout and "the old model is gone" in rest.stdout

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
 from embplug.collection import Collection
-from embplug.errors import UpgradeError
+from embplug.errors import InvalidArgumentError, UpgradeError
 from embplug.jsonl import read_jsonl
 from embplug.transforms.alignment import ADAPTERS
-from embplug.upgrade import UpgradeReport
+from embplug.upgrade import LEAST_PAIRS, UpgradeReport
 from embplug.upgrade import reembed as run_reembed
 from embplug.upgrade import upgrade as run_upgrade
 
@@ -25,10 +27,9 @@ def upgrade(
     at: At = "./data",
     api_key: ApiKey = None,
     adapter: Annotated[
-        str, typer.Option(help=f"How queries are mapped: {', '.join(ADAPTERS)}, or best to measure all.")
+        str, typer.Option(help=f"How queries are mapped: {', '.join(ADAPTERS)}, or best of all that can be.")
     ] = "procrustes",
-    vector: Annotated[str | None, typer.Option(help="The dense vector, where there are several.")] = None,
-    pairs: Annotated[int, typer.Option(help="Documents to learn and measure from.")] = 2000,
+    pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Documents to learn and measure from.")] = 2000,
     queries: Annotated[
         Path | None, typer.Option(help="Real queries to measure with, one JSON object with text a line.")
     ] = None,
@@ -39,24 +40,28 @@ def upgrade(
     as_json: AsJson = False,
 ) -> None:
     """Search with a new model today: measure what an adapter keeps, then take it. `reembed` does the rest."""
-    with reporting(as_json), open_engine(at, api_key) as engine:
+    with reporting(as_json):
+        if adapter != "best" and adapter not in ADAPTERS:
+            raise InvalidArgumentError("--adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
         asked = None if queries is None else [text for _, text, _ in read_jsonl(queries, None, "text")]
-        try:
-            report = run_upgrade(
-                Collection.open(name, engine),
-                encoder,
-                adapter=adapter,
-                vector=vector,
-                pairs=pairs,
-                queries=asked,
-                min_recall=recall,
-                dry_run=dry_run,
-            )
-        except UpgradeError as error:
-            if error.report is not None and not as_json:
-                show({}, as_json, _table(error.report))
-            raise
-        show(report.to_dict(), as_json, _table(report))
+        if asked == []:
+            raise InvalidArgumentError("--queries", "a file with at least one text", str(queries))
+        with open_engine(at, api_key) as engine:
+            try:
+                report = run_upgrade(
+                    Collection.open(name, engine),
+                    encoder,
+                    adapter=adapter,
+                    pairs=pairs,
+                    queries=asked,
+                    min_recall=recall,
+                    dry_run=dry_run,
+                )
+            except UpgradeError as error:
+                if error.report is not None and not as_json:
+                    show({}, as_json, _shown(error.report))
+                raise
+        show(report.to_dict(), as_json, _shown(report))
 
 
 @app.command()
@@ -65,18 +70,21 @@ def reembed(
     at: At = "./data",
     api_key: ApiKey = None,
     rate: Annotated[float | None, typer.Option(help="At most so many documents a second.")] = None,
-    batch: Annotated[int, typer.Option(help="Documents in one call of the encoder.")] = 64,
-    limit: Annotated[int | None, typer.Option(help="At most so many documents in this call.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Documents in one call of the encoder.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many documents in this call.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Embed with the new model what has a vector of the old one. Break it off at will; again goes on."""
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        report = run_reembed(Collection.open(name, engine), rate=rate, batch=batch, limit=limit)
+    with reporting(as_json):
+        if rate is not None and not rate > 0:
+            raise InvalidArgumentError("--rate", "more than 0", rate)
+        with open_engine(at, api_key) as engine:
+            report = run_reembed(Collection.open(name, engine), rate=rate, batch=batch, limit=limit)
         rest = "the old model is gone" if report.finished else f"{report.left} left"
         show(report.to_dict(), as_json, f"{name}: {report.embedded} documents embedded anew, {rest}")
 
 
-def _table(report: UpgradeReport) -> Table:
+def _shown(report: UpgradeReport) -> Group:
     done = "taken" if report.installed else "not taken"
     learned = (
         f"{report.queries} searches among {report.held_out} documents, learned from {report.pairs} others"
@@ -89,4 +97,5 @@ def _table(report: UpgradeReport) -> Table:
     for row in report.adapters:
         mixed = "" if row.mixed is None else f"{row.mixed:.3f}"
         table.add_row(row.adapter, f"{row.recall:.3f}", mixed)
-    return table
+    # As a text, because the name of an extra in brackets would be taken for a style.
+    return Group(table, *(Text(f"{kind} not measured: {why}") for kind, why in report.skipped.items()))
