@@ -36,6 +36,9 @@ from embplug.transforms.base import unit_rows
 DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
 """Name of the vector -> ``(n, dim)``."""
 
+SCAN_KB = 65_536
+"""Of encodings in a segment: one by one they take no longer than a graph needs for the same recall."""
+
 
 @dataclass(frozen=True, eq=False)
 class _QueryVectors:
@@ -165,8 +168,9 @@ class Pipeline:
             config |= vector.vectors_config()
         tokens = self.recipe.tokens
         if tokens is not None and self._fde is not None:
+            dim, datatype = self._fde.output_dim(tokens.dim), self._fde.datatype
             config[FDE_VECTOR] = _vector_params(
-                self._fde.output_dim(tokens.dim), models.Distance.DOT, tokens.fde_storage, self._fde.datatype
+                dim, models.Distance.DOT, _scanned(tokens.fde_storage), datatype
             )
         if tokens is not None and tokens.matrix is not None:
             config[TOKENS_VECTOR] = _vector_params(
@@ -651,6 +655,15 @@ def _first_name(dense: Any) -> str:
 def _stored(record: models.Record, name: str) -> Any:
     """Vector of a record, also of one that has no name."""
     return record.vector.get(name) if isinstance(record.vector, dict) else record.vector
+
+
+def _scanned(storage: Storage) -> Storage:
+    """Compare encodings one by one for longer than Qdrant would, unless the recipe says."""
+    hnsw = storage.hnsw or models.HnswConfigDiff()
+    if hnsw.full_scan_threshold is not None:
+        return storage
+    hnsw = hnsw.model_copy(update={"full_scan_threshold": SCAN_KB})
+    return storage.model_copy(update={"hnsw": hnsw})
 
 
 def _vector_params(
