@@ -18,13 +18,25 @@ from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug import Collection, Dense, Documents, Matrix, Recipe, Rerank, Residual, Tokens, connect
+from embplug import (
+    Collection,
+    Dense,
+    Documents,
+    LearnedEncoding,
+    Matrix,
+    Recipe,
+    Rerank,
+    Residual,
+    Tokens,
+    connect,
+)
 from embplug.engines import EdgeClient, Engine
 from embplug.multivector import TokenBatch
 from embplug.multivector.pooling import HierarchicalPooling
 
 BATCH_DOCUMENTS = 250
 DEPTH = 10
+FINDERS = {"dense": "float16 sentence vector", "learned": "learned encoding of 1024 B"}
 INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
 BINARY = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
 
@@ -40,6 +52,13 @@ def main() -> None:
     )
     arguments.add_argument(
         "--pooling", type=float, nargs="*", default=[1, 2], help="factors by which pooling lessens tokens"
+    )
+    arguments.add_argument(
+        "--finders",
+        nargs="*",
+        choices=FINDERS,
+        default=list(FINDERS),
+        help="what finds the candidates of the codes",
     )
     arguments.add_argument("--candidates", type=int, default=200)
     arguments.add_argument("--server", action="store_true", help="measure latency on a real server too")
@@ -58,6 +77,9 @@ def main() -> None:
             tokens=data.queries[i], dense=data.query_sentences[i], limit=DEPTH, with_payload=False
         )
 
+    def learned_search(collection: Collection, i: int) -> list[Any]:
+        return collection.search(tokens=data.queries[i], limit=DEPTH, with_payload=False)
+
     def dense_search(collection: Collection, i: int) -> list[Any]:
         return collection.search(dense=data.query_sentences[i], limit=DEPTH, with_payload=False)
 
@@ -65,23 +87,24 @@ def main() -> None:
     dense = Dense(dim=data.document_sentences.shape[1], datatype=models.Datatype.FLOAT16)
     contestants: list[tuple[str, bool, Recipe, Search]] = [
         (
-            f"float16 sentence vector, then codes of {size} B a token, {head} B a document"
+            f"{FINDERS[finder]}, then codes of {size} B a token, {head} B a document"
             + (f", pooled by {factor:g}" if factor > 1 else ""),
             True,
             Recipe(
                 tokens=Tokens(
                     dim=data.documents.dim,
-                    fde=None,
+                    fde=LearnedEncoding() if finder == "learned" else None,
                     matrix=None,
                     reduction=HierarchicalPooling(factor=factor) if factor > 1 else None,
                     codes=Residual(size=size),
                     document_bytes=head,
                 ),
-                dense=dense,
+                dense=dense if finder == "dense" else {},
                 rerank=Rerank(candidates=given.candidates),
             ),
-            tokens_search,
+            tokens_search if finder == "dense" else learned_search,
         )
+        for finder in given.finders
         for size in given.sizes
         for head in given.document_bytes
         for factor in given.pooling
@@ -154,7 +177,8 @@ def _fill(collection: Collection, data: EncodedBeir, kept: NDArray[np.int64]) ->
             tokens: TokenBatch | None = None
             if collection.recipe.tokens is not None:
                 tokens = data.documents.take(rows).to_float32()
-            yield Documents(rows.tolist(), tokens=tokens, dense=data.document_sentences[rows])
+            dense = data.document_sentences[rows] if collection.recipe.dense else None
+            yield Documents(rows.tolist(), tokens=tokens, dense=dense)
 
     collection.add_batches(batches())
 
