@@ -107,5 +107,14 @@ def earlier_layer(beir: Beir, layer: int) -> tuple[NDArray[np.float32], NDArray[
     return documents, queries
 
 
+def mean_pooled(batch: TokenBatch) -> NDArray[np.float32]:
+    """Means (n, dim) of token matrices; of one without tokens zeros."""
+    sums = np.zeros((len(batch), batch.dim), dtype=np.float32)
+    inhabited = np.flatnonzero(batch.lengths)
+    for i in inhabited:
+        sums[i] = batch[int(i)].mean(axis=0, dtype=np.float32)
+    return sums
+
+
 def _encoded(name: str, kind: Literal["documents", "queries"], texts: list[str]) -> Encoded:
     return encode_texts(MiniLM(), kind, texts, name=name, cache=CACHE)

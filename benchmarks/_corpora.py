@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from _beir import encoded_texts, load
+from _metrics import top
+from numpy.typing import NDArray
 
 from embplug.demo.corpus import stdlib_docstrings
+from embplug.exact import maxsim_scores
 from embplug.multivector import TokenBatch
 
 NOISE = 0.1
@@ -56,6 +59,13 @@ def corpus(data: Sequence[str], documents: int, tokens: int | None) -> Corpus:
         return Corpus(origin, passages(real, documents, wanted), queries)
     origin = f"{documents} made of {len(real)} {name}: runs of two each, {wanted} tokens, noise {NOISE}"
     return Corpus(origin, resampled(real, documents, wanted), queries)
+
+
+def asked(data: Corpus, count: int, k: int) -> tuple[TokenBatch, NDArray[np.int64]]:
+    """At most ``count`` queries, evenly spread, and the best ``k`` documents of each by exact MaxSim."""
+    rows = np.linspace(0, len(data.queries) - 1, min(count, len(data.queries))).astype(np.int64)
+    queries = data.queries.take(rows)
+    return queries, top(maxsim_scores(queries, data.documents), k)
 
 
 def passages(real: TokenBatch, count: int, tokens: int) -> TokenBatch:

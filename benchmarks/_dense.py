@@ -69,17 +69,7 @@ def engine_search(
     )
     with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as client:
         start = time.perf_counter()
-        client.create_collection(
-            NAME,
-            vectors_config={VECTOR: parameters},
-            # Codes other than binary and turbo are made when a segment is indexed, so all are.
-            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1),
-        )
-        for first in range(0, len(documents), UPSERT):
-            rows = documents[first : first + UPSERT]
-            ids: list[int | str] = list(range(first, first + len(rows)))
-            client.upsert(NAME, points=models.Batch(ids=ids, vectors={VECTOR: rows.tolist()}))
-        client.optimize(NAME)
+        fill_indexed(client, parameters, documents)
         build_s = time.perf_counter() - start
         codes = models.QuantizationSearchParams(rescore=False) if quantization else None
         ranking = np.zeros((len(queries), limit), dtype=np.int64)
@@ -113,6 +103,21 @@ def engine_search(
     return EngineRun(
         ranking, stored / len(documents), codes_state if quantization else 0, segment_bytes, build_s, query_s
     )
+
+
+def fill_indexed(client: EdgeClient, parameters: models.VectorParams, documents: NDArray[np.number]) -> None:
+    """Store ``documents`` under the numbers of their rows, all in one indexed segment."""
+    client.create_collection(
+        NAME,
+        vectors_config={VECTOR: parameters},
+        # Codes other than binary and turbo are made when a segment is indexed, so all are.
+        optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1),
+    )
+    for first in range(0, len(documents), UPSERT):
+        rows = documents[first : first + UPSERT]
+        ids: list[int | str] = list(range(first, first + len(rows)))
+        client.upsert(NAME, points=models.Batch(ids=ids, vectors={VECTOR: rows.tolist()}))
+    client.optimize(NAME)
 
 
 def binary(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _beir import CACHE, EncodedBeir, load
+from _beir import CACHE, EncodedBeir, load, mean_pooled
 from _harness import environment, parser, report
 from _metrics import overlap, top
 from numpy.typing import NDArray
@@ -69,14 +69,6 @@ def encodings() -> dict[str, Encoding]:
             sample_tokens=1_300_000,
         ),
     }
-
-
-def mean_pooled(batch: TokenBatch) -> NDArray[np.float32]:
-    sums = np.zeros((len(batch), batch.dim), dtype=np.float32)
-    inhabited = np.flatnonzero(batch.lengths)
-    for i in inhabited:
-        sums[i] = batch[int(i)].mean(axis=0, dtype=np.float32)
-    return sums
 
 
 def encode(

@@ -14,20 +14,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _corpora import corpus
+from _corpora import asked, corpus
+from _dense import NAME, VECTOR, fill_indexed
 from _harness import environment, parser, percentiles_ms, report
 from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug import FDE, LearnedEncoding
 from embplug.engines import EdgeClient
-from embplug.exact import maxsim_scores, overlap
+from embplug.exact import overlap
 
 BREADTHS = (100, 200, 400, 800, 1600)
 CANDIDATES = 100
 SAMPLE = 8000
-UPSERT = 2000
-NAME, VECTOR = "graph", "encoding"
 ENCODINGS: dict[str, FDE | LearnedEncoding] = {
     "learned": LearnedEncoding(),
     "fde": FDE(partitioner="kmeans", dtype="uint8", final_dim=2000),
@@ -43,9 +42,7 @@ def main() -> None:
     options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=list(ENCODINGS))
     given = options.parse_args()
     data = corpus(given.data, given.documents, given.tokens)
-    count = min(given.queries, len(data.queries))
-    queries = data.queries.take(np.linspace(0, len(data.queries) - 1, count).astype(np.int64))
-    truth = np.argsort(-maxsim_scores(queries, data.documents), axis=1)[:, :10]
+    queries, truth = asked(data, given.queries, 10)
     rows: list[dict[str, Any]] = []
     for name in given.encodings:
         encoding = ENCODINGS[name]
@@ -55,7 +52,11 @@ def main() -> None:
             {"encoding": name, **row}
             for row in searched(documents, encoding.encode_queries(queries), truth, encoding.datatype)
         ]
-    report({"rows": rows, "corpus": data.origin, "environment": environment(queries=count)}, rows, given.json)
+    report(
+        {"rows": rows, "corpus": data.origin, "environment": environment(queries=len(queries))},
+        rows,
+        given.json,
+    )
 
 
 def searched(
@@ -69,16 +70,7 @@ def searched(
         hnsw_config=models.HnswConfigDiff(full_scan_threshold=10),
     )
     with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as client:
-        client.create_collection(
-            NAME,
-            vectors_config={VECTOR: parameters},
-            optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1),
-        )
-        for first in range(0, len(documents), UPSERT):
-            vectors = documents[first : first + UPSERT].astype(np.float32)
-            ids: list[int | str] = list(range(first, first + len(vectors)))
-            client.upsert(NAME, points=models.Batch(ids=ids, vectors={VECTOR: vectors.tolist()}))
-        client.optimize(NAME)
+        fill_indexed(client, parameters, documents)
         for breadth in (*BREADTHS, None):
             params = models.SearchParams(hnsw_ef=breadth, exact=breadth is None)
             found, seconds = [], []

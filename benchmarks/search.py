@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from _corpora import corpus
+from _corpora import asked, corpus
 from _harness import environment, parser, percentiles_ms, report
 
 from embplug import FDE, Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
 from embplug.engines import Engine
-from embplug.exact import maxsim_scores, overlap
+from embplug.exact import overlap
 from tests.servers import qdrant_server
 
 K = 10
@@ -44,9 +44,7 @@ def main() -> None:
     arguments = options.parse_args()
     tokens = arguments.tokens or (None if arguments.data else 80)
     data = corpus(arguments.data, arguments.documents, tokens)
-    count = min(arguments.queries, len(data.queries))
-    queries = data.queries.take(np.linspace(0, len(data.queries) - 1, count).astype(np.int64))
-    truth = np.argsort(-maxsim_scores(queries, data.documents), axis=1)[:, :K]
+    queries, truth = asked(data, arguments.queries, K)
     rows = [
         row
         for name in arguments.engines

@@ -22,13 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _beir import EncodedBeir, earlier_layer, load
+from _beir import EncodedBeir, earlier_layer, load, mean_pooled
 from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
 from embplug.beir import Beir
-from embplug.multivector import TokenBatch
 from embplug.transforms.alignment import ADAPTERS, Procrustes
 from embplug.transforms.base import unit_rows
 from embplug.upgrade import Trial
@@ -63,7 +62,8 @@ def main() -> None:
         last = Side("sentence vector", data.document_sentences, data.query_sentences)
         changes = []
         if folder in given.data:
-            mean = Side("mean of tokens", _means(data.documents), _means(data.queries))
+            means = [unit_rows(mean_pooled(tokens)) for tokens in (data.documents, data.queries)]
+            mean = Side("mean of tokens", *means)
             changes += [(mean, last), (last, mean)]
         for layer in given.layers if folder in given.layer_data else ():
             changes.append((Side(f"layer {layer}", *earlier_layer(data.beir, layer)), last))
@@ -134,14 +134,6 @@ def _mixed(old: Vectors, new: Vectors, wanted: NDArray[np.int64]) -> dict[str, f
         f"at {share:.0%}": overlap(top(np.where(turn < share * old.shape[1], new, old), K), wanted)
         for share in SHARES
     }
-
-
-def _means(tokens: TokenBatch) -> Vectors:
-    """Unit means of token matrices; of a text without tokens all zeros."""
-    sums = np.zeros((len(tokens), tokens.dim), np.float32)
-    for i in range(len(tokens)):
-        sums[i] = tokens[i].astype(np.float32).sum(0)
-    return unit_rows(sums)
 
 
 def _judged(beir: Beir, found: NDArray[np.int64]) -> tuple[float, float]:

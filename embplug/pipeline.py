@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug import base85
+from embplug.checks import checked_integer
 from embplug.dense import DenseVector
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
@@ -704,7 +705,5 @@ def _query_tokens(given: Any, dim: int) -> TokenBatch:
 def _check_options(options: SearchOptions) -> None:
     for name in ("limit", "candidates"):
         value = getattr(options, name)
-        if name == "candidates" and value is None:
-            continue
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise InvalidArgumentError(name, "an integer of at least 1", repr(value))
+        if not (name == "candidates" and value is None):
+            checked_integer(value, name, 1)

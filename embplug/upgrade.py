@@ -13,6 +13,7 @@ from qdrant_client import models
 from tqdm import tqdm
 
 from embplug.calls import Call, Steps, run
+from embplug.checks import checked_integer
 from embplug.collection import Collection
 from embplug.dense import DenseVector
 from embplug.documents import check_dense
@@ -186,8 +187,8 @@ def upgrade(
         raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
     if not 0 <= min_recall <= 1:
         raise InvalidArgumentError("min_recall", "between 0 and 1", min_recall)
-    pairs = _at_least("pairs", pairs, LEAST_PAIRS)
-    k = _at_least("k", k, 1)
+    pairs = checked_integer(pairs, "pairs", LEAST_PAIRS)
+    k = checked_integer(k, "k", 1)
     texts = None if queries is None else _checked_queries(queries)
     recipe = collection.recipe
     name = _vector_name(recipe)
@@ -270,8 +271,8 @@ def reembed(
     UpgradeError
         No upgrade is under way; or a document has no text.
     """
-    batch = _at_least("batch", batch, 1)
-    limit = None if limit is None else _at_least("limit", limit, 1)
+    batch = checked_integer(batch, "batch", 1)
+    limit = None if limit is None else checked_integer(limit, "limit", 1)
     if rate is not None:
         if not rate > 0:
             raise InvalidArgumentError("rate", "more than 0", rate)
@@ -363,12 +364,6 @@ class Trial:
 
 def _top(scores: Float32, count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
-
-
-def _at_least(argument: str, value: Any, least: int) -> int:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise InvalidArgumentError(argument, f"an integer of at least {least}", repr(value))
-    return int(value)
 
 
 def _checked_queries(given: Any) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import qdrant_edge as edge
 from pydantic_core import to_jsonable_python
 from qdrant_client import QdrantClient, models
@@ -18,6 +17,7 @@ from qdrant_client import QdrantClient, models
 # `models.QueryResponse` is shadowed by an unrelated class of fastembed.
 from qdrant_client.http.models import QueryResponse
 
+from embplug.checks import checked_integer
 from embplug.engines.convert import (
     check_vectors,
     from_edge_record,
@@ -695,7 +695,7 @@ class EdgeClient:
         collection = self._collection(collection_name)
         arguments = {
             "offset": None if offset is None else to_edge_id(offset, "offset"),
-            "limit": _count_argument(limit, "limit", at_least=1),
+            "limit": checked_integer(limit, "limit", at_least=1),
             "filter": to_edge_filter(scroll_filter, "scroll_filter"),
             "with_payload": to_edge_payload_selector(with_payload),
             "with_vector": to_edge_vector_selector(with_vectors, collection.schema, "with_vectors"),
@@ -733,7 +733,7 @@ class EdgeClient:
         """Values of an indexed payload field and how many points have each."""
         _refuse(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
-        count = _count_argument(limit, "limit", at_least=1)
+        count = checked_integer(limit, "limit", at_least=1)
         chosen = to_edge_filter(facet_filter, "facet_filter")
         found = translating(lambda: collection.shard.facet(edge.FacetRequest(key, count, exact, chosen)))
         hits = [models.FacetValueHit(value=hit.value, count=hit.count) for hit in found.hits]
@@ -755,12 +755,6 @@ def _metadata(metadata: Any) -> dict[str, Any] | None:
         if isinstance(error, InvalidArgumentError):
             raise
         raise InvalidArgumentError("metadata", "values that JSON can hold", error) from None
-
-
-def _count_argument(value: Any, argument: str, at_least: int = 0) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise InvalidArgumentError(argument, f"an integer of at least {at_least}", repr(value))
-    return int(value)
 
 
 def _check_names(names: Sequence[str], collection: EdgeCollection, argument: str) -> None:
@@ -873,12 +867,12 @@ def _query_request(
     score_threshold: float | None,
 ) -> edge.QueryRequest:
     converter = QueryConverter(collection.schema, lambda *asked: _stored_vector(collection, *asked))
-    wanted = _count_argument(limit, "limit", at_least=1)
+    wanted = checked_integer(limit, "limit", at_least=1)
     scoring, used_ids = converter.query(query, using, wanted)
     if query is None and using is not None:
         raise CapabilityError("using: without a query nothing is compared, so it has no effect")
     arguments = {
-        "offset": None if offset is None else _count_argument(offset, "offset"),
+        "offset": None if offset is None else checked_integer(offset, "offset"),
         "query": scoring,
         "prefetches": converter.prefetches(prefetch) or None,
         "with_vector": to_edge_vector_selector(with_vectors, collection.schema, "with_vectors"),
