@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.server
 import logging
 import socket
@@ -74,9 +75,10 @@ def neighbours() -> tuple[int, int]:
     """Two free ports that follow each other."""
     for _ in range(100):
         (port,) = free_ports(1)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port + 1)) != 0:
-                return port, port + 1
+        # Where nobody listens, a connection of somebody's may still begin: only binding tells.
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port + 1))
+            return port, port + 1
     raise AssertionError("no two free ports")
 
 
