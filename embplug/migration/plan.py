@@ -18,6 +18,7 @@ from embplug.migration.report import MigrationReport
 from embplug.migration.source import choose_vectors, completed, completed_from, not_kept
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.operations import existing_steps, read_manifest
+from embplug.pipeline import Pipeline
 from embplug.plan import Query
 from embplug.recipe import Recipe
 
@@ -135,6 +136,24 @@ def check_reduction(recipe: Recipe) -> None:
         raise InvalidArgumentError(
             "tokens.reduction", "one without saliency, which stored tokens do not have", "saliency"
         )
+
+
+def check_queries(queries: Sequence[Query] | None, recipe: Recipe) -> None:
+    """Refuse queries with which recall cannot be measured, before all is copied.
+
+    Texts are only encoded when it is measured.
+    """
+    if queries is None:
+        return
+    if not queries:
+        raise InvalidArgumentError("queries", "at least one", "none")
+    pipeline = Pipeline(recipe)
+    for i, query in enumerate(queries):
+        if query.token_weights is not None:
+            expected = "none, because the source is asked without"
+            raise InvalidArgumentError(f"queries[{i}].token_weights", expected, "weights")
+        if query.text is None:
+            pipeline.with_query_vectors(query)
 
 
 def check_updated_at(source: str, info: models.CollectionInfo, field: str | None) -> None:
