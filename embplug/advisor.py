@@ -213,7 +213,8 @@ class Target:
     Attributes
     ----------
     budget
-        Bytes of the whole collection, in memory for dense vectors, on disk for token matrices.
+        Bytes of the whole collection and all its replicas, in memory for dense vectors, on disk for
+        token matrices.
     bytes_per_vector
         Of one document's vectors and codes, in the same place.
     recall
@@ -231,10 +232,13 @@ class Target:
             return f"at most {self.bytes_per_vector:,.0f} bytes a vector"
         return f"recall of at least {self.recall:g}"
 
-    def room(self, points: int, by_disk: bool, parts: list[Part]) -> float:
+    def room(
+        self, points: int, by_disk: bool, parts: list[Part], replicas: int = 1, state_bytes: int = 0
+    ) -> float:
         """How far below the limit a recipe stays, in bytes a document; negative beyond it."""
         if self.budget is not None:
-            return self.budget / points - (disk_bytes(parts) if by_disk else memory_bytes(parts))
+            whole = disk_bytes(parts) if by_disk else memory_bytes(parts)
+            return (self.budget / replicas - state_bytes) / points - whole
         if self.bytes_per_vector is not None:
             taken = [p for p in parts if p.kind in ("vectors", "codes", "payload")]
             return self.bytes_per_vector - (disk_bytes(taken) if by_disk else vector_bytes(parts))
@@ -274,8 +278,8 @@ def advise(
     engine
         A client, or what :func:`embplug.connect` takes.
     budget, bytes_per_vector, recall
-        One of them: bytes of the whole collection, bytes of one vector, or the recall that is wanted
-        at the fewest bytes. See :class:`Target`. Default: a recall of 0.95.
+        One of them: bytes of the whole collection with all its replicas, bytes of one vector, or the
+        recall that is wanted at the fewest bytes. See :class:`Target`. Default: a recall of 0.95.
     vector
         Name of the vector, dense or multi-vector; needed where there are several.
     queries
@@ -342,16 +346,21 @@ def advise_on(
     """As :func:`advise`, on a sample that was read already."""
     trials = _Trials(source, queries, k, sample, progress)
     by_disk = source.documents.tokens is not None
+    copies = source.replicas if replicas is None else replicas
     recipes = {
         name: recipe
         for name, recipe in trials.recipes().items()
-        if target.room(source.points, by_disk, trials.expected(recipe)) >= 0
+        if target.room(source.points, by_disk, trials.expected(recipe), copies) >= 0
     }
     if not recipes:
         raise InvalidArgumentError("budget", "room for the smallest recipe", str(target))
     finished, dropped = trials.run(recipes)
     finished = _with_front(finished)
-    fitting = [one for one in finished if target.room(source.points, by_disk, one.parts) >= 0]
+    fitting = [
+        one
+        for one in finished
+        if target.room(source.points, by_disk, one.parts, copies, one.state_bytes) >= 0
+    ]
     if target.recall is not None:
         good = [one for one in fitting if one.expected_recall >= target.recall]
         # Of recipes of like bytes the better one, and of those that are as good the faster one.
@@ -365,7 +374,7 @@ def advise_on(
             chosen.parts,
             source.points * times,
             shards=shards,
-            replicas=source.replicas if replicas is None else replicas,
+            replicas=copies,
             nodes=nodes,
             node_memory=node_memory,
             state_bytes=chosen.state_bytes,

@@ -26,7 +26,9 @@ def advise_command(
     name: Name,
     at: At = "./data",
     api_key: ApiKey = None,
-    budget: Annotated[str, typer.Option(help="Bytes of the whole collection: 2GB, 500MiB.")] = "",
+    budget: Annotated[
+        str, typer.Option(help="Bytes of the whole collection, all replicas: 2GB, 500MiB.")
+    ] = "",
     bytes_per_vector: Annotated[float | None, typer.Option(help="Bytes of one vector.")] = None,
     recall: Annotated[float | None, typer.Option(help="Recall wanted, at the fewest bytes.")] = None,
     vector: Annotated[str | None, typer.Option(help="Name of the vector, where there are several.")] = None,
