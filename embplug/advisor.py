@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from embplug.calls import Call, Steps, run
 from embplug.candidates import dense_candidates, token_candidates
+from embplug.checks import checked_integer
 from embplug.collection import Collection
 from embplug.documents import CheckedSample
 from embplug.encoders import Encoded, Encoder, load_encoder
@@ -308,11 +309,17 @@ def advise(
         Naming the argument.
     """
     target = _target(budget, bytes_per_vector, recall)
-    if sample is not None and (not isinstance(sample, int) or sample < FEWEST):
-        raise InvalidArgumentError("sample", f"an integer of at least {FEWEST}", repr(sample))
+    k = checked_integer(k, "k", 1)
+    given = {"shards": shards, "replicas": replicas, "nodes": nodes}
+    for name, number in given.items():
+        if number is not None:
+            checked_integer(number, name, 1)
+    if not node_memory > 0:
+        raise InvalidArgumentError("node_memory", "more than 0 bytes", node_memory)
+    sample = None if sample is None else checked_integer(sample, "sample", FEWEST)
     client = connect(engine)
     try:
-        source = run(client, source_steps(client, collection, vector, sample, stratify, seed))
+        source = run(client, source_steps(client, collection, vector, sample, stratify, seed, progress))
     finally:
         if client is not engine:
             client.close()
@@ -578,6 +585,7 @@ def source_steps(
     sample: int | None = None,
     stratify: str | None = None,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Steps[Source]:
     """Read a random sample of a collection, page by page: ``sample``, and more to learn from and to ask."""
     if not (yield Call.of("collection_exists", collection_name=name)):
@@ -596,7 +604,8 @@ def source_steps(
     ids = yield from _sample_ids(engine, name, min(count, points), stratify, seed)
     vectors: list[Any] = []
     payloads: list[dict[str, Any]] = []
-    for start in range(0, len(ids), at_once):
+    disabled = None if progress is None else not progress
+    for start in tqdm(range(0, len(ids), at_once), desc=f"reading a sample of {name}", disable=disabled):
         records = yield Call.of(
             "retrieve",
             collection_name=name,

@@ -13,7 +13,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.ingest import IN_FLIGHT
 from embplug.migration.alias import check_alias, collection_behind, switch
 from embplug.migration.in_place import migrate_in_place
-from embplug.migration.plan import Options, check_queries, plan_migration
+from embplug.migration.plan import Options, check_recall, plan_migration
 from embplug.migration.record import CATCH_UP, Checkpoint, read_record
 from embplug.migration.rehearsal import rehearse
 from embplug.migration.report import MigrationReport
@@ -101,7 +101,7 @@ def migrate(
     CapabilityError
         The engine cannot do what the recipe says.
     """
-    check_queries(queries, recipe)
+    check_recall(recall, queries, recipe)
     options = Options(alias, recall, queries, vector, updated_at, finish, workers, progress)
     client = connect(engine)
     with _reading_client(client) as reading:

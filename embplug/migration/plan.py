@@ -138,11 +138,13 @@ def check_reduction(recipe: Recipe) -> None:
         )
 
 
-def check_queries(queries: Sequence[Query] | None, recipe: Recipe) -> None:
-    """Refuse queries with which recall cannot be measured, before all is copied.
+def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: Recipe) -> None:
+    """Refuse a recall that cannot be, or queries with which it cannot be measured, before all is copied.
 
     Texts are only encoded when it is measured.
     """
+    if recall is not None and not 0 <= recall <= 1:
+        raise InvalidArgumentError("recall", "from 0 to 1", recall)
     if queries is None:
         return
     if not queries:

@@ -175,6 +175,9 @@ def test_queries_that_cannot_be_asked_are_refused_before_anything_is_copied(engi
             with pytest.raises(InvalidArgumentError) as raised:
                 go(engine, recipe=recipe, queries=queries, **options)
             assert raised.value.argument == argument
+    for recall in (-0.1, 95, float("nan")):
+        with pytest.raises(InvalidArgumentError, match=r"^recall"):
+            go(engine, recipe=recipe, recall=recall)
     assert [one.name for one in engine.get_collections().collections] == ["source"]
 
 
