@@ -12,7 +12,7 @@ codes, binary        ``d b / 8`` in blocks of 16, ``b`` = 1, 1.5 or 2           
 codes, product       ``4 d / ratio``                                                 vectors
 codes, turbo         ``d b / 8`` and 4 or 8 of its own
 graph                ``2 m ceil(log2 N) / 8``                                        unless hnsw.on_disk
-ids                  21                                                              always
+ids                  21 on disk, 23 more in memory                                   always
 payload              in blocks of 128, compressed, and 16                            never
 payload indexes      as measured                                                     always
 ===================  ==============================================================  ================
@@ -36,6 +36,8 @@ from embplug.pipeline import Pipeline
 from embplug.recipe import Recipe
 
 ID_BYTES = 21.0
+ID_TABLES = 23.0
+"""What of an id is in memory alone: both ways between it and its place, and the version of its point."""
 PAYLOAD_BYTES = 144.0
 """Of the smallest payload; none at all takes 16."""
 
@@ -55,8 +57,8 @@ class Part:
         Name of the vector in Qdrant; empty for ids, payload and indexes.
     bytes
         On disk.
-    in_memory
-        Whether searches keep it in memory.
+    memory
+        Bytes that are kept in memory.
     points
         In the collection to which this applies: links grow with it.
     """
@@ -64,15 +66,13 @@ class Part:
     kind: str
     vector: str
     bytes: float
-    in_memory: bool
+    memory: float
     points: int
 
     def at(self, points: int) -> Part:
         """The same part in a collection of another size."""
-        grown = self.bytes
-        if self.kind == "graph":
-            grown *= link_bits(points) / link_bits(self.points)
-        return Part(self.kind, self.vector, grown, self.in_memory, points)
+        growth = link_bits(points) / link_bits(self.points) if self.kind == "graph" else 1.0
+        return Part(self.kind, self.vector, growth * self.bytes, growth * self.memory, points)
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ def link_bits(points: int) -> int:
 
 def memory_bytes(parts: list[Part]) -> float:
     """Of one document, in memory."""
-    return sum(part.bytes for part in parts if part.in_memory)
+    return sum(part.memory for part in parts)
 
 
 def vector_bytes(parts: list[Part]) -> float:
     """Of one document's vectors and codes in memory, without graph and ids."""
-    return sum(part.bytes for part in parts if part.in_memory and part.kind in ("vectors", "codes"))
+    return sum(part.memory for part in parts if part.kind in ("vectors", "codes"))
 
 
 def disk_bytes(parts: list[Part]) -> float:
@@ -177,16 +177,16 @@ def expected_parts(
     for name, params in Pipeline(recipe).vectors_config().items():
         rows = tokens_per_document if params.multivector_config is not None else 1.0
         stored = params.size * datatype_bits(params.datatype) / 8
-        parts.append(Part("vectors", name, rows * stored, _in_memory("vectors", params), points))
+        parts.append(_part("vectors", name, rows * stored, params, points))
         if params.quantization_config is not None:
             codes = rows * quantized_bytes(params.quantization_config, params.size)
-            parts.append(Part("codes", name, codes, _in_memory("codes", params), points))
+            parts.append(_part("codes", name, codes, params, points))
         m = _links(params)
         if m:
             links = rows * 2 * m * link_bits(round(points * rows)) / 8
-            parts.append(Part("graph", name, links, _in_memory("graph", params), points))
+            parts.append(_part("graph", name, links, params, points))
     payload = PAYLOAD_BYTES - 128.0 + (math.ceil(BASE85 * code_bytes / 128) * 128 if code_bytes else 0.0)
-    return [*parts, Part("ids", "", ID_BYTES, True, points), Part("payload", "", payload, False, points)]
+    return [*parts, _part("ids", "", ID_BYTES, None, points), _part("payload", "", payload, None, points)]
 
 
 def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -> list[Part]:
@@ -195,14 +195,20 @@ def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -
     engine.disk_bytes(name)  # flushes
     sums: dict[tuple[str, str], int] = {}
     for path, size in _files(engine.collection_path(name) / "shard" / "segments"):
-        kind, vector = _kind(path)
+        kind, vector = file_kind(path)
         if kind == "graph" and not _links(params[vector]):
             continue
         sums[kind, vector] = sums.get((kind, vector), 0) + size
     return [
-        Part(kind, vector, size / points, _in_memory(kind, params.get(vector)), points)
+        _part(kind, vector, size / points, params.get(vector), points)
         for (kind, vector), size in sorted(sums.items())
     ]
+
+
+def _part(kind: str, vector: str, size: float, params: models.VectorParams | None, points: int) -> Part:
+    """A part of so many bytes on disk, with what of it is in memory."""
+    memory = size if _in_memory(kind, params) else 0.0
+    return Part(kind, vector, size, memory + ID_TABLES if kind == "ids" else memory, points)
 
 
 def _files(segments: Path) -> Iterator[tuple[str, int]]:
@@ -221,7 +227,8 @@ def _links(params: models.VectorParams) -> int:
     return DEFAULT_M if given is None or given.m is None else given.m
 
 
-def _kind(path: str) -> tuple[str, str]:
+def file_kind(path: str) -> tuple[str, str]:
+    """Part and vector to which a file belongs, by its path within a segment."""
     folder = path.split("/", 1)[0]
     for prefix, kind in (("vector_storage-", "vectors"), ("vector_index-", "graph")):
         if folder.startswith(prefix):
