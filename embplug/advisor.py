@@ -7,6 +7,7 @@ import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -233,13 +234,10 @@ class Target:
             return f"at most {self.bytes_per_vector:,.0f} bytes a vector"
         return f"recall of at least {self.recall:g}"
 
-    def room(
-        self, points: int, by_disk: bool, parts: list[Part], replicas: int = 1, state_bytes: int = 0
-    ) -> float:
-        """How far below the limit a recipe stays, in bytes a document; negative beyond it."""
+    def room(self, by_disk: bool, parts: list[Part], whole: Cost) -> float:
+        """How many bytes a recipe stays below the limit; negative beyond it."""
         if self.budget is not None:
-            whole = disk_bytes(parts) if by_disk else memory_bytes(parts)
-            return (self.budget / replicas - state_bytes) / points - whole
+            return self.budget - (whole.disk if by_disk else whole.memory)
         if self.bytes_per_vector is not None:
             taken = [p for p in parts if p.kind in ("vectors", "codes", "payload")]
             return self.bytes_per_vector - (disk_bytes(taken) if by_disk else vector_bytes(parts))
@@ -353,21 +351,23 @@ def advise_on(
     """As :func:`advise`, on a sample that was read already."""
     trials = _Trials(source, queries, k, sample, progress)
     by_disk = source.documents.tokens is not None
-    copies = source.replicas if replicas is None else replicas
-    recipes = {
-        name: recipe
-        for name, recipe in trials.recipes().items()
-        if target.room(source.points, by_disk, trials.expected(recipe), copies) >= 0
-    }
+    priced = partial(
+        cost,
+        shards=shards,
+        replicas=source.replicas if replicas is None else replicas,
+        nodes=nodes,
+        node_memory=node_memory,
+    )
+
+    def fits(parts: list[Part], state_bytes: int = 0) -> bool:
+        return target.room(by_disk, parts, priced(parts, source.points, state_bytes=state_bytes)) >= 0
+
+    recipes = {name: recipe for name, recipe in trials.recipes().items() if fits(trials.expected(recipe))}
     if not recipes:
         raise InvalidArgumentError("budget", "room for the smallest recipe", str(target))
     finished, dropped = trials.run(recipes)
     finished = _with_front(finished)
-    fitting = [
-        one
-        for one in finished
-        if target.room(source.points, by_disk, one.parts, copies, one.state_bytes) >= 0
-    ]
+    fitting = [one for one in finished if fits(one.parts, one.state_bytes)]
     if target.recall is not None:
         good = [one for one in fitting if one.expected_recall >= target.recall]
         # Of recipes of like bytes the better one, and of those that are as good the faster one.
@@ -377,16 +377,7 @@ def advise_on(
         good = near = fitting
     chosen = _best(near or finished)
     costs = [
-        cost(
-            chosen.parts,
-            source.points * times,
-            shards=shards,
-            replicas=copies,
-            nodes=nodes,
-            node_memory=node_memory,
-            state_bytes=chosen.state_bytes,
-        )
-        for times in (1, 10, 100)
+        priced(chosen.parts, source.points * times, state_bytes=chosen.state_bytes) for times in (1, 10, 100)
     ]
     return Advice(
         collection=source.name,

@@ -12,13 +12,17 @@ codes, binary        ``d b / 8`` in blocks of 16, ``b`` = 1, 1.5 or 2           
 codes, product       ``4 d / ratio``                                                 vectors
 codes, turbo         ``d b / 8`` and 4 or 8 of its own
 graph                ``2 m ceil(log2 N) / 8``                                        unless hnsw.on_disk
-ids                  21 on disk, 23 more in memory                                   always
+ids                  21                                                              always
 payload              in blocks of 128, compressed, and 16                            never
 payload indexes      as measured                                                     always
 ===================  ==============================================================  ================
 
 The graph is an upper bound: links that would lead where others lead already are left out, more of them
 the more the vectors are clustered. Codes of tokens lie in the payload, as text of 1.25 bytes a byte.
+
+In memory a shard takes 5 MB beside its documents, and its vectors lie in whole chunks of 32 MiB. So much is
+needed: the write-ahead log, and what was read of files that are not kept in memory, lie in pages that the
+system takes back when it wants them. ``benchmarks/sizing.py`` compares all that with a server's process.
 """
 
 from __future__ import annotations
@@ -36,11 +40,11 @@ from embplug.pipeline import Pipeline
 from embplug.recipe import Recipe
 
 ID_BYTES = 21.0
-ID_TABLES = 23.0
-"""What of an id is in memory alone: both ways between it and its place, and the version of its point."""
 PAYLOAD_BYTES = 144.0
 """Of the smallest payload; none at all takes 16."""
 
+SHARD_MEMORY = 5e6
+CHUNK_BYTES = 32 << 20
 DEFAULT_M = 16
 BASE85 = 1.25
 
@@ -57,8 +61,8 @@ class Part:
         Name of the vector in Qdrant; empty for ids, payload and indexes.
     bytes
         On disk.
-    memory
-        Bytes that are kept in memory.
+    in_memory
+        Whether searches keep it in memory.
     points
         In the collection to which this applies: links grow with it.
     """
@@ -66,13 +70,15 @@ class Part:
     kind: str
     vector: str
     bytes: float
-    memory: float
+    in_memory: bool
     points: int
 
     def at(self, points: int) -> Part:
         """The same part in a collection of another size."""
-        growth = link_bits(points) / link_bits(self.points) if self.kind == "graph" else 1.0
-        return Part(self.kind, self.vector, growth * self.bytes, growth * self.memory, points)
+        grown = self.bytes
+        if self.kind == "graph":
+            grown *= link_bits(points) / link_bits(self.points)
+        return Part(self.kind, self.vector, grown, self.in_memory, points)
 
 
 @dataclass(frozen=True)
@@ -108,17 +114,26 @@ def link_bits(points: int) -> int:
 
 def memory_bytes(parts: list[Part]) -> float:
     """Of one document, in memory."""
-    return sum(part.memory for part in parts)
+    return sum(part.bytes for part in parts if part.in_memory)
 
 
 def vector_bytes(parts: list[Part]) -> float:
     """Of one document's vectors and codes in memory, without graph and ids."""
-    return sum(part.memory for part in parts if part.kind in ("vectors", "codes"))
+    return sum(part.bytes for part in parts if part.in_memory and part.kind in ("vectors", "codes"))
 
 
 def disk_bytes(parts: list[Part]) -> float:
     """Of one document, on disk."""
     return sum(part.bytes for part in parts)
+
+
+def shard_memory(parts: list[Part], points: float) -> float:
+    """Of one shard, in memory: its documents, vectors in whole chunks, and what an empty one takes."""
+    whole = SHARD_MEMORY
+    for part in parts:
+        size = part.bytes * points if part.in_memory else 0.0
+        whole += math.ceil(size / CHUNK_BYTES) * CHUNK_BYTES if part.kind == "vectors" else size
+    return whole
 
 
 def cost(
@@ -136,18 +151,19 @@ def cost(
     Parameters
     ----------
     nodes
-        Default: as few as keep at most ``node_memory`` bytes each, and one for each replica.
+        Default: as few as keep documents of at most ``node_memory`` bytes each, and one for each replica.
     shards
         Default: as many as there are nodes.
     state_bytes
         Of what was learned, once a replica.
     """
     grown = [part.at(points) for part in parts]
-    memory = (memory_bytes(grown) * points + state_bytes) * replicas
     disk = (disk_bytes(grown) * points + state_bytes) * replicas
     if nodes is None:
-        nodes = max(replicas, math.ceil(memory / node_memory))
+        kept = (memory_bytes(grown) * points + state_bytes) * replicas
+        nodes = max(replicas, math.ceil(kept / node_memory))
     shards = nodes if shards is None else shards
+    memory = (shards * shard_memory(grown, points / shards) + state_bytes) * replicas
     share = math.ceil(shards * replicas / nodes) / (shards * replicas)
     return Cost(
         points,
@@ -177,16 +193,16 @@ def expected_parts(
     for name, params in Pipeline(recipe).vectors_config().items():
         rows = tokens_per_document if params.multivector_config is not None else 1.0
         stored = params.size * datatype_bits(params.datatype) / 8
-        parts.append(_part("vectors", name, rows * stored, params, points))
+        parts.append(Part("vectors", name, rows * stored, _in_memory("vectors", params), points))
         if params.quantization_config is not None:
             codes = rows * quantized_bytes(params.quantization_config, params.size)
-            parts.append(_part("codes", name, codes, params, points))
+            parts.append(Part("codes", name, codes, _in_memory("codes", params), points))
         m = _links(params)
         if m:
             links = rows * 2 * m * link_bits(round(points * rows)) / 8
-            parts.append(_part("graph", name, links, params, points))
+            parts.append(Part("graph", name, links, _in_memory("graph", params), points))
     payload = PAYLOAD_BYTES - 128.0 + (math.ceil(BASE85 * code_bytes / 128) * 128 if code_bytes else 0.0)
-    return [*parts, _part("ids", "", ID_BYTES, None, points), _part("payload", "", payload, None, points)]
+    return [*parts, Part("ids", "", ID_BYTES, True, points), Part("payload", "", payload, False, points)]
 
 
 def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -> list[Part]:
@@ -200,15 +216,9 @@ def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -
             continue
         sums[kind, vector] = sums.get((kind, vector), 0) + size
     return [
-        _part(kind, vector, size / points, params.get(vector), points)
+        Part(kind, vector, size / points, _in_memory(kind, params.get(vector)), points)
         for (kind, vector), size in sorted(sums.items())
     ]
-
-
-def _part(kind: str, vector: str, size: float, params: models.VectorParams | None, points: int) -> Part:
-    """A part of so many bytes on disk, with what of it is in memory."""
-    memory = size if _in_memory(kind, params) else 0.0
-    return Part(kind, vector, size, memory + ID_TABLES if kind == "ids" else memory, points)
 
 
 def _files(segments: Path) -> Iterator[tuple[str, int]]:

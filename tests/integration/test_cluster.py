@@ -101,11 +101,11 @@ def test_advise(nodes, monkeypatch):
     assert today.memory_per_node == pytest.approx(today.memory * max(local) / 12, abs=1)
     assert today.disk_per_node == pytest.approx(today.disk * max(local) / 12, abs=1)
     # A budget is for all that the cluster keeps, its replicas too.
-    assert today.memory == pytest.approx(2 * 500 * advice.best.memory_bytes, rel=0.01)
-    enough = advise("docs", nodes[2], budget=1.4 * today.memory, queries=queries, sample=200)
-    assert enough.met and enough.costs[0].memory <= 1.4 * today.memory
+    budgeted = {"queries": queries, "sample": 200, "shards": 6, "nodes": 3}
+    enough = advise("docs", nodes[2], budget=1.01 * today.memory, **budgeted)
+    assert enough.met and enough.costs[0].memory <= 1.01 * today.memory
     with pytest.raises(InvalidArgumentError, match="budget"):
-        advise("docs", nodes[2], budget=0.6 * today.memory, queries=queries, sample=200)
+        advise("docs", nodes[2], budget=0.1 * today.memory, **budgeted)
 
 
 def test_evaluate_and_hybrid_search(nodes, tmp_path):
