@@ -165,7 +165,7 @@ def _node(folder: Path, cluster: list[str] | None = None) -> Iterator[tuple[str,
         )
     try:
         url = f"http://127.0.0.1:{http_port}"
-        _wait_until_ready(url, process, folder / "log")
+        _wait_until_ready(url, grpc_port, process, folder / "log")
         yield url, grpc_port, uri, process.pid
     finally:
         process.terminate()
@@ -221,13 +221,22 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, grpc_port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(url):
+    # REST may answer before gRPC, and a client would then do without it.
+    while not (_is_ready(url) and _listens(grpc_port)):
         if process.poll() is not None or time.monotonic() > deadline:
             tail = log.read_text(errors="replace")[-1000:]
             raise NoServerError(f"the server binary did not come up (exit code {process.poll()}): {tail}")
         time.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _is_ready(url: str) -> bool:
