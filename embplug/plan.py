@@ -68,12 +68,16 @@ class Query:
         For the sparse branch, the cross-encoder, and the recipe's encoder to make what is not given.
     token_weights
         ``(t,)``, how much each token counts; see :class:`~embplug.multivector.token_idf.TokenIDF`.
+    saliency
+        ``(t,)``, how much each token matters, for a recipe that prunes queries by it. Default: as the
+        encoder says.
     """
 
     tokens: ArrayLike | None = None
     dense: ArrayLike | Mapping[str, ArrayLike] | None = None
     text: str | None = None
     token_weights: ArrayLike | None = None
+    saliency: ArrayLike | None = None
 
 
 @dataclass(frozen=True)

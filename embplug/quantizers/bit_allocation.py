@@ -145,7 +145,7 @@ class BitAllocation:
         return scores[:, 0] if query.single else scores
 
     def get_state(self) -> State:
-        """Learned arrays."""
+        """Learned arrays; empty before :meth:`fit`."""
         if self.mean_ is None or self.tables_ is None:
             return {}
         state = {"mean": self.mean_, "sampled": np.array(self.sampled_), **self.tables_.get_state()}
@@ -153,6 +153,9 @@ class BitAllocation:
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
         own = {"lengths"} if self.length == "own" else set()
         check_state(state, {"mean", "sampled", "tables", "widths", "rotation"} | own, self)
         self.mean_ = np.asarray(state["mean"], dtype=np.float32)

@@ -125,17 +125,18 @@ class Centroids:
         return scores[:, 0] if query.single else scores
 
     def get_state(self) -> State:
-        """Learned arrays."""
+        """Learned arrays; empty before :meth:`fit`."""
         if self.centroids_ is None:
             return {}
         return {"centroids": self.centroids_.astype(np.float16), "sampled": np.array(self.sampled_)}
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
-        check_state(state, {"centroids", "sampled"}, self)
-        self.centroids_ = state["centroids"].astype(np.float32)
-        self.sampled_ = int(state["sampled"])
-        self._search = None
+        self.centroids_, self._search, self.sampled_ = None, None, 0
+        if state:
+            check_state(state, {"centroids", "sampled"}, self)
+            self.centroids_ = state["centroids"].astype(np.float32)
+            self.sampled_ = int(state["sampled"])
 
     def describe(self) -> Description:
         """Say what a vector costs."""

@@ -156,7 +156,7 @@ class Residual:
         return scores[:, 0] if query.single else scores
 
     def get_state(self) -> State:
-        """Learned arrays."""
+        """Learned arrays; empty before :meth:`fit`."""
         if self.centroids_ is None or self.tables_ is None or self.factors_ is None:
             return {}
         return {
@@ -168,13 +168,15 @@ class Residual:
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
         rotation = {"rotation"} if self.bits is None else set()
         check_state(state, {"centroids", "factors", "sampled", "tables", "widths"} | rotation, self)
         self.centroids_ = state["centroids"].astype(np.float32)
         self.factors_ = np.asarray(state["factors"], dtype=np.float32)
         self.tables_ = ByteTables.from_state(state)
         self.sampled_ = int(state["sampled"])
-        self._search = None
 
     def describe(self) -> Description:
         """Say what a vector costs."""
