@@ -131,7 +131,11 @@ class BinaryTokens:
             largest = np.abs(vectors).max(axis=1) / LARGEST
             steps = np.maximum(largest, np.abs(vectors).sum(axis=1) / (LARGEST_SUM - len(mean) / 2))
             steps = np.where(steps > 0, steps, 1).astype(np.float32)
-            vectors = np.rint(vectors / steps[:, None])
+            rounded = np.rint(vectors / steps[:, None])
+            # The step that brings the rounded vector closest to the given one.
+            products, squares = ((one * rounded).sum(axis=1) for one in (vectors, rounded))
+            steps = np.divide(products, squares, out=steps, where=squares > 0)
+            vectors = rounded
         padded = np.pad(vectors, ((0, 0), (0, -len(mean) % 8)))
         products = SIGNS @ padded.reshape(len(vectors), -1, 8).transpose(1, 2, 0)
         dtype = np.int16 if self.queries == "int8" else np.float32

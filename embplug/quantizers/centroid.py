@@ -148,7 +148,8 @@ class Centroids:
             bits=float(np.log2(self.count)),
             state_bytes=state_bytes(self.get_state()),
             exact_queries=self.compare == "products",
-            fit_cost="k-means on at most 131,072 vectors; in two levels above 512 centroids",
+            fit_cost=f"k-means on at most {most_vectors(self.count):,} vectors"
+            + ("; in two levels" if self.count > FLAT else ""),
             notes=(f"{self.sampled_} vectors to learn from: centroids coincide",) if few else (),
         )
 
@@ -222,6 +223,11 @@ class CentroidSearch:
         return found
 
 
+def most_vectors(count: int) -> int:
+    """From how many vectors at most so many centroids are learned."""
+    return max(count * VECTORS_PER_CENTROID, LEAST_SAMPLE)
+
+
 def find_centroids(sample: Float32, count: int, generator: np.random.Generator) -> Float32:
     """Centroids (count, dim) with the precision of float16, in which they are stored.
 
@@ -229,7 +235,7 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
     a round of Lloyd's algorithm over all centroids settles the borders. With fewer vectors than
     centroids some coincide.
     """
-    wanted = max(count * VECTORS_PER_CENTROID, LEAST_SAMPLE)
+    wanted = most_vectors(count)
     if len(sample) > wanted:
         sample = sample[np.sort(generator.choice(len(sample), wanted, replace=False))]
     if count <= FLAT:

@@ -144,6 +144,14 @@ def test_too_few_vectors_are_named(name: str) -> None:
     assert "5 vectors" in fitted(name, vectors(5, 8)).describe().notes[0]
 
 
+def test_costs_are_those_of_the_levels() -> None:
+    sample = vectors(300, 12)
+    joint, scalar = (BitAllocation(size=4, levels=levels).fit(sample) for levels in ("joint", "scalar"))
+    assert "256 means" in joint.describe().fit_cost and "256 means" not in scalar.describe().fit_cost
+    bits = Residual(centroids=8, bits=2).fit(sample).describe().fit_cost
+    assert "256 means" not in bits and "eigen" not in bits
+
+
 def test_more_bytes_lose_less() -> None:
     sample = vectors(3000, 32)
     for levels in ("joint", "scalar"):
