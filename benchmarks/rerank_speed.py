@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from embplug import Collection, Matrix, Recipe, Tokens, connect
 from embplug.engines import EdgeClient, Engine
 from embplug.multivector import TokenBatch
-from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Residual
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.rerank import maxsim
 from tests.servers import qdrant_server
@@ -37,6 +37,8 @@ def main() -> None:
     sample = TokenBatch.from_list([_unit(generator.normal(size=(TOKENS, DIM))) for _ in range(60)])
     coders = {
         "centroid ids, 256": TokenCoder(Centroids(count=256), 0),
+        "binary, 48 B": TokenCoder(BinaryTokens(), 0),
+        "binary, 48 B, int8 queries": TokenCoder(BinaryTokens(queries="int8"), 0),
         "bits by variance, 48 B": TokenCoder(BitAllocation(size=48, levels="scalar"), 0),
         "residual 16 B, corrected": TokenCoder(Residual(size=16, levels="scalar"), 48),
         "residual 48 B, corrected": TokenCoder(Residual(size=48, levels="scalar"), 48),

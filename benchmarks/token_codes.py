@@ -13,7 +13,7 @@ from _metrics import ndcg, overlap, top
 
 from embplug.exact import maxsim_scores
 from embplug.multivector import TokenBatch
-from embplug.quantizers import BitAllocation, Centroids, Quantizer, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Quantizer, Residual
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.quantizers.token_coder import TokenCoder
 
@@ -30,7 +30,11 @@ def methods() -> Iterator[tuple[str, bool, Quantizer, int]]:
         yield f"PQ {size}x8", False, ProductQuantizer(subspaces=size, rescale=False), 0
     for size in (16, 48):
         yield f"PQ {size}x8, rescaled", False, ProductQuantizer(subspaces=size), 0
-    yield "OPQ 16x8", False, OptimizedProductQuantizer(subspaces=16, rescale=False), 0
+    for size in (16, 32):
+        yield f"OPQ {size}x8", False, OptimizedProductQuantizer(subspaces=size, rescale=False), 0
+    yield "binary", True, BinaryTokens(), 0
+    yield "binary, rotated", True, BinaryTokens(rotate=True), 0
+    yield "binary, int8 queries", True, BinaryTokens(queries="int8"), 0
     for bits in (1, 2, 4):
         yield f"256 centroids + {bits} bit", False, Residual(centroids=256, bits=bits), 0
     for size in (16, 32, 48):
@@ -114,6 +118,8 @@ def _scores(coder: TokenCoder, queries: TokenBatch, strings: list[bytes], pool: 
         for i, columns in enumerate(pool):
             scores[i, columns] = coder.score(queries[i], [strings[j] for j in columns])
         return scores
+    if not coder.quantizer.describe().exact_queries:
+        return np.stack([coder.score(query, strings) for query in queries])
     # Of many queries the products with decoded tokens are cheaper than lookups, and the same.
     parts = [
         maxsim_scores(queries, coder.decode(strings[start : start + CHUNK_DOCUMENTS]))

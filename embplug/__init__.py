@@ -18,7 +18,7 @@ from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import CollectionInfo, Record
 from embplug.plan import Hit, Query
-from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Residual
 from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
 from embplug.rerank.cross_encoder import register_cross_encoder
 from embplug.transforms import (
@@ -38,6 +38,7 @@ __all__ = [
     "AddReport",
     "Advice",
     "AsyncCollection",
+    "BinaryTokens",
     "BitAllocation",
     "Centroids",
     "Collection",

@@ -444,7 +444,8 @@ class _Trials:
         """Parts of the whole collection before anything was tried."""
         tokens = self._source.documents.tokens
         codes = None if recipe.tokens is None else recipe.tokens.codes
-        pooled = getattr(recipe.tokens and recipe.tokens.reduction, "factor", 1.0)
+        reductions = () if recipe.tokens is None else recipe.tokens.reductions
+        pooled = math.prod(getattr(one, "factor", 1.0) for one in reductions)
         mean = 0.0 if tokens is None else float(np.ceil(tokens.lengths / pooled).mean())
         size = 0.0 if codes is None else mean * float(getattr(codes, "size", None) or 1)
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)

@@ -189,6 +189,7 @@ class AsyncCollection:
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         token_weights: ArrayLike | None = None,
+        saliency: ArrayLike | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search`."""
         options = SearchOptions(
@@ -203,7 +204,7 @@ class AsyncCollection:
             branches,
             fusion,
         )
-        return (await self._search([Query(tokens, dense, text, token_weights)], options))[0]
+        return (await self._search([Query(tokens, dense, text, token_weights, saliency)], options))[0]
 
     async def batch_search(
         self,
@@ -248,6 +249,7 @@ class AsyncCollection:
         with_payload: bool | Sequence[str] = True,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        saliency: ArrayLike | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search_mmr`."""
         options = SearchOptions(
@@ -257,7 +259,7 @@ class AsyncCollection:
             score_threshold=score_threshold,
             search_params=search_params,
         )
-        query = Query(tokens, dense, text)
+        query = Query(tokens, dense, text, saliency=saliency)
         return await self._run(
             operations.search_mmr_steps(
                 self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit

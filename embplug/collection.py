@@ -266,6 +266,7 @@ class Collection:
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         token_weights: ArrayLike | None = None,
+        saliency: ArrayLike | None = None,
     ) -> list[Hit]:
         """Find the best documents: candidates, then reranking, in one request where the engine can.
 
@@ -302,6 +303,9 @@ class Collection:
         token_weights
             ``(t,)``, how much each of ``tokens`` counts for candidates and for MaxSim, at least 0; such
             as those of :class:`~embplug.multivector.token_idf.TokenIDF`. Default: all alike.
+        saliency
+            ``(t,)``, how much each of ``tokens`` matters, for a recipe whose ``query_reduction`` prunes
+            by it. Default: as the encoder says.
 
         Raises
         ------
@@ -324,7 +328,7 @@ class Collection:
             branches,
             fusion,
         )
-        return self._search([Query(tokens, dense, text, token_weights)], options)[0]
+        return self._search([Query(tokens, dense, text, token_weights, saliency)], options)[0]
 
     def batch_search(
         self,
@@ -369,6 +373,7 @@ class Collection:
         with_payload: bool | Sequence[str] = True,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        saliency: ArrayLike | None = None,
     ) -> list[Hit]:
         """Find documents that are relevant and differ from one another: maximal marginal relevance.
 
@@ -377,7 +382,7 @@ class Collection:
 
         Parameters
         ----------
-        tokens, dense, text, filter, with_payload, score_threshold, search_params
+        tokens, dense, text, filter, with_payload, score_threshold, search_params, saliency
             As in :meth:`search`.
         limit
             Number of hits, in the order in which they were chosen.
@@ -398,7 +403,7 @@ class Collection:
             score_threshold=score_threshold,
             search_params=search_params,
         )
-        query = Query(tokens, dense, text)
+        query = Query(tokens, dense, text, saliency=saliency)
         return self._run(
             operations.search_mmr_steps(
                 self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit

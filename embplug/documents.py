@@ -20,7 +20,6 @@ from embplug.errors import (
 )
 from embplug.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
 from embplug.multivector.checks import checked_weights
-from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
 from embplug.recipe import Recipe
 
@@ -75,12 +74,16 @@ class Sample:
         Token matrices of real queries, for methods that can use them.
     texts
         Texts of documents, for the sparse branch.
+    saliency
+        How much each of ``tokens`` matters, as in :class:`Documents`, for a recipe that prunes by it:
+        methods learn from what is left.
     """
 
     tokens: TokensGiven | None = None
     dense: DenseGiven | None = None
     queries: TokensGiven | None = None
     texts: Sequence[str] | None = None
+    saliency: Sequence[ArrayLike] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,7 @@ class CheckedSample:
     dense: dict[str, NDArray[np.float32]]
     queries: TokenBatch | None = None
     texts: Sequence[str] | None = None
+    saliency: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,28 +195,27 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
         if original is not None:
             payload[ORIGINAL_ID] = original
     needed = texts if missing or recipe.sparse is not None else None
-    saliency = _check_saliency(documents.saliency, tokens, recipe)
+    saliency = _check_saliency(documents.saliency, tokens, recipe, "saliency")
     return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads, saliency)
 
 
 def _check_saliency(
-    given: Sequence[ArrayLike] | None, tokens: TokenBatch | None, recipe: Recipe
+    given: Sequence[ArrayLike] | None, tokens: TokenBatch | None, recipe: Recipe, argument: str
 ) -> NDArray[np.float32] | None:
     """Saliency of all tokens, one after the other."""
-    prunes = recipe.tokens is not None and isinstance(recipe.tokens.reduction, SaliencyPruning)
+    prunes = recipe.tokens is not None and recipe.tokens.prunes
     if given is None:
         if prunes and tokens is not None:
-            raise InvalidArgumentError(
-                "saliency", "how much each token matters, because tokens are given", None
-            )
+            expected = "how much each token matters, because tokens are given"
+            raise InvalidArgumentError(argument, expected, None)
         return None
     if tokens is None or not prunes:
         missing = "no tokens" if prunes else "a recipe that does not"
-        raise InvalidArgumentError("saliency", "tokens, and a recipe that prunes by it", missing)
+        raise InvalidArgumentError(argument, "tokens, and a recipe that prunes by it", missing)
     if len(given) != len(tokens):
-        raise LengthMismatchError("saliency", f"{len(tokens)} arrays, one per document", len(given))
+        raise LengthMismatchError(argument, f"{len(tokens)} arrays, one per document", len(given))
     checked = [
-        checked_weights(one, int(count), f"saliency[{i}]")
+        checked_weights(one, int(count), f"{argument}[{i}]")
         for i, (one, count) in enumerate(zip(given, tokens.lengths, strict=True))
     ]
     return np.concatenate(checked) if checked else None
@@ -243,7 +246,8 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
         if recipe.sparse is None:
             raise InvalidArgumentError("sample.texts", "none, because the recipe has no sparse", "texts")
         texts = _check_texts(texts, len(texts), "sample.texts")
-    return CheckedSample(checked["tokens"], dense, checked["queries"], texts)
+    saliency = _check_saliency(sample.saliency, checked["tokens"], recipe, "sample.saliency")
+    return CheckedSample(checked["tokens"], dense, checked["queries"], texts, saliency)
 
 
 def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:

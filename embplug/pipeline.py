@@ -23,11 +23,12 @@ from embplug.ids import CODES, MODEL
 from embplug.multivector.checks import checked_weights
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pruning import SaliencyPruning
+from embplug.multivector.reduced import DROPPED
 from embplug.multivector.token_batch import TokenBatch
 from embplug.plan import CODES_STAGE, Asked, Beside, Plan, Query, SearchOptions, Stage, codes_of, search_plan
 from embplug.points import Vectors, with_fields
 from embplug.quantizers.token_coder import TokenCoder
-from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage
+from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage, Tokens
 from embplug.rerank.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
 from embplug.rerank.diversity import dense_similarities, token_similarities
 from embplug.sparse import CHARACTERS_PER_NUMBER, SparseEncoder
@@ -50,6 +51,7 @@ class _QueryVectors:
     words: str | None = None
     """The text, where the sparse branch looks for it."""
     token_weights: NDArray[np.float32] | None = None
+    saliency: NDArray[np.float32] | None = None
 
 
 class Pipeline:
@@ -210,7 +212,7 @@ class Pipeline:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)
             tokens = self.recipe.tokens
-            prunes = tokens is not None and isinstance(tokens.reduction, SaliencyPruning)
+            prunes = tokens is not None and (tokens.prunes or tokens.prunes_queries)
             self.own_encoder = load_encoder(self.recipe.encoder, with_saliency=prunes)
         return self.own_encoder
 
@@ -260,11 +262,10 @@ class Pipeline:
         return replace(documents, tokens=self._reduced(documents.tokens, documents.saliency), saliency=None)
 
     def reduced_sample(self, sample: CheckedSample) -> CheckedSample:
-        """A sample whose tokens are pooled as those of documents; saliency it has none to be pruned by."""
-        recipe = self.recipe.tokens
-        if sample.tokens is None or recipe is None or isinstance(recipe.reduction, SaliencyPruning):
+        """A sample whose tokens are pooled and pruned as those of documents."""
+        if sample.tokens is None:
             return sample
-        return replace(sample, tokens=self._reduced(sample.tokens, None))
+        return replace(sample, tokens=self._reduced(sample.tokens, sample.saliency), saliency=None)
 
     def stored_floats(self, documents: CheckedDocuments) -> NDArray[np.int64]:
         """Count the numbers that :meth:`encode` makes of each document."""
@@ -347,7 +348,8 @@ class Pipeline:
         """Let the encoder make of a query's text what is not given."""
         vectors = self._query_vectors([query], None)[0]
         dense = {name: vector[0] for name, vector in vectors.dense.items()}
-        return Query(None if vectors.tokens is None else vectors.tokens.values, dense or None, vectors.words)
+        tokens = None if vectors.tokens is None else vectors.tokens.values
+        return Query(tokens, dense or None, vectors.words, saliency=vectors.saliency)
 
     def compared(self, query: Query) -> str:
         """Name of what is stored of documents that can be compared with each other as with the query.
@@ -407,15 +409,30 @@ class Pipeline:
         return [*given]
 
     def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
-        reduction = None if self.recipe.tokens is None else self.recipe.tokens.reduction
-        if reduction is None:
-            return tokens
-        if not isinstance(reduction, SaliencyPruning):
-            return reduction.reduce(tokens).tokens
-        if saliency is None:
-            expected = "one that tells the saliency of tokens, by which the recipe prunes"
-            raise InvalidArgumentError("encoder", expected, self.encoder.spec)
-        return reduction.reduce(tokens, saliency).tokens
+        for reduction in () if self.recipe.tokens is None else self.recipe.tokens.reductions:
+            if not isinstance(reduction, SaliencyPruning):
+                reduced = reduction.reduce(tokens)
+            elif saliency is None:
+                raise self._no_saliency()
+            else:
+                reduced = reduction.reduce(tokens, saliency)
+            tokens = reduced.tokens
+            if saliency is not None:
+                # Once tokens are pooled, nothing is left that reads it.
+                saliency = saliency[reduced.owner != DROPPED]
+        return tokens
+
+    def _saliency_of_query(self, encoded: Encoded, row: int) -> NDArray[np.float32] | None:
+        """What the encoder says of the tokens of one query; needed where the recipe prunes by it."""
+        if encoded.tokens is not None and encoded.saliency is not None:
+            return encoded.saliency[slice(*encoded.tokens.offsets[row : row + 2])]
+        if self.recipe.tokens is not None and self.recipe.tokens.prunes_queries:
+            raise self._no_saliency()
+        return None
+
+    def _no_saliency(self) -> InvalidArgumentError:
+        expected = "one that tells the saliency of tokens, by which the recipe prunes"
+        return InvalidArgumentError("encoder", expected, self.encoder.spec)
 
     def _query_vectors(self, queries: Sequence[Query], branches: list[str] | None) -> list[_QueryVectors]:
         """What each query is compared by: as given, the rest from its text, all texts in one batch."""
@@ -434,7 +451,10 @@ class Pipeline:
                     None if encoded.dense is None else encoded.dense[row : row + 1],
                 )
                 tokens, dense = self._from_encoder(own, given[i].tokens, given[i].dense, 1, wanted)
-                given[i] = replace(given[i], tokens=tokens, dense=dense)
+                saliency = given[i].saliency
+                if given[i].tokens is None and own.tokens is not None:
+                    saliency = self._saliency_of_query(encoded, row)
+                given[i] = replace(given[i], tokens=tokens, dense=dense, saliency=saliency)
         for one in given:
             _check_branches(one, branches)
         return given
@@ -448,18 +468,25 @@ class Pipeline:
                 raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "a matrix")
             tokens = _query_tokens(query.tokens, self.recipe.tokens.dim)
         weights = _token_weights(query.token_weights, tokens)
+        saliency = None
+        if query.saliency is not None:
+            if tokens is None or self.recipe.tokens is None or not self.recipe.tokens.prunes_queries:
+                got = "no tokens" if tokens is None else "a recipe that does not"
+                raise InvalidArgumentError("saliency", "tokens, and a recipe that prunes queries by it", got)
+            saliency = checked_weights(query.saliency, len(tokens.values), "saliency")
         dense = {}
         for name, argument, vector in named_dense(query.dense, self.recipe):
             row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
             dense[name] = check_dense(row, self.recipe.dense[name].dim, 1, argument)
         words = query.text if self._sparse is not None else None
         if branches is None:
-            return _QueryVectors(tokens, dense, words, weights)
+            return _QueryVectors(tokens, dense, words, weights, saliency)
         return _QueryVectors(
             tokens if TOKENS_BRANCH in branches else None,
             {name: vector for name, vector in dense.items() if name in branches},
             words if SPARSE_VECTOR in branches else None,
             weights,
+            saliency,
         )
 
     def _suffices(self, given: _QueryVectors, branches: list[str] | None) -> bool:
@@ -531,8 +558,8 @@ class Pipeline:
         if tokens is not None and vectors.token_weights is not None:
             # The weight of a token is a factor of its products, and so of its highest one.
             tokens = TokenBatch(tokens.values * vectors.token_weights[:, None], tokens.offsets)
-        if ranks and recipe is not None and recipe.query_reduction is not None and tokens is not None:
-            tokens = recipe.query_reduction.reduce(tokens).tokens
+        if ranks and recipe is not None and tokens is not None:
+            tokens = self._reduced_query(tokens, vectors.saliency, recipe)
         if vectors.words is not None and self._sparse is not None:
             nearest = models.NearestQuery(nearest=self._sparse.encode_query(vectors.words))
             params = models.SearchParams(exact=options.exact or None)
@@ -543,6 +570,19 @@ class Pipeline:
         return Asked(
             searched, text, finders, tokens if ranks else None, coder if ranks else None, cross_encoder
         )
+
+    def _reduced_query(
+        self, tokens: TokenBatch, saliency: NDArray[np.float32] | None, recipe: Tokens
+    ) -> TokenBatch:
+        reduction = recipe.query_reduction
+        if reduction is None:
+            return tokens
+        if not isinstance(reduction, SaliencyPruning):
+            return reduction.reduce(tokens).tokens
+        if saliency is None:
+            expected = "how much each token of the query matters, by which the recipe prunes it"
+            raise InvalidArgumentError("saliency", expected, None)
+        return reduction.reduce(tokens, saliency).tokens
 
     def _dense_stage(
         self, name: str, given: NDArray[np.float32], options: SearchOptions, final: bool

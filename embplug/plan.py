@@ -68,12 +68,16 @@ class Query:
         For the sparse branch, the cross-encoder, and the recipe's encoder to make what is not given.
     token_weights
         ``(t,)``, how much each token counts; see :class:`~embplug.multivector.token_idf.TokenIDF`.
+    saliency
+        ``(t,)``, how much each token matters, for a recipe that prunes queries by it. Default: as the
+        encoder says.
     """
 
     tokens: ArrayLike | None = None
     dense: ArrayLike | Mapping[str, ArrayLike] | None = None
     text: str | None = None
     token_weights: ArrayLike | None = None
+    saliency: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -184,9 +188,9 @@ def search_plan(asked: Asked, options: SearchOptions) -> Plan:
     )
     found = yield from _by_vectors(asked, wider)
     hits = encoder.rerank(str(asked.text), [_shown(hit, wider) for hit in found])
-    skipped = any(CROSS_ENCODER_STAGE in (hit.skipped or {}) for hit in hits)
-    kept = hits[: options.limit] if skipped else _best(hits, options)
-    return [_trimmed(hit, encoder.text_key, options) for hit in kept]
+    least = options.score_threshold
+    kept = [hit for hit in hits if least is None or hit.score >= least or _was_skipped(hit)]
+    return [_trimmed(hit, encoder.text_key, options) for hit in kept[: options.limit]]
 
 
 def candidate_count(recipe: Recipe, options: SearchOptions) -> int:
@@ -437,6 +441,11 @@ def _ordered(hits: Iterable[Hit]) -> list[Hit]:
 def _best(hits: list[Hit], options: SearchOptions) -> list[Hit]:
     threshold = options.score_threshold
     return [hit for hit in hits[: options.limit] if threshold is None or hit.score >= threshold]
+
+
+def _was_skipped(hit: Hit) -> bool:
+    """Whether the cross-encoder gave no score, so that a threshold of its scores says nothing."""
+    return CROSS_ENCODER_STAGE in (hit.skipped or {})
 
 
 def _shown(hit: Hit, options: SearchOptions) -> Hit:

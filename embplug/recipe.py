@@ -29,7 +29,7 @@ from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
 from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
-from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Residual
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.transforms import (
     PCA,
@@ -65,12 +65,14 @@ Codes = Annotated[
     Annotated[Residual, Tag("[residual]")]
     | Annotated[BitAllocation, Tag("[bit_allocation]")]
     | Annotated[Centroids, Tag("[centroids]")]
+    | Annotated[BinaryTokens, Tag("[binary]")]
     | Annotated[ProductQuantizer, Tag("[product]")]
     | Annotated[OptimizedProductQuantizer, Tag("[optimized_product]")],
     Discriminator(
         lambda codes: kind_tag(codes, "residual"),
         custom_error_type="codes_kind",
-        custom_error_message="a kind of: residual, bit_allocation, centroids, product, optimized_product",
+        custom_error_message="a kind of: residual, bit_allocation, centroids, binary, product, "
+        "optimized_product",
     ),
 ]
 
@@ -85,6 +87,23 @@ Reduction = Annotated[
         kind_tag,
         custom_error_type="reduction_kind",
         custom_error_message="pooling or pruning: hierarchical, kmeans, grid, saliency or first as its kind",
+    ),
+]
+
+
+Reductions = Annotated[
+    Annotated[Reduction, Tag("[one]")]
+    | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("[several]")],
+    Discriminator(lambda given: "[several]" if isinstance(given, (list, tuple)) else "[one]"),
+]
+
+
+QueryReduction = Annotated[
+    Annotated[BallCarving, Tag("[ball_carving]")] | Annotated[SaliencyPruning, Tag("[saliency]")],
+    Discriminator(
+        lambda reduction: kind_tag(reduction, "ball_carving"),
+        custom_error_type="query_reduction_kind",
+        custom_error_message="ball_carving or saliency as its kind",
     ),
 ]
 
@@ -277,10 +296,12 @@ class Tokens(_Part):
         How Qdrant keeps the matrix for reranking; ``None`` keeps none, so that the codes rank the
         candidates, or without codes the candidates are the result.
     reduction
-        Pooling or pruning, so that fewer tokens of a document are encoded, coded and stored.
-        :class:`SaliencyPruning` needs the saliency that documents or the encoder bring.
+        Pooling or pruning, or several in a row, so that fewer tokens of a document are encoded, coded and
+        stored. :class:`SaliencyPruning` needs the saliency that documents or the encoder bring, and so
+        comes before pooling.
     query_reduction
-        Adds up close tokens of a query, before MaxSim ranks by them.
+        Before MaxSim ranks by a query's tokens: adds up close ones, or keeps those that matter most,
+        by the saliency that the query or the encoder brings.
     codes
         Codes of the tokens, from which MaxSim is computed in this process: they ride in the payload
         and come back with the candidates. Beside a matrix they rank in its place; see
@@ -294,8 +315,8 @@ class Tokens(_Part):
     fde: Encoding | Literal["auto"] | None = "auto"
     fde_storage: Storage = Storage()
     matrix: Matrix | None = Matrix()
-    reduction: Reduction | None = None
-    query_reduction: BallCarving | None = None
+    reduction: Reductions | None = None
+    query_reduction: QueryReduction | None = None
     codes: Codes | None = None
     document_bytes: int = Field(48, ge=0)
 
@@ -303,6 +324,34 @@ class Tokens(_Part):
     def encoding(self) -> FDE | LearnedEncoding | None:
         """What ``fde`` is; ``auto`` without a sample is the FDE."""
         return FDE() if self.fde == "auto" else self.fde
+
+    @property
+    def reductions(self) -> tuple[Reduction, ...]:
+        """What ``reduction`` is, one after the other."""
+        if self.reduction is None:
+            return ()
+        return self.reduction if isinstance(self.reduction, tuple) else (self.reduction,)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether tokens of documents are left out by their saliency."""
+        return any(isinstance(one, SaliencyPruning) for one in self.reductions)
+
+    @property
+    def prunes_queries(self) -> bool:
+        """Whether tokens of queries are, before MaxSim ranks by them."""
+        ranks = self.matrix is not None or self.codes is not None
+        return ranks and isinstance(self.query_reduction, SaliencyPruning)
+
+    @model_validator(mode="after")
+    def _prunes_before_it_pools(self) -> Self:
+        pools = False
+        for place, one in enumerate(self.reductions):
+            if pools and isinstance(one, SaliencyPruning):
+                expected = "pruning by saliency before pooling, because pooled tokens have none"
+                raise RecipeError(f"reduction.{place}", expected, one.kind)
+            pools = pools or not isinstance(one, (SaliencyPruning, FirstTokens))
+        return self
 
     @model_validator(mode="after")
     def _is_searchable(self) -> Self:

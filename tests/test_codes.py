@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,15 @@ from embplug import (
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError, RecipeError, StateError
 from embplug.ids import CODES
-from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers import (
+    BinaryTokens,
+    BitAllocation,
+    Centroids,
+    OptimizedProductQuantizer,
+    ProductQuantizer,
+    Residual,
+)
+from embplug.quantizers.token_coder import TokenCoder
 from embplug.rerank import maxsim
 
 DIM = 16
@@ -169,9 +178,38 @@ def test_the_asynchronous_collection_ranks_alike(edge_client: EdgeClient) -> Non
     assert asyncio.run(search()) == expected
 
 
-@pytest.mark.parametrize(
-    "codes", [LOSSLESS, Residual(bits=2), BitAllocation(size=9), Centroids(count=300)], ids=lambda c: c.kind
-)
+EVERY = {
+    "residual": Residual(size=6, centroids=16),
+    "residual-bits": Residual(bits=2, centroids=16),
+    "bit-allocation": BitAllocation(size=9),
+    "centroids": Centroids(count=300),
+    "centroids-hamming": Centroids(count=64, compare="hamming"),
+    "binary": BinaryTokens(),
+    "binary-int8": BinaryTokens(rotate=True, queries="int8"),
+    "product": ProductQuantizer(4, bits=6, iterations=3),
+    "optimized-product": OptimizedProductQuantizer(4, bits=6, iterations=3, rotation_iterations=2),
+}
+
+
+@pytest.mark.parametrize("codes", EVERY.values(), ids=EVERY)
+def test_every_kind_of_codes_ranks_in_a_collection_as_in_memory(edge_client: EdgeClient, codes: Any) -> None:
+    tokens, query = documents(), documents(1)[5]
+    filled(edge_client, Recipe.from_yaml(recipe(codes=codes).to_yaml()), tokens)
+    hits = Collection.open("codes", edge_client).search(tokens=query, candidates=COUNT, limit=COUNT)
+    coder = TokenCoder(copy.deepcopy(codes), 8).fit(tokens)
+    expected = coder.score(query, coder.encode(tokens))
+    for hit in hits:
+        assert hit.score == pytest.approx(expected[int(str(hit.id).removeprefix("doc "))], abs=1e-4)
+    assert len(hits) == COUNT
+
+
+def test_binary_codes_rank_on_every_engine(engine: Engine) -> None:
+    tokens = documents()
+    collection = filled(engine, recipe(codes=BinaryTokens(queries="int8")), tokens)
+    assert [collection.search(tokens=tokens[i], limit=1)[0].id for i in (3, 40)] == ["doc 3", "doc 40"]
+
+
+@pytest.mark.parametrize("codes", EVERY.values(), ids=EVERY)
 def test_codes_stand_in_a_recipe_as_data(codes: Any) -> None:
     made = recipe(codes=codes)
     again = Recipe.from_yaml(made.to_yaml())

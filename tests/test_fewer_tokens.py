@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
 import pytest
 
-from embplug import FDE, Collection, Matrix, Recipe, Residual, Sample, TokenBatch, Tokens
+from embplug import (
+    FDE,
+    Collection,
+    Matrix,
+    Query,
+    Recipe,
+    Residual,
+    Sample,
+    TokenBatch,
+    Tokens,
+)
 from embplug.encoders import Encoded
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, LengthMismatchError, RecipeError
@@ -42,6 +53,8 @@ class Silent(FirstMatter):
 
     def encode_documents(self, texts: Any) -> Encoded:
         return Encoded(tokens=documents(len(texts)))
+
+    encode_queries = encode_documents
 
 
 def documents(count: int = 40) -> TokenBatch:
@@ -126,6 +139,100 @@ def test_saliency_without_pruning_is_refused(edge_client: Engine) -> None:
         collection.add([0, 1], tokens=tokens, saliency=[np.ones(n) for n in tokens.lengths])
 
 
+def test_codes_and_a_sample_are_pruned_alike(engine: Engine) -> None:
+    tokens, generator = documents(), np.random.default_rng(1)
+    saliency = [generator.random(count) for count in tokens.lengths]
+    pruning, codes = SaliencyPruning(keep=0.5), Residual(size=18, centroids=64)
+    made = Recipe(
+        tokens=Tokens(dim=DIM, fde=SMALL, matrix=None, codes=codes, document_bytes=0, reduction=pruning)
+    )
+    collection = Collection.create("few", made, engine, sample=Sample(tokens=tokens, saliency=saliency))
+    collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
+    left = pruning.reduce(tokens, np.concatenate(saliency)).tokens
+    alike = TokenCoder(Residual(size=18, centroids=64), 0).fit(left)
+    hits = collection.search(tokens=tokens[3], candidates=40, limit=40)
+    got = np.array([hit.score for hit in sorted(hits, key=lambda hit: hit.id)])
+    np.testing.assert_allclose(got, alike.score(tokens[3], alike.encode(left)), atol=1e-3)
+
+
+def test_the_saliency_of_a_sample_is_checked(edge_client: Engine) -> None:
+    tokens = documents(3)
+    for saliency, named in (
+        (None, r"^sample\.saliency: .*matters"),
+        ([np.ones(3)], r"^sample\.saliency: .*3 arrays"),
+        ([np.ones(1)] * 3, r"^sample\.saliency\[0\]: "),
+    ):
+        with pytest.raises(InvalidArgumentError, match=named):
+            Collection.create("few", PRUNED, edge_client, sample=Sample(tokens=tokens, saliency=saliency))
+    with pytest.raises(InvalidArgumentError, match=r"^sample\.saliency: .*does not"):
+        plain = Recipe(tokens=Tokens(dim=DIM, fde=SMALL))
+        given = Sample(tokens=tokens, saliency=[np.ones(count) for count in tokens.lengths])
+        Collection.create("few", plain, edge_client, sample=given)
+
+
+def test_pruning_then_pooling(engine: Engine) -> None:
+    tokens, generator = documents(), np.random.default_rng(1)
+    saliency = [generator.random(count) for count in tokens.lengths]
+    steps = (FirstTokens(count=8), SaliencyPruning(keep=0.8), HierarchicalPooling(factor=2))
+    made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, reduction=steps))
+    assert Recipe.from_yaml(made.to_yaml()) == made
+    collection = Collection.create("few", made, engine)
+    collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
+    cut = steps[0].reduce(tokens).tokens
+    pruned = steps[1].reduce(cut, np.concatenate([one[:8] for one in saliency])).tokens
+    left = steps[2].reduce(pruned).tokens
+    there = stored(Collection.open("few", engine), engine)
+    assert there.lengths.tolist() == left.lengths.tolist()
+    np.testing.assert_allclose(there.values, left.values, atol=2e-3)
+
+
+def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
+    tokens, pruning = documents(), SaliencyPruning(keep=0.5)
+    collection = Collection.create(
+        "few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=pruning)), engine
+    )
+    collection.add(range(len(tokens)), tokens=tokens)
+    query = np.concatenate([tokens[5][:3], tokens[9][:3]])
+    for saliency, kept in (([3, 3, 3, 1, 1, 1], query[:3]), ([1, 1, 1, 3, 3, 3], query[3:])):
+        hits = collection.search(tokens=query, saliency=saliency, candidates=40, limit=40)
+        np.testing.assert_allclose(
+            [hit.score for hit in hits], np.sort(maxsim(kept, tokens))[::-1], atol=0.03
+        )
+        again = collection.batch_search([Query(query, saliency=saliency)], candidates=40, limit=40)[0]
+        assert again == hits
+        chosen = collection.search_mmr(tokens=query, saliency=saliency, limit=3)
+        assert {hit.id for hit in chosen} < {hit.id for hit in hits}
+
+    async def waiting() -> Any:
+        return await collection.to_async().search(tokens=query, saliency=saliency, candidates=40, limit=40)
+
+    assert asyncio.run(waiting()) == hits
+
+
+def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
+    made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
+    collection = Collection.create("few", made, edge_client, encoder=FirstMatter())
+    tokens = documents()
+    collection.add(range(len(tokens)), tokens=tokens)
+    by_text = collection.search(text="any", candidates=40, limit=40)
+    half = tokens[0][: -(-len(tokens[0]) // 2)]
+    np.testing.assert_allclose([hit.score for hit in by_text], np.sort(maxsim(half, tokens))[::-1], atol=0.03)
+    for saliency, named in (
+        (None, "^saliency: .*matters"),
+        ([1.0], "^saliency: .*one per token"),
+        (np.full(len(tokens[0]), np.nan), r"^saliency\[0\]"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=named):
+            collection.search(tokens=tokens[0], saliency=saliency)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency: .*no tokens"):
+        collection.search(text="any", saliency=[1.0])
+    with pytest.raises(InvalidArgumentError, match=r"^encoder: .*saliency.*silent"):
+        Collection.open("few", edge_client, encoder=Silent()).search(text="any")
+    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, fde=SMALL)), edge_client)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency: .*does not"):
+        plain.search(tokens=tokens[0], saliency=np.ones(len(tokens[0])))
+
+
 def test_codes_are_learned_from_and_made_of_what_is_left(engine: Engine) -> None:
     tokens, pooling, codes = documents(), HierarchicalPooling(factor=2), Residual(size=18, centroids=64)
     made = Recipe(
@@ -159,9 +266,18 @@ def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> No
 
 def test_a_reduction_stands_in_a_recipe_as_data() -> None:
     for reduction in (HierarchicalPooling(factor=3), FirstTokens(count=9), SaliencyPruning(keep=0.3)):
-        made = Recipe(tokens=Tokens(dim=DIM, reduction=reduction, query_reduction=BallCarving()))
-        assert Recipe.from_yaml(made.to_yaml()) == made
+        for query_reduction in (BallCarving(), SaliencyPruning(keep=0.9)):
+            made = Recipe(tokens=Tokens(dim=DIM, reduction=reduction, query_reduction=query_reduction))
+            assert Recipe.from_yaml(made.to_yaml()) == made
     with pytest.raises(RecipeError, match=r"^tokens\.reduction: .*hierarchical"):
         Recipe.from_yaml("tokens: {dim: 8, reduction: {kind: nonsense}}")
     with pytest.raises(RecipeError, match=r"^tokens\.reduction\.keep: "):
         Recipe.from_yaml("tokens: {dim: 8, reduction: {kind: saliency, keep: 2}}")
+    with pytest.raises(RecipeError, match=r"^tokens\.reduction\.1\.keep: "):
+        Recipe.from_yaml("tokens: {dim: 8, reduction: [{kind: first}, {kind: saliency, keep: 2}]}")
+    with pytest.raises(RecipeError, match=r"^tokens\.reduction\.1: .*before pooling"):
+        Recipe.from_yaml("tokens: {dim: 8, reduction: [{kind: kmeans}, {kind: saliency}]}")
+    with pytest.raises(RecipeError, match=r"^tokens\.reduction: "):
+        Recipe.from_yaml("tokens: {dim: 8, reduction: []}")
+    with pytest.raises(RecipeError, match=r"^tokens\.query_reduction: .*ball_carving"):
+        Recipe.from_yaml("tokens: {dim: 8, query_reduction: {kind: nonsense}}")

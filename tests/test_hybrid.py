@@ -274,6 +274,34 @@ def test_a_cross_encoder_is_the_last_stage(engine: Engine) -> None:
     assert asyncio.run(waiting()) == hits
 
 
+@pytest.mark.parametrize("finder", ["tokens", "dense"])
+def test_candidates_are_ranked_by_codes_then_by_a_cross_encoder(engine: Engine, finder: str) -> None:
+    stages = Rerank(candidates=COUNT, cross_encoder=CrossEncoderStage(candidates=5, on_failure="keep"))
+    plain = Recipe(tokens=CODES, dense=Dense(dim=DIM) if finder == "dense" else {})
+    asked: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]), "text": "any"}
+    if finder == "dense":
+        asked["dense"] = VECTORS[11]
+    by_codes = filled(engine, plain).search(**asked, candidates=COUNT, limit=5)
+    engine.delete_collection("hybrid")
+    recipe = plain.model_copy(update={"rerank": stages})
+    collection = filled(engine, recipe, cross_encoder=lambda query, texts: [float(len(t)) for t in texts])
+    hits = collection.search(**asked, limit=3, with_stages=True)
+    expected = sorted(numbers(by_codes), key=lambda i: -len(TEXTS[i]))
+    assert numbers(hits) == expected[:3]
+    scores = {hit.id: hit.score for hit in by_codes}
+    for hit in hits:
+        assert hit.stages is not None and {"fde", "codes", "cross_encoder"} <= hit.stages.keys()
+        assert hit.stages["codes"] == pytest.approx(scores[hit.id], abs=1e-5)
+        assert hit.score == hit.stages["cross_encoder"] == len(TEXTS[numbers([hit])[0]])
+        assert hit.payload is not None and hit.payload.keys() == {"number", "text"}
+    textless = by_codes[0].id
+    collection.add([textless], tokens=[MATRICES[11]], **({"dense": VECTORS[:1]} if recipe.dense else {}))
+    kept = collection.search(**asked, limit=5, score_threshold=0.0)
+    assert kept[0].id == textless and "payload['text']" in (kept[0].skipped or {})["cross_encoder"]
+    assert numbers(kept[1:]) == [i for i in expected if f"doc {i}" != textless]
+    assert all(hit.skipped is None for hit in kept[1:])
+
+
 def test_a_cross_encoder_that_fails_raises_or_is_skipped(edge_client: Any) -> None:
     def broken(query: str, texts: Any) -> list[float]:
         raise RuntimeError("out of memory")

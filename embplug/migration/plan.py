@@ -16,7 +16,6 @@ from embplug.migration.alias import check_alias, collection_behind
 from embplug.migration.record import Record, read_record
 from embplug.migration.report import MigrationReport
 from embplug.migration.source import choose_vectors, completed, completed_from, not_kept
-from embplug.multivector.pruning import SaliencyPruning
 from embplug.operations import existing_steps, read_manifest
 from embplug.pipeline import Pipeline
 from embplug.plan import Query
@@ -132,10 +131,9 @@ def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Re
 
 def check_reduction(recipe: Recipe) -> None:
     """Refuse to prune tokens by what stored points do not tell."""
-    if recipe.tokens is not None and isinstance(recipe.tokens.reduction, SaliencyPruning):
-        raise InvalidArgumentError(
-            "tokens.reduction", "one without saliency, which stored tokens do not have", "saliency"
-        )
+    if recipe.tokens is not None and (recipe.tokens.prunes or recipe.tokens.prunes_queries):
+        field = "tokens.reduction" if recipe.tokens.prunes else "tokens.query_reduction"
+        raise InvalidArgumentError(field, "one without saliency, which stored tokens do not have", "saliency")
 
 
 def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: Recipe) -> None:

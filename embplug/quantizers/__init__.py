@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from embplug.quantizers.base import Description, Quantizer
+from embplug.quantizers.binary import BinaryTokens
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.quantizers.centroid import Centroids
 from embplug.quantizers.power import PowerQuantizer
@@ -12,6 +13,7 @@ from embplug.quantizers.recurrent_binary import RecurrentBinarizer
 from embplug.quantizers.residual import Residual
 
 __all__ = [
+    "BinaryTokens",
     "BitAllocation",
     "Centroids",
     "Description",

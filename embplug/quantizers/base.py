@@ -109,7 +109,7 @@ class Quantizer(Protocol):
         ...
 
     def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
+        """Restore what :meth:`get_state` returned; an empty state is that before :meth:`fit`."""
         ...
 
     def describe(self) -> Description:

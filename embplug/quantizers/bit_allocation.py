@@ -26,6 +26,8 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.tables import (
     ENTRIES,
+    JOINT_SAMPLE,
+    SCALAR_SAMPLE,
     ByteTables,
     fit_joint,
     fit_scalar,
@@ -145,7 +147,7 @@ class BitAllocation:
         return scores[:, 0] if query.single else scores
 
     def get_state(self) -> State:
-        """Learned arrays."""
+        """Learned arrays; empty before :meth:`fit`."""
         if self.mean_ is None or self.tables_ is None:
             return {}
         state = {"mean": self.mean_, "sampled": np.array(self.sampled_), **self.tables_.get_state()}
@@ -153,6 +155,9 @@ class BitAllocation:
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
         own = {"lengths"} if self.length == "own" else set()
         check_state(state, {"mean", "sampled", "tables", "widths", "rotation"} | own, self)
         self.mean_ = np.asarray(state["mean"], dtype=np.float32)
@@ -170,7 +175,7 @@ class BitAllocation:
             bits=8.0 * self.size,
             state_bytes=state_bytes(self.get_state()),
             exact_queries=True,
-            fit_cost="one eigendecomposition (d^3) and 256 means a byte on at most 16,384 vectors",
+            fit_cost=f"one eigendecomposition (d^3), {table_cost(self.levels)}",
             notes=(f"{self.sampled_} vectors to learn from: entries coincide",) if few else (),
         )
 
@@ -183,6 +188,13 @@ class BitAllocation:
         lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
         wanted = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
         return np.asarray(wanted / lengths)
+
+
+def table_cost(levels: Literal["joint", "scalar"]) -> str:
+    """In words, what it takes to learn the entries of the bytes."""
+    if levels == "joint":
+        return f"256 means a byte on at most {JOINT_SAMPLE:,} vectors"
+    return f"levels of each dimension from at most {SCALAR_SAMPLE:,} vectors"
 
 
 def fit_tables(

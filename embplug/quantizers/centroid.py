@@ -125,17 +125,18 @@ class Centroids:
         return scores[:, 0] if query.single else scores
 
     def get_state(self) -> State:
-        """Learned arrays."""
+        """Learned arrays; empty before :meth:`fit`."""
         if self.centroids_ is None:
             return {}
         return {"centroids": self.centroids_.astype(np.float16), "sampled": np.array(self.sampled_)}
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
-        check_state(state, {"centroids", "sampled"}, self)
-        self.centroids_ = state["centroids"].astype(np.float32)
-        self.sampled_ = int(state["sampled"])
-        self._search = None
+        self.centroids_, self._search, self.sampled_ = None, None, 0
+        if state:
+            check_state(state, {"centroids", "sampled"}, self)
+            self.centroids_ = state["centroids"].astype(np.float32)
+            self.sampled_ = int(state["sampled"])
 
     def describe(self) -> Description:
         """Say what a vector costs."""
@@ -147,7 +148,8 @@ class Centroids:
             bits=float(np.log2(self.count)),
             state_bytes=state_bytes(self.get_state()),
             exact_queries=self.compare == "products",
-            fit_cost="k-means on at most 131,072 vectors; in two levels above 512 centroids",
+            fit_cost=f"k-means on at most {most_vectors(self.count):,} vectors"
+            + ("; in two levels" if self.count > FLAT else ""),
             notes=(f"{self.sampled_} vectors to learn from: centroids coincide",) if few else (),
         )
 
@@ -221,6 +223,11 @@ class CentroidSearch:
         return found
 
 
+def most_vectors(count: int) -> int:
+    """From how many vectors at most so many centroids are learned."""
+    return max(count * VECTORS_PER_CENTROID, LEAST_SAMPLE)
+
+
 def find_centroids(sample: Float32, count: int, generator: np.random.Generator) -> Float32:
     """Centroids (count, dim) with the precision of float16, in which they are stored.
 
@@ -228,7 +235,7 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
     a round of Lloyd's algorithm over all centroids settles the borders. With fewer vectors than
     centroids some coincide.
     """
-    wanted = max(count * VECTORS_PER_CENTROID, LEAST_SAMPLE)
+    wanted = most_vectors(count)
     if len(sample) > wanted:
         sample = sample[np.sort(generator.choice(len(sample), wanted, replace=False))]
     if count <= FLAT:

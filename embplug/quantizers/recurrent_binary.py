@@ -101,6 +101,8 @@ class RecurrentBinarizer:
         self.networks_: dict[str, dict[str, Float32]] = {}
         self.decoder_: Float32 | None = None
         """(bits of a level + 1, dim): the last row is what is added."""
+        self.steps_ = 0
+        """Of the training that was done."""
 
     @property
     def dim(self) -> int:
@@ -162,13 +164,13 @@ class RecurrentBinarizer:
                 raise DimensionError("older", f"codes of {width} dimensions", older.width)
             older_values = unit_rows(older._values(older._numbers(older_sample)))
         asked = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
-        steps = self._steps(older is not None)
+        self.steps_ = self._steps(older is not None)
         generator = np.random.default_rng(self.seed)
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
         parameters = [tensor for network in networks.values() for tensor in network.values()]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         with one_thread(torch):
-            for rows in batches(sample, self.batch, steps, True, generator):
+            for rows in batches(sample, self.batch, self.steps_, True, generator):
                 documents = sample[rows]
                 left = between(documents, self.noise, generator)
                 if asked is not None and len(asked):
@@ -255,16 +257,18 @@ class RecurrentBinarizer:
             for name, network in self.networks_.items()
             for layer, array in network.items()
         }
-        return {"decoder": self.decoder_, **layers}
+        return {"decoder": self.decoder_, "steps": np.array(self.steps_), **layers}
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
-        self.networks_, self.decoder_ = {}, None
+        self.networks_, self.decoder_, self.steps_ = {}, None, 0
         if state:
             names = _names(self.levels)
-            check_state(state, {"decoder", *(f"{name}.{layer}" for name in names for layer in LAYERS)}, self)
+            check_state(
+                state, {"decoder", "steps", *(f"{name}.{layer}" for name in names for layer in LAYERS)}, self
+            )
             self.networks_ = {name: {layer: state[f"{name}.{layer}"] for layer in LAYERS} for name in names}
-            self.decoder_ = state["decoder"]
+            self.decoder_, self.steps_ = state["decoder"], int(state["steps"])
 
     def describe(self) -> Description:
         """Say what a vector costs and how it is scored."""
@@ -275,11 +279,11 @@ class RecurrentBinarizer:
             bits=float((self.levels + 1) * self.width),
             state_bytes=state_bytes(self.get_state()),
             exact_queries=self.queries == "exact",
-            fit_cost=f"{self._steps()} steps on batches of {self.batch}, {1 + 2 * self.levels} networks each",
+            fit_cost=f"{self.steps_} steps on batches of {self.batch}, {1 + 2 * self.levels} networks each",
             notes=("lengths are not kept: all vectors count as unit vectors",),
         )
 
-    def _steps(self, older: bool = False) -> int:
+    def _steps(self, older: bool) -> int:
         if self.steps is not None:
             return self.steps
         return DEFAULT_STEPS if older or self.queries == "codes" else 0

@@ -23,8 +23,8 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
-from embplug.quantizers.bit_allocation import fit_tables
-from embplug.quantizers.centroid import CentroidSearch, find_centroids
+from embplug.quantizers.bit_allocation import fit_tables, table_cost
+from embplug.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
 from embplug.quantizers.packing import pack, unpack
 from embplug.quantizers.tables import ByteTables, blocks, fit_scalar, lloyd_max, sum_of_entries
 
@@ -156,7 +156,7 @@ class Residual:
         return scores[:, 0] if query.single else scores
 
     def get_state(self) -> State:
-        """Learned arrays."""
+        """Learned arrays; empty before :meth:`fit`."""
         if self.centroids_ is None or self.tables_ is None or self.factors_ is None:
             return {}
         return {
@@ -168,13 +168,15 @@ class Residual:
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
         rotation = {"rotation"} if self.bits is None else set()
         check_state(state, {"centroids", "factors", "sampled", "tables", "widths"} | rotation, self)
         self.centroids_ = state["centroids"].astype(np.float32)
         self.factors_ = np.asarray(state["factors"], dtype=np.float32)
         self.tables_ = ByteTables.from_state(state)
         self.sampled_ = int(state["sampled"])
-        self._search = None
 
     def describe(self) -> Description:
         """Say what a vector costs."""
@@ -186,9 +188,14 @@ class Residual:
             bits=8.0 * self.code_bytes,
             state_bytes=state_bytes(self.get_state()),
             exact_queries=True,
-            fit_cost="k-means on 32 vectors a centroid, one eigendecomposition (d^3), 256 means a byte",
+            fit_cost=f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}",
             notes=(f"{self.sampled_} vectors to learn from: centroids coincide",) if few else (),
         )
+
+    def _table_cost(self) -> str:
+        if self.bits is not None:
+            return table_cost("scalar")
+        return f"one eigendecomposition (d^3), {table_cost(self.levels)}"
 
     @property
     def _factor_bits(self) -> int:

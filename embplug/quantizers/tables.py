@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from embplug.multivector.partition import half_squares, kmeans
 from embplug.quantizers.base import Codes, Float32, State
+
+Number = TypeVar("Number", np.float32, np.int16)
 
 ENTRIES = 256
 BLOCK_ROWS = 4096
@@ -93,19 +96,19 @@ class ByteTables:
                 yield byte, slice(start, stop)
 
 
-def sum_of_entries(products: Float32, codes: Codes) -> Float32:
+def sum_of_entries(products: NDArray[Number], codes: Codes) -> NDArray[Number]:
     """Sum over the bytes of each code of the rows of ``products`` that they name.
 
     Parameters
     ----------
-    products : float32 (bytes * 256, t)
+    products : float32 or int16 (bytes * 256, t)
     codes : uint8 (n, bytes)
 
     Returns
     -------
-    float32 (n, t)
+    (n, t), of the type of ``products``
     """
-    sums = np.empty((len(codes), products.shape[1]), dtype=np.float32)
+    sums = np.empty((len(codes), products.shape[1]), dtype=products.dtype)
     width = codes.shape[1]
     first = np.arange(width, dtype=np.int32) * ENTRIES
     for rows in blocks(len(codes)):
@@ -114,7 +117,7 @@ def sum_of_entries(products: Float32, codes: Codes) -> Float32:
         starts = np.arange(0, len(entries) + 1, max(width, 1), dtype=np.int32)
         if width == 0:
             starts = np.zeros(rows.stop - rows.start + 1, dtype=np.int32)
-        ones = np.ones(len(entries), dtype=np.float32)
+        ones = np.ones(len(entries), dtype=products.dtype)
         picks = sp.csr_array((ones, entries, starts), shape=(rows.stop - rows.start, len(products)))
         sums[rows] = picks @ products
     return sums

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, RerankError
+from embplug.extras import import_extra
 
 if TYPE_CHECKING:
     from embplug.plan import Hit
@@ -36,8 +37,9 @@ class CrossEncoder:
         Seconds for all calls together. A call under way cannot be stopped: it ends in its own thread,
         and its result is dropped.
     on_failure
-        ``raise``, or ``keep`` the order that the hits came in; each hit then tells why under
-        ``skipped``.
+        Of the scorer, or of a hit that has no text: ``raise``, or ``keep`` the order that the hits came
+        in. A hit without text then keeps its place, and the others are ranked around it; every hit that
+        has no score tells why under ``skipped``.
     """
 
     scorer: Scorer
@@ -69,14 +71,18 @@ class CrossEncoder:
 
     @classmethod
     def from_rerankers(cls, ranker: Any, **options: Any) -> CrossEncoder:
-        """Use a ``rerankers.Reranker``; ``options`` are the other parameters of this class."""
+        """Use a ``rerankers.Reranker``, or the one of this name.
 
-        def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-            ranked = ranker.rank(query=query, docs=list(texts), doc_ids=list(range(len(texts))))
-            scores = {int(one.doc_id): float(one.score) for one in ranked.results}
-            return [scores[i] for i in range(len(texts))]
+        ``options`` are the other parameters of this class.
 
-        return cls(score, **options)
+        Raises
+        ------
+        InvalidArgumentError
+            The package has no ranker of this name, or lacks what that needs.
+        MissingExtraError
+            A name, and rerankers is not installed.
+        """
+        return cls(_rerankers_scorer(ranker), **options)
 
     def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
         """Order hits by the scorer, best first; each tells its score as stage ``cross_encoder``.
@@ -84,36 +90,35 @@ class CrossEncoder:
         Raises
         ------
         InvalidArgumentError
-            A hit has no text; it has to be searched for with its payload.
+            A hit has no text, and ``on_failure`` is ``raise``; it has to be searched for with its payload.
         RerankError
             The scorer failed or took too long, and ``on_failure`` is ``raise``.
         """
-        texts = [self._text(hit, i) for i, hit in enumerate(hits)]
-        try:
-            scores = self._scores(query, texts)
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+        skipped: dict[int, str] = {}
+        texts: dict[int, str] = {}
+        for i, hit in enumerate(hits):
+            text = (hit.payload or {}).get(self.text_key)
+            if isinstance(text, str):
+                texts[i] = text
+                continue
+            missing = InvalidArgumentError(f"hits[{i}].payload[{self.text_key!r}]", "a text", repr(text))
             if self.on_failure == "raise":
-                raise RerankError(f"the cross-encoder failed ({reason})") from error
-            kept = [
-                replace(hit, skipped={**(hit.skipped or {}), CROSS_ENCODER_STAGE: reason}) for hit in hits
-            ]
-            return kept[:limit]
-        scored = [
-            replace(hit, score=score, stages={**(hit.stages or {}), CROSS_ENCODER_STAGE: score})
-            for hit, score in zip(hits, scores, strict=True)
-        ]
-        return sorted(scored, key=lambda hit: -hit.score)[:limit]
+                raise missing
+            skipped[i] = _reason(missing)
+        scores: dict[int, float] = {}
+        try:
+            scores = dict(zip(texts, self._scores(query, [*texts.values()]), strict=True))
+        except Exception as error:
+            if self.on_failure == "raise":
+                raise RerankError(f"the cross-encoder failed ({_reason(error)})") from error
+            skipped |= dict.fromkeys(texts, _reason(error))
+        ranked = iter(sorted(scores, key=lambda i: -scores[i]))
+        ordered = [i if i in skipped else next(ranked) for i in range(len(hits))]
+        return [_told(hits[i], scores.get(i), skipped.get(i)) for i in ordered[:limit]]
 
     async def rerank_async(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
         """As :meth:`rerank`, in a thread."""
         return await asyncio.to_thread(self.rerank, query, hits, limit)
-
-    def _text(self, hit: Hit, i: int) -> str:
-        text = (hit.payload or {}).get(self.text_key)
-        if not isinstance(text, str):
-            raise InvalidArgumentError(f"hits[{i}].payload[{self.text_key!r}]", "a text", repr(text))
-        return text
 
     def _scores(self, query: str, texts: list[str]) -> list[float]:
         if self.timeout is None:
@@ -153,6 +158,17 @@ class CrossEncoder:
         return scores
 
 
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _told(hit: Hit, score: float | None, reason: str | None) -> Hit:
+    """A hit with its score, or with the reason why it has none."""
+    if score is None:
+        return replace(hit, skipped={**(hit.skipped or {}), CROSS_ENCODER_STAGE: str(reason)})
+    return replace(hit, score=score, stages={**(hit.stages or {}), CROSS_ENCODER_STAGE: score})
+
+
 def _sentence_transformers_scorer(model: Any) -> Scorer:
     if isinstance(model, str):
         try:
@@ -168,7 +184,27 @@ def _sentence_transformers_scorer(model: Any) -> Scorer:
     return score
 
 
-_SENTENCE_TRANSFORMERS = "sentence-transformers"
+def _rerankers_scorer(ranker: Any) -> Scorer:
+    if isinstance(ranker, str):
+        name = ranker
+        ranker = import_extra("rerankers", "a cross-encoder by name").Reranker(name, verbose=0)
+        if ranker is None:
+            # The package prints what is missing and goes on.
+            expected = "a ranker of the package rerankers, with what it needs installed"
+            raise InvalidArgumentError("cross_encoder", expected, repr(name))
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        ranked = ranker.rank(query=query, docs=list(texts), doc_ids=list(range(len(texts))))
+        scores = {int(one.doc_id): float(one.score) for one in ranked.results}
+        return [scores[i] for i in range(len(texts))]
+
+    return score
+
+
+_BY_NAME: dict[str, Callable[[str], Scorer]] = {
+    "sentence-transformers": _sentence_transformers_scorer,
+    "rerankers": _rerankers_scorer,
+}
 _registered: dict[str, Callable[[], Scorer]] = {}
 
 
@@ -188,19 +224,20 @@ def register_cross_encoder(name: str, make: Callable[[], Scorer]) -> None:
 def load_cross_encoder(name: str) -> Scorer:
     """Load the model that ``name`` names.
 
-    A name given to :func:`register_cross_encoder`, or ``"sentence-transformers:MODEL"``.
+    A name given to :func:`register_cross_encoder`, ``"sentence-transformers:MODEL"`` or
+    ``"rerankers:MODEL"``.
 
     Raises
     ------
     InvalidArgumentError
         There is none of that name.
     MissingExtraError
-        sentence-transformers is not installed.
+        The package before the colon is not installed.
     """
     if name in _registered:
         return _registered[name]()
     kind, _, model = name.partition(":")
-    if kind != _SENTENCE_TRANSFORMERS or not model:
-        known = [*_registered, f"{_SENTENCE_TRANSFORMERS}:MODEL"]
+    if kind not in _BY_NAME or not model:
+        known = [*_registered, *(f"{one}:MODEL" for one in _BY_NAME)]
         raise InvalidArgumentError("cross_encoder", f"one of {known}", repr(name))
-    return _sentence_transformers_scorer(model)
+    return _BY_NAME[kind](model)

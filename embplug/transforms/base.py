@@ -22,7 +22,8 @@ class TransformDescription:
     method
         The ``kind`` of the transform.
     input_dim, output_dim
-        Dimensions before and after; ``None`` where a transform learns nothing and so takes any.
+        Dimensions before and after; ``None`` where a transform learns nothing and so takes any, unless
+        its ``describe`` is told.
     state_bytes
         Size of what was learned; stored once for all vectors.
     exact_queries
@@ -144,6 +145,11 @@ class NothingLearned:
 
     def _made(self, vectors: Float32) -> Float32:
         raise NotImplementedError
+
+
+def too_few(sampled: int, needed: int, of: str) -> tuple[str, ...]:
+    """The note of a description where a sample had fewer vectors than there are parts to learn."""
+    return (f"{sampled} vectors to learn from, fewer than the {needed} {of}",) if sampled < needed else ()
 
 
 def unit_rows(vectors: Float32) -> Float32:

@@ -20,7 +20,7 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
-from embplug.transforms.base import TransformDescription, check_output_dim, unit_rows
+from embplug.transforms.base import TransformDescription, check_output_dim, too_few, unit_rows
 from embplug.transforms.contrast import batches, noised, one_thread, ranking_loss, signs
 from embplug.transforms.pca import PCA
 
@@ -74,6 +74,7 @@ class LearnedTruncation:
         self.map_: Float32 | None = None
         """(dim, d)"""
         self.mean_: Float32 | None = None
+        self.sampled_ = 0
 
     @property
     def requires_fit(self) -> bool:
@@ -138,7 +139,7 @@ class LearnedTruncation:
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
-        self.map_ = weights.detach().numpy().copy()
+        self.map_, self.sampled_ = weights.detach().numpy().copy(), len(sample)
         return self
 
     def transform(self, X: ArrayLike) -> Float32:
@@ -153,13 +154,14 @@ class LearnedTruncation:
         """Learned arrays; empty before :meth:`fit`."""
         if self.map_ is None or self.mean_ is None:
             return {}
-        return {"map": self.map_, "mean": self.mean_}
+        return {"map": self.map_, "mean": self.mean_, "sampled": np.array(self.sampled_)}
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         if state:
-            check_state(state, {"map", "mean"}, self)
+            check_state(state, {"map", "mean", "sampled"}, self)
         self.map_, self.mean_ = state.get("map"), state.get("mean")
+        self.sampled_ = int(state.get("sampled", 0))
 
     def describe(self) -> TransformDescription:
         """Say what a vector costs and what is kept."""
@@ -167,8 +169,9 @@ class LearnedTruncation:
             raise not_fitted(self)
         order = "trained to be that of cosines"
         cost = f"{self.steps} steps on batches of {self.batch}"
+        notes = too_few(self.sampled_, self.dim, "dimensions to keep")
         return TransformDescription(
-            self.kind, self.map_.shape[1], self.dim, state_bytes(self.get_state()), order, cost
+            self.kind, self.map_.shape[1], self.dim, state_bytes(self.get_state()), order, cost, notes
         )
 
     def _prefixes(self) -> list[int]:

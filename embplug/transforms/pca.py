@@ -183,7 +183,8 @@ class PCA:
         if self.center == "both" or self.whiten == "both" or self.normalize:
             order = "changed on purpose by centred queries, whitening or normalizing"
         cost = "one product (d, n) x (n, d) and the eigenvectors of a (d, d) matrix"
-        if self._randomizes(dim, kept):
+        # Sums of batches, and samples too small for it, are solved exactly.
+        if self._moments is None and self._randomizes(dim, kept) and kept + OVERSAMPLES < self._count:
             cost = f"{POWER_ROUNDS + 2} passes over the sample, each (n, d) x (d, {kept + OVERSAMPLES})"
         return TransformDescription(
             self.kind, dim, kept, state_bytes(self.get_state()), order, cost, tuple(notes)

@@ -48,10 +48,16 @@ class SparseRandomProjection(NothingLearned):
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
-    def describe(self) -> TransformDescription:
-        """Say what a vector costs."""
+    def describe(self, dim: int | None = None) -> TransformDescription:
+        """Say what a vector costs.
+
+        Parameters
+        ----------
+        dim
+            Of the vectors that will be given: it learns nothing, so it cannot know.
+        """
         order = f"kept in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
-        return TransformDescription(self.kind, None, self.dim, 0, order, "none")
+        return TransformDescription(self.kind, dim, self.dim, 0, order, "none")
 
     def _made(self, vectors: Float32) -> Float32:
         return np.ascontiguousarray((self._matrix(vectors.shape[1]) @ vectors.T).T)

@@ -20,7 +20,7 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
-from embplug.transforms.base import NothingLearned, TransformDescription, check_output_dim
+from embplug.transforms.base import NothingLearned, TransformDescription, check_output_dim, too_few
 from embplug.transforms.codebooks import train_opq
 
 KEPT = "as given: a rotation keeps dot products"
@@ -56,9 +56,15 @@ class Rotation(NothingLearned):
         """Dimension of the results: the same."""
         return dim
 
-    def describe(self) -> TransformDescription:
-        """Say what is kept."""
-        return TransformDescription(self.kind, None, None, 0, KEPT, "none")
+    def describe(self, dim: int | None = None) -> TransformDescription:
+        """Say what is kept.
+
+        Parameters
+        ----------
+        dim
+            Of the vectors that will be given: it learns nothing, so it cannot know.
+        """
+        return TransformDescription(self.kind, dim, dim, 0, KEPT, "none")
 
     def _made(self, vectors: Float32) -> Float32:
         dim = vectors.shape[1]
@@ -84,6 +90,7 @@ class _Learned:
 
     def __post_init__(self) -> None:
         self.rotation_: Float32 | None = None
+        self.sampled_ = 0
 
     @property
     def requires_fit(self) -> bool:
@@ -104,14 +111,16 @@ class _Learned:
         return self._rotate(Q, "Q")
 
     def get_state(self) -> State:
-        """The rotation (output_dim, d); empty before ``fit``."""
-        return {} if self.rotation_ is None else {"rotation": self.rotation_}
+        """The rotation (output_dim, d), and from how many vectors; empty before ``fit``."""
+        if self.rotation_ is None:
+            return {}
+        return {"rotation": self.rotation_, "sampled": np.array(self.sampled_)}
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         if state:
-            check_state(state, {"rotation"}, self)
-        self.rotation_ = state.get("rotation")
+            check_state(state, {"rotation", "sampled"}, self)
+        self.rotation_, self.sampled_ = state.get("rotation"), int(state.get("sampled", 0))
 
     def _rotate(self, given: ArrayLike, argument: str) -> Float32:
         if self.rotation_ is None:
@@ -119,10 +128,12 @@ class _Learned:
         rotated: Float32 = as_vectors(given, self.rotation_.shape[1], argument) @ self.rotation_.T
         return rotated
 
-    def _described(self, fit_cost: str, notes: tuple[str, ...] = ()) -> TransformDescription:
+    def _described(self, fit_cost: str, needed: int, of: str) -> TransformDescription:
+        """``needed`` is the number of ``of`` that fewer vectors do not tell."""
         if self.rotation_ is None:
             raise not_fitted(self)
         rows, dim = self.rotation_.shape
+        notes = too_few(self.sampled_, needed, of)
         return TransformDescription(
             self.kind, dim, rows, state_bytes(self.get_state()), KEPT, fit_cost, notes
         )
@@ -167,6 +178,7 @@ class OPQRotation(_Learned):
         """
         sample = as_sample(X)
         self.output_dim(sample.shape[1])
+        self.sampled_ = len(sample)
         self.rotation_ = train_opq(sample, self.subspaces, self.bits, self.iterations, self.seed)
         return self
 
@@ -175,7 +187,7 @@ class OPQRotation(_Learned):
         cost = (
             f"{self.iterations} rounds of product quantization and of a (d, d) singular value decomposition"
         )
-        return self._described(cost)
+        return self._described(cost, 1 << self.bits, "centroids of each subspace")
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
@@ -211,10 +223,11 @@ class ITQRotation(_Learned):
             signs = np.where(sample @ rotation.T > 0, np.float32(1), np.float32(-1))
             left, _, right = np.linalg.svd((signs.T @ sample).astype(np.float64))
             rotation = (left @ right).astype(np.float32)
-        self.rotation_ = np.ascontiguousarray(rotation)
+        self.rotation_, self.sampled_ = np.ascontiguousarray(rotation), len(sample)
         return self
 
     def describe(self) -> TransformDescription:
         """Say what is kept, and at what cost."""
         cost = f"{self.iterations} rounds of two products (n, d) x (d, d) and a singular value decomposition"
-        return self._described(cost)
+        dim = 0 if self.rotation_ is None else self.rotation_.shape[1]
+        return self._described(cost, dim, "dimensions")

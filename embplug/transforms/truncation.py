@@ -41,10 +41,16 @@ class Truncation(NothingLearned):
         """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
-    def describe(self) -> TransformDescription:
-        """Say what a vector costs."""
+    def describe(self, dim: int | None = None) -> TransformDescription:
+        """Say what a vector costs.
+
+        Parameters
+        ----------
+        dim
+            Of the vectors that will be given: it learns nothing, so it cannot know.
+        """
         order = "close to the given one, if the model was trained for prefixes"
-        return TransformDescription(self.kind, None, self.dim, 0, order, "none")
+        return TransformDescription(self.kind, dim, self.dim, 0, order, "none")
 
     def _made(self, vectors: Float32) -> Float32:
         prefix = np.ascontiguousarray(vectors[:, : self.output_dim(vectors.shape[1])])

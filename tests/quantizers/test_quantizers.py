@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embplug.errors import DimensionError, InvalidArgumentError, NonFiniteError, NotFittedError, StateError
-from embplug.quantizers import BitAllocation, Centroids, Quantizer, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Quantizer, Residual
 
 QUANTIZERS: dict[str, Quantizer] = {
     "centroids": Centroids(count=16),
@@ -25,7 +25,10 @@ QUANTIZERS: dict[str, Quantizer] = {
     "residual-scalar": Residual(size=5, centroids=8, levels="scalar"),
     "residual-bits": Residual(bits=2, centroids=8),
     "residual-many": Residual(size=4, centroids=600),
-    "binary": Residual(bits=1, centroids=1),
+    "residual-one-bit": Residual(bits=1, centroids=1),
+    "binary": BinaryTokens(),
+    "binary-rotated": BinaryTokens(rotate=True),
+    "binary-uncentred": BinaryTokens(center=False),
 }
 every = pytest.mark.parametrize("name", QUANTIZERS)
 
@@ -111,7 +114,19 @@ def test_vectors_that_cannot_be_used_are_refused(name: str) -> None:
     with pytest.raises(NonFiniteError, match=r"X\[3\]"):
         quantizer.encode(broken)
     with pytest.raises(StateError):
-        quantizer.set_state({})
+        quantizer.set_state({"other": np.zeros(1)})
+
+
+@every
+def test_the_state_before_fitting_is_empty_and_can_be_set(name: str) -> None:
+    sample = vectors(100, 8)
+    unfitted = copy.deepcopy(QUANTIZERS[name])
+    assert unfitted.get_state() == {}
+    quantizer = fitted(name, sample)
+    quantizer.set_state(unfitted.get_state())
+    assert quantizer.get_state() == {}
+    with pytest.raises(NotFittedError):
+        quantizer.encode(sample)
 
 
 @every
@@ -129,6 +144,14 @@ def test_too_few_vectors_are_named(name: str) -> None:
     assert "5 vectors" in fitted(name, vectors(5, 8)).describe().notes[0]
 
 
+def test_costs_are_those_of_the_levels() -> None:
+    sample = vectors(300, 12)
+    joint, scalar = (BitAllocation(size=4, levels=levels).fit(sample) for levels in ("joint", "scalar"))
+    assert "256 means" in joint.describe().fit_cost and "256 means" not in scalar.describe().fit_cost
+    bits = Residual(centroids=8, bits=2).fit(sample).describe().fit_cost
+    assert "256 means" not in bits and "eigen" not in bits
+
+
 def test_more_bytes_lose_less() -> None:
     sample = vectors(3000, 32)
     for levels in ("joint", "scalar"):
@@ -137,6 +160,32 @@ def test_more_bytes_lose_less() -> None:
             quantizer = BitAllocation(size=size, levels=levels, length="decoded").fit(sample)
             errors.append(np.square(quantizer.decode(quantizer.encode(sample)) - sample).sum())
         assert errors == sorted(errors, reverse=True)
+
+
+@pytest.mark.parametrize("dim", [5, 16, 130])
+@pytest.mark.parametrize("rotate", [False, True])
+def test_whole_numbers_in_queries_change_scores_by_their_rounding_alone(dim: int, rotate: bool) -> None:
+    sample, queries = vectors(300, dim), vectors(6, dim, 1)
+    exact = BinaryTokens(rotate=rotate).fit(sample)
+    rounded = BinaryTokens(rotate=rotate, queries="int8").fit(sample)
+    codes = exact.encode(sample)
+    np.testing.assert_array_equal(rounded.encode(sample), codes)
+    prepared = rounded.encode_query(queries)
+    assert prepared.products.dtype == np.int16
+    scores = rounded.score(prepared, codes)
+    np.testing.assert_allclose(scores, exact.score(exact.encode_query(queries), codes), atol=0.02)
+    assert not rounded.describe().exact_queries and exact.describe().exact_queries
+    np.testing.assert_allclose(
+        rounded.score(rounded.encode_query(queries[2]), codes), scores[:, 2], atol=1e-6
+    )
+
+
+def test_sums_of_whole_numbers_stay_within_16_bits() -> None:
+    sample = np.random.default_rng(0).choice([-1.0, 1.0], (50, 2048)).astype(np.float32)
+    coded = BinaryTokens(center=False, queries="int8").fit(sample)
+    codes = coded.encode(sample)
+    scores = coded.score(coded.encode_query(sample[:3]), codes)
+    np.testing.assert_allclose(scores, sample @ sample[:3].T / 2048**0.5, rtol=0.02, atol=0.05)
 
 
 def test_own_lengths_are_kept_and_unit_length_is_made() -> None:

@@ -127,6 +127,11 @@ def test_codes_of_a_newer_version_search_those_of_an_older_one() -> None:
         best = newer.score(newer.encode_query(new_vectors), old_codes).argmax(axis=0)
         return float((best == np.arange(200)).mean())
 
+    assert "30 steps" in compatible.describe().fit_cost
+    untrained = RecurrentBinarizer(hidden=8, batch=16).fit(old_vectors)
+    assert untrained.describe().fit_cost.startswith("0 steps")
+    trained = RecurrentBinarizer(hidden=8, batch=16).fit(old_vectors, older=older)
+    assert trained.describe().fit_cost.startswith("200 steps")
     assert found(alone) < 0.1
     assert found(compatible) > 0.4
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.multivector.token_batch import TokenBatch
-from embplug.quantizers import Centroids, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Residual
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.rerank import maxsim
 
@@ -46,6 +48,43 @@ def test_a_restored_coder_scores_alike() -> None:
     np.testing.assert_array_equal(
         restored.score(tokens[0], coder.encode(tokens)), coder.score(tokens[0], coder.encode(tokens))
     )
+
+
+CODERS = {
+    (kind.kind, document_bytes): TokenCoder(kind, document_bytes).fit(documents())
+    for document_bytes in (0, 3)
+    for kind in (Residual(size=4, centroids=8), BinaryTokens(), Centroids(count=8), BitAllocation(size=3))
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(CODERS)),
+    st.lists(st.integers(0, 7), min_size=1, max_size=9),
+    st.integers(1, 5),
+    st.integers(0, 99),
+)
+def test_strings_stand_for_their_documents_in_any_company(
+    key: tuple[str, int], lengths: list[int], asked: int, seed: int
+) -> None:
+    coder, generator = CODERS[key], np.random.default_rng(seed)
+    made = [generator.normal(size=(count, 12)).astype(np.float32) for count in lengths]
+    tokens, query = TokenBatch.from_list(made, 12), generator.normal(size=(asked, 12)).astype(np.float32)
+    strings = coder.encode(tokens)
+    assert [len(one) for one in strings] == coder.sizes(tokens).tolist()
+    assert [coder.encode(tokens[i : i + 1])[0] for i in range(len(tokens))] == strings
+    scores = coder.score(query, strings)
+    decoded = coder.decode(strings)
+    assert decoded.lengths.tolist() == lengths
+    slow = [
+        sum(max(float(q @ token) for token in one) for q in query) if len(one) else -np.inf for one in decoded
+    ]
+    np.testing.assert_allclose(scores, slow, atol=1e-3)
+    order = generator.permutation(len(strings))
+    np.testing.assert_allclose(coder.score(query, [strings[i] for i in order]), scores[order], rtol=1e-5)
+    # A query's tokens add up one by one.
+    alone = [coder.score(query[i : i + 1], strings) for i in range(asked)]
+    np.testing.assert_allclose(np.sum(alone, axis=0), scores, atol=1e-3)
 
 
 def test_strings_of_other_codes_are_refused() -> None:

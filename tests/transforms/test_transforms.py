@@ -122,6 +122,36 @@ def test_more_dimensions_than_there_are_is_an_error(transform) -> None:
         transform.output_dim(8)
 
 
+def test_what_learns_nothing_describes_vectors_of_a_dimension() -> None:
+    assert Truncation(4).describe(16).ratio == 4 and Truncation(4).describe().ratio is None
+    assert SparseRandomProjection(4).describe(16).ratio == 4
+    described = Rotation().describe(16)
+    assert (described.bits, described.ratio) == (512, 1) and Rotation().describe().bits is None
+
+
+@pytest.mark.parametrize(
+    ("transform", "enough"),
+    [(OPQRotation(2, bits=3, iterations=2), 8), (ITQRotation(2), 6), (LearnedTruncation(5, steps=0), 5)],
+    ids=name_of,
+)
+def test_too_few_vectors_are_noted(transform, enough: int) -> None:
+    assert transform.fit(vectors(enough, 6)).describe().notes == ()
+    transform.fit(vectors(3, 6))
+    assert transform.describe().notes[0].startswith("3 vectors to learn from")
+
+
+def test_pca_says_which_solver_it_took() -> None:
+    sample = vectors(40, 30)
+    for pca, passes in ((PCA(4, solver="randomized"), True), (PCA(4), False)):
+        assert ("passes" in pca.fit(sample).describe().fit_cost) == passes
+        restored = PCA(4, solver=pca.solver)
+        restored.set_state(pca.get_state())
+        assert restored.describe() == pca.describe()
+    few = PCA(4, solver="randomized").fit(sample[:20])
+    assert "passes" not in few.describe().fit_cost
+    assert "passes" not in PCA(4, solver="randomized").partial_fit(sample).describe().fit_cost
+
+
 def test_unknown_parameters_are_refused() -> None:
     with pytest.raises(ValidationError):
         PCA(4, centre="documents")  # type: ignore[call-arg]

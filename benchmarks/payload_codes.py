@@ -1,0 +1,138 @@
+"""Bytes of codes as text or numbers in the payload: what the engine keeps on disk, and the time to read them.
+
+Random bytes, as good codes are. Bytes a document are those by which the segments exceed the ones of as many
+points with an empty payload. Of a server that was not started here the disk cannot be seen, and only the time
+is told.
+"""
+
+from __future__ import annotations
+
+import base64
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _harness import best_seconds, environment, parser, report
+from qdrant_client import models
+
+from embplug import base85, connect
+from embplug.engines import EdgeClient, Engine
+from embplug.engines.edge_store import bytes_on_disk
+from tests.servers import qdrant_server
+
+READ_DOCUMENTS = 200
+ROUNDS = 5
+BATCH = 100
+FLUSHED_AFTER_S = 7.0
+"""A server writes what it holds every five seconds."""
+
+Encoding = tuple[Callable[[bytes], Any], Callable[[list[Any]], list[bytes]]]
+
+ENCODINGS: dict[str, Encoding] = {
+    "base85 (ours)": (lambda code: base85.encode([code])[0], base85.decode),
+    "base64": (lambda code: base64.b64encode(code).decode(), lambda texts: [*map(base64.b64decode, texts)]),
+    "Latin-1 text": (lambda code: code.decode("latin-1"), lambda texts: [t.encode("latin-1") for t in texts]),
+    "list of 64-bit integers": (
+        lambda code: np.frombuffer(code, "<i8").tolist(),
+        lambda lists: [np.array(one, "<i8").tobytes() for one in lists],
+    ),
+    "list of bytes": (lambda code: [*code], lambda lists: [*map(bytes, lists)]),
+}
+
+
+def main() -> None:
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--documents", type=int, default=1000)
+    arguments.add_argument("--bytes", type=int, default=2000, help="of a document; a multiple of 8")
+    given = arguments.parse_args()
+    if given.bytes % 8:
+        arguments.error("--bytes: a multiple of 8 is expected, for the 64-bit integers")
+    generator = np.random.default_rng(0)
+    codes = [generator.bytes(given.bytes) for _ in range(given.documents)]
+    rows = []
+    for engine_name, opened in (("Qdrant Edge", _edge), ("Qdrant server", _server)):
+        with opened() as (engine, segment_bytes):
+            _fill(engine, "nothing", [{} for _ in codes])
+            for i, (encode, _) in enumerate(ENCODINGS.values()):
+                _fill(engine, f"codes-{i}", [{"codes": encode(code)} for code in codes])
+            seconds = best_seconds(
+                {
+                    name: _reading(engine, f"codes-{i}", decode, codes)
+                    for i, (name, (_, decode)) in enumerate(ENCODINGS.items())
+                },
+                ROUNDS,
+            )
+            if engine_name == "Qdrant server":
+                time.sleep(FLUSHED_AFTER_S)
+            without = segment_bytes("nothing")
+            for i, name in enumerate(ENCODINGS):
+                stored = segment_bytes(f"codes-{i}")
+                per_document = None if stored is None else (stored - (without or 0)) / len(codes)
+                rows.append(
+                    {
+                        "engine": engine_name,
+                        "encoding": name,
+                        "bytes_per_document": per_document,
+                        "times_the_codes": None if per_document is None else per_document / given.bytes,
+                        f"ms_to_read_{READ_DOCUMENTS}": 1e3 * seconds[name],
+                    }
+                )
+    sizes = {"documents": given.documents, "bytes": given.bytes, "rounds": ROUNDS}
+    report({"encodings": rows, "environment": environment(**sizes)}, rows, given.json)
+
+
+def _fill(engine: Engine, name: str, payloads: list[dict[str, Any]]) -> None:
+    params = models.VectorParams(size=1, distance=models.Distance.DOT)
+    engine.create_collection(name, vectors_config=params)
+    for start in range(0, len(payloads), BATCH):
+        points = [
+            models.PointStruct(id=start + i, vector=[1.0], payload=payload)
+            for i, payload in enumerate(payloads[start : start + BATCH])
+        ]
+        engine.upsert(name, points=points, wait=True)
+
+
+def _reading(
+    engine: Engine, name: str, decode: Callable[[list[Any]], list[bytes]], codes: list[bytes]
+) -> Callable[[], object]:
+    ids = [*range(min(READ_DOCUMENTS, len(codes)))]
+
+    def read() -> list[bytes]:
+        records = sorted(engine.retrieve(name, ids=ids, with_payload=True), key=lambda record: record.id)
+        return decode([(record.payload or {})["codes"] for record in records])
+
+    assert read() == codes[: len(ids)]
+    return read
+
+
+@contextmanager
+def _edge() -> Iterator[tuple[Engine, Callable[[str], int | None]]]:
+    with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as client:
+        yield client, client.disk_bytes
+
+
+@contextmanager
+def _server() -> Iterator[tuple[Engine, Callable[[str], int | None]]]:
+    before = tempfile.tempdir
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.callback(setattr, tempfile, "tempdir", before)
+        # A server that is started here puts its storage there.
+        tempfile.tempdir = folder
+        url, grpc_port = stack.enter_context(qdrant_server())
+        client = connect(url, grpc_port=grpc_port)
+        stack.callback(client.close)
+
+        def segment_bytes(name: str) -> int | None:
+            found = [*Path(folder).glob(f"*/storage/collections/{name}/*/segments")]
+            return sum(map(bytes_on_disk, found)) if found else None
+
+        yield client, segment_bytes
+
+
+if __name__ == "__main__":
+    main()
