@@ -18,7 +18,16 @@ from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import CollectionInfo, Record
 from embplug.plan import Hit, Query
-from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers import (
+    BitAllocation,
+    Centroids,
+    OptimizedProductQuantizer,
+    PowerQuantizer,
+    ProductQuantizer,
+    PyramidQuantizer,
+    RecurrentBinarizer,
+    Residual,
+)
 from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
 from embplug.rerank.cross_encoder import register_cross_encoder
 from embplug.transforms import (
@@ -56,9 +65,14 @@ __all__ = [
     "Matrix",
     "MigrationReport",
     "OPQRotation",
+    "OptimizedProductQuantizer",
+    "PowerQuantizer",
+    "ProductQuantizer",
+    "PyramidQuantizer",
     "Query",
     "Recipe",
     "Record",
+    "RecurrentBinarizer",
     "Rerank",
     "Residual",
     "Rotation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -75,12 +75,15 @@ class Sample:
         Token matrices of real queries, for methods that can use them.
     texts
         Texts of documents, for the sparse branch.
+    dense_queries
+        Dense vectors of real queries, for methods that can use them; as ``dense``.
     """
 
     tokens: TokensGiven | None = None
     dense: DenseGiven | None = None
     queries: TokensGiven | None = None
     texts: Sequence[str] | None = None
+    dense_queries: DenseGiven | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,7 @@ class CheckedSample:
     dense: dict[str, NDArray[np.float32]]
     queries: TokenBatch | None = None
     texts: Sequence[str] | None = None
+    dense_queries: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,16 +238,19 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
         checked[name] = None
         if given is not None and recipe.tokens is not None:
             checked[name] = check_tokens(given, recipe.tokens.dim, len(given), argument)
-    dense = {
-        name: check_dense(vectors, recipe.dense[name].dim, len(vectors), f"sample.{argument}")
-        for name, argument, vectors in named_dense(sample.dense, recipe)
-    }
+    dense, dense_queries = (
+        {
+            name: check_dense(vectors, recipe.dense[name].dim, len(vectors), f"sample.{argument}")
+            for name, argument, vectors in named_dense(given, recipe, part)
+        }
+        for part, given in (("dense", sample.dense), ("dense_queries", sample.dense_queries))
+    )
     texts = sample.texts
     if texts is not None:
         if recipe.sparse is None:
             raise InvalidArgumentError("sample.texts", "none, because the recipe has no sparse", "texts")
         texts = _check_texts(texts, len(texts), "sample.texts")
-    return CheckedSample(checked["tokens"], dense, checked["queries"], texts)
+    return CheckedSample(checked["tokens"], dense, checked["queries"], texts, dense_queries)
 
 
 def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
@@ -315,8 +322,8 @@ def _check_dense(given: DenseGiven | None, recipe: Recipe, count: int) -> dict[s
     }
 
 
-def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
-    """(name of the vector, name of the argument, vectors) of each dense argument.
+def named_dense(given: Any, recipe: Recipe, argument: str = "dense") -> list[tuple[str, str, Any]]:
+    """(name of the vector, name of the argument, vectors) of each vector in ``argument``.
 
     Raises
     ------
@@ -328,14 +335,14 @@ def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
     if isinstance(given, Mapping):
         for name in given:
             if name not in recipe.dense:
-                raise InvalidArgumentError(f"dense[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
-        return [(name, f"dense[{name!r}]", vectors) for name, vectors in given.items()]
+                raise InvalidArgumentError(f"{argument}[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
+        return [(name, f"{argument}[{name!r}]", vectors) for name, vectors in given.items()]
     if len(recipe.dense) != 1:
         expected = (
             f"a mapping with names of {[*recipe.dense]}" if recipe.dense else "none, as the recipe says"
         )
-        raise InvalidArgumentError("dense", expected, "vectors without a name")
-    return [(next(iter(recipe.dense)), "dense", given)]
+        raise InvalidArgumentError(argument, expected, "vectors without a name")
+    return [(next(iter(recipe.dense)), argument, given)]
 
 
 def _check_texts(texts: Any, count: int, argument: str = "texts") -> Sequence[str]:

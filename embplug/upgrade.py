@@ -473,8 +473,8 @@ def _vector_name(recipe: Recipe) -> str:
         raise InvalidArgumentError("recipe.dense", expected, [*recipe.dense])
     (name,) = recipe.dense
     dense = recipe.dense[name]
-    if dense.funnel or dense.keep_original:
-        part = "funnel" if dense.funnel else "keep_original"
+    part = next((part for part in ("funnel", "keep_original", "codes") if getattr(dense, part)), None)
+    if part is not None:
         raise InvalidArgumentError(
             f"recipe.dense.{name}.{part}", "none, for an upgrade in place; migrate instead", "it"
         )
