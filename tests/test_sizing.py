@@ -30,7 +30,7 @@ RECIPES = {
     "product": quantized(product={"compression": "x32", "always_ram": True}),
     "turbo": quantized(turbo={"bits": "bits4", "always_ram": True}),
     "PCA, original": Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 32}], keep_original="disk"),
-    "PCA, codes": Dense(dim=DIM, transforms=[{"kind": "pca", "dim": 16}], codes=PowerQuantizer(bits=8)),
+    "PCA, codes": Dense(dim=DIM, transforms=[{"kind": "pca", "dim": 64}], codes=PowerQuantizer(bits=8)),
 }
 
 
