@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.quantizers import ProductQuantizer, Quantizer, RecurrentBinarizer
+from embplug.quantizers.base import Codes
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.quantizers.levels import LENGTH_BYTES
 from embplug.quantizers.packing import packed_bytes
@@ -135,6 +136,11 @@ class DenseVector:
         for transform in self.transforms:
             made = transform.transform_query(made)
         return self._by_name(vectors, made)
+
+    def encode_codes(self, vectors: DenseArray) -> Codes:
+        """Codes uint8 (n, code_bytes) of documents (n, dim), where the recipe has codes."""
+        assert self.codes is not None
+        return self.codes.encode(self.coded(vectors))
 
     def coded(self, vectors: DenseArray) -> DenseArray:
         """Documents or queries (n, dim) as codes compare them: at unit length for the cosine."""

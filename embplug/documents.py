@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from qdrant_client import models
 
 from embplug.engines.convert import jsonable_payload
 from embplug.errors import (
@@ -26,6 +27,8 @@ from embplug.recipe import Recipe
 
 MAX_MATRIX_FLOATS = (1 << 20) - 1
 """A Qdrant server takes no multi-vector of more numbers."""
+
+BYTE_MAX = 255
 
 TokensGiven: TypeAlias = TokenBatch | Sequence[ArrayLike]
 DenseGiven: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
@@ -240,7 +243,13 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
             checked[name] = check_tokens(given, recipe.tokens.dim, len(given), argument)
     dense, dense_queries = (
         {
-            name: check_dense(vectors, recipe.dense[name].dim, len(vectors), f"sample.{argument}")
+            name: check_dense(
+                vectors,
+                recipe.dense[name].dim,
+                len(vectors),
+                f"sample.{argument}",
+                recipe.dense[name].datatype,
+            )
             for name, argument, vectors in named_dense(given, recipe, part)
         }
         for part, given in (("dense", sample.dense), ("dense_queries", sample.dense_queries))
@@ -293,12 +302,14 @@ def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "toke
     return tokens
 
 
-def check_dense(given: ArrayLike, dim: int, count: int, argument: str) -> NDArray[np.float32]:
-    """Dense vectors as float32 ``(count, dim)``.
+def check_dense(
+    given: ArrayLike, dim: int, count: int, argument: str, datatype: models.Datatype | None = None
+) -> NDArray[np.float32]:
+    """Dense vectors as float32 ``(count, dim)``, which a vector of ``datatype`` can hold.
 
     Raises
     ------
-    DimensionError, LengthMismatchError, NonFiniteError
+    DimensionError, LengthMismatchError, NonFiniteError, InvalidArgumentError
         Naming the first vector that is wrong.
     """
     try:
@@ -312,12 +323,34 @@ def check_dense(given: ArrayLike, dim: int, count: int, argument: str) -> NDArra
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if bad.size:
         raise NonFiniteError(f"{argument}[{bad[0]}]", "finite numbers", "NaN or infinity")
+    check_datatype(vectors, datatype, argument)
     return vectors
+
+
+def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | None, argument: str) -> None:
+    """Refuse vectors (n, dim) of which the engine would cut off all but whole numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first vector that is not bytes, where bytes are stored.
+    """
+    if datatype != models.Datatype.UINT8:
+        return
+    wrong = (vectors != np.rint(vectors)) | (vectors < 0) | (vectors > BYTE_MAX)
+    rows = np.flatnonzero(wrong.any(axis=1))
+    if rows.size:
+        expected = (
+            "whole numbers from 0 to 255, which is all that datatype uint8 keeps; for other vectors take "
+            "quantization=models.ScalarQuantization(...), one byte a dimension too, or datatype float16"
+        )
+        number = vectors[rows[0]][wrong[rows[0]]][0]
+        raise InvalidArgumentError(f"{argument}[{rows[0]}]", expected, number)
 
 
 def _check_dense(given: DenseGiven | None, recipe: Recipe, count: int) -> dict[str, NDArray[np.float32]]:
     return {
-        name: check_dense(vectors, recipe.dense[name].dim, count, argument)
+        name: check_dense(vectors, recipe.dense[name].dim, count, argument, recipe.dense[name].datatype)
         for name, argument, vectors in named_dense(given, recipe)
     }
 

@@ -322,13 +322,13 @@ class Pipeline:
             payloads = [with_fields(payload, {MODEL: self.recipe.dense[name].model}) for payload in payloads]
         if self._codes is not None and documents.tokens is not None:
             payloads = _with_codes(payloads, CODES, self._codes.encode(documents.tokens))
-        coded = [
-            vector.codes.encode(vector.coded(documents.dense[name]))
-            for name, vector in self._dense.items()
-            if vector.codes is not None
-        ]
-        if coded:
-            payloads = _with_codes(payloads, DENSE_CODES, [row.tobytes() for row in np.hstack(coded)])
+        parts = self._code_parts()
+        if not parts.keys().isdisjoint(documents.dense):
+            # A point that is copied may lack a vector, and is not found by it.
+            codes = np.zeros((len(documents), _stop(parts)), dtype=np.uint8)
+            for name in parts.keys() & documents.dense.keys():
+                codes[:, parts[name]] = self._dense[name].encode_codes(documents.dense[name])
+            payloads = _with_codes(payloads, DENSE_CODES, [row.tobytes() for row in codes])
         return vectors, payloads
 
     def _code_parts(self) -> dict[str, slice]:
@@ -486,7 +486,8 @@ class Pipeline:
         dense = {}
         for name, argument, vector in named_dense(query.dense, self.recipe):
             row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
-            dense[name] = check_dense(row, self.recipe.dense[name].dim, 1, argument)
+            wanted = self.recipe.dense[name]
+            dense[name] = check_dense(row, wanted.dim, 1, argument, wanted.datatype)
         words = query.text if self._sparse is not None else None
         if branches is None:
             return _QueryVectors(tokens, dense, words, weights)
@@ -528,7 +529,8 @@ class Pipeline:
                     f"dense[{missing[0]!r}]", "a vector", f"none from encoder {spec!r}"
                 )
             argument = f"dense of encoder {spec!r}"
-            made = check_dense(encoded.dense, self.recipe.dense[missing[0]].dim, count, argument)
+            recipe = self.recipe.dense[missing[0]]
+            made = check_dense(encoded.dense, recipe.dim, count, argument, recipe.datatype)
             dense = {**dense, missing[0]: made}
         return tokens, dense
 

@@ -196,7 +196,8 @@ class Dense(Storage):
         Qdrant's distance. With transforms, cosine or dot product: for the cosine, vectors are brought
         to unit length first, and the dot products of what the transforms make are compared.
     datatype
-        Of the stored vectors; Qdrant's default is float32.
+        Of the stored vectors; Qdrant's default is float32. ``uint8`` is for vectors of whole numbers
+        from 0 to 255, as some models make them; others are refused.
     transforms
         Applied in order before storing, and to queries. What learns from data learns from the sample,
         or from the first documents; what has learned already is taken as it is.
@@ -268,6 +269,9 @@ class Dense(Storage):
             raise RecipeError("transforms", error.expected, error.got) from None
         if self.transforms and self.distance not in (models.Distance.COSINE, models.Distance.DOT):
             raise RecipeError("distance", "Cosine or Dot, which transforms keep", self.distance.value)
+        if self.datatype == models.Datatype.UINT8 and (self.transforms or self.signs):
+            expected = "float32, float16, or scalar quantization: what is stored is not whole numbers"
+            raise RecipeError("datatype", expected, "uint8")
         if list(self.funnel) != sorted({*self.funnel}) or (self.funnel and self.funnel[-1] >= stored):
             raise RecipeError("funnel", f"rising dimensions below {stored}", list(self.funnel))
         if self.keep_original and not self.transforms:

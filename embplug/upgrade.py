@@ -478,6 +478,9 @@ def _vector_name(recipe: Recipe) -> str:
         raise InvalidArgumentError(
             f"recipe.dense.{name}.{part}", "none, for an upgrade in place; migrate instead", "it"
         )
+    if dense.datatype == models.Datatype.UINT8:
+        expected = "one of floats, to which adapters map queries; migrate instead"
+        raise InvalidArgumentError(f"recipe.dense.{name}.datatype", expected, "uint8")
     if dense.distance not in (models.Distance.COSINE, models.Distance.DOT):
         raise InvalidArgumentError(f"recipe.dense.{name}.distance", "Cosine or Dot", dense.distance.value)
     return name

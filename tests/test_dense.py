@@ -148,6 +148,7 @@ def test_a_recipe_with_transforms_survives_yaml() -> None:
         ({"funnel": [24]}, "dense.funnel"),
         ({"funnel": [8, 4]}, "dense.funnel"),
         ({"keep_original": "disk"}, "dense.keep_original"),
+        ({"transforms": [PCA(8)], "datatype": "uint8"}, "dense.datatype"),
     ],
 )
 def test_contradictions_are_named(given: dict, field: str) -> None:
@@ -165,3 +166,19 @@ def test_learned_truncation_is_compared_by_cosine() -> None:
     dense = Dense(dim=DIM, transforms=[LearnedTruncation(8)])
     assert dense.stored_distance == models.Distance.COSINE
     assert Dense(dim=DIM, transforms=[PCA(8)]).stored_distance == models.Distance.DOT
+
+
+def test_bytes_are_for_vectors_of_bytes(engine) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM, datatype="uint8"))
+    collection = Collection.create("bytes", recipe, engine)
+    given = np.random.default_rng(2).integers(0, 256, (50, DIM)).astype(np.float32)
+    with pytest.raises(InvalidArgumentError, match=r"dense\[3\].*ScalarQuantization"):
+        collection.add(range(4), dense=np.concatenate([given[:3], unit_rows(DOCUMENTS[:1])]))
+    collection.add(range(50), dense=given)
+    for asked in (unit_rows(given)[5], given[5] + 0.5, -given[5], given[5] * 2):
+        with pytest.raises(InvalidArgumentError, match=r"dense\[0\].*0 to 255"):
+            collection.search(dense=asked)
+    cosines = unit_rows(given[5:6]) @ unit_rows(given).T
+    hits = collection.search(dense=given[5], limit=3)
+    assert [hit.id for hit in hits] == np.argsort(-cosines[0])[:3].tolist()
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines[0])[::-1][:3], atol=1e-5)
