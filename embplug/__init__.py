@@ -29,6 +29,7 @@ from embplug.quantizers import (
     Residual,
 )
 from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
+from embplug.recode import recode
 from embplug.rerank.cross_encoder import register_cross_encoder
 from embplug.transforms import (
     PCA,
@@ -90,6 +91,7 @@ __all__ = [
     "load_encoder",
     "migrate",
     "models",
+    "recode",
     "reembed",
     "reembed_async",
     "register_cross_encoder",

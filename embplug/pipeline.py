@@ -93,7 +93,9 @@ class Pipeline:
     ) -> None:
         if recipe.tokens is not None:
             recipe = recipe.with_encoding(recipe.tokens.encoding)
-        self.recipe = recipe
+        # The recipe names the methods; what they have learned is the pipeline's.
+        unfitted = {name: dense.unfitted() for name, dense in recipe.dense.items()}
+        self.recipe = recipe.model_copy(update={"dense": unfitted})
         self.own_encoder = encoder
         self.own_cross_encoder = cross_encoder
         self.capabilities: Capabilities | None = None

@@ -24,7 +24,7 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
-from embplug.kinds import kind_tag
+from embplug.kinds import kind_tag, unfitted
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
@@ -255,6 +255,12 @@ class Dense(Storage):
             return self.distance
         return models.Distance.COSINE if self.transforms[-1].unit_length else models.Distance.DOT
 
+    def unfitted(self) -> Self:
+        """The same without what its methods have learned."""
+        transforms = tuple(unfitted(transform) for transform in self.transforms)
+        codes = None if self.codes is None else unfitted(self.codes)
+        return self.model_copy(update={"transforms": transforms, "codes": codes})
+
     def stored_names(self, name: str) -> list[str]:
         """Names in Qdrant of what is stored for the vector ``name``, coarsest first."""
         name = self.stored_as or name
@@ -267,6 +273,12 @@ class Dense(Storage):
             stored = self.stored_dim
         except InvalidArgumentError as error:
             raise RecipeError("transforms", error.expected, error.got) from None
+        dim = self.dim
+        for place, transform in enumerate(self.transforms):
+            learned_from = transform.describe().input_dim if transform.get_state() else None
+            if learned_from not in (None, dim):
+                raise RecipeError(f"transforms.{place}", f"fitted on {dim} dimensions", learned_from)
+            dim = transform.output_dim(dim)
         if self.transforms and self.distance not in (models.Distance.COSINE, models.Distance.DOT):
             raise RecipeError("distance", "Cosine or Dot, which transforms keep", self.distance.value)
         if self.datatype == models.Datatype.UINT8 and (self.transforms or self.signs):

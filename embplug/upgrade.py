@@ -25,6 +25,7 @@ from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, UpgradeError
 from embplug.exact import overlap
 from embplug.ids import MODEL, ORIGINAL_ID
+from embplug.kinds import unfitted
 from embplug.operations import existing_steps, save_manifest_steps
 from embplug.pipeline import Pipeline, adapter_key, dense_key, new_model_filter
 from embplug.recipe import Dense, Previous, Recipe
@@ -563,7 +564,7 @@ def _install(
     kept = Previous(
         dim=dense.stored_dim,
         stored_as=before,
-        adapter=_unfitted(adapter),
+        adapter=unfitted(adapter),
         factor=scale[0],
         offset=scale[1],
     )
@@ -583,11 +584,6 @@ def _install(
     pipeline.set_state(state)
     yield from _install_steps(engine, collection.name, name, pipeline)
     collection._pipeline = pipeline
-
-
-def _unfitted(adapter: Any) -> Any:
-    """The adapter's parameters without what it learned."""
-    return type(adapter)(**{field: getattr(adapter, field) for field in adapter.__dataclass_fields__})
 
 
 def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipeline) -> Steps[None]:

@@ -31,6 +31,7 @@ from embplug import (
     TokenBatch,
     Tokens,
     models,
+    recode,
 )
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError, StateError
@@ -286,3 +287,67 @@ def test_contradictions_are_named(given: dict[str, Any], field: str) -> None:
     with pytest.raises(RecipeError) as raised:
         Dense(**{"dim": DIM, "codes": GOOD, **given})
     assert raised.value.argument == field
+
+
+def signs_recipe(**fields: Any) -> Recipe:
+    codes = {"levels": 1, "dim_out": 64, "queries": "codes", "steps": 30, "hidden": 8, **fields}
+    one_bit = models.BinaryQuantization(
+        binary=models.BinaryQuantizationConfig(
+            always_ram=True, query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS
+        )
+    )
+    dense = Dense(dim=DIM, codes=RecurrentBinarizer(**codes), signs=True, quantization=one_bit, on_disk=True)
+    return Recipe(dense=dense, rerank=Rerank(candidates=40))
+
+
+@pytest.mark.parametrize("engine_name", ["edge", "server"], indirect=True)
+@pytest.mark.parametrize("queries", ["codes", "exact"])
+def test_signs_find_what_all_bits_rank(engine: Engine, queries: str) -> None:
+    pytest.importorskip("torch")
+    made = signs_recipe(queries=queries)
+    assert Recipe.from_yaml(made.to_yaml()) == made
+    collection = filled(engine, made)
+    assert collection.info().vectors["dense"]["size"] == 64
+    binarizer = RecurrentBinarizer(**made.to_dict()["dense"]["dense"]["codes"]).fit(unit_rows(DOCUMENTS))
+    records = engine.retrieve("coded", ids=[0, 1], with_vectors=["dense"], with_payload=False)
+    stored = np.array([record.vector["dense"] for record in records])  # type: ignore[call-overload, index]
+    np.testing.assert_array_equal(stored, binarizer.signs(unit_rows(DOCUMENTS[:2])))
+    scores = binarizer.score(
+        binarizer.encode_query(unit_rows(QUERIES)), binarizer.encode(unit_rows(DOCUMENTS))
+    )
+    for i, query in enumerate(QUERIES):
+        hits = collection.search(dense=query, limit=5, candidates=COUNT, with_stages=True)
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(scores[:, i])[::-1][:5], atol=1e-5)
+        assert all(set(hit.stages or ()) == {"dense", "dense_codes"} for hit in hits)
+    assert recall(collection) > 0.55
+
+
+@pytest.mark.parametrize("engine_name", ["edge", "server"], indirect=True)
+def test_codes_of_two_models_live_in_one_collection(engine: Engine) -> None:
+    pytest.importorskip("torch")
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIM + 6, DIM + 6)))[0][:DIM]
+    old, new = DOCUMENTS, (DOCUMENTS @ turn).astype(np.float32)
+    collection = Collection.create("coded", signs_recipe(), engine, sample=Sample(dense=old))
+    collection.add(range(100), dense=old[:100])
+    recode(collection, new, old)
+    collection.add(range(100, COUNT), dense=new[100:])
+    opened = Collection.open("coded", engine)
+    assert opened.recipe == collection.recipe
+    assert (opened.recipe.dense["dense"].dim, opened.recipe.dense["dense"].model) == (DIM + 6, 2)
+    first = [opened.search(dense=one, limit=1)[0].id for one in new]
+    assert np.mean([found == i for i, found in enumerate(first[:100])]) > 0.6
+    assert np.mean([found == i for i, found in enumerate(first[100:], 100)]) > 0.9
+    with pytest.raises(InvalidArgumentError, match="dense"):
+        opened.search(dense=old[0])
+
+
+def test_only_codes_that_two_models_can_share_are_recoded(edge_client: EdgeClient) -> None:
+    pytest.importorskip("torch")
+    exact = Collection.create("exact", signs_recipe(queries="exact"), edge_client)
+    with pytest.raises(InvalidArgumentError, match="queries"):
+        recode(exact, DOCUMENTS, DOCUMENTS)
+    with pytest.raises(InvalidArgumentError, match="signs"):
+        recode(Collection.create("plain", recipe(), edge_client), DOCUMENTS, DOCUMENTS)
+    empty = Collection.create("empty", signs_recipe(), edge_client)
+    with pytest.raises(NotFittedError, match="empty"):
+        recode(empty, DOCUMENTS, DOCUMENTS)
