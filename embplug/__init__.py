@@ -29,7 +29,7 @@ from embplug.quantizers import (
     Residual,
 )
 from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
-from embplug.recode import recode
+from embplug.recode import recode, recode_async
 from embplug.rerank.cross_encoder import register_cross_encoder
 from embplug.transforms import (
     PCA,
@@ -92,6 +92,7 @@ __all__ = [
     "migrate",
     "models",
     "recode",
+    "recode_async",
     "reembed",
     "reembed_async",
     "register_cross_encoder",

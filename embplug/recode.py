@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
-from embplug.calls import run
+from embplug.aio import AsyncCollection
+from embplug.calls import Call, Steps, run, run_async
 from embplug.collection import Collection
 from embplug.dense import CODES_KEY
 from embplug.documents import check_dense
@@ -16,6 +17,7 @@ from embplug.operations import save_manifest_steps
 from embplug.pipeline import Pipeline, dense_key
 from embplug.quantizers import RecurrentBinarizer
 from embplug.recipe import Recipe
+from embplug.upgrade import AnyCollection
 
 
 def recode(
@@ -48,6 +50,19 @@ def recode(
     MissingExtraError
         PyTorch is not installed.
     """
+    run(collection.engine, _recode_steps(collection, new, old, encoder))
+
+
+async def recode_async(
+    collection: AsyncCollection, new: ArrayLike, old: ArrayLike, *, encoder: Encoder | str | None = None
+) -> None:
+    """As :func:`recode`, awaited: training runs in a thread."""
+    await run_async(collection.engine, _recode_steps(collection, new, old, encoder))
+
+
+def _recode_steps(
+    collection: AnyCollection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
+) -> Steps[None]:
     pipeline, recipe = collection._pipeline, collection.recipe
     name = _coded_vector(recipe)
     dense = recipe.dense[name]
@@ -61,7 +76,8 @@ def recode(
     before = check_dense(old, dense.dim, count, "old")
     dim = len(new[0]) if len(new) else dense.dim  # type: ignore[arg-type, index]
     after = check_dense(new, dim, count, "new")
-    codes = replace(older, dim_out=older.width).fit(after, older=older, older_X=before)
+    unfitted = replace(older, dim_out=older.width)
+    codes = yield Call.compute(lambda: unfitted.fit(after, older=older, older_X=before))
     coded = dense.model_copy(update={"dim": dim, "codes": codes, "model": dense.model + 1})
     spec = encoder if encoder is None or isinstance(encoder, str) else None
     made = Pipeline(
@@ -71,7 +87,7 @@ def recode(
     )
     made.set_state({**state, **{f"{prefix}{key}": array for key, array in codes.get_state().items()}})
     made.capabilities = pipeline.capabilities
-    run(collection.engine, save_manifest_steps(collection.engine, collection.name, made))
+    yield from save_manifest_steps(collection.engine, collection.name, made)
     collection._pipeline = made
 
 

@@ -32,6 +32,7 @@ from embplug import (
     Tokens,
     models,
     recode,
+    recode_async,
 )
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError, StateError
@@ -323,13 +324,18 @@ def test_signs_find_what_all_bits_rank(engine: Engine, queries: str) -> None:
 
 
 @pytest.mark.parametrize("engine_name", ["edge", "server"], indirect=True)
-def test_codes_of_two_models_live_in_one_collection(engine: Engine) -> None:
+@pytest.mark.parametrize("awaited", [False, True])
+def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: bool) -> None:
     pytest.importorskip("torch")
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIM + 6, DIM + 6)))[0][:DIM]
     old, new = DOCUMENTS, (DOCUMENTS @ turn).astype(np.float32)
     collection = Collection.create("coded", signs_recipe(), engine, sample=Sample(dense=old))
     collection.add(range(100), dense=old[:100])
-    recode(collection, new, old)
+    if awaited:
+        asyncio.run(_recoded(engine, new, old))
+        collection = Collection.open("coded", engine)
+    else:
+        recode(collection, new, old)
     collection.add(range(100, COUNT), dense=new[100:])
     opened = Collection.open("coded", engine)
     assert opened.recipe == collection.recipe
@@ -339,6 +345,10 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine) -> None:
     assert np.mean([found == i for i, found in enumerate(first[100:], 100)]) > 0.9
     with pytest.raises(InvalidArgumentError, match="dense"):
         opened.search(dense=old[0])
+
+
+async def _recoded(engine: Engine, new: Any, old: Any) -> None:
+    await recode_async(Collection.open("coded", engine).to_async(), new, old)
 
 
 def test_only_codes_that_two_models_can_share_are_recoded(edge_client: EdgeClient) -> None:
