@@ -494,7 +494,7 @@ class Rerank(_Part):
     Attributes
     ----------
     candidates
-        Number of candidates that MaxSim, or the original of a transformed dense vector, ranks anew.
+        Number of candidates that MaxSim, or the original or the codes of a dense vector, rank anew.
     hnsw_ef
         Size of the beam in the graph. ``None`` is Qdrant's default, and for encodings of tokens, whose
         graphs need more, 400 (``FDE``) or 800 (``LearnedEncoding``).
