@@ -297,7 +297,8 @@ def signs_recipe(**fields: Any) -> Recipe:
             always_ram=True, query_encoding=models.BinaryQuantizationQueryEncoding.SCALAR8BITS
         )
     )
-    dense = Dense(dim=DIM, codes=RecurrentBinarizer(**codes), signs=True, quantization=one_bit, on_disk=True)
+    stored = {"signs": True, "quantization": one_bit, "on_disk": True, "datatype": models.Datatype.FLOAT16}
+    dense = Dense(dim=DIM, codes=RecurrentBinarizer(**codes), **stored)
     return Recipe(dense=dense, rerank=Rerank(candidates=40))
 
 
