@@ -1,13 +1,17 @@
 """Every compression of dense vectors at equal bytes, beside the engine's own codes.
 
-Recall is against exact search on the given vectors; codes alone are searched, nothing is rescored.
+Recall is against exact search on the given vectors; codes alone are searched, nothing is rescored. Codes of
+ours are then also kept by a collection, in payloads behind a small vector that finds candidates: bytes of the
+payloads on the engine's disk, and recall of the whole search.
 
-    python benchmarks/dense_compression.py --data path/to/scifact [--ratios 8 16 32] [--json] [--plot FILE]
+    python benchmarks/dense_compression.py --data path/to/scifact [--ratios 8 16 32] [--methods power product]
+        [--json] [--plot FILE]
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +25,15 @@ from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from embplug import Collection, Dense, Query, Recipe, Rerank
+from embplug.engines import EdgeClient
+from embplug.engines.bits import turbo_bytes
 from embplug.quantizers import BitAllocation, Quantizer
 from embplug.quantizers.power import PowerQuantizer
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.quantizers.pyramid import PyramidQuantizer
 from embplug.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.sizing import measured_parts
 from embplug.transforms import (
     PCA,
     ITQRotation,
@@ -47,8 +55,9 @@ COMPRESSIONS = {
     32: models.CompressionRatio.X32,
     64: models.CompressionRatio.X64,
 }
-TURBO_HEADER = {BITS.BITS8: 4, BITS.BITS4: 8, BITS.BITS2: 8, BITS.BITS1: 8}
-TURBO_BITS = {BITS.BITS8: 8, BITS.BITS4: 4, BITS.BITS2: 2, BITS.BITS1: 1}
+TURBO_BITS = {BITS.BITS8: 8, BITS.BITS4: 4, BITS.BITS2: 2, BITS.BITS1_5: 1.5, BITS.BITS1: 1}
+FINDER_DIM, CANDIDATES = 48, 100
+"""Of the vectors that find what codes rank in a collection."""
 DISK_BLOCK = 4096
 PEER_ALLOWANCE = 1.2
 """Engine codes that take a little more than the budget still count as the engine's for it."""
@@ -68,6 +77,9 @@ class Row:
     fit_s: float | None
     encode_s: float
     state_bytes: int
+    disk_bytes: float | None = None
+    """Of a vector's codes in the payload of a collection, on the engine's disk."""
+    recall_in_collection: float | None = None
 
 
 class Bench:
@@ -95,9 +107,21 @@ class Bench:
         scores = quantizer.score(quantizer.encode_query(self.queries), codes)
         description = quantizer.describe()
         quality = self.quality(top(scores.T, 10))
-        return Row(
-            ratio, name, True, "codes", codes.shape[1], *quality, fit_s, encode_s, description.state_bytes
-        )
+        state, kept = description.state_bytes, self.in_collection(quantizer)
+        return Row(ratio, name, True, "codes", codes.shape[1], *quality, fit_s, encode_s, state, *kept)
+
+    def in_collection(self, quantizer: Any) -> tuple[float, float]:
+        """Bytes of a payload on Edge's disk, and recall@10, where a collection keeps the codes."""
+        finder = PCA(min(FINDER_DIM, self.dim))
+        dense = Dense(dim=self.dim, transforms=(finder,), datatype=models.Datatype.FLOAT16, codes=quantizer)
+        recipe = Recipe(dense=dense, rerank=Rerank(candidates=CANDIDATES))
+        with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
+            collection = Collection.create("coded", recipe, engine)
+            collection.add(range(len(self.documents)), dense=self.documents)
+            hits = collection.batch_search([Query(dense=query) for query in self.queries], with_payload=False)
+            parts = measured_parts(engine, "coded", recipe, len(self.documents))
+        found = np.array([[hit.id for hit in own] for own in hits])
+        return sum(part.bytes for part in parts if part.kind == "payload"), overlap(found, self.exact)
 
     def engine(
         self,
@@ -124,8 +148,13 @@ class Bench:
         )
 
 
-def peers(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
-    """The engine's own codes that belong to a ratio."""
+def peers(bench: Bench, ratio: int) -> Iterator[tuple[str, Callable[[], Row]]]:
+    """The engine's own datatypes and codes that belong to a ratio; float16 stands first, at half the size.
+
+    uint8 is not among them: it keeps whole numbers alone, of which these vectors have none but 0.
+    """
+    if ratio == min(RATIOS):
+        yield "engine float16", lambda: bench.engine(2, "engine float16", datatype=models.Datatype.FLOAT16)
     named: dict[int, list[tuple[str, Any]]] = {
         4: [("int8", int8()), ("turbo 8 bits", turbo(BITS.BITS8))],
         8: [("turbo 4 bits", turbo(BITS.BITS4))],
@@ -138,12 +167,15 @@ def peers(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
         32: [("turbo 1 bit", turbo(BITS.BITS1)), ("binary 1 bit", binary())],
     }
     for name, quantization in [*named.get(ratio, []), ("product", product(COMPRESSIONS[ratio]))]:
-        yield lambda name=name, quantization=quantization: bench.engine(  # type: ignore[misc]
-            ratio, f"engine {name}", quantization=quantization
+        yield (
+            f"engine {name}",
+            lambda name=name, quantization=quantization: bench.engine(  # type: ignore[misc]
+                ratio, f"engine {name}", quantization=quantization
+            ),
         )
 
 
-def ours(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
+def ours(bench: Bench, ratio: int) -> Iterator[tuple[str, Callable[[], Row]]]:
     """Our codes and transforms at a ratio."""
     dim, size = bench.dim, 4 * bench.dim // ratio
     bits = 32 // ratio
@@ -162,10 +194,10 @@ def ours(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
     if bits >= 2:
         quantizers["pyramid"] = PyramidQuantizer(bits=bits)
     for name, quantizer in quantizers.items():
-        yield lambda name=name, quantizer=quantizer: bench.codes(ratio, name, quantizer)  # type: ignore[misc]
+        yield name, lambda name=name, made=quantizer: bench.codes(ratio, name, made)  # type: ignore[misc]
 
-    def engine(name: str, *transforms: Transform, **kept: Any) -> Callable[[], Row]:
-        return lambda: bench.engine(ratio, name, transforms, **kept)
+    def engine(name: str, *transforms: Transform, **kept: Any) -> tuple[str, Callable[[], Row]]:
+        return name, lambda: bench.engine(ratio, name, transforms, **kept)
 
     floats = size // 4
     yield engine("truncation", Truncation(dim=floats))
@@ -176,9 +208,9 @@ def ours(bench: Bench, ratio: int) -> Iterator[Callable[[], Row]]:
     if 8 <= size - 4 <= dim:
         yield engine("PCA, engine int8", PCA(size - 4), quantization=int8())
     for label, width in TURBO_BITS.items():
-        components = 8 * (size - TURBO_HEADER[label]) // width
+        components = int(8 * (size - turbo_bytes(width)) // width)
         if 8 <= components <= dim:
-            yield engine(f"PCA, engine turbo {width} bits", PCA(components), quantization=turbo(label))
+            yield engine(f"PCA, engine turbo {width:g} bits", PCA(components), quantization=turbo(label))
     if 8 * size <= dim:
         yield engine("PCA, ITQ, engine binary", PCA(8 * size), ITQRotation(), quantization=binary())
         yield engine("PCA, rotation, engine binary", PCA(8 * size), Rotation(), quantization=binary())
@@ -200,6 +232,8 @@ def best(rows: Sequence[Row], ratios: Sequence[int], bench: Bench) -> dict[str, 
         block = DISK_BLOCK / len(bench.documents)
         mine = [row for row in rows if row.ours and row.bytes <= budget + block]
         peer = [row for row in rows if not row.ours and row.bytes <= PEER_ALLOWANCE * budget]
+        if not (mine and peer and any(row.searched_by == "engine" for row in mine)):
+            continue  # left out by --methods
         top_ours = max(mine, key=lambda row: row.recall_at_10)
         stored = [row for row in mine if row.searched_by == "engine"]
         top_stored = max(stored, key=lambda row: row.recall_at_10)
@@ -218,7 +252,7 @@ PLOTTED = {
     "codes: bit allocation": ["bit allocation"],
     "codes: product": ["product"],
     "Qdrant: OPQ rotation, product": ["OPQ rotation, engine product"],
-    "Qdrant: PCA, best turbo": [f"PCA, engine turbo {width} bits" for width in TURBO_BITS.values()],
+    "Qdrant: PCA, best turbo": [f"PCA, engine turbo {width:g} bits" for width in TURBO_BITS.values()],
     "Qdrant: PCA, ITQ, binary": ["PCA, ITQ, engine binary"],
     "Qdrant: PCA, float16": ["PCA, float16"],
     "Qdrant: truncation": ["truncation"],
@@ -265,13 +299,16 @@ def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
     arguments.add_argument("--ratios", type=int, nargs="+", default=RATIOS, choices=RATIOS)
+    arguments.add_argument("--methods", nargs="+", help="only those with one of these words in their names")
     arguments.add_argument("--plot", help="write bytes against recall to this image")
     given = arguments.parse_args()
     data = load(given.data)
     bench = Bench(data.beir, data.document_sentences, data.query_sentences)
     rows = []
     for ratio in given.ratios:
-        for measure in (*peers(bench, ratio), *ours(bench, ratio)):
+        for name, measure in (*peers(bench, ratio), *ours(bench, ratio)):
+            if given.methods and not any(word in name for word in given.methods):
+                continue
             rows.append(measure())
             print(
                 rows[-1].ratio, rows[-1].method, f"{rows[-1].recall_at_10:.4f}", file=sys.stderr, flush=True

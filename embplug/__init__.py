@@ -18,8 +18,19 @@ from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.token_batch import TokenBatch
 from embplug.operations import CollectionInfo, Record
 from embplug.plan import Hit, Query
-from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Residual
+from embplug.quantizers import (
+    BinaryTokens,
+    BitAllocation,
+    Centroids,
+    OptimizedProductQuantizer,
+    PowerQuantizer,
+    ProductQuantizer,
+    PyramidQuantizer,
+    RecurrentBinarizer,
+    Residual,
+)
 from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
+from embplug.recode import recode, recode_async
 from embplug.rerank.cross_encoder import register_cross_encoder
 from embplug.transforms import (
     PCA,
@@ -57,9 +68,14 @@ __all__ = [
     "Matrix",
     "MigrationReport",
     "OPQRotation",
+    "OptimizedProductQuantizer",
+    "PowerQuantizer",
+    "ProductQuantizer",
+    "PyramidQuantizer",
     "Query",
     "Recipe",
     "Record",
+    "RecurrentBinarizer",
     "Rerank",
     "Residual",
     "Rotation",
@@ -77,6 +93,8 @@ __all__ = [
     "load_encoder",
     "migrate",
     "models",
+    "recode",
+    "recode_async",
     "reembed",
     "reembed_async",
     "register_cross_encoder",

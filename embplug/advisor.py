@@ -802,7 +802,17 @@ def _used(hnsw: models.HnswConfigDiff | None) -> models.HnswConfigDiff:
 def _learning_parts(recipe: Recipe) -> list[Recipe]:
     """Recipes that each hold one method of this one that learns."""
     parts = [
-        Recipe(dense={name: Dense(dim=dense.dim, distance=dense.distance, transforms=dense.transforms)})
+        Recipe(
+            dense={
+                name: Dense(
+                    dim=dense.dim,
+                    distance=dense.distance,
+                    transforms=dense.transforms,
+                    codes=dense.codes,
+                    signs=dense.signs,
+                )
+            }
+        )
         for name, dense in recipe.dense.items()
     ]
     tokens = recipe.tokens

@@ -1,36 +1,52 @@
-"""A dense vector as a recipe stores it: transformed, its prefixes for a funnel, its original on disk."""
+"""A dense vector as a recipe stores it: transformed, its prefixes for a funnel, its original or codes."""
 
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from embplug.quantizers import ProductQuantizer, Quantizer, RecurrentBinarizer
+from embplug.quantizers.base import Codes
+from embplug.quantizers.bit_allocation import BitAllocation
+from embplug.quantizers.levels import LENGTH_BYTES
+from embplug.quantizers.packing import packed_bytes
 from embplug.recipe import Dense
 from embplug.state import State
 from embplug.transforms import Transform
 from embplug.transforms.base import unit_rows
 
 DenseArray = NDArray[np.float32]
+_Method = TypeVar("_Method", Transform, Quantizer)
+
+CODES_KEY = "codes"
+"""Under which the state of codes is kept, beside that of the transforms."""
 
 
 class DenseVector:
-    """One named vector of a recipe with what its transforms learned.
+    """One named vector of a recipe with what its transforms and codes learned.
+
+    Methods of the recipe that have learned already are taken as they are.
 
     Attributes
     ----------
     stored
         Names in Qdrant of what is stored for it, coarsest first: each finds candidates for the next.
+    codes
+        What makes the codes, and scores them.
     """
 
     def __init__(self, name: str, recipe: Dense) -> None:
         self.name = name
         self.recipe = recipe
-        self.transforms: list[Transform] = copy.deepcopy(list(recipe.transforms))
+        self.transforms: list[Transform] = [_own(transform) for transform in recipe.transforms]
+        self.codes: Quantizer | None = None if recipe.codes is None else _own(recipe.codes)
         self.stored = recipe.stored_names(name)
-        self.needs_fit = any(transform.requires_fit for transform in self.transforms)
+        self.needs_fit = any(_has_to_learn(transform) for transform in self.transforms)
+        self.needs_fit |= self.codes is not None and not self.codes.get_state()
 
     @property
     def stored_floats(self) -> int:
@@ -38,28 +54,45 @@ class DenseVector:
         kept = self.recipe.dim if self.recipe.keep_original else 0
         return sum(self.recipe.funnel) + self.recipe.stored_dim + kept
 
-    def fit(self, vectors: DenseArray) -> None:
-        """Let each transform learn from what those before it make of a sample (n, dim)."""
+    @property
+    def ranks_by_codes(self) -> bool:
+        """Whether codes stand for vectors that are not stored as they were given."""
+        return self.codes is not None and (self.recipe.signs or bool(self.transforms))
+
+    def fit(self, vectors: DenseArray, queries: DenseArray | None = None) -> None:
+        """Let each method learn from what those before it make of samples (n, dim) and (m, dim)."""
         made = self._prepared(vectors)
+        asked = None if queries is None else self._prepared(queries)
+        if self.codes is not None and not self.codes.get_state():
+            self.codes.fit(made, asked)
         for transform in self.transforms:
-            made = transform.fit(made).transform(made)
+            if _has_to_learn(transform):
+                transform.fit(made, asked)
+            made = transform.transform(made)
+            asked = None if asked is None else transform.transform_query(asked)
         self.needs_fit = False
 
     def get_state(self) -> State:
         """What was learned, by the transform's place."""
+        methods: dict[str, Transform | Quantizer] = {
+            str(place): transform for place, transform in enumerate(self.transforms)
+        }
+        if self.codes is not None:
+            methods[CODES_KEY] = self.codes
         return {
             f"{place}.{key}": array
-            for place, transform in enumerate(self.transforms)
-            for key, array in transform.get_state().items()
+            for place, method in methods.items()
+            for key, array in method.get_state().items()
         }
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         for place, transform in enumerate(self.transforms):
-            prefix = f"{place}."
-            own = {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}
+            own = _part(state, f"{place}.")
             if own or transform.requires_fit:
                 transform.set_state(own)
+        if self.codes is not None:
+            self.codes.set_state(_part(state, f"{CODES_KEY}."))
         self.needs_fit = False
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
@@ -89,6 +122,8 @@ class DenseVector:
     def encode(self, vectors: DenseArray) -> dict[str, DenseArray]:
         """Documents (n, dim) as they are stored, by name."""
         made = self._prepared(vectors)
+        if self.recipe.signs and isinstance(self.codes, RecurrentBinarizer):
+            made = self.codes.signs(made)
         for transform in self.transforms:
             made = transform.transform(made)
         return self._by_name(vectors, made)
@@ -96,14 +131,24 @@ class DenseVector:
     def encode_query(self, vectors: DenseArray) -> dict[str, DenseArray]:
         """Queries (n, dim) as they are compared, by name."""
         made = self._prepared(vectors)
+        if self.recipe.signs and isinstance(self.codes, RecurrentBinarizer):
+            made = self.codes.sign_queries(made)
         for transform in self.transforms:
             made = transform.transform_query(made)
         return self._by_name(vectors, made)
 
+    def encode_codes(self, vectors: DenseArray) -> Codes:
+        """Codes uint8 (n, code_bytes) of documents (n, dim), where the recipe has codes."""
+        assert self.codes is not None
+        return self.codes.encode(self.coded(vectors))
+
+    def coded(self, vectors: DenseArray) -> DenseArray:
+        """Documents or queries (n, dim) as codes compare them: at unit length for the cosine."""
+        return unit_rows(vectors) if self.recipe.distance == models.Distance.COSINE else vectors
+
     def _prepared(self, vectors: DenseArray) -> DenseArray:
-        # Transforms keep dot products, and those of unit vectors are cosines.
-        cosine = self.transforms and self.recipe.distance == models.Distance.COSINE
-        return unit_rows(vectors) if cosine else vectors
+        # Transforms and codes keep dot products, and those of unit vectors are cosines.
+        return self.coded(vectors) if self.transforms or self.codes else vectors
 
     def _by_name(self, given: DenseArray, made: DenseArray) -> dict[str, DenseArray]:
         parts = [np.ascontiguousarray(made[:, :dim]) for dim in self.recipe.funnel]
@@ -111,3 +156,36 @@ class DenseVector:
         if self.recipe.keep_original:
             parts.append(given)
         return dict(zip(self.stored, parts, strict=True))
+
+
+def dense_code_bytes(recipe: Dense) -> int:
+    """Bytes of the codes of one vector, also before anything was learned; 0 without codes."""
+    codes = recipe.codes
+    if codes is None:
+        return 0
+    if isinstance(codes, BitAllocation):
+        return codes.size
+    if isinstance(codes, ProductQuantizer):
+        return codes.code_bytes
+    if isinstance(codes, RecurrentBinarizer):
+        return packed_bytes([codes.levels + 1] * (codes.dim_out or recipe.dim))
+    # Of vectors that differ in length each keeps its own.
+    lengths = 0 if recipe.distance == models.Distance.COSINE else LENGTH_BYTES
+    return packed_bytes([codes.bits] * recipe.dim) + lengths
+
+
+def _own(method: _Method) -> _Method:
+    """A method with what it has learned, apart from the one in the recipe."""
+    made = copy.copy(method)
+    state = method.get_state()
+    if state:
+        made.set_state(state)
+    return made
+
+
+def _has_to_learn(transform: Transform) -> bool:
+    return transform.requires_fit and not transform.get_state()
+
+
+def _part(state: State, prefix: str) -> State:
+    return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from qdrant_client import models
 
 from embplug.engines.convert import jsonable_payload
 from embplug.errors import (
@@ -25,6 +26,8 @@ from embplug.recipe import Recipe
 
 MAX_MATRIX_FLOATS = (1 << 20) - 1
 """A Qdrant server takes no multi-vector of more numbers."""
+
+BYTE_MAX = 255
 
 TokensGiven: TypeAlias = TokenBatch | Sequence[ArrayLike]
 DenseGiven: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
@@ -77,6 +80,8 @@ class Sample:
     saliency
         How much each of ``tokens`` matters, as in :class:`Documents`, for a recipe that prunes by it:
         methods learn from what is left.
+    dense_queries
+        Dense vectors of real queries, for methods that can use them; as ``dense``.
     """
 
     tokens: TokensGiven | None = None
@@ -84,6 +89,7 @@ class Sample:
     queries: TokensGiven | None = None
     texts: Sequence[str] | None = None
     saliency: Sequence[ArrayLike] | None = None
+    dense_queries: DenseGiven | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +101,7 @@ class CheckedSample:
     queries: TokenBatch | None = None
     texts: Sequence[str] | None = None
     saliency: NDArray[np.float32] | None = None
+    dense_queries: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,17 +244,26 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
         checked[name] = None
         if given is not None and recipe.tokens is not None:
             checked[name] = check_tokens(given, recipe.tokens.dim, len(given), argument)
-    dense = {
-        name: check_dense(vectors, recipe.dense[name].dim, len(vectors), f"sample.{argument}")
-        for name, argument, vectors in named_dense(sample.dense, recipe)
-    }
+    dense, dense_queries = (
+        {
+            name: check_dense(
+                vectors,
+                recipe.dense[name].dim,
+                len(vectors),
+                f"sample.{argument}",
+                recipe.dense[name].datatype,
+            )
+            for name, argument, vectors in named_dense(given, recipe, part)
+        }
+        for part, given in (("dense", sample.dense), ("dense_queries", sample.dense_queries))
+    )
     texts = sample.texts
     if texts is not None:
         if recipe.sparse is None:
             raise InvalidArgumentError("sample.texts", "none, because the recipe has no sparse", "texts")
         texts = _check_texts(texts, len(texts), "sample.texts")
     saliency = _check_saliency(sample.saliency, checked["tokens"], recipe, "sample.saliency")
-    return CheckedSample(checked["tokens"], dense, checked["queries"], texts, saliency)
+    return CheckedSample(checked["tokens"], dense, checked["queries"], texts, saliency, dense_queries)
 
 
 def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
@@ -290,12 +306,14 @@ def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "toke
     return tokens
 
 
-def check_dense(given: ArrayLike, dim: int, count: int, argument: str) -> NDArray[np.float32]:
-    """Dense vectors as float32 ``(count, dim)``.
+def check_dense(
+    given: ArrayLike, dim: int, count: int, argument: str, datatype: models.Datatype | None = None
+) -> NDArray[np.float32]:
+    """Dense vectors as float32 ``(count, dim)``, which a vector of ``datatype`` can hold.
 
     Raises
     ------
-    DimensionError, LengthMismatchError, NonFiniteError
+    DimensionError, LengthMismatchError, NonFiniteError, InvalidArgumentError
         Naming the first vector that is wrong.
     """
     try:
@@ -309,18 +327,40 @@ def check_dense(given: ArrayLike, dim: int, count: int, argument: str) -> NDArra
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if bad.size:
         raise NonFiniteError(f"{argument}[{bad[0]}]", "finite numbers", "NaN or infinity")
+    check_datatype(vectors, datatype, argument)
     return vectors
+
+
+def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | None, argument: str) -> None:
+    """Refuse vectors (n, dim) of which the engine would cut off all but whole numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first vector that is not bytes, where bytes are stored.
+    """
+    if datatype != models.Datatype.UINT8:
+        return
+    wrong = (vectors != np.rint(vectors)) | (vectors < 0) | (vectors > BYTE_MAX)
+    rows = np.flatnonzero(wrong.any(axis=1))
+    if rows.size:
+        expected = (
+            "whole numbers from 0 to 255, which is all that datatype uint8 keeps; for other vectors take "
+            "quantization=models.ScalarQuantization(...), one byte a dimension too, or datatype float16"
+        )
+        number = vectors[rows[0]][wrong[rows[0]]][0]
+        raise InvalidArgumentError(f"{argument}[{rows[0]}]", expected, number)
 
 
 def _check_dense(given: DenseGiven | None, recipe: Recipe, count: int) -> dict[str, NDArray[np.float32]]:
     return {
-        name: check_dense(vectors, recipe.dense[name].dim, count, argument)
+        name: check_dense(vectors, recipe.dense[name].dim, count, argument, recipe.dense[name].datatype)
         for name, argument, vectors in named_dense(given, recipe)
     }
 
 
-def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
-    """(name of the vector, name of the argument, vectors) of each dense argument.
+def named_dense(given: Any, recipe: Recipe, argument: str = "dense") -> list[tuple[str, str, Any]]:
+    """(name of the vector, name of the argument, vectors) of each vector in ``argument``.
 
     Raises
     ------
@@ -332,14 +372,14 @@ def named_dense(given: Any, recipe: Recipe) -> list[tuple[str, str, Any]]:
     if isinstance(given, Mapping):
         for name in given:
             if name not in recipe.dense:
-                raise InvalidArgumentError(f"dense[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
-        return [(name, f"dense[{name!r}]", vectors) for name, vectors in given.items()]
+                raise InvalidArgumentError(f"{argument}[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
+        return [(name, f"{argument}[{name!r}]", vectors) for name, vectors in given.items()]
     if len(recipe.dense) != 1:
         expected = (
             f"a mapping with names of {[*recipe.dense]}" if recipe.dense else "none, as the recipe says"
         )
-        raise InvalidArgumentError("dense", expected, "vectors without a name")
-    return [(next(iter(recipe.dense)), "dense", given)]
+        raise InvalidArgumentError(argument, expected, "vectors without a name")
+    return [(next(iter(recipe.dense)), argument, given)]
 
 
 def _check_texts(texts: Any, count: int, argument: str = "texts") -> Sequence[str]:

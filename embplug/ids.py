@@ -19,13 +19,17 @@ ORIGINAL_ID = "_embplug_id"
 CODES = "_embplug_codes"
 """Payload field that keeps the codes of a document's tokens, as base85."""
 
+DENSE_CODES = "_embplug_dense"
+"""Payload field that keeps the codes of a document's dense vectors, one after the other, as base85."""
+
 MIGRATED = "_embplug_migrated"
 """Payload field with the digest of what a point was copied from, while its migration is not over."""
 
 MODEL = "_embplug_model"
 """Payload field with the version of the model whose vector a point has, while models are mixed."""
 
-OWN_FIELDS = (ORIGINAL_ID, CODES, MIGRATED, MODEL)
+CODE_FIELDS = (CODES, DENSE_CODES)
+OWN_FIELDS = (ORIGINAL_ID, *CODE_FIELDS, MIGRATED, MODEL)
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+_Method = TypeVar("_Method")
 
 
 def kind_tag(method: Any, default: str | None = None) -> str:
@@ -12,3 +14,9 @@ def kind_tag(method: Any, default: str | None = None) -> str:
     """
     kind = method.get("kind", default) if isinstance(method, dict) else getattr(method, "kind", None)
     return f"[{kind}]"
+
+
+def unfitted(method: _Method) -> _Method:
+    """A method's parameters without what it has learned."""
+    fields: Any = method
+    return type(method)(**{name: getattr(method, name) for name in fields.__dataclass_fields__})

@@ -26,7 +26,7 @@ from embplug.errors import (
     RecipeMismatchError,
     StateError,
 )
-from embplug.ids import CODES, point_id, split_payload
+from embplug.ids import CODE_FIELDS, point_id, split_payload
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.pipeline import Pipeline
@@ -37,7 +37,7 @@ from embplug.rerank.diversity import mmr
 from embplug.state import STATE_COLLECTION, forget, load, save
 
 MANIFEST_KEY = "embplug"
-WITHOUT_CODES = models.PayloadSelectorExclude(exclude=[CODES])
+WITHOUT_CODES = models.PayloadSelectorExclude(exclude=[*CODE_FIELDS])
 STABLE_POLLS = 4
 POLL_S = 0.5
 
@@ -111,6 +111,8 @@ def create_steps(
         if differences:
             raise RecipeMismatchError(name, differences)
         yield from _index_payload(name, recipe)
+        if existing.needs_fit:
+            yield from _take_over_steps(engine, name, existing, recipe)
         return existing
     pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder)
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
@@ -130,12 +132,20 @@ def create_steps(
     )
     try:
         yield from _index_payload(name, recipe)
-        if sample is not None:
+        if not pipeline.needs_fit:
             yield from save_fit_steps(engine, name, pipeline)
     except EmbplugError:
         yield Call.of("delete_collection", collection_name=name)
         raise
     return pipeline
+
+
+def _take_over_steps(engine: AnyEngine, name: str, existing: Pipeline, recipe: Recipe) -> Steps[None]:
+    """Let a collection that has learned nothing yet have what the recipe's methods have learned."""
+    given = Pipeline(recipe)
+    if not given.needs_fit:
+        existing.set_state(given.get_state())
+        yield from save_fit_steps(engine, name, existing)
 
 
 def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
@@ -382,8 +392,8 @@ def search_mmr_steps(
         "retrieve",
         collection_name=name,
         ids=[point_id(hit.id, "id") for hit in hits],
-        with_payload=[CODES] if field == CODES else False,
-        with_vectors=False if field == CODES else [field] if field else True,
+        with_payload=[field] if field in CODE_FIELDS else False,
+        with_vectors=False if field in CODE_FIELDS else [field] if field else True,
     )
 
     def choose() -> list[Hit]:

@@ -13,19 +13,31 @@ from qdrant_client import models
 
 from embplug import base85
 from embplug.checks import checked_integer
-from embplug.dense import DenseVector
+from embplug.dense import DenseVector, dense_code_bytes
 from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
 from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.engines.capabilities import Capabilities
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.filters import check_filter
-from embplug.ids import CODES, MODEL
+from embplug.ids import CODES, DENSE_CODES, MODEL
 from embplug.multivector.checks import checked_weights
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.reduced import DROPPED
 from embplug.multivector.token_batch import TokenBatch
-from embplug.plan import CODES_STAGE, Asked, Beside, Plan, Query, SearchOptions, Stage, codes_of, search_plan
+from embplug.plan import (
+    CODES_STAGE,
+    Asked,
+    Beside,
+    Coded,
+    Plan,
+    Query,
+    SearchOptions,
+    Stage,
+    codes_of,
+    dense_codes_of,
+    search_plan,
+)
 from embplug.points import Vectors, with_fields
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage, Tokens
@@ -83,7 +95,9 @@ class Pipeline:
     ) -> None:
         if recipe.tokens is not None:
             recipe = recipe.with_encoding(recipe.tokens.encoding)
-        self.recipe = recipe
+        # The recipe names the methods; what they have learned is the pipeline's.
+        unfitted = {name: dense.unfitted() for name, dense in recipe.dense.items()}
+        self.recipe = recipe.model_copy(update={"dense": unfitted})
         self.own_encoder = encoder
         self.own_cross_encoder = cross_encoder
         self.capabilities: Capabilities | None = None
@@ -127,12 +141,12 @@ class Pipeline:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
             self._codes.fit(sample.tokens, sample.queries)
         for name, vector in self._dense.items():
-            if any(transform.requires_fit for transform in vector.transforms):
+            if vector.needs_fit:
                 if name not in sample.dense:
                     raise InvalidArgumentError(
-                        f"sample.dense[{name!r}]", "vectors to learn transforms from", None
+                        f"sample.dense[{name!r}]", "vectors to learn transforms or codes from", None
                     )
-                vector.fit(sample.dense[name])
+                vector.fit(sample.dense[name], sample.dense_queries.get(name))
         if self._sparse is not None and self._sparse.requires_fit:
             if sample.texts is None:
                 raise InvalidArgumentError("sample.texts", "texts to learn their average length from", None)
@@ -272,12 +286,14 @@ class Pipeline:
         floats = np.full(
             len(documents), sum(vector.stored_floats for vector in self._dense.values()), dtype=np.int64
         )
+        # Codes are text of five characters for four bytes, and counted as numbers of four bytes.
+        dense_codes = sum(dense_code_bytes(dense) for dense in self.recipe.dense.values())
+        floats += -(-dense_codes * 5 // 16)
         tokens = self.recipe.tokens
         if tokens is not None and documents.tokens is not None:
             floats += self._fde.output_dim(tokens.dim) if self._fde is not None else 0
             floats += documents.tokens.lengths * (tokens.dim if tokens.matrix is not None else 0)
             if self._codes is not None:
-                # As text of five characters for four bytes, and counted as numbers of four bytes.
                 floats += 1 + self._codes.sizes(documents.tokens) * 5 // 16
         if self._sparse is not None and documents.texts is not None:
             lengths = np.array([len(text) for text in documents.texts], dtype=np.int64)
@@ -308,12 +324,24 @@ class Pipeline:
         for name in self._adapters:
             payloads = [with_fields(payload, {MODEL: self.recipe.dense[name].model}) for payload in payloads]
         if self._codes is not None and documents.tokens is not None:
-            strings = base85.encode(self._codes.encode(documents.tokens))
-            payloads = [
-                with_fields(payload, {CODES: string})
-                for payload, string in zip(payloads, strings, strict=True)
-            ]
+            payloads = _with_codes(payloads, CODES, self._codes.encode(documents.tokens))
+        parts = self._code_parts()
+        if not parts.keys().isdisjoint(documents.dense):
+            # A point that is copied may lack a vector, and is not found by it.
+            codes = np.zeros((len(documents), _stop(parts)), dtype=np.uint8)
+            for name in parts.keys() & documents.dense.keys():
+                codes[:, parts[name]] = self._dense[name].encode_codes(documents.dense[name])
+            payloads = _with_codes(payloads, DENSE_CODES, [row.tobytes() for row in codes])
         return vectors, payloads
+
+    def _code_parts(self) -> dict[str, slice]:
+        """Which of the bytes of a document's codes are those of each dense vector."""
+        parts, stop = {}, 0
+        for name, vector in self._dense.items():
+            if vector.codes is not None:
+                parts[name] = slice(stop, stop + vector.codes.code_bytes)
+                stop = parts[name].stop
+        return parts
 
     def check_filter(self, given: models.Filter | None) -> None:
         """Refuse a filter that the engine would not apply as it says."""
@@ -368,7 +396,7 @@ class Pipeline:
             if name in self._adapters:
                 expected = "one model: finish the upgrade, then documents can be compared"
                 raise InvalidArgumentError(f"recipe.dense[{name!r}].previous", expected, "two")
-            return self._dense[name].stored[-1]
+            return DENSE_CODES if self._dense[name].ranks_by_codes else self._dense[name].stored[-1]
         if tokens.codes is not None:
             return CODES
         if tokens.matrix is not None:
@@ -384,6 +412,15 @@ class Pipeline:
         field = self.compared(query)
         if field == CODES and self._codes is not None:
             return token_similarities(_given(query.tokens), self._codes.decode(codes_of(records)))
+        if field == DENSE_CODES:
+            name = _first_name(query.dense)
+            vector = self._dense[name]
+            assert vector.codes is not None
+            parts = self._code_parts()
+            codes = dense_codes_of(records, _stop(parts))
+            decoded = vector.codes.decode(codes[:, parts[name]])
+            asked = vector.coded(_given(query.dense, name)[None])[0]
+            return dense_similarities(asked, decoded, vector.recipe.distance)
         stored: list[Any] = [_stored(record, field) for record in records]
         if field == TOKENS_VECTOR:
             return token_similarities(_given(query.tokens), TokenBatch.from_list(stored).to_float32())
@@ -477,7 +514,8 @@ class Pipeline:
         dense = {}
         for name, argument, vector in named_dense(query.dense, self.recipe):
             row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
-            dense[name] = check_dense(row, self.recipe.dense[name].dim, 1, argument)
+            wanted = self.recipe.dense[name]
+            dense[name] = check_dense(row, wanted.dim, 1, argument, wanted.datatype)
         words = query.text if self._sparse is not None else None
         if branches is None:
             return _QueryVectors(tokens, dense, words, weights, saliency)
@@ -520,7 +558,8 @@ class Pipeline:
                     f"dense[{missing[0]!r}]", "a vector", f"none from encoder {spec!r}"
                 )
             argument = f"dense of encoder {spec!r}"
-            made = check_dense(encoded.dense, self.recipe.dense[missing[0]].dim, count, argument)
+            recipe = self.recipe.dense[missing[0]]
+            made = check_dense(encoded.dense, recipe.dim, count, argument, recipe.datatype)
             dense = {**dense, missing[0]: made}
         return tokens, dense
 
@@ -589,7 +628,11 @@ class Pipeline:
     ) -> Stage:
         """The finest of what is stored for a vector, behind the coarser ones that find its candidates."""
         stage: Stage | None = None
-        made = self._dense[name].encode_query(given)
+        ranked = self._dense[name]
+        made = ranked.encode_query(given)
+        # An exact search compares the vectors as given, where they are stored.
+        by_codes = ranked.ranks_by_codes if options.exact else ranked.codes is not None
+        final = final and not by_codes
         for place, (stored, vector) in enumerate(made.items()):
             storage = self.recipe.dense[name] if place == 0 else Storage()
             stage = Stage(
@@ -603,6 +646,10 @@ class Pipeline:
                 widening=2,
             )
         assert stage is not None
+        if by_codes and ranked.codes is not None:
+            parts = self._code_parts()
+            coded = Coded(f"{name}_codes", ranked.codes, ranked.coded(given)[0], parts[name], _stop(parts))
+            return replace(stage, coded=coded)
         return self._beside(stage, name, given, options) if name in self._adapters else stage
 
     def _beside(self, stage: Stage, name: str, given: NDArray[np.float32], options: SearchOptions) -> Stage:
@@ -683,6 +730,20 @@ def _check_branches(vectors: _QueryVectors, branches: list[str] | None) -> None:
             raise InvalidArgumentError("tokens", "a matrix, or a text to make it from", None)
         if name not in (SPARSE_VECTOR, TOKENS_BRANCH) and name not in vectors.dense:
             raise InvalidArgumentError(f"dense[{name!r}]", "a vector, or a text to make it from", None)
+
+
+def _with_codes(
+    payloads: Sequence[Mapping[str, Any]], field: str, codes: Sequence[bytes]
+) -> list[Mapping[str, Any]]:
+    return [
+        with_fields(payload, {field: text})
+        for payload, text in zip(payloads, base85.encode(codes), strict=True)
+    ]
+
+
+def _stop(parts: Mapping[str, slice]) -> int:
+    """Bytes of all parts together."""
+    return max(int(part.stop) for part in parts.values())
 
 
 def _given(vectors: Any, name: str | None = None) -> NDArray[Any]:

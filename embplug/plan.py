@@ -6,17 +6,20 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
 from embplug import base85
 from embplug.errors import StateError
-from embplug.ids import CODES, ORIGINAL_ID, split_payload
+from embplug.ids import CODE_FIELDS, CODES, DENSE_CODES, ORIGINAL_ID, split_payload
 from embplug.multivector.token_batch import TokenBatch
+from embplug.quantizers.base import Quantizer
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import TOKENS_BRANCH, TOKENS_VECTOR, Fusion, Recipe
 from embplug.rerank.cross_encoder import CROSS_ENCODER_STAGE, CrossEncoder
+from embplug.rerank.dense import dense_codes
 from embplug.rerank.fusion import (
     FUSION_STAGE,
     distribution_based_fusion,
@@ -119,6 +122,8 @@ class Stage:
         Of what it finds, besides the user's.
     beside
         The same ranking of documents that still have a vector of the model before.
+    coded
+        Ranks anew, in this process, what it finds.
     """
 
     name: str
@@ -129,6 +134,7 @@ class Stage:
     widening: int = 1
     filter: models.Filter | None = None
     beside: Beside | None = None
+    coded: Coded | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,31 @@ class Beside:
     stage: Stage
     factor: float
     offset: float
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A query, and the codes of dense vectors with which it is compared.
+
+    Attributes
+    ----------
+    stage
+        Under which hits tell the score.
+    quantizer
+        Scores the codes.
+    query : float32 (dim,)
+        As the quantizer takes it.
+    part
+        Of the bytes of a document: those of this vector.
+    code_bytes
+        Of a document, for all of its vectors.
+    """
+
+    stage: str
+    quantizer: Quantizer
+    query: NDArray[np.float32]
+    part: slice
+    code_bytes: int
 
 
 @dataclass(frozen=True)
@@ -231,15 +262,19 @@ def _in_rounds(asked: Asked, options: SearchOptions) -> Plan:
     else:
         first = [*asked.finders.values()] if candidates is None else [candidates]
     stages = {stage.name: stage for stage in (*first, *once_more.values())}
+    fields = [] if coder is None else [CODES]
+    fields += [DENSE_CODES] if any(stage.coded for stage in stages.values()) else []
     # Payloads of all candidates are only worth their way where codes come with them.
-    later = coder is None and options.with_payload is not False
+    later = not fields and options.with_payload is not False
     asking = replace(options, with_payload=False) if later else options
     spaces = [stage.beside.stage for stage in stages.values() if stage.beside]
-    answers = yield from _ask([*stages.values(), *spaces], count, asking, with_codes=coder is not None)
+    answers = yield from _ask([*stages.values(), *spaces], count, asking, fields=fields)
     rankings = dict(zip([*stages, *(stage.name for stage in spaces)], answers, strict=True))
     for stage in stages.values():
         if stage.beside is not None:
             rankings[stage.name] = _on_one_scale(stage, stage.beside, rankings)[:count]
+        if stage.coded is not None:
+            rankings[stage.name] = _by_dense_codes(rankings[stage.name], stage.coded)
     found = rankings[first[0].name]
     if len(first) > 1:
         branches = {branch: (stage.name, rankings[stage.name]) for branch, stage in asked.finders.items()}
@@ -273,11 +308,11 @@ def _once_more(asked: Asked) -> dict[str, Stage]:
 
 
 def _fused(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | None:
-    """One stage for several; ``None`` where there is none, or the engine would ignore how they are fused.
+    """One stage for several; ``None`` where there is none, or the engine cannot do what they ask.
 
     Engines read a weight as that of a rank, or ignore it, so that weights are always applied here.
     """
-    if any(stage.beside for stage in stages.values()):
+    if any(stage.beside or stage.coded for stage in stages.values()):
         return None
     if len(stages) == 1:
         return next(iter(stages.values()))
@@ -327,13 +362,14 @@ def _ask(
     options: SearchOptions,
     below: int | None = None,
     score_threshold: float | None = None,
-    with_codes: bool = False,
+    fields: Sequence[str] = (),
 ) -> _Rankings:
     """Ask for ``count`` hits of each stage, each with its score at every stage where that is wanted.
 
     ``below`` is the number of results of the stages below them, if not as many as they would want.
+    ``fields`` are those of codes that come with them.
     """
-    selector = _payload_selector(options.with_payload, with_codes)
+    selector = _payload_selector(options.with_payload, fields)
     requests = [
         models.QueryRequest(
             **_request(stage, count, options, below),
@@ -399,6 +435,17 @@ def _by_codes(hits: list[Hit], coder: TokenCoder, tokens: TokenBatch) -> list[Hi
     )
 
 
+def _by_dense_codes(hits: list[Hit], coded: Coded) -> list[Hit]:
+    if not hits:
+        return []
+    codes = dense_codes_of(hits, coded.code_bytes)
+    scores = dense_codes(coded.quantizer, coded.query, codes[:, coded.part]).tolist()
+    return _ordered(
+        replace(hit, score=score, stages={**(hit.stages or {}), coded.stage: score})
+        for hit, score in zip(hits, scores, strict=True)
+    )
+
+
 def _by_matrix(hits: list[Hit], tokens: TokenBatch, recipe: Recipe) -> Plan:
     """Score hits anew in the engine; one that was deleted meanwhile is left out."""
     if not hits:
@@ -423,7 +470,7 @@ def _with_payloads(hits: list[Hit], options: SearchOptions) -> Plan:
         return []
     answers = yield [
         models.QueryRequest(
-            filter=_among(hits), limit=len(hits), with_payload=_payload_selector(options.with_payload, False)
+            filter=_among(hits), limit=len(hits), with_payload=_payload_selector(options.with_payload)
         )
     ]
     payloads: dict[Any, Any] = {point.id: point.payload for point in answers[0].points}
@@ -468,28 +515,49 @@ def _and_field(wanted: bool | Sequence[str], key: str) -> bool | Sequence[str]:
     return True if wanted is True else [key, *(wanted or ())]
 
 
-def _payload_selector(wanted: bool | Sequence[str], with_codes: bool) -> Any:
+def _payload_selector(wanted: bool | Sequence[str], fields: Sequence[str] = ()) -> Any:
     """Always ask for the original id, which is how a hit gets its id back; for codes where they rank."""
     if wanted is True:
-        return True if with_codes else models.PayloadSelectorExclude(exclude=[CODES])
-    return [ORIGINAL_ID, *([CODES] if with_codes else []), *([] if wanted is False else wanted)]
+        hidden = [field for field in CODE_FIELDS if field not in fields]
+        return models.PayloadSelectorExclude(exclude=hidden) if hidden else True
+    return [ORIGINAL_ID, *fields, *([] if wanted is False else wanted)]
 
 
-def codes_of(points: Sequence[Any]) -> list[bytes]:
-    """Codes of tokens from the payloads of points.
+def codes_of(points: Sequence[Any], field: str = CODES) -> list[bytes]:
+    """Codes from a field of the payloads of points.
 
     Raises
     ------
     StateError
         Naming the first point that has lost them.
     """
-    texts: list[Any] = [(point.payload or {}).get(CODES) for point in points]
+    texts: list[Any] = [(point.payload or {}).get(field) for point in points]
     try:
         return base85.decode(texts)
     except (AttributeError, ValueError):
         broken = next((point.id for point, text in zip(points, texts, strict=True) if not _reads(text)), None)
-    raise StateError(
-        f"point {broken!r} has lost the codes of its tokens (payload field {CODES!r}): add it again"
+    raise _lost(broken, field)
+
+
+def dense_codes_of(points: Sequence[Any], code_bytes: int) -> NDArray[np.uint8]:
+    """Codes (n, code_bytes) of dense vectors, from the payloads of points.
+
+    Raises
+    ------
+    StateError
+        Naming the first point that has lost them.
+    """
+    strings = codes_of(points, DENSE_CODES)
+    for point, string in zip(points, strings, strict=True):
+        if len(string) != code_bytes:
+            raise _lost(point.id, DENSE_CODES)
+    return np.frombuffer(b"".join(strings), dtype=np.uint8).reshape(len(points), code_bytes)
+
+
+def _lost(point: Any, field: str) -> StateError:
+    what = "tokens" if field == CODES else "dense vectors"
+    return StateError(
+        f"point {point!r} has lost the codes of its {what} (payload field {field!r}): add it again"
     )
 
 

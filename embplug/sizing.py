@@ -18,7 +18,7 @@ payload indexes      as measured                                                
 ===================  ==============================================================  ================
 
 The graph is an upper bound: links that would lead where others lead already are left out, more of them
-the more the vectors are clustered. Codes of tokens lie in the payload, as text of 1.25 bytes a byte.
+the more the vectors are clustered. Codes of ours lie in the payload, as text of 1.25 bytes a byte.
 
 In memory a shard takes 5 MB beside its documents, and its vectors lie in whole chunks of 32 MiB. So much is
 needed: the write-ahead log, and what was read of files that are not kept in memory, lie in pages that the
@@ -34,6 +34,7 @@ from pathlib import Path
 
 from qdrant_client import models
 
+from embplug.dense import dense_code_bytes
 from embplug.engines import EdgeClient
 from embplug.engines.bits import datatype_bits, quantized_bytes
 from embplug.pipeline import Pipeline
@@ -47,6 +48,8 @@ SHARD_MEMORY = 5e6
 CHUNK_BYTES = 32 << 20
 DEFAULT_M = 16
 BASE85 = 1.25
+FIELD_BYTES = 24
+"""Of the name of the codes of dense vectors, and of what stands around them."""
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,10 @@ def expected_parts(
     tokens_per_document
         Mean number, where the recipe has tokens.
     code_bytes
-        Of the codes of one document's tokens.
+        Of the codes of one document's tokens; those of dense vectors are counted by their formulas.
     """
+    dense_bytes = sum(dense_code_bytes(dense) for dense in recipe.dense.values())
+    field = FIELD_BYTES if dense_bytes else 0
     parts = []
     for name, params in Pipeline(recipe).vectors_config().items():
         rows = tokens_per_document if params.multivector_config is not None else 1.0
@@ -201,7 +206,9 @@ def expected_parts(
         if m:
             links = rows * 2 * m * link_bits(round(points * rows)) / 8
             parts.append(Part("graph", name, links, _in_memory("graph", params), points))
-    payload = PAYLOAD_BYTES - 128.0 + (math.ceil(BASE85 * code_bytes / 128) * 128 if code_bytes else 0.0)
+    payload = PAYLOAD_BYTES - 128.0
+    if code_bytes or dense_bytes:
+        payload += math.ceil((BASE85 * (code_bytes + dense_bytes) + field) / 128) * 128
     return [*parts, Part("ids", "", ID_BYTES, True, points), Part("payload", "", payload, False, points)]
 
 

@@ -25,6 +25,7 @@ from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, UpgradeError
 from embplug.exact import overlap
 from embplug.ids import MODEL, ORIGINAL_ID
+from embplug.kinds import unfitted
 from embplug.operations import existing_steps, save_manifest_steps
 from embplug.pipeline import Pipeline, adapter_key, dense_key, new_model_filter
 from embplug.recipe import Dense, Previous, Recipe
@@ -473,11 +474,14 @@ def _vector_name(recipe: Recipe) -> str:
         raise InvalidArgumentError("recipe.dense", expected, [*recipe.dense])
     (name,) = recipe.dense
     dense = recipe.dense[name]
-    if dense.funnel or dense.keep_original:
-        part = "funnel" if dense.funnel else "keep_original"
+    part = next((part for part in ("funnel", "keep_original", "codes") if getattr(dense, part)), None)
+    if part is not None:
         raise InvalidArgumentError(
             f"recipe.dense.{name}.{part}", "none, for an upgrade in place; migrate instead", "it"
         )
+    if dense.datatype == models.Datatype.UINT8:
+        expected = "one of floats, to which adapters map queries; migrate instead"
+        raise InvalidArgumentError(f"recipe.dense.{name}.datatype", expected, "uint8")
     if dense.distance not in (models.Distance.COSINE, models.Distance.DOT):
         raise InvalidArgumentError(f"recipe.dense.{name}.distance", "Cosine or Dot", dense.distance.value)
     return name
@@ -560,7 +564,7 @@ def _install(
     kept = Previous(
         dim=dense.stored_dim,
         stored_as=before,
-        adapter=_unfitted(adapter),
+        adapter=unfitted(adapter),
         factor=scale[0],
         offset=scale[1],
     )
@@ -580,11 +584,6 @@ def _install(
     pipeline.set_state(state)
     yield from _install_steps(engine, collection.name, name, pipeline)
     collection._pipeline = pipeline
-
-
-def _unfitted(adapter: Any) -> Any:
-    """The adapter's parameters without what it learned."""
-    return type(adapter)(**{field: getattr(adapter, field) for field in adapter.__dataclass_fields__})
 
 
 def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipeline) -> Steps[None]:

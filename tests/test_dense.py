@@ -9,6 +9,7 @@ from embplug import (
     PCA,
     Collection,
     Dense,
+    ITQRotation,
     LearnedTruncation,
     Recipe,
     Rerank,
@@ -18,7 +19,7 @@ from embplug import (
     Truncation,
     models,
 )
-from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
+from embplug.errors import DimensionError, InvalidArgumentError, NotFittedError, RecipeError
 from embplug.transforms.base import unit_rows
 
 DIM = 24
@@ -148,6 +149,7 @@ def test_a_recipe_with_transforms_survives_yaml() -> None:
         ({"funnel": [24]}, "dense.funnel"),
         ({"funnel": [8, 4]}, "dense.funnel"),
         ({"keep_original": "disk"}, "dense.keep_original"),
+        ({"transforms": [PCA(8)], "datatype": "uint8"}, "dense.datatype"),
     ],
 )
 def test_contradictions_are_named(given: dict, field: str) -> None:
@@ -165,3 +167,87 @@ def test_learned_truncation_is_compared_by_cosine() -> None:
     dense = Dense(dim=DIM, transforms=[LearnedTruncation(8)])
     assert dense.stored_distance == models.Distance.COSINE
     assert Dense(dim=DIM, transforms=[PCA(8)]).stored_distance == models.Distance.DOT
+
+
+def test_bytes_are_for_vectors_of_bytes(engine) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM, datatype="uint8"))
+    collection = Collection.create("bytes", recipe, engine)
+    given = np.random.default_rng(2).integers(0, 256, (50, DIM)).astype(np.float32)
+    with pytest.raises(InvalidArgumentError, match=r"dense\[3\].*ScalarQuantization"):
+        collection.add(range(4), dense=np.concatenate([given[:3], unit_rows(DOCUMENTS[:1])]))
+    collection.add(range(50), dense=given)
+    for asked in (unit_rows(given)[5], given[5] + 0.5, -given[5], given[5] * 2):
+        with pytest.raises(InvalidArgumentError, match=r"dense\[0\].*0 to 255"):
+            collection.search(dense=asked)
+    cosines = unit_rows(given[5:6]) @ unit_rows(given).T
+    hits = collection.search(dense=given[5], limit=3)
+    assert [hit.id for hit in hits] == np.argsort(-cosines[0])[:3].tolist()
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines[0])[::-1][:3], atol=1e-5)
+
+
+def in_batches(dim: int, **given) -> PCA:
+    made = PCA(dim, **given)
+    for batch in np.split(unit_rows(vectors(90, seed=6)), 3):
+        made.partial_fit(batch)
+    return made
+
+
+def test_what_has_learned_already_is_taken_as_it_is(engine) -> None:
+    fitted = in_batches(6)
+    collection = Collection.create("dense", Recipe(dense=Dense(dim=DIM, transforms=[fitted])), engine)
+    assert collection.info().fitted
+    assert collection.search(dense=QUERIES[0]) == []
+    collection.add(range(len(DOCUMENTS)), dense=DOCUMENTS)
+    small = fitted.transform_query(unit_rows(QUERIES)) @ fitted.transform(unit_rows(DOCUMENTS)).T
+    for opened in (collection, Collection.open("dense", engine)):
+        hits = opened.search(dense=QUERIES[0], limit=5)
+        assert [hit.id for hit in hits] == np.argsort(-small[0], kind="stable")[:5].tolist()
+        np.testing.assert_allclose([hit.score for hit in hits], np.sort(small[0])[::-1][:5], atol=1e-4)
+    assert collection.recipe.dense["dense"].transforms[0].get_state() == {}
+
+
+def test_what_has_not_learned_yet_learns_behind_what_has(edge_client) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM, transforms=[in_batches(8), ITQRotation()]))
+    collection = Collection.create("dense", recipe, edge_client)
+    assert not collection.info().fitted
+    collection.add(range(len(DOCUMENTS)), dense=DOCUMENTS)
+    small = in_batches(8)
+    wanted = small.transform_query(unit_rows(QUERIES)) @ small.transform(unit_rows(DOCUMENTS)).T
+    hits = collection.search(dense=QUERIES[0], limit=3)
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(wanted[0])[::-1][:3], atol=1e-4)
+
+
+def test_a_collection_that_learned_nothing_yet_takes_what_is_given_later(edge_client) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM, transforms=[PCA(6)]))
+    Collection.create("dense", recipe, edge_client)
+    fitted = Recipe(dense=Dense(dim=DIM, transforms=[in_batches(6)]))
+    assert Collection.create("dense", fitted, edge_client).info().fitted
+    assert Collection.open("dense", edge_client).search(dense=QUERIES[0]) == []
+
+
+def test_what_learned_from_other_vectors_is_refused() -> None:
+    with pytest.raises(RecipeError, match="transforms"):
+        Dense(dim=DIM + 1, transforms=[in_batches(6)])
+
+
+def test_transforms_learn_from_queries_too(edge_client) -> None:
+    pytest.importorskip("torch")
+    transforms = [PCA(12), LearnedTruncation(4, steps=5, batch=16)]
+    recipe = Recipe(dense=Dense(dim=DIM, transforms=transforms))
+    asked = vectors(40, seed=12)
+    sample = Sample(dense=DOCUMENTS, dense_queries=asked)
+    scores = {}
+    for name, given in (("with", sample), ("without", Sample(dense=DOCUMENTS))):
+        collection = Collection.create(name, recipe, edge_client, sample=given)
+        collection.add(range(len(DOCUMENTS)), dense=DOCUMENTS)
+        scores[name] = [hit.score for hit in collection.search(dense=QUERIES[0], limit=20)]
+    assert scores["with"] != scores["without"]
+    pca = PCA(12).fit(unit_rows(DOCUMENTS))
+    learned = LearnedTruncation(4, steps=5, batch=16)
+    short = pca.transform(unit_rows(DOCUMENTS))
+    learned.fit(short, pca.transform_query(unit_rows(asked)))
+    query = learned.transform_query(pca.transform_query(unit_rows(QUERIES[:1])))
+    wanted = np.sort((query @ learned.transform(short).T)[0])[::-1][:20]
+    np.testing.assert_allclose(scores["with"], wanted, atol=1e-4)
+    with pytest.raises(DimensionError, match=r"sample\.dense_queries"):
+        Collection.create("wrong", recipe, edge_client, sample=Sample(dense_queries=asked[:, :5]))

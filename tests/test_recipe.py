@@ -249,6 +249,7 @@ def test_a_wrong_value_is_named(text, field):
     [
         ("tokens: {dim: 8, fde: null, matrix: null}", "tokens.fde", "without both nothing can be searched"),
         ("tokens: {dim: 8, fde: null, fde_storage: {on_disk: true}}", "tokens.fde_storage", "fde is null"),
+        ("tokens: {dim: 8, matrix: {datatype: uint8}}", "tokens.matrix.datatype", "cut tokens off"),
         ("dense: {fde: {dim: 3}}", "dense", "embplug's own"),
         ("dense: {tokens: {dim: 3}}", "dense", "embplug's own"),
         (

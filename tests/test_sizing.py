@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from embplug import Dense, Matrix, Recipe, Tokens
-from embplug.advisor import try_indexed
+from embplug import Dense, Matrix, PowerQuantizer, Recipe, Tokens
+from embplug.advisor import learned_state, try_indexed
 from embplug.encoders import Encoded
 from embplug.multivector import TokenBatch
 from embplug.sizing import CHUNK_BYTES, Part, cost, disk_bytes, expected_parts, link_bits, memory_bytes
@@ -30,6 +30,7 @@ RECIPES = {
     "product": quantized(product={"compression": "x32", "always_ram": True}),
     "turbo": quantized(turbo={"bits": "bits4", "always_ram": True}),
     "PCA, original": Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 32}], keep_original="disk"),
+    "PCA, codes": Dense(dim=DIM, transforms=[{"kind": "pca", "dim": 64}], codes=PowerQuantizer(bits=8)),
 }
 
 
@@ -41,7 +42,7 @@ def test_formulas_and_extrapolation_hold_at_two_scales(name):
     measured = []
     for count in SCALES:
         material = Material(Encoded(dense=vectors[:count]), Encoded(dense=vectors[:1]))
-        parts = try_indexed(recipe, {}, material)[1]
+        parts = try_indexed(recipe, learned_state(recipe, material.documents), material)[1]
         expected = expected_parts(recipe, count)
         for total in (memory_bytes, disk_bytes):
             assert total(expected) == pytest.approx(total(parts), rel=0.15), (count, parts)

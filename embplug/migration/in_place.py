@@ -83,6 +83,10 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     check_recipe(recipe, capabilities)
     if recipe.tokens is not None and recipe.tokens.codes is not None:
         raise InvalidArgumentError("tokens.codes", "none, in place: they would change payloads", "codes")
+    for vector, dense in recipe.dense.items():
+        if dense.codes is not None:
+            expected = "none, in place: they would change payloads"
+            raise InvalidArgumentError(f"dense.{vector}.codes", expected, "codes")
     if recipe.sparse is not None:
         raise InvalidArgumentError("sparse", "none, in place: it is not made of vectors", "sparse")
     check_reduction(recipe)

@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from embplug.engines import Engine
 from embplug.engines.bits import datatype_bits, quantized_bytes
-from embplug.ids import CODES
+from embplug.ids import CODE_FIELDS
 from embplug.migration.reader import Reader
 from embplug.migration.source import stored_vectors
 
@@ -24,7 +24,7 @@ class VectorBytes:
     Attributes
     ----------
     stored
-        Of all that is kept: vectors, codes of Qdrant's quantization, codes of tokens in the payload.
+        Of all that is kept: vectors, codes of Qdrant's quantization, codes in the payload.
     searched
         Of what is compared to find candidates: the codes where vectors have some, and no vector without
         a graph.
@@ -35,10 +35,10 @@ class VectorBytes:
 
 
 def vector_bytes(engine: Engine, name: str, info: models.CollectionInfo) -> VectorBytes:
-    """Bytes of a point's vectors in a collection; matrices and codes of tokens as in a sample of it."""
+    """Bytes of a point's vectors in a collection; matrices and codes in the payload as in a sample of it."""
     config = stored_vectors(info)
     matrices = [vector for vector, params in config.items() if params.multivector_config]
-    sample = Reader(engine, name, matrices, payload=[CODES]).sample(SAMPLED, SAMPLE_BYTES)
+    sample = Reader(engine, name, matrices, payload=[*CODE_FIELDS]).sample(SAMPLED, SAMPLE_BYTES)
     stored = searched = 0.0
     for vector, params in config.items():
         rows = float(np.mean([len(p.vectors[vector]) for p in sample] or [0])) if vector in matrices else 1.0
@@ -47,5 +47,6 @@ def vector_bytes(engine: Engine, name: str, info: models.CollectionInfo) -> Vect
         stored += rows * (numbers + codes)
         if params.hnsw_config is None or params.hnsw_config.m != 0:
             searched += rows * (codes or numbers)
-    stored += float(np.mean([len(point.payload.get(CODES, "")) for point in sample] or [0]))
+    for field in CODE_FIELDS:
+        stored += float(np.mean([len(point.payload.get(field, "")) for point in sample] or [0]))
     return VectorBytes(stored, searched)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from embplug.documents import CheckedDocuments, CheckedSample
+from embplug.documents import CheckedDocuments, CheckedSample, check_datatype
 from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.ids import MIGRATED, ORIGINAL_ID, split_payload
 from embplug.migration.reader import Point
@@ -124,6 +124,8 @@ def documents(
             {own: vectors[own] for own in has if own != SPARSE_VECTOR},
             None if marks is None else [marks[row] for row in rows],
         )
+        for own, rows_of in made.dense.items():
+            check_datatype(rows_of, recipe.dense[own].datatype, f"vector {vectors[own]!r}")
         yield replace(made, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else made
 
 

@@ -209,6 +209,15 @@ class RecurrentBinarizer:
         first: Float32 = np.where(numbers >> self.levels, np.float32(1), np.float32(-1))
         return first
 
+    def sign_queries(self, Q: ArrayLike) -> Float32:
+        """Queries (n, d), with all their bits or exact, to compare with :meth:`signs`: float32 (n, width)."""
+        queries = as_vectors(Q, self.dim, "Q")
+        if self.queries == "codes":
+            return self._values(self._numbers(queries))
+        assert self.decoder_ is not None
+        compared: Float32 = queries @ self.decoder_[:-1].T
+        return compared
+
     def balanced_levels(self, X: ArrayLike) -> NDArray[np.uint8]:
         """All bits as uint8 vectors (n, width and a few) whose dot products in Qdrant rank as signed ones."""
         values = self._values(self.levels_of(X))
@@ -216,11 +225,7 @@ class RecurrentBinarizer:
 
     def balanced_queries(self, Q: ArrayLike) -> NDArray[np.uint8]:
         """Queries (n, d) to compare with :meth:`balanced_levels`, coded or not, in eight bits a dimension."""
-        queries = as_vectors(Q, self.dim, "Q")
-        if self.queries == "codes":
-            return self._balanced().queries(self._values(self._numbers(queries)))
-        assert self.decoder_ is not None
-        return self._balanced().queries(queries @ self.decoder_[:-1].T)
+        return self._balanced().queries(self.sign_queries(Q))
 
     def decode(self, codes: Codes) -> Float32:
         """Unit vectors (n, d) that the codes rebuild best in a linear way."""

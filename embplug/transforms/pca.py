@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,14 @@ POWER_ROUNDS = 4
 
 ROUNDING = 1e-7
 """Components with less than this share of the largest variance are rounding errors of float32."""
+
+
+class _Solution(NamedTuple):
+    """What is learned: ``mean`` (d,), ``components`` (output_dim, d) and ``variances`` (output_dim,)."""
+
+    mean: Float32
+    components: Float32
+    variances: Float32
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
@@ -69,12 +77,28 @@ class PCA:
     kind: Literal["pca"] = "pca"
 
     def __post_init__(self) -> None:
-        self.mean_: Float32 | None = None
-        self.components_: Float32 | None = None
-        self.variances_: Float32 | None = None
+        self._solution: _Solution | None = None
         self._count = 0
         self._sum: NDArray[np.float64] | None = None
         self._moments: NDArray[np.float64] | None = None
+
+    @property
+    def mean_(self) -> Float32 | None:
+        """(d,): what is subtracted; ``None`` before anything was learned."""
+        learned = self._learned()
+        return None if learned is None else learned.mean
+
+    @property
+    def components_(self) -> Float32 | None:
+        """(output_dim, d): the directions, as rows."""
+        learned = self._learned()
+        return None if learned is None else learned.components
+
+    @property
+    def variances_(self) -> Float32 | None:
+        """(output_dim,): of the sample along each direction, falling."""
+        learned = self._learned()
+        return None if learned is None else learned.variances
 
     @property
     def requires_fit(self) -> bool:
@@ -109,17 +133,18 @@ class PCA:
         self._count = len(sample)
         self._sum = sample.sum(axis=0, dtype=np.float64)
         if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
-            self._keep(*self._subspace(sample, wanted), sample.shape[1])
+            self._solution = self._kept(*self._subspace(sample, wanted), sample.shape[1])
         else:
             self._moments = _moments(sample)
-            self._solve(wanted)
+            self._solution = self._solved(wanted)
         self._moments = None
         return self
 
     def partial_fit(self, X: ArrayLike) -> Self:
         """Learn from one more batch; the result is that of :meth:`fit` on all batches together.
 
-        Memory holds one matrix (d, d), whatever the number of batches. Only batches given to this
+        Memory holds one matrix (d, d), whatever the number of batches. A batch is only added up: the
+        components are computed when they are first asked for after it. Only batches given to this
         object count: sums are not part of the state that is saved.
 
         Raises
@@ -129,17 +154,17 @@ class PCA:
         DimensionError
             The batch has another dimension than those before.
         """
-        if self.components_ is not None and self._moments is None:
+        if self._solution is not None and self._moments is None:
             raise InvalidArgumentError("X", "batches from the beginning", "one after fit or set_state")
         sample = as_sample(X) if self._sum is None else as_vectors(X, len(self._sum))
-        wanted = self.output_dim(sample.shape[1])
+        self.output_dim(sample.shape[1])
         if self._sum is None or self._moments is None:
             self._sum = np.zeros(sample.shape[1])
             self._moments = np.zeros((sample.shape[1], sample.shape[1]))
         self._count += len(sample)
         self._sum += sample.sum(axis=0, dtype=np.float64)
         self._moments += _moments(sample)
-        self._solve(wanted)
+        self._solution = None
         return self
 
     def transform(self, X: ArrayLike) -> Float32:
@@ -153,12 +178,13 @@ class PCA:
 
     def get_state(self) -> State:
         """Learned arrays; empty before :meth:`fit`."""
-        if self.components_ is None or self.mean_ is None or self.variances_ is None:
+        learned = self._learned()
+        if learned is None:
             return {}
         return {
-            "mean": self.mean_,
-            "components": self.components_,
-            "variances": self.variances_,
+            "mean": learned.mean,
+            "components": learned.components,
+            "variances": learned.variances,
             "samples": np.array(self._count, dtype=np.int64),
         }
 
@@ -167,16 +193,17 @@ class PCA:
         self._forget()
         if state:
             check_state(state, {"mean", "components", "variances", "samples"}, self)
-            self.mean_, self.components_ = state["mean"], state["components"]
-            self.variances_, self._count = state["variances"], int(state["samples"])
+            self._solution = _Solution(state["mean"], state["components"], state["variances"])
+            self._count = int(state["samples"])
 
     def describe(self) -> TransformDescription:
         """Say what a vector costs and what is kept."""
-        if self.components_ is None or self.variances_ is None:
+        learned = self._learned()
+        if learned is None:
             raise not_fitted(self)
-        kept, dim = self.components_.shape
+        kept, dim = learned.components.shape
         notes = []
-        empty = int((self.variances_ <= 0).sum())
+        empty = int((learned.variances <= 0).sum())
         if empty:
             notes.append(f"{empty} of {kept} components hold nothing in a sample of {self._count}")
         order = "as given, but for what the dropped components held"
@@ -191,14 +218,20 @@ class PCA:
         )
 
     def _forget(self) -> None:
-        self.mean_ = self.components_ = self.variances_ = None
-        self._count, self._sum, self._moments = 0, None, None
+        self._solution = self._sum = self._moments = None
+        self._count = 0
+
+    def _learned(self) -> _Solution | None:
+        """What was learned, computed now where batches came since it was last asked for."""
+        if self._solution is None and self._moments is not None:
+            self._solution = self._solved(self.output_dim(len(self._moments)))
+        return self._solution
 
     def _randomizes(self, dim: int, wanted: int) -> bool:
         large = dim >= RANDOMIZED_FROM_DIM and 4 * wanted <= dim
         return self.solver == "randomized" or (self.solver == "auto" and large)
 
-    def _solve(self, wanted: int) -> None:
+    def _solved(self, wanted: int) -> _Solution:
         """Eigenvectors of the covariance, from the sums."""
         assert self._sum is not None and self._moments is not None
         covariance = self._moments / max(self._count, 1)
@@ -206,8 +239,24 @@ class PCA:
             mean = self._sum / max(self._count, 1)
             covariance -= np.outer(mean, mean)
         dim = len(covariance)
+        width = wanted + OVERSAMPLES
+        if self._randomizes(dim, wanted) and width < min(dim, self._count):
+            return self._kept(*self._principal(covariance, wanted), dim)
         variances, vectors = eigh(covariance, subset_by_index=[dim - wanted, dim - 1])
-        self._keep(variances[::-1], vectors[:, ::-1].T, dim)
+        return self._kept(variances[::-1], vectors[:, ::-1].T, dim)
+
+    def _principal(
+        self, covariance: NDArray[np.float64], wanted: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Variances and components by subspace iteration on the covariance itself."""
+        generator = np.random.default_rng(self.seed)
+        basis = generator.standard_normal((len(covariance), wanted + OVERSAMPLES))
+        for _ in range(POWER_ROUNDS):
+            basis = covariance @ np.linalg.qr(basis)[0]
+        basis = np.linalg.qr(basis)[0]
+        variances, rotation = np.linalg.eigh(basis.T @ covariance @ basis)
+        order = np.argsort(-variances)[:wanted]
+        return variances[order], (basis @ rotation[:, order]).T
 
     def _subspace(self, sample: Float32, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Variances and components by subspace iteration; centring is done without a centred copy."""
@@ -227,27 +276,30 @@ class PCA:
         order = np.argsort(-variances)[:wanted]
         return variances[order], (basis @ rotation[:, order]).T
 
-    def _keep(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> None:
+    def _kept(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> _Solution:
         assert self._sum is not None
         # The sign of an eigenvector is a matter of the solver; a fixed one makes results repeatable.
         largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
         components = components * np.where(largest < 0, -1.0, 1.0)[:, None]
         variances = np.where(variances > ROUNDING * variances[0], variances, 0.0)
         mean = self._sum / max(self._count, 1) if self.center != "none" else np.zeros(dim)
-        self.mean_ = mean.astype(np.float32)
-        self.components_ = np.ascontiguousarray(components, dtype=np.float32)
-        self.variances_ = variances.astype(np.float32)
+        return _Solution(
+            mean.astype(np.float32),
+            np.ascontiguousarray(components, dtype=np.float32),
+            variances.astype(np.float32),
+        )
 
     def _project(self, given: ArrayLike, argument: str, center: bool, power: int) -> Float32:
-        if self.components_ is None or self.mean_ is None or self.variances_ is None:
+        learned = self._learned()
+        if learned is None:
             raise not_fitted(self)
-        vectors = as_vectors(given, self.components_.shape[1], argument)
-        projected = vectors @ self.components_.T
+        vectors = as_vectors(given, learned.components.shape[1], argument)
+        projected = vectors @ learned.components.T
         if center:
-            projected -= self.components_ @ self.mean_
+            projected -= learned.components @ learned.mean
         if power:
             # A component without variance has nothing to compare: it becomes zero on either side.
-            deviations = np.sqrt(self.variances_)
+            deviations = np.sqrt(learned.variances)
             scales = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
             projected *= scales if power < 0 else deviations
         return unit_rows(projected) if self.normalize else projected

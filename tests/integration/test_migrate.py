@@ -11,7 +11,20 @@ import pytest
 from qdrant_client import models
 from typer.testing import CliRunner
 
-from embplug import FDE, PCA, Collection, Dense, Documents, Query, Recipe, Sparse, Tokens, calls, migrate
+from embplug import (
+    FDE,
+    PCA,
+    Collection,
+    Dense,
+    Documents,
+    PowerQuantizer,
+    Query,
+    Recipe,
+    Sparse,
+    Tokens,
+    calls,
+    migrate,
+)
 from embplug.calls import Call
 from embplug.cli import app
 from embplug.engines import Engine
@@ -453,3 +466,23 @@ def test_the_command(engine, qdrant_address, monkeypatch, tmp_path):
     ]:
         failed = embplug(*arguments)
         assert (failed.exit_code, said in failed.stderr) == (code, True), (arguments, failed.stderr)
+
+
+@on("edge", "server")
+def test_dense_vectors_become_codes(engine):
+    engine.create_collection("source", vectors_config=COSINE)
+    rows = vectors(100)
+    made = [models.PointStruct(id=i, vector=rows[i].tolist(), payload={"n": i}) for i in range(100)]
+    # A point without the vector has no codes, and is not found.
+    made.append(models.PointStruct(id=100, vector={}, payload={"n": 100}))
+    engine.upsert("source", made, wait=True)
+    coded = Recipe(dense=Dense(dim=DIM, transforms=[PCA(6)], codes=PowerQuantizer(bits=8)))
+    done = go(engine, recipe=coded)
+    assert done.recall.value > 0.95 and done.target_points == 101
+    payload_bytes = -(-DIM * 5 // 4)
+    assert done.vector_bytes["target"].stored == pytest.approx(4 * 6 + payload_bytes, abs=2)
+    hits = Collection.open("target", engine).search(dense=rows[4], limit=1, with_stages=True)
+    assert (hits[0].id, hits[0].payload) == (4, {"n": 4})
+    assert set(hits[0].stages or ()) == {"dense", "dense_codes"}
+    with pytest.raises(InvalidArgumentError, match="uint8"):
+        go(engine, "bytes", Recipe(dense=Dense(dim=DIM, datatype="uint8")))

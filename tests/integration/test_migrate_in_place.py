@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qdrant_client import models
 
-from embplug import PCA, Collection, Dense, Recipe, Rotation, Tokens, migrate
+from embplug import PCA, Collection, Dense, PowerQuantizer, Recipe, Rotation, Tokens, migrate
 from embplug.errors import (
     CapabilityError,
     InvalidArgumentError,
@@ -115,6 +115,11 @@ def test_what_cannot_be_in_place_is_refused(edge_client):
         ({"target": "other"}, InvalidArgumentError, "target: expected none"),
         ({"source": "named"}, InvalidArgumentError, r"recipe\.dense: .*'dense'"),
         ({"source": "ours"}, MigrationError, "collection of embplug already"),
+        (
+            {"recipe": Recipe(dense=Dense(dim=DIM, codes=PowerQuantizer()))},
+            InvalidArgumentError,
+            r"dense\.dense\.codes",
+        ),
         ({"recipe": Recipe(tokens=Tokens(dim=DIM))}, InvalidArgumentError, "multi-vectors"),
         ({"recipe": Recipe(dense=Dense(dim=DIM, quantization=quantized))}, CapabilityError, "quantization"),
     ]:

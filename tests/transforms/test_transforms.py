@@ -206,6 +206,35 @@ def test_incremental_pca_is_pca_of_all_batches(cuts: list[int]) -> None:
     np.testing.assert_allclose(parts.transform(sample), whole.transform(sample), atol=1e-4)
 
 
+def test_incremental_pca_solves_once_when_asked_and_not_the_whole_problem(monkeypatch) -> None:
+    from embplug.transforms import pca as module
+
+    solved = []
+
+    def counted(*given, **options):
+        solved.append(given[0].shape)
+        return eigh(*given, **options)
+
+    eigh = module.eigh
+    monkeypatch.setattr(module, "eigh", counted)
+    sample = vectors(300, 60)
+    parts, randomized = PCA(4), PCA(4, solver="randomized")
+    for batch in np.split(sample, 5):
+        parts.partial_fit(batch)
+        randomized.partial_fit(batch)
+    assert solved == []
+    whole = PCA(4, solver="randomized").fit(sample).transform(sample)
+    np.testing.assert_allclose(randomized.transform(sample), whole, atol=1e-2)
+    assert solved == []
+    np.testing.assert_allclose(parts.transform(sample), whole, atol=1e-2)
+    assert parts.describe().output_dim == 4
+    assert solved == [(60, 60)]
+    first = parts.transform(sample[:10])
+    parts.partial_fit(3 * vectors(300, 60, seed=4))
+    assert np.abs(parts.transform(sample[:10]) - first).max() > 0.1
+    assert len(solved) == 2
+
+
 def test_incremental_pca_does_not_continue_what_it_does_not_know() -> None:
     restored = PCA(3)
     restored.set_state(PCA(3).fit(vectors(50, 6)).get_state())
