@@ -30,7 +30,7 @@ from embplug.transforms import (
     SparseRandomProjection,
     Truncation,
 )
-from embplug.upgrade import reembed, upgrade
+from embplug.upgrade import reembed, reembed_async, upgrade, upgrade_async
 
 __all__ = [
     "FDE",
@@ -78,7 +78,9 @@ __all__ = [
     "migrate",
     "models",
     "reembed",
+    "reembed_async",
     "register_cross_encoder",
     "register_encoder",
     "upgrade",
+    "upgrade_async",
 ]

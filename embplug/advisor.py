@@ -7,6 +7,7 @@ import random
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from embplug.calls import Call, Steps, run
 from embplug.candidates import dense_candidates, token_candidates
+from embplug.checks import checked_integer
 from embplug.collection import Collection
 from embplug.documents import CheckedSample
 from embplug.encoders import Encoded, Encoder, load_encoder
@@ -213,7 +215,8 @@ class Target:
     Attributes
     ----------
     budget
-        Bytes of the whole collection, in memory for dense vectors, on disk for token matrices.
+        Bytes of the whole collection and all its replicas, in memory for dense vectors, on disk for
+        token matrices.
     bytes_per_vector
         Of one document's vectors and codes, in the same place.
     recall
@@ -231,10 +234,10 @@ class Target:
             return f"at most {self.bytes_per_vector:,.0f} bytes a vector"
         return f"recall of at least {self.recall:g}"
 
-    def room(self, points: int, by_disk: bool, parts: list[Part]) -> float:
-        """How far below the limit a recipe stays, in bytes a document; negative beyond it."""
+    def room(self, by_disk: bool, parts: list[Part], whole: Cost) -> float:
+        """How many bytes a recipe stays below the limit; negative beyond it."""
         if self.budget is not None:
-            return self.budget / points - (disk_bytes(parts) if by_disk else memory_bytes(parts))
+            return self.budget - (whole.disk if by_disk else whole.memory)
         if self.bytes_per_vector is not None:
             taken = [p for p in parts if p.kind in ("vectors", "codes", "payload")]
             return self.bytes_per_vector - (disk_bytes(taken) if by_disk else vector_bytes(parts))
@@ -274,8 +277,8 @@ def advise(
     engine
         A client, or what :func:`embplug.connect` takes.
     budget, bytes_per_vector, recall
-        One of them: bytes of the whole collection, bytes of one vector, or the recall that is wanted
-        at the fewest bytes. See :class:`Target`. Default: a recall of 0.95.
+        One of them: bytes of the whole collection with all its replicas, bytes of one vector, or the
+        recall that is wanted at the fewest bytes. See :class:`Target`. Default: a recall of 0.95.
     vector
         Name of the vector, dense or multi-vector; needed where there are several.
     queries
@@ -304,11 +307,17 @@ def advise(
         Naming the argument.
     """
     target = _target(budget, bytes_per_vector, recall)
-    if sample is not None and (not isinstance(sample, int) or sample < FEWEST):
-        raise InvalidArgumentError("sample", f"an integer of at least {FEWEST}", repr(sample))
+    k = checked_integer(k, "k", 1)
+    given = {"shards": shards, "replicas": replicas, "nodes": nodes}
+    for name, number in given.items():
+        if number is not None:
+            checked_integer(number, name, 1)
+    if not node_memory > 0:
+        raise InvalidArgumentError("node_memory", "more than 0 bytes", node_memory)
+    sample = None if sample is None else checked_integer(sample, "sample", FEWEST)
     client = connect(engine)
     try:
-        source = run(client, source_steps(client, collection, vector, sample, stratify, seed))
+        source = run(client, source_steps(client, collection, vector, sample, stratify, seed, progress))
     finally:
         if client is not engine:
             client.close()
@@ -342,16 +351,23 @@ def advise_on(
     """As :func:`advise`, on a sample that was read already."""
     trials = _Trials(source, queries, k, sample, progress)
     by_disk = source.documents.tokens is not None
-    recipes = {
-        name: recipe
-        for name, recipe in trials.recipes().items()
-        if target.room(source.points, by_disk, trials.expected(recipe)) >= 0
-    }
+    priced = partial(
+        cost,
+        shards=shards,
+        replicas=source.replicas if replicas is None else replicas,
+        nodes=nodes,
+        node_memory=node_memory,
+    )
+
+    def fits(parts: list[Part], state_bytes: int = 0) -> bool:
+        return target.room(by_disk, parts, priced(parts, source.points, state_bytes=state_bytes)) >= 0
+
+    recipes = {name: recipe for name, recipe in trials.recipes().items() if fits(trials.expected(recipe))}
     if not recipes:
         raise InvalidArgumentError("budget", "room for the smallest recipe", str(target))
     finished, dropped = trials.run(recipes)
     finished = _with_front(finished)
-    fitting = [one for one in finished if target.room(source.points, by_disk, one.parts) >= 0]
+    fitting = [one for one in finished if fits(one.parts, one.state_bytes)]
     if target.recall is not None:
         good = [one for one in fitting if one.expected_recall >= target.recall]
         # Of recipes of like bytes the better one, and of those that are as good the faster one.
@@ -361,16 +377,7 @@ def advise_on(
         good = near = fitting
     chosen = _best(near or finished)
     costs = [
-        cost(
-            chosen.parts,
-            source.points * times,
-            shards=shards,
-            replicas=source.replicas if replicas is None else replicas,
-            nodes=nodes,
-            node_memory=node_memory,
-            state_bytes=chosen.state_bytes,
-        )
-        for times in (1, 10, 100)
+        priced(chosen.parts, source.points * times, state_bytes=chosen.state_bytes) for times in (1, 10, 100)
     ]
     return Advice(
         collection=source.name,
@@ -570,6 +577,7 @@ def source_steps(
     sample: int | None = None,
     stratify: str | None = None,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Steps[Source]:
     """Read a random sample of a collection, page by page: ``sample``, and more to learn from and to ask."""
     if not (yield Call.of("collection_exists", collection_name=name)):
@@ -588,7 +596,8 @@ def source_steps(
     ids = yield from _sample_ids(engine, name, min(count, points), stratify, seed)
     vectors: list[Any] = []
     payloads: list[dict[str, Any]] = []
-    for start in range(0, len(ids), at_once):
+    disabled = None if progress is None else not progress
+    for start in tqdm(range(0, len(ids), at_once), desc=f"reading a sample of {name}", disable=disabled):
         records = yield Call.of(
             "retrieve",
             collection_name=name,

@@ -19,6 +19,10 @@ payload indexes      as measured                                                
 
 The graph is an upper bound: links that would lead where others lead already are left out, more of them
 the more the vectors are clustered. Codes of tokens lie in the payload, as text of 1.25 bytes a byte.
+
+In memory a shard takes 5 MB beside its documents, and its vectors lie in whole chunks of 32 MiB. So much is
+needed: the write-ahead log, and what was read of files that are not kept in memory, lie in pages that the
+system takes back when it wants them. ``benchmarks/sizing.py`` compares all that with a server's process.
 """
 
 from __future__ import annotations
@@ -39,6 +43,8 @@ ID_BYTES = 21.0
 PAYLOAD_BYTES = 144.0
 """Of the smallest payload; none at all takes 16."""
 
+SHARD_MEMORY = 5e6
+CHUNK_BYTES = 32 << 20
 DEFAULT_M = 16
 BASE85 = 1.25
 
@@ -121,6 +127,15 @@ def disk_bytes(parts: list[Part]) -> float:
     return sum(part.bytes for part in parts)
 
 
+def shard_memory(parts: list[Part], points: float) -> float:
+    """Of one shard, in memory: its documents, vectors in whole chunks, and what an empty one takes."""
+    whole = SHARD_MEMORY
+    for part in parts:
+        size = part.bytes * points if part.in_memory else 0.0
+        whole += math.ceil(size / CHUNK_BYTES) * CHUNK_BYTES if part.kind == "vectors" else size
+    return whole
+
+
 def cost(
     parts: list[Part],
     points: int,
@@ -136,18 +151,19 @@ def cost(
     Parameters
     ----------
     nodes
-        Default: as few as keep at most ``node_memory`` bytes each, and one for each replica.
+        Default: as few as keep documents of at most ``node_memory`` bytes each, and one for each replica.
     shards
         Default: as many as there are nodes.
     state_bytes
         Of what was learned, once a replica.
     """
     grown = [part.at(points) for part in parts]
-    memory = (memory_bytes(grown) * points + state_bytes) * replicas
     disk = (disk_bytes(grown) * points + state_bytes) * replicas
     if nodes is None:
-        nodes = max(replicas, math.ceil(memory / node_memory))
+        kept = (memory_bytes(grown) * points + state_bytes) * replicas
+        nodes = max(replicas, math.ceil(kept / node_memory))
     shards = nodes if shards is None else shards
+    memory = (shards * shard_memory(grown, points / shards) + state_bytes) * replicas
     share = math.ceil(shards * replicas / nodes) / (shards * replicas)
     return Cost(
         points,
@@ -195,7 +211,7 @@ def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -
     engine.disk_bytes(name)  # flushes
     sums: dict[tuple[str, str], int] = {}
     for path, size in _files(engine.collection_path(name) / "shard" / "segments"):
-        kind, vector = _kind(path)
+        kind, vector = file_kind(path)
         if kind == "graph" and not _links(params[vector]):
             continue
         sums[kind, vector] = sums.get((kind, vector), 0) + size
@@ -221,7 +237,8 @@ def _links(params: models.VectorParams) -> int:
     return DEFAULT_M if given is None or given.m is None else given.m
 
 
-def _kind(path: str) -> tuple[str, str]:
+def file_kind(path: str) -> tuple[str, str]:
+    """Part and vector to which a file belongs, by its path within a segment."""
     folder = path.split("/", 1)[0]
     for prefix, kind in (("vector_storage-", "vectors"), ("vector_index-", "graph")):
         if folder.startswith(prefix):

@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 from tqdm import tqdm
 
-from embplug.calls import Call, Steps, run
+from embplug.aio import AsyncCollection
+from embplug.calls import Call, Steps, run, run_async
 from embplug.checks import checked_integer
 from embplug.collection import Collection
 from embplug.dense import DenseVector
 from embplug.documents import check_dense
 from embplug.encoders import Encoder, load_encoder
-from embplug.engines import Engine
+from embplug.engines import AnyEngine
 from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, UpgradeError
 from embplug.exact import overlap
@@ -30,6 +32,7 @@ from embplug.transforms.alignment import ADAPTERS
 from embplug.transforms.base import unit_rows
 
 Float32 = NDArray[np.float32]
+AnyCollection: TypeAlias = Collection | AsyncCollection
 
 HELD_OUT = 0.5
 """Share of the pairs that are searched to measure adapters, which learn from the others."""
@@ -183,60 +186,30 @@ def upgrade(
     CapabilityError
         The engine cannot store vectors of the new model's dimension beside the old ones.
     """
-    if adapter != "best" and adapter not in ADAPTERS:
-        raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
-    if not 0 <= min_recall <= 1:
-        raise InvalidArgumentError("min_recall", "between 0 and 1", min_recall)
-    pairs = checked_integer(pairs, "pairs", LEAST_PAIRS)
-    k = checked_integer(k, "k", 1)
-    texts = None if queries is None else _checked_queries(queries)
-    recipe = collection.recipe
-    name = _vector_name(recipe)
-    dense = recipe.dense[name]
-    if dense.previous is not None:
-        raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
-    model = load_encoder(encoder) if isinstance(encoder, str) else encoder
-    disable = None if progress is None else not progress
-    documents, old = _sample(collection, name, pairs)
-    most = int(len(old) * HELD_OUT) // 2
-    if k > most:
-        raise InvalidArgumentError("k", f"at most {most}, half of the documents that are held out", k)
-    with tqdm(desc=f"embedding a sample of {collection.name}", unit=" texts", disable=disable) as bar:
-        new = _embedded(model, documents, dense, bar, as_queries=False)
-        asked = None if texts is None else _embedded(model, texts, dense, bar, as_queries=True)
-    trial = Trial(new, old, asked, k, seed)
-    fitted, skipped = _fitted([*ADAPTERS] if adapter == "best" else [adapter], *trial.pairs)
-    measured = sorted((trial.measured(one) for one in fitted), key=lambda one: -one.recall)
-    chosen = next(one for one in fitted if one.kind == measured[0].adapter)
-    rows = [*measured, *trial.without_adapter()]
-    report = UpgradeReport(
-        collection.name,
-        name,
-        rows,
-        chosen.kind,
-        measured[0].recall,
-        k,
-        len(trial.pairs[0]),
-        len(trial.old),
-        len(trial.queries),
-        dense.model + 1,
-        installed=False,
-        skipped=skipped,
+    return run(
+        collection.engine,
+        upgrade_steps(collection, encoder, adapter, pairs, queries, k, min_recall, dry_run, seed, progress),
     )
-    if dry_run:
-        return report
-    if measured[0].recall < min_recall:
-        raise UpgradeError(
-            f"recall@{k} with {chosen.kind} is {measured[0].recall:.3f} of the new model's, below "
-            f"{min_recall:g}: nothing was changed. Try adapter='best', more pairs, a lower min_recall, or "
-            "migrate with new vectors",
-            report,
-        )
-    scale = trial.calibration(chosen)
-    chosen.fit(new, old)
-    spec = encoder if isinstance(encoder, str) else None
-    _install(collection, name, model, spec, chosen, scale, new)
-    return replace(report, installed=True)
+
+
+async def upgrade_async(
+    collection: AsyncCollection,
+    encoder: Encoder | str,
+    *,
+    adapter: str = "procrustes",
+    pairs: int = 2000,
+    queries: Sequence[str] | None = None,
+    k: int = 10,
+    min_recall: float = 0.9,
+    dry_run: bool = False,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> UpgradeReport:
+    """As :func:`upgrade`, awaited: embedding and learning run in a thread."""
+    return await run_async(
+        collection.engine,
+        upgrade_steps(collection, encoder, adapter, pairs, queries, k, min_recall, dry_run, seed, progress),
+    )
 
 
 def reembed(
@@ -271,6 +244,101 @@ def reembed(
     UpgradeError
         No upgrade is under way; or a document has no text.
     """
+    return run(collection.engine, reembed_steps(collection, rate, batch, limit, progress))
+
+
+async def reembed_async(
+    collection: AsyncCollection,
+    *,
+    rate: float | None = None,
+    batch: int = 64,
+    limit: int | None = None,
+    progress: bool | None = None,
+) -> ReembedReport:
+    """As :func:`reembed`, awaited: embedding runs in a thread. Cancelling is breaking off."""
+    return await run_async(collection.engine, reembed_steps(collection, rate, batch, limit, progress))
+
+
+def upgrade_steps(
+    collection: AnyCollection,
+    encoder: Encoder | str,
+    adapter: str,
+    pairs: int,
+    queries: Sequence[str] | None,
+    k: int,
+    min_recall: float,
+    dry_run: bool,
+    seed: int,
+    progress: bool | None,
+) -> Steps[UpgradeReport]:
+    """What :func:`upgrade` asks of the engine and computes."""
+    if adapter != "best" and adapter not in ADAPTERS:
+        raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
+    if not 0 <= min_recall <= 1:
+        raise InvalidArgumentError("min_recall", "between 0 and 1", min_recall)
+    pairs = checked_integer(pairs, "pairs", LEAST_PAIRS)
+    k = checked_integer(k, "k", 1)
+    texts = None if queries is None else _checked_queries(queries)
+    recipe = collection.recipe
+    name = _vector_name(recipe)
+    dense = recipe.dense[name]
+    if dense.previous is not None:
+        raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
+    model: Encoder = (
+        (yield Call.compute(partial(load_encoder, encoder))) if isinstance(encoder, str) else encoder
+    )
+    disable = None if progress is None else not progress
+    documents, old = yield from _sample(collection, name, pairs)
+    most = int(len(old) * HELD_OUT) // 2
+    if k > most:
+        raise InvalidArgumentError("k", f"at most {most}, half of the documents that are held out", k)
+    with tqdm(desc=f"embedding a sample of {collection.name}", unit=" texts", disable=disable) as bar:
+        new = yield from _embedded(model, documents, dense, bar, as_queries=False)
+        asked = None
+        if texts is not None:
+            asked = yield from _embedded(model, texts, dense, bar, as_queries=True)
+    trial: Trial = yield Call.compute(partial(Trial, new, old, asked, k, seed))
+    kinds = [*ADAPTERS] if adapter == "best" else [adapter]
+    fitted, skipped = yield Call.compute(partial(_fitted, kinds, *trial.pairs))
+    rows = yield Call.compute(
+        lambda: [*sorted(map(trial.measured, fitted), key=lambda one: -one.recall), *trial.without_adapter()]
+    )
+    best: AdapterRecall = rows[0]
+    chosen = next(one for one in fitted if one.kind == best.adapter)
+    report = UpgradeReport(
+        collection.name,
+        name,
+        rows,
+        chosen.kind,
+        best.recall,
+        k,
+        len(trial.pairs[0]),
+        len(trial.old),
+        len(trial.queries),
+        dense.model + 1,
+        installed=False,
+        skipped=skipped,
+    )
+    if dry_run:
+        return report
+    if best.recall < min_recall:
+        raise UpgradeError(
+            f"recall@{k} with {chosen.kind} is {best.recall:.3f} of the new model's, below "
+            f"{min_recall:g}: nothing was changed. Try adapter='best', more pairs, a lower min_recall, or "
+            "migrate with new vectors",
+            report,
+        )
+    scale = yield Call.compute(partial(trial.calibration, chosen))
+    yield Call.compute(partial(chosen.fit, new, old))
+    spec = encoder if isinstance(encoder, str) else None
+    yield from _install(collection, name, model, spec, chosen, scale, new)
+    return replace(report, installed=True)
+
+
+def reembed_steps(
+    collection: AnyCollection, rate: float | None, batch: int, limit: int | None, progress: bool | None
+) -> Steps[ReembedReport]:
+    """What :func:`reembed` asks of the engine and computes."""
     batch = checked_integer(batch, "batch", 1)
     limit = None if limit is None else checked_integer(limit, "limit", 1)
     if rate is not None:
@@ -280,9 +348,9 @@ def reembed(
     name = next((name for name, dense in collection.recipe.dense.items() if dense.previous), None)
     if name is None:
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
-    engine, done, started = collection.engine, 0, time.monotonic()
+    done, started = 0, time.monotonic()
     old = models.Filter(must_not=[new_model_filter(collection.recipe.dense[name].model)])
-    left = run(engine, _count(collection.name, old))
+    left = yield from _count(collection.name, old)
     with tqdm(
         total=left,
         desc=f"embedding {collection.name}",
@@ -291,16 +359,16 @@ def reembed(
     ) as bar:
         while limit is None or done < limit:
             size = batch if limit is None else min(batch, limit - done)
-            embedded = run(engine, _reembed_batch(collection, name, old, size))
+            embedded = yield from _reembed_batch(collection, name, old, size)
             if not embedded:
                 break
             done += embedded
             bar.update(embedded)
             if rate is not None:
-                time.sleep(max(0.0, started + done / rate - time.monotonic()))
-    left = run(engine, _count(collection.name, old))
+                yield Call.pause(max(0.0, started + done / rate - time.monotonic()))
+    left = yield from _count(collection.name, old)
     if left == 0:
-        _finish(collection, name)
+        yield from _finish(collection, name)
     return ReembedReport(collection.name, name, done, left, left == 0)
 
 
@@ -419,20 +487,17 @@ def _stored_as(name: str, dense: Dense) -> str:
     return dense.stored_as or name
 
 
-def _sample(collection: Collection, name: str, count: int) -> tuple[list[str], Float32]:
+def _sample(collection: AnyCollection, name: str, count: int) -> Steps[tuple[list[str], Float32]]:
     """Texts of documents at random, and their vectors as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
     stored = _stored_as(name, dense)
-    answer = run(
-        collection.engine,
-        _call(
-            "query_points",
-            collection_name=collection.name,
-            query=models.SampleQuery(sample=models.Sample.RANDOM),
-            limit=count,
-            with_payload=[key],
-            with_vectors=[stored],
-        ),
+    answer = yield Call.of(
+        "query_points",
+        collection_name=collection.name,
+        query=models.SampleQuery(sample=models.Sample.RANDOM),
+        limit=count,
+        with_payload=[key],
+        with_vectors=[stored],
     )
     found = [
         (str(point.payload[key]), point.vector[stored])
@@ -452,13 +517,16 @@ def _sample(collection: Collection, name: str, count: int) -> tuple[list[str], F
     return texts, old
 
 
-def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, bar: Any, *, as_queries: bool) -> Float32:
+def _embedded(
+    encoder: Encoder, texts: Sequence[str], dense: Dense, bar: Any, *, as_queries: bool
+) -> Steps[Float32]:
     """Texts as the new model sees them; of unit length where cosines are compared."""
     parts = []
     bar.reset(len(texts))
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         some = list(texts[start : start + TEXTS_AT_ONCE])
-        made = (encoder.encode_queries if as_queries else encoder.encode_documents)(some).dense
+        encode = encoder.encode_queries if as_queries else encoder.encode_documents
+        made = (yield Call.compute(partial(encode, some))).dense
         if made is None:
             raise InvalidArgumentError("encoder", "one that makes dense vectors", encoder.spec)
         dim = np.shape(made)[1]
@@ -469,14 +537,14 @@ def _embedded(encoder: Encoder, texts: Sequence[str], dense: Dense, bar: Any, *,
 
 
 def _install(
-    collection: Collection,
+    collection: AnyCollection,
     name: str,
     encoder: Encoder,
     spec: str | None,
     adapter: Any,
     scale: tuple[float, float],
     sample: Float32,
-) -> None:
+) -> Steps[None]:
     """Let the collection be searched with the new model: everything it needs, then one write."""
     recipe, engine = collection.recipe, collection.engine
     dense = recipe.dense[name]
@@ -499,7 +567,7 @@ def _install(
     new = new.model_copy(update={"previous": kept})
     made = DenseVector(name, new)
     if made.needs_fit:
-        made.fit(sample)
+        yield Call.compute(partial(made.fit, sample))
     own = f"{dense_key(name)}."
     state = {key: array for key, array in collection._pipeline.get_state().items() if not key.startswith(own)}
     state |= {f"{own}{key}": array for key, array in made.get_state().items()}
@@ -510,7 +578,7 @@ def _install(
         cross_encoder=collection._pipeline.own_cross_encoder,
     )
     pipeline.set_state(state)
-    run(engine, _install_steps(engine, collection.name, name, pipeline))
+    yield from _install_steps(engine, collection.name, name, pipeline)
     collection._pipeline = pipeline
 
 
@@ -519,7 +587,7 @@ def _unfitted(adapter: Any) -> Any:
     return type(adapter)(**{field: getattr(adapter, field) for field in adapter.__dataclass_fields__})
 
 
-def _install_steps(engine: Engine, collection: str, name: str, pipeline: Pipeline) -> Steps[None]:
+def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipeline) -> Steps[None]:
     pipeline.capabilities = yield from capabilities_steps(engine)
     info = yield from existing_steps(collection)
     for vector, params in pipeline.vectors_config().items():
@@ -546,7 +614,7 @@ def _install_steps(engine: Engine, collection: str, name: str, pipeline: Pipelin
     yield from save_manifest_steps(engine, collection, pipeline)
 
 
-def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: int) -> Steps[int]:
+def _reembed_batch(collection: AnyCollection, name: str, old: models.Filter, size: int) -> Steps[int]:
     """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
     recipe, pipeline = collection.recipe, collection._pipeline
     dense = recipe.dense[name]
@@ -590,7 +658,7 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
     return len(ids)
 
 
-def _finish(collection: Collection, name: str) -> None:
+def _finish(collection: AnyCollection, name: str) -> Steps[None]:
     """Forget the old model: its adapter, and its vector where it has one of its own."""
     recipe, engine = collection.recipe, collection.engine
     dense = recipe.dense[name]
@@ -606,18 +674,13 @@ def _finish(collection: Collection, name: str) -> None:
     pipeline.capabilities = before.capabilities
     own = f"{adapter_key(name)}."
     pipeline.set_state({key: a for key, a in before.get_state().items() if not key.startswith(own)})
-    run(engine, save_manifest_steps(engine, collection.name, pipeline))
+    yield from save_manifest_steps(engine, collection.name, pipeline)
     collection._pipeline = pipeline
     if previous.stored_as != _stored_as(name, done):
-        arguments = {"collection_name": collection.name, "vector_name": previous.stored_as}
-        run(engine, _call("delete_vector_name", **arguments))
-    run(engine, _call("delete_payload_index", collection_name=collection.name, field_name=MODEL))
+        yield Call.of("delete_vector_name", collection_name=collection.name, vector_name=previous.stored_as)
+    yield Call.of("delete_payload_index", collection_name=collection.name, field_name=MODEL)
 
 
 def _count(name: str, given: models.Filter) -> Steps[int]:
     result = yield Call.of("count", collection_name=name, count_filter=given, exact=True)
     return int(result.count)
-
-
-def _call(method: str, **arguments: Any) -> Steps[Any]:
-    return (yield Call.of(method, **arguments))

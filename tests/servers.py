@@ -93,8 +93,24 @@ def _docker() -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _binary() -> Iterator[tuple[str, int]]:
-    with _node() as (url, grpc_port, _):
+    with (
+        tempfile.TemporaryDirectory(prefix="embplug-qdrant-") as folder,
+        server_in(Path(folder)) as (url, grpc_port, _),
+    ):
         yield url, grpc_port
+
+
+@contextlib.contextmanager
+def server_in(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """A server of the binary as (URL, gRPC port, process id); the next one in ``folder`` has its data.
+
+    Raises
+    ------
+    NoServerError
+        The binary cannot be had, or does not come up.
+    """
+    with _node(folder) as (url, grpc_port, _, pid):
+        yield url, grpc_port, pid
 
 
 @contextlib.contextmanager
@@ -107,10 +123,11 @@ def qdrant_cluster(nodes: int = 3) -> Iterator[list[tuple[str, int]]]:
         The binary cannot be had, or the nodes do not find each other.
     """
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(_node([]))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="embplug-qdrant-")))
+        first = stack.enter_context(_node(folder / "0", []))
         addresses = [first[:2]]
-        for _ in range(nodes - 1):
-            addresses.append(stack.enter_context(_node(["--bootstrap", first[2]]))[:2])
+        for i in range(1, nodes):
+            addresses.append(stack.enter_context(_node(folder / str(i), ["--bootstrap", first[2]]))[:2])
         deadline = time.monotonic() + READY_TIMEOUT_S
         while _peers(first[0]) < nodes:
             if time.monotonic() > deadline:
@@ -120,43 +137,43 @@ def qdrant_cluster(nodes: int = 3) -> Iterator[list[tuple[str, int]]]:
 
 
 @contextlib.contextmanager
-def _node(cluster: list[str] | None = None) -> Iterator[tuple[str, int, str]]:
-    """A server of its own as (URL, gRPC port, URI for its peers), in a cluster where it has arguments."""
+def _node(folder: Path, cluster: list[str] | None = None) -> Iterator[tuple[str, int, str, int]]:
+    """A server as (URL, gRPC port, URI for its peers, process id), in a cluster where it has arguments."""
     binary = installed_binary()
-    with tempfile.TemporaryDirectory(prefix="embplug-qdrant-") as storage:
-        http_port, grpc_port, peer_port = free_ports(3)
-        uri = f"http://127.0.0.1:{peer_port}"
-        environment = os.environ | {
-            "QDRANT__SERVICE__HOST": "127.0.0.1",
-            "QDRANT__SERVICE__HTTP_PORT": str(http_port),
-            "QDRANT__SERVICE__GRPC_PORT": str(grpc_port),
-            "QDRANT__CLUSTER__ENABLED": str(cluster is not None).lower(),
-            "QDRANT__CLUSTER__P2P__PORT": str(peer_port),
-            "QDRANT__STORAGE__STORAGE_PATH": f"{storage}/storage",
-            "QDRANT__STORAGE__SNAPSHOTS_PATH": f"{storage}/snapshots",
-            "QDRANT__TELEMETRY_DISABLED": "true",
-            "QDRANT__LOG_LEVEL": "WARN",
-        }
-        arguments = [] if cluster is None else ["--uri", uri, *cluster]
-        with open(Path(storage, "log"), "wb") as log:
-            process = subprocess.Popen(
-                [str(binary), "--disable-telemetry", *arguments],
-                cwd=storage,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+    folder.mkdir(exist_ok=True)
+    http_port, grpc_port, peer_port = free_ports(3)
+    uri = f"http://127.0.0.1:{peer_port}"
+    environment = os.environ | {
+        "QDRANT__SERVICE__HOST": "127.0.0.1",
+        "QDRANT__SERVICE__HTTP_PORT": str(http_port),
+        "QDRANT__SERVICE__GRPC_PORT": str(grpc_port),
+        "QDRANT__CLUSTER__ENABLED": str(cluster is not None).lower(),
+        "QDRANT__CLUSTER__P2P__PORT": str(peer_port),
+        "QDRANT__STORAGE__STORAGE_PATH": f"{folder}/storage",
+        "QDRANT__STORAGE__SNAPSHOTS_PATH": f"{folder}/snapshots",
+        "QDRANT__TELEMETRY_DISABLED": "true",
+        "QDRANT__LOG_LEVEL": "WARN",
+    }
+    arguments = [] if cluster is None else ["--uri", uri, *cluster]
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [str(binary), "--disable-telemetry", *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        url = f"http://127.0.0.1:{http_port}"
+        _wait_until_ready(url, grpc_port, process, folder / "log")
+        yield url, grpc_port, uri, process.pid
+    finally:
+        process.terminate()
         try:
-            url = f"http://127.0.0.1:{http_port}"
-            _wait_until_ready(url, process, Path(storage, "log"))
-            yield url, grpc_port, uri
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _peers(url: str) -> int:
@@ -204,13 +221,22 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, grpc_port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_TIMEOUT_S
-    while not _is_ready(url):
+    # REST may answer before gRPC, and a client would then do without it.
+    while not (_is_ready(url) and _listens(grpc_port)):
         if process.poll() is not None or time.monotonic() > deadline:
             tail = log.read_text(errors="replace")[-1000:]
             raise NoServerError(f"the server binary did not come up (exit code {process.poll()}): {tail}")
         time.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            return True
+    except OSError:
+        return False
 
 
 def _is_ready(url: str) -> bool:

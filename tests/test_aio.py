@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -17,9 +18,18 @@ from embplug import (
     Residual,
     Tokens,
     connect_async,
+    reembed_async,
+    upgrade_async,
 )
-from embplug.errors import DimensionError, InvalidArgumentError, NotFittedError, RecipeMismatchError
+from embplug.errors import (
+    DimensionError,
+    InvalidArgumentError,
+    NotFittedError,
+    RecipeMismatchError,
+    UpgradeError,
+)
 from tests.test_collection import DIM, LEARNING, RECIPE, matrices
+from tests.test_upgrade import COUNT, PLAIN, TEXTS, Model, exact
 
 
 @pytest.fixture
@@ -194,3 +204,64 @@ def test_public_methods_have_the_same_names_and_parameters():
             twin = getattr(AsyncCollection, name)
             assert inspect.iscoroutinefunction(twin), name
             assert [*inspect.signature(method).parameters] == [*inspect.signature(twin).parameters], name
+
+
+class Patient(Model):
+    """Embeds documents only while the event loop goes on with something else."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.going_on = threading.Event()
+
+    def encode_documents(self, texts):
+        assert self.going_on.wait(30), "the event loop was held up"
+        self.going_on.clear()
+        return super().encode_documents(texts)
+
+
+def test_a_new_model_is_taken_and_documents_embedded_anew_while_the_loop_is_free(target):
+    async def scenario() -> None:
+        engine = await target()
+        collection = await AsyncCollection.create("up", PLAIN, engine)
+        await collection.add([f"doc {i}" for i in range(COUNT)], texts=TEXTS)
+        model = Patient("tests-new")
+
+        async def meanwhile() -> None:
+            while True:
+                model.going_on.set()
+                await asyncio.sleep(0.005)
+
+        async def recall(of: AsyncCollection) -> float:
+            asked = range(0, COUNT, 10)
+            found = await of.batch_search([Query(text=f"query {i}") for i in asked])
+            shares = [
+                len({hit.id for hit in hits} & exact("tests-new", i)) / 10
+                for i, hits in zip(asked, found, strict=True)
+            ]
+            return float(np.mean(shares))
+
+        other = asyncio.create_task(meanwhile())
+        with pytest.raises(InvalidArgumentError, match="adapter"):
+            await upgrade_async(collection, model, adapter="magic")
+        report = await upgrade_async(collection, model, pairs=250)
+        assert report.installed and report.recall > 0.9 and await recall(collection) > 0.85
+        with pytest.raises(UpgradeError, match="already"):
+            await upgrade_async(collection, model)
+        half = await reembed_async(collection, batch=50, limit=COUNT // 2)
+        assert (half.embedded, half.left, half.finished) == (150, 150, False)
+        slow = asyncio.create_task(reembed_async(collection, batch=10, rate=100))
+        await asyncio.sleep(0.3)
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        assert await recall(collection) > 0.85
+        rest = await reembed_async(await AsyncCollection.open("up", engine, encoder=model))
+        assert rest.finished and 0 < rest.embedded < 150
+        other.cancel()
+        collection = await AsyncCollection.open("up", engine, encoder=model)
+        assert collection.recipe.dense["dense"].previous is None and await recall(collection) > 0.99
+        everything = await collection.search(text="query 7", limit=COUNT)
+        assert {hit.id for hit in everything} == {f"doc {i}" for i in range(COUNT)}
+        await engine.close()
+
+    asyncio.run(scenario())

@@ -49,6 +49,7 @@ from embplug.errors import (
 from embplug.pipeline import Pipeline
 from embplug.plan import SearchOptions
 from embplug.recipe import digest
+from embplug.rerank import mmr
 from embplug.state import STATE_COLLECTION
 
 DIM = 16
@@ -120,6 +121,27 @@ def test_weights_of_query_tokens_are_factors_in_every_stage(engine):
     batch = collection.batch_search([Query(tokens=query, token_weights=one), Query(tokens=query)], limit=1)
     assert batch[0][0].score == pytest.approx(maxsim(query[1:2], documents).max(), rel=2e-3)
     assert batch[1][0].score > batch[0][0].score
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_client, dtype):
+    # The shorter a document, the more its last number adds, which says nothing of what is in it.
+    documents = [np.concatenate(matrices(1 + 3 * (i % 4), seed=i)) for i in range(60)]
+    encoding = LearnedEncoding(stored_dim=24, features=16, landmarks=256, compared=64, dtype=dtype)
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=encoding, matrix=None))
+    collection = Collection.create("docs", recipe, edge_client, sample=Sample(tokens=documents))
+    collection.add(range(60), tokens=documents)
+    encoding.fit(TokenBatch.from_list(documents))
+    query = documents[7][:3]
+    said = [
+        encoding.encode_queries(TokenBatch.from_list([query])),
+        encoding.encode_documents(TokenBatch.from_list(documents)),
+    ]
+    asked, stored = (rows[:, :-1] / np.linalg.norm(rows[:, :-1], axis=1, keepdims=True) for rows in said)
+    for diversity in (0, 0.3, 0.7):
+        hits = collection.search_mmr(tokens=query, limit=8, diversity=diversity, candidates_limit=60)
+        expected = mmr((asked @ stored.T)[0], stored @ stored.T, diversity, 8)
+        assert [hit.id for hit in hits] == expected
 
 
 @pytest.mark.parametrize(("given", "asked"), [(None, None), (77, 77)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from embplug import Dense, Matrix, Recipe, Tokens
 from embplug.advisor import try_indexed
 from embplug.encoders import Encoded
 from embplug.multivector import TokenBatch
-from embplug.sizing import Part, cost, disk_bytes, expected_parts, link_bits, memory_bytes
+from embplug.sizing import CHUNK_BYTES, Part, cost, disk_bytes, expected_parts, link_bits, memory_bytes
 from embplug.trial import Material
 
 DIM = 128
@@ -66,13 +68,25 @@ def test_matrices_count_their_tokens():
 def test_nodes_shards_and_replicas():
     parts = [Part("vectors", "v", 100.0, True, 1000), Part("payload", "", 300.0, False, 1000)]
     small = cost(parts, 1000, state_bytes=500)
-    assert (small.memory, small.disk, small.nodes, small.shards) == (100_500, 400_500, 1, 1)
+    empty = 5_000_000
+    assert (small.memory, small.disk) == (32 * 2**20 + empty + 500, 400_500)
+    assert (small.nodes, small.shards) == (1, 1)
     many = cost(parts, 1_000_000_000, node_memory=16e9)
-    assert (many.nodes, many.shards, many.memory_per_node) == (7, 7, round(100e9 / 7))
+    assert (many.nodes, many.shards, many.memory_per_node) == (
+        7,
+        7,
+        math.ceil(100e9 / 7 / CHUNK_BYTES) * CHUNK_BYTES + empty,
+    )
     twice = cost(parts, 1_000_000_000, node_memory=16e9, replicas=2)
-    assert (twice.memory, twice.nodes, twice.disk) == (200e9, 13, 800e9)
+    assert (twice.nodes, twice.disk) == (13, 800e9)
+    assert twice.memory == pytest.approx(200e9, rel=0.01) and twice.memory > 200e9
     fixed = cost(parts, 1_000_000, shards=6, replicas=2, nodes=5)
-    assert fixed.memory_per_node == round(200e6 * 3 / 12)
+    assert fixed.memory_per_node == 3 * (CHUNK_BYTES + empty)
+
+
+def test_codes_are_not_laid_out_in_chunks():
+    codes = [Part("codes", "v", 100.0, True, 1000), Part("vectors", "v", 400.0, False, 1000)]
+    assert cost(codes, 1000).memory == 100_000 + 5_000_000
 
 
 def test_links_grow_with_the_logarithm():

@@ -1,7 +1,7 @@
 """The ``embplug`` command: thin, it calls what the library offers.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe,
-4 no such collection, 5 a copy or an upgrade that is not what was asked for.
+4 no such collection, 5 a recipe, a copy or an upgrade that is not what was asked for.
 """
 
 from embplug.cli import advise as advise  # registers its commands

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.syntax import Syntax
 from rich.table import Table
 
-from embplug.advisor import Advice, advise
+from embplug.advisor import FEWEST, Advice, advise
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
 
@@ -26,9 +26,13 @@ def advise_command(
     name: Name,
     at: At = "./data",
     api_key: ApiKey = None,
-    budget: Annotated[str, typer.Option(help="Bytes of the whole collection: 2GB, 500MiB.")] = "",
+    budget: Annotated[
+        str, typer.Option(help="Bytes of the whole collection, all replicas: 2GB, 500MiB.")
+    ] = "",
     bytes_per_vector: Annotated[float | None, typer.Option(help="Bytes of one vector.")] = None,
-    recall: Annotated[float | None, typer.Option(help="Recall wanted, at the fewest bytes.")] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Recall wanted, at the fewest bytes.")
+    ] = None,
     vector: Annotated[str | None, typer.Option(help="Name of the vector, where there are several.")] = None,
     queries: Annotated[
         Path | None,
@@ -37,14 +41,23 @@ def advise_command(
         ),
     ] = None,
     encoder: Annotated[str, typer.Option(help="Of queries that are texts.")] = "",
-    k: Annotated[int, typer.Option("--k", help="Recall is that of the best k.")] = 10,
+    k: Annotated[int, typer.Option("--k", min=1, help="Recall is that of the best k.")] = 10,
     sample: Annotated[
-        int | None, typer.Option(help="Points of the largest sample. Default: 10000, of token matrices 2000.")
+        int | None,
+        typer.Option(
+            min=FEWEST, help="Points of the largest sample. Default: 10000, of token matrices 2000."
+        ),
     ] = None,
     stratify: Annotated[str | None, typer.Option(help="Payload field to sample in proportion.")] = None,
-    shards: Annotated[int | None, typer.Option(help="For the costs. Default: as many as nodes.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="For the costs. Default: the collection's.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="For the costs. Default: as few as suffice.")] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="For the costs. Default: as many as nodes.")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="For the costs and the budget. Default: the collection's.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, help="For the costs. Default: as few as suffice.")
+    ] = None,
     node_memory: Annotated[str, typer.Option(help="Memory of a node that data may take.")] = "16GB",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the recommended recipe.")
@@ -53,7 +66,7 @@ def advise_command(
 ) -> None:
     """Try recipes on a sample of a collection: what each keeps and costs, and which to take.
 
-    Exit code 1 when no recipe does what was asked for; the closest is shown.
+    Exit code 5 when no recipe does what was asked for; the closest is shown.
     """
     with reporting(as_json):
         with open_engine(at, api_key) as engine:
@@ -81,7 +94,7 @@ def advise_command(
                 raise InvalidArgumentError("path", "a file that can be written", error) from None
         show({**advice.to_dict(), "yaml": advice.to_yaml()}, as_json, Group(*_shown(advice)))
     if not advice.met:
-        raise typer.Exit(1)
+        raise typer.Exit(5)
 
 
 def _bytes(text: str, argument: str) -> float:

@@ -26,7 +26,9 @@ def migrate(
     at: At = "./data",
     api_key: ApiKey = None,
     alias: Annotated[str | None, typer.Option(help="Alias to switch to the target at the end.")] = None,
-    recall: Annotated[float | None, typer.Option(help="Switch only where recall@10 reaches this.")] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Switch only where recall@10 reaches this.")
+    ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(
@@ -41,9 +43,11 @@ def migrate(
     updated_at: Annotated[
         str | None, typer.Option(help="Indexed payload field with the time of the last change.")
     ] = None,
-    shards: Annotated[int | None, typer.Option(help="Of the target. Default: as the source.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Of the target. Default: as the source.")] = None,
-    workers: Annotated[int, typer.Option(help="Requests under way at a time.")] = 4,
+    shards: Annotated[int | None, typer.Option(min=1, help="Of the target. Default: as the source.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Of the target. Default: as the source.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 4,
     finish: Annotated[bool, typer.Option("--finish", help="Without an alias: it is over, tidy up.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure on a sample, say what would be done, write nothing.")

@@ -26,7 +26,7 @@ from embplug.errors import (
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
-    "4 no such collection, 5 a copy or an upgrade that is not what was asked for.",
+    "4 no such collection, 5 a recipe, a copy or an upgrade that is not what was asked for.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -13,7 +13,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.ingest import IN_FLIGHT
 from embplug.migration.alias import check_alias, collection_behind, switch
 from embplug.migration.in_place import migrate_in_place
-from embplug.migration.plan import Options, plan_migration
+from embplug.migration.plan import Options, check_recall, plan_migration
 from embplug.migration.record import CATCH_UP, Checkpoint, read_record
 from embplug.migration.rehearsal import rehearse
 from embplug.migration.report import MigrationReport
@@ -65,7 +65,8 @@ def migrate(
     recall
         Switch nothing, and raise, where fewer of the source's ten best hits are found.
     queries
-        For measuring recall. Default: points of the source.
+        For measuring recall; without ``token_weights``, which the source does not know. Default: points
+        of the source.
     vector
         Name of the source's vector, or such names by those of the recipe. Default: the only one that
         fits, or the one of the same name.
@@ -100,6 +101,7 @@ def migrate(
     CapabilityError
         The engine cannot do what the recipe says.
     """
+    check_recall(recall, queries, recipe)
     options = Options(alias, recall, queries, vector, updated_at, finish, workers, progress)
     client = connect(engine)
     with _reading_client(client) as reading:

@@ -17,6 +17,7 @@ from embplug.migration.record import Record, read_record
 from embplug.migration.report import MigrationReport
 from embplug.migration.source import choose_vectors, completed, completed_from, not_kept
 from embplug.operations import existing_steps, read_manifest
+from embplug.pipeline import Pipeline
 from embplug.plan import Query
 from embplug.recipe import Recipe
 
@@ -133,6 +134,26 @@ def check_reduction(recipe: Recipe) -> None:
     if recipe.tokens is not None and (recipe.tokens.prunes or recipe.tokens.prunes_queries):
         field = "tokens.reduction" if recipe.tokens.prunes else "tokens.query_reduction"
         raise InvalidArgumentError(field, "one without saliency, which stored tokens do not have", "saliency")
+
+
+def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: Recipe) -> None:
+    """Refuse a recall that cannot be, or queries with which it cannot be measured, before all is copied.
+
+    Texts are only encoded when it is measured.
+    """
+    if recall is not None and not 0 <= recall <= 1:
+        raise InvalidArgumentError("recall", "from 0 to 1", recall)
+    if queries is None:
+        return
+    if not queries:
+        raise InvalidArgumentError("queries", "at least one", "none")
+    pipeline = Pipeline(recipe)
+    for i, query in enumerate(queries):
+        if query.token_weights is not None:
+            expected = "none, because the source is asked without"
+            raise InvalidArgumentError(f"queries[{i}].token_weights", expected, "weights")
+        if query.text is None:
+            pipeline.with_query_vectors(query)
 
 
 def check_updated_at(source: str, info: models.CollectionInfo, field: str | None) -> None:

@@ -12,7 +12,6 @@ from qdrant_client import models
 
 from embplug.calls import Call, retried, run
 from embplug.engines import Engine
-from embplug.errors import InvalidArgumentError
 from embplug.ids import point_id, split_payload
 from embplug.migration.passes import Passes
 from embplug.migration.reader import Point, PointId, Reader
@@ -166,8 +165,6 @@ def _sampled(
 def _given(queries: Sequence[Query], pipeline: Pipeline) -> dict[str, list[_Asked]]:
     asked: dict[str, list[_Asked]] = {}
     for query in queries:
-        if query.token_weights is not None:
-            raise InvalidArgumentError("queries", "no token_weights: the source is asked without", "weights")
         whole = pipeline.with_query_vectors(query)
         if whole.tokens is not None:
             asked.setdefault(TOKENS_VECTOR, []).append(_Asked(whole, np.asarray(whole.tokens), None))

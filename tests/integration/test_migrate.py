@@ -158,6 +158,30 @@ def test_matrices_become_codes_and_an_encoding(engine):
 
 
 @on("edge")
+def test_queries_that_cannot_be_asked_are_refused_before_anything_is_copied(engine):
+    multi = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    params = models.VectorParams(size=DIM, distance=models.Distance.DOT, multivector_config=multi)
+    engine.create_collection("source", vectors_config=params)
+    engine.upsert("source", [models.PointStruct(id=1, vector=vectors(3).tolist())])
+    recipe = Recipe(tokens=Tokens(dim=DIM))
+    right = Query(tokens=vectors(2))
+    for queries, argument in [
+        ([right, Query(tokens=vectors(2), token_weights=[1.0, 2.0])], "queries[1].token_weights"),
+        ([], "queries"),
+        ([Query(tokens=vectors(2, dim=3))], "tokens"),
+        ([Query(dense=vectors(1)[0])], "dense"),
+    ]:
+        for options in ({}, {"dry_run": True}, {"target": None, "in_place": True}):
+            with pytest.raises(InvalidArgumentError) as raised:
+                go(engine, recipe=recipe, queries=queries, **options)
+            assert raised.value.argument == argument
+    for recall in (-0.1, 95, float("nan")):
+        with pytest.raises(InvalidArgumentError, match=r"^recall"):
+            go(engine, recipe=recipe, recall=recall)
+    assert [one.name for one in engine.get_collections().collections] == ["source"]
+
+
+@on("edge")
 def test_texts_of_the_payload_are_found_by_words(engine):
     make_source(engine, 60)
     done = go(engine, recipe=Recipe(dense=Dense(dim=DIM), sparse=Sparse()))
