@@ -53,6 +53,9 @@ HNSW_EF = 800
 QUERY_SHARE = 0.5
 """Of the landmarks, how many are query tokens where queries are given."""
 
+SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Times ``activity``, in turns: narrow features tell tokens apart, wide ones hold for unlike ones too."""
+
 POWER_ROUNDS = 3
 OVERSAMPLING = 64
 """Block power iteration for the leading directions: far more precise than the sample is."""
@@ -228,7 +231,7 @@ class LearnedEncoding:
 
         directions = points[: self.features]
         products = points @ directions.T
-        thresholds = np.quantile(products, 1 - self.activity, axis=0).astype(np.float32)
+        thresholds = _thresholds(products, self.activity)
         features = _features(points, products, thresholds)
         # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
         # In the coordinates of the factor, factor' W, the mean square of a difference is its length.
@@ -543,6 +546,15 @@ class LearnedEncoding:
             squares = np.square(padded).sum(axis=1, keepdims=True)
             filling = np.sqrt(np.maximum(np.where(squares > 0, 1 - squares, 0), 0))
         return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
+
+
+def _thresholds(products: Float32, activity: float) -> Float32:
+    """Thresholds (features,) above which products (points, features) lie at their activity."""
+    thresholds = np.empty(products.shape[1], dtype=np.float32)
+    for i, factor in enumerate(SPREAD):
+        columns = slice(i, None, len(SPREAD))
+        thresholds[columns] = np.quantile(products[:, columns], 1 - min(activity * factor, 0.5), axis=0)
+    return thresholds
 
 
 def _features(points: Float32, products: Float32, thresholds: Float32) -> Float32:
