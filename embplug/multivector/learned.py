@@ -54,7 +54,10 @@ QUERY_SHARE = 0.5
 """Of the landmarks, how many are query tokens where queries are given."""
 
 SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Times ``activity``, in turns: narrow features tell tokens apart, wide ones hold for unlike ones too."""
+"""Times ``activity``, in turns: narrow features are precise where the sample was, broad ones hold beyond it."""
+
+BROADEST = 0.5
+"""Of activities."""
 
 POWER_ROUNDS = 3
 OVERSAMPLING = 64
@@ -144,7 +147,8 @@ class LearnedEncoding:
         At most so many tokens, roughly, in the documents that are learned from: the time of
         :meth:`fit` grows with them. Short documents need more of their kind than long ones.
     activity
-        Share of the landmarks on which a feature is not zero.
+        Share of the landmarks on which a feature of middle breadth is not zero; features are from a quarter
+        to four times as broad, in turns, but never active on more than half.
     ridge
         Regularisation, relative to the mean square of the features.
     dtype
@@ -157,10 +161,10 @@ class LearnedEncoding:
     stored_dim: int = Field(default=1024, ge=16)
     features: int = Field(default=4096, ge=1)
     landmarks: int = Field(default=8192, ge=1)
-    compared: int = Field(default=4096, ge=1)
+    compared: int = Field(default=8192, ge=1)
     sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
     sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
-    activity: float = Field(default=0.02, gt=0, lt=1)
+    activity: float = Field(default=0.05, gt=0, le=0.5)
     ridge: float = Field(default=0.01, gt=0)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
     seed: int = Field(default=0, ge=0)
@@ -553,7 +557,7 @@ def _thresholds(products: Float32, activity: float) -> Float32:
     thresholds = np.empty(products.shape[1], dtype=np.float32)
     for i, factor in enumerate(SPREAD):
         columns = slice(i, None, len(SPREAD))
-        thresholds[columns] = np.quantile(products[:, columns], 1 - min(activity * factor, 0.5), axis=0)
+        thresholds[columns] = np.quantile(products[:, columns], 1 - min(activity * factor, BROADEST), axis=0)
     return thresholds
 
 

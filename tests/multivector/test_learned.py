@@ -70,7 +70,7 @@ def test_scores_are_those_of_the_reference_up_to_a_factor() -> None:
         [d.astype(np.float64) for d in SAMPLE],
         encoding.features,
         encoding.compared,
-        encoding.activity,
+        [min(encoding.activity * factor, 0.5) for factor in module.SPREAD],
         encoding.ridge,
         module.SMOOTHNESS,
     )
