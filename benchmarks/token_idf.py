@@ -1,4 +1,4 @@
-"""Whether `TokenIDF` as weights of query tokens helps: nDCG@10, and how well candidates are found, with and without.
+"""Whether `TokenIDF` as weights of query tokens helps: nDCG@10 and recall of candidates, with and without.
 
 nDCG@10 is of exact MaxSim over all documents, and of MaxSim over the first 100 candidates of the default
 learned encoding; recall is of exact MaxSim's ten best, by the same weights, among the candidates.

@@ -54,7 +54,7 @@ QUERY_SHARE = 0.5
 """Of the landmarks, how many are query tokens where queries are given."""
 
 SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Times ``activity``, in turns: narrow features are precise where the sample was, broad ones hold beyond it."""
+"""Times ``activity``, in turns: narrow features are precise in the sample, broad ones hold beyond it."""
 
 BROADEST = 0.5
 """Of activities."""

@@ -47,10 +47,7 @@ def fit(
     """Ridge regression, the prior of the weights over documents, and the posterior for a new one."""
     directions = landmarks[:features_count]
     thresholds = np.array(
-        [
-            np.quantile(landmarks @ a, 1 - activities[i % len(activities)])
-            for i, a in enumerate(directions)
-        ]
+        [np.quantile(landmarks @ a, 1 - activities[i % len(activities)]) for i, a in enumerate(directions)]
     )
     model = Learned(landmarks, features_count, thresholds, np.empty(0), np.empty(0))
     targets = np.array([[best(document, x) for x in landmarks] for document in documents])
