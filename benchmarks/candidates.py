@@ -59,6 +59,7 @@ def encodings() -> dict[str, Encoding]:
         "FDE, no fill, k-means, bytes": FDE(partitioner="kmeans", dtype="uint8"),
         "FDE, no fill, k-means, 4096 bytes": FDE(partitioner="kmeans", dtype="uint8", final_dim=4016),
         "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
+        "learned, 1536 bytes": LearnedEncoding(),
         "learned, 2048 bytes": LearnedEncoding(
             stored_dim=2048, features=8192, landmarks=16384, activity=0.02
         ),

@@ -158,7 +158,7 @@ class LearnedEncoding:
         The same seed, sample and machine give the same encodings.
     """
 
-    stored_dim: int = Field(default=1024, ge=16)
+    stored_dim: int = Field(default=1536, ge=16)
     features: int = Field(default=4096, ge=1)
     landmarks: int = Field(default=8192, ge=1)
     compared: int = Field(default=8192, ge=1)

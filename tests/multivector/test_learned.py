@@ -213,7 +213,7 @@ def test_state_restores_the_same_bytes(fitted: LearnedEncoding) -> None:
 def test_a_small_sample_fills_what_it_can_and_restores() -> None:
     sample = batch([16] * 16)
     encoding = LearnedEncoding().fit(sample)
-    assert encoding.encode_documents(sample).shape == (16, 1024)
+    assert encoding.encode_documents(sample).shape == (16, 1536)
     restored = LearnedEncoding()
     restored.set_state(encoding.get_state())
     np.testing.assert_array_equal(restored.encode_queries(sample), encoding.encode_queries(sample))
