@@ -59,12 +59,15 @@ def encodings() -> dict[str, Encoding]:
         "FDE, no fill, k-means, bytes": FDE(partitioner="kmeans", dtype="uint8"),
         "FDE, no fill, k-means, 4096 bytes": FDE(partitioner="kmeans", dtype="uint8", final_dim=4016),
         "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
-        "learned, 2048 bytes": LearnedEncoding(stored_dim=2048, landmarks=16384, compared=6144),
+        "learned, 1536 bytes": LearnedEncoding(),
+        "learned, 2048 bytes": LearnedEncoding(
+            stored_dim=2048, features=8192, landmarks=16384, activity=0.02
+        ),
         "learned, 4096 bytes": LearnedEncoding(
             stored_dim=4096,
             features=8192,
             landmarks=16384,
-            compared=6144,
+            activity=0.02,
             sample=4000,
             sample_tokens=1_300_000,
         ),

@@ -97,7 +97,7 @@ def main() -> None:
             Recipe(
                 tokens=Tokens(
                     dim=data.documents.dim,
-                    fde=LearnedEncoding() if finder == "learned" else None,
+                    fde=LearnedEncoding(stored_dim=1024) if finder == "learned" else None,
                     matrix=None,
                     reduction=HierarchicalPooling(factor=factor) if factor > 1 else None,
                     codes=Residual(size=size),

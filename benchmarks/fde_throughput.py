@@ -2,7 +2,7 @@
 
 The bound is one product of all tokens with the hyperplanes and a dense inner projection together, in
 the chunk size that suits it best. An encoding with a sparse inner projection (count sketch) may go
-beyond it, because it need not multiply by zeros.
+beyond it, because it need not multiply by zeros. Last, the same batch on several threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fastembed.postprocess.muvera import Muvera
 
 from embplug.multivector import TokenBatch
 from embplug.multivector.fde import FDE
-from embplug.threads import single_blas_thread
+from embplug.threads import single_blas_thread, worker_count
 
 REPETITIONS, BITS, WIDTH = 20, 5, 16
 DIM = 128
@@ -33,23 +33,28 @@ def main() -> None:
         "--peer-documents", type=int, default=60, help="of them given to fastembed a round"
     )
     arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--dim", type=int, default=DIM, help="of the tokens")
+    arguments.add_argument("--threads", type=int, default=-1, help="of the last row; default: all cores")
     options = arguments.parse_args()
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(TOKENS - 29, TOKENS + 30, options.documents)
-    tokens = _unit_tokens(rng, lengths)
-    query = _unit_tokens(rng, np.array([QUERY_TOKENS]))
+    tokens = _unit_tokens(rng, lengths, options.dim)
+    query = _unit_tokens(rng, np.array([QUERY_TOKENS]), options.dim)
     parameters = {"repetitions": REPETITIONS, "simhash_bits": BITS, "projection_dim": WIDTH, "fill": True}
     encodings = {
         "count_sketch": FDE(**parameters),
         "dense": FDE(**parameters, projection="dense"),
     }
-    model = SimpleNamespace(embedding_size=DIM)  # all that fastembed reads of a model
+    model = SimpleNamespace(embedding_size=options.dim)  # all that fastembed reads of a model
     peer = Muvera.from_multivector_model(model, k_sim=BITS, dim_proj=WIDTH, r_reps=REPETITIONS)
     peer_sample = tokens[: options.peer_documents].to_list()
-    matrix = rng.standard_normal((DIM, REPETITIONS * (BITS + WIDTH))).astype(np.float32)
+    matrix = rng.standard_normal((options.dim, REPETITIONS * (BITS + WIDTH))).astype(np.float32)
 
-    contestants = {name: _encoder(fde, tokens) for name, fde in encodings.items()}
+    threads = worker_count(options.threads)
+    contestants = {name: _encoder(fde, tokens, 1) for name, fde in encodings.items()}
+    several = f"count_sketch, {threads} threads"
+    contestants[several] = _encoder(encodings["count_sketch"], tokens, threads)
     contestants |= {f"gemm {chunk}": _gemm(tokens.values, matrix, chunk) for chunk in GEMM_CHUNKS}
     contestants["fastembed"] = lambda: [peer.process_document(document) for document in peer_sample]
     with single_blas_thread():
@@ -71,7 +76,7 @@ def main() -> None:
             "fraction_of_bound": rates[name] / bound,
             "query_ms": query_ms.get(name),
         }
-        for name in [*encodings, "fastembed"]
+        for name in [*encodings, several, "fastembed"]
     ]
     gemm_query = query_ms["bare GEMM"]
     rows.append(
@@ -85,6 +90,9 @@ def main() -> None:
         "fraction_of_bound": rates["count_sketch"] / bound,
         "query_ms": query_ms["count_sketch"],
         "gemm_query_ms": gemm_query,
+        "threads": threads,
+        "threads_docs_per_s": rates[several],
+        "threads_speedup": rates[several] / rates["count_sketch"],
         "dense_docs_per_s": rates["dense"],
         "dense_ratio": rates["dense"] / rates["fastembed"],
         "dense_fraction_of_bound": rates["dense"] / bound,
@@ -92,23 +100,22 @@ def main() -> None:
         "environment": environment(
             documents=options.documents,
             tokens=len(tokens.values),
-            dim=DIM,
+            dim=options.dim,
             query_tokens=QUERY_TOKENS,
-            threads=1,
             **parameters,
         ),
     }
     report(result, rows, options.json)
 
 
-def _unit_tokens(rng: np.random.Generator, lengths: np.ndarray) -> TokenBatch:
-    values = rng.standard_normal((lengths.sum(), DIM), dtype=np.float32)
+def _unit_tokens(rng: np.random.Generator, lengths: np.ndarray, dim: int) -> TokenBatch:
+    values = rng.standard_normal((lengths.sum(), dim), dtype=np.float32)
     values /= np.linalg.norm(values, axis=1, keepdims=True)
     return TokenBatch(values, np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def _encoder(fde: FDE, tokens: TokenBatch):
-    return lambda: fde.encode_documents(tokens)
+def _encoder(fde: FDE, tokens: TokenBatch, threads: int):
+    return lambda: fde.encode_documents(tokens, n_jobs=threads)
 
 
 def _gemm(values: np.ndarray, matrix: np.ndarray, chunk: int):

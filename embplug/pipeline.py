@@ -50,7 +50,7 @@ from embplug.transforms.base import unit_rows
 DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
 """Name of the vector -> ``(n, dim)``."""
 
-SCAN_KB = 65_536
+SCAN_KB = 98_304
 """Of encodings in a segment: one by one they take no longer than a graph needs for the same recall."""
 
 

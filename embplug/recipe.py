@@ -380,7 +380,7 @@ class Tokens(_Part):
         else the FDE, which needs none.
     fde_storage
         How Qdrant keeps that vector. Its datatype is that of the encoding. Unless ``hnsw`` says, a graph
-        is built from 65,536 KB of encodings on (``full_scan_threshold``), because below that comparing
+        is built from 98,304 KB of encodings on (``full_scan_threshold``), because below that comparing
         them one by one is as fast and misses none.
     matrix
         How Qdrant keeps the matrix for reranking; ``None`` keeps none, so that the codes rank the

@@ -53,6 +53,12 @@ HNSW_EF = 800
 QUERY_SHARE = 0.5
 """Of the landmarks, how many are query tokens where queries are given."""
 
+SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Times ``activity``, in turns: narrow features are precise in the sample, broad ones hold beyond it."""
+
+BROADEST = 0.5
+"""Of activities."""
+
 POWER_ROUNDS = 3
 OVERSAMPLING = 64
 """Block power iteration for the leading directions: far more precise than the sample is."""
@@ -141,7 +147,8 @@ class LearnedEncoding:
         At most so many tokens, roughly, in the documents that are learned from: the time of
         :meth:`fit` grows with them. Short documents need more of their kind than long ones.
     activity
-        Share of the landmarks on which a feature is not zero.
+        Share of the landmarks on which a feature of middle breadth is not zero; features are from a quarter
+        to four times as broad, in turns, but never active on more than half.
     ridge
         Regularisation, relative to the mean square of the features.
     dtype
@@ -151,13 +158,13 @@ class LearnedEncoding:
         The same seed, sample and machine give the same encodings.
     """
 
-    stored_dim: int = Field(default=1024, ge=16)
+    stored_dim: int = Field(default=1536, ge=16)
     features: int = Field(default=4096, ge=1)
     landmarks: int = Field(default=8192, ge=1)
-    compared: int = Field(default=4096, ge=1)
+    compared: int = Field(default=8192, ge=1)
     sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
     sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
-    activity: float = Field(default=0.02, gt=0, lt=1)
+    activity: float = Field(default=0.05, gt=0, le=0.5)
     ridge: float = Field(default=0.01, gt=0)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
     seed: int = Field(default=0, ge=0)
@@ -228,7 +235,7 @@ class LearnedEncoding:
 
         directions = points[: self.features]
         products = points @ directions.T
-        thresholds = np.quantile(products, 1 - self.activity, axis=0).astype(np.float32)
+        thresholds = _thresholds(products, self.activity)
         features = _features(points, products, thresholds)
         # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
         # In the coordinates of the factor, factor' W, the mean square of a difference is its length.
@@ -543,6 +550,15 @@ class LearnedEncoding:
             squares = np.square(padded).sum(axis=1, keepdims=True)
             filling = np.sqrt(np.maximum(np.where(squares > 0, 1 - squares, 0), 0))
         return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
+
+
+def _thresholds(products: Float32, activity: float) -> Float32:
+    """Thresholds (features,) above which products (points, features) lie at their activity."""
+    thresholds = np.empty(products.shape[1], dtype=np.float32)
+    for i, factor in enumerate(SPREAD):
+        columns = slice(i, None, len(SPREAD))
+        thresholds[columns] = np.quantile(products[:, columns], 1 - min(activity * factor, BROADEST), axis=0)
+    return thresholds
 
 
 def _features(points: Float32, products: Float32, thresholds: Float32) -> Float32:

@@ -40,12 +40,15 @@ def fit(
     documents: list[Array],
     features_count: int,
     compared: int,
-    activity: float,
+    activities: list[float],
     ridge: float,
     smoothness: float,
 ) -> Learned:
     """Ridge regression, the prior of the weights over documents, and the posterior for a new one."""
-    thresholds = np.quantile(landmarks @ landmarks[:features_count].T, 1 - activity, axis=0)
+    directions = landmarks[:features_count]
+    thresholds = np.array(
+        [np.quantile(landmarks @ a, 1 - activities[i % len(activities)]) for i, a in enumerate(directions)]
+    )
     model = Learned(landmarks, features_count, thresholds, np.empty(0), np.empty(0))
     targets = np.array([[best(document, x) for x in landmarks] for document in documents])
     mean = targets.mean(axis=0)
