@@ -413,7 +413,14 @@ def _with_words(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
 
 
 def _encoders(recipes: Mapping[str, Recipe], given: Encoder | str | None) -> dict[str, Encoder]:
-    default = load_encoder(given) if isinstance(given, str) else given
+    pruned = {
+        one.encoder
+        for one in recipes.values()
+        if one.tokens is not None and (one.tokens.prunes or one.tokens.prunes_queries)
+    }
+    default = (
+        load_encoder(given, with_saliency=bool(pruned & {None, given})) if isinstance(given, str) else given
+    )
     loaded: dict[str, Encoder] = {} if default is None else {default.spec: default}
     encoders = {}
     for name, recipe in recipes.items():
@@ -425,7 +432,7 @@ def _encoders(recipes: Mapping[str, Recipe], given: Encoder | str | None) -> dic
             raise InvalidArgumentError(f"recipes[{name!r}].encoder", "one, or encoder to be given", None)
         spec = recipe.encoder
         if spec is not None and spec not in loaded:
-            loaded[spec] = load_encoder(spec)
+            loaded[spec] = load_encoder(spec, with_saliency=spec in pruned)
         encoders[name] = default if spec is None and default is not None else loaded[str(spec)]
     return encoders
 
@@ -448,7 +455,7 @@ def _stored(material: Material, recipe: Recipe) -> tuple[Material, NDArray[np.in
     kept = np.flatnonzero(documents.tokens.lengths)
     dense = None if documents.dense is None else documents.dense[kept]
     texts = None if material.document_texts is None else [material.document_texts[i] for i in kept.tolist()]
-    encoded = Encoded(documents.tokens.take(kept), dense)
+    encoded = Encoded(documents.tokens.take(kept), dense, documents.saliency)
     return replace(material, documents=encoded, document_texts=texts), kept
 
 

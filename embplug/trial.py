@@ -187,6 +187,7 @@ def search_all(
                 tokens=query.tokens,
                 dense=query.dense,
                 text=query.text,
+                saliency=query.saliency,
                 limit=limit,
                 filter=given,
                 candidates=candidates,
@@ -244,16 +245,16 @@ def _batches(recipe: Recipe, material: Material, ranks: NDArray[np.int64] | None
         if ranks is not None:
             for payload, rank in zip(payloads, ranks[rows].tolist(), strict=True):
                 payload[RANK_KEY] = rank
-        tokens = dense = texts = None
+        tokens = dense = texts = saliency = None
         if recipe.tokens is not None:
             tokens = _need(documents.tokens, "tokens")[rows].to_float32()
+            if recipe.tokens.prunes:
+                saliency = [_saliency(documents, row) for row in range(rows.start, rows.stop)]
         if recipe.dense:
             dense = _need(documents.dense, "dense")[rows]
         if reads_words(recipe):
             texts = _need(material.document_texts, "sparse")[rows]
-        yield Documents(
-            range(rows.start, rows.stop), tokens=tokens, dense=dense, texts=texts, payloads=payloads
-        )
+        yield Documents(range(rows.start, rows.stop), tokens, dense, texts, payloads, saliency)
 
 
 def reads_words(recipe: Recipe) -> bool:
@@ -263,16 +264,26 @@ def reads_words(recipe: Recipe) -> bool:
 
 def _query(recipe: Recipe, material: Material, row: int) -> Query:
     queries = material.queries
+    prunes = recipe.tokens is not None and recipe.tokens.prunes_queries
     return Query(
         _need(queries.tokens, "tokens")[row] if recipe.tokens is not None else None,
         _need(queries.dense, "dense")[row] if recipe.dense else None,
         _need(material.query_texts, "sparse")[row] if reads_words(recipe) else None,
+        saliency=_saliency(queries, row) if prunes else None,
     )
 
 
 def _below(count: int) -> models.Filter:
     condition = models.FieldCondition(key=RANK_KEY, range=models.Range(lt=count))
     return models.Filter(must=[condition])
+
+
+def _saliency(encoded: Encoded, row: int) -> NDArray[np.float32]:
+    """Of the tokens of one text."""
+    if encoded.saliency is None:
+        expected = "one that tells the saliency of tokens, by which the recipe prunes; a cache written so"
+        raise InvalidArgumentError("encoder", expected, "none")
+    return encoded.saliency[slice(*_need(encoded.tokens, "tokens").offsets[row : row + 2])]
 
 
 def _need(vectors: Any, name: str) -> Any:

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 
 from embplug import Dense, Evaluation, Matrix, Recipe, Sparse, Tokens, evaluate, register_encoder
 from embplug.cli import app
+from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation import bootstrap, compare
+from embplug.multivector.pruning import SaliencyPruning
 from embplug.report import report_html
 from tests.words import DIM, Words, write_beir
 
@@ -54,6 +56,37 @@ def test_measures_are_those_of_the_rankings(result):
     assert prefix.figures["overlap@10"].mean < 0.8
     assert words.figures["nDCG@10"].mean == words.figures["overlap@10"].mean == 1
     assert tokens.bytes_per_document > dense.bytes_per_document > prefix.bytes_per_document > 0
+
+
+class SalientWords(Words):
+    """Words of one document alone matter, those that all share do not."""
+
+    def encode_documents(self, texts):
+        made = super().encode_documents(texts)
+        words = [word for text in texts for word in text.split()]
+        return Encoded(made.tokens, made.dense, np.array([word[0] == "w" for word in words], np.float32))
+
+    encode_queries = encode_documents
+
+
+def test_tokens_are_pruned_by_what_the_encoder_says(tmp_path):
+    folder = write_beir(tmp_path / "small")
+    pruned = Recipe(
+        tokens=Tokens(
+            dim=DIM,
+            fde=None,
+            matrix=Matrix(hnsw=None),
+            reduction=SaliencyPruning(keep=0.34),
+            query_reduction=SaliencyPruning(keep=0.7),
+        )
+    )
+    recipes = {"all": TOKENS, "pruned": pruned}
+    result = evaluate(folder, recipes, encoder=SalientWords(), cache=tmp_path, progress=False)
+    every, some = result.recipes
+    assert some.figures["nDCG@10"].mean == 1
+    assert some.bytes_per_document < every.bytes_per_document
+    with pytest.raises(InvalidArgumentError, match=r"^encoder: .*saliency"):
+        evaluate(folder, {"pruned": pruned}, encoder=Words(), progress=False)
 
 
 def test_filtered_searches_are_held_to_exact_filtered_ones(result):
