@@ -126,9 +126,7 @@ def _encode(
             for row, i in enumerate(rows):
                 if made.tokens is not None:
                     matrices[i] = made.tokens[row].astype(np.float16)
-                    if made.saliency is not None:
-                        bounds = made.tokens.offsets
-                        saliency[i] = made.saliency[bounds[row] : bounds[row + 1]]
+                    saliency[i] = made.saliency_of(row)
                 if made.dense is not None:
                     dense[i] = made.dense[row]
             bar.update(len(rows))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.quantizers import ProductQuantizer, Quantizer, RecurrentBinarizer
-from embplug.quantizers.base import Codes
+from embplug.quantizers.base import Codes, state_part
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.quantizers.levels import LENGTH_BYTES
 from embplug.quantizers.packing import packed_bytes
@@ -88,11 +88,11 @@ class DenseVector:
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         for place, transform in enumerate(self.transforms):
-            own = _part(state, f"{place}.")
+            own = state_part(state, f"{place}.")
             if own or transform.requires_fit:
                 transform.set_state(own)
         if self.codes is not None:
-            self.codes.set_state(_part(state, f"{CODES_KEY}."))
+            self.codes.set_state(state_part(state, f"{CODES_KEY}."))
         self.needs_fit = False
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
@@ -185,7 +185,3 @@ def _own(method: _Method) -> _Method:
 
 def _has_to_learn(transform: Transform) -> bool:
     return transform.requires_fit and not transform.get_state()
-
-
-def _part(state: State, prefix: str) -> State:
-    return {key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)}

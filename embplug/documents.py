@@ -244,19 +244,8 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
         checked[name] = None
         if given is not None and recipe.tokens is not None:
             checked[name] = check_tokens(given, recipe.tokens.dim, len(given), argument)
-    dense, dense_queries = (
-        {
-            name: check_dense(
-                vectors,
-                recipe.dense[name].dim,
-                len(vectors),
-                f"sample.{argument}",
-                recipe.dense[name].datatype,
-            )
-            for name, argument, vectors in named_dense(given, recipe, part)
-        }
-        for part, given in (("dense", sample.dense), ("dense_queries", sample.dense_queries))
-    )
+    dense = _check_dense(sample.dense, recipe, within="sample.")
+    dense_queries = _check_dense(sample.dense_queries, recipe, argument="dense_queries", within="sample.")
     texts = sample.texts
     if texts is not None:
         if recipe.sparse is None:
@@ -352,11 +341,19 @@ def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | Non
         raise InvalidArgumentError(f"{argument}[{rows[0]}]", expected, number)
 
 
-def _check_dense(given: DenseGiven | None, recipe: Recipe, count: int) -> dict[str, NDArray[np.float32]]:
-    return {
-        name: check_dense(vectors, recipe.dense[name].dim, count, argument, recipe.dense[name].datatype)
-        for name, argument, vectors in named_dense(given, recipe)
-    }
+def _check_dense(
+    given: DenseGiven | None,
+    recipe: Recipe,
+    count: int | None = None,
+    argument: str = "dense",
+    within: str = "",
+) -> dict[str, NDArray[np.float32]]:
+    """Vectors by name, as many as ``count`` where that is given."""
+    checked = {}
+    for name, own, vectors in named_dense(given, recipe, argument):
+        wanted, rows = recipe.dense[name], len(vectors) if count is None else count
+        checked[name] = check_dense(vectors, wanted.dim, rows, f"{within}{own}", wanted.datatype)
+    return checked
 
 
 def named_dense(given: Any, recipe: Recipe, argument: str = "dense") -> list[tuple[str, str, Any]]:

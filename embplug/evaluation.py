@@ -413,11 +413,7 @@ def _with_words(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
 
 
 def _encoders(recipes: Mapping[str, Recipe], given: Encoder | str | None) -> dict[str, Encoder]:
-    pruned = {
-        one.encoder
-        for one in recipes.values()
-        if one.tokens is not None and (one.tokens.prunes or one.tokens.prunes_queries)
-    }
+    pruned = {one.encoder for one in recipes.values() if one.tokens is not None and one.tokens.reads_saliency}
     default = (
         load_encoder(given, with_saliency=bool(pruned & {None, given})) if isinstance(given, str) else given
     )

@@ -39,6 +39,7 @@ from embplug.plan import (
     search_plan,
 )
 from embplug.points import Vectors, with_fields
+from embplug.quantizers.base import state_part
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage, Tokens
 from embplug.rerank.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
@@ -164,10 +165,7 @@ class Pipeline:
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
         for prefix, method in self._methods().items():
-            own = f"{prefix}."
-            method.set_state(
-                {name.removeprefix(own): array for name, array in state.items() if name.startswith(own)}
-            )
+            method.set_state(state_part(state, f"{prefix}."))
         self.needs_fit = False
 
     def _methods(self) -> dict[str, Any]:
@@ -226,8 +224,8 @@ class Pipeline:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)
             tokens = self.recipe.tokens
-            prunes = tokens is not None and (tokens.prunes or tokens.prunes_queries)
-            self.own_encoder = load_encoder(self.recipe.encoder, with_saliency=prunes)
+            with_saliency = tokens is not None and tokens.reads_saliency
+            self.own_encoder = load_encoder(self.recipe.encoder, with_saliency=with_saliency)
         return self.own_encoder
 
     def cross_encoder(self) -> CrossEncoder | None:
@@ -461,11 +459,10 @@ class Pipeline:
 
     def _saliency_of_query(self, encoded: Encoded, row: int) -> NDArray[np.float32] | None:
         """What the encoder says of the tokens of one query; needed where the recipe prunes by it."""
-        if encoded.tokens is not None and encoded.saliency is not None:
-            return encoded.saliency[slice(*encoded.tokens.offsets[row : row + 2])]
-        if self.recipe.tokens is not None and self.recipe.tokens.prunes_queries:
+        saliency = encoded.saliency_of(row)
+        if saliency is None and self.recipe.tokens is not None and self.recipe.tokens.prunes_queries:
             raise self._no_saliency()
-        return None
+        return saliency
 
     def _no_saliency(self) -> InvalidArgumentError:
         expected = "one that tells the saliency of tokens, by which the recipe prunes"

@@ -433,6 +433,11 @@ class Tokens(_Part):
         ranks = self.matrix is not None or self.codes is not None
         return ranks and isinstance(self.query_reduction, SaliencyPruning)
 
+    @property
+    def reads_saliency(self) -> bool:
+        """Whether documents or queries are pruned by saliency, so that an encoder has to tell it."""
+        return self.prunes or self.prunes_queries
+
     @model_validator(mode="after")
     def _prunes_before_it_pools(self) -> Self:
         pools = False

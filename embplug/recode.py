@@ -16,6 +16,7 @@ from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.operations import save_manifest_steps
 from embplug.pipeline import Pipeline, dense_key
 from embplug.quantizers import RecurrentBinarizer
+from embplug.quantizers.base import state_part
 from embplug.recipe import Recipe
 from embplug.upgrade import AnyCollection
 
@@ -71,7 +72,7 @@ def _recode_steps(
     older = RecurrentBinarizer(**dense.model_dump()["codes"])
     state = pipeline.get_state()
     prefix = f"{dense_key(name)}.{CODES_KEY}."
-    older.set_state({key.removeprefix(prefix): state.pop(key) for key in [*state] if key.startswith(prefix)})
+    older.set_state(state_part(state, prefix))
     count = len(old)  # type: ignore[arg-type]
     before = check_dense(old, dense.dim, count, "old")
     dim = len(new[0]) if len(new) else dense.dim  # type: ignore[arg-type, index]

@@ -280,10 +280,11 @@ def _below(count: int) -> models.Filter:
 
 def _saliency(encoded: Encoded, row: int) -> NDArray[np.float32]:
     """Of the tokens of one text."""
-    if encoded.saliency is None:
+    saliency = encoded.saliency_of(row)
+    if saliency is None:
         expected = "one that tells the saliency of tokens, by which the recipe prunes; a cache written so"
         raise InvalidArgumentError("encoder", expected, "none")
-    return encoded.saliency[slice(*_need(encoded.tokens, "tokens").offsets[row : row + 2])]
+    return saliency
 
 
 def _need(vectors: Any, name: str) -> Any:

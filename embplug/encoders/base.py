@@ -31,6 +31,12 @@ class Encoded:
     dense: NDArray[np.float32] | None = None
     saliency: NDArray[np.float32] | None = None
 
+    def saliency_of(self, row: int) -> NDArray[np.float32] | None:
+        """That of the tokens of one text; ``None`` when the encoder does not tell."""
+        if self.tokens is None or self.saliency is None:
+            return None
+        return self.saliency[slice(*self.tokens.offsets[row : row + 2])]
+
 
 @runtime_checkable
 class Encoder(Protocol):

@@ -131,7 +131,7 @@ def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Re
 
 def check_reduction(recipe: Recipe) -> None:
     """Refuse to prune tokens by what stored points do not tell."""
-    if recipe.tokens is not None and (recipe.tokens.prunes or recipe.tokens.prunes_queries):
+    if recipe.tokens is not None and recipe.tokens.reads_saliency:
         field = "tokens.reduction" if recipe.tokens.prunes else "tokens.query_reduction"
         raise InvalidArgumentError(field, "one without saliency, which stored tokens do not have", "saliency")
 

@@ -174,6 +174,11 @@ def not_fitted(quantizer: Any) -> NotFittedError:
     return NotFittedError(f"{type(quantizer).__name__} learns from data: call fit first")
 
 
+def state_part(state: State, prefix: str) -> State:
+    """Arrays whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
+
 def check_state(state: State, names: set[str], quantizer: Any) -> None:
     """Refuse a state that is not one of this quantizer.
 

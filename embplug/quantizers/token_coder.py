@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import EmptyTokensError, InvalidArgumentError
 from embplug.multivector.token_batch import TokenBatch
-from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors
+from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors, state_part
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.rerank.maxsim import document_blocks, maxsim_codes
 
@@ -123,9 +123,9 @@ class TokenCoder:
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned."""
-        self.quantizer.set_state(_part(state, "tokens."))
+        self.quantizer.set_state(state_part(state, "tokens."))
         if self._correction is not None:
-            self._correction.set_state(_part(state, "documents."))
+            self._correction.set_state(state_part(state, "documents."))
 
     def _lost(self, tokens: TokenBatch, codes: Codes) -> Float32:
         """Mean (n, dim) over each document of what its codes lose; zero without tokens."""
@@ -136,7 +136,3 @@ class TokenCoder:
             sums = np.add.reduceat(differences, tokens.offsets[inhabited], axis=0)
             lost[inhabited] = sums / tokens.lengths[inhabited, None]
         return lost
-
-
-def _part(state: State, prefix: str) -> State:
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

@@ -254,9 +254,7 @@ class PCA:
         for _ in range(POWER_ROUNDS):
             basis = covariance @ np.linalg.qr(basis)[0]
         basis = np.linalg.qr(basis)[0]
-        variances, rotation = np.linalg.eigh(basis.T @ covariance @ basis)
-        order = np.argsort(-variances)[:wanted]
-        return variances[order], (basis @ rotation[:, order]).T
+        return _leading(basis, basis.T @ covariance @ basis, wanted)
 
     def _subspace(self, sample: Float32, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Variances and components by subspace iteration; centring is done without a centred copy."""
@@ -272,9 +270,7 @@ class PCA:
             basis = sample.T @ scores - np.outer(mean, scores.sum(axis=0))
         basis = np.linalg.qr(basis)[0]
         scores = (sample @ basis - mean @ basis).astype(np.float64)
-        variances, rotation = np.linalg.eigh(scores.T @ scores / len(sample))
-        order = np.argsort(-variances)[:wanted]
-        return variances[order], (basis @ rotation[:, order]).T
+        return _leading(basis, scores.T @ scores / len(sample), wanted)
 
     def _kept(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> _Solution:
         assert self._sum is not None
@@ -303,6 +299,15 @@ class PCA:
             scales = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
             projected *= scales if power < 0 else deviations
         return unit_rows(projected) if self.normalize else projected
+
+
+def _leading(
+    basis: NDArray[Any], projected: NDArray[np.float64], wanted: int
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Variances and components within a basis (d, m), from the covariance (m, m) in its coordinates."""
+    variances, rotation = np.linalg.eigh(projected)
+    order = np.argsort(-variances)[:wanted]
+    return variances[order], (basis @ rotation[:, order]).T
 
 
 def _moments(sample: Float32) -> NDArray[np.float64]:
