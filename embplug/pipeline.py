@@ -409,7 +409,7 @@ class Pipeline:
         """Relevance (n,) and similarity (n, n) of documents that were read with :meth:`compared`."""
         field = self.compared(query)
         if field == CODES and self._codes is not None:
-            return token_similarities(_given(query.tokens), self._codes.decode(codes_of(records)))
+            return token_similarities(self._ranking_tokens(query), self._codes.decode(codes_of(records)))
         if field == DENSE_CODES:
             name = _first_name(query.dense)
             vector = self._dense[name]
@@ -421,7 +421,7 @@ class Pipeline:
             return dense_similarities(asked, decoded, vector.recipe.distance)
         stored: list[Any] = [_stored(record, field) for record in records]
         if field == TOKENS_VECTOR:
-            return token_similarities(_given(query.tokens), TokenBatch.from_list(stored).to_float32())
+            return token_similarities(self._ranking_tokens(query), TokenBatch.from_list(stored).to_float32())
         if field == FDE_VECTOR and self._fde is not None:
             asked = self._fde.encode_queries(TokenBatch.from_list([_given(query.tokens)]))[0]
             # The last number of a learned encoding only brings documents to one length.
@@ -606,6 +606,13 @@ class Pipeline:
         return Asked(
             searched, text, finders, tokens if ranks else None, coder if ranks else None, cross_encoder
         )
+
+    def _ranking_tokens(self, query: Query) -> NDArray[np.float32]:
+        """Tokens (t, dim) of a query that :meth:`with_query_vectors` made, as MaxSim reads them."""
+        assert self.recipe.tokens is not None
+        saliency = None if query.saliency is None else np.asarray(query.saliency, dtype=np.float32)
+        tokens = TokenBatch.from_list([_given(query.tokens)])
+        return self._reduced_query(tokens, saliency, self.recipe.tokens).values
 
     def _reduced_query(
         self, tokens: TokenBatch, saliency: NDArray[np.float32] | None, recipe: Tokens

@@ -26,7 +26,7 @@ from embplug.ids import CODES
 from embplug.multivector.pooling import HierarchicalPooling
 from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
 from embplug.quantizers.token_coder import TokenCoder
-from embplug.rerank import maxsim
+from embplug.rerank import maxsim, mmr, token_similarities
 
 DIM = 16
 SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=8)
@@ -200,8 +200,13 @@ def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
         )
         again = collection.batch_search([Query(query, saliency=saliency)], candidates=40, limit=40)[0]
         assert again == hits
-        chosen = collection.search_mmr(tokens=query, saliency=saliency, limit=3)
-        assert {hit.id for hit in chosen} < {hit.id for hit in hits}
+        chosen = collection.search_mmr(
+            tokens=query, saliency=saliency, limit=5, diversity=0.5, candidates_limit=40
+        )
+        values = tokens.to_float32()
+        compared = mmr(*token_similarities(kept, values), 0.5, 5)
+        assert [hit.id for hit in chosen] == compared
+        assert compared != mmr(*token_similarities(query, values), 0.5, 5)
 
     async def waiting() -> Any:
         return await collection.to_async().search(tokens=query, saliency=saliency, candidates=40, limit=40)
