@@ -27,6 +27,7 @@ from embplug.errors import (
 from embplug.extras import import_extra
 from embplug.multivector.balanced import BalancedBytes
 from embplug.multivector.checks import check_finite, checked_weights, state_array
+from embplug.multivector.feature_training import train_features
 from embplug.multivector.partition import Float32
 from embplug.multivector.token_batch import TokenBatch
 from embplug.threads import single_blas_thread, worker_count
@@ -72,7 +73,7 @@ DRIFT_LIMIT = 1.5
 """A :meth:`LearnedEncoding.drift` above it says that fitting again pays."""
 
 # The streams of the seed.
-LANDMARKS, DIRECTIONS, ROTATION, DRIFT = range(4)
+LANDMARKS, DIRECTIONS, ROTATION, DRIFT, TRAINING = range(5)
 
 
 @plain_dataclass(frozen=True)
@@ -80,8 +81,10 @@ class _Fitted:
     """What is learned. The maps are rounded to float16, as the state keeps them."""
 
     landmarks: NDArray[Any]
-    """(landmarks, dim): the first ``features`` are feature directions, the first ``compared`` are compared
-    with documents. float16 where the tokens were."""
+    """(landmarks, dim): the first ``features`` are feature directions unless these were trained, the first
+    ``compared`` are compared with documents. float16 where the tokens were."""
+    trained: NDArray[Any] | None
+    """float16 (features, dim)"""
     thresholds: Float32
     """(features,)"""
     query_map: Float32
@@ -99,7 +102,8 @@ class _Fitted:
     @cached_property
     def directions(self) -> Float32:
         """(dim, features): kept as float32, because converting them takes longer than encoding a query."""
-        return np.ascontiguousarray(self.landmarks[: len(self.thresholds)].astype(np.float32, copy=False).T)
+        rows = self.landmarks[: len(self.thresholds)] if self.trained is None else self.trained
+        return np.ascontiguousarray(rows.astype(np.float32, copy=False).T)
 
     @property
     def dim(self) -> int:
@@ -128,6 +132,9 @@ class LearnedEncoding:
     is what counts. A part in which queries are zero brings all documents to one length: without it a
     graph (HNSW) by dot products leads to the longest documents alone, and misses half of the best.
 
+    Features may be trained (``steps``), from those around sample tokens on: they then predict MaxSim about
+    twice as precisely, for the same bytes and the same time of a query.
+
     Parameters
     ----------
     stored_dim
@@ -151,6 +158,9 @@ class LearnedEncoding:
         to four times as broad, in turns, but never active on more than half.
     ridge
         Regularisation, relative to the mean square of the features.
+    steps
+        Of gradient descent on the features, by torch; 0 takes them as they are. They are trained on the
+        landmarks, of which there should then be 32,768: several for every feature.
     dtype
         Of the encodings, and of the engine's vectors. ``uint8`` keeps the order of dot products:
         see :class:`~embplug.multivector.balanced.BalancedBytes`.
@@ -166,6 +176,7 @@ class LearnedEncoding:
     sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
     activity: float = Field(default=0.05, gt=0, le=0.5)
     ridge: float = Field(default=0.01, gt=0)
+    steps: int = Field(default=0, ge=0)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
     seed: int = Field(default=0, ge=0)
     kind: Literal["learned"] = "learned"
@@ -213,7 +224,7 @@ class LearnedEncoding:
             Queries like those to come, if there are any, real or made from the documents' text
             (sentences or titles, encoded as queries): half of the landmarks are then theirs.
         device
-            A torch device, such as ``"cuda"``, that compares documents with landmarks.
+            A torch device, such as ``"cuda"``, that compares documents with landmarks and trains.
 
         Raises
         ------
@@ -225,7 +236,11 @@ class LearnedEncoding:
             A token is not finite.
         DimensionError
             Queries have another dimension than documents.
+        MissingExtraError
+            Features are to be trained, or a device is given, and torch is not installed.
         """
+        if self.steps:
+            import_extra("torch", "LearnedEncoding(steps=…)")
         sample, asked = self._checked_sample(tokens, queries)
         landmarks = self._landmarks(sample, asked)
         points = landmarks.astype(np.float32, copy=False)
@@ -236,6 +251,20 @@ class LearnedEncoding:
         directions = points[: self.features]
         products = points @ directions.T
         thresholds = _thresholds(products, self.activity)
+        trained = None
+        if self.steps:
+            directions, thresholds = train_features(
+                points,
+                targets,
+                directions,
+                thresholds,
+                ridge=self.ridge,
+                steps=self.steps,
+                generator=self._generator(TRAINING),
+                device=device,
+            )
+            trained = directions.astype(np.float16)
+            products = points @ trained.astype(np.float32).T
         features = _features(points, products, thresholds)
         # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
         # In the coordinates of the factor, factor' W, the mean square of a difference is its length.
@@ -257,6 +286,7 @@ class LearnedEncoding:
         document_map = document_map.astype(np.float16).astype(np.float32)
         self.fitted_ = _Fitted(
             landmarks[: max(compared, self.features)],
+            trained,
             thresholds,
             query_map.astype(np.float16).astype(np.float32),
             document_map,
@@ -381,6 +411,7 @@ class LearnedEncoding:
         fitted = self._check_fitted(None)
         return {
             "landmarks": fitted.landmarks,
+            **({} if fitted.trained is None else {"directions": fitted.trained}),
             "thresholds": fitted.thresholds,
             "query_map": fitted.query_map.astype(np.float16),
             "document_map": fitted.document_map.astype(np.float16),
@@ -414,6 +445,8 @@ class LearnedEncoding:
             "length": (np.float64, ()),
             "unexplained": (np.float64, ()),
         }
+        if self.steps:
+            expected["directions"] = (np.float16, (features, dim))
         arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
         unknown = sorted(set(state) - set(arrays) - {"landmarks"})
         if unknown:
@@ -422,6 +455,7 @@ class LearnedEncoding:
             )
         self.fitted_ = _Fitted(
             landmarks,
+            arrays.get("directions"),
             arrays["thresholds"],
             arrays["query_map"].astype(np.float32),
             arrays["document_map"].astype(np.float32),
