@@ -60,6 +60,8 @@ def encodings() -> dict[str, Encoding]:
         "FDE, no fill, k-means, 4096 bytes": FDE(partitioner="kmeans", dtype="uint8", final_dim=4016),
         "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
         "learned, 1536 bytes": LearnedEncoding(),
+        "learned, 1024 bytes, trained": LearnedEncoding(stored_dim=1024, landmarks=32768, steps=600),
+        "learned, 1536 bytes, trained": LearnedEncoding(landmarks=32768, steps=600),
         "learned, 2048 bytes": LearnedEncoding(
             stored_dim=2048, features=8192, landmarks=16384, activity=0.02
         ),
@@ -208,7 +210,10 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
     for panel, name in zip(panels[0], names, strict=True):
         shown = [r for r in rows if r["collection"] == name and "queries" not in r["encoding"]]
         learned = [r for r in shown if r["encoding"].startswith("learned")]
-        panel.plot([r["bytes"] for r in learned], [r["@50"] for r in learned], "o-", label="learned")
+        for trained, line in ((False, "o-"), (True, "o--")):
+            curve = [r for r in learned if r["encoding"].endswith("trained") == trained]
+            label = "learned, trained" if trained else "learned"
+            panel.plot([r["bytes"] for r in curve], [r["@50"] for r in curve], line, label=label)
         for made in shown:
             if made not in learned:
                 marker = "s" if made["encoding"].startswith("FDE") else "^"

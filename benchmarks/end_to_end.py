@@ -23,6 +23,7 @@ from embplug import (
     Collection,
     Dense,
     Documents,
+    Fusion,
     LearnedEncoding,
     Matrix,
     Recipe,
@@ -47,12 +48,12 @@ Search = Callable[[Collection, int], "list[Any]"]
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
-    arguments.add_argument("--sizes", type=int, nargs="*", default=[12, 8], help="bytes of a token's code")
+    arguments.add_argument("--sizes", type=int, nargs="*", default=[13], help="bytes of a token's code")
     arguments.add_argument(
         "--document-bytes", type=int, nargs="*", default=[96], help="bytes of a document's correction"
     )
     arguments.add_argument(
-        "--pooling", type=float, nargs="*", default=[2, 1], help="factors by which pooling lessens tokens"
+        "--pooling", type=float, nargs="*", default=[2], help="factors by which pooling lessens tokens"
     )
     arguments.add_argument(
         "--finders",
@@ -60,6 +61,13 @@ def main() -> None:
         choices=FINDERS,
         default=list(FINDERS),
         help="what finds the candidates of the codes",
+    )
+    arguments.add_argument(
+        "--dense-weights",
+        type=float,
+        nargs="*",
+        default=[0.1, 0],
+        help="of the sentence vector's ranking, fused with that of the codes where it finds the candidates",
     )
     arguments.add_argument("--candidates", type=int, default=200)
     switch = argparse.BooleanOptionalAction
@@ -92,7 +100,8 @@ def main() -> None:
     contestants: list[tuple[str, bool, Recipe, Search]] = [
         (
             f"{FINDERS[finder]}, then codes of {size} B a token, {head} B a document"
-            + (f", pooled by {factor:g}" if factor > 1 else ""),
+            + (f", pooled by {factor:g}" if factor > 1 else "")
+            + (f", fused with the sentence vector's ranking by {weight:g}" if weight else ""),
             True,
             Recipe(
                 tokens=Tokens(
@@ -104,6 +113,7 @@ def main() -> None:
                     document_bytes=head,
                 ),
                 dense=dense if finder == "dense" else {},
+                fusion=Fusion(weights={"dense": weight}, after_rerank=True) if weight else Fusion(),
                 rerank=Rerank(candidates=given.candidates),
             ),
             tokens_search if finder == "dense" else learned_search,
@@ -112,6 +122,7 @@ def main() -> None:
         for size in given.sizes
         for head in given.document_bytes
         for factor in given.pooling
+        for weight in (given.dense_weights if finder == "dense" else [0])
     ]
     contestants.append(
         ("sentence vector alone, float32", False, Recipe(dense=Dense(dim=dense.dim)), dense_search)
