@@ -60,8 +60,8 @@ def encodings() -> dict[str, Encoding]:
         "FDE, no fill, k-means, 4096 bytes": FDE(partitioner="kmeans", dtype="uint8", final_dim=4016),
         "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
         "learned, 1536 bytes": LearnedEncoding(),
-        "learned, 1024 bytes, trained": LearnedEncoding(stored_dim=1024, landmarks=32768, steps=600),
-        "learned, 1536 bytes, trained": LearnedEncoding(landmarks=32768, steps=600),
+        "learned, 1024 bytes, trained": LearnedEncoding(stored_dim=1024, landmarks=32768, steps=300),
+        "learned, 1536 bytes, trained": LearnedEncoding(landmarks=32768, steps=300),
         "learned, 2048 bytes": LearnedEncoding(
             stored_dim=2048, features=8192, landmarks=16384, activity=0.02
         ),
