@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -102,6 +103,7 @@ def main() -> None:
                 "state_mb": sum(array.nbytes for array in coder.get_state().values()) / 1e6,
             }
         )
+        print(name, f"{rows[-1]['overlap_at_10']:.4f}", file=sys.stderr, flush=True)
     sizes = {"documents": len(data.documents), "tokens": len(data.documents.values), "queries": count}
     result = {
         "ours": {row["method"]: row for row in rows if row.get("ours")},
