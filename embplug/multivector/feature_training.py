@@ -1,4 +1,4 @@
-"""Features of query tokens trained by gradient descent (LEMUR), from the ones that the sample gives at once."""
+"""Features of query tokens trained by gradient descent (LEMUR), starting at tokens of the sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from embplug.extras import import_extra
 from embplug.multivector.partition import Float32
 
 DIRECTIONS = 512
-"""Random combinations of documents that stand for all of them: their squared error is that of all, on average."""
+"""Random combinations of documents that stand for all: their squared error is that of all, on average."""
 
 BATCH = 1024
 LEARNING_RATE = 2e-3
