@@ -15,7 +15,13 @@ from embplug.multivector.feature_training import train_features
 from embplug.multivector.learned import LearnedEncoding
 
 DIM = 12
-SMALL: dict[str, Any] = {"stored_dim": 64, "features": 32, "landmarks": 1500, "compared": 600, "activity": 0.1}
+SMALL: dict[str, Any] = {
+    "stored_dim": 64,
+    "features": 32,
+    "landmarks": 1500,
+    "compared": 600,
+    "activity": 0.1,
+}
 
 
 def batch(count: int, length: int, seed: int) -> TokenBatch:
