@@ -249,6 +249,7 @@ class AsyncCollection:
         with_payload: bool | Sequence[str] = True,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
     ) -> list[Hit]:
         """See :meth:`embplug.Collection.search_mmr`."""
@@ -259,7 +260,7 @@ class AsyncCollection:
             score_threshold=score_threshold,
             search_params=search_params,
         )
-        query = Query(tokens, dense, text, saliency=saliency)
+        query = Query(tokens, dense, text, token_weights, saliency)
         return await self._run(
             operations.search_mmr_steps(
                 self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit
@@ -292,6 +293,18 @@ class AsyncCollection:
     async def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
         """See :meth:`embplug.Collection.set_payload`."""
         await self._run(operations.set_payload_steps(self.name, payload, ids))
+
+    async def describe(self) -> dict[str, dict[str, Any]]:
+        """See :meth:`embplug.Collection.describe`."""
+        pipeline = self._pipeline
+        return await self._run(operations.fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
+
+    async def drift(self, tokens: TokensGiven) -> float:
+        """See :meth:`embplug.Collection.drift`."""
+        pipeline = self._pipeline
+        return await self._run(
+            operations.fitted_steps(self.engine, self.name, pipeline, lambda: pipeline.drift(tokens))
+        )
 
     async def info(self) -> CollectionInfo:
         """See :meth:`embplug.Collection.info`."""

@@ -373,6 +373,7 @@ class Collection:
         with_payload: bool | Sequence[str] = True,
         score_threshold: float | None = None,
         search_params: models.SearchParams | None = None,
+        token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
     ) -> list[Hit]:
         """Find documents that are relevant and differ from one another: maximal marginal relevance.
@@ -382,7 +383,7 @@ class Collection:
 
         Parameters
         ----------
-        tokens, dense, text, filter, with_payload, score_threshold, search_params, saliency
+        tokens, dense, text, filter, with_payload, score_threshold, search_params, token_weights, saliency
             As in :meth:`search`.
         limit
             Number of hits, in the order in which they were chosen.
@@ -403,7 +404,7 @@ class Collection:
             score_threshold=score_threshold,
             search_params=search_params,
         )
-        query = Query(tokens, dense, text, saliency=saliency)
+        query = Query(tokens, dense, text, token_weights, saliency)
         return self._run(
             operations.search_mmr_steps(
                 self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit
@@ -434,6 +435,40 @@ class Collection:
     def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
         """Set fields of the payload of documents; other fields stay."""
         self._run(operations.set_payload_steps(self.name, payload, ids))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """What the recipe's transforms and codes cost and keep, by their place in the recipe.
+
+        Raises
+        ------
+        NotFittedError
+            Nothing was added yet from which they learn.
+        """
+        pipeline = self._pipeline
+        return self._run(operations.fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
+
+    def drift(self, tokens: TokensGiven) -> float:
+        """How much worse the learned encoding predicts MaxSim between new documents than in its sample.
+
+        About 1 where they are alike; above 1.5 it pays to :func:`~embplug.migrate` to a collection that
+        learns anew. See :meth:`embplug.LearnedEncoding.drift`.
+
+        Parameters
+        ----------
+        tokens
+            One matrix (tokens, dim) for each of some new documents, a few hundred.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the argument; or the recipe's encoding is not learned.
+        NotFittedError
+            Nothing was added yet.
+        """
+        pipeline = self._pipeline
+        return self._run(
+            operations.fitted_steps(self.engine, self.name, pipeline, lambda: pipeline.drift(tokens))
+        )
 
     def info(self) -> CollectionInfo:
         """What the collection is and holds."""

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 from tqdm import tqdm
 
-from embplug.multivector.token_batch import TokenBatch
-from embplug.rerank.maxsim import document_blocks
+from embplug.multivector.token_batch import TokenBatch, document_blocks
 from embplug.transforms.base import unit_rows
 
 BLOCK_DOCUMENTS = 4096

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from typing import Any
 from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
-from embplug.calls import Call, Steps
+from embplug.calls import Call, Steps, T
 from embplug.documents import CheckedSample
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
@@ -222,6 +222,14 @@ def open_plain_steps(
     opened = Pipeline(recipe, encoder, stored_as={DENSE: chosen})
     opened.capabilities = yield from capabilities_steps(engine)
     return opened
+
+
+def fitted_steps(engine: AnyEngine, name: str, pipeline: Pipeline, work: Callable[[], T]) -> Steps[T]:
+    """Do something with what the collection, maybe in another process, has learned."""
+    if pipeline.needs_fit:
+        yield from learn_steps(engine, name, pipeline, None)
+    done: T = yield Call.compute(work)
+    return done
 
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:

@@ -14,7 +14,14 @@ from qdrant_client import models
 from embplug import base85
 from embplug.checks import checked_integer
 from embplug.dense import DenseVector, dense_code_bytes
-from embplug.documents import CheckedDocuments, CheckedSample, check_dense, check_tokens, named_dense
+from embplug.documents import (
+    CheckedDocuments,
+    CheckedSample,
+    TokensGiven,
+    check_dense,
+    check_tokens,
+    named_dense,
+)
 from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.engines.capabilities import Capabilities
 from embplug.errors import InvalidArgumentError, NotFittedError
@@ -98,7 +105,8 @@ class Pipeline:
             recipe = recipe.with_encoding(recipe.tokens.encoding)
         # The recipe names the methods; what they have learned is the pipeline's.
         unfitted = {name: dense.unfitted() for name, dense in recipe.dense.items()}
-        self.recipe = recipe.model_copy(update={"dense": unfitted})
+        tokens = None if recipe.tokens is None else recipe.tokens.unfitted()
+        self.recipe = recipe.model_copy(update={"dense": unfitted, "tokens": tokens})
         self.own_encoder = encoder
         self.own_cross_encoder = cross_encoder
         self.capabilities: Capabilities | None = None
@@ -116,14 +124,17 @@ class Pipeline:
             if dense.previous is not None
         }
         self._sparse = SparseEncoder(recipe.sparse) if recipe.sparse else None
-        learns = self._codes is not None or (self._fde is not None and self._fde.requires_fit)
-        learns = learns or (self._sparse is not None and self._sparse.requires_fit)
+        learns = self.learns_from_tokens or (self._sparse is not None and self._sparse.requires_fit)
         self.needs_fit = learns or any(vector.needs_fit for vector in self._dense.values())
 
     @property
     def learns_from_tokens(self) -> bool:
-        """Whether a method of the recipe learns from token matrices."""
-        return self._codes is not None or (self._fde is not None and self._fde.requires_fit)
+        """Whether a method of the recipe has yet to learn from token matrices."""
+        return self._encoding_learns or (self._codes is not None and not self._codes.is_fitted)
+
+    @property
+    def _encoding_learns(self) -> bool:
+        return self._fde is not None and self._fde.requires_fit and self._fde.fitted_dim is None
 
     def fit(self, sample: CheckedSample) -> None:
         """Learn what the recipe's methods learn from data.
@@ -133,11 +144,11 @@ class Pipeline:
         InvalidArgumentError
             The sample lacks what a method learns from.
         """
-        if self._fde is not None and self._fde.requires_fit:
+        if self._fde is not None and self._encoding_learns:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the encoding from", None)
             self._fde.fit(sample.tokens, sample.queries)
-        if self._codes is not None:
+        if self._codes is not None and not self._codes.is_fitted:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
             self._codes.fit(sample.tokens, sample.queries)
@@ -153,6 +164,36 @@ class Pipeline:
                 raise InvalidArgumentError("sample.texts", "texts to learn their average length from", None)
             self._sparse.fit(sample.texts)
         self.needs_fit = False
+
+    def drift(self, given: TokensGiven) -> float:
+        """How much worse the encoding predicts MaxSim between new documents than in its sample.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The recipe's encoding is not learned.
+        NotFittedError
+            It has learned nothing yet.
+        """
+        recipe = self.recipe.tokens
+        if recipe is None or not isinstance(self._fde, LearnedEncoding):
+            raise InvalidArgumentError(
+                "recipe.tokens.fde", "a learned encoding: others do not drift", self._fde
+            )
+        if self.needs_fit:
+            raise NotFittedError("the encoding has learned nothing yet: add documents first")
+        return self._fde.drift(self._reduced(check_tokens(given, recipe.dim, len(given)), None))
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """What each method of the recipe says of itself, by its place in the recipe."""
+        if self.needs_fit:
+            raise NotFittedError("the recipe has methods that learn from data, and none was given yet")
+        described: dict[str, Any] = {} if self._codes is None else {"tokens.codes": self._codes.quantizer}
+        for name, vector in self._dense.items():
+            described |= {f"dense.{name}.transforms.{i}": one for i, one in enumerate(vector.transforms)}
+            if vector.codes is not None:
+                described[f"dense.{name}.codes"] = vector.codes
+        return {place: method.describe().to_dict() for place, method in described.items()}
 
     def get_state(self) -> State:
         """Return what was learned, by method; empty when all is in the recipe."""
@@ -375,7 +416,7 @@ class Pipeline:
         vectors = self._query_vectors([query], None)[0]
         dense = {name: vector[0] for name, vector in vectors.dense.items()}
         tokens = None if vectors.tokens is None else vectors.tokens.values
-        return Query(tokens, dense or None, vectors.words, saliency=vectors.saliency)
+        return Query(tokens, dense or None, vectors.words, vectors.token_weights, vectors.saliency)
 
     def compared(self, query: Query) -> str:
         """Name of what is stored of documents that can be compared with each other as with the query.
@@ -409,7 +450,7 @@ class Pipeline:
         """Relevance (n,) and similarity (n, n) of documents that were read with :meth:`compared`."""
         field = self.compared(query)
         if field == CODES and self._codes is not None:
-            return token_similarities(self._ranking_tokens(query), self._codes.decode(codes_of(records)))
+            return self._token_similarities(query, self._codes.decode(codes_of(records)))
         if field == DENSE_CODES:
             name = _first_name(query.dense)
             vector = self._dense[name]
@@ -421,7 +462,7 @@ class Pipeline:
             return dense_similarities(asked, decoded, vector.recipe.distance)
         stored: list[Any] = [_stored(record, field) for record in records]
         if field == TOKENS_VECTOR:
-            return token_similarities(self._ranking_tokens(query), TokenBatch.from_list(stored).to_float32())
+            return self._token_similarities(query, TokenBatch.from_list(stored).to_float32())
         if field == FDE_VECTOR and self._fde is not None:
             asked = self._fde.encode_queries(TokenBatch.from_list([_given(query.tokens)]))[0]
             # The last number of a learned encoding only brings documents to one length.
@@ -607,12 +648,16 @@ class Pipeline:
             searched, text, finders, tokens if ranks else None, coder if ranks else None, cross_encoder
         )
 
-    def _ranking_tokens(self, query: Query) -> NDArray[np.float32]:
-        """Tokens (t, dim) of a query that :meth:`with_query_vectors` made, as MaxSim reads them."""
+    def _token_similarities(self, query: Query, documents: TokenBatch) -> tuple[Any, Any]:
+        """Relevance and similarity by the tokens of a query (:meth:`with_query_vectors`) that rank."""
         assert self.recipe.tokens is not None
         saliency = None if query.saliency is None else np.asarray(query.saliency, dtype=np.float32)
-        tokens = TokenBatch.from_list([_given(query.tokens)])
-        return self._reduced_query(tokens, saliency, self.recipe.tokens).values
+        given = TokenBatch.from_list([_given(query.tokens)])
+        asked = given.values
+        if query.token_weights is not None:
+            asked = asked * np.asarray(query.token_weights, dtype=np.float32)[:, None]
+        ranking = self._reduced_query(TokenBatch(asked, given.offsets), saliency, self.recipe.tokens)
+        return token_similarities(ranking.values, documents, given)
 
     def _reduced_query(
         self, tokens: TokenBatch, saliency: NDArray[np.float32] | None, recipe: Tokens

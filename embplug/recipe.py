@@ -410,6 +410,12 @@ class Tokens(_Part):
     codes: Codes | None = None
     document_bytes: int = Field(48, ge=0)
 
+    def unfitted(self) -> Self:
+        """The same without what its methods have learned."""
+        fde = self.fde if self.fde is None or self.fde == "auto" else unfitted(self.fde)
+        codes = None if self.codes is None else unfitted(self.codes)
+        return self.model_copy(update={"fde": fde, "codes": codes})
+
     @property
     def encoding(self) -> FDE | LearnedEncoding | None:
         """What ``fde`` is; ``auto`` without a sample is the FDE."""
@@ -437,6 +443,17 @@ class Tokens(_Part):
     def reads_saliency(self) -> bool:
         """Whether documents or queries are pruned by saliency, so that an encoder has to tell it."""
         return self.prunes or self.prunes_queries
+
+    @model_validator(mode="after")
+    def _was_fitted_on_such_tokens(self) -> Self:
+        learned_from = {
+            "fde": None if self.encoding is None else self.encoding.fitted_dim,
+            "codes": self.codes.dim if self.codes is not None and self.codes.get_state() else None,
+        }
+        for name, dim in learned_from.items():
+            if dim not in (None, self.dim):
+                raise RecipeError(name, f"fitted on {self.dim} dimensions", dim)
+        return self
 
     @model_validator(mode="after")
     def _prunes_before_it_pools(self) -> Self:

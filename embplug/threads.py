@@ -1,4 +1,4 @@
-"""Keep BLAS on one thread where more of them would only wait for each other."""
+"""Keep BLAS and PyTorch on one thread where more of them would only wait for each other."""
 
 from __future__ import annotations
 
@@ -44,6 +44,17 @@ def single_blas_thread() -> Iterator[None]:
                 while _before:
                     library, threads = _before.pop()
                     library.set_num_threads(threads)
+
+
+@contextmanager
+def single_torch_thread(torch: Any) -> Iterator[None]:
+    """Run the body with one thread of PyTorch: of small products, more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def worker_count(n_jobs: int) -> int:

@@ -214,6 +214,32 @@ def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
     assert asyncio.run(waiting()) == hits
 
 
+def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: Engine) -> None:
+    tokens = documents().to_float32()
+    query = np.concatenate([tokens[5][:2]] * 5 + [tokens[9][:1]])
+    given = TokenBatch.from_list([query])
+    for name, stored in (
+        ("codes", {"codes": Residual(size=16, centroids=8), "matrix": None}),
+        ("matrix", {}),
+    ):
+        recipe = Tokens(dim=DIM, fde=SMALL, query_reduction=BallCarving(), **stored)
+        collection = Collection.create(name, Recipe(tokens=recipe), engine)
+        collection.add(range(len(tokens)), tokens=tokens)
+        for weights in (None, np.linspace(2, 0.1, len(query)).astype(np.float32)):
+            weighed = query if weights is None else query * weights[:, None]
+            asked = BallCarving().reduce(TokenBatch.from_list([weighed])).tokens[0]
+            assert len(asked) < len(query)
+            relevance, similarity = token_similarities(asked, tokens, given)
+            hits = collection.search_mmr(
+                tokens=query, token_weights=weights, limit=5, diversity=0.5, candidates_limit=40
+            )
+            if name == "matrix":
+                assert [hit.id for hit in hits] == mmr(relevance, similarity, 0.5, 5)
+            else:
+                assert hits[0].id == relevance.argmax()
+            assert 0.4 < relevance.max() <= 1.01
+
+
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
     made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
     collection = Collection.create("few", made, edge_client, encoder=FirstMatter())

@@ -157,6 +157,11 @@ class FDE:
         return self.center or self.partitioner == "kmeans" or self.dtype == "uint8"
 
     @property
+    def fitted_dim(self) -> int | None:
+        """Dimension of the tokens from which it has learned, if it has."""
+        return self.dim_
+
+    @property
     def datatype(self) -> models.Datatype:
         """Datatype of the engine's vectors; their distance is the dot product."""
         return models.Datatype(self.dtype)

@@ -8,9 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from embplug.errors import InvalidArgumentError
-from embplug.extras import import_extra
 from embplug.multivector.partition import Cells, CrossPolytopeCells, Float32, SimHashCells
+from embplug.multivector.torch_device import torch_on
 
 DEVICE_WORKSPACE_BYTES = 256 << 20
 """Bound of the intermediate arrays of a chunk on the device, together."""
@@ -41,15 +40,7 @@ class TorchEncoder:
     """
 
     def __init__(self, cells: Cells, projections: Any, final: Any, fill: bool, device: str) -> None:
-        torch = import_extra("torch", "encoding on a torch device")
-        try:
-            self.device = torch.device(device)
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise InvalidArgumentError(
-                "device", "a device that torch can use", f"{device!r}: {error}"
-            ) from None
-        self.torch = torch
+        self.torch, self.device = torch_on(device, "encoding on a torch device")
         self.cells = cells
         self.fill = fill
         self.normals = self._tensor(cells.normals)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from embplug.extras import import_extra
 from embplug.multivector.partition import Float32
+from embplug.multivector.torch_device import torch_on
+from embplug.threads import single_torch_thread
 
-DIRECTIONS = 512
-"""Random combinations of documents that stand for all: their squared error is that of all, on average."""
+COMBINATIONS = 512
+"""Random ones of the documents, which stand for all: their squared error is that of all, on average."""
 
 BATCH = 1024
 LEARNING_RATE = 2e-3
 WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; then it falls to nothing."""
+
+SMALL = 1 << 17
+"""Numbers in the directions below which one thread is faster."""
+
+BLOCK_POINTS = 4096
+"""Of which the features are held at once."""
 
 
 def train_features(
@@ -61,37 +70,54 @@ def train_features(
     ------
     MissingExtraError
         torch is not installed.
+    InvalidArgumentError
+        torch has no such device.
     """
-    torch = import_extra("torch", "LearnedEncoding(steps=…)")
-    where = torch.device(device or "cpu")
-    mixed = generator.standard_normal((len(targets), DIRECTIONS)).astype(np.float32)
-    wanted = targets.T @ mixed
+    torch, where = torch_on(device or "cpu", "LearnedEncoding(steps=…)")
+    # The learning rate is one for tokens of about unit length.
+    length = np.float32(np.sqrt(np.square(points).sum(axis=1, dtype=np.float64).mean()))
+    wanted = targets.T @ generator.standard_normal((len(targets), COMBINATIONS)).astype(np.float32)
     wanted /= max(float(wanted.std()), float(np.finfo(np.float32).tiny))
-    x, y = torch.from_numpy(points).to(where), torch.from_numpy(wanted).to(where)
-    moved = torch.tensor(directions.T, device=where).contiguous().requires_grad_()
-    levels = torch.tensor(thresholds, device=where).requires_grad_()
+    x, y = torch.from_numpy(points / length).to(where), torch.from_numpy(wanted).to(where)
+    moved = torch.from_numpy(np.ascontiguousarray(directions.T) / length).to(where).requires_grad_()
+    levels = torch.from_numpy(thresholds / length**2).to(where).requires_grad_()
 
     def features(rows: Any) -> Any:
         return torch.cat([torch.relu(rows @ moved - levels), rows], dim=1)
 
-    with torch.no_grad():
-        made = features(x)
-        gram = made.T @ made
-        gram.diagonal().add_(ridge * gram.diagonal().mean())
-        output = torch.cholesky_solve(made.T @ y, torch.linalg.cholesky(gram))
-        del made, gram
-    output.requires_grad_()
+    output = _output_layer(torch, features, x, y, ridge).requires_grad_()
     # A step of Adam is as long for every number: the output layer's is in proportion to its size.
-    rates = [LEARNING_RATE, LEARNING_RATE * float(output.detach().std() / moved.detach().std())]
+    rate = LEARNING_RATE * float(output.detach().std() / moved.detach().std())
     optimizer = torch.optim.Adam(
-        [{"params": [moved, levels], "lr": rates[0]}, {"params": [output], "lr": rates[1]}]
+        [{"params": [moved, levels], "lr": LEARNING_RATE}, {"params": [output], "lr": rate}]
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=WARM_UP)
-    for _ in range(steps):
-        rows = torch.from_numpy(generator.integers(0, len(points), min(BATCH, len(points)))).to(where)
-        loss = torch.nn.functional.mse_loss(features(x[rows]) @ output, y[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return moved.detach().T.cpu().numpy().copy(), levels.detach().cpu().numpy().copy()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    with single_torch_thread(torch) if directions.size < SMALL else nullcontext():
+        for _ in range(steps):
+            rows = torch.from_numpy(generator.integers(0, len(points), min(BATCH, len(points)))).to(where)
+            loss = torch.nn.functional.mse_loss(features(x[rows]) @ output, y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    trained = moved.detach().T.cpu().numpy() * length, levels.detach().cpu().numpy() * length**2
+    return np.ascontiguousarray(trained[0]), trained[1]
+
+
+def _output_layer(torch: Any, features: Any, x: Any, y: Any, ridge: float) -> Any:
+    """Solution (features + dim, combinations) of the ridge regression."""
+    with torch.no_grad():
+        gram, sums = 0.0, 0.0
+        for rows, wanted in zip(x.split(BLOCK_POINTS), y.split(BLOCK_POINTS), strict=True):
+            made = features(rows)
+            gram, sums = gram + made.T @ made, sums + made.T @ wanted
+        gram.diagonal().add_(ridge * gram.diagonal().mean())  # type: ignore[attr-defined]
+        return torch.cholesky_solve(sums, torch.linalg.cholesky(gram))
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the highest learning rate: a line up, then half a cosine down."""
+    rising = max(1, round(WARM_UP * steps))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

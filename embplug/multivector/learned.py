@@ -24,12 +24,12 @@ from embplug.errors import (
     NotFittedError,
     StateError,
 )
-from embplug.extras import import_extra
 from embplug.multivector.balanced import BalancedBytes
 from embplug.multivector.checks import check_finite, checked_weights, state_array
 from embplug.multivector.feature_training import train_features
 from embplug.multivector.partition import Float32
-from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.token_batch import TokenBatch, document_blocks
+from embplug.multivector.torch_device import torch_on
 from embplug.threads import single_blas_thread, worker_count
 
 LANDMARK_BLOCK = 1024
@@ -37,6 +37,9 @@ LANDMARK_BLOCK = 1024
 
 DOCUMENT_BLOCK = 256
 """Documents whose targets are mapped to encodings in one matrix product."""
+
+DEVICE_TOKENS = 4096
+"""Tokens that are compared with landmarks in one product on a torch device."""
 
 QUERY_BLOCK = 512
 """Query tokens whose features are held at a time."""
@@ -50,6 +53,9 @@ MIN_TOKENS = 256
 
 HNSW_EF = 800
 """Unless the recipe says: queries lie far from all documents, where a graph is searched less well."""
+
+LANDMARKS_A_FEATURE = 4
+"""The least to train features on: with fewer they fit the landmarks alone."""
 
 QUERY_SHARE = 0.5
 """Of the landmarks, how many are query tokens where queries are given."""
@@ -132,8 +138,8 @@ class LearnedEncoding:
     is what counts. A part in which queries are zero brings all documents to one length: without it a
     graph (HNSW) by dot products leads to the longest documents alone, and misses half of the best.
 
-    Features may be trained (``steps``), from those around sample tokens on: the squared error then falls by
-    a third to a half, for the same bytes and the same time of a query.
+    Features may be trained (``steps``), starting with those around sample tokens: more of the best documents
+    are then found, at the same bytes and in the same time of a query.
 
     Parameters
     ----------
@@ -160,7 +166,7 @@ class LearnedEncoding:
         Regularisation, relative to the mean square of the features.
     steps
         Of gradient descent on the features, by torch; 0 takes them as they are. They are trained on the
-        landmarks, of which there should then be several for every feature: ``steps=300, landmarks=32768``.
+        landmarks, of which there have to be four for every feature: ``steps=300, landmarks=32768``.
     dtype
         Of the encodings, and of the engine's vectors. ``uint8`` keeps the order of dot products:
         see :class:`~embplug.multivector.balanced.BalancedBytes`.
@@ -185,12 +191,22 @@ class LearnedEncoding:
         for name in ("features", "compared"):
             if getattr(self, name) > self.landmarks:
                 raise ValueError(f"{name}: at most landmarks, {self.landmarks}, of which they are taken")
+        if self.steps and self.landmarks < LANDMARKS_A_FEATURE * self.features:
+            raise ValueError(
+                f"landmarks: at least {LANDMARKS_A_FEATURE} for every feature to train, "
+                f"{LANDMARKS_A_FEATURE * self.features}"
+            )
         self.fitted_: _Fitted | None = None
 
     @property
     def requires_fit(self) -> bool:
         """True: everything is learned from data."""
         return True
+
+    @property
+    def fitted_dim(self) -> int | None:
+        """Dimension of the tokens from which it has learned, if it has."""
+        return None if self.fitted_ is None else self.fitted_.dim
 
     @staticmethod
     def can_learn(tokens: TokenBatch) -> bool:
@@ -231,7 +247,8 @@ class LearnedEncoding:
         EmptyTokensError
             There is no token.
         InvalidArgumentError
-            There are too few documents or tokens to learn from.
+            There are too few documents or tokens to learn from, tokens are all zero, or torch has no such
+            device.
         NonFiniteError
             A token is not finite.
         DimensionError
@@ -239,10 +256,14 @@ class LearnedEncoding:
         MissingExtraError
             Features are to be trained, or a device is given, and torch is not installed.
         """
-        if self.steps:
-            import_extra("torch", "LearnedEncoding(steps=…)")
+        if self.steps or device is not None:
+            torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
         sample, asked = self._checked_sample(tokens, queries)
         landmarks = self._landmarks(sample, asked)
+        least = LANDMARKS_A_FEATURE * self.features
+        if self.steps and len(landmarks) < least:
+            expected = f"at least {least} tokens to train {self.features} features on"
+            raise InvalidArgumentError("tokens", expected, len(landmarks))
         points = landmarks.astype(np.float32, copy=False)
         targets = _targets(sample, points, worker_count(-1), device)
         mean = targets.mean(axis=0)
@@ -253,6 +274,7 @@ class LearnedEncoding:
         thresholds = _thresholds(products, self.activity)
         trained = None
         if self.steps:
+            del products
             directions, thresholds = train_features(
                 points,
                 targets,
@@ -263,7 +285,7 @@ class LearnedEncoding:
                 generator=self._generator(TRAINING),
                 device=device,
             )
-            trained = directions.astype(np.float16)
+            trained = _halves(directions)
             products = points @ trained.astype(np.float32).T
         features = _features(points, products, thresholds)
         # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
@@ -285,7 +307,7 @@ class LearnedEncoding:
         query_map, document_map = _unit_scale(query_map @ rotation), _unit_scale(document_map @ rotation)
         document_map = document_map.astype(np.float16).astype(np.float32)
         self.fitted_ = _Fitted(
-            landmarks[: max(compared, self.features)],
+            landmarks[: compared if self.steps else max(compared, self.features)],
             trained,
             thresholds,
             query_map.astype(np.float16).astype(np.float32),
@@ -434,7 +456,8 @@ class LearnedEncoding:
             got = "none" if "landmarks" not in state else f"{landmarks.dtype} {landmarks.shape}"
             raise StateError(f"state 'landmarks': expected a matrix of float16 or float32, got {got}")
         count, dim = landmarks.shape
-        features, compared = min(self.features, count), min(self.compared, count)
+        features = self.features if self.steps else min(self.features, count)
+        compared = min(self.compared, count)
         rank = min(self._coded_dim, features + dim)
         expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
             "thresholds": (np.float32, (features,)),
@@ -504,6 +527,8 @@ class LearnedEncoding:
             inhabited = inhabited[np.linspace(0, len(inhabited) - 1, most).astype(np.int64)]
         sample = tokens if len(inhabited) == len(tokens) else tokens.take(inhabited)
         check_finite(sample.values, "tokens")
+        if not sample.values.any():
+            raise InvalidArgumentError("tokens", "tokens that are not all zero", "zeros")
         if queries is None or len(queries.values) == 0:
             return sample, None
         if queries.dim != tokens.dim:
@@ -618,6 +643,20 @@ def _posterior_map(components: Float32, variances: Float32, noise: float) -> Flo
     return mapped
 
 
+def _halves(directions: Float32) -> NDArray[np.float16]:
+    """As the state keeps them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Numbers are too large.
+    """
+    largest = float(np.abs(directions).max())
+    if largest > np.finfo(np.float16).max:
+        raise InvalidArgumentError("tokens", "numbers that float16 holds, to train features on", largest)
+    return directions.astype(np.float16)
+
+
 def _unit_scale(matrix: Float32) -> Float32:
     """Scale to a root mean square of one: the order of dot products does not notice, and float16 fits."""
     size = np.sqrt(np.square(matrix).mean(dtype=np.float64))
@@ -684,12 +723,17 @@ def _for_each(work: Callable[[int], None], items: list[int], workers: int) -> No
 
 
 def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
-    """As :func:`_targets`, by torch on a device."""
-    torch = import_extra("torch", f"encoding on device {device!r}")
+    """As :func:`_targets`, by torch on a device, many documents in one product."""
+    torch, where = torch_on(device, f"encoding on device {device!r}")
     targets = np.zeros((len(documents), len(points)), dtype=np.float32)
-    landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(device)
+    landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(where)
     with torch.inference_mode():
-        for document in np.flatnonzero(documents.lengths).tolist():
-            tokens = torch.from_numpy(np.array(documents[document], dtype=np.float32)).to(device)
-            targets[document] = (tokens @ landmarks).amax(dim=0).cpu().numpy()
+        for block in document_blocks(documents.offsets, DEVICE_TOKENS):
+            part = documents[block]
+            rows = np.flatnonzero(part.lengths)
+            if rows.size:
+                tokens = torch.from_numpy(np.array(part.values, dtype=np.float32)).to(where)
+                lengths = torch.from_numpy(part.lengths[rows]).to(where)
+                highest = torch.segment_reduce(tokens @ landmarks, "max", lengths=lengths)
+                targets[block.start + rows] = highest.cpu().numpy()
     return targets

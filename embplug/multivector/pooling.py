@@ -12,8 +12,8 @@ from pydantic.dataclasses import dataclass
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from embplug.multivector.reduced import Reduced, blocks, merge, unit
-from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.reduced import Reduced, merge, unit
+from embplug.multivector.token_batch import TokenBatch, document_blocks
 from embplug.threads import single_blas_thread
 
 _CONFIG = ConfigDict(extra="forbid")
@@ -77,7 +77,7 @@ class KMeansPooling:
         order = order[tokens.lengths[order] > 0]
         lengths = tokens.lengths[order]
         with single_blas_thread():
-            for block in blocks(np.concatenate([[0], np.cumsum(lengths)]), BLOCK_TOKENS):
+            for block in document_blocks(np.concatenate([[0], np.cumsum(lengths)]), BLOCK_TOKENS):
                 places = np.arange(lengths[block.stop - 1])
                 inside = places < lengths[block, None]
                 rows = (tokens.offsets[order[block], None] + places)[inside]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.token_batch import TokenBatch, document_blocks
 
 DROPPED = -1
 """Stands for the owner of a token that is in no token of the result."""
@@ -73,7 +72,7 @@ def merge(tokens: TokenBatch, groups: NDArray[np.int64], *, mean: bool, keep_len
     sizes = np.bincount(owner, minlength=len(present)) if mean else np.ones(len(present))
     shares = (1 / sizes).astype(np.float32)[owner]
     values = np.empty((len(present), tokens.dim), dtype=tokens.values.dtype)
-    for block in blocks(tokens.offsets, BLOCK_TOKENS):
+    for block in document_blocks(tokens.offsets, BLOCK_TOKENS):
         first, last = tokens.offsets[block.start], tokens.offsets[block.stop]
         rows = slice(offsets[block.start], offsets[block.stop])
         # Every column has one entry, so the matrix needs no sorting.
@@ -88,16 +87,6 @@ def merge(tokens: TokenBatch, groups: NDArray[np.int64], *, mean: bool, keep_len
             merged *= np.divide(wanted, got, out=np.ones_like(got), where=got > 0)[:, None]
         values[rows] = merged
     return Reduced(TokenBatch(values, offsets), owner.astype(np.int64))
-
-
-def blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[slice]:
-    """Runs of documents of at most ``tokens`` tokens in all; a longer document stands alone."""
-    start, count = 0, len(offsets) - 1
-    while start < count:
-        stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
-        stop = max(stop, start + 1)
-        yield slice(start, stop)
-        start = stop
 
 
 def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -246,3 +246,13 @@ def _kept_dtype(dtype: np.dtype[Any]) -> type[np.float16] | type[np.float32]:
 
 def _common_dtype(dtypes: Sequence[np.dtype[Any]]) -> type[np.float16] | type[np.float32]:
     return np.float16 if dtypes and all(dtype == np.float16 for dtype in dtypes) else np.float32
+
+
+def document_blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[slice]:
+    """Runs of documents of at most ``tokens`` tokens together; a longer one stands alone."""
+    start, count = 0, len(offsets) - 1
+    while start < count:
+        stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
+        stop = max(stop, start + 1)
+        yield slice(start, stop)
+        start = stop

@@ -27,8 +27,9 @@ from embplug.quantizers.base import (
     state_bytes,
 )
 from embplug.quantizers.packing import pack, packed_bytes, unpack
+from embplug.threads import single_torch_thread
 from embplug.transforms.base import unit_rows
-from embplug.transforms.contrast import batches, between, one_thread, ranking_loss, signs
+from embplug.transforms.contrast import batches, between, ranking_loss, signs
 from embplug.transforms.pca import PCA
 from embplug.transforms.rotation import ITQRotation
 
@@ -169,7 +170,7 @@ class RecurrentBinarizer:
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
         parameters = [tensor for network in networks.values() for tensor in network.values()]
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
-        with one_thread(torch):
+        with single_torch_thread(torch):
             for rows in batches(sample, self.batch, self.steps_, True, generator):
                 documents = sample[rows]
                 left = between(documents, self.noise, generator)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import EmptyTokensError, InvalidArgumentError
-from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.token_batch import TokenBatch, document_blocks
 from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors, state_part
 from embplug.quantizers.bit_allocation import BitAllocation
-from embplug.rerank.maxsim import document_blocks, maxsim_codes
+from embplug.rerank.maxsim import BLOCK_TOKENS, maxsim_codes
 
 FIT_TOKENS = 1 << 18
 FIT_DOCUMENTS = 1000
@@ -42,18 +42,28 @@ class TokenCoder:
         if document_bytes:
             self._correction = BitAllocation(size=document_bytes, levels="scalar", length="decoded")
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether all that it needs is learned."""
+        corrects = self._correction is None or bool(self._correction.get_state())
+        return corrects and bool(self.quantizer.get_state())
+
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> TokenCoder:
-        """Learn from documents, or a sample of them, and where the quantizer can from queries."""
+        """Learn from documents, or a sample of them, and where the quantizer can from queries.
+
+        A quantizer that has learned already is taken as it is.
+        """
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
-        sample = tokens.values
-        if len(sample) > FIT_TOKENS:
-            chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
-            sample = sample[np.sort(chosen)]
-        self.quantizer.fit(sample, None if queries is None else queries.values)
+        if not self.quantizer.get_state():
+            sample = tokens.values
+            if len(sample) > FIT_TOKENS:
+                chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
+                sample = sample[np.sort(chosen)]
+            self.quantizer.fit(sample, None if queries is None else queries.values)
         if self._correction is not None:
             some = tokens[:: -(-len(tokens) // FIT_DOCUMENTS)]
-            blocks = [some[documents] for documents in document_blocks(some.offsets)]
+            blocks = [some[documents] for documents in document_blocks(some.offsets, BLOCK_TOKENS)]
             lost = [self._lost(block, self.quantizer.encode(block.values)) for block in blocks]
             self._correction.fit(np.concatenate(lost))
         return self
@@ -61,7 +71,7 @@ class TokenCoder:
     def encode(self, tokens: TokenBatch) -> list[bytes]:
         """One string a document: the correction, then the code of each token."""
         strings: list[bytes] = []
-        for documents in document_blocks(tokens.offsets):
+        for documents in document_blocks(tokens.offsets, BLOCK_TOKENS):
             block = tokens[documents]
             codes = self.quantizer.encode(block.values)
             heads = [b""] * len(block)

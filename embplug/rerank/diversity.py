@@ -62,10 +62,24 @@ def dense_similarities(
     return scored[0], scored[1:]
 
 
-def token_similarities(query: ArrayLike, documents: TokenBatch) -> tuple[Float32, Float32]:
-    """Relevance (n,) and similarity (n, n) on one scale: MaxSim, as a share of that with itself."""
+def token_similarities(
+    query: ArrayLike, documents: TokenBatch, given: TokenBatch | None = None
+) -> tuple[Float32, Float32]:
+    """Relevance (n,) and similarity (n, n) on one scale: MaxSim, as a share of that with itself.
+
+    Parameters
+    ----------
+    query : (t, dim)
+        Tokens that rank.
+    documents
+        What they rank.
+    given
+        The query as the one document that it would be, where ``query`` was weighed or reduced; default: its
+        own tokens.
+    """
     asked = np.asarray(query, dtype=np.float32)
-    rows = [asked, *(np.asarray(document, dtype=np.float32) for document in documents)]
-    shares = [maxsim(row, documents) / max(float(np.square(row).sum()), 1e-12) for row in rows]
-    one_way = np.stack(shares[1:])
-    return shares[0], (one_way + one_way.T) / 2
+    itself = TokenBatch.from_list([asked]) if given is None else given
+    matrices = [np.asarray(document, dtype=np.float32) for document in documents]
+    one_way = np.stack([maxsim(one, documents) / max(float(np.square(one).sum()), 1e-12) for one in matrices])
+    relevance = maxsim(asked, documents) / max(float(maxsim(asked, itself)[0]), 1e-12)
+    return relevance, (one_way + one_way.T) / 2

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import LengthMismatchError
-from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.token_batch import TokenBatch, document_blocks
 from embplug.quantizers.base import Codes, Float32, Quantizer, as_vectors
 from embplug.threads import single_blas_thread
 
@@ -71,7 +71,7 @@ def _sum_of_maxima(
     """Reduce products (tokens, query tokens), made block by block."""
     scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
     with single_blas_thread():
-        for documents in document_blocks(offsets):
+        for documents in document_blocks(offsets, BLOCK_TOKENS):
             starts = offsets[documents] - offsets[documents.start]
             inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
             if inhabited.size:
@@ -81,13 +81,3 @@ def _sum_of_maxima(
     if query_tokens == 0:
         scores[np.diff(offsets) > 0] = 0
     return scores
-
-
-def document_blocks(offsets: NDArray[np.int64], tokens: int = BLOCK_TOKENS) -> Iterator[slice]:
-    """Runs of documents of at most ``tokens`` tokens together; a longer one stands alone."""
-    start, count = 0, len(offsets) - 1
-    while start < count:
-        stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
-        stop = min(max(stop, start + 1), count)
-        yield slice(start, stop)
-        start = stop

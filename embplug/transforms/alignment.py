@@ -14,7 +14,7 @@ from embplug.errors import LengthMismatchError
 from embplug.extras import import_extra
 from embplug.kinds import kind_tag
 from embplug.quantizers.base import Float32, State, as_sample, as_vectors, check_state, not_fitted
-from embplug.transforms.contrast import one_thread
+from embplug.threads import single_torch_thread
 
 Float64 = Any
 """float64 arrays, in which maps are solved for."""
@@ -307,7 +307,7 @@ class ResidualMLP(_Adapter):
         }
         optimizer = torch.optim.Adam(weights.values(), lr=self.learning_rate)
         plan = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, max(self.steps, 1))
-        with one_thread(torch):
+        with single_torch_thread(torch):
             for _ in range(self.steps):
                 rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
                 there, here = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,6 @@ from embplug.quantizers.base import Float32
 from embplug.transforms.base import unit_rows
 
 SEEDS_OF_BATCH = 8
-
-
-@contextmanager
-def one_thread(torch: Any) -> Iterator[None]:
-    """Run the body with one thread of PyTorch: products are small, and more threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def batches(

@@ -20,8 +20,9 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
+from embplug.threads import single_torch_thread
 from embplug.transforms.base import TransformDescription, check_output_dim, too_few, unit_rows
-from embplug.transforms.contrast import batches, noised, one_thread, ranking_loss, signs
+from embplug.transforms.contrast import batches, noised, ranking_loss, signs
 from embplug.transforms.pca import PCA
 
 
@@ -117,7 +118,7 @@ class LearnedTruncation:
         mean = torch.from_numpy(start.mean_)
         optimizer = torch.optim.Adam([weights], lr=self.learning_rate)
         scale = float(np.sqrt(sample.shape[1]))
-        with one_thread(torch):
+        with single_torch_thread(torch):
             for rows in batches(sample, self.batch, self.steps, self.sampling == "local", generator):
                 documents = sample[rows]
                 if asked is None or len(asked) == 0:
