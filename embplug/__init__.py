@@ -15,7 +15,10 @@ from embplug.ingest import AddReport
 from embplug.migration import MigrationReport, migrate
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
+from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
+from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
 from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.token_idf import TokenIDF
 from embplug.operations import CollectionInfo, Record
 from embplug.plan import Hit, Query
 from embplug.quantizers import (
@@ -49,6 +52,7 @@ __all__ = [
     "AddReport",
     "Advice",
     "AsyncCollection",
+    "BallCarving",
     "BinaryTokens",
     "BitAllocation",
     "Centroids",
@@ -60,9 +64,13 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Evaluation",
+    "FirstTokens",
     "Fusion",
+    "GridPooling",
+    "HierarchicalPooling",
     "Hit",
     "ITQRotation",
+    "KMeansPooling",
     "LearnedEncoding",
     "LearnedTruncation",
     "Matrix",
@@ -79,11 +87,13 @@ __all__ = [
     "Rerank",
     "Residual",
     "Rotation",
+    "SaliencyPruning",
     "Sample",
     "Sparse",
     "SparseRandomProjection",
     "Storage",
     "TokenBatch",
+    "TokenIDF",
     "Tokens",
     "Truncation",
     "advise",

@@ -76,12 +76,16 @@ class AsyncCollection:
         sample: Sample | None = None,
         encoder: Encoder | None = None,
         cross_encoder: Scorer | None = None,
+        device: str | None = None,
     ) -> AsyncCollection:
         """See :meth:`embplug.Collection.create`; ``engine`` is what :func:`embplug.connect_async` takes."""
         client = await connect_async(engine)
         learned_from = None if sample is None else check_sample(sample, recipe)
         made = await run_async(
-            client, operations.create_steps(client, name, recipe, learned_from, encoder, cross_encoder)
+            client,
+            operations.create_steps(
+                client, name, recipe, learned_from, encoder, cross_encoder, device=device
+            ),
         )
         return cls(name, client, made)
 
@@ -93,10 +97,11 @@ class AsyncCollection:
         *,
         encoder: Encoder | None = None,
         cross_encoder: Scorer | None = None,
+        device: str | None = None,
     ) -> AsyncCollection:
         """See :meth:`embplug.Collection.open`; ``engine`` is what :func:`embplug.connect_async` takes."""
         client = await connect_async(engine)
-        steps = operations.open_steps(client, name, encoder, cross_encoder)
+        steps = operations.open_steps(client, name, encoder, cross_encoder, device)
         return cls(name, client, await run_async(client, steps))
 
     @classmethod

@@ -71,6 +71,7 @@ class Collection:
         sample: Sample | None = None,
         encoder: Encoder | None = None,
         cross_encoder: Scorer | None = None,
+        device: str | None = None,
     ) -> Collection:
         """Make a collection; one that is there with the same recipe is opened.
 
@@ -91,6 +92,9 @@ class Collection:
         cross_encoder
             Takes a query and texts, returns a score for each: the model of the recipe's cross-encoder
             stage, in place of the one that it names.
+        device
+            A torch device, such as ``"cuda"``, on which documents get their encoding and a
+            :class:`LearnedEncoding` is learned; default: numpy on the processor.
 
         Raises
         ------
@@ -106,7 +110,10 @@ class Collection:
         client = connect(engine)
         learned_from = None if sample is None else check_sample(sample, recipe)
         made = run(
-            client, operations.create_steps(client, name, recipe, learned_from, encoder, cross_encoder)
+            client,
+            operations.create_steps(
+                client, name, recipe, learned_from, encoder, cross_encoder, device=device
+            ),
         )
         return cls(name, client, made)
 
@@ -118,6 +125,7 @@ class Collection:
         *,
         encoder: Encoder | None = None,
         cross_encoder: Scorer | None = None,
+        device: str | None = None,
     ) -> Collection:
         """Open a collection by name alone: recipe and fitted state come from the engine.
 
@@ -133,7 +141,9 @@ class Collection:
             A newer embplug made it.
         """
         client = connect(engine)
-        return cls(name, client, run(client, operations.open_steps(client, name, encoder, cross_encoder)))
+        return cls(
+            name, client, run(client, operations.open_steps(client, name, encoder, cross_encoder, device))
+        )
 
     @classmethod
     def open_plain(

@@ -96,6 +96,7 @@ def create_steps(
     encoder: Encoder | None,
     cross_encoder: Scorer | None,
     metadata: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> Steps[Pipeline]:
     """Make the collection, or return the pipeline of the one that is there with the same recipe.
 
@@ -104,7 +105,7 @@ def create_steps(
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
     if (yield Call.of("collection_exists", collection_name=name)):
-        existing: Pipeline = yield from open_steps(engine, name, encoder, cross_encoder)
+        existing: Pipeline = yield from open_steps(engine, name, encoder, cross_encoder, device)
         there = existing.recipe.tokens
         recipe = recipe if there is None else recipe.with_encoding(there.encoding)
         differences = existing.recipe.differences(recipe)
@@ -114,7 +115,9 @@ def create_steps(
         if existing.needs_fit:
             yield from _take_over_steps(engine, name, existing, recipe)
         return existing
-    pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder)
+    pipeline = Pipeline(
+        recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder, device=device
+    )
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
@@ -183,14 +186,18 @@ def learn_steps(
 
 
 def open_steps(
-    engine: AnyEngine, name: str, encoder: Encoder | None = None, cross_encoder: Scorer | None = None
+    engine: AnyEngine,
+    name: str,
+    encoder: Encoder | None = None,
+    cross_encoder: Scorer | None = None,
+    device: str | None = None,
 ) -> Steps[Pipeline]:
     """Read recipe and state, and check that both belong to the collection as it is."""
     _check_name(name)
     info = yield from existing_steps(name)
     manifest = read_manifest(name, info)
     recipe = Recipe.from_dict(manifest["recipe"])
-    opened = Pipeline(recipe, encoder, cross_encoder=cross_encoder)
+    opened = Pipeline(recipe, encoder, cross_encoder=cross_encoder, device=device)
     opened.capabilities = yield from capabilities_steps(engine)
     _check_vectors(name, info, opened)
     if manifest["state"] is not None:

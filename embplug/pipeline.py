@@ -32,6 +32,7 @@ from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pruning import SaliencyPruning
 from embplug.multivector.reduced import DROPPED
 from embplug.multivector.token_batch import TokenBatch
+from embplug.multivector.torch_device import torch_on
 from embplug.plan import (
     CODES_STAGE,
     Asked,
@@ -87,6 +88,8 @@ class Pipeline:
         Names in Qdrant of dense vectors that are not called as in the recipe.
     cross_encoder
         Scores of texts for a query; default: the model that the recipe names, loaded when first needed.
+    device
+        A torch device on which documents are encoded and the encoding is learned; default: numpy.
 
     Attributes
     ----------
@@ -100,7 +103,10 @@ class Pipeline:
         encoder: Encoder | None = None,
         stored_as: Mapping[str, str] | None = None,
         cross_encoder: Scorer | None = None,
+        device: str | None = None,
     ) -> None:
+        if device is not None:
+            torch_on(device, f"encoding on device {device!r}")
         if recipe.tokens is not None:
             recipe = recipe.with_encoding(recipe.tokens.encoding)
         # The recipe names the methods; what they have learned is the pipeline's.
@@ -109,6 +115,7 @@ class Pipeline:
         self.recipe = recipe.model_copy(update={"dense": unfitted, "tokens": tokens})
         self.own_encoder = encoder
         self.own_cross_encoder = cross_encoder
+        self.device = device
         self.capabilities: Capabilities | None = None
         self._fde = copy.deepcopy(recipe.tokens.encoding) if recipe.tokens else None
         self._codes: TokenCoder | None = None
@@ -147,7 +154,10 @@ class Pipeline:
         if self._fde is not None and self._encoding_learns:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the encoding from", None)
-            self._fde.fit(sample.tokens, sample.queries)
+            if isinstance(self._fde, LearnedEncoding):
+                self._fde.fit(sample.tokens, sample.queries, device=self.device)
+            else:
+                self._fde.fit(sample.tokens, sample.queries)
         if self._codes is not None and not self._codes.is_fitted:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
@@ -354,7 +364,9 @@ class Pipeline:
             vectors |= self._dense[name].encode(given)
         if self.recipe.tokens is not None and documents.tokens is not None:
             if self._fde is not None:
-                vectors[FDE_VECTOR] = self._fde.encode_documents(documents.tokens, n_jobs=-1)
+                vectors[FDE_VECTOR] = self._fde.encode_documents(
+                    documents.tokens, n_jobs=-1, device=self.device
+                )
             if self.recipe.tokens.matrix is not None:
                 vectors[TOKENS_VECTOR] = documents.tokens
         if self._sparse is not None and documents.texts is not None:

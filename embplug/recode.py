@@ -85,6 +85,7 @@ def _recode_steps(
         recipe.model_copy(update={"dense": {name: coded}, "encoder": spec}),
         load_encoder(encoder) if isinstance(encoder, str) else encoder,
         cross_encoder=pipeline.own_cross_encoder,
+        device=pipeline.device,
     )
     made.set_state({**state, **{f"{prefix}{key}": array for key, array in codes.get_state().items()}})
     made.capabilities = pipeline.capabilities

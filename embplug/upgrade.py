@@ -580,6 +580,7 @@ def _install(
         recipe.model_copy(update={"dense": {**recipe.dense, name: new}, "encoder": spec}),
         encoder,
         cross_encoder=collection._pipeline.own_cross_encoder,
+        device=collection._pipeline.device,
     )
     pipeline.set_state(state)
     yield from _install_steps(engine, collection.name, name, pipeline)
@@ -669,6 +670,7 @@ def _finish(collection: AnyCollection, name: str) -> Steps[None]:
         recipe.model_copy(update={"dense": {**recipe.dense, name: done}}),
         before.own_encoder,
         cross_encoder=before.own_cross_encoder,
+        device=before.device,
     )
     pipeline.capabilities = before.capabilities
     own = f"{adapter_key(name)}."

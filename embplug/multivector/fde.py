@@ -98,8 +98,8 @@ class FDE:
         ``dense``: all entries +-1/sqrt(projection_dim) (the paper).
     partitioner
         ``simhash``: signs of random projections. ``kmeans``: nearest of centroids learned from a
-        sample, another one for each repetition. ``cross_polytope``: the random direction along which
-        a token lies farthest out.
+        sample, another one for each repetition. ``cross_polytope``: the axis of a random rotation, or
+        its opposite, along which a token lies farthest out.
     center
         Partition by the tokens minus their mean in the sample given to :meth:`fit`.
     fill
@@ -357,7 +357,7 @@ class FDE:
         scores = cells // 2 if self.partitioner == "cross_polytope" else self.simhash_bits
         normals = self._generator(NORMALS, dim).standard_normal((self.repetitions, scores, dim))
         if self.partitioner == "cross_polytope":
-            normals /= np.sqrt(np.square(normals).sum(axis=2, keepdims=True))
+            normals = _orthonormal(normals)
         bias = None if self.mean_ is None else (normals @ self.mean_).astype(np.float32)
         drawn = normals.astype(np.float32), bias
         if self.partitioner == "cross_polytope":
@@ -531,3 +531,10 @@ def _count_sketch(
     """For each input dimension, the output dimension that it adds to, and its sign."""
     drawn = generator.integers(0, 2 * width, shape)
     return drawn % width, np.where(drawn < width, np.float32(1), np.float32(-1))
+
+
+def _orthonormal(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows (repetitions, n, dim) of unit length, every ``dim`` of them at right angles to one another."""
+    parts = [normals[:, i : i + normals.shape[2]] for i in range(0, normals.shape[1], normals.shape[2])]
+    turned = [np.linalg.qr(part.transpose(0, 2, 1))[0].transpose(0, 2, 1) for part in parts]
+    return np.concatenate(turned, axis=1)

@@ -58,9 +58,9 @@ class RecurrentBinarizer:
     copy, others of the batch being wrong. Here what the other vectors should score is known, so the
     target is the softmax of exact cosines; and a copy is moved towards a neighbour before it is noised.
 
-    In Qdrant: :meth:`signs` find the candidates, as float vectors under binary quantization, which is
-    exact on them; :meth:`balanced_levels`, as a uint8 vector beside them, rank the candidates anew by
-    all bits.
+    In a recipe, ``Dense(codes=…, signs=True)``: :meth:`signs` find the candidates, as float vectors under
+    binary quantization, which is exact on them, and all bits, in the payload, rank them anew.
+    :meth:`balanced_levels` make a uint8 vector of them, which Qdrant itself ranks by, to be stored by hand.
 
     Parameters
     ----------

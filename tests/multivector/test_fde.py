@@ -432,3 +432,16 @@ def test_a_device_that_is_not_there_is_refused_by_name():
     for device in ("abacus", "cuda:99"):
         with pytest.raises(InvalidArgumentError, match=f"device: .*{device}"):
             FDE().encode_documents(batch([3]), device=device)
+
+
+@pytest.mark.parametrize("simhash_bits", [3, 5])
+def test_axes_of_a_cross_polytope_are_those_of_rotations(simhash_bits: int) -> None:
+    encoding = FDE(partitioner="cross_polytope", simhash_bits=simhash_bits, repetitions=2)
+    axes = encoding._cells(8).normals
+    assert axes.shape == (2, 1 << simhash_bits - 1, 8)
+    for one in axes:
+        for start in range(0, len(one), 8):
+            np.testing.assert_allclose(
+                one[start : start + 8] @ one[start : start + 8].T, np.eye(min(8, len(one))), atol=1e-5
+            )
+    assert np.abs(axes[0] - axes[1]).max() > 0.1
