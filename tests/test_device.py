@@ -46,9 +46,9 @@ def test_a_device_encodes_what_the_processor_does(
 def test_a_device_that_is_not_there_is_named(edge_client: EdgeClient) -> None:
     pytest.importorskip("torch")
     recipe = Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=2)))
-    with pytest.raises(InvalidArgumentError, match="^device: "):
+    with pytest.raises(InvalidArgumentError, match=r"^device: "):
         Collection.create("nowhere", recipe, edge_client, device="nowhere")
     assert not edge_client.collection_exists("nowhere")
     Collection.create("nowhere", recipe, edge_client)
-    with pytest.raises(InvalidArgumentError, match="^device: "):
+    with pytest.raises(InvalidArgumentError, match=r"^device: "):
         Collection.open("nowhere", edge_client, device="nowhere")

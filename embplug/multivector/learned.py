@@ -652,7 +652,7 @@ def _halves(directions: Float32) -> NDArray[np.float16]:
         Numbers are too large.
     """
     largest = float(np.abs(directions).max())
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise InvalidArgumentError("tokens", "numbers that float16 holds, to train features on", largest)
     return directions.astype(np.float16)
 
