@@ -62,6 +62,9 @@ DenseVectors: TypeAlias = dict[str, NDArray[np.float32]]
 SCAN_KB = 98_304
 """Of encodings in a segment: one by one they take no longer than a graph needs for the same recall."""
 
+WEIGHTS_KEY = "query_weights"
+"""Under which the state of the recipe's query weights is kept."""
+
 
 @dataclass(frozen=True, eq=False)
 class _QueryVectors:
@@ -121,6 +124,7 @@ class Pipeline:
         self._codes: TokenCoder | None = None
         if recipe.tokens is not None and recipe.tokens.codes is not None:
             self._codes = TokenCoder(copy.deepcopy(recipe.tokens.codes), recipe.tokens.document_bytes)
+        self._query_weights = copy.deepcopy(recipe.tokens.query_weights) if recipe.tokens else None
         named = stored_as or {}
         self._dense = {
             name: DenseVector(named.get(name, name), dense) for name, dense in recipe.dense.items()
@@ -137,7 +141,15 @@ class Pipeline:
     @property
     def learns_from_tokens(self) -> bool:
         """Whether a method of the recipe has yet to learn from token matrices."""
-        return self._encoding_learns or (self._codes is not None and not self._codes.is_fitted)
+        return (
+            self._encoding_learns
+            or self._weights_learn
+            or (self._codes is not None and not self._codes.is_fitted)
+        )
+
+    @property
+    def _weights_learn(self) -> bool:
+        return self._query_weights is not None and self._query_weights.fitted_dim is None
 
     @property
     def _encoding_learns(self) -> bool:
@@ -158,6 +170,10 @@ class Pipeline:
                 self._fde.fit(sample.tokens, sample.queries, device=self.device)
             else:
                 self._fde.fit(sample.tokens, sample.queries)
+        if self._query_weights is not None and self._weights_learn:
+            if sample.tokens is None:
+                raise InvalidArgumentError("sample.tokens", "token matrices to learn the weights from", None)
+            self._query_weights.fit(sample.tokens)
         if self._codes is not None and not self._codes.is_fitted:
             if sample.tokens is None:
                 raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
@@ -223,7 +239,12 @@ class Pipeline:
         """What has state, by the name under which it is kept."""
         dense = {dense_key(name): vector for name, vector in self._dense.items()}
         adapters = {adapter_key(name): adapter for name, adapter in self._adapters.items()}
-        learned = {FDE_VECTOR: self._fde, CODES_STAGE: self._codes, SPARSE_VECTOR: self._sparse}
+        learned = {
+            FDE_VECTOR: self._fde,
+            WEIGHTS_KEY: self._query_weights,
+            CODES_STAGE: self._codes,
+            SPARSE_VECTOR: self._sparse,
+        }
         methods = {**learned, **dense, **adapters}
         return {name: method for name, method in methods.items() if method is not None}
 
@@ -634,19 +655,20 @@ class Pipeline:
         if found == 0 and not (ranks and coder is None):
             expected = "a vector, because the recipe finds nothing by tokens"
             raise InvalidArgumentError("dense", expected, None)
+        weights = None if tokens is None else self._weights(tokens, vectors.token_weights)
         finders: dict[str, Stage] = {}
         # Where nothing ranks them anew, the order of the hits is that of the branches.
         final = not ranks
         if tokens is not None and self._fde is not None and recipe is not None:
-            query = self._fde.encode_queries(tokens, vectors.token_weights)[0].tolist()
+            query = self._fde.encode_queries(tokens, weights)[0].tolist()
             params = self._search_params(recipe.fde_storage, options, final, self._fde.hnsw_ef)
             nearest = models.NearestQuery(nearest=query)
             finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
         for name, vector in vectors.dense.items():
             finders[name] = self._dense_stage(name, vector, options, final)
-        if tokens is not None and vectors.token_weights is not None:
+        if tokens is not None and weights is not None:
             # The weight of a token is a factor of its products, and so of its highest one.
-            tokens = TokenBatch(tokens.values * vectors.token_weights[:, None], tokens.offsets)
+            tokens = TokenBatch(tokens.values * weights[:, None], tokens.offsets)
         if ranks and recipe is not None and tokens is not None:
             tokens = self._reduced_query(tokens, vectors.saliency, recipe)
         if vectors.words is not None and self._sparse is not None:
@@ -666,10 +688,19 @@ class Pipeline:
         saliency = None if query.saliency is None else np.asarray(query.saliency, dtype=np.float32)
         given = TokenBatch.from_list([_given(query.tokens)])
         asked = given.values
-        if query.token_weights is not None:
-            asked = asked * np.asarray(query.token_weights, dtype=np.float32)[:, None]
+        own = None if query.token_weights is None else np.asarray(query.token_weights, dtype=np.float32)
+        weights = self._weights(given, own)
+        if weights is not None:
+            asked = asked * weights[:, None]
         ranking = self._reduced_query(TokenBatch(asked, given.offsets), saliency, self.recipe.tokens)
         return token_similarities(ranking.values, documents, given)
+
+    def _weights(self, tokens: TokenBatch, given: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+        """Weights (t,) of the tokens of a query: those of the recipe times those that were given."""
+        if self._query_weights is None:
+            return given
+        own = self._query_weights.weights(tokens)
+        return own if given is None else own * given
 
     def _reduced_query(
         self, tokens: TokenBatch, saliency: NDArray[np.float32] | None, recipe: Tokens

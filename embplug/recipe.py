@@ -29,6 +29,7 @@ from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
 from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
+from embplug.multivector.token_idf import TokenIDF
 from embplug.quantizers import (
     BinaryTokens,
     BitAllocation,
@@ -392,6 +393,9 @@ class Tokens(_Part):
     query_reduction
         Before MaxSim ranks by a query's tokens: adds up close ones, or keeps those that matter most,
         by the saliency that the query or the encoder brings.
+    query_weights
+        Weighs the tokens of every query, for its candidates and for MaxSim, by what it learned from
+        documents as they are stored; a factor of ``search(token_weights=…)``.
     codes
         Codes of the tokens, from which MaxSim is computed in this process: they ride in the payload
         and come back with the candidates. Beside a matrix they rank in its place; see
@@ -407,6 +411,7 @@ class Tokens(_Part):
     matrix: Matrix | None = Matrix()
     reduction: Reductions | None = None
     query_reduction: QueryReduction | None = None
+    query_weights: TokenIDF | None = None
     codes: Codes | None = None
     document_bytes: int = Field(48, ge=0)
 
@@ -414,7 +419,8 @@ class Tokens(_Part):
         """The same without what its methods have learned."""
         fde = self.fde if self.fde is None or self.fde == "auto" else unfitted(self.fde)
         codes = None if self.codes is None else unfitted(self.codes)
-        return self.model_copy(update={"fde": fde, "codes": codes})
+        weights = None if self.query_weights is None else unfitted(self.query_weights)
+        return self.model_copy(update={"fde": fde, "codes": codes, "query_weights": weights})
 
     @property
     def encoding(self) -> FDE | LearnedEncoding | None:
@@ -448,6 +454,7 @@ class Tokens(_Part):
     def _was_fitted_on_such_tokens(self) -> Self:
         learned_from = {
             "fde": None if self.encoding is None else self.encoding.fitted_dim,
+            "query_weights": None if self.query_weights is None else self.query_weights.fitted_dim,
             "codes": self.codes.dim if self.codes is not None and self.codes.get_state() else None,
         }
         for name, dim in learned_from.items():

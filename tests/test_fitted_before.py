@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import FDE, Collection, Dense, LearnedEncoding, Recipe, Residual, TokenBatch, Tokens
+from embplug import (
+    FDE,
+    Collection,
+    Dense,
+    LearnedEncoding,
+    Recipe,
+    Residual,
+    TokenBatch,
+    TokenIDF,
+    Tokens,
+)
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
 from embplug.quantizers import BitAllocation
@@ -91,3 +101,33 @@ def test_a_collection_describes_what_it_has_learned(engine: Engine) -> None:
     assert "400 vectors to learn from" in said["tokens.codes"]["notes"][0]
     assert said["dense.dense.transforms.0"]["output_dim"] == 4
     assert asyncio.run(collection.to_async().describe()) == said
+
+
+@pytest.mark.parametrize("kept", [{}, {"codes": Residual(size=8, centroids=16), "matrix": None}])
+def test_a_recipe_weighs_queries_by_what_it_learned(engine: Engine, kept: dict[str, Any]) -> None:
+    documents, query = batch(60, 2), batch(1, 8)[0][:4]
+    tokens = {"dim": DIM, "fde": FDE(repetitions=8, simhash_bits=2), **kept}
+    plain = Collection.create("plain", Recipe(tokens=Tokens(**tokens)), engine)
+    weighing = Recipe(tokens=Tokens(**tokens, query_weights=TokenIDF(cells=40)))
+    assert Recipe.from_yaml(weighing.to_yaml()) == weighing
+    weighed = Collection.create("weighed", weighing, engine)
+    for collection in (plain, weighed):
+        collection.add(range(60), tokens=documents)
+    again = Collection.open("weighed", engine)
+    weights = TokenIDF(cells=40).fit(documents).weights(TokenBatch.from_list([query]))
+    own = np.array([1, 0, 2, 1], dtype=np.float32)
+    for given, in_all in ((None, weights), (own, own * weights)):
+        hits = again.search(tokens=query, token_weights=given, with_stages=True, limit=5)
+        wanted = plain.search(tokens=query, token_weights=in_all, with_stages=True, limit=5)
+        assert [hit.id for hit in hits] == [hit.id for hit in wanted]
+        for hit, other in zip(hits, wanted, strict=True):
+            assert hit.stages == pytest.approx(other.stages, rel=1e-3)
+        assert hits != plain.search(tokens=query, token_weights=given, with_stages=True, limit=5)
+        diverse = again.search_mmr(tokens=query, token_weights=given, limit=5)
+        assert diverse == plain.search_mmr(tokens=query, token_weights=in_all, limit=5)
+    elsewhere = TokenIDF(cells=40).fit(ELSEWHERE)
+    taken = Collection.create("taken", Recipe(tokens=Tokens(**tokens, query_weights=elsewhere)), engine)
+    taken.add(range(60), tokens=documents)
+    np.testing.assert_array_equal(taken._pipeline.get_state()["query_weights.idf"], elsewhere.idf_)
+    with pytest.raises(RecipeError, match=r"query_weights: .*fitted on 9 dimensions.*8"):
+        Tokens(dim=9, query_weights=TokenIDF(cells=40).fit(ELSEWHERE))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,9 @@ class TokenIDF:
     weight of a token is the inverse document frequency of its centroid, as BM25 has it (Robertson and
     Zaragoza, 2009): ``log(1 + (n - df + 0.5) / (df + 0.5))``.
 
-    Give the weights to ``Collection.search(token_weights=…)``, or to ``encode_queries`` of an encoding.
+    In a recipe, ``Tokens(query_weights=TokenIDF())`` learns them with the collection and weighs every
+    query. By hand, give the weights to ``Collection.search(token_weights=…)``, or to ``encode_queries`` of
+    an encoding.
 
     Parameters
     ----------
@@ -40,11 +42,17 @@ class TokenIDF:
 
     cells: int = Field(default=4096, ge=1, le=65536)
     seed: int = Field(default=0, ge=0)
+    kind: Literal["idf"] = "idf"
 
     def __post_init__(self) -> None:
         self.centroids_: Float32 | None = None
         self.idf_: Float32 | None = None
         self._search: CentroidSearch | None = None
+
+    @property
+    def fitted_dim(self) -> int | None:
+        """Dimension of the tokens from which it has learned, if it has."""
+        return None if self.centroids_ is None else int(self.centroids_.shape[1])
 
     def fit(self, documents: TokenBatch) -> Self:
         """Learn from documents, or a random sample of them.
