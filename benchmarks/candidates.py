@@ -211,9 +211,12 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
         shown = [r for r in rows if r["collection"] == name and "queries" not in r["encoding"]]
         learned = [r for r in shown if r["encoding"].startswith("learned")]
         for trained, line in ((False, "o-"), (True, "o--")):
-            curve = [r for r in learned if r["encoding"].endswith("trained") == trained]
-            label = "learned, trained" if trained else "learned"
-            panel.plot([r["bytes"] for r in curve], [r["@50"] for r in curve], line, label=label)
+            curve = sorted(
+                (r["bytes"], r["@50"]) for r in learned if r["encoding"].endswith("trained") == trained
+            )
+            if curve:
+                label = "learned, trained" if trained else "learned"
+                panel.plot(*zip(*curve, strict=True), line, label=label)
         for made in shown:
             if made not in learned:
                 marker = "s" if made["encoding"].startswith("FDE") else "^"
