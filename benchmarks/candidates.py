@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,8 @@ def main() -> None:
     arguments.add_argument("--drift", action="store_true", help="also measure drift between the collections")
     arguments.add_argument("--plot", metavar="FILE", help="write a plot (needs matplotlib)")
     given = arguments.parse_args()
+    if given.plot:
+        import_module("matplotlib")  # missing, it is missed before hours of measuring
 
     def say(name: str) -> None:
         if not given.json:

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -302,6 +303,8 @@ def main() -> None:
     arguments.add_argument("--methods", nargs="+", help="only those with one of these words in their names")
     arguments.add_argument("--plot", help="write bytes against recall to this image")
     given = arguments.parse_args()
+    if given.plot:
+        import_module("matplotlib")  # missing, it is missed before hours of measuring
     data = load(given.data)
     bench = Bench(data.beir, data.document_sentences, data.query_sentences)
     rows = []
