@@ -75,7 +75,7 @@ SMOOTHNESS = 1e-3
 
 DRIFT_DOCUMENTS = 200
 DRIFT_TOKENS = 2000
-DRIFT_LIMIT = 1.5
+DRIFT_LIMIT = 2.0
 """A :meth:`LearnedEncoding.drift` above it says that fitting again pays."""
 
 # The streams of the seed.
@@ -396,7 +396,7 @@ class LearnedEncoding:
 
         The share of the variance of MaxSim, over new documents and tokens of new documents in the
         role of query tokens, that the encodings do not explain, divided by the same share in the
-        sample. About 1 where the new documents resemble the sample; above ``DRIFT_LIMIT``, 1.5,
+        sample. A little above 1 where the new documents resemble the sample; above ``DRIFT_LIMIT``, 2,
         fitting again pays (and encoding anew all documents, since encodings of two fits cannot be
         compared).
 
