@@ -207,7 +207,7 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
     import matplotlib.pyplot as plt
 
     names = list(dict.fromkeys(made["collection"] for made in rows))
-    figure, panels = plt.subplots(1, len(names), figsize=(5.2 * len(names), 4), squeeze=False)
+    figure, panels = plt.subplots(1, len(names), figsize=(5.2 * len(names), 4.5), squeeze=False)
     for panel, name in zip(panels[0], names, strict=True):
         shown = [r for r in rows if r["collection"] == name and "queries" not in r["encoding"]]
         learned = [r for r in shown if r["encoding"].startswith("learned")]
@@ -225,8 +225,8 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
         panel.set(xscale="log", title=name, xlabel="bytes of a document")
         panel.set_ylabel("share of MaxSim's top 10 within 50")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize=7, loc="lower center")
-    figure.tight_layout()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=7, loc="lower center", ncols=4)
+    figure.tight_layout(rect=(0, 0.12, 1, 1))
     figure.savefig(file, dpi=110, metadata={"Date": None} if file.endswith(".svg") else None)
 
 
