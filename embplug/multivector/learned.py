@@ -300,9 +300,9 @@ class LearnedEncoding:
         query_map = scipy.linalg.solve_triangular(factor.T, basis, check_finite=False)
 
         components = features @ query_map
-        noise = np.square(targets - (basis.T @ weights).T @ components.T).mean()
+        noise = _mean_square_error(targets, weights.T @ basis, components)
         compared = min(self.compared, len(points))
-        document_map = _posterior_map(components[:compared], variances, float(noise))
+        document_map = _posterior_map(components[:compared], variances, noise)
         rotation = self._rotation(len(variances))
         query_map, document_map = _unit_scale(query_map @ rotation), _unit_scale(document_map @ rotation)
         document_map = document_map.astype(np.float16).astype(np.float32)
@@ -625,6 +625,15 @@ def _features(points: Float32, products: Float32, thresholds: Float32) -> Float3
     products -= thresholds
     np.maximum(products, 0, out=products)
     return np.concatenate([products, points], axis=1)
+
+
+def _mean_square_error(targets: Float32, vectors: Float32, components: Float32) -> float:
+    """Of ``vectors @ components'`` as targets (documents, points), by blocks of documents."""
+    total = 0.0
+    for start in range(0, len(targets), DOCUMENT_BLOCK):
+        rows = slice(start, start + DOCUMENT_BLOCK)
+        total += float(np.square(targets[rows] - vectors[rows] @ components.T).sum(dtype=np.float64))
+    return total / targets.size
 
 
 def _posterior_map(components: Float32, variances: Float32, noise: float) -> Float32:
