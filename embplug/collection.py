@@ -460,8 +460,8 @@ class Collection:
     def drift(self, tokens: TokensGiven) -> float:
         """How much worse the learned encoding predicts MaxSim between new documents than in its sample.
 
-        A little above 1 where they are alike; above 2 it pays to :func:`~embplug.migrate` to a collection that
-        learns anew. See :meth:`embplug.LearnedEncoding.drift`.
+        A little above 1 where they are alike; above 2 it pays to :func:`~embplug.migrate` to a collection
+        that learns anew. See :meth:`embplug.LearnedEncoding.drift`.
 
         Parameters
         ----------
