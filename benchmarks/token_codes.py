@@ -45,7 +45,9 @@ def methods() -> Iterator[tuple[str, bool, Quantizer, int]]:
     for size in (8, 12, 16, 32, 48, 96):
         yield f"residual {size} B", True, Residual(size=size), 0
     for size in (8, 12, 16, 31, 47, 95):
-        yield f"residual {size} B, corrected", True, Residual(size=size), 48 if size < 20 else 96
+        correction = 48 if size < 20 else 96
+        yield f"residual {size} B, corrected", True, Residual(size=size), correction
+        yield f"joint {size} B, corrected", True, BitAllocation(size=size), correction
 
 
 def main() -> None:
