@@ -15,7 +15,17 @@ import numpy as np
 from _corpora import asked, corpus
 from _harness import environment, parser, percentiles_ms, report
 
-from embplug import FDE, Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
+from embplug import (
+    FDE,
+    Collection,
+    Documents,
+    LearnedEncoding,
+    Recipe,
+    Sample,
+    TokenBatch,
+    Tokens,
+    connect,
+)
 from embplug.engines import Engine
 from embplug.exact import overlap
 from tests.servers import qdrant_server
@@ -26,6 +36,7 @@ ENCODINGS = {
     "published": FDE(fill=True),
     "fde": FDE(repetitions=20, simhash_bits=4, projection_dim=16),
     "default": "auto",
+    "trained": LearnedEncoding(steps=300, landmarks=32768),
 }
 
 
