@@ -7,6 +7,8 @@ Edge.
 
 from __future__ import annotations
 
+import ast
+import importlib
 import os
 import re
 import subprocess
@@ -64,6 +66,22 @@ WALK_THROUGHS = [
 @pytest.mark.parametrize("name", WALK_THROUGHS)
 def test_a_walk_through_runs(name, tmp_path):
     assert run_page((DOCS / name).read_text(encoding="utf-8"), tmp_path)
+
+
+PYTHON = re.compile(r"^```python[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+OTHERS = sorted(page.name for page in DOCS.glob("*.md") if page.name not in WALK_THROUGHS)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_other_pages_name_is_there(name):
+    """Their blocks are parts of programs: they are read, and what they import of embplug is looked up."""
+    for code in PYTHON.findall((DOCS / name).read_text(encoding="utf-8")):
+        imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            if node.module and node.module.split(".")[0] == "embplug":
+                module = importlib.import_module(node.module)
+                missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                assert not missing, f"{name}: {node.module} has no {missing}"
 
 
 def test_a_block_that_fails_is_told(tmp_path):
