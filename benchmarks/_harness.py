@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import json
 import os
@@ -21,6 +22,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return made
+
+
+def check_plot(file: str | None) -> None:
+    """Miss matplotlib, where a plot is wanted, before hours of measuring."""
+    if file:
+        importlib.import_module("matplotlib")
 
 
 def environment(**sizes: Any) -> dict[str, Any]:

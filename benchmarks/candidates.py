@@ -15,13 +15,12 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _beir import CACHE, EncodedBeir, load, mean_pooled
-from _harness import environment, parser, report
+from _harness import check_plot, environment, parser, report
 from _metrics import overlap, top
 from numpy.typing import NDArray
 
@@ -239,8 +238,7 @@ def main() -> None:
     arguments.add_argument("--drift", action="store_true", help="also measure drift between the collections")
     arguments.add_argument("--plot", metavar="FILE", help="write a plot (needs matplotlib)")
     given = arguments.parse_args()
-    if given.plot:
-        import_module("matplotlib")  # missing, it is missed before hours of measuring
+    check_plot(given.plot)
 
     def say(name: str) -> None:
         if not given.json:

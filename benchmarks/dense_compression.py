@@ -15,13 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from _beir import Beir, load
 from _dense import EngineRun, binary, engine_search, int8, product, turbo
-from _harness import environment, parser, report
+from _harness import check_plot, environment, parser, report
 from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 from qdrant_client import models
@@ -303,8 +302,7 @@ def main() -> None:
     arguments.add_argument("--methods", nargs="+", help="only those with one of these words in their names")
     arguments.add_argument("--plot", help="write bytes against recall to this image")
     given = arguments.parse_args()
-    if given.plot:
-        import_module("matplotlib")  # missing, it is missed before hours of measuring
+    check_plot(given.plot)
     data = load(given.data)
     bench = Bench(data.beir, data.document_sentences, data.query_sentences)
     rows = []

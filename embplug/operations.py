@@ -185,6 +185,14 @@ def learn_steps(
         yield from save_fit_steps(engine, name, pipeline)
 
 
+def fitted_steps(engine: AnyEngine, name: str, pipeline: Pipeline, work: Callable[[], T]) -> Steps[T]:
+    """Do something with what the collection, maybe in another process, has learned."""
+    if pipeline.needs_fit:
+        yield from learn_steps(engine, name, pipeline, None)
+    done: T = yield Call.compute(work)
+    return done
+
+
 def open_steps(
     engine: AnyEngine,
     name: str,
@@ -229,14 +237,6 @@ def open_plain_steps(
     opened = Pipeline(recipe, encoder, stored_as={DENSE: chosen})
     opened.capabilities = yield from capabilities_steps(engine)
     return opened
-
-
-def fitted_steps(engine: AnyEngine, name: str, pipeline: Pipeline, work: Callable[[], T]) -> Steps[T]:
-    """Do something with what the collection, maybe in another process, has learned."""
-    if pipeline.needs_fit:
-        yield from learn_steps(engine, name, pipeline, None)
-    done: T = yield Call.compute(work)
-    return done
 
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
@@ -355,9 +355,7 @@ def search_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
     """Run searches with the same options, each round of all of them in one request."""
-    if pipeline.needs_fit:
-        yield from learn_steps(engine, name, pipeline, None)
-    plans: list[Plan] = yield Call.compute(partial(pipeline.plan, queries, options))
+    plans = yield from fitted_steps(engine, name, pipeline, partial(pipeline.plan, queries, options))
     hits: list[list[Hit]] = [[] for _ in plans]
     asking = dict.fromkeys(range(len(plans)))
     answers: dict[int, Sequence[QueryResponse] | None] = {**asking}
@@ -395,9 +393,7 @@ def search_mmr_steps(
     candidates_limit: int,
 ) -> Steps[list[Hit]]:
     """Search for more than are wanted, read their vectors, choose those that differ."""
-    if pipeline.needs_fit:
-        yield from learn_steps(engine, name, pipeline, None)
-    query = yield Call.compute(partial(pipeline.with_query_vectors, query))
+    query = yield from fitted_steps(engine, name, pipeline, partial(pipeline.with_query_vectors, query))
     field = pipeline.compared(query)
     wide = replace(options, limit=max(candidates_limit, options.limit), cross_encode=False)
     hits = (yield from search_steps(engine, name, pipeline, [query], wide))[0]

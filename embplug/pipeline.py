@@ -49,7 +49,7 @@ from embplug.plan import (
 from embplug.points import Vectors, with_fields
 from embplug.quantizers.base import state_part
 from embplug.quantizers.token_coder import TokenCoder
-from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage, Tokens
+from embplug.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage
 from embplug.rerank.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
 from embplug.rerank.diversity import dense_similarities, token_similarities
 from embplug.sparse import CHARACTERS_PER_NUMBER, SparseEncoder
@@ -666,11 +666,8 @@ class Pipeline:
             finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
         for name, vector in vectors.dense.items():
             finders[name] = self._dense_stage(name, vector, options, final)
-        if tokens is not None and weights is not None:
-            # The weight of a token is a factor of its products, and so of its highest one.
-            tokens = TokenBatch(tokens.values * weights[:, None], tokens.offsets)
-        if ranks and recipe is not None and tokens is not None:
-            tokens = self._reduced_query(tokens, vectors.saliency, recipe)
+        if ranks and tokens is not None:
+            tokens = self._ranking_tokens(tokens, weights, vectors.saliency)
         if vectors.words is not None and self._sparse is not None:
             nearest = models.NearestQuery(nearest=self._sparse.encode_query(vectors.words))
             params = models.SearchParams(exact=options.exact or None)
@@ -684,15 +681,10 @@ class Pipeline:
 
     def _token_similarities(self, query: Query, documents: TokenBatch) -> tuple[Any, Any]:
         """Relevance and similarity by the tokens of a query (:meth:`with_query_vectors`) that rank."""
-        assert self.recipe.tokens is not None
         saliency = None if query.saliency is None else np.asarray(query.saliency, dtype=np.float32)
         given = TokenBatch.from_list([_given(query.tokens)])
-        asked = given.values
         own = None if query.token_weights is None else np.asarray(query.token_weights, dtype=np.float32)
-        weights = self._weights(given, own)
-        if weights is not None:
-            asked = asked * weights[:, None]
-        ranking = self._reduced_query(TokenBatch(asked, given.offsets), saliency, self.recipe.tokens)
+        ranking = self._ranking_tokens(given, self._weights(given, own), saliency)
         return token_similarities(ranking.values, documents, given)
 
     def _weights(self, tokens: TokenBatch, given: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
@@ -702,10 +694,14 @@ class Pipeline:
         own = self._query_weights.weights(tokens)
         return own if given is None else own * given
 
-    def _reduced_query(
-        self, tokens: TokenBatch, saliency: NDArray[np.float32] | None, recipe: Tokens
+    def _ranking_tokens(
+        self, tokens: TokenBatch, weights: NDArray[np.float32] | None, saliency: NDArray[np.float32] | None
     ) -> TokenBatch:
-        reduction = recipe.query_reduction
+        """Tokens of a query as MaxSim ranks by them: weighed, then reduced as the recipe says."""
+        if weights is not None:
+            # The weight of a token is a factor of its products, and so of its highest one.
+            tokens = TokenBatch(tokens.values * weights[:, None], tokens.offsets)
+        reduction = None if self.recipe.tokens is None else self.recipe.tokens.query_reduction
         if reduction is None:
             return tokens
         if not isinstance(reduction, SaliencyPruning):
