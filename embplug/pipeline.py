@@ -497,7 +497,7 @@ class Pipeline:
         if field == TOKENS_VECTOR:
             return self._token_similarities(query, TokenBatch.from_list(stored).to_float32())
         if field == FDE_VECTOR and self._fde is not None:
-            asked = self._fde.encode_queries(TokenBatch.from_list([_given(query.tokens)]))[0]
+            asked = self._fde.encode_queries(*self._weighed_tokens(query))[0]
             # The last number of a learned encoding only brings documents to one length.
             said = slice(None, -1 if isinstance(self._fde, LearnedEncoding) else None)
             return dense_similarities(asked[said], np.asarray(stored)[:, said], models.Distance.COSINE)
@@ -682,10 +682,15 @@ class Pipeline:
     def _token_similarities(self, query: Query, documents: TokenBatch) -> tuple[Any, Any]:
         """Relevance and similarity by the tokens of a query (:meth:`with_query_vectors`) that rank."""
         saliency = None if query.saliency is None else np.asarray(query.saliency, dtype=np.float32)
-        given = TokenBatch.from_list([_given(query.tokens)])
-        own = None if query.token_weights is None else np.asarray(query.token_weights, dtype=np.float32)
-        ranking = self._ranking_tokens(given, self._weights(given, own), saliency)
+        given, weights = self._weighed_tokens(query)
+        ranking = self._ranking_tokens(given, weights, saliency)
         return token_similarities(ranking.values, documents, given)
+
+    def _weighed_tokens(self, query: Query) -> tuple[TokenBatch, NDArray[np.float32] | None]:
+        """Tokens of a query that :meth:`with_query_vectors` made, and their weights."""
+        tokens = TokenBatch.from_list([_given(query.tokens)])
+        own = None if query.token_weights is None else np.asarray(query.token_weights, dtype=np.float32)
+        return tokens, self._weights(tokens, own)
 
     def _weights(self, tokens: TokenBatch, given: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
         """Weights (t,) of the tokens of a query: those of the recipe times those that were given."""

@@ -240,6 +240,21 @@ def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: En
             assert 0.4 < relevance.max() <= 1.01
 
 
+def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
+    tokens = documents().to_float32()
+    query, weights = np.concatenate([tokens[5][:3], tokens[9][:3]]), np.repeat([1, 0], 3).astype(np.float32)
+    collection = Collection.create("few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL, matrix=None)), engine)
+    collection.add(range(len(tokens)), tokens=tokens)
+    found = [
+        collection.search_mmr(tokens=query, token_weights=given, limit=5, candidates_limit=40)
+        for given in (weights, 1 - weights)
+    ]
+    for hits, part in zip(found, (query[:3], query[3:]), strict=True):
+        wanted = collection.search_mmr(tokens=part, limit=5, candidates_limit=40)
+        assert [hit.id for hit in hits] == [hit.id for hit in wanted]
+    assert found[0] != found[1]
+
+
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
     made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
     collection = Collection.create("few", made, edge_client, encoder=FirstMatter())
