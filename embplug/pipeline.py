@@ -532,9 +532,11 @@ class Pipeline:
         return tokens
 
     def _saliency_of_query(self, encoded: Encoded, row: int) -> NDArray[np.float32] | None:
-        """What the encoder says of the tokens of one query; needed where the recipe prunes by it."""
+        """What the encoder says of the tokens of one query, where the recipe prunes by it."""
+        if self.recipe.tokens is None or not self.recipe.tokens.prunes_queries:
+            return None
         saliency = encoded.saliency_of(row)
-        if saliency is None and self.recipe.tokens is not None and self.recipe.tokens.prunes_queries:
+        if saliency is None:
             raise self._no_saliency()
         return saliency
 

@@ -255,6 +255,15 @@ def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
     assert found[0] != found[1]
 
 
+def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: Engine) -> None:
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=SMALL))
+    collection = Collection.create("few", recipe, engine, encoder=FirstMatter())
+    tokens = documents()
+    collection.add(range(len(tokens)), tokens=tokens)
+    hits = collection.search_mmr(text="any", limit=3)
+    assert hits == collection.search_mmr(tokens=documents(1)[0], limit=3)
+
+
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
     made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
     collection = Collection.create("few", made, edge_client, encoder=FirstMatter())
