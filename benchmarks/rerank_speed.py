@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from embplug import Collection, Matrix, Recipe, Tokens, connect
 from embplug.engines import EdgeClient, Engine
 from embplug.multivector import TokenBatch
-from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Residual
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.rerank import maxsim
 from tests.servers import qdrant_server
@@ -43,6 +43,9 @@ def main() -> None:
         "residual 16 B, corrected": TokenCoder(Residual(size=16, levels="scalar"), 48),
         "residual 48 B, corrected": TokenCoder(Residual(size=48, levels="scalar"), 48),
         "residual 96 B, corrected": TokenCoder(Residual(size=96, levels="scalar"), 48),
+        "predictive 16 B, corrected": TokenCoder(Predictive(size=16, levels="scalar"), 48),
+        "predictive 48 B, corrected": TokenCoder(Predictive(size=48, levels="scalar"), 48),
+        "predictive 96 B, corrected": TokenCoder(Predictive(size=96, levels="scalar"), 48),
     }
     for coder in coders.values():
         coder.fit(sample)

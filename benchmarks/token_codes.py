@@ -14,7 +14,7 @@ from _metrics import ndcg, overlap, top
 
 from embplug.exact import maxsim_scores
 from embplug.multivector import TokenBatch
-from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Quantizer, Residual
+from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Quantizer, Residual
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.quantizers.token_coder import TokenCoder
 
@@ -23,7 +23,7 @@ TIMED_DOCUMENTS = 200
 FIT_DOCUMENTS = 2000
 
 
-def methods() -> Iterator[tuple[str, bool, Quantizer, int]]:
+def methods() -> Iterator[tuple[str, bool, Quantizer | Predictive, int]]:
     """Name, whether it is ours, codes of a token, bytes of a document's correction."""
     yield "k-means 256", False, Centroids(count=256), 0
     yield "k-means 4096", False, Centroids(count=4096), 0
@@ -44,10 +44,13 @@ def methods() -> Iterator[tuple[str, bool, Quantizer, int]]:
         yield f"bits by variance, joint, {size} B", True, BitAllocation(size=size), 0
     for size in (8, 12, 16, 32, 48, 96):
         yield f"residual {size} B", True, Residual(size=size), 0
+    for size in (16, 32, 48, 96):
+        yield f"predictive {size} B", True, Predictive(size=size), 0
     for size in (8, 12, 16, 31, 47, 95):
         correction = 48 if size < 20 else 96
         yield f"residual {size} B, corrected", True, Residual(size=size), correction
         yield f"joint {size} B, corrected", True, BitAllocation(size=size), correction
+        yield f"predictive {size} B, corrected", True, Predictive(size=size), correction
 
 
 def main() -> None:
@@ -76,7 +79,6 @@ def main() -> None:
             "ndcg_at_10": ndcg(found, query_ids, data.beir.document_ids, data.beir.qrels),
         }
 
-    per_document = len(data.documents.values) / len(data.documents)
     rows: list[dict[str, Any]] = [
         {"method": "exact float32", "bytes_per_token": 4.0 * data.documents.dim, **quality(exact)}
     ]
@@ -97,7 +99,7 @@ def main() -> None:
             {
                 "method": name,
                 "ours": ours,
-                "bytes_per_token": quantizer.code_bytes + document_bytes / per_document,
+                "bytes_per_token": sum(map(len, strings)) / len(data.documents.values),
                 **quality(_scores(coder, queries, strings, pool)),
                 "ms": _milliseconds(coder, queries, strings),
                 "fit_s": fitted - started,

@@ -36,6 +36,7 @@ from embplug.quantizers import (
     Centroids,
     OptimizedProductQuantizer,
     PowerQuantizer,
+    Predictive,
     ProductQuantizer,
     PyramidQuantizer,
     RecurrentBinarizer,
@@ -73,6 +74,7 @@ Encoding = Annotated[
 
 Codes = Annotated[
     Annotated[Residual, Tag("[residual]")]
+    | Annotated[Predictive, Tag("[predictive]")]
     | Annotated[BitAllocation, Tag("[bit_allocation]")]
     | Annotated[Centroids, Tag("[centroids]")]
     | Annotated[BinaryTokens, Tag("[binary]")]
@@ -81,8 +83,8 @@ Codes = Annotated[
     Discriminator(
         lambda codes: kind_tag(codes, "residual"),
         custom_error_type="codes_kind",
-        custom_error_message="a kind of: residual, bit_allocation, centroids, binary, product, "
-        "optimized_product",
+        custom_error_message="a kind of: residual, predictive, bit_allocation, centroids, binary, "
+        "product, optimized_product",
     ),
 ]
 

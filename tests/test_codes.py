@@ -31,6 +31,7 @@ from embplug.quantizers import (
     BitAllocation,
     Centroids,
     OptimizedProductQuantizer,
+    Predictive,
     ProductQuantizer,
     Residual,
 )
@@ -180,6 +181,7 @@ def test_the_asynchronous_collection_ranks_alike(edge_client: EdgeClient) -> Non
 
 EVERY = {
     "residual": Residual(size=6, centroids=16),
+    "predictive": Predictive(size=8, centroids=16),
     "residual-bits": Residual(bits=2, centroids=16),
     "bit-allocation": BitAllocation(size=9),
     "centroids": Centroids(count=300),
@@ -203,9 +205,10 @@ def test_every_kind_of_codes_ranks_in_a_collection_as_in_memory(edge_client: Edg
     assert len(hits) == COUNT
 
 
-def test_binary_codes_rank_on_every_engine(engine: Engine) -> None:
+@pytest.mark.parametrize("codes", [BinaryTokens(queries="int8"), Predictive(size=12, centroids=64)])
+def test_codes_rank_on_every_engine(engine: Engine, codes: Any) -> None:
     tokens = documents()
-    collection = filled(engine, recipe(codes=BinaryTokens(queries="int8")), tokens)
+    collection = filled(engine, recipe(codes=codes), tokens)
     assert [collection.search(tokens=tokens[i], limit=1)[0].id for i in (3, 40)] == ["doc 3", "doc 40"]
 
 

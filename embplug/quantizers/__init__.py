@@ -7,6 +7,7 @@ from embplug.quantizers.binary import BinaryTokens
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.quantizers.centroid import Centroids
 from embplug.quantizers.power import PowerQuantizer
+from embplug.quantizers.predictive import Predictive
 from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.quantizers.pyramid import PyramidQuantizer
 from embplug.quantizers.recurrent_binary import RecurrentBinarizer
@@ -19,6 +20,7 @@ __all__ = [
     "Description",
     "OptimizedProductQuantizer",
     "PowerQuantizer",
+    "Predictive",
     "ProductQuantizer",
     "PyramidQuantizer",
     "Quantizer",

@@ -201,38 +201,62 @@ def fit_tables(
     centered: Float32, size: int, levels: Literal["joint", "scalar"], generator: np.random.Generator
 ) -> ByteTables:
     """Tables of ``size`` bytes in the principal directions of vectors whose mean is zero."""
+    variances, directions = principal_directions(centered)
+    return tables_along(centered, variances, directions, size, levels, generator)[0]
+
+
+def principal_directions(centered: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variances (d,), falling, and the directions (d, d) that have them, as columns."""
     second_moments = centered.T.astype(np.float64) @ centered / len(centered)
     variances, directions = np.linalg.eigh(second_moments)
-    variances, directions = variances[::-1], directions[:, ::-1]
+    return variances[::-1], directions[:, ::-1]
+
+
+def tables_along(
+    centered: Float32,
+    variances: NDArray[np.float64],
+    directions: NDArray[Any],
+    size: int,
+    levels: Literal["joint", "scalar"],
+    generator: np.random.Generator,
+) -> tuple[ByteTables, NDArray[np.int64]]:
+    """Tables of ``size`` bytes along directions whose variances fall, and which of them they keep."""
     if levels == "joint":
         bits = water_filling(variances, BITS_OF_BYTE * size)
         widths = byte_widths(bits, size)
         kept = np.arange(sum(widths))
         rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
-        return ByteTables(rotation, fit_joint(centered @ rotation, widths, generator), np.array(widths))
+        return ByteTables(rotation, fit_joint(centered @ rotation, widths, generator), np.array(widths)), kept
     whole = integer_bits(variances, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
-    kept = np.concatenate([np.array(one, dtype=np.int64) for one in bins])
+    kept = np.array([direction for one in bins for direction in one], dtype=np.int64)
     rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
     of_bytes = [[int(whole[direction]) for direction in one] for one in bins]
     sample = centered
     if len(sample) > ENTRIES * 32:
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
-    return ByteTables(rotation, fit_scalar(sample @ rotation, of_bytes), np.array([len(one) for one in bins]))
+    widths = [len(one) for one in bins]
+    return ByteTables(rotation, fit_scalar(sample @ rotation, of_bytes), np.array(widths)), kept
 
 
 def water_filling(
-    variances: NDArray[np.float64], budget: float, highest: float = BITS_OF_BYTE
+    variances: NDArray[np.float64],
+    budget: float,
+    highest: float = BITS_OF_BYTE,
+    weights: NDArray[np.float64] | float = 1.0,
 ) -> NDArray[np.float64]:
-    """Real numbers of bits that make the error least: reverse water-filling, at most ``highest`` each."""
+    """Real numbers of bits that make the error least: reverse water-filling, at most ``highest`` each.
+
+    ``weights`` say how often each of the numbers is written, so what its bits cost.
+    """
     real = variances > NOTHING * variances.max(initial=0)
     if not real.any() or variances.max() <= 0:
-        return np.zeros(len(variances))
+        return np.zeros(variances.shape)
     halves = np.where(real, np.log2(np.where(real, variances, 1.0)) / 2, -np.inf)
     low, high = halves[real].min() - highest, halves.max()
     for _ in range(60):
         water = (low + high) / 2
-        if (halves - water).clip(0, highest).sum() > budget:
+        if ((halves - water).clip(0, highest) * weights).sum() > budget:
             low = water
         else:
             high = water

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,14 @@ from embplug.quantizers.base import (
 from embplug.quantizers.bit_allocation import fit_tables, table_cost
 from embplug.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
 from embplug.quantizers.packing import pack, unpack
-from embplug.quantizers.tables import ByteTables, blocks, fit_scalar, lloyd_max, sum_of_entries
+from embplug.quantizers.tables import (
+    ByteTables,
+    blocks,
+    fit_scalar,
+    length_factors,
+    lloyd_max,
+    sum_of_entries,
+)
 
 HEADER_BYTES = 2
 HEADER_BITS = 8 * HEADER_BYTES
@@ -109,7 +116,7 @@ class Residual:
             tables = ByteTables(None, levels, np.array(widths))
         decoded = centroids[ids] + tables.decode(tables.encode(residuals))
         self.centroids_, self.tables_, self._search = centroids, tables, search
-        self.factors_ = lloyd_max(_factors(sample, decoded), 1 << self._factor_bits)
+        self.factors_ = lloyd_max(length_factors(sample, decoded), 1 << self._factor_bits)
         self.sampled_ = len(sample)
         return self
 
@@ -125,7 +132,7 @@ class Residual:
             ids = self._search(vectors[rows])
             rest = tables.encode(vectors[rows] - centroids[ids])
             decoded = centroids[ids] + tables.decode(rest)
-            factor = np.searchsorted(borders, _factors(vectors[rows], decoded))
+            factor = np.searchsorted(borders, length_factors(vectors[rows], decoded))
             codes[rows, :HEADER_BYTES] = pack(np.stack([ids, factor], axis=1), self._header)
             codes[rows, HEADER_BYTES:] = rest
         return codes
@@ -213,10 +220,3 @@ class Residual:
         if self.centroids_ is None or self.tables_ is None or self.factors_ is None:
             raise not_fitted(self)
         return self.centroids_, self.tables_, self.factors_
-
-
-def _factors(vectors: Float32, decoded: Float32) -> NDArray[Any]:
-    """Length of each vector over the length of the decoded one."""
-    lengths = np.linalg.norm(decoded, axis=1)
-    wanted = np.linalg.norm(vectors, axis=1)
-    return np.where(lengths > 0, wanted / np.where(lengths > 0, lengths, 1), 1).astype(np.float32)

@@ -62,7 +62,7 @@ class ByteTables:
         made = np.zeros((len(self.widths), ENTRIES, len(vectors)), dtype=np.float32)
         for byte, columns in self._columns():
             made[byte] = self.tables[:, columns] @ turned[:, columns].T
-        return made.reshape(-1, len(vectors))
+        return made.reshape(len(self.widths) * ENTRIES, len(vectors))
 
     def squares(self) -> Float32:
         """Squared length (bytes * 256,) of every entry."""
@@ -171,6 +171,13 @@ def lloyd_max(values: Float32, count: int) -> Float32:
         means = np.diff(sums[edges]) / np.maximum(members, 1)
         levels = np.sort(np.where(members > 0, means, levels))
     return levels.astype(np.float32)
+
+
+def length_factors(vectors: Float32, decoded: Float32) -> Float32:
+    """Length of each vector over the length of the decoded one."""
+    lengths = np.linalg.norm(decoded, axis=1)
+    wanted = np.linalg.norm(vectors, axis=1)
+    return np.where(lengths > 0, wanted / np.where(lengths > 0, lengths, 1), 1).astype(np.float32)
 
 
 def nearest(vectors: Float32, centroids: Float32) -> NDArray[np.int64]:

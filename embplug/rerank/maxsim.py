@@ -38,11 +38,11 @@ def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
     asked = as_vectors(query, documents.dim, "query")
     turned = np.ascontiguousarray(asked.T)
 
-    def products(rows: slice) -> Float32:
+    def products(rows: slice, _: slice) -> Float32:
         scores: Float32 = np.asarray(documents.values[rows], dtype=np.float32) @ turned
         return scores
 
-    return _sum_of_maxima(products, documents.offsets, len(asked))
+    return sum_of_maxima(products, documents.offsets, len(asked))
 
 
 def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: NDArray[np.int64]) -> Float32:
@@ -62,21 +62,24 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
     asked = as_vectors(query, quantizer.dim, "query")
     with single_blas_thread():
         prepared = quantizer.encode_query(asked)
-        return _sum_of_maxima(lambda rows: quantizer.score(prepared, codes[rows]), offsets, len(asked))
+        return sum_of_maxima(lambda rows, _: quantizer.score(prepared, codes[rows]), offsets, len(asked))
 
 
-def _sum_of_maxima(
-    products: Callable[[slice], Float32], offsets: NDArray[np.int64], query_tokens: int
+def sum_of_maxima(
+    products: Callable[[slice, slice], Float32], offsets: NDArray[np.int64], query_tokens: int
 ) -> Float32:
-    """Reduce products (tokens, query tokens), made block by block."""
+    """MaxSim (n,) from products (tokens, query tokens), made block by block.
+
+    ``products`` is asked with the rows of tokens and with the documents that they are of.
+    """
     scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
     with single_blas_thread():
         for documents in document_blocks(offsets, BLOCK_TOKENS):
             starts = offsets[documents] - offsets[documents.start]
             inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
             if inhabited.size:
-                made = products(slice(int(offsets[documents.start]), int(offsets[documents.stop])))
-                highest = np.maximum.reduceat(made, starts[inhabited], axis=0)
+                rows = slice(int(offsets[documents.start]), int(offsets[documents.stop]))
+                highest = np.maximum.reduceat(products(rows, documents), starts[inhabited], axis=0)
                 scores[documents.start + inhabited] = highest.sum(axis=1)
     if query_tokens == 0:
         scores[np.diff(offsets) > 0] = 0

@@ -90,6 +90,32 @@ def residual(quantizer: Any, state: State, query: list[float], code: list[int]) 
     return float(state["factors"][factor]) * product(query, vector)
 
 
+def predictive(state: State, query: list[float], string: bytes) -> list[float]:
+    """Products of a query with each token of a document coded by ``Predictive``."""
+    count = int.from_bytes(string[:4], "little")
+    headers = [fields_of(list(string[4 + 4 * i : 8 + 4 * i]), [12, 8, 4, 3, 5]) for i in range(count)]
+    place, rests = 4 + 4 * count, {}
+    for k in range(8):
+        width = len(state[f"{k}.widths"])
+        for i in (i for i, header in enumerate(headers) if header[3] == k):
+            rests[i], place = list(string[place : place + width]), place + width
+    assert place == len(string)
+    decoded: list[list[float]] = []
+    for i, (centroid, back, gain, k, factor) in enumerate(headers):
+        part = {name: state[f"{k}.{name}"] for name in ("tables", "widths")}
+        rotation = [[row[j] for j in state[f"{k}.kept"]] for row in state["directions"]]
+        vector = table_vector({**part, "rotation": rotation}, rests[i])
+        base = [float(x) for x in state["centroids"][centroid]]
+        if back:
+            other = state["centroids"][headers[i - back][0]]
+            share = float(state["gains"][gain])
+            shape = [x - float(c) for x, c in zip(decoded[i - back], other, strict=True)]
+            vector = [x + share * y for x, y in zip(vector, shape, strict=True)]
+        longer = float(state["factors"][factor])
+        decoded.append([longer * (b + x) for b, x in zip(base, vector, strict=True)])
+    return [product(query, one) for one in decoded]
+
+
 def binary(quantizer: Any, state: State, query: list[float], code: list[int]) -> float:
     """Mean plus or minus the deviations, as the bits say, at length 1."""
     signs = [1 if bit == "1" else -1 for bit in bits_of(code)]

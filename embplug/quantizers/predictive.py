@@ -1,0 +1,557 @@
+"""Tokens of a document told by earlier tokens of it, and what is left in as many bytes as that needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass as plain_dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.errors import EmptyTokensError, InvalidArgumentError
+from embplug.multivector.token_batch import TokenBatch, document_blocks
+from embplug.quantizers.base import (
+    Codes,
+    Description,
+    Float32,
+    State,
+    as_vectors,
+    check_state,
+    not_fitted,
+    state_bytes,
+    state_part,
+)
+from embplug.quantizers.bit_allocation import principal_directions, table_cost, tables_along, water_filling
+from embplug.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
+from embplug.quantizers.packing import pack, unpack
+from embplug.quantizers.tables import ByteTables, blocks, length_factors, lloyd_max, sum_of_entries
+from embplug.rerank.maxsim import sum_of_maxima
+from embplug.threads import single_blas_thread
+
+COUNT_BYTES = 4
+HEADER = (12, 8, 4, 3, 5)
+"""Bits of a token's centroid, of how far back its reference stands, of its gain, class and factor."""
+HEADER_BYTES = 4
+WINDOW = 255
+GAINS, CLASSES, FACTORS = 16, 8, 32
+FIT_TOKENS = 1 << 17
+ENCODE_TOKENS = 1 << 14
+SEARCH_ROWS = 1024
+
+
+class _Coded(NamedTuple):
+    """Tokens of a block of documents, coded."""
+
+    fields: NDArray[np.int64]
+    """(n, 5), as in :data:`HEADER`"""
+    codes: Codes
+    """(n, most bytes of a class), each row filled from the left"""
+    remains: Float32
+    """(n, dim): what the codes had to tell"""
+    factors: Float32
+    """(n,): wanted length over the length of what is decoded"""
+
+
+class _Parsed(NamedTuple):
+    """Strings of a block of documents, taken apart."""
+
+    ids: NDArray[np.int64]
+    references: NDArray[np.int64]
+    """Row of the earlier token, -1 without one"""
+    gains: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    factors: NDArray[np.int64]
+    codes: list[Codes]
+    """Of the tokens of each class, in their order"""
+
+
+@plain_dataclass(frozen=True, eq=False)
+class _Learned:
+    """All that :class:`Predictive` learns.
+
+    Attributes
+    ----------
+    centroids : float32 (centroids, dim)
+    gains : float32 (16,)
+        Shares of the reference's residual that predict a token's.
+    borders : float32 (7,)
+        Squared lengths of what a prediction leaves, that part the classes.
+    factors : float32 (32,)
+    directions : float32 (dim, dim)
+        In which what predictions leave varies most, over all classes.
+    tables
+        Of each class.
+    kept
+        For each class, the directions that its tables describe.
+    """
+
+    centroids: Float32
+    gains: Float32
+    borders: Float32
+    factors: Float32
+    directions: Float32
+    tables: list[ByteTables]
+    kept: list[NDArray[np.int64]]
+    sampled: int
+
+    @cached_property
+    def search(self) -> CentroidSearch:
+        return CentroidSearch(self.centroids)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes (8,) of a code of each class, without the header."""
+        return np.array([len(table.widths) for table in self.tables])
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class Predictive:
+    """Codes of whole documents: a token is the share of an earlier one, and the rest in bytes.
+
+    Words come back in a document, and what a document is about colours all its tokens, so that most
+    tokens lie close to one that is already told. Each names that token, its *reference*, as video
+    names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
+    What is left of one differs greatly from token to token; a rest has therefore one of eight sizes,
+    by reverse water-filling over tokens as well as directions, so that all tokens err about alike.
+
+    Scores need no decoding: that of a token is the gain of the score of its reference, and looked-up
+    sums for its own centroid and rest.
+
+    Unlike the other quantizers it codes a :class:`~embplug.TokenBatch`, not single vectors.
+
+    Parameters
+    ----------
+    size
+        Bytes of a token, on average over the tokens learned from; four of them tell centroid,
+        reference, gain, class, and the factor that restores the length.
+    centroids
+        At most 4,096.
+    levels
+        As in :class:`~embplug.quantizers.bit_allocation.BitAllocation`.
+    seed
+        Of the k-means.
+    """
+
+    size: int = Field(default=32, ge=HEADER_BYTES + 2)
+    centroids: int = Field(default=4096, ge=1, le=4096)
+    levels: Literal["joint", "scalar"] = "joint"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["predictive"] = "predictive"
+
+    def __post_init__(self) -> None:
+        self._learned: _Learned | None = None
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors it was fitted on."""
+        return int(self._fitted().centroids.shape[1])
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one token, on average."""
+        return self.size
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+        """Learn from documents; ``queries`` are not used.
+
+        Raises
+        ------
+        EmptyTokensError
+            No tokens.
+        """
+        if len(tokens.values) == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        generator = np.random.default_rng(self.seed)
+        some, others = _split(tokens)
+        sample = _some_rows(others, most_vectors(self.centroids), generator)
+        centroids = find_centroids(sample, self.centroids, generator)
+        gains, remains = _first_look(centroids, some)
+        # Coarse tables are enough to see what predictions from decoded tokens leave.
+        draft = self._with_tables(centroids, gains, np.ones(1, np.float32), remains, "scalar", generator)
+        remains = np.concatenate([one.remains for one in _coded_blocks(draft, some)])
+        learned = self._with_tables(centroids, gains, np.ones(1, np.float32), remains, self.levels, generator)
+        factors = np.concatenate([one.factors for one in _coded_blocks(learned, some)])
+        self._learned = _Learned(
+            centroids,
+            gains,
+            learned.borders,
+            lloyd_max(factors, FACTORS),
+            learned.directions,
+            learned.tables,
+            learned.kept,
+            len(remains),
+        )
+        return self
+
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        """One string a document: its number of tokens, their headers, and the rests class by class."""
+        learned = self._fitted()
+        as_vectors(tokens.values[:0], self.dim, "tokens")
+        strings: list[bytes] = []
+        for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+            block = tokens[documents]
+            strings += _written(_code(learned, block), block.offsets, learned.sizes)
+        return strings
+
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        """Token matrices that the strings stand for."""
+        learned = self._fitted()
+        offsets = _offsets(strings)
+        values = np.empty((offsets[-1], self.dim), dtype=np.float32)
+        for documents in document_blocks(offsets, ENCODE_TOKENS):
+            rows = slice(offsets[documents.start], offsets[documents.stop])
+            values[rows] = _decoded(learned, self._parse(strings, documents))
+        return TokenBatch(values, offsets)
+
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Bytes (n,) that the string of each document has at most."""
+        most = HEADER_BYTES + int(self._fitted().sizes.max())
+        return np.asarray(COUNT_BYTES + tokens.lengths * most)
+
+    def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
+        learned = self._fitted()
+        asked = as_vectors(query, self.dim, "query")
+        with single_blas_thread():
+            of_centroids = learned.centroids @ asked.T
+            of_entries = [table.products(asked) for table in learned.tables]
+
+        def products(_: slice, documents: slice) -> Float32:
+            parsed = self._parse(strings, documents)
+            bases = of_centroids[parsed.ids]
+            scores = bases.copy()
+            for k, codes in enumerate(parsed.codes):
+                if codes.size:
+                    scores[parsed.classes == k] += sum_of_entries(of_entries[k], codes)
+            return _predicted(learned, parsed, scores, bases)
+
+        return sum_of_maxima(products, _offsets(strings), len(asked))
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        if self._learned is None:
+            return {}
+        learned = self._learned
+        state: State = {
+            "centroids": learned.centroids.astype(np.float16),
+            "gains": learned.gains,
+            "borders": learned.borders,
+            "factors": learned.factors,
+            "directions": learned.directions,
+            "sampled": np.array(learned.sampled),
+        }
+        for k, (table, kept) in enumerate(zip(learned.tables, learned.kept, strict=True)):
+            state |= {f"{k}.tables": table.tables, f"{k}.widths": table.widths, f"{k}.kept": kept}
+        return state
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
+        own = {"centroids", "gains", "borders", "factors", "directions", "sampled"}
+        parts = {f"{k}.{name}" for k in range(CLASSES) for name in ("tables", "widths", "kept")}
+        check_state(state, own | parts, self)
+        directions = np.asarray(state["directions"], dtype=np.float32)
+        of_classes = [state_part(state, f"{k}.") for k in range(CLASSES)]
+        kept = [np.asarray(one["kept"], dtype=np.int64) for one in of_classes]
+        self._learned = _Learned(
+            state["centroids"].astype(np.float32),
+            np.asarray(state["gains"], dtype=np.float32),
+            np.asarray(state["borders"], dtype=np.float32),
+            np.asarray(state["factors"], dtype=np.float32),
+            directions,
+            [
+                ByteTables.from_state({**one, "rotation": directions[:, columns]})
+                for one, columns in zip(of_classes, kept, strict=True)
+            ],
+            kept,
+            int(state["sampled"]),
+        )
+
+    def describe(self) -> Description:
+        """Say what a token costs."""
+        learned = self._fitted()
+        sizes = HEADER_BYTES + learned.sizes
+        notes = [f"from {sizes.min()} to {sizes.max()} bytes a token, {self.size} on average"]
+        if learned.sampled < self.centroids:
+            notes.append(f"{learned.sampled} tokens to learn from: centroids coincide")
+        return Description(
+            method=self.kind,
+            dim=self.dim,
+            code_bytes=self.size,
+            bits=8.0 * self.size,
+            state_bytes=state_bytes(self.get_state()),
+            exact_queries=True,
+            fit_cost=f"k-means on at most {most_vectors(self.centroids):,} tokens, the codes of at most "
+            f"{FIT_TOKENS:,}, one eigendecomposition (d^3), {table_cost(self.levels)} in each of {CLASSES} "
+            "classes",
+            notes=tuple(notes),
+        )
+
+    def _with_tables(
+        self,
+        centroids: Float32,
+        gains: Float32,
+        factors: Float32,
+        remains: Float32,
+        levels: Literal["joint", "scalar"],
+        generator: np.random.Generator,
+    ) -> _Learned:
+        """Classes of about as many tokens, by what is left of them, with tables for each."""
+        squares = np.square(remains).sum(axis=1)
+        borders = np.quantile(squares, np.arange(1, CLASSES) / CLASSES).astype(np.float32)
+        classes = np.searchsorted(borders, squares)
+        directions = principal_directions(remains)[1].astype(np.float32)
+        members = [remains[classes == k] for k in range(CLASSES)]
+        shares = np.bincount(classes, minlength=CLASSES) / len(classes)
+        members = [one if len(one) else remains for one in members]
+        variances = np.stack([np.square(one @ directions).mean(axis=0) for one in members]).astype(np.float64)
+        tables, kept = [], []
+        for one, falling, size in zip(
+            members, variances, _byte_sizes(variances, shares, self.size - HEADER_BYTES), strict=True
+        ):
+            order = np.argsort(-falling, kind="stable")
+            made, columns = tables_along(one, falling[order], directions[:, order], size, levels, generator)
+            tables.append(made)
+            kept.append(order[columns])
+        return _Learned(centroids, gains, borders, factors, directions, tables, kept, len(remains))
+
+    def _parse(self, strings: Sequence[bytes], documents: slice) -> _Parsed:
+        """Take the strings of some documents apart."""
+        learned = self._fitted()
+        block = strings[documents]
+        offsets = _offsets(block)
+        lengths = np.diff(offsets)
+        stops = (COUNT_BYTES + HEADER_BYTES * lengths).tolist()
+        headers = b"".join(one[COUNT_BYTES:stop] for one, stop in zip(block, stops, strict=True))
+        given = np.array([len(one) for one in block], dtype=np.int64)
+        _refuse(given < stops, documents, "bytes for its tokens", given)
+        fields = unpack(np.frombuffer(headers, dtype=np.uint8).reshape(-1, HEADER_BYTES), HEADER)
+        ids, back, gains, classes, factors = fields.astype(np.int64).T
+        owner = np.repeat(np.arange(len(block)), lengths)
+        members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES)
+        ends = np.cumsum(members.reshape(-1, CLASSES) * learned.sizes, axis=1) + np.array(stops)[:, None]
+        _refuse(given != ends[:, -1], documents, "as many bytes as its headers say", given)
+        references = np.arange(len(ids)) - back
+        outside = (references < offsets[owner]) | (ids >= len(learned.centroids))
+        wrong = np.zeros(len(block), dtype=bool)
+        wrong[owner[outside]] = True
+        _refuse(wrong, documents, "references and centroids that there are", given)
+        references[back == 0] = -1
+        codes = []
+        for k, size in enumerate(learned.sizes.tolist()):
+            starts, stops = (stops if k == 0 else ends[:, k - 1].tolist()), ends[:, k].tolist()
+            joined = b"".join(one[a:b] for one, a, b in zip(block, starts, stops, strict=True) if a < b)
+            codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(-1, max(size, 1)))
+        return _Parsed(ids, references, gains, classes, factors, codes)
+
+    def _fitted(self) -> _Learned:
+        if self._learned is None:
+            raise not_fitted(self)
+        return self._learned
+
+
+def _split(tokens: TokenBatch) -> tuple[TokenBatch, TokenBatch]:
+    """Documents to learn what is left from, and documents to learn centroids from.
+
+    They are others where there are plenty, because centroids lie closer to the tokens they are of.
+    """
+    step = -(-len(tokens.values) // FIT_TOKENS)
+    chosen = np.arange(0, len(tokens), step)
+    if tokens.lengths[chosen].sum() == 0:
+        chosen = np.arange(len(tokens))
+    others = np.setdiff1d(np.arange(len(tokens)), chosen)
+    plenty = tokens.lengths[others].sum() >= 2 * FIT_TOKENS
+    return tokens.take(chosen).to_float32(), tokens.take(others) if plenty else tokens
+
+
+def _some_rows(tokens: TokenBatch, count: int, generator: np.random.Generator) -> Float32:
+    rows = np.arange(len(tokens.values))
+    if len(rows) > count:
+        rows = np.sort(generator.choice(rows, count, replace=False))
+    return as_vectors(tokens.values[rows], argument="tokens")
+
+
+def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float32]:
+    """Gains that predictions from exact tokens take, and what those leave."""
+    residuals = as_vectors(tokens.values, argument="tokens").copy()
+    search = CentroidSearch(centroids)
+    for part in blocks(len(residuals)):
+        residuals[part] -= centroids[search(residuals[part])]
+    references = find_references(residuals, tokens.offsets)
+    rows = np.flatnonzero(references >= 0)
+    if rows.size == 0:
+        return np.linspace(0, 1, GAINS, dtype=np.float32), residuals
+    shapes = residuals[references[rows]]
+    wanted = _wanted_gains(residuals[rows], shapes)
+    gains = lloyd_max(wanted, GAINS)
+    residuals[rows] -= gains[_nearest_level(gains, wanted)][:, None] * shapes
+    return gains, residuals
+
+
+def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each row (n, dim) the earlier one of its document that points most nearly the same way.
+
+    At most :data:`WINDOW` rows back; -1 where none points the same way.
+    """
+    lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
+    unit = residuals / np.where(lengths > 0, lengths, 1)
+    found = np.full(len(residuals), -1, dtype=np.int64)
+    for first, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        for start in range(first, stop, SEARCH_ROWS):
+            rows = np.arange(start, min(start + SEARCH_ROWS, stop))
+            earlier = np.arange(max(first, start - WINDOW), rows[-1] + 1)
+            cosines = unit[rows] @ unit[earlier].T
+            back = rows[:, None] - earlier
+            cosines[(back < 1) | (back > WINDOW)] = 0
+            best = cosines.argmax(axis=1)
+            alike = cosines[np.arange(len(rows)), best] > 0
+            found[rows[alike]] = earlier[best[alike]]
+    return found
+
+
+def _in_order(references: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Rows without a reference, then again and again those whose references came before."""
+    if len(references) == 0:
+        return
+    depth = np.zeros(len(references), dtype=np.int64)
+    rows = np.flatnonzero(references >= 0)
+    while True:
+        deeper = depth[references[rows]] + 1
+        if (deeper == depth[rows]).all():
+            break
+        depth[rows] = deeper
+    order = np.argsort(depth, kind="stable")
+    yield from np.split(order, np.cumsum(np.bincount(depth))[:-1])
+
+
+def _coded_blocks(learned: _Learned, tokens: TokenBatch) -> Iterator[_Coded]:
+    for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+        yield _code(learned, tokens[documents])
+
+
+def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
+    """Predict tokens from decoded ones, and code what is left."""
+    values = as_vectors(tokens.values, argument="tokens")
+    ids = learned.search(values)
+    bases = learned.centroids[ids]
+    remains = values - bases
+    references = find_references(remains, tokens.offsets)
+    fields = np.zeros((len(values), len(HEADER)), dtype=np.int64)
+    fields[:, 0] = ids
+    codes = np.zeros((len(values), int(learned.sizes.max())), dtype=np.uint8)
+    factors = np.ones(len(values), dtype=np.float32)
+    decoded = bases.copy()
+    for rows in _in_order(references):
+        with_reference = rows[references[rows] >= 0]
+        if with_reference.size:
+            back = references[with_reference]
+            shapes, rest = decoded[back] - bases[back], remains[with_reference]
+            gains = _nearest_level(learned.gains, _wanted_gains(rest, shapes))
+            predicted = learned.gains[gains][:, None] * shapes
+            # A gain is one of few, so that what is left can be more than what there was.
+            helps = ((rest - predicted / 2) * predicted).sum(axis=1) > 0
+            helped = with_reference[helps]
+            remains[helped] -= predicted[helps]
+            decoded[helped] += predicted[helps]
+            fields[helped, 1], fields[helped, 2] = helped - back[helps], gains[helps]
+        classes = np.searchsorted(learned.borders, np.square(remains[rows]).sum(axis=1))
+        fields[rows, 3] = classes
+        for k, table in enumerate(learned.tables):
+            mine = rows[classes == k]
+            if mine.size:
+                made = table.encode(remains[mine])
+                codes[mine, : made.shape[1]] = made
+                decoded[mine] += table.decode(made)
+        factors[rows] = length_factors(values[rows], decoded[rows])
+        fields[rows, 4] = _nearest_level(learned.factors, factors[rows])
+        decoded[rows] *= learned.factors[fields[rows, 4]][:, None]
+    return _Coded(fields, codes, remains, factors)
+
+
+def _written(coded: _Coded, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[bytes]:
+    """One string a document."""
+    headers = pack(coded.fields, HEADER)
+    classes = coded.fields[:, 3]
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((classes, owner))
+    used = np.arange(coded.codes.shape[1]) < sizes[classes[order], None]
+    rests = coded.codes[order][used]
+    stops = np.concatenate([[0], np.cumsum(sizes[classes[order]])])[offsets].tolist()
+    strings = []
+    for i, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        count = (stop - start).to_bytes(COUNT_BYTES, "little")
+        strings.append(count + headers[start:stop].tobytes() + rests[stops[i] : stops[i + 1]].tobytes())
+    return strings
+
+
+def _offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
+    """Where the tokens of each document begin."""
+    counts = [int.from_bytes(one[:COUNT_BYTES], "little") for one in strings]
+    for i, one in enumerate(strings):
+        if len(one) < COUNT_BYTES + HEADER_BYTES * counts[i]:
+            expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
+            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(one)} bytes")
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+
+
+def _refuse(wrong: NDArray[np.bool_], documents: slice, expected: str, given: NDArray[np.int64]) -> None:
+    if wrong.any():
+        i = int(wrong.argmax())
+        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, f"{given[i]} bytes")
+
+
+def _decoded(learned: _Learned, parsed: _Parsed) -> Float32:
+    """Tokens (n, dim) of a block."""
+    bases = learned.centroids[parsed.ids]
+    values = bases.copy()
+    for k, codes in enumerate(parsed.codes):
+        if codes.size:
+            values[parsed.classes == k] += learned.tables[k].decode(codes)
+    return _predicted(learned, parsed, values, bases)
+
+
+def _predicted(learned: _Learned, parsed: _Parsed, made: Float32, bases: Float32) -> Float32:
+    """Add what references predict to each row, and give it its length: rows of tokens or of their scores."""
+    factors = learned.factors[parsed.factors][:, None]
+    gains = learned.gains[parsed.gains][:, None]
+    for rows in _in_order(parsed.references):
+        back = parsed.references[rows]
+        if back[0] >= 0:
+            made[rows] += gains[rows] * (made[back] - bases[back])
+        made[rows] *= factors[rows]
+    return made
+
+
+def _byte_sizes(variances: NDArray[np.float64], shares: NDArray[np.float64], budget: int) -> list[int]:
+    """Whole bytes of each class, together ``budget`` on average: reverse water-filling over all of them."""
+    weights = np.repeat(shares[:, None], variances.shape[1], axis=1)
+    wanted = water_filling(variances, 8 * budget, weights=weights).sum(axis=1) / 8
+    sizes = np.floor(wanted).astype(np.int64)
+    for k in np.argsort(sizes - wanted, kind="stable"):
+        if sizes[k] < wanted[k] and (shares * sizes).sum() + shares[k] <= budget:
+            sizes[k] += 1
+    return [int(size) for size in sizes]
+
+
+def _wanted_gains(rest: Float32, shapes: Float32) -> Float32:
+    """Share of each shape that comes closest to what is there."""
+    squares = np.square(shapes).sum(axis=1)
+    products = (rest * shapes).sum(axis=1)
+    return np.asarray(products / np.where(squares > 0, squares, 1), dtype=np.float32)
+
+
+def _nearest_level(levels: Float32, values: Float32) -> NDArray[np.int64]:
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
