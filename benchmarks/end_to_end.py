@@ -26,6 +26,7 @@ from embplug import (
     Fusion,
     LearnedEncoding,
     Matrix,
+    Predictive,
     Recipe,
     Rerank,
     Residual,
@@ -39,6 +40,7 @@ from embplug.multivector.pooling import HierarchicalPooling
 BATCH_DOCUMENTS = 250
 DEPTH = 10
 FINDERS = {"dense": "float16 sentence vector", "learned": "learned encoding of 1024 B"}
+CODES = {"predictive": Predictive, "residual": Residual}
 INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
 BINARY = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
 
@@ -48,6 +50,9 @@ Search = Callable[[Collection, int], "list[Any]"]
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
+    arguments.add_argument(
+        "--codes", nargs="*", choices=CODES, default=list(CODES), help="what the codes of tokens are"
+    )
     arguments.add_argument("--sizes", type=int, nargs="*", default=[13], help="bytes of a token's code")
     arguments.add_argument(
         "--document-bytes", type=int, nargs="*", default=[96], help="bytes of a document's correction"
@@ -99,7 +104,7 @@ def main() -> None:
     dense = Dense(dim=data.document_sentences.shape[1], datatype=models.Datatype.FLOAT16)
     contestants: list[tuple[str, bool, Recipe, Search]] = [
         (
-            f"{FINDERS[finder]}, then codes of {size} B a token, {head} B a document"
+            f"{FINDERS[finder]}, then {codes} codes of {size} B a token, {head} B a document"
             + (f", pooled by {factor:g}" if factor > 1 else "")
             + (f", fused with the sentence vector's ranking by {weight:g}" if weight else ""),
             True,
@@ -109,7 +114,7 @@ def main() -> None:
                     fde=LearnedEncoding(stored_dim=1024) if finder == "learned" else None,
                     matrix=None,
                     reduction=HierarchicalPooling(factor=factor) if factor > 1 else None,
-                    codes=Residual(size=size),
+                    codes=CODES[codes](size=size),
                     document_bytes=head,
                 ),
                 dense=dense if finder == "dense" else {},
@@ -119,6 +124,7 @@ def main() -> None:
             tokens_search if finder == "dense" else learned_search,
         )
         for finder in given.finders
+        for codes in given.codes
         for size in given.sizes
         for head in given.document_bytes
         for factor in given.pooling

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ from embplug.quantizers.base import (
 from embplug.quantizers.bit_allocation import principal_directions, table_cost, tables_along, water_filling
 from embplug.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
 from embplug.quantizers.packing import pack, unpack
-from embplug.quantizers.tables import ByteTables, blocks, length_factors, lloyd_max, sum_of_entries
+from embplug.quantizers.tables import ENTRIES, ByteTables, blocks, length_factors, lloyd_max, sums_of_entries
 from embplug.rerank.maxsim import sum_of_maxima
 from embplug.threads import single_blas_thread
 
@@ -40,7 +41,7 @@ HEADER_BYTES = 4
 WINDOW = 255
 GAINS, CLASSES, FACTORS = 16, 8, 32
 FIT_TOKENS = 1 << 17
-ENCODE_TOKENS = 1 << 14
+ENCODE_TOKENS = SCORE_TOKENS = 1 << 14
 SEARCH_ROWS = 1024
 
 
@@ -225,18 +226,19 @@ class Predictive:
         asked = as_vectors(query, self.dim, "query")
         with single_blas_thread():
             of_centroids = learned.centroids @ asked.T
-            of_entries = [table.products(asked) for table in learned.tables]
+            ends = ENTRIES * np.cumsum(learned.sizes)
+            of_entries = np.empty((int(ends[-1]), len(asked)), dtype=np.float32)
+            for table, made in zip(learned.tables, np.split(of_entries, ends[:-1]), strict=True):
+                table.products(asked, out=made)
 
         def products(_: slice, documents: slice) -> Float32:
             parsed = self._parse(strings, documents)
-            bases = of_centroids[parsed.ids]
-            scores = bases.copy()
-            for k, codes in enumerate(parsed.codes):
-                if codes.size:
-                    scores[parsed.classes == k] += sum_of_entries(of_entries[k], codes)
-            return _predicted(learned, parsed, scores, bases)
+            rests = np.empty((len(parsed.ids), len(asked)), dtype=np.float32)
+            by_class = np.argsort(parsed.classes.astype(np.uint8), kind="stable")
+            rests[by_class] = sums_of_entries(of_entries, parsed.codes)
+            return _predicted(learned, parsed, rests, np.take(of_centroids, parsed.ids, axis=0))
 
-        return sum_of_maxima(products, _offsets(strings), len(asked))
+        return sum_of_maxima(products, _offsets(strings), len(asked), SCORE_TOKENS)
 
     def get_state(self) -> State:
         """Learned arrays; empty before :meth:`fit`."""
@@ -342,7 +344,8 @@ class Predictive:
         ids, back, gains, classes, factors = fields.astype(np.int64).T
         owner = np.repeat(np.arange(len(block)), lengths)
         members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES)
-        ends = np.cumsum(members.reshape(-1, CLASSES) * learned.sizes, axis=1) + np.array(stops)[:, None]
+        members = members.reshape(-1, CLASSES)
+        ends = np.cumsum(members * learned.sizes, axis=1) + np.array(stops)[:, None]
         _refuse(given != ends[:, -1], documents, "as many bytes as its headers say", given)
         references = np.arange(len(ids)) - back
         outside = (references < offsets[owner]) | (ids >= len(learned.centroids))
@@ -354,7 +357,7 @@ class Predictive:
         for k, size in enumerate(learned.sizes.tolist()):
             starts, stops = (stops if k == 0 else ends[:, k - 1].tolist()), ends[:, k].tolist()
             joined = b"".join(one[a:b] for one, a, b in zip(block, starts, stops, strict=True) if a < b)
-            codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(-1, max(size, 1)))
+            codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(members[:, k].sum(), size))
         return _Parsed(ids, references, gains, classes, factors, codes)
 
     def _fitted(self) -> _Learned:
@@ -424,17 +427,14 @@ def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[n
 
 def _in_order(references: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """Rows without a reference, then again and again those whose references came before."""
-    if len(references) == 0:
-        return
-    depth = np.zeros(len(references), dtype=np.int64)
-    rows = np.flatnonzero(references >= 0)
-    while True:
-        deeper = depth[references[rows]] + 1
-        if (deeper == depth[rows]).all():
-            break
-        depth[rows] = deeper
-    order = np.argsort(depth, kind="stable")
-    yield from np.split(order, np.cumsum(np.bincount(depth))[:-1])
+    told = references < 0
+    yield np.flatnonzero(told)
+    rows = np.flatnonzero(~told)
+    while rows.size:
+        ready = told[references[rows]]
+        yield rows[ready]
+        told[rows[ready]] = True
+        rows = rows[~ready]
 
 
 def _coded_blocks(learned: _Learned, tokens: TokenBatch) -> Iterator[_Coded]:
@@ -515,24 +515,29 @@ def _refuse(wrong: NDArray[np.bool_], documents: slice, expected: str, given: ND
 
 def _decoded(learned: _Learned, parsed: _Parsed) -> Float32:
     """Tokens (n, dim) of a block."""
-    bases = learned.centroids[parsed.ids]
-    values = bases.copy()
+    rests = np.zeros((len(parsed.ids), learned.centroids.shape[1]), dtype=np.float32)
     for k, codes in enumerate(parsed.codes):
         if codes.size:
-            values[parsed.classes == k] += learned.tables[k].decode(codes)
-    return _predicted(learned, parsed, values, bases)
+            rests[parsed.classes == k] = learned.tables[k].decode(codes)
+    return _predicted(learned, parsed, rests, learned.centroids[parsed.ids])
 
 
-def _predicted(learned: _Learned, parsed: _Parsed, made: Float32, bases: Float32) -> Float32:
-    """Add what references predict to each row, and give it its length: rows of tokens or of their scores."""
+def _predicted(learned: _Learned, parsed: _Parsed, rests: Float32, bases: Float32) -> Float32:
+    """Rests and bases put together with what references predict: rows of tokens, or of their scores.
+
+    ``rests`` is used up.
+    """
     factors = learned.factors[parsed.factors][:, None]
-    gains = learned.gains[parsed.gains][:, None]
-    for rows in _in_order(parsed.references):
-        back = parsed.references[rows]
-        if back[0] >= 0:
-            made[rows] += gains[rows] * (made[back] - bases[back])
-        made[rows] *= factors[rows]
-    return made
+    gains = factors * learned.gains[parsed.gains][:, None]
+    # From here on the difference to the base, of which references pass on a share.
+    rests *= factors
+    rests += (factors - 1) * bases
+    for rows in itertools.islice(_in_order(parsed.references), 1, None):
+        passed = np.take(rests, parsed.references[rows], axis=0)
+        passed *= gains[rows]
+        rests[rows] += passed
+    rests += bases
+    return rests
 
 
 def _byte_sizes(variances: NDArray[np.float64], shares: NDArray[np.float64], budget: int) -> list[int]:

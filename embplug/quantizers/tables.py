@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -56,12 +57,14 @@ class ByteTables:
             turned[:, columns] = self.tables[codes[:, byte], columns]
         return turned if self.rotation is None else turned @ self.rotation.T
 
-    def products(self, vectors: Float32) -> Float32:
+    def products(self, vectors: Float32, out: Float32 | None = None) -> Float32:
         """Dot products (bytes * 256, n) of every entry with vectors (n, dim); see :func:`sum_of_entries`."""
         turned = vectors if self.rotation is None else vectors @ self.rotation
-        made = np.zeros((len(self.widths), ENTRIES, len(vectors)), dtype=np.float32)
+        shape = len(self.widths), ENTRIES, len(vectors)
+        made = np.empty(shape, dtype=np.float32) if out is None else out.reshape(shape)
+        made[self.widths == 0] = 0
         for byte, columns in self._columns():
-            made[byte] = self.tables[:, columns] @ turned[:, columns].T
+            np.matmul(self.tables[:, columns], turned[:, columns].T, out=made[byte])
         return made.reshape(len(self.widths) * ENTRIES, len(vectors))
 
     def squares(self) -> Float32:
@@ -109,18 +112,38 @@ def sum_of_entries(products: NDArray[Number], codes: Codes) -> NDArray[Number]:
     (n, t), of the type of ``products``
     """
     sums = np.empty((len(codes), products.shape[1]), dtype=products.dtype)
-    width = codes.shape[1]
-    first = np.arange(width, dtype=np.int32) * ENTRIES
     for rows in blocks(len(codes)):
-        # A sparse matrix of ones picks the rows and adds them in one compiled loop.
-        entries = (codes[rows] + first).reshape(-1)
-        starts = np.arange(0, len(entries) + 1, max(width, 1), dtype=np.int32)
-        if width == 0:
-            starts = np.zeros(rows.stop - rows.start + 1, dtype=np.int32)
-        ones = np.ones(len(entries), dtype=products.dtype)
-        picks = sp.csr_array((ones, entries, starts), shape=(rows.stop - rows.start, len(products)))
-        sums[rows] = picks @ products
+        sums[rows] = sums_of_entries(products, [codes[rows]])
     return sums
+
+
+def sums_of_entries(products: NDArray[Number], of_classes: Sequence[Codes]) -> NDArray[Number]:
+    """As :func:`sum_of_entries`, all at once, for codes of several widths, each with products of its own.
+
+    Parameters
+    ----------
+    products : float32 or int16 (sum of bytes * 256, t)
+        Of each class of codes, one below the other.
+    of_classes
+        uint8 (n_k, bytes_k) each.
+
+    Returns
+    -------
+    (sum of n_k, t), of the type of ``products``
+    """
+    counts, widths = [len(codes) for codes in of_classes], [codes.shape[1] for codes in of_classes]
+    first = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
+    # A sparse matrix of ones picks the rows and adds them in one compiled loop.
+    entries = np.concatenate(
+        [
+            (codes + ENTRIES * np.arange(start, stop, dtype=np.int32)).reshape(-1)
+            for codes, (start, stop) in zip(of_classes, itertools.pairwise(first.tolist()), strict=True)
+        ]
+    )
+    starts = np.concatenate([[0], np.cumsum(np.repeat(widths, counts))]).astype(np.int32)
+    ones = np.ones(len(entries), dtype=products.dtype)
+    picks = sp.csr_array((ones, entries, starts), shape=(sum(counts), len(products)))
+    return np.asarray(picks @ products)
 
 
 def fit_joint(sample: Float32, widths: Sequence[int], generator: np.random.Generator) -> Float32:

@@ -66,7 +66,10 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
 
 
 def sum_of_maxima(
-    products: Callable[[slice, slice], Float32], offsets: NDArray[np.int64], query_tokens: int
+    products: Callable[[slice, slice], Float32],
+    offsets: NDArray[np.int64],
+    query_tokens: int,
+    block_tokens: int = BLOCK_TOKENS,
 ) -> Float32:
     """MaxSim (n,) from products (tokens, query tokens), made block by block.
 
@@ -74,7 +77,7 @@ def sum_of_maxima(
     """
     scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
     with single_blas_thread():
-        for documents in document_blocks(offsets, BLOCK_TOKENS):
+        for documents in document_blocks(offsets, block_tokens):
             starts = offsets[documents] - offsets[documents.start]
             inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
             if inhabited.size:

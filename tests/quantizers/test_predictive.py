@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def test_references_are_the_earlier_tokens_that_point_most_nearly_the_same_way()
     offsets = np.array([0, 1, 1, 4, 1390, 1400])
     found = find_references(vectors, offsets)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
-    for first, stop in zip(offsets[:-1], offsets[1:], strict=True):
+    for first, stop in itertools.pairwise(offsets):
         for row in range(first, stop):
             earlier = range(max(first, row - 255), row)
             best = max(earlier, key=lambda one: float(unit[one] @ unit[row]), default=-1)
@@ -229,5 +230,5 @@ def test_memory_of_maxsim_grows_by_the_strings_alone() -> None:
         codes.maxsim(query, strings * count)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # All products at once would be 12 MB for 1,000 documents, and as much again for their maxima.
-    assert peaks[-1] < 5e6 and peaks[2] - peaks[0] < 1e6
+    # A block has 2 MB of products; all at once would be 12 MB for 1,000 documents, several times over.
+    assert peaks[-1] < 8e6 and peaks[2] - peaks[0] < 1e6
