@@ -13,7 +13,7 @@ from embplug.errors import CapabilityError, RecipeError
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pooling import HierarchicalPooling
-from embplug.quantizers import BitAllocation, Centroids, Residual
+from embplug.quantizers import Centroids, Predictive, Residual
 from embplug.recipe import Dense, Matrix, Recipe, Rerank, Tokens
 from embplug.transforms import PCA, ITQRotation, OPQRotation, Rotation, SparseRandomProjection, Truncation
 
@@ -27,7 +27,7 @@ CANDIDATES = 100
 POOLED = 2
 """Tokens of a document that become one."""
 
-POOLED_RANKERS = ("float16 matrix", "residual 32", "residual 16", "bit allocation 32", "bit allocation 16")
+POOLED_RANKERS = ("float16 matrix", "residual 32", "residual 16", "predictive 32", "predictive 16")
 
 ON_DISK = ", original on disk"
 SMALLEST = 8
@@ -74,8 +74,8 @@ def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
         "residual 32": {"codes": Residual(size=32), "matrix": None},
         "residual 16": {"codes": Residual(size=16), "matrix": None},
         "residual 8": {"codes": Residual(size=8), "matrix": None},
-        "bit allocation 32": {"codes": BitAllocation(size=32), "matrix": None},
-        "bit allocation 16": {"codes": BitAllocation(size=16), "matrix": None},
+        "predictive 32": {"codes": Predictive(size=32), "matrix": None},
+        "predictive 16": {"codes": Predictive(size=16), "matrix": None},
         "centroids 256": {"codes": Centroids(count=256), "matrix": None},
     }
     tried: list[tuple[str, str, str, dict[str, Any]]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -14,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.errors import EmptyTokensError, InvalidArgumentError
+from embplug.errors import EmptyTokensError
 from embplug.multivector.token_batch import TokenBatch, document_blocks
 from embplug.quantizers.base import (
     Codes,
@@ -29,20 +30,25 @@ from embplug.quantizers.base import (
 )
 from embplug.quantizers.bit_allocation import principal_directions, table_cost, tables_along, water_filling
 from embplug.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
-from embplug.quantizers.packing import pack, unpack
+from embplug.quantizers.predictive_strings import (
+    CLASSES,
+    COUNT_BYTES,
+    FACTORS,
+    GAINS,
+    HEADER,
+    HEADER_BYTES,
+    Parsed,
+    parsed,
+    token_offsets,
+    written,
+)
+from embplug.quantizers.references import find_references, in_order
 from embplug.quantizers.tables import ENTRIES, ByteTables, blocks, length_factors, lloyd_max, sums_of_entries
 from embplug.rerank.maxsim import sum_of_maxima
 from embplug.threads import single_blas_thread
 
-COUNT_BYTES = 4
-HEADER = (12, 8, 4, 3, 5)
-"""Bits of a token's centroid, of how far back its reference stands, of its gain, class and factor."""
-HEADER_BYTES = 4
-WINDOW = 255
-GAINS, CLASSES, FACTORS = 16, 8, 32
 FIT_TOKENS = 1 << 17
 ENCODE_TOKENS = SCORE_TOKENS = 1 << 14
-SEARCH_ROWS = 1024
 
 
 class _Coded(NamedTuple):
@@ -56,19 +62,6 @@ class _Coded(NamedTuple):
     """(n, dim): what the codes had to tell"""
     factors: Float32
     """(n,): wanted length over the length of what is decoded"""
-
-
-class _Parsed(NamedTuple):
-    """Strings of a block of documents, taken apart."""
-
-    ids: NDArray[np.int64]
-    references: NDArray[np.int64]
-    """Row of the earlier token, -1 without one"""
-    gains: NDArray[np.int64]
-    classes: NDArray[np.int64]
-    factors: NDArray[np.int64]
-    codes: list[Codes]
-    """Of the tokens of each class, in their order"""
 
 
 @plain_dataclass(frozen=True, eq=False)
@@ -168,25 +161,19 @@ class Predictive:
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
         generator = np.random.default_rng(self.seed)
-        some, others = _split(tokens)
-        sample = _some_rows(others, most_vectors(self.centroids), generator)
+        documents, rows = _split(tokens)
+        if len(rows) > most_vectors(self.centroids):
+            rows = np.sort(generator.choice(rows, most_vectors(self.centroids), replace=False))
+        sample = as_vectors(tokens.values[rows], argument="tokens")
         centroids = find_centroids(sample, self.centroids, generator)
+        some = tokens.take(documents).to_float32()
         gains, remains = _first_look(centroids, some)
         # Coarse tables are enough to see what predictions from decoded tokens leave.
-        draft = self._with_tables(centroids, gains, np.ones(1, np.float32), remains, "scalar", generator)
+        draft = self._with_tables(centroids, gains, remains, "scalar", generator)
         remains = np.concatenate([one.remains for one in _coded_blocks(draft, some)])
-        learned = self._with_tables(centroids, gains, np.ones(1, np.float32), remains, self.levels, generator)
+        learned = self._with_tables(centroids, gains, remains, self.levels, generator)
         factors = np.concatenate([one.factors for one in _coded_blocks(learned, some)])
-        self._learned = _Learned(
-            centroids,
-            gains,
-            learned.borders,
-            lloyd_max(factors, FACTORS),
-            learned.directions,
-            learned.tables,
-            learned.kept,
-            len(remains),
-        )
+        self._learned = replace(learned, factors=lloyd_max(factors, FACTORS))
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
@@ -196,17 +183,20 @@ class Predictive:
         strings: list[bytes] = []
         for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
             block = tokens[documents]
-            strings += _written(_code(learned, block), block.offsets, learned.sizes)
+            coded = _code(learned, block)
+            strings += written(coded.fields, coded.codes, block.offsets, learned.sizes)
         return strings
 
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
         """Token matrices that the strings stand for."""
         learned = self._fitted()
-        offsets = _offsets(strings)
+        offsets = token_offsets(strings)
         values = np.empty((offsets[-1], self.dim), dtype=np.float32)
         for documents in document_blocks(offsets, ENCODE_TOKENS):
             rows = slice(offsets[documents.start], offsets[documents.stop])
-            values[rows] = _decoded(learned, self._parse(strings, documents))
+            values[rows] = _decoded(
+                learned, parsed(strings, documents, learned.sizes, len(learned.centroids))
+            )
         return TokenBatch(values, offsets)
 
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
@@ -232,13 +222,13 @@ class Predictive:
                 table.products(asked, out=made)
 
         def products(_: slice, documents: slice) -> Float32:
-            parsed = self._parse(strings, documents)
-            rests = np.empty((len(parsed.ids), len(asked)), dtype=np.float32)
-            by_class = np.argsort(parsed.classes.astype(np.uint8), kind="stable")
-            rests[by_class] = sums_of_entries(of_entries, parsed.codes)
-            return _predicted(learned, parsed, rests, np.take(of_centroids, parsed.ids, axis=0))
+            taken = parsed(strings, documents, learned.sizes, len(learned.centroids))
+            rests = np.empty((len(taken.ids), len(asked)), dtype=np.float32)
+            by_class = np.argsort(taken.classes.astype(np.uint8), kind="stable")
+            rests[by_class] = sums_of_entries(of_entries, taken.codes)
+            return _predicted(learned, taken, rests, np.take(of_centroids, taken.ids, axis=0))
 
-        return sum_of_maxima(products, _offsets(strings), len(asked), SCORE_TOKENS)
+        return sum_of_maxima(products, token_offsets(strings), len(asked), SCORE_TOKENS)
 
     def get_state(self) -> State:
         """Learned arrays; empty before :meth:`fit`."""
@@ -306,7 +296,6 @@ class Predictive:
         self,
         centroids: Float32,
         gains: Float32,
-        factors: Float32,
         remains: Float32,
         levels: Literal["joint", "scalar"],
         generator: np.random.Generator,
@@ -328,37 +317,8 @@ class Predictive:
             made, columns = tables_along(one, falling[order], directions[:, order], size, levels, generator)
             tables.append(made)
             kept.append(order[columns])
+        factors = np.ones(1, dtype=np.float32)
         return _Learned(centroids, gains, borders, factors, directions, tables, kept, len(remains))
-
-    def _parse(self, strings: Sequence[bytes], documents: slice) -> _Parsed:
-        """Take the strings of some documents apart."""
-        learned = self._fitted()
-        block = strings[documents]
-        offsets = _offsets(block)
-        lengths = np.diff(offsets)
-        stops = (COUNT_BYTES + HEADER_BYTES * lengths).tolist()
-        headers = b"".join(one[COUNT_BYTES:stop] for one, stop in zip(block, stops, strict=True))
-        given = np.array([len(one) for one in block], dtype=np.int64)
-        _refuse(given < stops, documents, "bytes for its tokens", given)
-        fields = unpack(np.frombuffer(headers, dtype=np.uint8).reshape(-1, HEADER_BYTES), HEADER)
-        ids, back, gains, classes, factors = fields.astype(np.int64).T
-        owner = np.repeat(np.arange(len(block)), lengths)
-        members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES)
-        members = members.reshape(-1, CLASSES)
-        ends = np.cumsum(members * learned.sizes, axis=1) + np.array(stops)[:, None]
-        _refuse(given != ends[:, -1], documents, "as many bytes as its headers say", given)
-        references = np.arange(len(ids)) - back
-        outside = (references < offsets[owner]) | (ids >= len(learned.centroids))
-        wrong = np.zeros(len(block), dtype=bool)
-        wrong[owner[outside]] = True
-        _refuse(wrong, documents, "references and centroids that there are", given)
-        references[back == 0] = -1
-        codes = []
-        for k, size in enumerate(learned.sizes.tolist()):
-            starts, stops = (stops if k == 0 else ends[:, k - 1].tolist()), ends[:, k].tolist()
-            joined = b"".join(one[a:b] for one, a, b in zip(block, starts, stops, strict=True) if a < b)
-            codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(members[:, k].sum(), size))
-        return _Parsed(ids, references, gains, classes, factors, codes)
 
     def _fitted(self) -> _Learned:
         if self._learned is None:
@@ -366,25 +326,19 @@ class Predictive:
         return self._learned
 
 
-def _split(tokens: TokenBatch) -> tuple[TokenBatch, TokenBatch]:
-    """Documents to learn what is left from, and documents to learn centroids from.
+def _split(tokens: TokenBatch) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Documents to learn from what predictions leave, and rows to learn centroids from.
 
-    They are others where there are plenty, because centroids lie closer to the tokens they are of.
+    Those are of other documents where there are plenty, because centroids lie closer to the tokens
+    that they were learned from.
     """
-    step = -(-len(tokens.values) // FIT_TOKENS)
-    chosen = np.arange(0, len(tokens), step)
-    if tokens.lengths[chosen].sum() == 0:
-        chosen = np.arange(len(tokens))
-    others = np.setdiff1d(np.arange(len(tokens)), chosen)
-    plenty = tokens.lengths[others].sum() >= 2 * FIT_TOKENS
-    return tokens.take(chosen).to_float32(), tokens.take(others) if plenty else tokens
-
-
-def _some_rows(tokens: TokenBatch, count: int, generator: np.random.Generator) -> Float32:
-    rows = np.arange(len(tokens.values))
-    if len(rows) > count:
-        rows = np.sort(generator.choice(rows, count, replace=False))
-    return as_vectors(tokens.values[rows], argument="tokens")
+    documents = np.arange(0, len(tokens), -(-len(tokens.values) // FIT_TOKENS))
+    if tokens.lengths[documents].sum() == 0:
+        documents = np.arange(len(tokens))
+    others = np.ones(len(tokens), dtype=bool)
+    others[documents] = False
+    rows = np.flatnonzero(np.repeat(others, tokens.lengths))
+    return documents, rows if len(rows) >= 2 * FIT_TOKENS else np.arange(len(tokens.values))
 
 
 def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float32]:
@@ -404,39 +358,6 @@ def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float3
     return gains, residuals
 
 
-def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each row (n, dim) the earlier one of its document that points most nearly the same way.
-
-    At most :data:`WINDOW` rows back; -1 where none points the same way.
-    """
-    lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
-    unit = residuals / np.where(lengths > 0, lengths, 1)
-    found = np.full(len(residuals), -1, dtype=np.int64)
-    for first, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        for start in range(first, stop, SEARCH_ROWS):
-            rows = np.arange(start, min(start + SEARCH_ROWS, stop))
-            earlier = np.arange(max(first, start - WINDOW), rows[-1] + 1)
-            cosines = unit[rows] @ unit[earlier].T
-            back = rows[:, None] - earlier
-            cosines[(back < 1) | (back > WINDOW)] = 0
-            best = cosines.argmax(axis=1)
-            alike = cosines[np.arange(len(rows)), best] > 0
-            found[rows[alike]] = earlier[best[alike]]
-    return found
-
-
-def _in_order(references: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows without a reference, then again and again those whose references came before."""
-    told = references < 0
-    yield np.flatnonzero(told)
-    rows = np.flatnonzero(~told)
-    while rows.size:
-        ready = told[references[rows]]
-        yield rows[ready]
-        told[rows[ready]] = True
-        rows = rows[~ready]
-
-
 def _coded_blocks(learned: _Learned, tokens: TokenBatch) -> Iterator[_Coded]:
     for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
         yield _code(learned, tokens[documents])
@@ -454,7 +375,7 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
     codes = np.zeros((len(values), int(learned.sizes.max())), dtype=np.uint8)
     factors = np.ones(len(values), dtype=np.float32)
     decoded = bases.copy()
-    for rows in _in_order(references):
+    for rows in in_order(references):
         with_reference = rows[references[rows] >= 0]
         if with_reference.size:
             back = references[with_reference]
@@ -481,59 +402,27 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
     return _Coded(fields, codes, remains, factors)
 
 
-def _written(coded: _Coded, offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[bytes]:
-    """One string a document."""
-    headers = pack(coded.fields, HEADER)
-    classes = coded.fields[:, 3]
-    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    order = np.lexsort((classes, owner))
-    used = np.arange(coded.codes.shape[1]) < sizes[classes[order], None]
-    rests = coded.codes[order][used]
-    stops = np.concatenate([[0], np.cumsum(sizes[classes[order]])])[offsets].tolist()
-    strings = []
-    for i, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-        count = (stop - start).to_bytes(COUNT_BYTES, "little")
-        strings.append(count + headers[start:stop].tobytes() + rests[stops[i] : stops[i + 1]].tobytes())
-    return strings
-
-
-def _offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
-    """Where the tokens of each document begin."""
-    counts = [int.from_bytes(one[:COUNT_BYTES], "little") for one in strings]
-    for i, one in enumerate(strings):
-        if len(one) < COUNT_BYTES + HEADER_BYTES * counts[i]:
-            expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
-            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(one)} bytes")
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
-
-
-def _refuse(wrong: NDArray[np.bool_], documents: slice, expected: str, given: NDArray[np.int64]) -> None:
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, f"{given[i]} bytes")
-
-
-def _decoded(learned: _Learned, parsed: _Parsed) -> Float32:
+def _decoded(learned: _Learned, taken: Parsed) -> Float32:
     """Tokens (n, dim) of a block."""
-    rests = np.zeros((len(parsed.ids), learned.centroids.shape[1]), dtype=np.float32)
-    for k, codes in enumerate(parsed.codes):
+    rests = np.zeros((len(taken.ids), learned.centroids.shape[1]), dtype=np.float32)
+    for k, codes in enumerate(taken.codes):
         if codes.size:
-            rests[parsed.classes == k] = learned.tables[k].decode(codes)
-    return _predicted(learned, parsed, rests, learned.centroids[parsed.ids])
+            rests[taken.classes == k] = learned.tables[k].decode(codes)
+    return _predicted(learned, taken, rests, learned.centroids[taken.ids])
 
 
-def _predicted(learned: _Learned, parsed: _Parsed, rests: Float32, bases: Float32) -> Float32:
+def _predicted(learned: _Learned, taken: Parsed, rests: Float32, bases: Float32) -> Float32:
     """Rests and bases put together with what references predict: rows of tokens, or of their scores.
 
     ``rests`` is used up.
     """
-    factors = learned.factors[parsed.factors][:, None]
-    gains = factors * learned.gains[parsed.gains][:, None]
+    factors = learned.factors[taken.factors][:, None]
+    gains = factors * learned.gains[taken.gains][:, None]
     # From here on the difference to the base, of which references pass on a share.
     rests *= factors
     rests += (factors - 1) * bases
-    for rows in itertools.islice(_in_order(parsed.references), 1, None):
-        passed = np.take(rests, parsed.references[rows], axis=0)
+    for rows in itertools.islice(in_order(taken.references), 1, None):
+        passed = np.take(rests, taken.references[rows], axis=0)
         passed *= gains[rows]
         rests[rows] += passed
     rests += bases

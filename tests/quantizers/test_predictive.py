@@ -23,7 +23,8 @@ from embplug.multivector import TokenBatch
 from embplug.quantizers import Predictive, Residual
 from embplug.quantizers.packing import pack as pack_fields
 from embplug.quantizers.packing import unpack as unpack_fields
-from embplug.quantizers.predictive import HEADER, find_references
+from embplug.quantizers.predictive_strings import HEADER
+from embplug.quantizers.references import find_references
 from embplug.quantizers.token_coder import TokenCoder
 from embplug.rerank import maxsim
 from embplug.state import pack, unpack
