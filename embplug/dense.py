@@ -45,8 +45,12 @@ class DenseVector:
         self.transforms: list[Transform] = [_own(transform) for transform in recipe.transforms]
         self.codes: Quantizer | None = None if recipe.codes is None else _own(recipe.codes)
         self.stored = recipe.stored_names(name)
-        self.needs_fit = any(_has_to_learn(transform) for transform in self.transforms)
-        self.needs_fit |= self.codes is not None and not self.codes.get_state()
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether a transform or the codes have yet to learn."""
+        codes = self.codes is not None and not self.codes.get_state()
+        return codes or any(_has_to_learn(transform) for transform in self.transforms)
 
     @property
     def stored_floats(self) -> int:
@@ -70,7 +74,6 @@ class DenseVector:
                 transform.fit(made, asked)
             made = transform.transform(made)
             asked = None if asked is None else transform.transform_query(asked)
-        self.needs_fit = False
 
     def get_state(self) -> State:
         """What was learned, by the transform's place."""
@@ -86,14 +89,12 @@ class DenseVector:
         }
 
     def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
+        """Restore what :meth:`get_state` returned; methods that it does not know stay as they are."""
         for place, transform in enumerate(self.transforms):
-            own = state_part(state, f"{place}.")
-            if own or transform.requires_fit:
+            if own := state_part(state, f"{place}."):
                 transform.set_state(own)
-        if self.codes is not None:
-            self.codes.set_state(state_part(state, f"{CODES_KEY}."))
-        self.needs_fit = False
+        if self.codes is not None and (own := state_part(state, f"{CODES_KEY}.")):
+            self.codes.set_state(own)
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of all that is stored; storage options go to what is searched first."""

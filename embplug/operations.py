@@ -135,8 +135,7 @@ def create_steps(
     )
     try:
         yield from _index_payload(name, recipe)
-        if not pipeline.needs_fit:
-            yield from save_fit_steps(engine, name, pipeline)
+        yield from save_fit_steps(engine, name, pipeline)
     except EmbplugError:
         yield Call.of("delete_collection", collection_name=name)
         raise
@@ -144,10 +143,10 @@ def create_steps(
 
 
 def _take_over_steps(engine: AnyEngine, name: str, existing: Pipeline, recipe: Recipe) -> Steps[None]:
-    """Let a collection that has learned nothing yet have what the recipe's methods have learned."""
-    given = Pipeline(recipe)
-    if not given.needs_fit:
-        existing.set_state(given.get_state())
+    """Let a collection that has not learned all yet have what the recipe's methods have learned."""
+    learned, given = existing.get_state(), Pipeline(recipe).get_state()
+    if not given.keys() <= learned.keys():
+        existing.set_state({**given, **learned})
         yield from save_fit_steps(engine, name, existing)
 
 
@@ -169,6 +168,8 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
     reference = None
     if state:
         reference = yield from save(engine, name, state, pipeline.recipe.replication_factor)
+        if pipeline.needs_fit:
+            reference["partial"] = True
     manifest = manifest_of(pipeline.recipe, reference)
     yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
 
@@ -180,7 +181,7 @@ def learn_steps(
     manifest = read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
     if manifest["state"] is not None:
         pipeline.set_state((yield from load(engine, name, manifest["state"])))
-    elif sample is not None:
+    if pipeline.needs_fit and sample is not None:
         yield Call.compute(partial(pipeline.fit, sample))
         yield from save_fit_steps(engine, name, pipeline)
 
@@ -210,7 +211,7 @@ def open_steps(
     _check_vectors(name, info, opened)
     if manifest["state"] is not None:
         opened.set_state((yield from load(engine, name, manifest["state"])))
-    elif opened.needs_fit and info.points_count:
+    if opened.needs_fit and info.points_count:
         raise StateError(
             f"collection {name!r} has {info.points_count} points, but no fitted state to search them with: "
             "restore its metadata from a backup or snapshot, or create it anew"
@@ -260,7 +261,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
             for vector, parameters in named.items()
         },
         recipe=recipe,
-        fitted=manifest["state"] is not None or not Pipeline(recipe).needs_fit,
+        fitted=not manifest["state"].get("partial") if manifest["state"] else not Pipeline(recipe).needs_fit,
         state_bytes=manifest["state"]["bytes"] if manifest["state"] else 0,
         disk_bytes=disk_bytes,
         created_with=manifest["embplug"],

@@ -135,8 +135,11 @@ class Pipeline:
             if dense.previous is not None
         }
         self._sparse = SparseEncoder(recipe.sparse) if recipe.sparse else None
-        learns = self.learns_from_tokens or (self._sparse is not None and self._sparse.requires_fit)
-        self.needs_fit = learns or any(vector.needs_fit for vector in self._dense.values())
+        self.needs_fit = self._has_to_learn()
+
+    def _has_to_learn(self) -> bool:
+        sparse = self._sparse is not None and self._sparse.needs_fit
+        return self.learns_from_tokens or sparse or any(vector.needs_fit for vector in self._dense.values())
 
     @property
     def learns_from_tokens(self) -> bool:
@@ -185,7 +188,7 @@ class Pipeline:
                         f"sample.dense[{name!r}]", "vectors to learn transforms or codes from", None
                     )
                 vector.fit(sample.dense[name], sample.dense_queries.get(name))
-        if self._sparse is not None and self._sparse.requires_fit:
+        if self._sparse is not None and self._sparse.needs_fit:
             if sample.texts is None:
                 raise InvalidArgumentError("sample.texts", "texts to learn their average length from", None)
             self._sparse.fit(sample.texts)
@@ -230,10 +233,11 @@ class Pipeline:
         }
 
     def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
+        """Restore what :meth:`get_state` returned; methods that it does not know stay as they are."""
         for prefix, method in self._methods().items():
-            method.set_state(state_part(state, f"{prefix}."))
-        self.needs_fit = False
+            if part := state_part(state, f"{prefix}."):
+                method.set_state(part)
+        self.needs_fit = self._has_to_learn()
 
     def _methods(self) -> dict[str, Any]:
         """What has state, by the name under which it is kept."""

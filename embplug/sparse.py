@@ -70,6 +70,11 @@ class SparseEncoder:
         """Whether the average length is learned from documents."""
         return self.recipe.average_length is None
 
+    @property
+    def needs_fit(self) -> bool:
+        """Whether it has yet to be learned."""
+        return self.average_length_ is None
+
     def vector_params(self) -> models.SparseVectorParams:
         """Qdrant's parameters of the sparse vector."""
         index = None

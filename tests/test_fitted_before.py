@@ -58,8 +58,11 @@ def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client:
     assert not Collection.create("whole", Recipe(tokens=whole), edge_client)._pipeline.needs_fit
     corrected = whole.model_copy(update={"document_bytes": 8})
     collection = Collection.create("corrected", Recipe(tokens=corrected), edge_client)
-    assert collection._pipeline.needs_fit
+    assert collection._pipeline.needs_fit and not collection.info().fitted
+    # Another process that opens it before anything is added has the codes, too.
+    collection = Collection.open("corrected", edge_client)
     collection.add(range(40), tokens=batch(40, 2))
+    assert collection.info().fitted and Collection.open("corrected", edge_client).info().points == 40
     kept = collection._pipeline.get_state()
     np.testing.assert_array_equal(kept["codes.tokens.centroids"], codes.get_state()["centroids"])
 

@@ -277,16 +277,9 @@ class FDE:
         return self._encode(tokens, weights, documents=False, n_jobs=1)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`fit` learned, by name; empty when all is drawn from the seed.
-
-        Raises
-        ------
-        NotFittedError
-            :meth:`fit` was not called, and there is something to learn.
-        """
-        if not self.requires_fit:
+        """What :meth:`fit` learned, by name; empty before, and when all is drawn from the seed."""
+        if not self.requires_fit or self.dim_ is None:
             return {}
-        self._check_fitted(self.dim_)
         state: dict[str, NDArray[Any]] = {"dim": np.array(self.dim_, dtype=np.int64)}
         if self.mean_ is not None:
             state["mean"] = self.mean_

@@ -423,13 +423,9 @@ class LearnedEncoding:
         return self._unexplained(tokens.take(inhabited), device) / max(fitted.unexplained, 1e-9)
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`fit` learned, by name.
-
-        Raises
-        ------
-        NotFittedError
-            :meth:`fit` was not called.
-        """
+        """What :meth:`fit` learned, by name, to keep beside the collection; empty before."""
+        if self.fitted_dim is None:
+            return {}
         fitted = self._check_fitted(None)
         return {
             "landmarks": fitted.landmarks,

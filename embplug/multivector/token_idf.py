@@ -104,13 +104,9 @@ class TokenIDF:
         return weights
 
     def get_state(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`fit` learned, by name, to keep beside the collection.
-
-        Raises
-        ------
-        NotFittedError
-            :meth:`fit` was not called.
-        """
+        """What :meth:`fit` learned, by name, to keep beside the collection; empty before."""
+        if self.fitted_dim is None:
+            return {}
         centroids, idf, _ = self._fitted()
         return {"centroids": centroids.astype(np.float16), "idf": idf}
 

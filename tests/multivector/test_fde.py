@@ -320,9 +320,10 @@ def test_a_seeded_encoding_takes_no_state():
 def test_what_learns_must_be_fitted_first(options):
     fde, tokens = FDE(**options), batch([3])
     assert fde.requires_fit
-    for use in (lambda: fde.encode_documents(tokens), lambda: fde.encode_queries(tokens), fde.get_state):
+    for use in (lambda: fde.encode_documents(tokens), lambda: fde.encode_queries(tokens)):
         with pytest.raises(NotFittedError):
             use()
+    assert fde.get_state() == {}
     with pytest.raises(EmptyTokensError):
         fde.fit(batch([0, 0]))
 

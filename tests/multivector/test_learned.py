@@ -296,8 +296,7 @@ def test_bad_input_names_the_argument(fitted: LearnedEncoding) -> None:
     for use in (encoding.encode_documents, encoding.encode_queries, encoding.drift):
         with pytest.raises(NotFittedError, match="fit"):
             use(SAMPLE)
-    with pytest.raises(NotFittedError):
-        encoding.get_state()
+    assert encoding.get_state() == {}
     with pytest.raises(EmptyTokensError, match="tokens"):
         encoding.fit(batch([0] * 20))
     with pytest.raises(InvalidArgumentError, match="at least 16 documents"):
