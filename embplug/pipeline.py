@@ -166,21 +166,8 @@ class Pipeline:
         InvalidArgumentError
             The sample lacks what a method learns from.
         """
-        if self._fde is not None and self._encoding_learns:
-            if sample.tokens is None:
-                raise InvalidArgumentError("sample.tokens", "token matrices to learn the encoding from", None)
-            if isinstance(self._fde, LearnedEncoding):
-                self._fde.fit(sample.tokens, sample.queries, device=self.device)
-            else:
-                self._fde.fit(sample.tokens, sample.queries)
-        if self._query_weights is not None and self._weights_learn:
-            if sample.tokens is None:
-                raise InvalidArgumentError("sample.tokens", "token matrices to learn the weights from", None)
-            self._query_weights.fit(sample.tokens)
-        if self._codes is not None and not self._codes.is_fitted:
-            if sample.tokens is None:
-                raise InvalidArgumentError("sample.tokens", "token matrices to learn the codes from", None)
-            self._codes.fit(sample.tokens, sample.queries)
+        if self.learns_from_tokens:
+            self._fit_on_tokens(sample.tokens, sample.queries)
         for name, vector in self._dense.items():
             if vector.needs_fit:
                 if name not in sample.dense:
@@ -193,6 +180,20 @@ class Pipeline:
                 raise InvalidArgumentError("sample.texts", "texts to learn their average length from", None)
             self._sparse.fit(sample.texts)
         self.needs_fit = False
+
+    def _fit_on_tokens(self, tokens: TokenBatch | None, queries: TokenBatch | None) -> None:
+        if tokens is None:
+            expected = "token matrices to learn encoding, codes or weights from"
+            raise InvalidArgumentError("sample.tokens", expected, None)
+        if self._fde is not None and self._encoding_learns:
+            if isinstance(self._fde, LearnedEncoding):
+                self._fde.fit(tokens, queries, device=self.device)
+            else:
+                self._fde.fit(tokens, queries)
+        if self._query_weights is not None and self._weights_learn:
+            self._query_weights.fit(tokens)
+        if self._codes is not None and not self._codes.is_fitted:
+            self._codes.fit(tokens, queries)
 
     def drift(self, given: TokensGiven) -> float:
         """How much worse the encoding predicts MaxSim between new documents than in its sample.

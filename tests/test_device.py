@@ -7,19 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import FDE, Collection, LearnedEncoding, Recipe, Sample, TokenBatch, Tokens
+from embplug import FDE, Collection, LearnedEncoding, Recipe, Sample, Tokens
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError
 from embplug.multivector import fde, learned
+from tests.tokens import DIM, batch
 
-DIM = 8
 SMALL: dict[str, Any] = {"stored_dim": 48, "features": 32, "landmarks": 300, "compared": 200}
-
-
-def batch(count: int, seed: int) -> TokenBatch:
-    values = np.random.default_rng(seed).standard_normal((count * 10, DIM))
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    return TokenBatch(values.astype(np.float32), np.arange(count + 1) * 10)
 
 
 @pytest.mark.parametrize("encoding", [FDE(repetitions=2), LearnedEncoding(**SMALL)])

@@ -23,15 +23,9 @@ from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
 from embplug.quantizers import BitAllocation
 from embplug.transforms import PCA
+from tests.tokens import DIM, batch
 
-DIM = 8
 SMALL: dict[str, Any] = {"stored_dim": 48, "features": 32, "landmarks": 300, "compared": 200}
-
-
-def batch(count: int, seed: int, centre: float = 0.0) -> TokenBatch:
-    values = np.random.default_rng(seed).standard_normal((count * 10, DIM)) + centre
-    values /= np.linalg.norm(values, axis=1, keepdims=True)
-    return TokenBatch(values.astype(np.float32), np.arange(count + 1) * 10)
 
 
 ELSEWHERE = batch(60, 1)
