@@ -447,7 +447,9 @@ class _Trials:
         reductions = () if recipe.tokens is None else recipe.tokens.reductions
         pooled = math.prod(getattr(one, "factor", 1.0) for one in reductions)
         mean = 0.0 if tokens is None else float(np.ceil(tokens.lengths / pooled).mean())
-        size = 0.0 if codes is None else mean * float(getattr(codes, "size", None) or 1)
+        size = 0.0
+        if recipe.tokens is not None and codes is not None:
+            size = recipe.tokens.document_bytes + mean * float(getattr(codes, "size", None) or 1)
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)
 
     def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[Candidate], list[Candidate]]:

@@ -13,7 +13,7 @@ from embplug.errors import CapabilityError, RecipeError
 from embplug.multivector.fde import FDE
 from embplug.multivector.learned import LearnedEncoding
 from embplug.multivector.pooling import HierarchicalPooling
-from embplug.quantizers import Centroids, Predictive, Residual
+from embplug.quantizers import BitAllocation, Centroids, Predictive, Residual
 from embplug.recipe import Dense, Matrix, Recipe, Rerank, Tokens
 from embplug.transforms import PCA, ITQRotation, OPQRotation, Rotation, SparseRandomProjection, Truncation
 
@@ -74,6 +74,8 @@ def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
         "residual 32": {"codes": Residual(size=32), "matrix": None},
         "residual 16": {"codes": Residual(size=16), "matrix": None},
         "residual 8": {"codes": Residual(size=8), "matrix": None},
+        # Learns from few tokens what the others need many for.
+        "bit allocation 32": {"codes": BitAllocation(size=32), "matrix": None},
         "predictive 32": {"codes": Predictive(size=32), "matrix": None},
         "predictive 16": {"codes": Predictive(size=16), "matrix": None},
         "centroids 256": {"codes": Centroids(count=256), "matrix": None},

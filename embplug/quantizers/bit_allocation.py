@@ -29,6 +29,7 @@ from embplug.quantizers.tables import (
     JOINT_SAMPLE,
     SCALAR_SAMPLE,
     ByteTables,
+    blocks,
     fit_joint,
     fit_scalar,
     lloyd_max,
@@ -206,9 +207,12 @@ def fit_tables(
 
 
 def principal_directions(centered: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Variances (d,), falling, and the directions (d, d) that have them, as columns."""
-    second_moments = centered.T.astype(np.float64) @ centered / len(centered)
-    variances, directions = np.linalg.eigh(second_moments)
+    """Mean squares (d,) of vectors (n, d), falling, and the directions (d, d) of each, as columns."""
+    moments = np.zeros((centered.shape[1], centered.shape[1]))
+    for rows in blocks(len(centered)):
+        part = centered[rows].astype(np.float64)
+        moments += part.T @ part
+    variances, directions = np.linalg.eigh(moments / len(centered))
     return variances[::-1], directions[:, ::-1]
 
 
@@ -220,13 +224,23 @@ def tables_along(
     levels: Literal["joint", "scalar"],
     generator: np.random.Generator,
 ) -> tuple[ByteTables, NDArray[np.int64]]:
-    """Tables of ``size`` bytes along directions whose variances fall, and which of them they keep."""
+    """Tables of ``size`` bytes along directions whose variances fall, and which of them they keep.
+
+    Parameters
+    ----------
+    centered : float32 (n, d)
+    variances : (d,)
+        Mean squares along the directions.
+    directions : (d, d)
+        As columns.
+    """
     if levels == "joint":
         bits = water_filling(variances, BITS_OF_BYTE * size)
         widths = byte_widths(bits, size)
         kept = np.arange(sum(widths))
         rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
-        return ByteTables(rotation, fit_joint(centered @ rotation, widths, generator), np.array(widths)), kept
+        tables = fit_joint(centered @ rotation, widths, generator)
+        return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
     whole = integer_bits(variances, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
     kept = np.array([direction for one in bins for direction in one], dtype=np.int64)
@@ -236,7 +250,8 @@ def tables_along(
     if len(sample) > ENTRIES * 32:
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
     widths = [len(one) for one in bins]
-    return ByteTables(rotation, fit_scalar(sample @ rotation, of_bytes), np.array(widths)), kept
+    tables = fit_scalar(sample @ rotation, of_bytes)
+    return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
 
 
 def water_filling(

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
+from embplug.errors import InvalidArgumentError
 from embplug.extras import import_extra
 from embplug.multivector.partition import kmeans
 from embplug.quantizers.base import (
@@ -276,5 +277,8 @@ def _lloyd_round(sample: Float32, centroids: Float32) -> Float32:
 
 
 def _stored(centroids: Float32) -> Float32:
+    most = float(np.abs(centroids).max(initial=0))
+    if most > np.finfo(np.float16).max:
+        raise InvalidArgumentError("X", "numbers of at most 65,504, as centroids are kept as float16", most)
     stored: Float32 = centroids.astype(np.float16).astype(np.float32)
     return stored

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.errors import EmptyTokensError
+from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, NonFiniteError
 from embplug.multivector.token_batch import TokenBatch, document_blocks
 from embplug.quantizers.base import (
     Codes,
@@ -35,7 +35,6 @@ from embplug.quantizers.predictive_strings import (
     COUNT_BYTES,
     FACTORS,
     GAINS,
-    HEADER,
     HEADER_BYTES,
     Parsed,
     parsed,
@@ -48,14 +47,17 @@ from embplug.rerank.maxsim import sum_of_maxima
 from embplug.threads import single_blas_thread
 
 FIT_TOKENS = 1 << 17
+HELD_OUT = 4
+"""One document of so many has no part in the centroids."""
 ENCODE_TOKENS = SCORE_TOKENS = 1 << 14
+QUERY_TOKENS = 64
 
 
 class _Coded(NamedTuple):
     """Tokens of a block of documents, coded."""
 
     fields: NDArray[np.int64]
-    """(n, 5), as in :data:`HEADER`"""
+    """(n, 5), as in a header"""
     codes: Codes
     """(n, most bytes of a class), each row filled from the left"""
     remains: Float32
@@ -82,6 +84,10 @@ class _Learned:
         Of each class.
     kept
         For each class, the directions that its tables describe.
+    mean_bytes
+        Of a token's code, header included.
+    sampled
+        Tokens learned from.
     """
 
     centroids: Float32
@@ -91,6 +97,7 @@ class _Learned:
     directions: Float32
     tables: list[ByteTables]
     kept: list[NDArray[np.int64]]
+    mean_bytes: float
     sampled: int
 
     @cached_property
@@ -121,14 +128,14 @@ class Predictive:
     Parameters
     ----------
     size
-        Bytes of a token, on average over the tokens learned from; four of them tell centroid,
-        reference, gain, class, and the factor that restores the length.
+        Bytes of a token, on average; four of them tell centroid, reference, gain, class, and the
+        factor that restores the length.
     centroids
         At most 4,096.
     levels
         As in :class:`~embplug.quantizers.bit_allocation.BitAllocation`.
     seed
-        Of the k-means.
+        Of the k-means, and of what it learns from.
     """
 
     size: int = Field(default=32, ge=HEADER_BYTES + 2)
@@ -145,41 +152,50 @@ class Predictive:
         """Dimension of the vectors it was fitted on."""
         return int(self._fitted().centroids.shape[1])
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one token, on average."""
-        return self.size
-
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
         """Learn from documents; ``queries`` are not used.
 
         Raises
         ------
+        InvalidArgumentError
+            Something other than a TokenBatch.
         EmptyTokensError
             No tokens.
+        NonFiniteError
+            Naming the first row that holds NaN or infinity.
         """
+        _check(tokens)
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
         generator = np.random.default_rng(self.seed)
-        documents, rows = _split(tokens)
+        rows, some, held_out = _split(tokens, generator)
         if len(rows) > most_vectors(self.centroids):
             rows = np.sort(generator.choice(rows, most_vectors(self.centroids), replace=False))
-        sample = as_vectors(tokens.values[rows], argument="tokens")
+        sample = np.asarray(tokens.values[rows], dtype=np.float32)
         centroids = find_centroids(sample, self.centroids, generator)
-        some = tokens.take(documents).to_float32()
         gains, remains = _first_look(centroids, some)
         # Coarse tables are enough to see what predictions from decoded tokens leave.
-        draft = self._with_tables(centroids, gains, remains, "scalar", generator)
-        remains = np.concatenate([one.remains for one in _coded_blocks(draft, some)])
-        learned = self._with_tables(centroids, gains, remains, self.levels, generator)
-        factors = np.concatenate([one.factors for one in _coded_blocks(learned, some)])
-        self._learned = replace(learned, factors=lloyd_max(factors, FACTORS))
+        draft = self._with_tables(centroids, gains, remains, held_out, "scalar", generator)
+        _code_all(draft, some, remains)
+        learned = self._with_tables(centroids, gains, remains, held_out, self.levels, generator)
+        factors = _code_all(learned, some, remains)
+        classes = np.searchsorted(learned.borders, np.square(remains[held_out]).sum(axis=1))
+        mean_bytes = HEADER_BYTES + float(learned.sizes[classes].mean())
+        self._learned = replace(learned, factors=lloyd_max(factors, FACTORS), mean_bytes=mean_bytes)
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
-        """One string a document: its number of tokens, their headers, and the rests class by class."""
+        """One string a document: its number of tokens, their headers, and the rests class by class.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Something other than a TokenBatch.
+        DimensionError, NonFiniteError
+            Tokens of another dimension, or NaN or infinity among them.
+        """
         learned = self._fitted()
-        as_vectors(tokens.values[:0], self.dim, "tokens")
+        _check(tokens, self.dim)
         strings: list[bytes] = []
         for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
             block = tokens[documents]
@@ -188,7 +204,13 @@ class Predictive:
         return strings
 
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        """Token matrices that the strings stand for."""
+        """Token matrices that the strings stand for.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
         learned = self._fitted()
         offsets = token_offsets(strings)
         values = np.empty((offsets[-1], self.dim), dtype=np.float32)
@@ -212,8 +234,14 @@ class Predictive:
         InvalidArgumentError
             Naming the first string that these codes did not make.
         """
+        asked, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
+        # Tables of products grow with the query: a few tokens of it at a time.
+        some = [asked[rows] for rows in blocks(len(asked), QUERY_TOKENS)] or [asked]
+        scores = [self._sum_of_maxima(one, strings, offsets) for one in some]
+        return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
+
+    def _sum_of_maxima(self, asked: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]) -> Float32:
         learned = self._fitted()
-        asked = as_vectors(query, self.dim, "query")
         with single_blas_thread():
             of_centroids = learned.centroids @ asked.T
             ends = ENTRIES * np.cumsum(learned.sizes)
@@ -228,7 +256,7 @@ class Predictive:
             rests[by_class] = sums_of_entries(of_entries, taken.codes)
             return _predicted(learned, taken, rests, np.take(of_centroids, taken.ids, axis=0))
 
-        return sum_of_maxima(products, token_offsets(strings), len(asked), SCORE_TOKENS)
+        return sum_of_maxima(products, offsets, len(asked), SCORE_TOKENS)
 
     def get_state(self) -> State:
         """Learned arrays; empty before :meth:`fit`."""
@@ -241,6 +269,7 @@ class Predictive:
             "borders": learned.borders,
             "factors": learned.factors,
             "directions": learned.directions,
+            "mean_bytes": np.array(learned.mean_bytes),
             "sampled": np.array(learned.sampled),
         }
         for k, (table, kept) in enumerate(zip(learned.tables, learned.kept, strict=True)):
@@ -252,7 +281,7 @@ class Predictive:
         self.__post_init__()
         if not state:
             return
-        own = {"centroids", "gains", "borders", "factors", "directions", "sampled"}
+        own = {"centroids", "gains", "borders", "factors", "directions", "mean_bytes", "sampled"}
         parts = {f"{k}.{name}" for k in range(CLASSES) for name in ("tables", "widths", "kept")}
         check_state(state, own | parts, self)
         directions = np.asarray(state["directions"], dtype=np.float32)
@@ -269,6 +298,7 @@ class Predictive:
                 for one, columns in zip(of_classes, kept, strict=True)
             ],
             kept,
+            float(state["mean_bytes"]),
             int(state["sampled"]),
         )
 
@@ -276,14 +306,14 @@ class Predictive:
         """Say what a token costs."""
         learned = self._fitted()
         sizes = HEADER_BYTES + learned.sizes
-        notes = [f"from {sizes.min()} to {sizes.max()} bytes a token, {self.size} on average"]
+        notes = [f"from {sizes.min()} to {sizes.max()} bytes a token, {learned.mean_bytes:.1f} on average"]
         if learned.sampled < self.centroids:
             notes.append(f"{learned.sampled} tokens to learn from: centroids coincide")
         return Description(
             method=self.kind,
             dim=self.dim,
-            code_bytes=self.size,
-            bits=8.0 * self.size,
+            code_bytes=math.ceil(learned.mean_bytes),
+            bits=8 * learned.mean_bytes,
             state_bytes=state_bytes(self.get_state()),
             exact_queries=True,
             fit_cost=f"k-means on at most {most_vectors(self.centroids):,} tokens, the codes of at most "
@@ -297,28 +327,32 @@ class Predictive:
         centroids: Float32,
         gains: Float32,
         remains: Float32,
+        held_out: NDArray[np.bool_],
         levels: Literal["joint", "scalar"],
         generator: np.random.Generator,
     ) -> _Learned:
-        """Classes of about as many tokens, by what is left of them, with tables for each."""
+        """Classes of as many tokens each among those held out, by what is left of them; tables for each."""
         squares = np.square(remains).sum(axis=1)
-        borders = np.quantile(squares, np.arange(1, CLASSES) / CLASSES).astype(np.float32)
+        borders = np.quantile(squares[held_out], np.arange(1, CLASSES) / CLASSES).astype(np.float32)
         classes = np.searchsorted(borders, squares)
+        shares = np.bincount(classes[held_out], minlength=CLASSES) / held_out.sum()
+        # A class that nobody is in is as good as any other.
+        members = [classes == k if (classes == k).any() else slice(None) for k in range(CLASSES)]
         directions = principal_directions(remains)[1].astype(np.float32)
-        members = [remains[classes == k] for k in range(CLASSES)]
-        shares = np.bincount(classes, minlength=CLASSES) / len(classes)
-        members = [one if len(one) else remains for one in members]
-        variances = np.stack([np.square(one @ directions).mean(axis=0) for one in members]).astype(np.float64)
+        variances = np.array([np.square(remains[one] @ directions).mean(axis=0) for one in members])
+        sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)
         tables, kept = [], []
-        for one, falling, size in zip(
-            members, variances, _byte_sizes(variances, shares, self.size - HEADER_BYTES), strict=True
-        ):
+        for one, falling, size in zip(members, variances, sizes, strict=True):
             order = np.argsort(-falling, kind="stable")
-            made, columns = tables_along(one, falling[order], directions[:, order], size, levels, generator)
+            made, columns = tables_along(
+                remains[one], falling[order].astype(np.float64), directions[:, order], size, levels, generator
+            )
             tables.append(made)
             kept.append(order[columns])
-        factors = np.ones(1, dtype=np.float32)
-        return _Learned(centroids, gains, borders, factors, directions, tables, kept, len(remains))
+        factors, mean_bytes = np.ones(1, dtype=np.float32), float(self.size)
+        return _Learned(
+            centroids, gains, borders, factors, directions, tables, kept, mean_bytes, len(remains)
+        )
 
     def _fitted(self) -> _Learned:
         if self._learned is None:
@@ -326,80 +360,110 @@ class Predictive:
         return self._learned
 
 
-def _split(tokens: TokenBatch) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Documents to learn from what predictions leave, and rows to learn centroids from.
+def _check(tokens: TokenBatch, dim: int | None = None) -> None:
+    if not isinstance(tokens, TokenBatch):
+        raise InvalidArgumentError("tokens", "a TokenBatch of whole documents", type(tokens).__name__)
+    if dim is not None and tokens.dim != dim:
+        raise DimensionError("tokens", f"dim {dim}", tokens.dim)
+    for rows in blocks(len(tokens.values)):
+        finite = np.isfinite(tokens.values[rows]).all(axis=1)
+        if not finite.all():
+            row = rows.start + int(finite.argmin())
+            raise NonFiniteError(f"tokens.values[{row}]", "finite numbers", "NaN or infinity")
 
-    Those are of other documents where there are plenty, because centroids lie closer to the tokens
-    that they were learned from.
+
+def _split(
+    tokens: TokenBatch, generator: np.random.Generator
+) -> tuple[NDArray[np.intp], TokenBatch, NDArray[np.bool_]]:
+    """Rows to learn centroids from, documents to learn from what they leave, and which tokens these held out.
+
+    Centroids lie closer to the tokens that they were learned from. A quarter of the documents has no
+    part in them, and says how many bytes others will take.
     """
-    documents = np.arange(0, len(tokens), -(-len(tokens.values) // FIT_TOKENS))
-    if tokens.lengths[documents].sum() == 0:
-        documents = np.arange(len(tokens))
-    others = np.ones(len(tokens), dtype=bool)
-    others[documents] = False
-    rows = np.flatnonzero(np.repeat(others, tokens.lengths))
-    return documents, rows if len(rows) >= 2 * FIT_TOKENS else np.arange(len(tokens.values))
+    order = generator.permutation(len(tokens))
+    lengths = tokens.lengths[order]
+    before = np.cumsum(lengths) - lengths
+    # The longest document alone may be more than there is time for.
+    kept = np.minimum(lengths, (FIT_TOKENS - before).clip(0))
+    rows = np.repeat(tokens.offsets[order] - np.cumsum(kept) + kept, kept) + np.arange(kept.sum())
+    some = TokenBatch(
+        np.asarray(tokens.values[rows], dtype=np.float32), np.concatenate([[0], np.cumsum(kept)])
+    )
+    held = np.arange(len(order)) < len(order) // HELD_OUT
+    held_out = np.repeat(held, kept)
+    others = np.zeros(len(order), dtype=bool)
+    others[order[~held]] = True
+    rest = np.flatnonzero(np.repeat(others, tokens.lengths))
+    if not held_out.any() or not rest.size:
+        return np.arange(len(tokens.values)), some, np.ones(len(some.values), dtype=bool)
+    return rest, some, held_out
 
 
 def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float32]:
-    """Gains that predictions from exact tokens take, and what those leave."""
-    residuals = as_vectors(tokens.values, argument="tokens").copy()
+    """Gains that predictions from exact tokens take, and what those leave (n, dim)."""
+    residuals = np.empty_like(tokens.values)
     search = CentroidSearch(centroids)
-    for part in blocks(len(residuals)):
-        residuals[part] -= centroids[search(residuals[part])]
-    references = find_references(residuals, tokens.offsets)
-    rows = np.flatnonzero(references >= 0)
-    if rows.size == 0:
-        return np.linspace(0, 1, GAINS, dtype=np.float32), residuals
-    shapes = residuals[references[rows]]
-    wanted = _wanted_gains(residuals[rows], shapes)
-    gains = lloyd_max(wanted, GAINS)
-    residuals[rows] -= gains[_nearest_level(gains, wanted)][:, None] * shapes
+    parts = []
+    for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+        block = tokens[documents]
+        start = int(tokens.offsets[documents.start])
+        mine = residuals[start : start + len(block.values)]
+        np.subtract(block.values, centroids[search(block.values)], out=mine)
+        references = find_references(mine, block.offsets)
+        rows = np.flatnonzero(references >= 0)
+        parts.append((mine, rows, references[rows], _wanted_gains(mine[rows], mine[references[rows]])))
+    wanted = np.concatenate([gains for *_, gains in parts])
+    gains = lloyd_max(wanted, GAINS) if wanted.size else np.linspace(0, 1, GAINS, dtype=np.float32)
+    for mine, rows, references, own in parts:
+        mine[rows] -= gains[_nearest_level(gains, own)][:, None] * mine[references]
     return gains, residuals
 
 
-def _coded_blocks(learned: _Learned, tokens: TokenBatch) -> Iterator[_Coded]:
+def _code_all(learned: _Learned, tokens: TokenBatch, remains: Float32) -> Float32:
+    """Put what the codes have to tell into ``remains`` (n, dim), and return the factors (n,) wanted."""
+    factors = np.empty(len(remains), dtype=np.float32)
     for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
-        yield _code(learned, tokens[documents])
+        rows = slice(int(tokens.offsets[documents.start]), int(tokens.offsets[documents.stop]))
+        coded = _code(learned, tokens[documents])
+        remains[rows], factors[rows] = coded.remains, coded.factors
+    return factors
 
 
 def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
     """Predict tokens from decoded ones, and code what is left."""
-    values = as_vectors(tokens.values, argument="tokens")
+    values = np.asarray(tokens.values, dtype=np.float32)
     ids = learned.search(values)
     bases = learned.centroids[ids]
     remains = values - bases
     references = find_references(remains, tokens.offsets)
-    fields = np.zeros((len(values), len(HEADER)), dtype=np.int64)
-    fields[:, 0] = ids
+    back, gains, classes, levels = np.zeros((4, len(values)), dtype=np.int64)
     codes = np.zeros((len(values), int(learned.sizes.max())), dtype=np.uint8)
     factors = np.ones(len(values), dtype=np.float32)
     decoded = bases.copy()
     for rows in in_order(references):
         with_reference = rows[references[rows] >= 0]
         if with_reference.size:
-            back = references[with_reference]
-            shapes, rest = decoded[back] - bases[back], remains[with_reference]
-            gains = _nearest_level(learned.gains, _wanted_gains(rest, shapes))
-            predicted = learned.gains[gains][:, None] * shapes
+            told = references[with_reference]
+            shapes, rest = decoded[told] - bases[told], remains[with_reference]
+            gain = _nearest_level(learned.gains, _wanted_gains(rest, shapes))
+            predicted = learned.gains[gain][:, None] * shapes
             # A gain is one of few, so that what is left can be more than what there was.
             helps = ((rest - predicted / 2) * predicted).sum(axis=1) > 0
             helped = with_reference[helps]
             remains[helped] -= predicted[helps]
             decoded[helped] += predicted[helps]
-            fields[helped, 1], fields[helped, 2] = helped - back[helps], gains[helps]
-        classes = np.searchsorted(learned.borders, np.square(remains[rows]).sum(axis=1))
-        fields[rows, 3] = classes
+            back[helped], gains[helped] = helped - told[helps], gain[helps]
+        classes[rows] = np.searchsorted(learned.borders, np.square(remains[rows]).sum(axis=1))
         for k, table in enumerate(learned.tables):
-            mine = rows[classes == k]
+            mine = rows[classes[rows] == k]
             if mine.size:
                 made = table.encode(remains[mine])
                 codes[mine, : made.shape[1]] = made
                 decoded[mine] += table.decode(made)
         factors[rows] = length_factors(values[rows], decoded[rows])
-        fields[rows, 4] = _nearest_level(learned.factors, factors[rows])
-        decoded[rows] *= learned.factors[fields[rows, 4]][:, None]
-    return _Coded(fields, codes, remains, factors)
+        levels[rows] = _nearest_level(learned.factors, factors[rows])
+        decoded[rows] *= learned.factors[levels[rows]][:, None]
+    return _Coded(np.stack([ids, back, gains, classes, levels], axis=1), codes, remains, factors)
 
 
 def _decoded(learned: _Learned, taken: Parsed) -> Float32:
@@ -421,7 +485,7 @@ def _predicted(learned: _Learned, taken: Parsed, rests: Float32, bases: Float32)
     # From here on the difference to the base, of which references pass on a share.
     rests *= factors
     rests += (factors - 1) * bases
-    for rows in itertools.islice(in_order(taken.references), 1, None):
+    for rows in in_order(taken.references)[1:]:
         passed = np.take(rests, taken.references[rows], axis=0)
         passed *= gains[rows]
         rests[rows] += passed

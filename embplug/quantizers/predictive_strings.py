@@ -62,17 +62,30 @@ def written(
 
 
 def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
-    """Where the tokens of each document begin."""
+    """Where the tokens of each document begin (documents + 1,).
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first string that is too short for its tokens.
+    """
     counts = [int.from_bytes(one[:COUNT_BYTES], "little") for one in strings]
     for i, one in enumerate(strings):
-        if len(one) < COUNT_BYTES + HEADER_BYTES * counts[i]:
+        least = COUNT_BYTES + HEADER_BYTES * counts[i]
+        if len(one) < least or (counts[i] == 0 and len(one) > least):
             expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
-            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(one)} bytes")
+            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(one)} bytes of codes")
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
 def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64], centroids: int) -> Parsed:
-    """Take the strings of some documents apart, whose codes have these many bytes in each class."""
+    """Take the strings of some documents apart, whose codes have these many bytes in each class.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first string that cannot be one of these codes.
+    """
     block = strings[documents]
     offsets = token_offsets(block)
     lengths = np.diff(offsets)
@@ -84,22 +97,21 @@ def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64],
     owner = np.repeat(np.arange(len(block)), lengths)
     members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES).reshape(-1, CLASSES)
     ends = np.cumsum(members * sizes, axis=1) + np.array(stops)[:, None]
-    _refuse(given != ends[:, -1], documents, "as many bytes as its headers say", given)
+    for i in np.flatnonzero(given != ends[:, -1]):
+        expected = f"{ends[i, -1]} bytes, as its headers say"
+        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, f"{given[i]} bytes of codes")
     references = np.arange(len(ids)) - back
-    outside = (references < offsets[owner]) | (ids >= centroids)
-    wrong = np.zeros(len(block), dtype=bool)
-    wrong[owner[outside]] = True
-    _refuse(wrong, documents, "references and centroids that there are", given)
+    for row in np.flatnonzero((references < offsets[owner]) | (ids >= centroids)):
+        token = row - offsets[owner[row]]
+        expected = f"earlier tokens of the document, and centroids below {centroids}"
+        got = f"token {token} of centroid {ids[row]} that refers {back[row]} back"
+        raise InvalidArgumentError(f"codes[{documents.start + owner[row]}]", expected, got)
     references[back == 0] = -1
     codes = []
+    starts = stops
     for k, size in enumerate(sizes.tolist()):
-        starts, stops = stops, ends[:, k].tolist()
-        joined = b"".join(one[a:b] for one, a, b in zip(block, starts, stops, strict=True) if a < b)
+        ends_of_class = ends[:, k].tolist()
+        joined = b"".join(one[a:b] for one, a, b in zip(block, starts, ends_of_class, strict=True) if a < b)
         codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(members[:, k].sum(), size))
+        starts = ends_of_class
     return Parsed(ids, references, gains, classes, factors, codes)
-
-
-def _refuse(wrong: NDArray[np.bool_], documents: slice, expected: str, given: NDArray[np.int64]) -> None:
-    if wrong.any():
-        i = int(wrong.argmax())
-        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, f"{given[i]} bytes")

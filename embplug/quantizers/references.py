@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,13 +32,19 @@ def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[n
     return found
 
 
-def in_order(references: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Rows without a reference, then again and again those whose references came before."""
-    told = references < 0
-    yield np.flatnonzero(told)
-    rows = np.flatnonzero(~told)
+def in_order(references: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Rows without a reference (-1), then again and again those whose references came before."""
+    if len(references) == 0:
+        return []
+    depths = np.zeros(len(references), dtype=np.int64)
+    earlier = references
+    rows = np.flatnonzero(earlier >= 0)
+    depths[rows] = 1
+    # Each round looks twice as far back as the one before.
     while rows.size:
-        ready = told[references[rows]]
-        yield rows[ready]
-        told[rows[ready]] = True
-        rows = rows[~ready]
+        reached = earlier[rows]
+        depths[rows] += depths[reached]
+        earlier = earlier.copy()
+        earlier[rows] = earlier[reached]
+        rows = rows[earlier[rows] >= 0]
+    return np.split(np.argsort(depths, kind="stable"), np.cumsum(np.bincount(depths))[:-1])

@@ -58,7 +58,10 @@ class ByteTables:
         return turned if self.rotation is None else turned @ self.rotation.T
 
     def products(self, vectors: Float32, out: Float32 | None = None) -> Float32:
-        """Dot products (bytes * 256, n) of every entry with vectors (n, dim); see :func:`sum_of_entries`."""
+        """Dot products (bytes * 256, n) of every entry with vectors (n, dim); see :func:`sum_of_entries`.
+
+        ``out``, of the same shape and contiguous, takes them where it is given.
+        """
         turned = vectors if self.rotation is None else vectors @ self.rotation
         shape = len(self.widths), ENTRIES, len(vectors)
         made = np.empty(shape, dtype=np.float32) if out is None else out.reshape(shape)

@@ -19,14 +19,13 @@ from embplug.quantizers.base import (
     state_part,
 )
 from embplug.quantizers.bit_allocation import BitAllocation
-from embplug.quantizers.predictive import Predictive
+from embplug.quantizers.predictive import ENCODE_TOKENS, Predictive
 from embplug.rerank.maxsim import BLOCK_TOKENS, maxsim_codes
 
 FIT_TOKENS = 1 << 18
 FIT_DOCUMENTS = 1000
 """From so many documents the correction is learned."""
 FIT_SEED = 0
-ENCODE_TOKENS = 1 << 14
 
 
 class TokenCoder:
@@ -107,7 +106,13 @@ class TokenCoder:
         return scores
 
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        """Token matrices that the strings stand for, the corrections included."""
+        """Token matrices that the strings stand for, the corrections included.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
         heads, rests = self._parted(strings)
         tokens = self._tokens.decode(rests)
         if self._correction is None:
@@ -182,7 +187,7 @@ class _TokenByToken:
         lengths = np.array([len(string) for string in strings], dtype=np.int64)
         wrong = np.flatnonzero(lengths % width)
         if wrong.size:
-            got = f"{lengths[wrong[0]]} bytes"
+            got = f"{lengths[wrong[0]]} bytes of codes"
             raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{width} bytes a token", got)
         codes = np.frombuffer(b"".join(strings), dtype=np.uint8).reshape(-1, width)
         return codes, np.concatenate([[0], np.cumsum(lengths // width)])
