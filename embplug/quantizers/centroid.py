@@ -243,7 +243,10 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
         return _stored(kmeans(sample, count, generator))
     coarse = kmeans(sample, round(count**0.5), generator)
     owner = nearest(sample, coarse)
-    errors = np.bincount(owner, np.square(sample - coarse[owner]).sum(axis=1), len(coarse))
+    errors = np.zeros(len(coarse))
+    for rows in blocks(len(sample)):
+        squares = np.square(sample[rows] - coarse[owner[rows]]).sum(axis=1)
+        errors += np.bincount(owner[rows], squares, len(coarse))
     parts = []
     for cluster, share in enumerate(_shares(errors, np.bincount(owner, minlength=len(coarse)), count)):
         if share:

@@ -171,8 +171,9 @@ class Predictive:
         rows, some, held_out = _split(tokens, generator)
         if len(rows) > most_vectors(self.centroids):
             rows = np.sort(generator.choice(rows, most_vectors(self.centroids), replace=False))
-        sample = np.asarray(tokens.values[rows], dtype=np.float32)
-        centroids = find_centroids(sample, self.centroids, generator)
+        centroids = find_centroids(
+            np.asarray(tokens.values[rows], dtype=np.float32), self.centroids, generator
+        )
         gains, remains = _first_look(centroids, some)
         # Coarse tables are enough to see what predictions from decoded tokens leave.
         draft = self._with_tables(centroids, gains, remains, held_out, "scalar", generator)
