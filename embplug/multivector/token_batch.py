@@ -248,6 +248,11 @@ def _common_dtype(dtypes: Sequence[np.dtype[Any]]) -> type[np.float16] | type[np
     return np.float16 if dtypes and all(dtype == np.float16 for dtype in dtypes) else np.float32
 
 
+def token_rows(offsets: NDArray[np.int64], documents: slice) -> slice:
+    """Rows of the tokens of consecutive documents."""
+    return slice(int(offsets[documents.start]), int(offsets[documents.stop]))
+
+
 def document_blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[slice]:
     """Runs of documents of at most ``tokens`` tokens together; a longer one stands alone."""
     start, count = 0, len(offsets) - 1

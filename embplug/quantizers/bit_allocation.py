@@ -29,12 +29,13 @@ from embplug.quantizers.tables import (
     JOINT_SAMPLE,
     SCALAR_SAMPLE,
     ByteTables,
-    blocks,
     fit_joint,
     fit_scalar,
     lloyd_max,
+    nearest_level,
     sum_of_entries,
 )
+from embplug.transforms.base import second_moments
 
 BITS_OF_BYTE = 8
 NOTHING = 1e-9
@@ -116,8 +117,7 @@ class BitAllocation:
         codes = tables.encode(vectors - mean)
         if self.lengths_ is None:
             return codes
-        borders = (self.lengths_[1:] + self.lengths_[:-1]) / 2
-        lengths = np.searchsorted(borders, np.linalg.norm(vectors, axis=1)).astype(np.uint8)
+        lengths = nearest_level(self.lengths_, np.linalg.norm(vectors, axis=1)).astype(np.uint8)
         return np.concatenate([codes, lengths[:, None]], axis=1)
 
     def decode(self, codes: Codes) -> Float32:
@@ -208,11 +208,7 @@ def fit_tables(
 
 def principal_directions(centered: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean squares (d,) of vectors (n, d), falling, and the directions (d, d) of each, as columns."""
-    moments = np.zeros((centered.shape[1], centered.shape[1]))
-    for rows in blocks(len(centered)):
-        part = centered[rows].astype(np.float64)
-        moments += part.T @ part
-    variances, directions = np.linalg.eigh(moments / len(centered))
+    variances, directions = np.linalg.eigh(second_moments(centered) / len(centered))
     return variances[::-1], directions[:, ::-1]
 
 

@@ -21,6 +21,7 @@ from embplug.quantizers.base import (
     not_fitted,
 )
 from embplug.quantizers.levels import Levels, common_length
+from embplug.quantizers.tables import nearest_level
 
 SEARCH_SAMPLE = 500
 EXPONENTS = np.linspace(0.2, 1.0, 17)
@@ -70,8 +71,7 @@ class PowerQuantizer(Levels):
         for exponent in exponents:
             for largest in ranges:
                 levels = _levels(float(exponent), float(largest), self.bits)
-                borders = (levels[1:] + levels[:-1]) / 2
-                error = np.square(levels[np.searchsorted(borders, values)] - values).mean()
+                error = np.square(levels[nearest_level(levels, values)] - values).mean()
                 if error < best:
                     best, self.exponent_, self.levels_ = error, float(exponent), levels.astype(np.float32)
         return self
@@ -80,8 +80,7 @@ class PowerQuantizer(Levels):
         """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
         vectors = as_vectors(X, self.dim)
         assert self.levels_ is not None
-        borders = (self.levels_[1:] + self.levels_[:-1]) / 2
-        numbers = np.searchsorted(borders, self._rotated(vectors)).astype(np.uint8)
+        numbers = nearest_level(self.levels_, self._rotated(vectors)).astype(np.uint8)
         return self._coded(numbers, vectors)
 
     def get_state(self) -> State:

@@ -15,8 +15,9 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, NonFiniteError
-from embplug.multivector.token_batch import TokenBatch, document_blocks
+from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
+from embplug.multivector.checks import check_finite
+from embplug.multivector.token_batch import TokenBatch, document_blocks, token_rows
 from embplug.quantizers.base import (
     Codes,
     Description,
@@ -42,7 +43,15 @@ from embplug.quantizers.predictive_strings import (
     written,
 )
 from embplug.quantizers.references import find_references, in_order
-from embplug.quantizers.tables import ENTRIES, ByteTables, blocks, length_factors, lloyd_max, sums_of_entries
+from embplug.quantizers.tables import (
+    ENTRIES,
+    ByteTables,
+    blocks,
+    length_factors,
+    lloyd_max,
+    nearest_level,
+    sums_of_entries,
+)
 from embplug.rerank.maxsim import sum_of_maxima
 from embplug.threads import single_blas_thread
 
@@ -216,10 +225,8 @@ class Predictive:
         offsets = token_offsets(strings)
         values = np.empty((offsets[-1], self.dim), dtype=np.float32)
         for documents in document_blocks(offsets, ENCODE_TOKENS):
-            rows = slice(offsets[documents.start], offsets[documents.stop])
-            values[rows] = _decoded(
-                learned, parsed(strings, documents, learned.sizes, len(learned.centroids))
-            )
+            taken = parsed(strings, documents, learned.sizes, len(learned.centroids))
+            values[token_rows(offsets, documents)] = _decoded(learned, taken)
         return TokenBatch(values, offsets)
 
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
@@ -366,11 +373,7 @@ def _check(tokens: TokenBatch, dim: int | None = None) -> None:
         raise InvalidArgumentError("tokens", "a TokenBatch of whole documents", type(tokens).__name__)
     if dim is not None and tokens.dim != dim:
         raise DimensionError("tokens", f"dim {dim}", tokens.dim)
-    for rows in blocks(len(tokens.values)):
-        finite = np.isfinite(tokens.values[rows]).all(axis=1)
-        if not finite.all():
-            row = rows.start + int(finite.argmin())
-            raise NonFiniteError(f"tokens.values[{row}]", "finite numbers", "NaN or infinity")
+    check_finite(tokens.values, "tokens")
 
 
 def _split(
@@ -383,15 +386,11 @@ def _split(
     """
     order = generator.permutation(len(tokens))
     lengths = tokens.lengths[order]
-    before = np.cumsum(lengths) - lengths
-    # The longest document alone may be more than there is time for.
-    kept = np.minimum(lengths, (FIT_TOKENS - before).clip(0))
-    rows = np.repeat(tokens.offsets[order] - np.cumsum(kept) + kept, kept) + np.arange(kept.sum())
-    some = TokenBatch(
-        np.asarray(tokens.values[rows], dtype=np.float32), np.concatenate([[0], np.cumsum(kept)])
-    )
+    some = tokens.take(order[np.cumsum(lengths) - lengths < FIT_TOKENS])
+    # The last document alone may be more than there is time for.
+    some = TokenBatch(some.values[:FIT_TOKENS], np.minimum(some.offsets, FIT_TOKENS)).to_float32()
     held = np.arange(len(order)) < len(order) // HELD_OUT
-    held_out = np.repeat(held, kept)
+    held_out = np.repeat(held[: len(some)], some.lengths)
     others = np.zeros(len(order), dtype=bool)
     others[order[~held]] = True
     rest = np.flatnonzero(np.repeat(others, tokens.lengths))
@@ -407,8 +406,7 @@ def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float3
     parts = []
     for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
         block = tokens[documents]
-        start = int(tokens.offsets[documents.start])
-        mine = residuals[start : start + len(block.values)]
+        mine = residuals[token_rows(tokens.offsets, documents)]
         np.subtract(block.values, centroids[search(block.values)], out=mine)
         references = find_references(mine, block.offsets)
         rows = np.flatnonzero(references >= 0)
@@ -416,7 +414,7 @@ def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float3
     wanted = np.concatenate([gains for *_, gains in parts])
     gains = lloyd_max(wanted, GAINS) if wanted.size else np.linspace(0, 1, GAINS, dtype=np.float32)
     for mine, rows, references, own in parts:
-        mine[rows] -= gains[_nearest_level(gains, own)][:, None] * mine[references]
+        mine[rows] -= gains[nearest_level(gains, own)][:, None] * mine[references]
     return gains, residuals
 
 
@@ -424,7 +422,7 @@ def _code_all(learned: _Learned, tokens: TokenBatch, remains: Float32) -> Float3
     """Put what the codes have to tell into ``remains`` (n, dim), and return the factors (n,) wanted."""
     factors = np.empty(len(remains), dtype=np.float32)
     for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
-        rows = slice(int(tokens.offsets[documents.start]), int(tokens.offsets[documents.stop]))
+        rows = token_rows(tokens.offsets, documents)
         coded = _code(learned, tokens[documents])
         remains[rows], factors[rows] = coded.remains, coded.factors
     return factors
@@ -446,7 +444,7 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
         if with_reference.size:
             told = references[with_reference]
             shapes, rest = decoded[told] - bases[told], remains[with_reference]
-            gain = _nearest_level(learned.gains, _wanted_gains(rest, shapes))
+            gain = nearest_level(learned.gains, _wanted_gains(rest, shapes))
             predicted = learned.gains[gain][:, None] * shapes
             # A gain is one of few, so that what is left can be more than what there was.
             helps = ((rest - predicted / 2) * predicted).sum(axis=1) > 0
@@ -462,7 +460,7 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
                 codes[mine, : made.shape[1]] = made
                 decoded[mine] += table.decode(made)
         factors[rows] = length_factors(values[rows], decoded[rows])
-        levels[rows] = _nearest_level(learned.factors, factors[rows])
+        levels[rows] = nearest_level(learned.factors, factors[rows])
         decoded[rows] *= learned.factors[levels[rows]][:, None]
     return _Coded(np.stack([ids, back, gains, classes, levels], axis=1), codes, remains, factors)
 
@@ -510,7 +508,3 @@ def _wanted_gains(rest: Float32, shapes: Float32) -> Float32:
     squares = np.square(shapes).sum(axis=1)
     products = (rest * shapes).sum(axis=1)
     return np.asarray(products / np.where(squares > 0, squares, 1), dtype=np.float32)
-
-
-def _nearest_level(levels: Float32, values: Float32) -> NDArray[np.int64]:
-    return np.searchsorted((levels[1:] + levels[:-1]) / 2, values)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from embplug.errors import InvalidArgumentError
 from embplug.quantizers.base import Codes
-from embplug.quantizers.packing import pack, unpack
+from embplug.quantizers.packing import pack, packed_bytes, unpack
 
 COUNT_BYTES = 4
 HEADER = (12, 8, 4, 3, 5)
 """Bits of a token's centroid, of how far back its reference stands, of its gain, class and factor."""
-HEADER_BYTES = 4
-GAINS, CLASSES, FACTORS = 16, 8, 32
+HEADER_BYTES = packed_bytes(HEADER)
+GAINS, CLASSES, FACTORS = (1 << bits for bits in HEADER[2:])
 
 
 class Parsed(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.quantizers.base import Float32
+from embplug.transforms.base import unit_rows
 
 WINDOW = 255
 SEARCH_ROWS = 1024
@@ -16,8 +17,7 @@ def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[n
 
     At most :data:`WINDOW` rows back; -1 where none points the same way.
     """
-    lengths = np.linalg.norm(residuals, axis=1, keepdims=True)
-    unit = residuals / np.where(lengths > 0, lengths, 1)
+    unit = unit_rows(residuals)
     found = np.full(len(residuals), -1, dtype=np.int64)
     for first, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         for start in range(first, stop, SEARCH_ROWS):

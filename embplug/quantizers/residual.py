@@ -32,6 +32,7 @@ from embplug.quantizers.tables import (
     fit_scalar,
     length_factors,
     lloyd_max,
+    nearest_level,
     sum_of_entries,
 )
 
@@ -127,12 +128,11 @@ class Residual:
             self._search = CentroidSearch(centroids)
         vectors = as_vectors(X, centroids.shape[1])
         codes = np.empty((len(vectors), self.code_bytes), dtype=np.uint8)
-        borders = (factors[1:] + factors[:-1]) / 2
         for rows in blocks(len(vectors)):
             ids = self._search(vectors[rows])
             rest = tables.encode(vectors[rows] - centroids[ids])
             decoded = centroids[ids] + tables.decode(rest)
-            factor = np.searchsorted(borders, length_factors(vectors[rows], decoded))
+            factor = nearest_level(factors, length_factors(vectors[rows], decoded))
             codes[rows, :HEADER_BYTES] = pack(np.stack([ids, factor], axis=1), self._header)
             codes[rows, HEADER_BYTES:] = rest
         return codes

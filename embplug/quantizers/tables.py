@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -197,6 +197,11 @@ def lloyd_max(values: Float32, count: int) -> Float32:
         means = np.diff(sums[edges]) / np.maximum(members, 1)
         levels = np.sort(np.where(members > 0, means, levels))
     return levels.astype(np.float32)
+
+
+def nearest_level(levels: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:
+    """Index of the level that is nearest to each value, among rising ones."""
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
 
 
 def length_factors(vectors: Float32, decoded: Float32) -> Float32:

@@ -10,14 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import EmptyTokensError, InvalidArgumentError
 from embplug.multivector.token_batch import TokenBatch, document_blocks
-from embplug.quantizers.base import (
-    Codes,
-    Float32,
-    Quantizer,
-    State,
-    as_vectors,
-    state_part,
-)
+from embplug.quantizers.base import Codes, Float32, Quantizer, State, as_vectors, state_part
 from embplug.quantizers.bit_allocation import BitAllocation
 from embplug.quantizers.predictive import ENCODE_TOKENS, Predictive
 from embplug.rerank.maxsim import BLOCK_TOKENS, maxsim_codes

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import LengthMismatchError
-from embplug.multivector.token_batch import TokenBatch, document_blocks
+from embplug.multivector.token_batch import TokenBatch, document_blocks, token_rows
 from embplug.quantizers.base import Codes, Float32, Quantizer, as_vectors
 from embplug.threads import single_blas_thread
 
@@ -81,7 +81,7 @@ def sum_of_maxima(
             starts = offsets[documents] - offsets[documents.start]
             inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
             if inhabited.size:
-                rows = slice(int(offsets[documents.start]), int(offsets[documents.stop]))
+                rows = token_rows(offsets, documents)
                 highest = np.maximum.reduceat(products(rows, documents), starts[inhabited], axis=0)
                 scores[documents.start + inhabited] = highest.sum(axis=1)
     if query_tokens == 0:

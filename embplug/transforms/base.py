@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
 from embplug.errors import InvalidArgumentError
@@ -157,6 +157,15 @@ def unit_rows(vectors: Float32) -> Float32:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     made: Float32 = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return made
+
+
+def second_moments(rows: Float32) -> NDArray[np.float64]:
+    """Sums (d, d) of the products of the dimensions of rows (n, d), in float64, a block of rows at a time."""
+    total = np.zeros((rows.shape[1], rows.shape[1]))
+    for start in range(0, len(rows), 4096):
+        block = rows[start : start + 4096].astype(np.float64)
+        total += block.T @ block
+    return total
 
 
 def check_output_dim(name: str, wanted: int, dim: int) -> int:

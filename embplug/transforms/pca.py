@@ -21,7 +21,7 @@ from embplug.quantizers.base import (
     not_fitted,
     state_bytes,
 )
-from embplug.transforms.base import TransformDescription, check_output_dim, unit_rows
+from embplug.transforms.base import TransformDescription, check_output_dim, second_moments, unit_rows
 
 RANDOMIZED_FROM_DIM = 2048
 OVERSAMPLES = 16
@@ -135,7 +135,7 @@ class PCA:
         if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
             self._solution = self._kept(*self._subspace(sample, wanted), sample.shape[1])
         else:
-            self._moments = _moments(sample)
+            self._moments = second_moments(sample)
             self._solution = self._solved(wanted)
         self._moments = None
         return self
@@ -163,7 +163,7 @@ class PCA:
             self._moments = np.zeros((sample.shape[1], sample.shape[1]))
         self._count += len(sample)
         self._sum += sample.sum(axis=0, dtype=np.float64)
-        self._moments += _moments(sample)
+        self._moments += second_moments(sample)
         self._solution = None
         return self
 
@@ -308,12 +308,3 @@ def _leading(
     variances, rotation = np.linalg.eigh(projected)
     order = np.argsort(-variances)[:wanted]
     return variances[order], (basis @ rotation[:, order]).T
-
-
-def _moments(sample: Float32) -> NDArray[np.float64]:
-    """Second moments, summed in float64, a block of rows at a time."""
-    total = np.zeros((sample.shape[1], sample.shape[1]))
-    for start in range(0, len(sample), 4096):
-        block = sample[start : start + 4096].astype(np.float64)
-        total += block.T @ block
-    return total
