@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.beir import Beir, encode_texts, read_beir
 from embplug.encoders import Encoded, Encoder
-from embplug.multivector import TokenBatch
+from embplug.evaluation.beir import Beir, encode_texts, read_beir
+from embplug.methods.token_batch import TokenBatch
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "encoded"
 

@@ -10,9 +10,9 @@ from _beir import encoded_texts, load
 from _metrics import top
 from numpy.typing import NDArray
 
-from embplug.demo.corpus import stdlib_docstrings
-from embplug.exact import maxsim_scores
-from embplug.multivector import TokenBatch
+from embplug.cli.demo.corpus import stdlib_docstrings
+from embplug.evaluation.exact import maxsim_scores
+from embplug.methods.token_batch import TokenBatch
 
 NOISE = 0.1
 

@@ -9,7 +9,7 @@ import numpy as np
 from _beir import EncodedBeir
 from numpy.typing import NDArray
 
-from embplug.exact import exact_tokens
+from embplug.evaluation.exact import exact_tokens
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "exact"
 DEPTH = 100

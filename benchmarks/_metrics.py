@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug import exact
+from embplug.evaluation import exact
 
 
 def top(scores: NDArray[np.floating], count: int) -> NDArray[np.int64]:

@@ -18,12 +18,20 @@ from _beir import EncodedBeir, load
 from _harness import environment, parser, report
 from qdrant_client import models
 
-from embplug.advisor import MATRIX_QUERIES, QUERIES, Source, Target, advise_on, learned_state, try_indexed
 from embplug.encoders import Encoded
 from embplug.engines.capabilities import Capabilities
-from embplug.exact import overlap
-from embplug.sizing import disk_bytes, memory_bytes
-from embplug.trial import Material, exact_rankings
+from embplug.evaluation.advisor import (
+    MATRIX_QUERIES,
+    QUERIES,
+    Source,
+    Target,
+    advise_on,
+    learned_state,
+    try_indexed,
+)
+from embplug.evaluation.exact import overlap
+from embplug.evaluation.sizing import disk_bytes, memory_bytes
+from embplug.evaluation.trial import Material, exact_rankings
 
 
 def source_of(data: EncodedBeir, kind: str, rows: Any) -> Source:

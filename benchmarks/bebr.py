@@ -21,9 +21,9 @@ from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
-from embplug.quantizers.recurrent_binary import RecurrentBinarizer
-from embplug.transforms import ITQRotation
-from embplug.transforms.base import unit_rows
+from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.methods.transforms import ITQRotation
 
 
 def signs(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -24,11 +24,11 @@ from _harness import check_plot, environment, parser, report
 from _metrics import overlap, top
 from numpy.typing import NDArray
 
-from embplug.exact import maxsim_scores
-from embplug.multivector import TokenBatch
-from embplug.multivector.fde import FDE
-from embplug.multivector.learned import LearnedEncoding
-from embplug.threads import worker_count
+from embplug.common.threads import worker_count
+from embplug.evaluation.exact import maxsim_scores
+from embplug.methods.encodings.fde import FDE
+from embplug.methods.encodings.learned import LearnedEncoding
+from embplug.methods.token_batch import TokenBatch
 
 DEPTHS = (20, 50, 100, 200)
 BEST = 10

@@ -27,14 +27,14 @@ from qdrant_client import models
 
 from embplug import Collection, Dense, Query, Recipe, Rerank
 from embplug.engines import EdgeClient
-from embplug.engines.bits import turbo_bytes
-from embplug.quantizers import BitAllocation, Quantizer
-from embplug.quantizers.power import PowerQuantizer
-from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
-from embplug.quantizers.pyramid import PyramidQuantizer
-from embplug.quantizers.recurrent_binary import RecurrentBinarizer
-from embplug.sizing import measured_parts
-from embplug.transforms import (
+from embplug.evaluation.bits import turbo_bytes
+from embplug.evaluation.sizing import measured_parts
+from embplug.methods.quantizers import BitAllocation, Quantizer
+from embplug.methods.quantizers.power import PowerQuantizer
+from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
+from embplug.methods.quantizers.pyramid import PyramidQuantizer
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.methods.transforms import (
     PCA,
     ITQRotation,
     LearnedTruncation,

@@ -34,8 +34,8 @@ from embplug import (
     connect,
 )
 from embplug.engines import EdgeClient, Engine
-from embplug.multivector import TokenBatch
-from embplug.multivector.pooling import HierarchicalPooling
+from embplug.methods.reductions.pooling import HierarchicalPooling
+from embplug.methods.token_batch import TokenBatch
 
 BATCH_DOCUMENTS = 250
 DEPTH = 10

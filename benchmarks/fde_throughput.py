@@ -15,9 +15,9 @@ import numpy as np
 from _harness import best_seconds, environment, parser, report
 from fastembed.postprocess.muvera import Muvera
 
-from embplug.multivector import TokenBatch
-from embplug.multivector.fde import FDE
-from embplug.threads import single_blas_thread, worker_count
+from embplug.common.threads import single_blas_thread, worker_count
+from embplug.methods.encodings.fde import FDE
+from embplug.methods.token_batch import TokenBatch
 
 REPETITIONS, BITS, WIDTH = 20, 5, 16
 DIM = 128

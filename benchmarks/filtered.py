@@ -21,10 +21,10 @@ from qdrant_client import models
 from embplug import PCA, Dense, ITQRotation, Recipe, Rerank
 from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
-from embplug.evaluation import SELECTIVITIES
-from embplug.exact import overlap
-from embplug.transforms.base import unit_rows
-from embplug.trial import Material, exact_rankings, try_recipe
+from embplug.evaluation.evaluate import SELECTIVITIES
+from embplug.evaluation.exact import overlap
+from embplug.evaluation.trial import Material, exact_rankings, try_recipe
+from embplug.methods.numeric.rows import unit_rows
 
 INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
 BINARY = models.BinaryQuantization(

@@ -22,7 +22,7 @@ from qdrant_client import models
 
 from embplug import FDE, LearnedEncoding
 from embplug.engines import EdgeClient
-from embplug.exact import overlap
+from embplug.evaluation.exact import overlap
 
 BREADTHS = (100, 200, 400, 800, 1600)
 CANDIDATES = 100

@@ -27,8 +27,8 @@ from embplug import (
     Sparse,
     Tokens,
 )
+from embplug.branches.sparse import SparseEncoder, split
 from embplug.engines import EdgeClient
-from embplug.sparse import SparseEncoder, split
 
 DEPTH = 100
 BATCH_DOCUMENTS = 250

@@ -10,8 +10,8 @@ from _harness import parser
 from _suites import compare
 
 SUITES = {
-    "ours": "tests/integrations/test_langchain_suite.py",
-    "langchain_qdrant": "tests/integrations/peer_langchain_qdrant.py",
+    "ours": "tests/frameworks/test_langchain_suite.py",
+    "langchain_qdrant": "tests/frameworks/peer_langchain_qdrant.py",
 }
 NAMES = ("VectorStoreIntegrationTests", "RetrieversIntegrationTests")
 PACKAGES = ("langchain-core", "langchain-tests", "langchain-qdrant")

@@ -1,6 +1,6 @@
 """A suite for LlamaIndex stores on the embplug store and on LlamaIndex's for Qdrant, on every engine.
 
-LlamaIndex has no official suite; this one is ``tests/integrations/llama_index_suite.py``. The embplug store
+LlamaIndex has no official suite; this one is ``tests/frameworks/llama_index_suite.py``. The embplug store
 is tested with dense vectors and with tokens, the other with dense vectors; it has no Qdrant Edge.
 """
 
@@ -10,8 +10,8 @@ from _harness import parser
 from _suites import compare
 
 SUITES = {
-    "ours": "tests/integrations/test_llama_index_suite.py",
-    "llama_index_qdrant": "tests/integrations/peer_llama_index_qdrant.py",
+    "ours": "tests/frameworks/test_llama_index_suite.py",
+    "llama_index_qdrant": "tests/frameworks/peer_llama_index_qdrant.py",
 }
 NAMES = ("VectorStoreSuite",)
 PACKAGES = ("llama-index-core", "llama-index-vector-stores-qdrant")

@@ -19,9 +19,10 @@ import numpy as np
 from _harness import best_seconds, environment, parser, report
 from qdrant_client import models
 
-from embplug import base85, connect
+from embplug import connect
+from embplug.common import base85
 from embplug.engines import EdgeClient, Engine
-from embplug.engines.edge_store import bytes_on_disk
+from embplug.engines.edge.store import bytes_on_disk
 from tests.servers import qdrant_server
 
 READ_DOCUMENTS = 200

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from qdrant_client import models
 from scipy.stats import spearmanr
 
-from embplug.multivector import TokenBatch
-from embplug.transforms import PCA
-from embplug.transforms.base import unit_rows
+from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.transforms import PCA
 
 COMPONENTS = 110
 

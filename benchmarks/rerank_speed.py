@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from embplug import Collection, Matrix, Recipe, Tokens, connect
 from embplug.engines import EdgeClient, Engine
-from embplug.multivector import TokenBatch
-from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Residual
-from embplug.quantizers.token_coder import TokenCoder
-from embplug.rerank import maxsim
+from embplug.methods.maxsim import maxsim
+from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Residual
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes.token_coder import TokenCoder
 from tests.servers import qdrant_server
 
 QUERY_TOKENS, TOKENS, DIM = 32, 175, 384

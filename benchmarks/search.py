@@ -27,7 +27,7 @@ from embplug import (
     connect,
 )
 from embplug.engines import Engine
-from embplug.exact import overlap
+from embplug.evaluation.exact import overlap
 from tests.servers import qdrant_server
 
 K = 10

@@ -12,11 +12,11 @@ from _beir import load
 from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 
-from embplug.exact import maxsim_scores
-from embplug.multivector import TokenBatch
-from embplug.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Quantizer, Residual
-from embplug.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
-from embplug.quantizers.token_coder import TokenCoder
+from embplug.evaluation.exact import maxsim_scores
+from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Quantizer, Residual
+from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes.token_coder import TokenCoder
 
 CHUNK_DOCUMENTS = 200
 TIMED_DOCUMENTS = 200

@@ -18,9 +18,9 @@ from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
 from embplug import LearnedEncoding
-from embplug.exact import maxsim_scores
-from embplug.multivector import TokenBatch
-from embplug.multivector.token_idf import TokenIDF
+from embplug.evaluation.exact import maxsim_scores
+from embplug.methods.encodings.token_idf import TokenIDF
+from embplug.methods.token_batch import TokenBatch
 
 BEST = 10
 DEPTHS = (50, 100)

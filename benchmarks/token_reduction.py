@@ -15,11 +15,11 @@ from _beir import EncodedBeir, load
 from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 
-from embplug.exact import maxsim_scores
-from embplug.multivector import TokenBatch
-from embplug.multivector.pooling import HierarchicalPooling, KMeansPooling
-from embplug.multivector.pruning import BallCarving, RandomPruning, SaliencyPruning
-from embplug.multivector.reduced import Reduced
+from embplug.evaluation.exact import maxsim_scores
+from embplug.methods.reductions.pooling import HierarchicalPooling, KMeansPooling
+from embplug.methods.reductions.pruning import BallCarving, RandomPruning, SaliencyPruning
+from embplug.methods.reductions.reduced import Reduced
+from embplug.methods.token_batch import TokenBatch
 
 BEST = 10
 SHARES = (0.5, 0.25)

@@ -27,10 +27,10 @@ from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
-from embplug.beir import Beir
-from embplug.transforms.alignment import ADAPTERS, Procrustes
-from embplug.transforms.base import unit_rows
-from embplug.upgrade import Trial
+from embplug.evaluation.beir import Beir
+from embplug.lifecycle.upgrade import Trial
+from embplug.methods.adapters.alignment import ADAPTERS, Procrustes
+from embplug.methods.numeric.rows import unit_rows
 
 Vectors = NDArray[np.float32]
 K = 10

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from qdrant_client import models
 
-from embplug.advisor import Advice, advise
-from embplug.aio import AsyncCollection
-from embplug.collection import Collection
-from embplug.documents import Documents, Sample
+from embplug.branches.documents import Documents, Sample
+from embplug.collection.async_collection import AsyncCollection
+from embplug.collection.collection import Collection
+from embplug.collection.ingest import AddReport
+from embplug.collection.operations import CollectionInfo, Record
 from embplug.encoders import Encoded, Encoder, load_encoder, register_encoder
 from embplug.engines import connect, connect_async
-from embplug.evaluation import Evaluation, evaluate
-from embplug.ingest import AddReport
-from embplug.migration import MigrationReport, migrate
-from embplug.multivector.fde import FDE
-from embplug.multivector.learned import LearnedEncoding
-from embplug.multivector.pooling import GridPooling, HierarchicalPooling, KMeansPooling
-from embplug.multivector.pruning import BallCarving, FirstTokens, SaliencyPruning
-from embplug.multivector.token_batch import TokenBatch
-from embplug.multivector.token_idf import TokenIDF
-from embplug.operations import CollectionInfo, Record
-from embplug.plan import Hit, Query
-from embplug.quantizers import (
+from embplug.evaluation.advisor import Advice, advise
+from embplug.evaluation.evaluate import Evaluation, evaluate
+from embplug.lifecycle.migration import MigrationReport, migrate
+from embplug.lifecycle.recode import recode, recode_async
+from embplug.lifecycle.upgrade import reembed, reembed_async, upgrade, upgrade_async
+from embplug.methods.encodings.fde import FDE
+from embplug.methods.encodings.learned import LearnedEncoding
+from embplug.methods.encodings.token_idf import TokenIDF
+from embplug.methods.quantizers import (
     BinaryTokens,
     BitAllocation,
     Centroids,
@@ -33,10 +31,10 @@ from embplug.quantizers import (
     RecurrentBinarizer,
     Residual,
 )
-from embplug.recipe import CrossEncoderStage, Dense, Fusion, Matrix, Recipe, Rerank, Sparse, Storage, Tokens
-from embplug.recode import recode, recode_async
-from embplug.rerank.cross_encoder import register_cross_encoder
-from embplug.transforms import (
+from embplug.methods.reductions.pooling import GridPooling, HierarchicalPooling, KMeansPooling
+from embplug.methods.reductions.pruning import BallCarving, FirstTokens, SaliencyPruning
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.transforms import (
     PCA,
     ITQRotation,
     LearnedTruncation,
@@ -45,7 +43,19 @@ from embplug.transforms import (
     SparseRandomProjection,
     Truncation,
 )
-from embplug.upgrade import reembed, reembed_async, upgrade, upgrade_async
+from embplug.recipe.recipe import (
+    CrossEncoderStage,
+    Dense,
+    Fusion,
+    Matrix,
+    Recipe,
+    Rerank,
+    Sparse,
+    Storage,
+    Tokens,
+)
+from embplug.search.cross_encoder import register_cross_encoder
+from embplug.search.types import Hit, Query
 
 __all__ = [
     "FDE",

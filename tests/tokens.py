@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embplug.multivector import TokenBatch
+from embplug.methods.token_batch import TokenBatch
 
 DIM = 8
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from embplug.encoders import Encoded
-from embplug.multivector import TokenBatch
+from embplug.methods.token_batch import TokenBatch
 
 DIM = 32
 

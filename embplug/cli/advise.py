@@ -13,9 +13,9 @@ from rich.console import Group
 from rich.syntax import Syntax
 from rich.table import Table
 
-from embplug.advisor import FEWEST, Advice, advise
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
+from embplug.evaluation.advisor import FEWEST, Advice, advise
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}

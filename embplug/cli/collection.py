@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from embplug.branches.documents import Documents
 from embplug.cli.shared import (
     ApiKey,
     AsJson,
@@ -25,11 +26,10 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
-from embplug.collection import Collection
-from embplug.documents import Documents
-from embplug.jsonl import read_jsonl
-from embplug.plan import Hit
-from embplug.recipe import Recipe
+from embplug.collection.collection import Collection
+from embplug.common.jsonl import read_jsonl
+from embplug.recipe.recipe import Recipe
+from embplug.search.types import Hit
 
 BATCH = 256
 
@@ -155,7 +155,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Store the standard library's docstrings plainly and with embplug, and compare both."""
-    from embplug.demo import Demo
+    from embplug.cli.demo import Demo
 
     with reporting(as_json), Demo(at) as demonstration:
         figures = [asdict(row) for row in demonstration.figures()]

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation import SELECTIVITIES, Evaluation, Figure, evaluate
-from embplug.recipe import Recipe
+from embplug.evaluation.evaluate import SELECTIVITIES, Evaluation, Figure, evaluate
+from embplug.recipe.recipe import Recipe
 
 
 @app.command("evaluate")
@@ -68,7 +68,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Make one self-contained HTML page of an evaluation, to be looked at."""
-    from embplug.report import report_html
+    from embplug.evaluation.report import report_html
 
     with reporting(as_json):
         try:

@@ -12,10 +12,10 @@ from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
-from embplug.migration import MigrationReport, rollback
-from embplug.migration import migrate as run_migration
-from embplug.plan import Query
-from embplug.recipe import Recipe
+from embplug.lifecycle.migration import MigrationReport, rollback
+from embplug.lifecycle.migration import migrate as run_migration
+from embplug.recipe.recipe import Recipe
+from embplug.search.types import Query
 
 
 @app.command()

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
-from embplug.collection import Collection
+from embplug.collection.collection import Collection
+from embplug.common.jsonl import read_jsonl
 from embplug.errors import InvalidArgumentError, UpgradeError
-from embplug.jsonl import read_jsonl
-from embplug.transforms.alignment import ADAPTERS
-from embplug.upgrade import LEAST_PAIRS, UpgradeReport
-from embplug.upgrade import reembed as run_reembed
-from embplug.upgrade import upgrade as run_upgrade
+from embplug.lifecycle.upgrade import LEAST_PAIRS, UpgradeReport
+from embplug.lifecycle.upgrade import reembed as run_reembed
+from embplug.lifecycle.upgrade import upgrade as run_upgrade
+from embplug.methods.adapters.alignment import ADAPTERS
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.multivector.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 
 from embplug.encoders.base import Encoded, marks
 from embplug.errors import InvalidArgumentError, MissingExtraError
-from embplug.multivector.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch
 
 DIM = 384
 MAX_WORDPIECES = 512

@@ -11,8 +11,8 @@ from embplug.engines.connect import (
     is_server,
     to_async,
 )
-from embplug.engines.edge import EdgeClient
-from embplug.engines.edge_async import AsyncEdgeClient
+from embplug.engines.edge.async_client import AsyncEdgeClient
+from embplug.engines.edge.client import EdgeClient
 
 __all__ = [
     "AnyEngine",

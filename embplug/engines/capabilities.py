@@ -8,24 +8,22 @@ that embplug works with, the first with collection metadata.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from qdrant_client import models
-
-from embplug.calls import Call, Steps
-from embplug.documents import MAX_MATRIX_FLOATS
+from embplug.engines.calls import Call, Steps
 from embplug.engines.connect import MEMORY, AnyEngine, is_server
-from embplug.engines.edge import EdgeClient
-from embplug.engines.edge_async import AsyncEdgeClient
+from embplug.engines.edge.async_client import AsyncEdgeClient
+from embplug.engines.edge.client import EdgeClient
 from embplug.errors import CapabilityError
-from embplug.recipe import Recipe, Storage
 
 Kind = Literal["edge", "memory", "server"]
 
 MAX_REST_BYTES = 32 << 20
 """Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
+
+MAX_MATRIX_FLOATS = (1 << 20) - 1
+"""A Qdrant server takes no multi-vector of more numbers."""
 
 _ANY = "1.0"
 
@@ -150,80 +148,3 @@ def capabilities_steps(engine: AnyEngine) -> Steps[Capabilities]:
     if not is_server(engine):
         return Capabilities.of("memory", version)
     return Capabilities.of("server", version, over_grpc=bool(engine.init_options["prefer_grpc"]))
-
-
-def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:
-    """Refuse a recipe of which the engine would ignore a part.
-
-    Raises
-    ------
-    CapabilityError
-        Naming the first such field, the engine, and which engine could serve it.
-    """
-    capabilities.require("collection_metadata", "recipe")
-    for field, name in _wanted(recipe):
-        capabilities.require(name, field)
-
-
-def _wanted(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """(field of the recipe, capability that it needs)."""
-    for field in ("shard_number", "replication_factor", "write_consistency_factor"):
-        if (getattr(recipe, field) or 1) > 1:
-            yield field, "sharding"
-    for name, dense in recipe.dense.items():
-        yield from _wanted_by_datatype(dense.datatype, f"dense.{name}")
-        yield from _wanted_by_storage(dense, f"dense.{name}")
-    if recipe.tokens is not None:
-        yield from _wanted_by_storage(recipe.tokens.fde_storage, "tokens.fde_storage")
-        if recipe.tokens.matrix is not None:
-            yield from _wanted_by_datatype(recipe.tokens.matrix.datatype, "tokens.matrix")
-            yield from _wanted_by_storage(recipe.tokens.matrix, "tokens.matrix")
-    for key, schema in recipe.payload_indexes.items():
-        if not isinstance(schema, str):
-            yield from _wanted_by_fields(schema, f"payload_indexes.{key}", _INDEX_FIELDS)
-
-
-def _wanted_by_datatype(datatype: models.Datatype | None, field: str) -> Iterator[tuple[str, str]]:
-    if datatype in _TURBO_DATATYPES:
-        yield f"{field}.datatype", _TURBO_DATATYPES[datatype]
-
-
-def _wanted_by_storage(storage: Storage, field: str) -> Iterator[tuple[str, str]]:
-    if storage.hnsw is not None:
-        yield from _wanted_by_fields(storage.hnsw, f"{field}.hnsw", _PLACEMENT)
-    if storage.quantization is None:
-        return
-    yield f"{field}.quantization", "quantization"
-    for kind, parameters in storage.quantization:
-        where = f"{field}.quantization.{kind}"
-        if kind == "turbo":
-            yield where, "turbo_quantization"
-        yield from _wanted_by_fields(parameters, where, _QUANTIZATION_FIELDS)
-
-
-def _wanted_by_fields(parameters: Any, field: str, needs: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for name, capability in needs.items():
-        value = getattr(parameters, name, None)
-        if value not in (None, *_OLDER_VALUES):
-            yield f"{field}.{name}", capability
-
-
-_TURBO_DATATYPES = {
-    models.Datatype.TURBO4: "turbo4_datatype",
-    models.Datatype.TURBO8: "turbo8_datatype",
-    models.Datatype.TURBO16: "turbo8_datatype",
-}
-_PLACEMENT = {"memory": "memory_placement"}
-_QUANTIZATION_FIELDS = {**_PLACEMENT, "encoding": "binary_encodings", "query_encoding": "binary_encodings"}
-_INDEX_FIELDS = {
-    **_PLACEMENT,
-    "enable_hnsw": "index_enable_hnsw",
-    "prefix": "index_prefix",
-    "scoring": "index_scoring",
-    "nested": "index_nested",
-}
-_OLDER_VALUES = (
-    models.BinaryQuantizationEncoding.ONE_BIT,
-    models.BinaryQuantizationQueryEncoding.DEFAULT,
-    models.BinaryQuantizationQueryEncoding.BINARY,
-)

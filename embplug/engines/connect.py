@@ -15,8 +15,8 @@ import grpc  # type: ignore[import-untyped]
 from qdrant_client import AsyncQdrantClient, QdrantClient
 from qdrant_client import grpc as qdrant_grpc
 
-from embplug.engines.edge import EdgeClient
-from embplug.engines.edge_async import AsyncEdgeClient
+from embplug.engines.edge.async_client import AsyncEdgeClient
+from embplug.engines.edge.client import EdgeClient
 from embplug.errors import EngineConnectionError, InvalidArgumentError
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from qdrant_client import models
 from embplug import Encoder, Recipe
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
-from embplug.frameworks import ConnectionOptions, FrameworkCollection, as_encoder, default_recipe
+from embplug.frameworks.store import ConnectionOptions, FrameworkCollection, as_encoder, default_recipe
 
 CONTENT_KEY = "page_content"
 

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
-from embplug import conditions
 from embplug.errors import FilterError
+from embplug.frameworks import conditions
 
 FilterGiven: TypeAlias = models.Filter | Mapping[str, Any]
 

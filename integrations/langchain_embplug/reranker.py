@@ -11,7 +11,7 @@ from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 from typing_extensions import Self
 
-from embplug.rerank.texts import TextReranker
+from embplug.search.texts import TextReranker
 
 
 class EmbplugReranker(BaseDocumentCompressor):
@@ -22,7 +22,7 @@ class EmbplugReranker(BaseDocumentCompressor):
     encoder
         embplug's encoder of tokens, or its name: documents are ranked by MaxSim.
     cross_encoder
-        An :class:`embplug.rerank.CrossEncoder`, or any function of a query and texts that returns one
+        An :class:`embplug.search.CrossEncoder`, or any function of a query and texts that returns one
         score for each. Either this or ``encoder``.
     top_n
         Number of documents to keep; ``None`` keeps all.

@@ -19,7 +19,7 @@ from typing_extensions import Self, Unpack
 from embplug import Collection, Documents, Encoder, Hit, Recipe, Record, connect
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from embplug.frameworks import ConnectionOptions, closed_on_error, delete_collection, open_engine
+from embplug.frameworks.store import ConnectionOptions, closed_on_error, delete_collection, open_engine
 from langchain_embplug.connection import StoreOptions, open_collection, split_encoders
 from langchain_embplug.filters import FilterGiven, to_filter
 

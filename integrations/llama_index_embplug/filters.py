@@ -14,8 +14,8 @@ from llama_index.core.vector_stores.types import (
 )
 from qdrant_client import models
 
-from embplug import conditions
 from embplug.errors import FilterError
+from embplug.frameworks import conditions
 
 
 def to_filter(

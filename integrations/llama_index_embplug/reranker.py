@@ -11,9 +11,9 @@ from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 
 from embplug import Encoder
 from embplug.errors import InvalidArgumentError
-from embplug.rerank import CrossEncoder
-from embplug.rerank.cross_encoder import Scorer
-from embplug.rerank.texts import TextReranker
+from embplug.search import CrossEncoder
+from embplug.search.cross_encoder import Scorer
+from embplug.search.texts import TextReranker
 
 
 class EmbplugReranker(BaseNodePostprocessor):
@@ -26,7 +26,7 @@ class EmbplugReranker(BaseNodePostprocessor):
     encoder
         embplug's encoder of tokens, or its name: nodes are ranked by MaxSim.
     cross_encoder
-        An :class:`embplug.rerank.CrossEncoder`, or any function of a query and texts that returns one
+        An :class:`embplug.search.CrossEncoder`, or any function of a query and texts that returns one
         score for each. Either this or ``encoder``.
     top_n
         Number of nodes to keep; ``None`` keeps all.

@@ -25,10 +25,11 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from typing_extensions import Self
 
 from embplug import Collection, Documents, Encoder, Fusion, Hit, Recipe, Record, TokenBatch
-from embplug.conditions import all_hold, equal, one_of
+from embplug.common.ids import point_id
 from embplug.engines import EdgeClient, Engine, is_server
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError, LengthMismatchError
-from embplug.frameworks import (
+from embplug.frameworks.conditions import all_hold, equal, one_of
+from embplug.frameworks.store import (
     ConnectionOptions,
     FrameworkCollection,
     as_encoder,
@@ -36,8 +37,7 @@ from embplug.frameworks import (
     default_recipe,
     open_engine,
 )
-from embplug.ids import point_id
-from embplug.recipe import SPARSE_VECTOR, TOKENS_BRANCH
+from embplug.recipe.recipe import SPARSE_VECTOR, TOKENS_BRANCH
 from llama_index_embplug.filters import to_filter
 from llama_index_embplug.nodes import (
     PLAIN_REF_DOC_KEY,
@@ -723,7 +723,7 @@ def _target(
     url: str | None,
     path: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
-    """Where the engine is, in the words of :func:`embplug.frameworks.open_engine`."""
+    """Where the engine is, in the words of :func:`embplug.frameworks.store.open_engine`."""
     given = {"client": client, "url": url, "path": path}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:

@@ -7,9 +7,10 @@ import pytest
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug import FDE, Dense, Matrix, Recipe, Storage, Tokens
-from embplug.calls import run, run_async
 from embplug.engines import AsyncEdgeClient, connect
-from embplug.engines.capabilities import MAX_REST_BYTES, Capabilities, capabilities_steps, check_recipe
+from embplug.engines.calls import run, run_async
+from embplug.engines.capabilities import MAX_REST_BYTES, Capabilities, capabilities_steps
+from embplug.engines.check_recipe import check_recipe
 from embplug.errors import CapabilityError
 
 OLD, NEW = Capabilities.of("server", "1.16.3"), Capabilities.of("server", "1.20.0")

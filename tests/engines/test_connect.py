@@ -18,8 +18,8 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from qdrant_client import grpc as qdrant_grpc
 from qdrant_client.grpc import collections_service_pb2_grpc, qdrant_pb2_grpc
 
-from embplug.calls import run
 from embplug.engines import AsyncEdgeClient, EdgeClient, connect, connect_async
+from embplug.engines.calls import run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.connect import GRPC_OPTIONS, _Server, for_reading
 from embplug.errors import (

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug.calls import run
 from embplug.engines import EdgeClient, Engine
+from embplug.engines.calls import run
 from embplug.engines.capabilities import capabilities_steps
 
 N = 400

@@ -1,0 +1,1 @@
+"""The collection that users create, open, fill and search."""

@@ -1,0 +1,158 @@
+"""Fitted arrays of a collection: content-addressed, checked when read, never pickled."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import uuid
+import zipfile
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
+from embplug.engines.calls import Call, Steps
+from embplug.errors import EngineError, StateError
+
+State: TypeAlias = dict[str, NDArray[Any]]
+
+STATE_COLLECTION = "embplug_state"
+CHUNK_BYTES = 1 << 20
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/state")
+
+
+def pack(state: State) -> bytes:
+    """Arrays as one ``.npz``; the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(state):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.asarray(state[name], order="C"), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
+    return buffer.getvalue()
+
+
+def unpack(packed: bytes) -> State:
+    """Arrays of :func:`pack`."""
+    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def save(
+    engine: AnyEngine, collection: str, state: State, replication_factor: int | None = None
+) -> Steps[dict[str, Any]]:
+    """Keep ``state`` beside ``collection``, and return the reference by which :func:`load` finds it.
+
+    On Qdrant Edge it is a file in the collection's folder; elsewhere chunks in the collection
+    ``embplug_state``, made with as many replicas as the first collection that needs it. Writing the
+    same state twice writes the same thing.
+    """
+    packed = pack(state)
+    sha256 = hashlib.sha256(packed).hexdigest()
+    reference = {"sha256": sha256, "bytes": len(packed)}
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        folder = yield Call.of("collection_path", collection_name=collection)
+        _write(_file(folder, sha256), packed)
+        return reference
+    if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
+        try:
+            yield Call.of(
+                "create_collection",
+                collection_name=STATE_COLLECTION,
+                vectors_config={},
+                replication_factor=replication_factor,
+            )
+        except EngineError:
+            # Another process may have been faster.
+            if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
+                raise
+    ids = _chunk_ids(reference)
+    for i, chunk_id in enumerate(ids):
+        data = base64.b64encode(packed[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES]).decode()
+        payload = {"sha256": sha256, "chunk": i, "chunks": len(ids), "data": data}
+        point = models.PointStruct(id=chunk_id, vector={}, payload=payload)
+        yield Call.of("upsert", collection_name=STATE_COLLECTION, points=[point], wait=True)
+    return reference
+
+
+def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps[State]:
+    """Read what :func:`save` kept.
+
+    Raises
+    ------
+    StateError
+        It is missing, truncated or altered; the message says where and what to do.
+    """
+    sha256, size = reference["sha256"], reference["bytes"]
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        file = _file((yield Call.of("collection_path", collection_name=collection)), sha256)
+        place = str(file)
+        if not file.is_file():
+            raise _damaged(collection, f"{place} is missing")
+        packed = file.read_bytes()
+    else:
+        place = f"collection {STATE_COLLECTION!r}, sha256 {sha256}"
+        if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
+            raise _damaged(collection, f"collection {STATE_COLLECTION!r} is missing")
+        parts = []
+        for i, chunk_id in enumerate(_chunk_ids(reference)):
+            records = yield Call.of(
+                "retrieve", collection_name=STATE_COLLECTION, ids=[chunk_id], with_payload=True
+            )
+            if not records:
+                raise _damaged(collection, f"chunk {i} is missing from {place}")
+            parts.append(_decoded(collection, place, records[0].payload))
+        packed = b"".join(parts)
+    if len(packed) != size:
+        raise _damaged(collection, f"{place} has {len(packed)} bytes instead of {size}")
+    if hashlib.sha256(packed).hexdigest() != sha256:
+        raise _damaged(collection, f"{place} was altered: its sha256 does not match")
+    return unpack(packed)
+
+
+def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
+    """Delete the chunks of a state that nothing refers to any more; on Edge they go with the folder."""
+    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+        return
+    if (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
+        selector = models.PointIdsList(points=list(_chunk_ids(reference)))
+        yield Call.of("delete", collection_name=STATE_COLLECTION, points_selector=selector, wait=True)
+
+
+def _chunk_ids(reference: dict[str, Any]) -> list[str]:
+    count = max(1, -(-reference["bytes"] // CHUNK_BYTES))
+    return [str(uuid.uuid5(_NAMESPACE, f"{reference['sha256']}/{i}")) for i in range(count)]
+
+
+def _decoded(collection: str, place: str, payload: Any) -> bytes:
+    try:
+        return base64.b64decode(payload["data"], validate=True)
+    except (KeyError, TypeError, ValueError):
+        raise _damaged(collection, f"a chunk of {place} cannot be read") from None
+
+
+def _damaged(collection: str, what: str) -> StateError:
+    return StateError(
+        f"the fitted state of collection {collection!r} is damaged: {what}. Its vectors cannot be searched "
+        "without it: restore it from a backup or snapshot, or create the collection anew"
+    )
+
+
+def _file(folder: Path, sha256: str) -> Path:
+    return Path(folder) / "state" / f"{sha256}.npz"
+
+
+def _write(file: Path, data: bytes) -> None:
+    file.parent.mkdir(exist_ok=True)
+    unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
+    with unfinished.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    unfinished.replace(file)

@@ -1,0 +1,1 @@
+"""Pieces without a domain: ids, text encodings, argument checks, threads."""

@@ -1,0 +1,1 @@
+"""Qdrant Edge behind the names of ``QdrantClient``."""

@@ -1,0 +1,537 @@
+"""The directory behind an :class:`~embplug.engines.edge.client.EdgeClient`: one owner, several shards.
+
+::
+
+    data/
+      .lock  .owner.json      who owns the directory; the lock decides, the file only tells
+      .aliases.json
+      docs/
+        collection.json       name and metadata
+        unoptimized           there while points were written since the last optimize
+        shard/                Qdrant Edge's own files
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any, TypeVar
+from urllib.parse import quote
+
+import portalocker
+import qdrant_edge as edge
+
+from embplug.engines.edge.convert_config import VectorSchema, schema_of
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    EngineError,
+    EngineLockedError,
+    InvalidArgumentError,
+    StateError,
+)
+
+FORMAT = 1
+LOCK_POLL_SECONDS = 0.05
+LONGEST_FOLDER_NAME = 150
+# The server refuses the same.
+FORBIDDEN_IN_NAMES = set('<>:"/\\|?*\0\x1f')
+WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
+
+T = TypeVar("T")
+
+
+class EdgeStore:
+    """An owned directory. One per directory and process, shared by all its clients.
+
+    Use :meth:`acquire` and :meth:`release`; the last release closes the shards and frees the lock.
+    """
+
+    def __init__(self, root: Path, lock: IO[str]) -> None:
+        self.root = root
+        self.users = 1
+        self.closed_because: str | None = None
+        self._lock_file = lock
+        self._guard = threading.RLock()
+        for leftover in [*root.glob(".new-*"), *root.glob(".old-*")]:
+            shutil.rmtree(leftover, ignore_errors=True)
+        self._collections = {c.name: c for c in map(EdgeCollection, _collection_folders(root))}
+        self._aliases = _read_aliases(self._alias_file)
+
+    @classmethod
+    def acquire(cls, path: str | os.PathLike[str], timeout: float | None = None) -> EdgeStore:
+        """The store of a directory, made if it is not there.
+
+        Parameters
+        ----------
+        path : str or path
+            Directory of collections.
+        timeout : float, optional
+            Seconds to wait for another process to release it. Default: do not wait.
+
+        Raises
+        ------
+        EngineLockedError
+            Another process owns it; the error says which.
+        InvalidArgumentError
+            The path cannot be such a directory.
+        StateError
+            The file of aliases is damaged.
+        """
+        root = _directory(path)
+        deadline = time.monotonic() + (timeout or 0.0)
+        while True:
+            with _REGISTRY_GUARD:
+                store = _REGISTRY.get(root)
+                if store is not None:
+                    store.users += 1
+                    return store
+                try:
+                    lock = _lock(root)
+                except EngineLockedError:
+                    if time.monotonic() >= deadline:
+                        raise
+                else:
+                    try:
+                        store = _REGISTRY[root] = cls(root, lock)
+                    except BaseException:
+                        lock.close()
+                        raise
+                    return store
+            time.sleep(LOCK_POLL_SECONDS)
+
+    def release(self) -> None:
+        """Give back what :meth:`acquire` gave."""
+        with _REGISTRY_GUARD:
+            self.users -= 1
+            if self.users > 0 or self.closed_because is not None:
+                return
+            del _REGISTRY[self.root]
+            self.closed_because = "it was closed"
+            with self._guard:
+                for collection in self._collections.values():
+                    collection.close()
+            (self.root / ".owner.json").unlink(missing_ok=True)
+            self._lock_file.close()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: the engine's threads are gone, and the parent still owns the directory."""
+        self.closed_because = (
+            f"it was opened by process {os.getppid()}, from which this one was forked; "
+            "start workers with the 'spawn' method and open it there after the parent has closed it"
+        )
+        self._guard = threading.RLock()
+        # A lock is freed when its last descriptor is: without this, a child would outlive the owner's lock.
+        self._lock_file.close()
+
+    def check_open(self) -> None:
+        """Raise if this process does not own the directory any more."""
+        if self.closed_because is not None:
+            raise EngineError(f"Edge directory {self.root} is not open: {self.closed_because}")
+
+    @property
+    def _alias_file(self) -> Path:
+        return self.root / ".aliases.json"
+
+    def names(self) -> list[str]:
+        """Collections, sorted."""
+        self.check_open()
+        with self._guard:
+            return sorted(self._collections)
+
+    def aliases(self) -> dict[str, str]:
+        """Alias -> collection."""
+        self.check_open()
+        with self._guard:
+            return dict(self._aliases)
+
+    def exists(self, name: str) -> bool:
+        """Whether a collection or alias of that name is there."""
+        self.check_open()
+        with self._guard:
+            return self._aliases.get(name, name) in self._collections
+
+    def collection(self, name: str) -> EdgeCollection:
+        """The collection of that name or alias, its shard loaded.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            There is none.
+        """
+        self.check_open()
+        with self._guard:
+            found = self._collections.get(self._aliases.get(name, name))
+            if found is None:
+                raise CollectionNotFoundError(f"no collection {name!r} in {self.root}")
+            found.load()
+            return found
+
+    def create(self, name: str, config: edge.EdgeConfig, metadata: dict[str, Any] | None) -> None:
+        """A new collection; a kill half-way leaves nothing.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The name is taken, or cannot be a name.
+        """
+        self.check_open()
+        folder = self.root / folder_name(name)
+        with self._guard:
+            if self.exists(name) or folder.exists():
+                raise InvalidArgumentError("collection_name", "a name that is not taken", repr(name))
+            building = self.root / f".new-{uuid.uuid4().hex}"
+            try:
+                (building / "shard").mkdir(parents=True)
+                shard = translating(lambda: edge.EdgeShard.create(str(building / "shard"), config))
+                shard.close()
+                _write_json(
+                    building / "collection.json", {"format": FORMAT, "name": name, "metadata": metadata}
+                )
+                _sync_tree(building)
+                building.rename(folder)
+            except BaseException:
+                shutil.rmtree(building, ignore_errors=True)
+                raise
+            _sync(self.root)
+            self._collections[name] = EdgeCollection(folder)
+
+    def delete(self, name: str) -> bool:
+        """Delete a collection, by name and not by alias, and its aliases; ``False`` when there was none."""
+        self.check_open()
+        with self._guard:
+            collection = self._collections.get(name)
+            if collection is None:
+                return False
+            collection.close()
+            kept = {alias: target for alias, target in self._aliases.items() if target != name}
+            if kept != self._aliases:
+                self.set_aliases(kept)
+            dying = self.root / f".old-{uuid.uuid4().hex}"
+            collection.folder.rename(dying)
+            _sync(self.root)
+            del self._collections[name]
+        shutil.rmtree(dying)
+        return True
+
+    def set_aliases(self, aliases: dict[str, str]) -> None:
+        """Replace all aliases at once."""
+        with self._guard:
+            _write_json(self._alias_file, aliases)
+            self._aliases = dict(aliases)
+
+    @contextlib.contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep creation, deletion and aliases as they are."""
+        self.check_open()
+        with self._guard:
+            yield
+
+
+class EdgeCollection:
+    """One collection: its shard, loaded when first used, and the files beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.schema: dict[str, VectorSchema] = {}
+        self._shard: edge.EdgeShard | None = None
+        self._guard = threading.RLock()
+        self._writes = 0
+        self._broken: str | None = None
+        try:
+            stored = _read_json(folder / "collection.json")
+            self.name, self.metadata = str(stored["name"]), stored["metadata"]
+            if stored["format"] > FORMAT:
+                self._broken = f"has format {stored['format']}, this embplug reads up to {FORMAT}; upgrade it"
+            elif folder_name(self.name) != folder.name:
+                self._broken = f"is that of collection {self.name!r}: a copy is no collection of its own"
+                self.name = folder.name
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.name, self.metadata = folder.name, None
+            self._broken = f"is damaged ({error}); restore it from a backup or delete its folder"
+
+    @property
+    def shard(self) -> edge.EdgeShard:
+        """The loaded shard."""
+        if self._shard is None:
+            raise EngineError(f"collection {self.name!r} was closed or deleted while it was in use")
+        return self._shard
+
+    @property
+    def _config_file(self) -> Path:
+        return self.folder / "shard" / "edge_config.json"
+
+    @property
+    def _unoptimized_file(self) -> Path:
+        return self.folder / "unoptimized"
+
+    def load(self) -> None:
+        """Load the shard unless it is. Replays the write-ahead log.
+
+        Raises
+        ------
+        StateError
+            ``collection.json`` is damaged or newer than this library.
+        EngineLockedError
+            Another program opened the shard itself.
+        """
+        if self._broken is not None:
+            raise StateError(f"{self.folder / 'collection.json'} {self._broken}")
+        with self._guard:
+            if self._shard is None:
+                self._shard = translating(lambda: edge.EdgeShard.load(str(self.folder / "shard")))
+                self.read_schema()
+
+    def read_schema(self) -> None:
+        """Take the vector names from the shard's own configuration."""
+        self.schema = schema_of(self.config())
+
+    def config(self) -> dict[str, Any]:
+        """The shard's own configuration; Edge keeps it current and offers no other way to it."""
+        config: dict[str, Any] = _read_json(self._config_file)
+        return config
+
+    def close(self) -> None:
+        """Release the shard."""
+        with self._guard:
+            shard, self._shard = self._shard, None
+        if shard is not None:
+            shard.close()
+
+    def set_metadata(self, metadata: dict[str, Any] | None) -> None:
+        """Replace the metadata, atomically."""
+        with self._guard:
+            stored = {"format": FORMAT, "name": self.name, "metadata": metadata}
+            _write_json(self.folder / "collection.json", stored)
+            self.metadata = metadata
+
+    @property
+    def is_optimized(self) -> bool:
+        """Whether nothing was written since the last :meth:`optimize`."""
+        return not self._unoptimized_file.exists()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around every write of points: not optimized from before its first to after its last moment."""
+        self._note_write()
+        try:
+            yield
+        finally:
+            self._note_write()
+
+    def _note_write(self) -> None:
+        with self._guard:
+            self._writes += 1
+            if self._shard is not None and not self._unoptimized_file.exists():
+                self._unoptimized_file.touch()
+
+    def optimize(self) -> bool:
+        """Build what indexes are due, and let go of the log that is no longer needed."""
+        writes = self._writes
+        changed = translating(self.shard.optimize)
+        translating(self.shard.flush)
+        with self._guard:
+            if writes == self._writes:
+                self._unoptimized_file.unlink(missing_ok=True)
+        return changed
+
+
+def folder_name(name: str) -> str:
+    """The folder of a collection: its name where that is safe, percent-encoded where it is not.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A name that a server would refuse too.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= 255:
+        raise InvalidArgumentError("collection_name", "a text of 1 to 255 characters", repr(name)[:300])
+    forbidden = FORBIDDEN_IN_NAMES & set(name)
+    if forbidden:
+        raise InvalidArgumentError("collection_name", f"a name without {sorted(forbidden)}", repr(name))
+    folder = quote(name, safe=" ")
+    if folder[0] == "." or folder[-1] in ". " or folder.split(".")[0].upper() in WINDOWS_DEVICES:
+        folder = "".join(f"%{ord(c):02X}" if c in ". " else c for c in folder) + "~"
+    if len(folder) > LONGEST_FOLDER_NAME:
+        folder = folder[:LONGEST_FOLDER_NAME] + "~" + sha256(name.encode()).hexdigest()[:16]
+    return folder
+
+
+def bytes_on_disk(path: Path) -> int:
+    """Allocated bytes of a folder; Edge preallocates files that are mostly holes."""
+    total = 0
+    for folder, _, files in os.walk(path):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(os.path.join(folder, file))
+                blocks: int | None = getattr(status, "st_blocks", None)
+                total += status.st_size if blocks is None else 512 * blocks
+    return total
+
+
+def translating(call: Callable[[], T]) -> T:
+    """Run a call of the binding, whose errors are plain ``Exception``, and raise one of ours.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The request was wrong.
+    EngineLockedError, EngineError
+        As named.
+    """
+    try:
+        return call()
+    except EmbplugError:
+        raise
+    except Exception as error:
+        raise _translated(error) from error
+    except BaseException as panic:
+        # pyo3 derives its panics from BaseException.
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise EngineError(f"Qdrant Edge panicked: {panic}") from panic
+
+
+def _translated(error: Exception) -> EmbplugError:
+    message = str(error)
+    if "WouldBlock" in message:
+        return EngineLockedError(f"another program has opened the shard itself: {message}")
+    if "Shard is not initialized" in message:
+        return EngineError("the collection was closed or deleted while it was in use")
+    for sign, argument, expected in _REFUSALS:
+        if sign in message:
+            return InvalidArgumentError(argument, expected, message)
+    if isinstance(error, (TypeError, ValueError, OverflowError)):
+        return InvalidArgumentError("request", "what Qdrant Edge accepts", message)
+    return EngineError(f"Qdrant Edge failed: {message}")
+
+
+_REFUSALS = (
+    ("invalid JSON path", "key", 'a path into the payload, such as a.b[].c or "with a space"'),
+    ("No point with id", "points", "ids of points that exist"),
+    ("No range index for `order_by`", "order_by", "a payload field with a range index"),
+    ("No appropriate index for faceting", "key", "a payload field with an index"),
+    ("Validation failed", "request", "what Qdrant Edge accepts"),
+    ("Bad request", "request", "what Qdrant Edge accepts"),
+    ("Wrong input", "request", "what Qdrant Edge accepts"),
+    ("Not existing vector name", "using", "a vector of the collection"),
+)
+
+
+def _directory(path: str | os.PathLike[str]) -> Path:
+    root = Path(path).expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgumentError("path", "a directory that is there or can be made", error) from None
+    root = root.resolve()
+    if (root / "edge_config.json").exists():
+        raise InvalidArgumentError("path", "a directory of collections", f"{root}, a single Edge shard")
+    if not os.access(root, os.W_OK):
+        raise InvalidArgumentError("path", "a directory that can be written to", root)
+    return root
+
+
+def _collection_folders(root: Path) -> list[Path]:
+    return sorted(shard.parent for shard in root.glob("*/shard") if not shard.parent.name.startswith("."))
+
+
+def _read_aliases(file: Path) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    try:
+        aliases = _read_json(file)
+        return {str(alias): str(name) for alias, name in aliases.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"{file} is damaged ({error}); restore it from a backup, or delete it and name the aliases anew"
+        ) from error
+
+
+def _lock(root: Path) -> IO[str]:
+    lock = open(root / ".lock", "a")  # noqa: SIM115 - it stays open as long as the directory is owned
+    try:
+        portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.exceptions.AlreadyLocked:
+        lock.close()
+        raise EngineLockedError(_who_owns(root)) from None
+    except portalocker.exceptions.LockException as error:
+        lock.close()
+        raise EngineError(f"cannot lock {root}, is it on a file system without locks? ({error})") from error
+    owner = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    _write_json(root / ".owner.json", owner)
+    return lock
+
+
+def _who_owns(root: Path) -> str:
+    try:
+        owner = _read_json(root / ".owner.json")
+        who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"{root} is in use by {who}; close it there first, or give the directory to one process only"
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(unfinished, "w", encoding="utf-8") as file:
+            json.dump(value, file, ensure_ascii=False, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync_tree(root: Path) -> None:
+    for folder, _, files in os.walk(root):
+        for file in files:
+            _sync(Path(folder, file))
+        _sync(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_REGISTRY: dict[Path, EdgeStore] = {}
+_REGISTRY_GUARD = threading.RLock()
+
+
+def _after_fork_in_child() -> None:
+    global _REGISTRY_GUARD
+    _REGISTRY_GUARD = threading.RLock()
+    for store in _REGISTRY.values():
+        store.forget_after_fork()
+    _REGISTRY.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,1 @@
+"""Measure recipes on the user's own data, and advise one."""

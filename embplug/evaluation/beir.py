@@ -1,0 +1,177 @@
+"""Collections in BEIR format, and their vectors, encoded once and kept in a folder where one is given."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from embplug.encoders import Encoded, Encoder
+from embplug.errors import InvalidArgumentError
+from embplug.methods.token_batch import TokenBatch
+
+BATCH_TEXTS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Beir:
+    """Texts and judgements.
+
+    Attributes
+    ----------
+    name
+        Of the folder.
+    document_ids, documents
+        Title and text of each document, joined.
+    query_ids, queries
+        Those that have judgements.
+    qrels
+        Query id -> document id -> how relevant it is.
+    """
+
+    name: str
+    document_ids: list[str]
+    documents: list[str]
+    query_ids: list[str]
+    queries: list[str]
+    qrels: dict[str, dict[str, int]]
+
+
+def read_beir(folder: str | os.PathLike[str], split: str = "test") -> Beir:
+    """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the file that cannot be read, with the first line that is wrong.
+    """
+    folder = Path(folder)
+    qrels = _read_qrels(folder / "qrels" / f"{split}.tsv")
+    corpus = list(_read_lines(folder / "corpus.jsonl"))
+    asked = [query for query in _read_lines(folder / "queries.jsonl") if str(query["_id"]) in qrels]
+    if not corpus or not asked:
+        raise InvalidArgumentError("path", "documents and judged queries", f"none in {folder}")
+    return Beir(
+        folder.resolve().name,
+        [str(document["_id"]) for document in corpus],
+        [f"{document.get('title') or ''} {document['text']}".strip() for document in corpus],
+        [str(query["_id"]) for query in asked],
+        [query["text"] for query in asked],
+        qrels,
+    )
+
+
+def encode_texts(
+    encoder: Encoder,
+    kind: Literal["documents", "queries"],
+    texts: Sequence[str],
+    *,
+    name: str,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+) -> Encoded:
+    """Vectors of texts; with a ``cache``, encoded on the first call and read from there afterwards.
+
+    Token matrices are float16. The file's name has ``name``, the encoder's and a digest of the texts.
+
+    Parameters
+    ----------
+    kind
+        By which of its two methods the encoder is asked.
+    progress
+        Show a progress bar. Default: on a terminal.
+    """
+    encode = encoder.encode_documents if kind == "documents" else encoder.encode_queries
+    if cache is None:
+        return _encode(encode, texts, f"encoding {kind}", progress)
+    digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+    file = Path(cache) / f"{name}-{kind}-{re.sub(r'[^A-Za-z0-9_.]+', '_', encoder.spec)}-{digest}.npz"
+    if not file.exists():
+        made = _encode(encode, texts, f"encoding {kind}", progress)
+        arrays: dict[str, Any] = {"dense": made.dense, "saliency": made.saliency}
+        if made.tokens is not None:
+            arrays |= {"tokens": made.tokens.values, "offsets": made.tokens.offsets}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(f".{os.getpid()}.npz")
+        np.savez(unfinished, **{key: array for key, array in arrays.items() if array is not None})
+        unfinished.replace(file)
+    with np.load(file, allow_pickle=False) as archive:
+        read = {key: archive[key] for key in archive.files}
+    tokens = TokenBatch(read["tokens"], read["offsets"]) if "tokens" in read else None
+    return Encoded(tokens, read.get("dense"), read.get("saliency"))
+
+
+def _encode(
+    encode: Callable[[Sequence[str]], Encoded], texts: Sequence[str], title: str, progress: bool | None
+) -> Encoded:
+    """Encode in batches of texts of like length."""
+    # Shortest first, so that little is padded.
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    matrices: list[Any] = [None] * len(texts)
+    dense: list[Any] = [None] * len(texts)
+    saliency: list[Any] = [None] * len(texts)
+    with tqdm(total=len(texts), desc=title, disable=None if progress is None else not progress) as bar:
+        for start in range(0, len(texts), BATCH_TEXTS):
+            rows = order[start : start + BATCH_TEXTS].tolist()
+            made = encode([texts[i] for i in rows])
+            for row, i in enumerate(rows):
+                if made.tokens is not None:
+                    matrices[i] = made.tokens[row].astype(np.float16)
+                    saliency[i] = made.saliency_of(row)
+                if made.dense is not None:
+                    dense[i] = made.dense[row]
+            bar.update(len(rows))
+    with_tokens, with_dense = matrices[0] is not None, dense[0] is not None
+    return Encoded(
+        TokenBatch.from_list(matrices) if with_tokens else None,
+        np.stack(dense) if with_dense else None,
+        np.concatenate(saliency) if saliency[0] is not None else None,
+    )
+
+
+def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = file.open(encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgumentError("path", "a folder in BEIR format", f"{file}: {error.strerror}") from None
+    with lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _object(line, f"{file}, line {number}")
+
+
+def _object(line: str, place: str) -> dict[str, Any]:
+    try:
+        read = json.loads(line)
+    except ValueError as error:
+        raise InvalidArgumentError(place, "a JSON object", error) from None
+    if not isinstance(read, dict) or "_id" not in read or not isinstance(read.get("text"), str):
+        raise InvalidArgumentError(place, "an object with _id and text", line.strip()[:80])
+    return read
+
+
+def _read_qrels(file: Path) -> dict[str, dict[str, int]]:
+    """Judgements from tab separated query-id, corpus-id, score, under a line of titles."""
+    try:
+        rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+    except OSError as error:
+        raise InvalidArgumentError("path", "a folder in BEIR format", f"{file}: {error.strerror}") from None
+    qrels: dict[str, dict[str, int]] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        try:
+            query, document, score = row
+            qrels.setdefault(query, {})[document] = int(score)
+        except ValueError:
+            raise InvalidArgumentError(
+                f"{file}, line {number}", "query-id, corpus-id and an integer, separated by tabs", row
+            ) from None
+    return qrels

@@ -1,0 +1,1 @@
+"""What happens to a collection in use: migration, model upgrades, new codes."""

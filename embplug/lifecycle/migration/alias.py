@@ -1,0 +1,63 @@
+"""The alias that readers use: looked up, checked, and switched in one call."""
+
+from __future__ import annotations
+
+from qdrant_client import models
+
+from embplug.engines import Engine
+from embplug.engines.calls import Call, retried, run
+from embplug.errors import InvalidArgumentError, MigrationError
+
+
+def aliases(engine: Engine) -> dict[str, str]:
+    """Alias -> collection."""
+    found = run(engine, retried(Call.of("get_aliases"))).aliases
+    return {one.alias_name: one.collection_name for one in found}
+
+
+def collection_behind(engine: Engine, name: str) -> str:
+    """The collection behind a name that may be an alias."""
+    return aliases(engine).get(name, name)
+
+
+def check_alias(engine: Engine, alias: str, source: str, target: str) -> None:
+    """Refuse an alias that cannot be switched from source to target, before anything is written.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is the name of a collection, or points elsewhere.
+    """
+    names = {one.name for one in run(engine, retried(Call.of("get_collections"))).collections}
+    if not alias.strip() or alias in names:
+        raise InvalidArgumentError(
+            "alias",
+            "a name that no collection has; let readers use an alias of the collection first",
+            repr(alias),
+        )
+    now = aliases(engine).get(alias)
+    if now not in (None, source, target):
+        raise InvalidArgumentError("alias", f"one of {source!r}, or a new one", f"{alias!r}, one of {now!r}")
+
+
+def switch(engine: Engine, alias: str, target: str) -> bool:
+    """Point an alias at a collection in one atomic call; whether it was to do.
+
+    Raises
+    ------
+    MigrationError
+        The alias does not point there afterwards.
+    """
+    now = aliases(engine).get(alias)
+    if now == target:
+        return False
+    changes: list[models.AliasOperations] = []
+    if now is not None:
+        changes.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
+    changes.append(
+        models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=target, alias_name=alias))
+    )
+    run(engine, retried(Call.of("update_collection_aliases", change_aliases_operations=changes)))
+    if aliases(engine).get(alias) != target:
+        raise MigrationError(f"the alias {alias!r} does not point at {target!r} after it was switched")
+    return True

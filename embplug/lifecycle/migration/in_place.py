@@ -1,0 +1,310 @@
+"""The compressed vectors beside the old ones, in the collection itself.
+
+A point that has no compressed vector yet is found by a filter, so that how far it is needs no record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+from qdrant_client import models
+from tqdm import tqdm
+
+from embplug.branches.pipeline import Pipeline
+from embplug.branches.sparse import SparseBatch
+from embplug.collection.operations import (
+    MANIFEST_KEY,
+    encoding_for,
+    existing_steps,
+    manifest_of,
+    optimize_steps,
+)
+from embplug.collection.state import load, save
+from embplug.engines import EdgeClient, Engine
+from embplug.engines.calls import Call, retried, run
+from embplug.engines.capabilities import capabilities_steps
+from embplug.engines.check_recipe import check_recipe
+from embplug.errors import (
+    CapabilityError,
+    EngineError,
+    InvalidArgumentError,
+    MigrationError,
+    RecipeMismatchError,
+    VerificationError,
+)
+from embplug.lifecycle.migration.alias import collection_behind
+from embplug.lifecycle.migration.passes import changed_since, newest
+from embplug.lifecycle.migration.plan import Options, Plan, check_reduction, check_updated_at
+from embplug.lifecycle.migration.reader import Point, Reader
+from embplug.lifecycle.migration.record import DONE, Checkpoint, Record, read_record
+from embplug.lifecycle.migration.rehearsal import rehearse
+from embplug.lifecycle.migration.report import MigrationReport
+from embplug.lifecycle.migration.run import LEARN_BYTES
+from embplug.lifecycle.migration.sizes import vector_bytes
+from embplug.lifecycle.migration.source import (
+    choose_vectors,
+    documents,
+    indexes,
+    learning_sample,
+    learns,
+    stored_vectors,
+)
+from embplug.lifecycle.migration.verify import measure_recall
+from embplug.recipe.recipe import Recipe
+
+PAGE = 500
+ATTEMPTS = 3
+
+_STORAGE = ("quantization_config", "hnsw_config", "on_disk")
+
+
+def migrate_in_place(
+    engine: Engine,
+    reading: Engine,
+    source: str,
+    target: str | None,
+    recipe: Recipe,
+    options: Options,
+    dry_run: bool,
+) -> MigrationReport:
+    """Add the recipe's vectors to a collection, fill them, check them, make it one of embplug."""
+    plan = _plan(engine, source, target, recipe, options)
+    if dry_run:
+        return rehearse(reading, plan, options)
+    return _InPlace(engine, reading, plan, options).run()
+
+
+def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, options: Options) -> Plan:
+    name = collection_behind(engine, source)
+    if target not in (None, source, name):
+        raise InvalidArgumentError("target", "none, in place", repr(target))
+    if options.alias is not None:
+        raise InvalidArgumentError("alias", "none, in place nothing is switched", repr(options.alias))
+    capabilities = run(engine, capabilities_steps(engine))
+    capabilities.require("add_vectors", "in_place")
+    check_recipe(recipe, capabilities)
+    if recipe.tokens is not None and recipe.tokens.codes is not None:
+        raise InvalidArgumentError("tokens.codes", "none, in place: they would change payloads", "codes")
+    for vector, dense in recipe.dense.items():
+        if dense.codes is not None:
+            expected = "none, in place: they would change payloads"
+            raise InvalidArgumentError(f"dense.{vector}.codes", expected, "codes")
+    if recipe.sparse is not None:
+        raise InvalidArgumentError("sparse", "none, in place: it is not made of vectors", "sparse")
+    check_reduction(recipe)
+    info = run(engine, existing_steps(name))
+    record = read_record(name, info)
+    manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
+    if record is None and manifest is not None:
+        raise MigrationError(f"{name!r} is a collection of embplug already: migrate it into another one")
+    if record is not None and record.manifest is None:
+        raise MigrationError(f"{name!r} is the target of a migration of {record.source!r}")
+    whole = recipe.replaced({"payload_indexes": {**indexes(info), **recipe.payload_indexes}})
+    if record is not None and record.manifest is not None:
+        stored = Recipe.from_dict(record.manifest["recipe"])
+        whole = whole.replaced({"payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}})
+        if stored.tokens is not None:
+            whole = whole.with_encoding(stored.tokens.encoding)
+        differences = stored.differences(whole)
+        if differences:
+            raise RecipeMismatchError(name, differences)
+        whole = stored
+    check_updated_at(name, info, options.updated_at)
+    old = _without(info, Pipeline(whole).vectors_config() if record is not None else {})
+    vectors = choose_vectors(name, old, recipe, options.vector)
+    added = Pipeline(whole).vectors_config()
+    taken = [
+        one for one in added if one in stored_vectors(old) or one in (old.config.params.sparse_vectors or {})
+    ]
+    if taken:
+        raise InvalidArgumentError("recipe.dense", f"names that {name!r} does not have yet", f"{taken[0]!r}")
+    if isinstance(engine, EdgeClient):
+        _check_edge(added)
+    report = MigrationReport(name, name, vectors, resumed=record is not None, in_place=True)
+    return Plan(old, whole, record, report)
+
+
+def _without(info: models.CollectionInfo, added: dict[str, Any]) -> models.CollectionInfo:
+    """The collection as it was before vectors were added."""
+    left = {name: params for name, params in stored_vectors(info).items() if name not in added}
+    params = info.config.params.model_copy(update={"vectors": left})
+    return info.model_copy(update={"config": info.config.model_copy(update={"params": params})})
+
+
+def _check_edge(added: dict[str, models.VectorParams]) -> None:
+    for name, params in added.items():
+        for field in _STORAGE:
+            if getattr(params, field) is not None:
+                raise CapabilityError(
+                    f"{field} of {name!r}: Qdrant Edge takes none for a vector that is added; "
+                    "migrate into another collection, or use a Qdrant server of version 1.18 or later"
+                )
+
+
+class _InPlace:
+    def __init__(self, engine: Engine, reading: Engine, plan: Plan, options: Options) -> None:
+        self.engine = engine
+        self.reading = reading
+        self.plan = plan
+        self.options = options
+        self.report = plan.report
+        self.name = plan.report.source
+        self.source = Reader(reading, self.name, list(plan.report.vectors.values()), payload=False)
+
+    def run(self) -> MigrationReport:
+        started = time.monotonic()
+        pipeline, checkpoint = self._begin()
+        record, field = checkpoint.record, self.options.updated_at
+        added = pipeline.vectors_config()
+        self._add_vectors(added)
+        since = newest(self.engine, self.name, field)
+        # What is written meanwhile loses its compressed vectors, and is found again.
+        while copied := self._fill(pipeline, self._unfilled([*added])):
+            self.report.copied += copied
+            self.report.passes += 1
+        if field is not None and record.since is not None:
+            self.report.changed = self._fill(pipeline, changed_since(field, record.since))
+        checkpoint.save(since=since)
+        if isinstance(self.engine, EdgeClient):
+            run(self.engine, optimize_steps(self.engine, self.name, 0.0))
+        self.report.points = self.report.target_points = self.source.count()
+        self._verify(pipeline)
+        self._ask("update_collection", metadata={MANIFEST_KEY: record.manifest})
+        checkpoint.save(phase=DONE)
+        self.report.finished = True
+        self.report.seconds["in place"] = time.monotonic() - started
+        return self.report
+
+    def _begin(self) -> tuple[Pipeline, Checkpoint]:
+        """The fitted pipeline; learned, kept and noted down unless an earlier call has done so."""
+        record, recipe = self.plan.record, self.plan.recipe
+        if record is not None:
+            pipeline = Pipeline(recipe)
+            state = record.manifest and record.manifest["state"]
+            if state:
+                pipeline.set_state(run(self.engine, load(self.engine, self.name, state)))
+            return pipeline, Checkpoint(self.engine, self.name, record)
+        reference = None
+        sample = None
+        if learns(recipe):
+            points = self.source.sample(recipe.fit_sample, LEARN_BYTES)
+            sample = learning_sample(points, self.report.vectors, recipe)
+        pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)))
+        if pipeline.needs_fit:
+            if sample is None:
+                raise MigrationError(f"{self.name!r} has no points yet from which the recipe could learn")
+            pipeline.fit(pipeline.reduced_sample(sample))
+            replicas = self.plan.info.config.params.replication_factor
+            reference = run(self.engine, save(self.engine, self.name, pipeline.get_state(), replicas))
+        field = self.options.updated_at
+        record = Record(
+            self.name,
+            self.report.vectors,
+            updated_at=field,
+            since=newest(self.engine, self.name, field),
+            manifest=manifest_of(pipeline.recipe, reference),
+        )
+        checkpoint = Checkpoint(self.engine, self.name, record)
+        checkpoint.save()
+        return pipeline, checkpoint
+
+    def _add_vectors(self, added: dict[str, models.VectorParams]) -> None:
+        there = stored_vectors(run(self.engine, existing_steps(self.name)))
+        for name, params in added.items():
+            if name in there:
+                continue
+            config = models.DenseVectorConfig(
+                size=params.size,
+                distance=params.distance,
+                multivector_config=params.multivector_config,
+                datatype=params.datatype,
+            )
+            named = models.DenseVectorNameConfig(dense=config)
+            self._ask("create_vector_name", vector_name=name, vector_name_config=named)
+            storage = {field: getattr(params, field) for field in _STORAGE}
+            if any(value is not None for value in storage.values()):
+                self._ask("update_collection", vectors_config={name: models.VectorParamsDiff(**storage)})
+
+    def _unfilled(self, added: Sequence[str]) -> models.Filter:
+        """Points that have what the recipe compresses, and not all that it makes of it."""
+        given = [models.HasVectorCondition(has_vector=name) for name in self.report.vectors.values()]
+        made = [models.HasVectorCondition(has_vector=name) for name in added]
+        return models.Filter(must=given, must_not=[models.Filter(must=made)])
+
+    def _fill(self, pipeline: Pipeline, where: models.Filter) -> int:
+        """Write the compressed vectors of points; how many they were."""
+        disable = None if self.options.progress is None else not self.options.progress
+        total = self.source.count()
+        with (
+            tqdm(desc=f"compressing {self.name}", total=total, unit=" points", disable=disable) as bar,
+            ThreadPoolExecutor(self.options.workers) as pool,
+            closing(self.source.pages(where=where, size=PAGE)) as pages,
+        ):
+            written = 0
+            waiting: deque[Future[int]] = deque()
+            for page in pages:
+                if page.points:
+                    waiting.append(pool.submit(self._update, pipeline, page.points))
+                while len(waiting) >= self.options.workers:
+                    done = waiting.popleft().result()
+                    written += done
+                    bar.update(done)
+            written += sum(one.result() for one in waiting)
+        return written
+
+    def _update(self, pipeline: Pipeline, points: Sequence[Point]) -> int:
+        for _ in range(ATTEMPTS):
+            try:
+                self._ask("update_vectors", points=list(self._encoded(pipeline, points)), wait=True)
+                return len(points)
+            except (InvalidArgumentError, EngineError):
+                # One that was deleted meanwhile makes the engine refuse them all.
+                there = {point.id for point in self.source.retrieve([point.id for point in points])}
+                left = [point for point in points if point.id in there]
+                if len(left) == len(points):
+                    raise
+                points = left
+        return 0
+
+    def _encoded(self, pipeline: Pipeline, points: Sequence[Point]) -> Iterator[models.PointVectors]:
+        for part in documents(points, self.report.vectors, pipeline.recipe, None):
+            vectors, _ = pipeline.encode(pipeline.with_reduced_tokens(part))
+            # Sparse vectors are refused in place.
+            columns = {
+                n: list(column) for n, column in vectors.items() if not isinstance(column, SparseBatch)
+            }
+            for row, point_id in enumerate(part.ids):
+                made = {name: column[row].tolist() for name, column in columns.items()}
+                yield models.PointVectors.model_construct(id=point_id, vector=made)
+
+    def _verify(self, pipeline: Pipeline) -> None:
+        report, asked = self.report, self.options.recall
+        report.recall = measure_recall(
+            self.reading,
+            self.name,
+            report.vectors,
+            self.name,
+            self.engine,
+            pipeline,
+            self.options.queries,
+        )
+        whole = run(self.engine, existing_steps(self.name))
+        report.vector_bytes = {
+            "source": vector_bytes(self.reading, self.name, self.plan.info),
+            "target": vector_bytes(self.reading, self.name, whole),
+        }
+        found = report.recall
+        if found is not None and asked is not None and found.value < asked:
+            raise VerificationError(
+                f"recall@{found.limit} of the vectors added to {self.name!r} is {found.value:.3f}, "
+                f"{asked:g} was asked for: the collection opens as before",
+                report,
+            )
+
+    def _ask(self, method: str, **arguments: Any) -> None:
+        run(self.engine, retried(Call.of(method, collection_name=self.name, **arguments)))

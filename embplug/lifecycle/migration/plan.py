@@ -1,0 +1,171 @@
+"""What a migration was asked for, checked against what is there, before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from qdrant_client import models
+
+from embplug.branches.pipeline import Pipeline
+from embplug.collection.ingest import IN_FLIGHT
+from embplug.collection.operations import existing_steps, read_manifest
+from embplug.engines import Engine
+from embplug.engines.calls import Call, retried, run
+from embplug.engines.capabilities import capabilities_steps
+from embplug.engines.check_recipe import check_recipe
+from embplug.errors import InvalidArgumentError, MigrationError, RecipeMismatchError
+from embplug.lifecycle.migration.alias import check_alias, collection_behind
+from embplug.lifecycle.migration.record import Record, read_record
+from embplug.lifecycle.migration.report import MigrationReport
+from embplug.lifecycle.migration.source import choose_vectors, completed, completed_from, not_kept
+from embplug.recipe.recipe import Recipe
+from embplug.search.types import Query
+
+_ORDERED = (
+    models.PayloadSchemaType.INTEGER,
+    models.PayloadSchemaType.FLOAT,
+    models.PayloadSchemaType.DATETIME,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a migration was asked for; see :func:`migrate`."""
+
+    alias: str | None = None
+    recall: float | None = None
+    queries: Sequence[Query] | None = None
+    vector: str | Mapping[str, str] | None = None
+    updated_at: str | None = None
+    finish: bool = False
+    workers: int = IN_FLIGHT
+    progress: bool | None = None
+
+
+@dataclass
+class Plan:
+    """A migration that can be run.
+
+    Attributes
+    ----------
+    info
+        Of the source.
+    recipe
+        With what it left open.
+    record
+        Of the migration that goes on; ``None`` begins one.
+    """
+
+    info: models.CollectionInfo
+    recipe: Recipe
+    record: Record | None
+    report: MigrationReport
+
+
+def plan_migration(engine: Engine, source: str, target: str, recipe: Recipe, options: Options) -> Plan:
+    """Look at source and target; raises what :func:`embplug.migrate` does, and writes nothing."""
+    capabilities = run(engine, capabilities_steps(engine))
+    check_recipe(recipe, capabilities)
+    name, stored, record = _target(engine, source, target)
+    info = run(engine, existing_steps(name))
+    if options.alias is not None:
+        check_alias(engine, options.alias, name, target)
+    if not options.workers >= 1:
+        raise InvalidArgumentError("workers", "at least 1", options.workers)
+    check_updated_at(name, info, options.updated_at)
+    check_reduction(recipe)
+    vectors = choose_vectors(name, info, recipe, options.vector)
+    report = MigrationReport(
+        name,
+        target,
+        vectors,
+        alias=options.alias,
+        resumed=record is not None,
+        notes=not_kept(info, vectors),
+    )
+    if record is None or stored is None:
+        whole = completed(recipe, info, capabilities.sharding)
+    else:
+        whole = _same_recipe(target, recipe, stored)
+        if record.vectors != vectors:
+            raise InvalidArgumentError("vector", f"{record.vectors}, as the migration was begun", vectors)
+        if record.updated_at != options.updated_at:
+            record.updated_at = options.updated_at
+            record.since = record.until = None
+    return Plan(info, whole, record, report)
+
+
+def _target(
+    engine: Engine, source: str, target: str
+) -> tuple[str, models.CollectionInfo | None, Record | None]:
+    """The collection to read, and what there is of the target."""
+    name = collection_behind(engine, source)
+    stored = record = None
+    if run(engine, retried(Call.of("collection_exists", collection_name=target))):
+        stored = run(engine, existing_steps(target))
+        record = read_record(target, stored)
+        if record is None or collection_behind(engine, target) != target:
+            raise MigrationError(
+                f"{target!r} exists and is not the target of a migration: choose another name"
+            )
+        # The alias by which the source was called may be switched already.
+        name = record.source if name == target else name
+        if record.source != name:
+            raise MigrationError(f"{target!r} is the target of a migration of {record.source!r}")
+    if name == target:
+        raise InvalidArgumentError("target", "another collection than source", repr(target))
+    return name, stored, record
+
+
+def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
+    """The stored recipe, if the given one says the same."""
+    stored = Recipe.from_dict(read_manifest(target, info)["recipe"])
+    given = completed_from(recipe, stored)
+    if stored.tokens is not None:
+        given = given.with_encoding(stored.tokens.encoding)
+    differences = stored.differences(given)
+    if differences:
+        raise RecipeMismatchError(target, differences)
+    return stored
+
+
+def check_reduction(recipe: Recipe) -> None:
+    """Refuse to prune tokens by what stored points do not tell."""
+    if recipe.tokens is not None and recipe.tokens.reads_saliency:
+        field = "tokens.reduction" if recipe.tokens.prunes else "tokens.query_reduction"
+        raise InvalidArgumentError(field, "one without saliency, which stored tokens do not have", "saliency")
+
+
+def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: Recipe) -> None:
+    """Refuse a recall that cannot be, or queries with which it cannot be measured, before all is copied.
+
+    Texts are only encoded when it is measured.
+    """
+    if recall is not None and not 0 <= recall <= 1:
+        raise InvalidArgumentError("recall", "from 0 to 1", recall)
+    if queries is None:
+        return
+    if not queries:
+        raise InvalidArgumentError("queries", "at least one", "none")
+    pipeline = Pipeline(recipe)
+    for i, query in enumerate(queries):
+        if query.token_weights is not None:
+            expected = "none, because the source is asked without"
+            raise InvalidArgumentError(f"queries[{i}].token_weights", expected, "weights")
+        if query.text is None:
+            pipeline.with_query_vectors(query)
+
+
+def check_updated_at(source: str, info: models.CollectionInfo, field: str | None) -> None:
+    """Refuse a field by which what changed cannot be found quickly."""
+    if field is None:
+        return
+    index = info.payload_schema.get(field)
+    if index is None or index.data_type not in _ORDERED:
+        kind = "no index" if index is None else f"an index of {index.data_type.value}"
+        raise InvalidArgumentError(
+            "updated_at",
+            f"a payload field of {source!r} with an index of integers, floats or datetimes",
+            f"{field!r} with {kind}",
+        )

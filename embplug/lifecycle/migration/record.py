@@ -1,0 +1,117 @@
+"""How far a migration is, kept in the metadata of its target."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from qdrant_client import models
+
+from embplug.engines import Engine
+from embplug.engines.calls import Call, retried, run
+from embplug.errors import StateError
+from embplug.lifecycle.migration.reader import PointId
+
+RECORD_KEY = "embplug_migration"
+RECORD_VERSION = 1
+
+COPY = "copy"
+CATCH_UP = "catch up"
+LATE = "late"
+CLEAN = "clean"
+DONE = "done"
+
+SHORTEST_INTERVAL_S = 0.25
+SHARE_OF_TIME = 0.05
+"""At most this part of the time goes into writing down how far it is."""
+
+
+@dataclass
+class Record:
+    """How far a migration is.
+
+    Attributes
+    ----------
+    source
+        The collection itself, where an alias was given.
+    vectors
+        Name in the recipe -> name in the source.
+    phase
+        ``copy``: the first pass; ``catch up``: copied, and what changed meanwhile is looked for;
+        ``late``: the alias is switched, and what was written to the source until then is looked for;
+        ``clean``: marks are removed from the payloads; ``done``.
+    cursor
+        Where the pass that was broken off goes on, as text.
+    updated_at
+        Payload field with the time of the last change.
+    since
+        Of it, the highest value when the last full pass began; ``None`` before.
+    until
+        The same for the pass under way.
+    manifest
+        In place: what makes it a collection of embplug, once all points have the new vectors.
+    """
+
+    source: str
+    vectors: dict[str, str]
+    phase: str = COPY
+    cursor: str | None = None
+    updated_at: str | None = None
+    since: Any = None
+    until: Any = None
+    manifest: dict[str, Any] | None = None
+    version: int = RECORD_VERSION
+
+    @property
+    def start(self) -> PointId | None:
+        """The cursor as an id."""
+        if self.cursor is None:
+            return None
+        return int(self.cursor) if self.cursor.isdecimal() else self.cursor
+
+
+def read_record(name: str, info: models.CollectionInfo) -> Record | None:
+    """The record in the metadata of a collection.
+
+    Raises
+    ------
+    StateError
+        It cannot be read, or a newer embplug wrote it.
+    """
+    stored = (info.config.metadata or {}).get(RECORD_KEY)
+    if stored is None:
+        return None
+    try:
+        record = Record(**stored)
+    except TypeError:
+        raise StateError(f"the record of the migration into {name!r} cannot be read: {stored}") from None
+    if record.version > RECORD_VERSION:
+        raise StateError(f"a newer embplug migrates into {name!r}; upgrade this one")
+    return record
+
+
+@dataclass
+class Checkpoint:
+    """Writes the record down, at intervals that cost next to nothing."""
+
+    engine: Engine
+    name: str
+    record: Record
+    _next: float = field(default=0.0, init=False)
+
+    def save(self, **changes: Any) -> None:
+        """Change fields of the record and write it down now."""
+        for key, value in changes.items():
+            setattr(self.record, key, value)
+        started = time.monotonic()
+        metadata = {RECORD_KEY: asdict(self.record)}
+        call = Call.of("update_collection", collection_name=self.name, metadata=metadata)
+        run(self.engine, retried(call))
+        ended = time.monotonic()
+        self._next = ended + max(SHORTEST_INTERVAL_S, (ended - started) / SHARE_OF_TIME)
+
+    def reached(self, cursor: PointId | None) -> None:
+        """Everything before ``cursor`` is done; write that down if it is time to."""
+        if time.monotonic() >= self._next:
+            self.save(cursor=None if cursor is None else str(cursor))

@@ -1,0 +1,193 @@
+"""What a collection offers to a recipe: some of its vectors, payload indexes, points as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from embplug.branches.documents import CheckedDocuments, CheckedSample, check_datatype
+from embplug.branches.pipeline import Pipeline
+from embplug.branches.points import has_own_fields, with_fields
+from embplug.common.ids import MIGRATED, ORIGINAL_ID, split_payload
+from embplug.errors import InvalidArgumentError, NonFiniteError
+from embplug.lifecycle.migration.reader import Point
+from embplug.methods.token_batch import TokenBatch
+from embplug.recipe.recipe import SPARSE_VECTOR, TOKENS_VECTOR, Dense, Recipe
+
+INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
+
+
+def stored_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]:
+    """Dense and multi-vectors of a collection by name; ``""`` has none."""
+    configured = info.config.params.vectors or {}
+    return dict(configured) if isinstance(configured, dict) else {"": configured}
+
+
+def choose_vectors(
+    name: str, info: models.CollectionInfo, recipe: Recipe, given: str | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Name in the recipe -> name in the source, for each vector that the recipe stores.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``vector``: none fits or several do, and they are named.
+    """
+    stored = stored_vectors(info)
+    wanted: dict[str, Dense | None] = dict(recipe.dense)
+    if recipe.tokens is not None:
+        wanted[TOKENS_VECTOR] = None
+    if isinstance(given, str):
+        if len(wanted) > 1:
+            raise InvalidArgumentError("vector", f"a name for each of {[*wanted]}", repr(given))
+        given = {next(iter(wanted)): given}
+    unknown = next((own for own in given or {} if own not in wanted), None)
+    if unknown is not None:
+        raise InvalidArgumentError("vector", f"names of the recipe's vectors {[*wanted]}", repr(unknown))
+    chosen = {}
+    for own, dense in wanted.items():
+        kind = "multi-vectors" if dense is None else "dense vectors"
+        there = {key: it for key, it in stored.items() if (it.multivector_config is None) == bool(dense)}
+        source = (given or {}).get(own)
+        if source is None:
+            source = next(iter(there)) if len(there) == 1 else own
+        if source not in there:
+            raise InvalidArgumentError(
+                "vector", f"one of the {kind} {sorted(there)} of {name!r}", repr(source)
+            )
+        _check_fits(name, source, there[source], recipe, own)
+        chosen[own] = source
+    return chosen
+
+
+def _check_fits(name: str, source: str, stored: models.VectorParams, recipe: Recipe, own: str) -> None:
+    dense = recipe.dense.get(own)
+    dim = dense.dim if dense is not None else recipe.tokens.dim if recipe.tokens is not None else 0
+    field = own if dense is None else f"dense.{own}"
+    if stored.size != dim:
+        where = f"vector {source!r} of {name!r}" if source else f"the vector of {name!r}"
+        raise InvalidArgumentError(f"{field}.dim", f"{stored.size}, as in {where}", dim)
+    # What Qdrant keeps for the cosine has unit length, so that dot products are cosines.
+    same = {models.Distance.DOT} if dense is None else {dense.distance}
+    same |= {models.Distance.COSINE} if models.Distance.DOT in same else set()
+    if stored.distance not in same:
+        expected = f"{stored.distance.value}, by which {name!r} compares"
+        raise InvalidArgumentError(f"{field}.distance", expected, (dense.distance if dense else "Dot"))
+
+
+def indexes(info: models.CollectionInfo) -> dict[str, Any]:
+    """Payload field -> schema, as a recipe says it."""
+    return {field: index.params or index.data_type for field, index in info.payload_schema.items()}
+
+
+def completed(recipe: Recipe, info: models.CollectionInfo, sharded: bool) -> Recipe:
+    """The recipe with what it leaves open taken from the source: payload indexes, shards, replicas."""
+    fields = INHERITED if sharded else INHERITED[-1:]
+    params = info.config.params
+    inherited = {field: getattr(params, field) for field in fields if getattr(recipe, field) is None}
+    return recipe.replaced({**inherited, "payload_indexes": {**indexes(info), **recipe.payload_indexes}})
+
+
+def completed_from(recipe: Recipe, stored: Recipe) -> Recipe:
+    """The recipe with what it leaves open taken from that of a target, which had it from the source."""
+    inherited = {field: getattr(stored, field) for field in INHERITED if getattr(recipe, field) is None}
+    kept = {**stored.payload_indexes, **recipe.payload_indexes}
+    return recipe.replaced({**inherited, "payload_indexes": kept})
+
+
+def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[str]:
+    """What of the source will not be in the target, in words."""
+    left = [name for name in stored_vectors(info) if name not in vectors.values()]
+    left += info.config.params.sparse_vectors or {}
+    notes = [f"vectors {left} are not copied, because the recipe has none for them"] if left else []
+    if info.config.params.sharding_method == models.ShardingMethod.CUSTOM:
+        notes.append("shards by key become shards by id")
+    return notes
+
+
+def documents(
+    points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe, marks: Sequence[str] | None
+) -> Iterator[CheckedDocuments]:
+    """Points as documents: those with all vectors and a text for words, and those that lack the same."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    texts = [_text(point, recipe) for point in points]
+    for row, point in enumerate(points):
+        has = tuple(own for own, source in vectors.items() if source in point.vectors)
+        groups.setdefault(has if texts[row] is None else (*has, SPARSE_VECTOR), []).append(row)
+    for has, rows in groups.items():
+        made = _documents(
+            [points[row] for row in rows],
+            {own: vectors[own] for own in has if own != SPARSE_VECTOR},
+            None if marks is None else [marks[row] for row in rows],
+        )
+        for own, rows_of in made.dense.items():
+            check_datatype(rows_of, recipe.dense[own].datatype, f"vector {vectors[own]!r}")
+        yield replace(made, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else made
+
+
+def _text(point: Point, recipe: Recipe) -> str | None:
+    """What a sparse branch finds a point by."""
+    if recipe.sparse is None:
+        return None
+    text = point.payload.get(recipe.text_key)
+    return text if isinstance(text, str) and text.strip() else None
+
+
+def learns(recipe: Recipe) -> bool:
+    """Whether a recipe is better off with a sample."""
+    return Pipeline(recipe).needs_fit or (recipe.tokens is not None and recipe.tokens.fde == "auto")
+
+
+def payload_needed(recipe: Recipe) -> bool | list[str]:
+    """Of the payload, what a recipe learns from."""
+    return False if recipe.sparse is None else [recipe.text_key]
+
+
+def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
+    tokens, dense = _arrays(points, vectors)
+    given_ids: list[int | str] = []
+    payloads = []
+    for row, point in enumerate(points):
+        given_id: int | str = point.id
+        payload, own = point.payload, {}
+        if has_own_fields(payload):
+            given_id, shown = split_payload(point.id, dict(payload))
+            payload, own = shown or {}, {ORIGINAL_ID: given_id} if given_id != point.id else {}
+        if marks is not None:
+            own = {**own, MIGRATED: marks[row]}
+        given_ids.append(given_id)
+        payloads.append(with_fields(payload, own))
+    return CheckedDocuments(given_ids, [point.id for point in points], tokens, dense, None, payloads)
+
+
+def learning_sample(
+    points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe
+) -> CheckedSample | None:
+    """Points as what methods learn from; ``None`` where there are none."""
+    if not points:
+        return None
+    tokens, dense = _arrays(list(points), vectors)
+    texts = [text for point in points if (text := _text(point, recipe)) is not None]
+    return CheckedSample(tokens, dense, texts=texts or None)
+
+
+def _arrays(
+    points: list[Point], vectors: Mapping[str, str]
+) -> tuple[TokenBatch | None, dict[str, np.ndarray[Any, np.dtype[np.float32]]]]:
+    """The vectors by the recipe's names, checked: a server keeps what it was given, NaN too."""
+    tokens, dense = None, {}
+    for own, source in vectors.items():
+        rows = [point.vectors[source] for point in points]
+        made = TokenBatch.from_list(rows) if own == TOKENS_VECTOR else np.stack(rows)
+        if not np.isfinite(made.values if isinstance(made, TokenBatch) else made).all():
+            bad = next(point.id for point in points if not np.isfinite(point.vectors[source]).all())
+            raise NonFiniteError(f"point {bad!r}", "finite numbers", f"NaN or infinity in vector {source!r}")
+        if isinstance(made, TokenBatch):
+            tokens = made
+        else:
+            dense[own] = made
+    return tokens, dense

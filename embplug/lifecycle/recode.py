@@ -1,0 +1,109 @@
+"""Binary codes of a new model in a collection that has those of an older one, without embedding anew."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from numpy.typing import ArrayLike
+
+from embplug.branches.dense import CODES_KEY
+from embplug.branches.documents import check_dense
+from embplug.branches.pipeline import Pipeline, dense_key
+from embplug.collection.async_collection import AsyncCollection
+from embplug.collection.collection import Collection
+from embplug.collection.operations import save_manifest_steps
+from embplug.encoders import Encoder, load_encoder
+from embplug.engines.calls import Call, Steps, run, run_async
+from embplug.errors import InvalidArgumentError, NotFittedError
+from embplug.lifecycle.upgrade import AnyCollection
+from embplug.methods.numeric.arrays import state_part
+from embplug.methods.quantizers import RecurrentBinarizer
+from embplug.recipe.recipe import Recipe
+
+
+def recode(
+    collection: Collection, new: ArrayLike, old: ArrayLike, *, encoder: Encoder | str | None = None
+) -> None:
+    """Search a collection of binary codes with a new model from now on.
+
+    New codes are trained to be compared with those that are stored (backward-compatible training), so
+    that documents keep the codes they have. Queries and documents that are added are of the new model
+    from then on. The given collection is searched with it at once; other processes have to open theirs
+    anew.
+
+    Parameters
+    ----------
+    collection
+        Its one dense vector has ``signs`` and ``codes=RecurrentBinarizer(queries="codes")``.
+    new : (n, new dim)
+        Vectors of documents by the new model; a few thousand.
+    old : (n, dim)
+        Those of the same documents by the old one.
+    encoder
+        The new model, or its name as in a recipe, where the collection encodes texts.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the argument; or the collection has no such codes.
+    NotFittedError
+        Nothing was added yet, so there is nothing to be compared with.
+    MissingExtraError
+        PyTorch is not installed.
+    """
+    run(collection.engine, _recode_steps(collection, new, old, encoder))
+
+
+async def recode_async(
+    collection: AsyncCollection, new: ArrayLike, old: ArrayLike, *, encoder: Encoder | str | None = None
+) -> None:
+    """As :func:`recode`, awaited: training runs in a thread."""
+    await run_async(collection.engine, _recode_steps(collection, new, old, encoder))
+
+
+def _recode_steps(
+    collection: AnyCollection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
+) -> Steps[None]:
+    pipeline, recipe = collection._pipeline, collection.recipe
+    name = _coded_vector(recipe)
+    dense = recipe.dense[name]
+    if pipeline.needs_fit:
+        raise NotFittedError(f"{collection.name!r} has no codes yet: create it anew for the new model")
+    older = RecurrentBinarizer(**dense.model_dump()["codes"])
+    state = pipeline.get_state()
+    prefix = f"{dense_key(name)}.{CODES_KEY}."
+    older.set_state(state_part(state, prefix))
+    count = len(old)  # type: ignore[arg-type]
+    before = check_dense(old, dense.dim, count, "old")
+    dim = len(new[0]) if len(new) else dense.dim  # type: ignore[arg-type, index]
+    after = check_dense(new, dim, count, "new")
+    unfitted = replace(older, dim_out=older.width)
+    codes = yield Call.compute(lambda: unfitted.fit(after, older=older, older_X=before))
+    coded = dense.model_copy(update={"dim": dim, "codes": codes, "model": dense.model + 1})
+    spec = encoder if encoder is None or isinstance(encoder, str) else None
+    made = Pipeline(
+        recipe.model_copy(update={"dense": {name: coded}, "encoder": spec}),
+        load_encoder(encoder) if isinstance(encoder, str) else encoder,
+        cross_encoder=pipeline.own_cross_encoder,
+        device=pipeline.device,
+    )
+    made.set_state({**state, **{f"{prefix}{key}": array for key, array in codes.get_state().items()}})
+    made.capabilities = pipeline.capabilities
+    yield from save_manifest_steps(collection.engine, collection.name, made)
+    collection._pipeline = made
+
+
+def _coded_vector(recipe: Recipe) -> str:
+    if recipe.tokens is not None:
+        raise InvalidArgumentError("recipe.tokens", "none: they are of the old model", "tokens")
+    if len(recipe.dense) != 1:
+        raise InvalidArgumentError("recipe.dense", "one vector", [*recipe.dense])
+    (name,) = recipe.dense
+    dense = recipe.dense[name]
+    if not dense.signs or not isinstance(dense.codes, RecurrentBinarizer):
+        expected = "signs of codes of the kind recurrent_binary, which two models can share"
+        raise InvalidArgumentError(f"recipe.dense.{name}.signs", expected, dense.signs)
+    if dense.codes.queries != "codes":
+        expected = "'codes', because exact queries of one model cannot be compared with codes of another"
+        raise InvalidArgumentError(f"recipe.dense.{name}.codes.queries", expected, repr(dense.codes.queries))
+    return name

@@ -1,0 +1,1 @@
+"""Everything that compresses: transforms, quantizers, token codes, encodings, reductions, adapters."""

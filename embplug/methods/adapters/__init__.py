@@ -1,0 +1,1 @@
+"""Maps between the vector spaces of two models."""

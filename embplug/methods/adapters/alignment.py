@@ -1,0 +1,396 @@
+"""From one model's space to another's: what a query of a new model would have been in the old one's."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.common.extras import import_extra
+from embplug.common.kinds import kind_tag
+from embplug.common.threads import single_torch_thread
+from embplug.errors import LengthMismatchError
+from embplug.methods.numeric.arrays import Float32, State, as_sample, as_vectors, check_state, not_fitted
+
+Float64 = Any
+"""float64 arrays, in which maps are solved for."""
+
+LEAST_RIDGE = 1e-6
+"""Without any, fewer pairs than dimensions could not be solved for."""
+CANDIDATES = 1024
+"""Documents that a step of training ranks."""
+_ARRAYS = ("matrix", "offset", "new_mean", "old_mean")
+_NETWORK = ("w1", "b1", "w2", "b2")
+
+
+class _Adapter:
+    """What adapters share: most are a matrix and an offset.
+
+    A subclass gives ``_solve``: from paired vectors, the matrix and the offset.
+    """
+
+    kind: str
+
+    def __post_init__(self) -> None:
+        self.matrix_: Float32 | None = None
+        """(new dim, old dim)"""
+        self.offset_: Float32 | None = None
+        self.new_mean_: Float32 | None = None
+        self.old_mean_: Float32 | None = None
+
+    @property
+    def new_dim(self) -> int:
+        """Dimension of what is mapped."""
+        if self.matrix_ is None:
+            raise not_fitted(self)
+        return int(self.matrix_.shape[0])
+
+    def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
+        """Learn from the same texts as the new model (n, new dim) and the old one (n, old dim) sees them.
+
+        Raises
+        ------
+        LengthMismatchError
+            The two differ in length.
+        MissingExtraError
+            The method trains with PyTorch, and it is not installed.
+        """
+        given, wanted = as_sample(new), as_sample(old)
+        if len(given) != len(wanted):
+            raise LengthMismatchError("old", f"{len(given)} vectors, one for each new one", len(wanted))
+        x, y = given.astype(np.float64), wanted.astype(np.float64)
+        matrix, offset = self._solve(x, y)
+        self.matrix_, self.offset_ = matrix.astype(np.float32), offset.astype(np.float32)
+        self.new_mean_, self.old_mean_ = x.mean(0).astype(np.float32), y.mean(0).astype(np.float32)
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Map vectors of the new model (n, new dim) to where the old model would have put them."""
+        if self.matrix_ is None or self.offset_ is None:
+            raise not_fitted(self)
+        made: Float32 = as_vectors(X, self.matrix_.shape[0]) @ self.matrix_ + self.offset_
+        return made
+
+    def missing(self, X: ArrayLike) -> Float32:
+        """What the new model's score of a query (n,) has on average over that of the mapped query.
+
+        It differs from query to query, and makes their scores comparable in a collection of both models.
+        """
+        if self.new_mean_ is None or self.old_mean_ is None:
+            raise not_fitted(self)
+        missing: Float32 = as_vectors(X) @ self.new_mean_ - self.transform(X) @ self.old_mean_
+        return missing
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        arrays = {name: getattr(self, f"{name}_") for name in _ARRAYS}
+        return {} if self.matrix_ is None else arrays
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        if state:
+            check_state(state, {*_ARRAYS}, self)
+        for name in _ARRAYS:
+            setattr(self, f"{name}_", state.get(name))
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        raise NotImplementedError
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class Procrustes(_Adapter):
+    """The rotation that brings the new vectors closest to the old ones.
+
+    It has so little freedom that a few hundred pairs suffice, and it cannot do much harm.
+
+    Parameters
+    ----------
+    center
+        Also move the middle of the new vectors to that of the old.
+    scale
+        Also stretch each dimension.
+    """
+
+    center: bool = True
+    scale: bool = False
+    kind: Literal["procrustes"] = "procrustes"
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        middle = x.mean(0) if self.center else np.zeros(x.shape[1])
+        target = y.mean(0) if self.center else np.zeros(y.shape[1])
+        left, _, right = np.linalg.svd((x - middle).T @ (y - target), full_matrices=False)
+        matrix = left @ right
+        offset = target - middle @ matrix
+        if self.scale:
+            made = x @ matrix + offset
+            factors = (made * y).sum(0) / np.maximum(np.square(made).sum(0), 1e-12)
+            matrix, offset = matrix * factors, offset * factors
+        return matrix, offset
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class LowRankAffine(_Adapter):
+    """The map of old documents to new ones that errs least, carried over to the query.
+
+    What is wanted is the dot product of a query with what the new model would make of a document. The
+    best linear guess at that from the old vector is a matrix, and a matrix may as well stand on the
+    side of the query, so that documents stay as they are. Needs more pairs than dimensions.
+
+    Parameters
+    ----------
+    rank
+        Directions of the new space that are guessed; ``None`` guesses all.
+    ridge
+        The higher, the more careful the guess, as a share of the mean variance.
+    """
+
+    rank: Annotated[int, Field(ge=1)] | None = 256
+    ridge: float = Field(default=0.03, ge=0)
+    kind: Literal["affine"] = "affine"
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        centered, wanted = y - y.mean(0), x - x.mean(0)
+        gram = centered.T @ centered
+        variance = max(np.trace(gram) / len(gram), 1e-12)
+        gram[np.diag_indices_from(gram)] += max(self.ridge, LEAST_RIDGE) * variance
+        guess = np.linalg.solve(gram, centered.T @ wanted)
+        if self.rank is not None and self.rank < min(guess.shape):
+            directions = np.linalg.svd(centered @ guess, full_matrices=False)[2][: self.rank]
+            guess = guess @ directions.T @ directions
+        return guess.T, np.zeros(y.shape[1])
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class DimensionScale(_Adapter):
+    """Each dimension stretched and moved by itself, for two versions of one model. Dimensions are equal."""
+
+    kind: Literal["dimension_scale"] = "dimension_scale"
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        if x.shape[1] != y.shape[1]:
+            raise LengthMismatchError("old", f"{x.shape[1]} dimensions, as the new vectors", y.shape[1])
+        middle, target = x.mean(0), y.mean(0)
+        spread = np.square(x - middle).sum(0)
+        factors = ((x - middle) * (y - target)).sum(0) / np.maximum(spread, 1e-12)
+        return np.diag(factors), target - middle * factors
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class RelativeAnchors(_Adapter):
+    """Relative representations: vectors are compared by their similarities to anchors both models know.
+
+    Documents stay as they are stored: the dot product of two such representations is that of the
+    document with a map of the query. Only the length of the document's own representation is left
+    out. No more than anchors are needed, and any dimensions.
+
+    Parameters
+    ----------
+    anchors
+        Number of pairs that serve as anchors; all where there are fewer.
+    seed
+        The same seed draws the same anchors.
+    """
+
+    anchors: int = Field(default=1000, ge=1)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["relative"] = "relative"
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        count = min(self.anchors, len(x))
+        rows = np.sort(np.random.default_rng(self.seed).choice(len(x), count, replace=False))
+        # What all vectors of a model have in common says nothing about which are alike.
+        there, here = x[rows] - x.mean(0), y[rows] - y.mean(0)
+        lengths = np.linalg.norm(there, axis=1, keepdims=True) * np.linalg.norm(here, axis=1, keepdims=True)
+        matrix = (there / np.maximum(lengths, 1e-12)).T @ here
+        return matrix, -x.mean(0) @ matrix
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class RankedAffine(_Adapter):
+    """The affine map, trained further until old documents rank as the new model ranks them.
+
+    Documents stand for queries, and the loss is the cross-entropy between the softmax of the new
+    model's scores and of the mapped ones.
+
+    Parameters
+    ----------
+    ridge
+        Of the affine map with which it begins.
+    temperature
+        Of the softmax, as a share of the mean squared length; the lower, the more the best count.
+    steps, batch, learning_rate
+        Of the training.
+    seed
+        Of the batches.
+    """
+
+    ridge: float = Field(default=0.03, ge=0)
+    temperature: float = Field(default=0.05, gt=0)
+    steps: int = Field(default=200, ge=0)
+    batch: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["ranked"] = "ranked"
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        start, offset = LowRankAffine(None, self.ridge)._solve(x, y)
+        new, old, ratio = _of_unit_length(x, y)
+        matrix = (start / ratio).astype(np.float32)
+        first, second = np.zeros_like(matrix), np.zeros_like(matrix)
+        generator = np.random.default_rng(self.seed)
+        # One document alone has nothing to rank.
+        for step in range(1, self.steps + 1) if len(new) > 1 else ():
+            rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
+            there, here = new[rows], old[rows]
+            asked = there[: self.batch]
+            wanted = _shares(asked @ there.T / self.temperature)
+            made = _shares(asked @ matrix @ here.T / self.temperature)
+            gradient = asked.T @ ((made - wanted) @ here) / (len(asked) * self.temperature)
+            # Adam, with a rate that falls to zero.
+            first += 0.1 * (gradient - first)
+            second += 0.001 * (np.square(gradient) - second)
+            direction = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+            matrix -= np.float32(self.learning_rate * (1 - (step - 1) / self.steps)) * direction
+        return matrix.astype(np.float64) * ratio, offset
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class ResidualMLP(_Adapter):
+    """The affine map and a small network beside it, trained to rank by PyTorch and used without.
+
+    Parameters
+    ----------
+    hidden
+        Width of the network.
+    ridge
+        Of the affine map with which it begins.
+    temperature, steps, batch, learning_rate
+        As of :class:`RankedAffine`.
+    seed
+        Of the initial weights and the batches.
+    """
+
+    hidden: int = Field(default=256, ge=1)
+    ridge: float = Field(default=0.03, ge=0)
+    temperature: float = Field(default=0.05, gt=0)
+    steps: int = Field(default=200, ge=0)
+    batch: int = Field(default=256, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["mlp"] = "mlp"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.network_: State = {}
+        """``w1`` (new dim, hidden), ``b1``, ``w2`` (hidden, old dim), ``b2``."""
+
+    def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+        torch = import_extra("torch", "ResidualMLP")
+        start, offset = LowRankAffine(None, self.ridge)._solve(x, y)
+        new, old, ratio = _of_unit_length(x, y)
+        length = ratio * np.sqrt(np.square(y).sum(1).mean())
+        generator = np.random.default_rng(self.seed)
+        parts = {
+            "matrix": start / ratio,
+            "w1": generator.standard_normal((x.shape[1], self.hidden)) / x.shape[1] ** 0.5,
+            "b1": np.zeros(self.hidden),
+            # The network begins by adding nothing.
+            "w2": np.zeros((self.hidden, y.shape[1])),
+            "b2": np.zeros(y.shape[1]),
+        }
+        weights = {
+            name: torch.tensor(part.astype(np.float32), requires_grad=True) for name, part in parts.items()
+        }
+        optimizer = torch.optim.Adam(weights.values(), lr=self.learning_rate)
+        plan = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, max(self.steps, 1))
+        with single_torch_thread(torch):
+            for _ in range(self.steps):
+                rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
+                there, here = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])
+                asked = there[: self.batch]
+                inner = torch.nn.functional.gelu(asked @ weights["w1"] + weights["b1"], approximate="tanh")
+                mapped = asked @ weights["matrix"] + inner @ weights["w2"] + weights["b2"]
+                # A document that stands for a query does not rank itself.
+                itself = torch.eye(len(asked), len(rows), dtype=torch.bool)
+                exact, made = (
+                    (scores / self.temperature).masked_fill(itself, -1e9)
+                    for scores in (asked @ there.T, mapped @ here.T)
+                )
+                loss = -(exact.softmax(1) * made.log_softmax(1)).sum(1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                plan.step()
+        learned = {name: weight.detach().numpy().copy() for name, weight in weights.items()}
+        matrix = learned.pop("matrix").astype(np.float64) * ratio
+        for name, factor in (("w1", 1 / length), ("w2", length * ratio), ("b2", length * ratio)):
+            learned[name] *= np.float32(factor)
+        self.network_ = learned
+        return matrix, offset
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Map vectors of the new model (n, new dim) to where the old model would have put them."""
+        rotated = super().transform(X)
+        if not self.network_:
+            return rotated
+        weights = self.network_
+        inner = as_vectors(X) @ weights["w1"] + weights["b1"]
+        inner *= 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        made: Float32 = rotated + (inner @ weights["w2"] + weights["b2"]).astype(np.float32)
+        return made
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        state = super().get_state()
+        return {**state, **self.network_} if state else {}
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        if state:
+            check_state(state, {*_ARRAYS, *_NETWORK}, self)
+        self.network_ = {name: state[name] for name in _NETWORK if name in state}
+        super().set_state({name: state[name] for name in _ARRAYS if name in state})
+
+
+def _of_unit_length(x: Float64, y: Float64) -> tuple[Float32, Float32, float]:
+    """Both with a mean squared length of one, and what a matrix between them is multiplied by afterwards."""
+    new, old = (np.sqrt(np.square(part).sum(1).mean()) for part in (x, y))
+    return (x / new).astype(np.float32), (y / old).astype(np.float32), float(new / old)
+
+
+def _shares(scores: Float32) -> Float32:
+    """Softmax of each row, in place; a document that stands for a query does not rank itself."""
+    np.fill_diagonal(scores, -np.inf)
+    scores -= scores.max(1, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(1, keepdims=True)
+    return scores
+
+
+Adapter = Annotated[
+    Annotated[Procrustes, Tag("[procrustes]")]
+    | Annotated[LowRankAffine, Tag("[affine]")]
+    | Annotated[RankedAffine, Tag("[ranked]")]
+    | Annotated[ResidualMLP, Tag("[mlp]")]
+    | Annotated[DimensionScale, Tag("[dimension_scale]")]
+    | Annotated[RelativeAnchors, Tag("[relative]")],
+    Discriminator(
+        kind_tag,
+        custom_error_type="adapter_kind",
+        custom_error_message="an adapter: procrustes, affine, ranked, mlp, dimension_scale or relative as "
+        "its kind",
+    ),
+]
+
+ADAPTERS: dict[str, Any] = {
+    "procrustes": Procrustes,
+    "affine": LowRankAffine,
+    "ranked": RankedAffine,
+    "mlp": ResidualMLP,
+    "dimension_scale": DimensionScale,
+    "relative": RelativeAnchors,
+}

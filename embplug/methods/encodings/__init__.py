@@ -1,0 +1,1 @@
+"""A token matrix as one vector that a vector search can find."""

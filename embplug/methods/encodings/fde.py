@@ -1,0 +1,533 @@
+"""Fixed dimensional encodings: one vector per token matrix whose dot product estimates MaxSim."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from qdrant_client import models
+from typing_extensions import Self
+
+from embplug.common.threads import single_blas_thread, worker_count
+from embplug.errors import (
+    DimensionError,
+    EmptyTokensError,
+    InvalidArgumentError,
+    NotFittedError,
+    StateError,
+)
+from embplug.methods.encodings.fde_torch import DEVICE_WORKSPACE_BYTES, TorchEncoder
+from embplug.methods.numeric.balanced import BalancedBytes
+from embplug.methods.numeric.partition import (
+    NOBODY,
+    Cells,
+    CrossPolytopeCells,
+    Float32,
+    SimHashCells,
+    half_squares,
+    kmeans,
+)
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_checks import checked_weights, state_array
+
+try:
+    # What csc_array @ dense calls; to construct and check the array takes longer than a whole query.
+    from scipy.sparse._sparsetools import csc_matvecs
+except ImportError:
+    csc_matvecs = None
+
+Sketch = Literal["count_sketch", "dense"]
+
+HNSW_EF = 400
+"""Unless the recipe says: queries lie far from documents, where a graph is searched less well."""
+
+WORKSPACE_BYTES = 4 << 20
+"""Bound of the intermediate arrays of a chunk, together; what fits in the cache is fastest."""
+
+FINAL_DENSE_ENTRIES = 1 << 28
+"""Largest dense final projection: 1 GiB of float32."""
+
+SCALE_SAMPLE = 1000
+"""Documents from which the scale of uint8 output is taken."""
+
+# The streams of the seed: what is drawn for one purpose does not depend on the other parameters.
+NORMALS, PROJECTION, FINAL, CLUSTERS = range(4)
+
+
+class _Maps(NamedTuple):
+    """The linear maps for tokens of one dimension."""
+
+    cells: Cells
+    projections: Any
+    """(repetitions * width, dim), dense or sparse; None is the identity."""
+    final: Any
+    """(encoded, final_dim), dense or sparse; None is the identity."""
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class FDE:
+    """Fixed dimensional encoding of token matrices (MUVERA, arXiv 2405.19504).
+
+    Token space is cut into ``2 ** simhash_bits`` cells, ``repetitions`` times over. In every cell a
+    query has the sum of its tokens, a document the mean of its tokens, each projected to
+    ``projection_dim`` dimensions; all cells of all repetitions, one after the other, are the
+    encoding. Its dot product estimates ``repetitions`` times the MaxSim (Chamfer) score.
+
+    ``FDE(fill=True)`` is the published method with the semantics of its reference code
+    (google/graph-mining). Without the fill, and more so with ``partitioner="kmeans"``, more of the
+    true neighbours are found on token vectors that share a large common direction, as those of most
+    contextual models do.
+
+    Parameters
+    ----------
+    repetitions
+        Independent partitions.
+    simhash_bits
+        Binary logarithm of the number of cells of a partition, for every partitioner.
+    projection_dim
+        Dimensions of a cell; ``None`` keeps the tokens' own.
+    projection
+        ``count_sketch``: one entry of +-1 for each token dimension (the reference code).
+        ``dense``: all entries +-1/sqrt(projection_dim) (the paper).
+    partitioner
+        ``simhash``: signs of random projections. ``kmeans``: nearest of centroids learned from a
+        sample, another one for each repetition. ``cross_polytope``: the axis of a random rotation, or
+        its opposite, along which a token lies farthest out.
+    center
+        Partition by the tokens minus their mean in the sample given to :meth:`fit`.
+    fill
+        Give an empty cell of a document the token that is nearest to the cell: the fewest differing
+        signs, or the highest score of the other partitioners; ties go to the first token. The
+        default leaves it empty.
+    indexing
+        Number SimHash cells by ``gray`` code (the reference code) or ``plain`` binary.
+    final_dim
+        Project the whole encoding to this many dimensions; ``None`` does not.
+    final_projection
+        As ``projection``.
+    dtype
+        Of the encodings, and of the engine's vectors. ``uint8`` stores one byte a dimension plus a
+        few dimensions that keep the order of dot products exact: see
+        :class:`~embplug.methods.numeric.balanced.BalancedBytes`.
+    seed
+        The same seed gives the same bytes everywhere; another dimension, another seed or another
+        stream of the seed are independent.
+    """
+
+    repetitions: int = Field(default=20, ge=1)
+    simhash_bits: int = Field(default=5, ge=0, le=12)
+    projection_dim: int | None = Field(default=16, ge=1)
+    projection: Sketch = "count_sketch"
+    partitioner: Literal["simhash", "kmeans", "cross_polytope"] = "simhash"
+    center: bool = False
+    fill: bool = False
+    indexing: Literal["gray", "plain"] = "gray"
+    final_dim: int | None = Field(default=None, ge=1)
+    final_projection: Sketch = "count_sketch"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["fde"] = "fde"
+
+    def __post_init__(self) -> None:
+        if self.center and self.partitioner == "kmeans":
+            raise ValueError("center: k-means cells do not move with the mean; leave center off")
+        if self.partitioner == "cross_polytope" and self.simhash_bits == 0:
+            raise ValueError("simhash_bits: a cross-polytope has at least two cells, so at least 1")
+        self.dim_: int | None = None
+        self.mean_: Float32 | None = None
+        self.centroids_: Float32 | None = None
+        self.bytes_: BalancedBytes | None = None
+        self._maps: dict[int, _Maps] = {}
+
+    @property
+    def hnsw_ef(self) -> int:
+        """Breadth of the search for candidates that a graph needs."""
+        return HNSW_EF
+
+    @property
+    def requires_fit(self) -> bool:
+        """Whether something is learned from data, so that :meth:`fit` must come first."""
+        return self.center or self.partitioner == "kmeans" or self.dtype == "uint8"
+
+    @property
+    def fitted_dim(self) -> int | None:
+        """Dimension of the tokens from which it has learned, if it has."""
+        return self.dim_
+
+    @property
+    def datatype(self) -> models.Datatype:
+        """Datatype of the engine's vectors; their distance is the dot product."""
+        return models.Datatype(self.dtype)
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the encodings of tokens of dimension ``dim``."""
+        encoded = self._encoded_dim(dim)
+        return encoded + (BalancedBytes.balancing_dims(encoded) if self.dtype == "uint8" else 0)
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+        """Learn what depends on the data: mean, centroids, scale. Nothing when all is drawn from the seed.
+
+        Parameters
+        ----------
+        tokens
+            Documents, or a sample of them.
+        queries
+            Not used.
+
+        Raises
+        ------
+        EmptyTokensError
+            There is something to learn and no token to learn from.
+        """
+        if not self.requires_fit:
+            return self
+        if len(tokens.values) == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        self._maps.clear()
+        self.dim_ = tokens.dim
+        if self.center:
+            self.mean_ = tokens.values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        with single_blas_thread():
+            if self.partitioner == "kmeans":
+                cells = 1 << self.simhash_bits
+                self.centroids_ = np.stack(
+                    [
+                        kmeans(tokens.values, cells, self._generator(CLUSTERS, r))
+                        for r in range(self.repetitions)
+                    ]
+                )
+            if self.dtype == "uint8":
+                step = -(-len(tokens) // SCALE_SAMPLE)
+                sample = self._encode(tokens[::step], None, documents=True, n_jobs=1, coded=False)
+                self.bytes_ = BalancedBytes.fit(sample)
+        return self
+
+    def encode_documents(
+        self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
+    ) -> NDArray[Any]:
+        """Encode documents; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        n_jobs
+            Threads, each with its own chunks; -1 uses all cores.
+        device
+            Compute with torch on this device, such as ``"cuda"``, instead of with numpy; ``n_jobs`` has
+            no effect then. Results differ within rounding.
+
+        Returns
+        -------
+        array (n, output_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            Something is learned from data and :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        MissingExtraError
+            A device is given, and torch is not installed.
+        """
+        if device is None:
+            return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
+        self._check_fitted(tokens.dim)
+        encoder = TorchEncoder(*self._maps_of(tokens.dim), fill=self.fill, device=device)
+        out = np.empty((len(tokens), self.output_dim(tokens.dim)), dtype=self.dtype)
+        for chunk in self._chunks(tokens, DEVICE_WORKSPACE_BYTES):
+            part = tokens[chunk]
+            out[chunk] = self._coded(encoder.encode_chunk(part.values, part.offsets), documents=True)
+        return out
+
+    def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
+        """Encode queries; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        token_weights : (sum_tokens,), optional
+            Factor of each token in its query, such as its inverse document frequency; the encoding is
+            linear in them.
+
+        Returns
+        -------
+        array (n, output_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            Something is learned from data and :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        LengthMismatchError
+            Not as many weights as tokens.
+        InvalidArgumentError
+            A weight is not a finite number.
+        """
+        weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
+        return self._encode(tokens, weights, documents=False, n_jobs=1)
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`fit` learned, by name; empty before, and when all is drawn from the seed."""
+        if not self.requires_fit or self.dim_ is None:
+            return {}
+        state: dict[str, NDArray[Any]] = {"dim": np.array(self.dim_, dtype=np.int64)}
+        if self.mean_ is not None:
+            state["mean"] = self.mean_
+        if self.centroids_ is not None:
+            state["centroids"] = self.centroids_
+        if self.bytes_ is not None:
+            state["scale"] = np.array(self.bytes_.scale, dtype=np.float64)
+        return state
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`get_state` returned.
+
+        Raises
+        ------
+        StateError
+            Naming the first array that is missing, unknown, or of another shape or type.
+        """
+        expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
+        if self.requires_fit:
+            dim = int(state_array(state, "dim", np.int64, ()))
+            if dim < 1:
+                raise StateError(f"state 'dim': expected a dimension, got {dim}")
+            expected["dim"] = np.int64, ()
+            if self.center:
+                expected["mean"] = np.float32, (dim,)
+            if self.partitioner == "kmeans":
+                expected["centroids"] = np.float32, (self.repetitions, 1 << self.simhash_bits, dim)
+            if self.dtype == "uint8":
+                expected["scale"] = np.float64, ()
+        arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
+        unknown = sorted(set(state) - set(arrays))
+        if unknown:
+            raise StateError(f"state {unknown[0]!r}: this encoding has no such array, only {sorted(arrays)}")
+        self._maps.clear()
+        self.dim_ = int(arrays["dim"]) if arrays else None
+        self.mean_ = arrays.get("mean")
+        self.centroids_ = arrays.get("centroids")
+        self.bytes_ = None
+        if self.dim_ is not None and "scale" in arrays:
+            self.bytes_ = BalancedBytes(self._encoded_dim(self.dim_), float(arrays["scale"]))
+
+    def _cells_dim(self, dim: int) -> int:
+        """Dimension of all cells of all repetitions."""
+        return self.repetitions * (1 << self.simhash_bits) * (self.projection_dim or dim)
+
+    def _encoded_dim(self, dim: int) -> int:
+        return self.final_dim or self._cells_dim(dim)
+
+    def _check_fitted(self, dim: int | None) -> None:
+        if self.requires_fit:
+            if self.dim_ is None:
+                raise NotFittedError("this FDE learns from data: call fit before it encodes")
+            if dim != self.dim_:
+                raise DimensionError("tokens", f"dim {self.dim_}, as in fit", dim)
+
+    def _generator(self, stream: int, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream, *key)))
+
+    def _maps_of(self, dim: int) -> _Maps:
+        if dim not in self._maps:
+            self._maps[dim] = _Maps(self._cells(dim), self._projections(dim), self._final(dim))
+        return self._maps[dim]
+
+    def _cells(self, dim: int) -> Cells:
+        cells = 1 << self.simhash_bits
+        if self.centroids_ is not None:
+            return Cells(self.centroids_, half_squares(self.centroids_), cells)
+        scores = cells // 2 if self.partitioner == "cross_polytope" else self.simhash_bits
+        normals = self._generator(NORMALS, dim).standard_normal((self.repetitions, scores, dim))
+        if self.partitioner == "cross_polytope":
+            normals = _orthonormal(normals)
+        bias = None if self.mean_ is None else (normals @ self.mean_).astype(np.float32)
+        drawn = normals.astype(np.float32), bias
+        if self.partitioner == "cross_polytope":
+            return CrossPolytopeCells(*drawn, cells)
+        return SimHashCells.draw(*drawn, gray=self.indexing == "gray")
+
+    def _projections(self, dim: int) -> Any:
+        if self.projection_dim is None:
+            return None
+        generator = self._generator(PROJECTION, dim)
+        width = self.projection_dim
+        if self.projection == "dense":
+            drawn = 2 * generator.integers(0, 2, (self.repetitions, dim, width)) - 1
+            side_by_side = drawn.transpose(0, 2, 1).reshape(-1, dim) / math.sqrt(width)
+            return side_by_side.astype(np.float32)
+        drawn, signs = _count_sketch(generator, (self.repetitions, dim), width)
+        targets = (drawn + np.arange(self.repetitions)[:, None] * width).reshape(-1)
+        sources = np.tile(np.arange(dim), self.repetitions)
+        return sp.csr_array((signs.reshape(-1), (targets, sources)), shape=(self.repetitions * width, dim))
+
+    def _final(self, dim: int) -> Any:
+        if self.final_dim is None:
+            return None
+        encoded = self._cells_dim(dim)
+        generator = self._generator(FINAL, dim)
+        if self.final_projection == "count_sketch":
+            columns, signs = _count_sketch(generator, (encoded,), self.final_dim)
+            return sp.csr_array((signs, columns, np.arange(encoded + 1)), shape=(encoded, self.final_dim))
+        if encoded * self.final_dim > FINAL_DENSE_ENTRIES:
+            raise InvalidArgumentError(
+                "final_projection",
+                f"count_sketch, because a dense one of {encoded} x {self.final_dim} is too large",
+                "dense",
+            )
+        scale = np.float32(1 / math.sqrt(self.final_dim))
+        return (2 * generator.integers(0, 2, (encoded, self.final_dim), dtype=np.int8) - 1) * scale
+
+    def _encode(
+        self,
+        tokens: TokenBatch,
+        weights: Float32 | None,
+        *,
+        documents: bool,
+        n_jobs: int,
+        coded: bool = True,
+    ) -> NDArray[Any]:
+        """Encode chunk by chunk; float32, whatever ``dtype`` is, when not ``coded``."""
+        self._check_fitted(tokens.dim)
+        workers = worker_count(n_jobs)
+        maps = self._maps_of(tokens.dim)
+
+        def encode(chunk: slice) -> NDArray[Any]:
+            first, last = int(tokens.offsets[chunk.start]), int(tokens.offsets[chunk.stop])
+            vectors = self._encode_chunk(
+                maps,
+                tokens.values[first:last],
+                tokens.offsets[chunk.start : chunk.stop + 1] - first,
+                None if weights is None else weights[first:last],
+                documents,
+            )
+            return self._coded(vectors, documents) if coded else vectors
+
+        chunks = list(self._chunks(tokens, WORKSPACE_BYTES))
+        with single_blas_thread():
+            if len(chunks) == 1:
+                return encode(chunks[0])
+            width = self.output_dim(tokens.dim) if coded else self._encoded_dim(tokens.dim)
+            out = np.empty((len(tokens), width), dtype=self.dtype if coded else np.float32)
+
+            def write(chunk: slice) -> None:
+                out[chunk] = encode(chunk)
+
+            if workers == 1:
+                for chunk in chunks:
+                    write(chunk)
+            else:
+                with ThreadPoolExecutor(workers) as pool:
+                    list(pool.map(write, chunks))
+        return out
+
+    def _chunks(self, tokens: TokenBatch, workspace_bytes: int) -> Iterator[slice]:
+        """Runs of documents whose workspace is bounded; a document that exceeds the bound stands alone."""
+        scores = self.simhash_bits if self.partitioner == "simhash" else 1 << self.simhash_bits
+        per_token = tokens.dim + 2 * self.repetitions * (scores + 1 + (self.projection_dim or 0))
+        per_document = self._cells_dim(tokens.dim) + self._encoded_dim(tokens.dim)
+        count, bound = len(tokens), workspace_bytes // 4
+        if count > 0 and count * per_document + len(tokens.values) * per_token <= bound:
+            yield slice(0, count)
+            return
+        cost = np.arange(count + 1) * per_document + tokens.offsets * per_token
+        start = 0
+        while start < count:
+            stop = int(np.searchsorted(cost, cost[start] + bound, side="right")) - 1
+            stop = max(stop, start + 1)
+            yield slice(start, stop)
+            start = stop
+
+    def _encode_chunk(
+        self,
+        maps: _Maps,
+        values: Float32,
+        offsets: NDArray[np.int64],
+        weights: Float32 | None,
+        documents: bool,
+    ) -> Float32:
+        """Encodings (n, encoded) of token matrices that stand one below the other."""
+        count, repetitions, cells = len(offsets) - 1, self.repetitions, 1 << self.simhash_bits
+        rows = count * repetitions * cells
+        columns = np.array(values.T, dtype=np.float32, order="C")
+        scores = maps.cells.scores(columns.T)
+        places = np.add(
+            maps.cells.assign(scores).T, np.arange(repetitions) * cells, dtype=np.int32, order="C"
+        )
+        if count > 1:
+            owner = np.repeat(np.arange(count, dtype=np.int32), np.diff(offsets))
+            places += owner[:, None] * (repetitions * cells)
+        if maps.projections is None:
+            projected = columns.T.reshape(-1, 1, len(columns))
+        else:
+            width = maps.projections.shape[0] // repetitions
+            projected = (maps.projections @ columns).T.reshape(-1, repetitions, width)
+        shares = np.ones(places.shape, np.float32) if weights is None else np.repeat(weights, repetitions)
+        if documents:
+            sizes = np.bincount(places.reshape(-1), minlength=rows)
+            shares = (1 / np.maximum(sizes, 1, dtype=np.float32)).take(places)
+        encoded = _sums(places, shares, projected, rows)
+        if documents and self.fill:
+            empty = np.flatnonzero(sizes == 0)
+            nearest = maps.cells.nearest(empty, scores, places.reshape(-1), offsets)
+            empty, nearest = empty[nearest != NOBODY], nearest[nearest != NOBODY]
+            # Where tokens are not projected, all repetitions share the one that they have.
+            encoded[empty] = projected[nearest, empty // cells % projected.shape[1]]
+        encoded = encoded.reshape(count, -1)
+        return encoded if maps.final is None else encoded @ maps.final
+
+    def _coded(self, vectors: Float32, documents: bool) -> NDArray[Any]:
+        """Vectors as ``dtype``."""
+        if self.bytes_ is not None:
+            return self.bytes_.documents(vectors) if documents else self.bytes_.queries(vectors)
+        if self.dtype == "float32":
+            return vectors
+        try:
+            with np.errstate(over="raise"):
+                return vectors.astype(self.dtype)
+        except FloatingPointError:
+            got = np.abs(vectors).max()
+            raise InvalidArgumentError("tokens", f"encodings in the range of {self.dtype}", got) from None
+
+
+def _sums(places: NDArray[np.int32], shares: Float32, values: Float32, rows: int) -> Float32:
+    """Row i of the result (rows, width): the sum of ``shares * values`` over the places that are i.
+
+    ``places`` and ``shares`` are (tokens, repetitions), ``values`` is (tokens, repetitions or 1, width).
+    """
+    tokens, columns, width = values.shape
+    # A sparse matrix whose columns have equally many entries, so that nothing is to be sorted.
+    starts = np.arange(0, places.size + 1, places.shape[1] // columns, dtype=np.int32)
+    matrix = starts, places.reshape(-1), shares.reshape(-1)
+    sums: Float32
+    if csc_matvecs is None:
+        sums = sp.csc_array(matrix[::-1], shape=(rows, tokens * columns)) @ values.reshape(-1, width)
+    else:
+        sums = np.zeros((rows, width), dtype=np.float32)
+        csc_matvecs(rows, tokens * columns, width, *matrix, values.reshape(-1), sums.reshape(-1))
+    return sums
+
+
+def _count_sketch(
+    generator: np.random.Generator, shape: tuple[int, ...], width: int
+) -> tuple[NDArray[np.int64], Float32]:
+    """For each input dimension, the output dimension that it adds to, and its sign."""
+    drawn = generator.integers(0, 2 * width, shape)
+    return drawn % width, np.where(drawn < width, np.float32(1), np.float32(-1))
+
+
+def _orthonormal(normals: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rows (repetitions, n, dim) of unit length, every ``dim`` of them at right angles to one another."""
+    parts = [normals[:, i : i + normals.shape[2]] for i in range(0, normals.shape[1], normals.shape[2])]
+    turned = [np.linalg.qr(part.transpose(0, 2, 1))[0].transpose(0, 2, 1) for part in parts]
+    return np.concatenate(turned, axis=1)

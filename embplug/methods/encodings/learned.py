@@ -1,0 +1,744 @@
+"""A fixed dimensional encoding learned from the collection: fewer bytes than FDE for better candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from qdrant_client import models
+from typing_extensions import Self
+
+from embplug.common.threads import single_blas_thread, worker_count
+from embplug.common.torch_device import torch_on
+from embplug.errors import (
+    DimensionError,
+    EmptyTokensError,
+    InvalidArgumentError,
+    NotFittedError,
+    StateError,
+)
+from embplug.methods.encodings.feature_training import train_features
+from embplug.methods.numeric.balanced import BalancedBytes
+from embplug.methods.numeric.partition import Float32
+from embplug.methods.token_batch import TokenBatch, document_blocks
+from embplug.methods.token_checks import check_finite, checked_weights, state_array
+
+LANDMARK_BLOCK = 1024
+"""Landmarks compared at a time: the products of a document with them stay in the cache."""
+
+DOCUMENT_BLOCK = 256
+"""Documents whose targets are mapped to encodings in one matrix product."""
+
+DEVICE_TOKENS = 4096
+"""Tokens that are compared with landmarks in one product on a torch device."""
+
+QUERY_BLOCK = 512
+"""Query tokens whose features are held at a time."""
+
+SAMPLE_TOKENS = 650_000
+"""Of a sample that can be learned from in minutes."""
+
+MIN_DOCUMENTS = 16
+MIN_TOKENS = 256
+"""The least to learn from. More is better up to ``sample`` documents and ``landmarks`` tokens."""
+
+HNSW_EF = 800
+"""Unless the recipe says: queries lie far from all documents, where a graph is searched less well."""
+
+LANDMARKS_A_FEATURE = 4
+"""The least to train features on: with fewer they fit the landmarks alone."""
+
+QUERY_SHARE = 0.5
+"""Of the landmarks, how many are query tokens where queries are given."""
+
+SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Times ``activity``, in turns: narrow features are precise in the sample, broad ones hold beyond it."""
+
+BROADEST = 0.5
+"""Of activities."""
+
+POWER_ROUNDS = 3
+OVERSAMPLING = 64
+"""Block power iteration for the leading directions: far more precise than the sample is."""
+
+SMOOTHNESS = 1e-3
+"""Weight of the features' own covariance beside that of the documents': orders what no document used."""
+
+DRIFT_DOCUMENTS = 200
+DRIFT_TOKENS = 2000
+DRIFT_LIMIT = 2.0
+"""A :meth:`LearnedEncoding.drift` above it says that fitting again pays."""
+
+# The streams of the seed.
+LANDMARKS, DIRECTIONS, ROTATION, DRIFT, TRAINING = range(5)
+
+
+@plain_dataclass(frozen=True)
+class _Fitted:
+    """What is learned. The maps are rounded to float16, as the state keeps them."""
+
+    landmarks: NDArray[Any]
+    """(landmarks, dim): the first ``features`` are feature directions unless these were trained, the first
+    ``compared`` are compared with documents. float16 where the tokens were."""
+    trained: NDArray[Any] | None
+    """float16 (features, dim)"""
+    thresholds: Float32
+    """(features,)"""
+    query_map: Float32
+    """(features + dim, rank)"""
+    document_map: Float32
+    """(compared, rank)"""
+    document_bias: Float32
+    """(rank,)"""
+    bytes_scale: float
+    length: float
+    """That documents are brought to: see :class:`BalancedBytes`."""
+    unexplained: float
+    """Share of the variance of MaxSim that the encodings of the sample do not explain."""
+
+    @cached_property
+    def directions(self) -> Float32:
+        """(dim, features): kept as float32, because converting them takes longer than encoding a query."""
+        rows = self.landmarks[: len(self.thresholds)] if self.trained is None else self.trained
+        return np.ascontiguousarray(rows.astype(np.float32, copy=False).T)
+
+    @property
+    def dim(self) -> int:
+        return int(self.landmarks.shape[1])
+
+    @property
+    def rank(self) -> int:
+        return int(self.query_map.shape[1])
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class LearnedEncoding:
+    """One vector per token matrix whose dot product predicts MaxSim, learned from a sample of documents.
+
+    MaxSim of a query is a sum over its tokens x of ``y_d(x) = max_j <x, d_j>``. Every ``y_d`` is
+    approximated by a linear function of common nonlinear features of x (half-spaces around sample
+    tokens, and x itself), learned by ridge regression on *landmarks*: tokens of the sample. The
+    sample also tells which few combinations of features its documents need (the leading
+    directions of their weights, in the metric of the regression): the encoding of a document is its
+    weights in these, that of a query the sum of the combined features of its tokens. A common
+    rotation then spreads the information evenly over all dimensions, so that a byte each is enough.
+
+    A new document is compared with the landmarks, and one matrix product makes its encoding: the
+    most probable weights, given what the sample says about their spread. Nothing is fitted anew.
+    Dot products estimate MaxSim up to a constant factor and a constant of the query, so their order
+    is what counts. A part in which queries are zero brings all documents to one length: without it a
+    graph (HNSW) by dot products leads to the longest documents alone, and misses half of the best.
+
+    Features may be trained (``steps``), starting with those around sample tokens: more of the best documents
+    are then found, at the same bytes and in the same time of a query.
+
+    Parameters
+    ----------
+    stored_dim
+        Dimension of the stored vectors, all included: as ``uint8`` the bytes of a document. A
+        small sample may not fill it; the rest is zero.
+    features
+        Nonlinear features. More are more precise; a query costs ``features`` times ``dim`` per
+        token and ``features`` times ``stored_dim`` once.
+    landmarks
+        Sample tokens on which the features are learned; the time of :meth:`fit` grows with them.
+    compared
+        Landmarks with which a document is compared; the time of :meth:`encode_documents` grows with
+        them.
+    sample
+        At most so many of the documents given to :meth:`fit` are learned from, evenly spaced.
+    sample_tokens
+        At most so many tokens, roughly, in the documents that are learned from: the time of
+        :meth:`fit` grows with them. Short documents need more of their kind than long ones.
+    activity
+        Share of the landmarks on which a feature of middle breadth is not zero; features are from a quarter
+        to four times as broad, in turns, but never active on more than half.
+    ridge
+        Regularisation, relative to the mean square of the features.
+    steps
+        Of gradient descent on the features, by torch; 0 takes them as they are. They are trained on the
+        landmarks, of which there have to be four for every feature: ``steps=300, landmarks=32768``.
+    dtype
+        Of the encodings, and of the engine's vectors. ``uint8`` keeps the order of dot products:
+        see :class:`~embplug.methods.numeric.balanced.BalancedBytes`.
+    seed
+        The same seed, sample and machine give the same encodings.
+    """
+
+    stored_dim: int = Field(default=1536, ge=16)
+    features: int = Field(default=4096, ge=1)
+    landmarks: int = Field(default=8192, ge=1)
+    compared: int = Field(default=8192, ge=1)
+    sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
+    sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
+    activity: float = Field(default=0.05, gt=0, le=0.5)
+    ridge: float = Field(default=0.01, gt=0)
+    steps: int = Field(default=0, ge=0)
+    dtype: Literal["float32", "float16", "uint8"] = "uint8"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["learned"] = "learned"
+
+    def __post_init__(self) -> None:
+        for name in ("features", "compared"):
+            if getattr(self, name) > self.landmarks:
+                raise ValueError(f"{name}: at most landmarks, {self.landmarks}, of which they are taken")
+        if self.steps and self.landmarks < LANDMARKS_A_FEATURE * self.features:
+            raise ValueError(
+                f"landmarks: at least {LANDMARKS_A_FEATURE} for every feature to train, "
+                f"{LANDMARKS_A_FEATURE * self.features}"
+            )
+        self.fitted_: _Fitted | None = None
+
+    @property
+    def requires_fit(self) -> bool:
+        """True: everything is learned from data."""
+        return True
+
+    @property
+    def fitted_dim(self) -> int | None:
+        """Dimension of the tokens from which it has learned, if it has."""
+        return None if self.fitted_ is None else self.fitted_.dim
+
+    @staticmethod
+    def can_learn(tokens: TokenBatch) -> bool:
+        """Whether :meth:`fit` would have enough documents and tokens."""
+        return int(np.count_nonzero(tokens.lengths)) >= MIN_DOCUMENTS and len(tokens.values) >= MIN_TOKENS
+
+    @property
+    def hnsw_ef(self) -> int:
+        """Breadth of the search for candidates that a graph needs."""
+        return HNSW_EF
+
+    @property
+    def datatype(self) -> models.Datatype:
+        """Datatype of the engine's vectors; their distance is the dot product."""
+        return models.Datatype(self.dtype)
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the encodings, whatever that of the tokens: ``stored_dim``."""
+        return self.stored_dim
+
+    def fit(
+        self, tokens: TokenBatch, queries: TokenBatch | None = None, *, device: str | None = None
+    ) -> Self:
+        """Learn from a sample of documents.
+
+        Parameters
+        ----------
+        tokens
+            Documents, or a random sample of them: a few thousand are enough.
+        queries
+            Queries like those to come, if there are any, real or made from the documents' text
+            (sentences or titles, encoded as queries): half of the landmarks are then theirs.
+        device
+            A torch device, such as ``"cuda"``, that compares documents with landmarks and trains.
+
+        Raises
+        ------
+        EmptyTokensError
+            There is no token.
+        InvalidArgumentError
+            There are too few documents or tokens to learn from, tokens are all zero, or torch has no such
+            device.
+        NonFiniteError
+            A token is not finite.
+        DimensionError
+            Queries have another dimension than documents.
+        MissingExtraError
+            Features are to be trained, or a device is given, and torch is not installed.
+        """
+        if self.steps or device is not None:
+            torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
+        sample, asked = self._checked_sample(tokens, queries)
+        landmarks = self._landmarks(sample, asked)
+        least = LANDMARKS_A_FEATURE * self.features
+        if self.steps and len(landmarks) < least:
+            expected = f"at least {least} tokens to train {self.features} features on"
+            raise InvalidArgumentError("tokens", expected, len(landmarks))
+        points = landmarks.astype(np.float32, copy=False)
+        targets = _targets(sample, points, worker_count(-1), device)
+        mean = targets.mean(axis=0)
+        targets -= mean
+
+        directions = points[: self.features]
+        products = points @ directions.T
+        thresholds = _thresholds(products, self.activity)
+        trained = None
+        if self.steps:
+            del products
+            directions, thresholds = train_features(
+                points,
+                targets,
+                directions,
+                thresholds,
+                ridge=self.ridge,
+                steps=self.steps,
+                generator=self._generator(TRAINING),
+                device=device,
+            )
+            trained = _halves(directions)
+            products = points @ trained.astype(np.float32).T
+        features = _features(points, products, thresholds)
+        # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
+        # In the coordinates of the factor, factor' W, the mean square of a difference is its length.
+        gram = features.T @ features
+        gram[np.diag_indices_from(gram)] += self.ridge * np.trace(gram) / len(gram)
+        factor = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
+        weights = scipy.linalg.solve_triangular(
+            factor, (targets @ features).T, lower=True, overwrite_b=True, check_finite=False
+        )
+        variances, basis = self._directions(weights, factor)
+        query_map = scipy.linalg.solve_triangular(factor.T, basis, check_finite=False)
+
+        components = features @ query_map
+        noise = _mean_square_error(targets, weights.T @ basis, components)
+        compared = min(self.compared, len(points))
+        document_map = _posterior_map(components[:compared], variances, noise)
+        rotation = self._rotation(len(variances))
+        query_map, document_map = _unit_scale(query_map @ rotation), _unit_scale(document_map @ rotation)
+        document_map = document_map.astype(np.float16).astype(np.float32)
+        self.fitted_ = _Fitted(
+            landmarks[: compared if self.steps else max(compared, self.features)],
+            trained,
+            thresholds,
+            query_map.astype(np.float16).astype(np.float32),
+            document_map,
+            -mean[:compared] @ document_map,
+            1.0,
+            0.0,
+            1.0,
+        )
+        encodings = targets[:, :compared] @ document_map
+        spare = self._coded_dim - encodings.shape[1]
+        coder = BalancedBytes.fit(np.pad(encodings, ((0, 0), (0, spare))), one_length=True)
+        self.fitted_ = replace(self.fitted_, bytes_scale=coder.scale, length=coder.length)
+        self.fitted_ = replace(self.fitted_, unexplained=self._unexplained(sample, device))
+        return self
+
+    def encode_documents(
+        self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
+    ) -> NDArray[Any]:
+        """Encode documents; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        n_jobs
+            Threads; -1 uses all cores.
+        device
+            A torch device that compares documents with landmarks, instead of the threads.
+
+        Returns
+        -------
+        array (n, stored_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        MissingExtraError
+            A device is given and torch is not installed.
+        """
+        fitted = self._check_fitted(tokens.dim)
+        out = np.zeros((len(tokens), self.stored_dim), dtype=self.dtype)
+        for start in range(0, len(tokens), DOCUMENT_BLOCK):
+            block = tokens[start : start + DOCUMENT_BLOCK]
+            out[start : start + len(block)] = self._coded(
+                _document_vectors(fitted, block, worker_count(n_jobs), device), documents=True
+            )
+        return out
+
+    def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
+        """Encode queries; one without tokens is the zero vector.
+
+        Parameters
+        ----------
+        tokens
+            float32 or float16.
+        token_weights : (sum_tokens,), optional
+            Factor of each token in its query, such as its inverse document frequency; the encoding is
+            linear in them (as ``uint8`` up to rounding and a scale for each query).
+
+        Returns
+        -------
+        array (n, stored_dim) of ``dtype``
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        LengthMismatchError
+            Not as many weights as tokens.
+        InvalidArgumentError
+            A weight is not a finite number.
+        """
+        fitted = self._check_fitted(tokens.dim)
+        weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
+        with single_blas_thread():
+            return self._coded(_query_vectors(fitted, tokens, weights), documents=False)
+
+    def drift(self, tokens: TokenBatch, *, device: str | None = None) -> float:
+        """How much worse the encoding predicts MaxSim between new documents than in its sample.
+
+        The share of the variance of MaxSim, over new documents and tokens of new documents in the
+        role of query tokens, that the encodings do not explain, divided by the same share in the
+        sample. A little above 1 where the new documents resemble the sample; above ``DRIFT_LIMIT``, 2,
+        fitting again pays (and encoding anew all documents, since encodings of two fits cannot be
+        compared).
+
+        Parameters
+        ----------
+        tokens
+            New documents; of many a random part is looked at.
+        device
+            As in :meth:`encode_documents`.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have not the dimension of those given to :meth:`fit`.
+        InvalidArgumentError
+            Fewer than two documents with tokens.
+        """
+        fitted = self._check_fitted(tokens.dim)
+        inhabited = np.flatnonzero(tokens.lengths)
+        if len(inhabited) < 2:
+            raise InvalidArgumentError("tokens", "at least two documents with tokens", len(inhabited))
+        return self._unexplained(tokens.take(inhabited), device) / max(fitted.unexplained, 1e-9)
+
+    def get_state(self) -> dict[str, NDArray[Any]]:
+        """What :meth:`fit` learned, by name, to keep beside the collection; empty before."""
+        if self.fitted_dim is None:
+            return {}
+        fitted = self._check_fitted(None)
+        return {
+            "landmarks": fitted.landmarks,
+            **({} if fitted.trained is None else {"directions": fitted.trained}),
+            "thresholds": fitted.thresholds,
+            "query_map": fitted.query_map.astype(np.float16),
+            "document_map": fitted.document_map.astype(np.float16),
+            "document_bias": fitted.document_bias,
+            "bytes_scale": np.array(fitted.bytes_scale, dtype=np.float64),
+            "length": np.array(fitted.length, dtype=np.float64),
+            "unexplained": np.array(fitted.unexplained, dtype=np.float64),
+        }
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Restore what :meth:`get_state` returned.
+
+        Raises
+        ------
+        StateError
+            Naming the first array that is missing, unknown, or of another shape or type.
+        """
+        landmarks = np.asarray(state.get("landmarks"))
+        if landmarks.ndim != 2 or landmarks.dtype not in (np.float16, np.float32):
+            got = "none" if "landmarks" not in state else f"{landmarks.dtype} {landmarks.shape}"
+            raise StateError(f"state 'landmarks': expected a matrix of float16 or float32, got {got}")
+        count, dim = landmarks.shape
+        features = self.features if self.steps else min(self.features, count)
+        compared = min(self.compared, count)
+        rank = min(self._coded_dim, features + dim)
+        expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+            "thresholds": (np.float32, (features,)),
+            "query_map": (np.float16, (features + dim, rank)),
+            "document_map": (np.float16, (compared, rank)),
+            "document_bias": (np.float32, (rank,)),
+            "bytes_scale": (np.float64, ()),
+            "length": (np.float64, ()),
+            "unexplained": (np.float64, ()),
+        }
+        if self.steps:
+            expected["directions"] = (np.float16, (features, dim))
+        arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
+        unknown = sorted(set(state) - set(arrays) - {"landmarks"})
+        if unknown:
+            raise StateError(
+                f"state {unknown[0]!r}: this encoding has no such array, only {sorted(expected)}"
+            )
+        self.fitted_ = _Fitted(
+            landmarks,
+            arrays.get("directions"),
+            arrays["thresholds"],
+            arrays["query_map"].astype(np.float32),
+            arrays["document_map"].astype(np.float32),
+            arrays["document_bias"],
+            float(arrays["bytes_scale"]),
+            float(arrays["length"]),
+            float(arrays["unexplained"]),
+        )
+
+    @property
+    def _coded_dim(self) -> int:
+        """Dimensions of ``stored_dim`` that carry information."""
+        if self.dtype != "uint8":
+            return self.stored_dim - 1
+        dim = self.stored_dim - BalancedBytes.balancing_dims(self.stored_dim)
+        while dim + 1 + BalancedBytes.balancing_dims(dim + 1) <= self.stored_dim:
+            dim += 1
+        return dim
+
+    def _check_fitted(self, dim: int | None) -> _Fitted:
+        if self.fitted_ is None:
+            raise NotFittedError("this encoding is learned from data: call fit before it encodes")
+        if dim not in (None, self.fitted_.dim):
+            raise DimensionError("tokens", f"dim {self.fitted_.dim}, as in fit", dim)
+        return self.fitted_
+
+    def _generator(self, stream: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream,)))
+
+    def _checked_sample(
+        self, tokens: TokenBatch, queries: TokenBatch | None
+    ) -> tuple[TokenBatch, NDArray[Any] | None]:
+        """Documents with tokens, at most ``sample`` of them, and the tokens of the queries."""
+        inhabited = np.flatnonzero(tokens.lengths)
+        if inhabited.size == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        if not self.can_learn(tokens):
+            raise InvalidArgumentError(
+                "tokens",
+                f"at least {MIN_DOCUMENTS} documents and {MIN_TOKENS} tokens to learn from",
+                f"{len(inhabited)} documents with {len(tokens.values)} tokens",
+            )
+        affordable = int(self.sample_tokens * len(inhabited) / len(tokens.values))
+        most = min(self.sample, max(affordable, MIN_DOCUMENTS))
+        if len(inhabited) > most:
+            inhabited = inhabited[np.linspace(0, len(inhabited) - 1, most).astype(np.int64)]
+        sample = tokens if len(inhabited) == len(tokens) else tokens.take(inhabited)
+        check_finite(sample.values, "tokens")
+        if not sample.values.any():
+            raise InvalidArgumentError("tokens", "tokens that are not all zero", "zeros")
+        if queries is None or len(queries.values) == 0:
+            return sample, None
+        if queries.dim != tokens.dim:
+            raise DimensionError("queries", f"dim {tokens.dim}, as the documents", queries.dim)
+        check_finite(queries.values, "queries")
+        return sample, queries.values
+
+    def _landmarks(self, sample: TokenBatch, queries: NDArray[Any] | None) -> NDArray[Any]:
+        """Random tokens (landmarks, dim) of the documents and, for a share of them, of the queries."""
+        generator = self._generator(LANDMARKS)
+        asked = 0 if queries is None else min(len(queries), int(self.landmarks * QUERY_SHARE))
+        count = min(self.landmarks - asked, len(sample.values))
+        chosen = sample.values[generator.choice(len(sample.values), count, replace=False)]
+        if queries is not None:
+            chosen = np.concatenate([chosen, queries[generator.choice(len(queries), asked, replace=False)]])
+            chosen = chosen[generator.permutation(len(chosen))]
+        return chosen
+
+    def _directions(self, weights: Float32, factor: Float32) -> tuple[Float32, Float32]:
+        """Variances (rank,) and directions (features + dim, rank) in which documents differ most."""
+        covariance = weights @ weights.T / np.float32(weights.shape[1])
+        smooth = factor.T @ factor
+        total = max(float(np.trace(covariance)), np.finfo(np.float32).tiny)
+        covariance += smooth * np.float32(SMOOTHNESS * total / np.trace(smooth))
+        rank = min(self._coded_dim, len(covariance))
+        width = rank + OVERSAMPLING
+        if 2 * width >= len(covariance):
+            variances, basis = scipy.linalg.eigh(covariance, overwrite_a=True, check_finite=False)
+        else:
+            block = self._generator(DIRECTIONS).standard_normal((len(covariance), width)).astype(np.float32)
+            for _ in range(POWER_ROUNDS):
+                block = scipy.linalg.qr(covariance @ block, mode="economic", check_finite=False)[0]
+            variances, inner = scipy.linalg.eigh(block.T @ (covariance @ block), check_finite=False)
+            basis = block @ inner
+        floor = variances[-1] * 1e-7
+        return np.maximum(variances[::-1][:rank], floor), np.ascontiguousarray(basis[:, ::-1][:, :rank])
+
+    def _rotation(self, rank: int) -> Float32:
+        normal = self._generator(ROTATION).standard_normal((rank, rank))
+        rotation: Float32 = scipy.linalg.qr(normal, check_finite=False)[0].astype(np.float32)
+        return rotation
+
+    def _unexplained(self, documents: TokenBatch, device: str | None) -> float:
+        """Share of the variance of MaxSim between documents that encodings do not explain."""
+        assert self.fitted_ is not None
+        generator = self._generator(DRIFT)
+        some = min(DRIFT_DOCUMENTS, len(documents))
+        documents = documents.take(np.sort(generator.choice(len(documents), some, replace=False)))
+        rows = generator.choice(
+            len(documents.values), min(DRIFT_TOKENS, len(documents.values)), replace=False
+        )
+        asked = documents.values[np.sort(rows)].astype(np.float32)
+        true = _targets(documents, asked, worker_count(-1), device)
+        vectors = _document_vectors(self.fitted_, documents, worker_count(-1), device)
+        single = TokenBatch(asked, np.arange(len(asked) + 1))
+        predicted = vectors @ _query_vectors(self.fitted_, single, None).T
+        true -= true.mean(axis=0)
+        predicted -= predicted.mean(axis=0)
+        # Encodings know MaxSim up to a factor: the best one is taken.
+        power = float(np.square(predicted).sum())
+        factor = float((true * predicted).sum()) / power if power > 0 else 0.0
+        variance = float(np.square(true).sum())
+        return float(np.square(true - factor * predicted).sum()) / variance if variance > 0 else 0.0
+
+    def _coded(self, vectors: Float32, documents: bool) -> NDArray[Any]:
+        """Vectors (n, rank) as ``dtype`` (n, stored_dim)."""
+        assert self.fitted_ is not None
+        padded = np.zeros((len(vectors), self._coded_dim), dtype=np.float32)
+        padded[:, : vectors.shape[1]] = vectors
+        if self.dtype == "uint8":
+            coder = BalancedBytes(self._coded_dim, self.fitted_.bytes_scale, self.fitted_.length)
+            coded = coder.documents(padded) if documents else coder.queries(padded)
+            spare = self.stored_dim - coded.shape[1]
+            return np.pad(coded, ((0, 0), (0, spare))) if spare else coded
+        filling = np.zeros((len(padded), 1), dtype=np.float32)
+        if documents and self.fitted_.length > 0:
+            padded /= np.float32(self.fitted_.length)
+            squares = np.square(padded).sum(axis=1, keepdims=True)
+            filling = np.sqrt(np.maximum(np.where(squares > 0, 1 - squares, 0), 0))
+        return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
+
+
+def _thresholds(products: Float32, activity: float) -> Float32:
+    """Thresholds (features,) above which products (points, features) lie at their activity."""
+    thresholds = np.empty(products.shape[1], dtype=np.float32)
+    for i, factor in enumerate(SPREAD):
+        columns = slice(i, None, len(SPREAD))
+        thresholds[columns] = np.quantile(products[:, columns], 1 - min(activity * factor, BROADEST), axis=0)
+    return thresholds
+
+
+def _features(points: Float32, products: Float32, thresholds: Float32) -> Float32:
+    """Features (n, features + dim) of points whose products with the directions are known (overwritten)."""
+    products -= thresholds
+    np.maximum(products, 0, out=products)
+    return np.concatenate([products, points], axis=1)
+
+
+def _mean_square_error(targets: Float32, vectors: Float32, components: Float32) -> float:
+    """Of ``vectors @ components'`` as targets (documents, points), by blocks of documents."""
+    total = 0.0
+    for start in range(0, len(targets), DOCUMENT_BLOCK):
+        rows = slice(start, start + DOCUMENT_BLOCK)
+        total += float(np.square(targets[rows] - vectors[rows] @ components.T).sum(dtype=np.float64))
+    return total / targets.size
+
+
+def _posterior_map(components: Float32, variances: Float32, noise: float) -> Float32:
+    """Map (points, rank) from targets at points to the most probable weights.
+
+    Weights have the prior variances, targets are ``components @ weights`` plus noise.
+    """
+    noise = max(noise, float(np.finfo(np.float32).tiny))
+    # Scaled by the prior's deviations, so that all weights have the same prior: well conditioned.
+    scaled = components * np.sqrt(variances)
+    system = scaled.T @ scaled
+    system[np.diag_indices_from(system)] += np.float32(noise)
+    factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
+    solved = scipy.linalg.cho_solve(factor, scaled.T, check_finite=False)
+    mapped: Float32 = solved.T * np.sqrt(variances)
+    return mapped
+
+
+def _halves(directions: Float32) -> NDArray[np.float16]:
+    """As the state keeps them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Numbers are too large.
+    """
+    largest = float(np.abs(directions).max())
+    if largest > float(np.finfo(np.float16).max):
+        raise InvalidArgumentError("tokens", "numbers that float16 holds, to train features on", largest)
+    return directions.astype(np.float16)
+
+
+def _unit_scale(matrix: Float32) -> Float32:
+    """Scale to a root mean square of one: the order of dot products does not notice, and float16 fits."""
+    size = np.sqrt(np.square(matrix).mean(dtype=np.float64))
+    return matrix * np.float32(1 / size) if size > 0 else matrix
+
+
+def _document_vectors(fitted: _Fitted, documents: TokenBatch, workers: int, device: str | None) -> Float32:
+    """Vectors (n, rank); of a document without tokens zero."""
+    points = fitted.landmarks[: len(fitted.document_map)].astype(np.float32, copy=False)
+    vectors: Float32 = _targets(documents, points, workers, device) @ fitted.document_map
+    vectors += fitted.document_bias
+    vectors[documents.lengths == 0] = 0
+    return vectors
+
+
+def _query_vectors(fitted: _Fitted, queries: TokenBatch, weights: Float32 | None) -> Float32:
+    """Vectors (n, rank): for each query the sum over its tokens."""
+    sums = np.zeros((len(queries), len(fitted.query_map)), dtype=np.float32)
+    owner = np.repeat(np.arange(len(queries)), queries.lengths)
+    for start in range(0, len(owner), QUERY_BLOCK):
+        rows = slice(start, start + QUERY_BLOCK)
+        points = queries.values[rows].astype(np.float32, copy=False)
+        features = _features(points, points @ fitted.directions, fitted.thresholds)
+        first, last = owner[rows][[0, -1]]
+        members = (np.arange(first, last + 1)[:, None] == owner[rows]).astype(np.float32)
+        if weights is not None:
+            members *= weights[rows]
+        sums[first : last + 1] += members @ features
+    vectors: Float32 = sums @ fitted.query_map
+    return vectors
+
+
+def _targets(documents: TokenBatch, points: Float32, workers: int, device: str | None) -> Float32:
+    """Highest products (n, points) of each document's tokens with each point; zero without tokens."""
+    if device is not None:
+        return _targets_on(device, documents, points)
+    targets = np.zeros((len(documents), len(points)), dtype=np.float32)
+    blocks = list(_landmark_blocks(points))
+
+    def compare(document: int) -> None:
+        tokens = documents[document].astype(np.float32, copy=False)
+        for columns, block in blocks:
+            np.max(tokens @ block, axis=0, out=targets[document, columns])
+
+    inhabited = np.flatnonzero(documents.lengths).tolist()
+    with single_blas_thread():
+        _for_each(compare, inhabited, workers)
+    return targets
+
+
+def _landmark_blocks(points: Float32) -> Iterator[tuple[slice, Float32]]:
+    for start in range(0, len(points), LANDMARK_BLOCK):
+        columns = slice(start, start + LANDMARK_BLOCK)
+        yield columns, np.ascontiguousarray(points[columns].T)
+
+
+def _for_each(work: Callable[[int], None], items: list[int], workers: int) -> None:
+    if workers == 1:
+        for item in items:
+            work(item)
+    else:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(work, items))
+
+
+def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
+    """As :func:`_targets`, by torch on a device, many documents in one product."""
+    torch, where = torch_on(device, f"encoding on device {device!r}")
+    targets = np.zeros((len(documents), len(points)), dtype=np.float32)
+    landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(where)
+    with torch.inference_mode():
+        for block in document_blocks(documents.offsets, DEVICE_TOKENS):
+            part = documents[block]
+            rows = np.flatnonzero(part.lengths)
+            if rows.size:
+                tokens = torch.from_numpy(np.array(part.values, dtype=np.float32)).to(where)
+                lengths = torch.from_numpy(part.lengths[rows]).to(where)
+                highest = torch.segment_reduce(tokens @ landmarks, "max", lengths=lengths)
+                targets[block.start + rows] = highest.cpu().numpy()
+    return targets

@@ -1,0 +1,90 @@
+"""MaxSim of one query with many documents: over token matrices, or over the codes of their tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.common.threads import single_blas_thread
+from embplug.errors import LengthMismatchError
+from embplug.methods.numeric.arrays import Codes, Float32, as_vectors
+from embplug.methods.quantizers.base import Quantizer
+from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
+
+BLOCK_TOKENS = 4096
+"""Tokens whose scores are held at once, unless one document has more."""
+
+
+def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
+    """Sum over the query's tokens of the highest dot product with a token of the document.
+
+    Parameters
+    ----------
+    query : (t, dim)
+    documents
+        float32 or float16.
+
+    Returns
+    -------
+    float32 (n,)
+        -inf for a document without tokens.
+
+    Raises
+    ------
+    DimensionError, NonFiniteError
+        The query is not a finite matrix of the documents' dimension.
+    """
+    asked = as_vectors(query, documents.dim, "query")
+    turned = np.ascontiguousarray(asked.T)
+
+    def products(rows: slice, _: slice) -> Float32:
+        scores: Float32 = np.asarray(documents.values[rows], dtype=np.float32) @ turned
+        return scores
+
+    return sum_of_maxima(products, documents.offsets, len(asked))
+
+
+def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: NDArray[np.int64]) -> Float32:
+    """As :func:`maxsim`, with the codes of the tokens of all documents, one below the other.
+
+    Parameters
+    ----------
+    quantizer
+        The one that made the codes.
+    query : (t, dim)
+    codes : uint8 (sum_tokens, code_bytes)
+    offsets : int64 (n + 1,)
+        Document ``i`` owns the codes ``offsets[i]:offsets[i + 1]``.
+    """
+    if len(codes) != offsets[-1]:
+        raise LengthMismatchError("codes", f"{offsets[-1]} codes, as offsets say", len(codes))
+    asked = as_vectors(query, quantizer.dim, "query")
+    with single_blas_thread():
+        prepared = quantizer.encode_query(asked)
+        return sum_of_maxima(lambda rows, _: quantizer.score(prepared, codes[rows]), offsets, len(asked))
+
+
+def sum_of_maxima(
+    products: Callable[[slice, slice], Float32],
+    offsets: NDArray[np.int64],
+    query_tokens: int,
+    block_tokens: int = BLOCK_TOKENS,
+) -> Float32:
+    """MaxSim (n,) from products (tokens, query tokens), made block by block.
+
+    ``products`` is asked with the rows of tokens and with the documents that they are of.
+    """
+    scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
+    with single_blas_thread():
+        for documents in document_blocks(offsets, block_tokens):
+            starts = offsets[documents] - offsets[documents.start]
+            inhabited = np.flatnonzero(np.diff(offsets[documents.start : documents.stop + 1]))
+            if inhabited.size:
+                rows = token_rows(offsets, documents)
+                highest = np.maximum.reduceat(products(rows, documents), starts[inhabited], axis=0)
+                scores[documents.start + inhabited] = highest.sum(axis=1)
+    if query_tokens == 0:
+        scores[np.diff(offsets) > 0] = 0
+    return scores

@@ -1,0 +1,99 @@
+"""Arrays that every method takes and returns, and the checks of them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.errors import DimensionError, LengthMismatchError, NonFiniteError, NotFittedError, StateError
+
+Float32: TypeAlias = NDArray[np.float32]
+
+
+Codes: TypeAlias = NDArray[np.uint8]
+
+
+State: TypeAlias = dict[str, NDArray[Any]]
+
+
+def as_vectors(given: ArrayLike, dim: int | None = None, argument: str = "X") -> Float32:
+    """Vectors as C-contiguous float32 (n, d).
+
+    Raises
+    ------
+    DimensionError
+        Not a matrix, or not of ``dim`` columns.
+    NonFiniteError
+        Naming the first row that holds NaN or infinity.
+    """
+    try:
+        vectors = np.ascontiguousarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DimensionError(argument, "numbers of shape (n, dim)", str(error)) from None
+    if vectors.ndim != 2 or vectors.shape[1] == 0 or (dim is not None and vectors.shape[1] != dim):
+        raise DimensionError(argument, f"shape (n, {dim or 'dim'})", f"shape {vectors.shape}")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise NonFiniteError(f"{argument}[{int(finite.argmin())}]", "finite numbers", "NaN or infinity")
+    return vectors
+
+
+def as_sample(given: ArrayLike) -> Float32:
+    """Vectors to learn from: as :func:`as_vectors`, and at least one."""
+    vectors = as_vectors(given)
+    if len(vectors) == 0:
+        raise LengthMismatchError("X", "at least one vector to learn from", 0)
+    return vectors
+
+
+def as_query(given: ArrayLike, dim: int) -> tuple[Float32, bool]:
+    """A query as float32 (t, dim), and whether it was given as a single vector (dim,)."""
+    single = np.ndim(given) == 1
+    return as_vectors(np.asarray(given)[None] if single else given, dim, "q"), single
+
+
+def check_codes(codes: Codes, code_bytes: int) -> Codes:
+    """Codes as C-contiguous uint8 (n, code_bytes).
+
+    Raises
+    ------
+    DimensionError
+        They have another type or another number of bytes.
+    """
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or codes.shape[1] != code_bytes or codes.dtype != np.uint8:
+        raise DimensionError(
+            "codes", f"uint8 of shape (n, {code_bytes})", f"{codes.dtype} of shape {codes.shape}"
+        )
+    return np.ascontiguousarray(codes)
+
+
+def not_fitted(quantizer: Any) -> NotFittedError:
+    """The error for a quantizer that is used before ``fit``."""
+    return NotFittedError(f"{type(quantizer).__name__} learns from data: call fit first")
+
+
+def state_part(state: State, prefix: str) -> State:
+    """Arrays whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
+
+
+def check_state(state: State, names: set[str], quantizer: Any) -> None:
+    """Refuse a state that is not one of this quantizer.
+
+    Raises
+    ------
+    StateError
+        Arrays are missing or too many.
+    """
+    if set(state) != names:
+        raise StateError(
+            f"state of {type(quantizer).__name__}: expected {sorted(names)}, got {sorted(state)}"
+        )
+
+
+def state_bytes(state: State) -> int:
+    """Size of learned arrays."""
+    return sum(array.nbytes for array in state.values())

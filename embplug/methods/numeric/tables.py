@@ -1,0 +1,232 @@
+"""Codes of which every byte stands for a point in a few dimensions: 256 of them, looked up in a table."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from embplug.methods.numeric.arrays import Codes, Float32, State
+from embplug.methods.numeric.partition import half_squares, kmeans
+
+Number = TypeVar("Number", np.float32, np.int16)
+
+ENTRIES = 256
+BLOCK_ROWS = 4096
+JOINT_SAMPLE = 16384
+SCALAR_SAMPLE = 8192
+LLOYD_MAX_ROUNDS = 12
+
+
+@dataclass(frozen=True, eq=False)
+class ByteTables:
+    """Byte ``m`` of a code is an entry of a table for ``widths[m]`` dimensions.
+
+    Attributes
+    ----------
+    rotation : float32 (dim, active) or None
+        Orthonormal directions that the codes describe, in the order of the bytes; ``None`` is the
+        identity. What lies outside of them is lost.
+    tables : float32 (256, active)
+        The entries of all bytes side by side.
+    widths : int64 (bytes,)
+    """
+
+    rotation: Float32 | None
+    tables: Float32
+    widths: NDArray[np.int64]
+
+    def encode(self, vectors: Float32) -> Codes:
+        """Nearest entry of every byte, for vectors (n, dim)."""
+        codes = np.zeros((len(vectors), len(self.widths)), dtype=np.uint8)
+        for rows in blocks(len(vectors)):
+            turned = vectors[rows] if self.rotation is None else vectors[rows] @ self.rotation
+            for byte, columns in self._columns():
+                codes[rows, byte] = nearest_block(turned[:, columns], self.tables[:, columns])
+        return codes
+
+    def decode(self, codes: Codes) -> Float32:
+        """Vectors (n, dim)."""
+        turned = np.empty((len(codes), self.tables.shape[1]), dtype=np.float32)
+        for byte, columns in self._columns():
+            turned[:, columns] = self.tables[codes[:, byte], columns]
+        return turned if self.rotation is None else turned @ self.rotation.T
+
+    def products(self, vectors: Float32, out: Float32 | None = None) -> Float32:
+        """Dot products (bytes * 256, n) of every entry with vectors (n, dim); see :func:`sum_of_entries`.
+
+        ``out``, of the same shape and contiguous, takes them where it is given.
+        """
+        turned = vectors if self.rotation is None else vectors @ self.rotation
+        shape = len(self.widths), ENTRIES, len(vectors)
+        made = np.empty(shape, dtype=np.float32) if out is None else out.reshape(shape)
+        made[self.widths == 0] = 0
+        for byte, columns in self._columns():
+            np.matmul(self.tables[:, columns], turned[:, columns].T, out=made[byte])
+        return made.reshape(len(self.widths) * ENTRIES, len(vectors))
+
+    def squares(self) -> Float32:
+        """Squared length (bytes * 256,) of every entry."""
+        made = np.zeros((len(self.widths), ENTRIES), dtype=np.float32)
+        for byte, columns in self._columns():
+            made[byte] = np.square(self.tables[:, columns]).sum(axis=1)
+        return made.reshape(-1)
+
+    def get_state(self) -> State:
+        """Arrays that :meth:`from_state` reads."""
+        state: State = {"tables": self.tables, "widths": self.widths}
+        if self.rotation is not None:
+            state["rotation"] = self.rotation
+        return state
+
+    @classmethod
+    def from_state(cls, state: State) -> ByteTables:
+        """Undo :meth:`get_state`."""
+        rotation = state.get("rotation")
+        return cls(
+            None if rotation is None else np.ascontiguousarray(rotation, dtype=np.float32),
+            np.ascontiguousarray(state["tables"], dtype=np.float32),
+            np.ascontiguousarray(state["widths"], dtype=np.int64),
+        )
+
+    def _columns(self) -> Iterator[tuple[int, slice]]:
+        stop = 0
+        for byte, width in enumerate(self.widths.tolist()):
+            start, stop = stop, stop + width
+            if width:
+                yield byte, slice(start, stop)
+
+
+def sum_of_entries(products: NDArray[Number], codes: Codes) -> NDArray[Number]:
+    """Sum over the bytes of each code of the rows of ``products`` that they name.
+
+    Parameters
+    ----------
+    products : float32 or int16 (bytes * 256, t)
+    codes : uint8 (n, bytes)
+
+    Returns
+    -------
+    (n, t), of the type of ``products``
+    """
+    sums = np.empty((len(codes), products.shape[1]), dtype=products.dtype)
+    for rows in blocks(len(codes)):
+        sums[rows] = sums_of_entries(products, [codes[rows]])
+    return sums
+
+
+def sums_of_entries(products: NDArray[Number], of_classes: Sequence[Codes]) -> NDArray[Number]:
+    """As :func:`sum_of_entries`, all at once, for codes of several widths, each with products of its own.
+
+    Parameters
+    ----------
+    products : float32 or int16 (sum of bytes * 256, t)
+        Of each class of codes, one below the other.
+    of_classes
+        uint8 (n_k, bytes_k) each.
+
+    Returns
+    -------
+    (sum of n_k, t), of the type of ``products``
+    """
+    counts, widths = [len(codes) for codes in of_classes], [codes.shape[1] for codes in of_classes]
+    first = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
+    # A sparse matrix of ones picks the rows and adds them in one compiled loop.
+    entries = np.concatenate(
+        [
+            (codes + ENTRIES * np.arange(start, stop, dtype=np.int32)).reshape(-1)
+            for codes, (start, stop) in zip(of_classes, itertools.pairwise(first.tolist()), strict=True)
+        ]
+    )
+    starts = np.concatenate([[0], np.cumsum(np.repeat(widths, counts))]).astype(np.int32)
+    ones = np.ones(len(entries), dtype=products.dtype)
+    picks = sp.csr_array((ones, entries, starts), shape=(sum(counts), len(products)))
+    return np.asarray(picks @ products)
+
+
+def fit_joint(sample: Float32, widths: Sequence[int], generator: np.random.Generator) -> Float32:
+    """Tables (256, active) by k-means over the dimensions of each byte, for a rotated sample (n, active)."""
+    if len(sample) > JOINT_SAMPLE:
+        sample = sample[np.sort(generator.choice(len(sample), JOINT_SAMPLE, replace=False))]
+    tables = np.zeros((ENTRIES, sample.shape[1]), dtype=np.float32)
+    stop = 0
+    for width in widths:
+        start, stop = stop, stop + width
+        if width:
+            part = np.ascontiguousarray(sample[:, start:stop])
+            tables[:, start:stop] = kmeans(part, ENTRIES, generator)
+    return tables
+
+
+def fit_scalar(sample: Float32, bits: Sequence[Sequence[int]]) -> Float32:
+    """Tables (256, active) of all combinations of the levels of the dimensions of each byte.
+
+    Parameters
+    ----------
+    sample : float32 (n, active)
+    bits
+        For each byte, the bits of each of its dimensions; at most 8 together.
+    """
+    tables = np.zeros((ENTRIES, sample.shape[1]), dtype=np.float32)
+    entry = np.arange(ENTRIES)
+    column = 0
+    for of_byte in bits:
+        shift = 0
+        for count in of_byte:
+            levels = lloyd_max(sample[:SCALAR_SAMPLE, column], 1 << count)
+            tables[:, column] = levels[(entry >> shift) & ((1 << count) - 1)]
+            shift += count
+            column += 1
+    return tables
+
+
+def lloyd_max(values: Float32, count: int) -> Float32:
+    """Rising levels (count,) of least squared error for the distribution of ``values``."""
+    ordered = np.sort(values.astype(np.float64))
+    levels = np.quantile(ordered, (np.arange(count) + 0.5) / count)
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    for _ in range(LLOYD_MAX_ROUNDS):
+        edges = np.searchsorted(ordered, (levels[1:] + levels[:-1]) / 2)
+        edges = np.concatenate([[0], edges, [len(ordered)]])
+        members = np.diff(edges)
+        means = np.diff(sums[edges]) / np.maximum(members, 1)
+        levels = np.sort(np.where(members > 0, means, levels))
+    return levels.astype(np.float32)
+
+
+def nearest_level(levels: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int64]:
+    """Index of the level that is nearest to each value, among rising ones."""
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
+
+
+def length_factors(vectors: Float32, decoded: Float32) -> Float32:
+    """Length of each vector over the length of the decoded one."""
+    lengths = np.linalg.norm(decoded, axis=1)
+    wanted = np.linalg.norm(vectors, axis=1)
+    return np.where(lengths > 0, wanted / np.where(lengths > 0, lengths, 1), 1).astype(np.float32)
+
+
+def nearest(vectors: Float32, centroids: Float32) -> NDArray[np.int64]:
+    """Index of the centroid that is nearest to each vector; ties go to the first."""
+    found = np.empty(len(vectors), dtype=np.int64)
+    for rows in blocks(len(vectors)):
+        found[rows] = nearest_block(vectors[rows], centroids)
+    return found
+
+
+def nearest_block(vectors: Float32, centroids: Float32) -> NDArray[np.intp]:
+    """As :func:`nearest`, all at once."""
+    scores = vectors @ centroids.T
+    scores -= half_squares(centroids)
+    return np.asarray(scores.argmax(axis=1))
+
+
+def blocks(rows: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
+    """Consecutive runs of at most ``size`` rows."""
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))

@@ -1,0 +1,329 @@
+"""Bits where the variance is: principal directions, and as many bits for each as lower the error most."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.methods.numeric.arrays import (
+    Codes,
+    Float32,
+    State,
+    as_query,
+    as_sample,
+    as_vectors,
+    check_codes,
+    check_state,
+    not_fitted,
+    state_bytes,
+)
+from embplug.methods.numeric.rows import second_moments
+from embplug.methods.numeric.tables import (
+    ENTRIES,
+    JOINT_SAMPLE,
+    SCALAR_SAMPLE,
+    ByteTables,
+    fit_joint,
+    fit_scalar,
+    lloyd_max,
+    nearest_level,
+    sum_of_entries,
+)
+from embplug.methods.quantizers.base import Description
+
+BITS_OF_BYTE = 8
+NOTHING = 1e-9
+"""Share of the largest variance below which a direction holds rounding errors alone."""
+
+
+class PreparedQuery(NamedTuple):
+    """A query as :meth:`BitAllocation.score` reads it."""
+
+    products: Float32
+    """(bytes * 256, t + 1); the last column gives the squared lengths."""
+    of_mean: Float32
+    """(t,)"""
+    single: bool
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class BitAllocation:
+    """Spend a budget of bits in the basis of principal components by reverse water-filling.
+
+    A direction of variance v is worth ``1/2 log2(v / water)`` bits, where the water level spends the
+    budget; those below it get none. Each byte then serves as many of the following directions as
+    are worth eight bits together.
+
+    Parameters
+    ----------
+    size
+        Bytes of a vector.
+    levels
+        ``joint``: the 256 entries of a byte are learned by k-means over its directions together.
+        ``scalar``: whole bits per direction and Lloyd-Max levels for each; worse at equal size,
+        but fitted in a fraction of the time and from few vectors.
+    length
+        ``unit``: decoded vectors are rescaled to length 1, for vectors that have it: what is cut off
+        no longer lowers the scores. ``own``: to the vector's own length, of which the last byte
+        keeps the logarithm. ``decoded``: not rescaled, which is closest to the vector itself.
+    seed
+        Of the k-means.
+    """
+
+    size: int = Field(default=48, ge=2)
+    levels: Literal["joint", "scalar"] = "joint"
+    length: Literal["unit", "own", "decoded"] = "unit"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["bit_allocation"] = "bit_allocation"
+
+    def __post_init__(self) -> None:
+        self.mean_: Float32 | None = None
+        self.tables_: ByteTables | None = None
+        self.lengths_: Float32 | None = None
+        self.sampled_ = 0
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors it was fitted on."""
+        return len(self._fitted()[0])
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one vector."""
+        return self.size
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn directions, bits and levels from ``X`` (n, d); ``queries`` are not used."""
+        sample = as_sample(X)
+        self.mean_ = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        spent = self.size - (self.length == "own")
+        self.tables_ = fit_tables(sample - self.mean_, spent, self.levels, np.random.default_rng(self.seed))
+        if self.length == "own":
+            logarithms = np.log(np.linalg.norm(sample, axis=1).clip(np.finfo(np.float32).tiny))
+            self.lengths_ = np.exp(lloyd_max(logarithms.astype(np.float32), ENTRIES))
+        self.sampled_ = len(sample)
+        return self
+
+    def encode(self, X: ArrayLike) -> Codes:
+        """Codes (n, size)."""
+        mean, tables = self._fitted()
+        vectors = as_vectors(X, len(mean))
+        codes = tables.encode(vectors - mean)
+        if self.lengths_ is None:
+            return codes
+        lengths = nearest_level(self.lengths_, np.linalg.norm(vectors, axis=1)).astype(np.uint8)
+        return np.concatenate([codes, lengths[:, None]], axis=1)
+
+    def decode(self, codes: Codes) -> Float32:
+        """Vectors (n, dim)."""
+        mean, tables = self._fitted()
+        codes = check_codes(codes, self.size)
+        decoded = mean + tables.decode(codes[:, : len(tables.widths)])
+        if self.length != "decoded":
+            decoded *= self._scale(np.square(decoded).sum(axis=1), codes)[:, None]
+        return decoded
+
+    def encode_query(self, q: ArrayLike) -> PreparedQuery:
+        """Products of the query, exact as it is, with every entry of every byte."""
+        mean, tables = self._fitted()
+        query, single = as_query(q, len(mean))
+        squares = tables.squares()[:, None] + 2 * tables.products(mean[None])
+        products = np.concatenate([tables.products(query), squares], axis=1)
+        return PreparedQuery(products, query @ mean, single)
+
+    def score(self, query: PreparedQuery, codes: Codes) -> Float32:
+        """Dot products (n,) or (n, t): one lookup a byte."""
+        mean, tables = self._fitted()
+        codes = check_codes(codes, self.size)
+        sums = sum_of_entries(query.products, codes[:, : len(tables.widths)])
+        scores = sums[:, :-1] + query.of_mean
+        if self.length != "decoded":
+            scores *= self._scale(sums[:, -1] + mean @ mean, codes)[:, None]
+        return scores[:, 0] if query.single else scores
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        if self.mean_ is None or self.tables_ is None:
+            return {}
+        state = {"mean": self.mean_, "sampled": np.array(self.sampled_), **self.tables_.get_state()}
+        return state if self.lengths_ is None else {**state, "lengths": self.lengths_}
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
+        own = {"lengths"} if self.length == "own" else set()
+        check_state(state, {"mean", "sampled", "tables", "widths", "rotation"} | own, self)
+        self.mean_ = np.asarray(state["mean"], dtype=np.float32)
+        self.tables_ = ByteTables.from_state(state)
+        self.lengths_ = state.get("lengths")
+        self.sampled_ = int(state["sampled"])
+
+    def describe(self) -> Description:
+        """Say what a vector costs."""
+        few = self.sampled_ < ENTRIES
+        return Description(
+            method=self.kind,
+            dim=self.dim,
+            code_bytes=self.size,
+            bits=8.0 * self.size,
+            state_bytes=state_bytes(self.get_state()),
+            exact_queries=True,
+            fit_cost=f"one eigendecomposition (d^3), {table_cost(self.levels)}",
+            notes=(f"{self.sampled_} vectors to learn from: entries coincide",) if few else (),
+        )
+
+    def _fitted(self) -> tuple[Float32, ByteTables]:
+        if self.mean_ is None or self.tables_ is None:
+            raise not_fitted(self)
+        return self.mean_, self.tables_
+
+    def _scale(self, squares: NDArray[Any], codes: Codes) -> NDArray[Any]:
+        lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
+        wanted = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
+        return np.asarray(wanted / lengths)
+
+
+def table_cost(levels: Literal["joint", "scalar"]) -> str:
+    """In words, what it takes to learn the entries of the bytes."""
+    if levels == "joint":
+        return f"256 means a byte on at most {JOINT_SAMPLE:,} vectors"
+    return f"levels of each dimension from at most {SCALAR_SAMPLE:,} vectors"
+
+
+def fit_tables(
+    centered: Float32, size: int, levels: Literal["joint", "scalar"], generator: np.random.Generator
+) -> ByteTables:
+    """Tables of ``size`` bytes in the principal directions of vectors whose mean is zero."""
+    variances, directions = principal_directions(centered)
+    return tables_along(centered, variances, directions, size, levels, generator)[0]
+
+
+def principal_directions(centered: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean squares (d,) of vectors (n, d), falling, and the directions (d, d) of each, as columns."""
+    variances, directions = np.linalg.eigh(second_moments(centered) / len(centered))
+    return variances[::-1], directions[:, ::-1]
+
+
+def tables_along(
+    centered: Float32,
+    variances: NDArray[np.float64],
+    directions: NDArray[Any],
+    size: int,
+    levels: Literal["joint", "scalar"],
+    generator: np.random.Generator,
+) -> tuple[ByteTables, NDArray[np.int64]]:
+    """Tables of ``size`` bytes along directions whose variances fall, and which of them they keep.
+
+    Parameters
+    ----------
+    centered : float32 (n, d)
+    variances : (d,)
+        Mean squares along the directions.
+    directions : (d, d)
+        As columns.
+    """
+    if levels == "joint":
+        bits = water_filling(variances, BITS_OF_BYTE * size)
+        widths = byte_widths(bits, size)
+        kept = np.arange(sum(widths))
+        rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
+        tables = fit_joint(centered @ rotation, widths, generator)
+        return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
+    whole = integer_bits(variances, BITS_OF_BYTE * size)
+    bins, whole = fill_bytes(whole, size)
+    kept = np.array([direction for one in bins for direction in one], dtype=np.int64)
+    rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
+    of_bytes = [[int(whole[direction]) for direction in one] for one in bins]
+    sample = centered
+    if len(sample) > ENTRIES * 32:
+        sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
+    widths = [len(one) for one in bins]
+    tables = fit_scalar(sample @ rotation, of_bytes)
+    return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
+
+
+def water_filling(
+    variances: NDArray[np.float64],
+    budget: float,
+    highest: float = BITS_OF_BYTE,
+    weights: NDArray[np.float64] | float = 1.0,
+) -> NDArray[np.float64]:
+    """Real numbers of bits that make the error least: reverse water-filling, at most ``highest`` each.
+
+    ``weights`` say how often each of the numbers is written, so what its bits cost.
+    """
+    real = variances > NOTHING * variances.max(initial=0)
+    if not real.any() or variances.max() <= 0:
+        return np.zeros(variances.shape)
+    halves = np.where(real, np.log2(np.where(real, variances, 1.0)) / 2, -np.inf)
+    low, high = halves[real].min() - highest, halves.max()
+    for _ in range(60):
+        water = (low + high) / 2
+        if ((halves - water).clip(0, highest) * weights).sum() > budget:
+            low = water
+        else:
+            high = water
+    return np.asarray((halves - high).clip(0, highest))
+
+
+def integer_bits(variances: NDArray[np.float64], budget: int) -> NDArray[np.int64]:
+    """Whole bits: the water-filling rounded down, the rest one by one where the error is largest."""
+    bits = np.floor(water_filling(variances, budget)).astype(np.int64)
+    real = np.flatnonzero((variances > NOTHING * variances.max(initial=0)) & (bits < BITS_OF_BYTE))
+    errors = [(-variances[j] * 0.25 ** bits[j], int(j)) for j in real]
+    heapq.heapify(errors)
+    for _ in range(budget - int(bits.sum())):
+        if not errors:
+            break
+        error, j = heapq.heappop(errors)
+        bits[j] += 1
+        if bits[j] < BITS_OF_BYTE:
+            heapq.heappush(errors, (error / 4, j))
+    return bits
+
+
+def byte_widths(bits: NDArray[np.float64], size: int) -> list[int]:
+    """Number of consecutive directions that each byte serves, none where there are too few."""
+    active = int((bits > 0).sum())
+    reached = np.cumsum(bits[:active])
+    widths: list[int] = []
+    start = 0
+    for byte in range(size):
+        left, others = active - start, size - byte - 1
+        if left <= others:
+            width = min(left, 1)
+        elif others == 0:
+            width = left
+        else:
+            spent = reached[start - 1] if start else 0.0
+            share = (reached[-1] - spent) / (others + 1)
+            width = int(np.searchsorted(reached, spent + share, side="right")) - start
+            width = min(max(width, 1), left - others)
+        widths.append(width)
+        start += width
+    return widths
+
+
+def fill_bytes(bits: NDArray[np.int64], size: int) -> tuple[list[list[int]], NDArray[np.int64]]:
+    """Put directions into bytes of 8 bits, largest first; what fits nowhere gets the largest room left."""
+    bits = bits.copy()
+    bins: list[list[int]] = [[] for _ in range(size)]
+    room = np.full(size, BITS_OF_BYTE)
+    for direction in np.argsort(-bits, kind="stable").tolist():
+        if bits[direction] == 0:
+            break
+        fitting = np.flatnonzero(room >= bits[direction])
+        byte = int(fitting[room[fitting].argmin()]) if fitting.size else int(room.argmax())
+        bits[direction] = min(bits[direction], room[byte])
+        if bits[direction]:
+            bins[byte].append(direction)
+            room[byte] -= bits[direction]
+    return bins, bits

@@ -1,0 +1,160 @@
+"""Pyramid vector quantization: integer vectors whose magnitudes sum to a constant."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.methods.numeric.arrays import (
+    Codes,
+    Float32,
+    State,
+    as_sample,
+    as_vectors,
+    check_codes,
+    check_state,
+)
+from embplug.methods.numeric.levels import Levels, common_length
+from embplug.methods.quantizers.base import Description
+
+SEARCH_SAMPLE = 500
+PULSES_PER_DIMENSION = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3, 4, 6, 8, 12, 18, 26, 38)
+ROWS = 1024
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class PyramidQuantizer(Levels):
+    """The integer vector of ``pulses`` in all whose direction is close to the vector's.
+
+    A vector is scaled to sum of magnitudes ``pulses``, rounded, and repaired one pulse at a time where
+    that costs least. Its length is kept apart: once for all where all vectors have one, otherwise in
+    two bytes each.
+
+    Parameters
+    ----------
+    bits
+        Of a coordinate: it holds magnitudes below ``2 ** (bits - 1)``. 8 bits are one byte a dimension.
+    pulses
+        Sum of magnitudes; ``None`` takes, of a few multiples of the dimension, the one after which
+        the sample keeps its directions best.
+    rotate
+        Even out the coordinates first, by a random rotation.
+    seed
+        Of the rotation.
+    """
+
+    bits: int = Field(default=4, ge=2, le=8)
+    pulses: int | None = Field(default=None, ge=1)
+    rotate: bool = True
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["pyramid"] = "pyramid"
+
+    def __post_init__(self) -> None:
+        self.pulses_ = 0
+        self.length_ = 0.0
+        self._dim = 0
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Choose the pulses for documents (n, d), and see whether they have one length."""
+        sample = as_sample(X)
+        self._dim = sample.shape[1]
+        self.length_ = common_length(sample)
+        # More pulses than all coordinates can hold together would never be placed.
+        most = self._dim * self._largest
+        if self.pulses is not None:
+            self.pulses_ = min(self.pulses, most)
+            return self
+        rotated = self._rotated(sample[:: -(-len(sample) // SEARCH_SAMPLE)])
+        choices = sorted({min(max(1, round(r * self._dim)), most) for r in PULSES_PER_DIMENSION})
+        kept = [_cosines(rotated, on_pyramid(rotated, pulses, self._largest)).mean() for pulses in choices]
+        self.pulses_ = choices[int(np.argmax(kept))]
+        return self
+
+    def encode(self, X: ArrayLike) -> Codes:
+        """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
+        vectors = as_vectors(X, self.dim)
+        numbers = on_pyramid(self._rotated(vectors), self.pulses_, self._largest) + self._largest
+        return self._coded(numbers.astype(np.uint8), vectors)
+
+    def integers(self, codes: Codes) -> NDArray[np.int8]:
+        """The integer vectors (n, d) themselves."""
+        codes = check_codes(codes, self.code_bytes)
+        numbers = self._numbers(codes).astype(np.int16) - self._largest
+        return numbers.astype(np.int8)
+
+    def get_state(self) -> State:
+        """What was chosen; empty before :meth:`fit`."""
+        if not self._dim:
+            return {}
+        return {
+            "dim": np.array(self._dim, dtype=np.int64),
+            "pulses": np.array(self.pulses_, dtype=np.int64),
+            "length": np.array(self.length_, dtype=np.float32),
+        }
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self._dim = 0
+        if state:
+            check_state(state, {"dim", "pulses", "length"}, self)
+            self._dim, self.pulses_ = int(state["dim"]), int(state["pulses"])
+            self.length_ = float(state["length"])
+
+    def describe(self) -> Description:
+        """Say what a vector costs and how it is scored."""
+        cost = f"{len(PULSES_PER_DIMENSION)} trial encodings of at most {SEARCH_SAMPLE} vectors"
+        return self._described(self.get_state(), cost)
+
+    @property
+    def _largest(self) -> int:
+        return int((1 << (self.bits - 1)) - 1)
+
+    def _directions(self, codes: Codes) -> Float32:
+        return self.integers(codes).astype(np.float32)
+
+
+def on_pyramid(vectors: Float32, pulses: int, largest: int) -> NDArray[np.int32]:
+    """Integers (n, d) with magnitudes of at most ``largest`` that sum to ``pulses``; zero vectors stay zero.
+
+    Where coordinates are full, a row may hold fewer.
+    """
+    placed = np.empty(vectors.shape, dtype=np.int32)
+    for start in range(0, len(vectors), ROWS):
+        rows = slice(start, start + ROWS)
+        magnitudes = np.abs(vectors[rows]).astype(np.float64)
+        sums = magnitudes.sum(axis=1, keepdims=True)
+        alive = sums[:, 0] > 0
+        wanted = magnitudes * (pulses / np.where(sums > 0, sums, 1))
+        integers = np.clip(np.rint(wanted), 0, largest)
+        for _ in range(64):
+            missing = np.where(alive, pulses - integers.sum(axis=1), 0).astype(np.int64)
+            if not missing.any():
+                break
+            # The coordinate whose rounding error grows least takes, or gives, a pulse first.
+            gains = (wanted - integers) * np.sign(missing)[:, None]
+            closed = np.where(missing[:, None] > 0, integers >= largest, integers <= 0)
+            gains[closed] = -np.inf
+            order = np.argsort(-gains, axis=1, kind="stable")
+            open_count = (~closed).sum(axis=1)
+            if not np.minimum(open_count, np.abs(missing)).any():
+                break
+            chosen = np.arange(vectors.shape[1]) < np.minimum(np.abs(missing), open_count)[:, None]
+            steps = np.zeros_like(integers)
+            np.put_along_axis(steps, order, chosen * np.sign(missing)[:, None].astype(np.float64), axis=1)
+            integers += steps
+        placed[rows] = np.where(vectors[rows] < 0, -integers, integers).astype(np.int32)
+    return placed
+
+
+def _cosines(vectors: Float32, others: NDArray[np.int32]) -> NDArray[np.float64]:
+    products = np.einsum("nd,nd->n", vectors, others).astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(others.astype(np.float64), axis=1)
+    cosines: NDArray[np.float64] = np.divide(
+        products, lengths, out=np.zeros_like(products), where=lengths > 0
+    )
+    return cosines

@@ -1,0 +1,406 @@
+"""Recurrent binarization (BEBR): bits of a vector, then bits of what they left out, as often as wanted."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.common.extras import import_extra
+from embplug.common.threads import single_torch_thread
+from embplug.errors import DimensionError, LengthMismatchError
+from embplug.methods.numeric.arrays import (
+    Codes,
+    Float32,
+    State,
+    as_query,
+    as_sample,
+    as_vectors,
+    check_codes,
+    check_state,
+    not_fitted,
+    state_bytes,
+)
+from embplug.methods.numeric.balanced import LIMIT, BalancedBytes
+from embplug.methods.numeric.contrast import batches, between, ranking_loss, signs
+from embplug.methods.numeric.packing import pack, packed_bytes, unpack
+from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.quantizers.base import Description
+from embplug.methods.transforms.pca import PCA
+from embplug.methods.transforms.rotation import ITQRotation
+
+BLOCK_ROWS = 4096
+LAYERS = ("linear", "first", "first_bias", "second", "second_bias")
+RIDGE = 1e-3
+DEFAULT_STEPS = 200
+
+
+class RecurrentQuery(NamedTuple):
+    """A prepared query: float32 (t, bits of a level) to be compared with levels, and whether it was one."""
+
+    vectors: Float32
+    single: bool
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class RecurrentBinarizer:
+    """Learned codes of ``levels + 1`` bits a dimension (BEBR), trained on embeddings alone.
+
+    ``b = sign(W(x))``, then ``levels`` times ``b += 2 ** -i * sign(R_i(x - norm(B_i(b))))``: each level codes
+    what the levels before cannot rebuild. W, B_i and R_i are a linear map plus a hidden layer; the linear
+    maps start at a rotation learned for signs (ITQ), so little has to be learned from few vectors.
+
+    The published loss is a cross-entropy of cosines between the codes of a vector and of its noised
+    copy, others of the batch being wrong. Here what the other vectors should score is known, so the
+    target is the softmax of exact cosines; and a copy is moved towards a neighbour before it is noised.
+
+    In a recipe, ``Dense(codes=…, signs=True)``: :meth:`signs` find the candidates, as float vectors under
+    binary quantization, which is exact on them, and all bits, in the payload, rank them anew.
+    :meth:`balanced_levels` make a uint8 vector of them, which Qdrant itself ranks by, to be stored by hand.
+
+    Parameters
+    ----------
+    dim_out
+        Dimensions of the codes; ``None`` is the vectors' own.
+    levels
+        Rounds after the first bit (u in the paper).
+    queries
+        ``exact``: a query is compared, as it is, with what codes rebuild best in a linear way.
+        ``codes``: queries are coded too and compared by cosine, as published; needed to search codes
+        of an older version.
+    hidden
+        Width of the hidden layers.
+    steps
+        Of training; none leaves the maps where they start. ``None``: 200 where queries are coded or there
+        is an older version, otherwise none, because training for codes against codes takes from exact
+        queries more than it gives.
+    batch, learning_rate, temperature
+        Of the training.
+    noise
+        Length of what is added to a vector for its noised copy.
+    seed
+        Of the training.
+    """
+
+    dim_out: int | None = Field(default=None, ge=1)
+    levels: int = Field(default=1, ge=0, le=7)
+    queries: Literal["exact", "codes"] = "exact"
+    hidden: int = Field(default=256, ge=1)
+    steps: int | None = Field(default=None, ge=0)
+    batch: int = Field(default=256, ge=2)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    temperature: float = Field(default=0.05, gt=0)
+    noise: float = Field(default=0.5, ge=0)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["recurrent_binary"] = "recurrent_binary"
+
+    def __post_init__(self) -> None:
+        self.networks_: dict[str, dict[str, Float32]] = {}
+        self.decoder_: Float32 | None = None
+        """(bits of a level + 1, dim): the last row is what is added."""
+        self.steps_ = 0
+        """Of the training that was done."""
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors it was fitted on."""
+        if self.decoder_ is None:
+            raise not_fitted(self)
+        return int(self.decoder_.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the codes."""
+        if self.decoder_ is None:
+            raise not_fitted(self)
+        return len(self.decoder_) - 1
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of one vector, once fitted."""
+        return packed_bytes([self.levels + 1] * self.width)
+
+    def fit(
+        self,
+        X: ArrayLike,
+        queries: ArrayLike | None = None,
+        *,
+        older: RecurrentBinarizer | None = None,
+        older_X: ArrayLike | None = None,
+    ) -> Self:
+        """Train on documents (n, d), and on queries (m, d) in place of noised copies where given.
+
+        Parameters
+        ----------
+        older
+            A fitted binarizer whose codes stay in the collection: new codes learn to be compared with
+            its own (backward-compatible training). It may be of another model, so that
+            both embedding versions live in one collection; query with ``queries="codes"``.
+        older_X : (n, d_old)
+            The older model's vectors of the same documents; default: ``X``.
+
+        Raises
+        ------
+        DimensionError
+            The older binarizer's codes have another number of dimensions.
+        LengthMismatchError
+            ``older_X`` has another number of rows than ``X``.
+        MissingExtraError
+            PyTorch is not installed.
+        """
+        torch = import_extra("torch", "RecurrentBinarizer")
+        sample = unit_rows(as_sample(X))
+        count, dim = sample.shape
+        width = self.dim_out or dim
+        older_values = None
+        if older is not None:
+            older_sample = as_vectors(X if older_X is None else older_X, older.dim, "older_X")
+            if len(older_sample) != count:
+                raise LengthMismatchError("older_X", f"{count} rows, as X", len(older_sample))
+            if older.width != width:
+                raise DimensionError("older", f"codes of {width} dimensions", older.width)
+            older_values = unit_rows(older._values(older._numbers(older_sample)))
+        asked = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
+        self.steps_ = self._steps(older is not None)
+        generator = np.random.default_rng(self.seed)
+        networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
+        parameters = [tensor for network in networks.values() for tensor in network.values()]
+        optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
+        with single_torch_thread(torch):
+            for rows in batches(sample, self.batch, self.steps_, True, generator):
+                documents = sample[rows]
+                left = between(documents, self.noise, generator)
+                if asked is not None and len(asked):
+                    left = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                exact = torch.from_numpy(left @ documents.T)
+                both = torch.from_numpy(np.concatenate([left, documents]))
+                values = torch.nn.functional.normalize(_recur(torch, both, networks, self.levels), dim=1)
+                coded_left, coded = values[: len(left)], values[len(left) :]
+                loss = ranking_loss(coded_left @ coded.T, exact, self.temperature)
+                if older_values is not None:
+                    against = torch.from_numpy(older_values[rows])
+                    loss = loss + ranking_loss(coded_left @ against.T, exact, self.temperature)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        self.networks_ = {
+            name: {layer: tensor.detach().numpy().copy() for layer, tensor in network.items()}
+            for name, network in networks.items()
+        }
+        self.decoder_ = np.zeros((width + 1, dim), dtype=np.float32)
+        self.decoder_ = _decoder(self._values(self._numbers(sample)), sample)
+        return self
+
+    def encode(self, X: ArrayLike) -> Codes:
+        """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
+        vectors = as_vectors(X, self.dim)
+        return pack(self._numbers(vectors), [self.levels + 1] * self.width)
+
+    def levels_of(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """All bits of each dimension as a number, uint8 (n, width): the first bit is the highest."""
+        return self._numbers(as_vectors(X, self.dim))
+
+    def signs(self, X: ArrayLike) -> Float32:
+        """The first bits as -1 and 1, float32 (n, width)."""
+        numbers = self._numbers(as_vectors(X, self.dim))
+        first: Float32 = np.where(numbers >> self.levels, np.float32(1), np.float32(-1))
+        return first
+
+    def sign_queries(self, Q: ArrayLike) -> Float32:
+        """Queries (n, d), with all their bits or exact, to compare with :meth:`signs`: float32 (n, width)."""
+        queries = as_vectors(Q, self.dim, "Q")
+        if self.queries == "codes":
+            return self._values(self._numbers(queries))
+        assert self.decoder_ is not None
+        compared: Float32 = queries @ self.decoder_[:-1].T
+        return compared
+
+    def balanced_levels(self, X: ArrayLike) -> NDArray[np.uint8]:
+        """All bits as uint8 vectors (n, width and a few) whose dot products in Qdrant rank as signed ones."""
+        values = self._values(self.levels_of(X))
+        return self._balanced().documents(values)
+
+    def balanced_queries(self, Q: ArrayLike) -> NDArray[np.uint8]:
+        """Queries (n, d) to compare with :meth:`balanced_levels`, coded or not, in eight bits a dimension."""
+        return self._balanced().queries(self.sign_queries(Q))
+
+    def decode(self, codes: Codes) -> Float32:
+        """Unit vectors (n, d) that the codes rebuild best in a linear way."""
+        values = self._values(self._unpacked(codes))
+        assert self.decoder_ is not None
+        return unit_rows(values @ self.decoder_[:-1] + self.decoder_[-1])
+
+    def encode_query(self, q: ArrayLike) -> RecurrentQuery:
+        """One query (d,) or the tokens of one query (t, d)."""
+        query, single = as_query(q, self.dim)
+        if self.queries == "exact":
+            return RecurrentQuery(query, single)
+        return RecurrentQuery(unit_rows(self._values(self._numbers(query))), single)
+
+    def score(self, query: RecurrentQuery, codes: Codes) -> Float32:
+        """Dot products with what the codes rebuild, or cosines of codes: (n,), or (n, t)."""
+        numbers = self._unpacked(codes)
+        scores = np.empty((len(numbers), len(query.vectors)), dtype=np.float32)
+        assert self.decoder_ is not None
+        for start in range(0, len(numbers), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            values = self._values(numbers[rows])
+            if self.queries == "exact":
+                values = values @ self.decoder_[:-1] + self.decoder_[-1]
+            scores[rows] = unit_rows(values) @ query.vectors.T
+        return np.ascontiguousarray(scores[:, 0]) if query.single else scores
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        if self.decoder_ is None:
+            return {}
+        layers = {
+            f"{name}.{layer}": array
+            for name, network in self.networks_.items()
+            for layer, array in network.items()
+        }
+        return {"decoder": self.decoder_, "steps": np.array(self.steps_), **layers}
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self.networks_, self.decoder_, self.steps_ = {}, None, 0
+        if state:
+            names = _names(self.levels)
+            check_state(
+                state, {"decoder", "steps", *(f"{name}.{layer}" for name in names for layer in LAYERS)}, self
+            )
+            self.networks_ = {name: {layer: state[f"{name}.{layer}"] for layer in LAYERS} for name in names}
+            self.decoder_, self.steps_ = state["decoder"], int(state["steps"])
+
+    def describe(self) -> Description:
+        """Say what a vector costs and how it is scored."""
+        return Description(
+            method=self.kind,
+            dim=self.dim,
+            code_bytes=self.code_bytes,
+            bits=float((self.levels + 1) * self.width),
+            state_bytes=state_bytes(self.get_state()),
+            exact_queries=self.queries == "exact",
+            fit_cost=f"{self.steps_} steps on batches of {self.batch}, {1 + 2 * self.levels} networks each",
+            notes=("lengths are not kept: all vectors count as unit vectors",),
+        )
+
+    def _steps(self, older: bool) -> int:
+        if self.steps is not None:
+            return self.steps
+        return DEFAULT_STEPS if older or self.queries == "codes" else 0
+
+    def _numbers(self, vectors: Float32) -> NDArray[np.uint8]:
+        """Levels uint8 (n, width), without PyTorch."""
+        vectors = unit_rows(vectors)
+        width = len(self.networks_["first"]["second"])
+        numbers = np.empty((len(vectors), width), dtype=np.uint8)
+        for start in range(0, len(vectors), BLOCK_ROWS):
+            block = vectors[start : start + BLOCK_ROWS]
+            bits = (_apply(self.networks_["first"], block) > 0).astype(np.uint8)
+            for level in range(self.levels):
+                made = (2.0 * bits - (2 ** (level + 1) - 1)) / 2**level
+                rebuilt = unit_rows(_apply(self.networks_[f"rebuild{level}"], made.astype(np.float32)))
+                more = _apply(self.networks_[f"residual{level}"], block - rebuilt) > 0
+                bits = 2 * bits + more.astype(np.uint8)
+            numbers[start : start + BLOCK_ROWS] = bits
+        return numbers
+
+    def _values(self, numbers: NDArray[np.uint8]) -> Float32:
+        """What levels stand for: the sum of their signs, each half as large as the one before."""
+        values: Float32 = np.float32(2.0**-self.levels) * (
+            2 * numbers.astype(np.float32) - (2 ** (self.levels + 1) - 1)
+        )
+        return values
+
+    def _balanced(self) -> BalancedBytes:
+        # Levels are odd multiples of the last sign, so at this scale they are whole numbers.
+        return BalancedBytes(self.width, float(min(2**self.levels, LIMIT // 2)))
+
+    def _unpacked(self, codes: Codes) -> NDArray[np.uint8]:
+        width = self.width
+        return unpack(check_codes(codes, self.code_bytes), [self.levels + 1] * width)
+
+
+def _names(levels: int) -> list[str]:
+    return ["first", *(f"{part}{level}" for level in range(levels) for part in ("rebuild", "residual"))]
+
+
+def _start(
+    torch: Any,
+    sample: Float32,
+    width: int,
+    levels: int,
+    hidden: int,
+    older: Float32 | None,
+    generator: np.random.Generator,
+) -> dict[str, dict[str, Any]]:
+    """Networks whose hidden layers add nothing yet, and whose linear maps are those of signs after ITQ.
+
+    With codes of an older version the linear map is the one that predicts those best.
+    """
+    dim = sample.shape[1]
+    kept = min(width, dim)
+    components = PCA(kept, center="none").fit(sample).components_
+    assert components is not None
+    projected = sample @ components.T
+    seed = int(generator.integers(1 << 30))
+    itq = ITQRotation(iterations=20, seed=seed).fit(projected).rotation_
+    assert itq is not None
+    base = itq @ components
+    if width > kept:
+        more = generator.standard_normal((width - kept, dim)) / np.sqrt(dim)
+        base = np.concatenate([base, more])
+    if older is not None:
+        base = np.linalg.lstsq(sample.astype(np.float64), older.astype(np.float64), rcond=1e-3)[0].T
+    base = (base / (np.sqrt(np.square(sample @ base.T).mean()) or 1.0)).astype(np.float32)
+    networks = {"first": _network(torch, base, np.zeros(width), hidden, generator)}
+    values = np.where(sample @ base.T > 0, np.float32(1), np.float32(-1))
+    for level in range(levels):
+        decoder = _decoder(values, sample)
+        networks[f"rebuild{level}"] = _network(torch, decoder[:-1].T, decoder[-1], hidden, generator)
+        networks[f"residual{level}"] = _network(torch, base, np.zeros(width), hidden, generator)
+        left = sample - unit_rows(values @ decoder[:-1] + decoder[-1])
+        values += np.float32(2.0 ** -(level + 1)) * np.where(left @ base.T > 0, np.float32(1), np.float32(-1))
+    return networks
+
+
+def _network(
+    torch: Any, linear: NDArray[Any], bias: NDArray[Any], hidden: int, generator: np.random.Generator
+) -> dict[str, Any]:
+    outputs, inputs = linear.shape
+    first = generator.standard_normal((hidden, inputs)) / np.sqrt(inputs)
+    arrays = (linear, first, np.zeros(hidden), np.zeros((outputs, hidden)), bias)
+    return {
+        layer: torch.tensor(array.astype(np.float32), requires_grad=True)
+        for layer, array in zip(LAYERS, arrays, strict=True)
+    }
+
+
+def _recur(torch: Any, vectors: Any, networks: dict[str, dict[str, Any]], levels: int) -> Any:
+    """The same as ``_numbers`` then ``_values``, with gradients."""
+    values = signs(_apply(networks["first"], vectors, torch.relu))
+    for level in range(levels):
+        rebuilt = _apply(networks[f"rebuild{level}"], values, torch.relu)
+        rebuilt = torch.nn.functional.normalize(rebuilt, dim=1)
+        left = _apply(networks[f"residual{level}"], vectors - rebuilt, torch.relu)
+        values = values + 2.0 ** -(level + 1) * signs(left)
+    return values
+
+
+def _apply(network: dict[str, Any], vectors: Any, relu: Any = lambda values: np.maximum(values, 0)) -> Any:
+    hidden = relu(vectors @ network["first"].T + network["first_bias"])
+    return vectors @ network["linear"].T + hidden @ network["second"].T + network["second_bias"]
+
+
+def _decoder(values: Float32, sample: Float32) -> Float32:
+    """Ridge regression from codes to vectors."""
+    inputs = np.column_stack([values, np.ones(len(values))]).astype(np.float64)
+    gram = inputs.T @ inputs
+    gram[np.diag_indices_from(gram)] += RIDGE * len(values)
+    solved: Float32 = np.linalg.solve(gram, inputs.T @ sample).astype(np.float32)
+    return solved

@@ -1,0 +1,1 @@
+"""Fewer tokens for each document: pooling and pruning."""

@@ -1,0 +1,204 @@
+"""Fewer tokens: one in the place of several that are alike, or that are neighbours on a page."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from embplug.common.threads import single_blas_thread
+from embplug.errors import InvalidArgumentError, LengthMismatchError
+from embplug.methods.reductions.reduced import Reduced, merge, unit
+from embplug.methods.token_batch import TokenBatch, document_blocks
+
+_CONFIG = ConfigDict(extra="forbid")
+
+BLOCK_TOKENS = 4096
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class HierarchicalPooling:
+    """Merge the tokens of a document that are most alike, step by step (token pooling, arXiv 2409.14683).
+
+    Ward's method on directions: tokens are compared by their cosine.
+
+    Parameters
+    ----------
+    factor
+        A document of t tokens keeps at most ``ceil(t / factor)``.
+    keep_length
+        Give the mean of a group the mean length of its tokens, which unit tokens need for MaxSim to
+        compare the same thing as before.
+    """
+
+    factor: float = Field(default=2.0, ge=1)
+    keep_length: bool = True
+    kind: Literal["hierarchical"] = "hierarchical"
+
+    def reduce(self, tokens: TokenBatch) -> Reduced:
+        """Replace every group by one token; groups stand in the order of their first tokens."""
+        groups = np.empty(len(tokens.values), dtype=np.int64)
+        with single_blas_thread():
+            for i, wanted in enumerate(_left(tokens.lengths, self.factor).tolist()):
+                document = tokens[i].astype(np.float32, copy=False)
+                groups[tokens.offsets[i] : tokens.offsets[i + 1]] = _ward(document, wanted)
+        return merge(tokens, groups, mean=True, keep_length=self.keep_length)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class KMeansPooling:
+    """Merge the tokens of a document by k-means on their directions.
+
+    Parameters
+    ----------
+    factor
+        A document of t tokens keeps at most ``ceil(t / factor)``.
+    rounds
+        Of Lloyd's algorithm, which starts from tokens at equal steps through the document.
+    keep_length
+        As for :class:`HierarchicalPooling`.
+    """
+
+    factor: float = Field(default=2.0, ge=1)
+    rounds: int = Field(default=4, ge=1)
+    keep_length: bool = True
+    kind: Literal["kmeans"] = "kmeans"
+
+    def reduce(self, tokens: TokenBatch) -> Reduced:
+        """Replace every group by one token; groups stand in the order of the tokens that they began with."""
+        groups = np.empty(len(tokens.values), dtype=np.int64)
+        # Documents of like lengths are computed together, padded to the longest.
+        order = np.argsort(tokens.lengths, kind="stable")
+        order = order[tokens.lengths[order] > 0]
+        lengths = tokens.lengths[order]
+        with single_blas_thread():
+            for block in document_blocks(np.concatenate([[0], np.cumsum(lengths)]), BLOCK_TOKENS):
+                places = np.arange(lengths[block.stop - 1])
+                inside = places < lengths[block, None]
+                rows = (tokens.offsets[order[block], None] + places)[inside]
+                padded = np.zeros((*inside.shape, tokens.dim), dtype=np.float32)
+                padded[inside] = unit(tokens.values[rows].astype(np.float32, copy=False))
+                groups[rows] = self._groups(padded, lengths[block])[inside]
+        return merge(tokens, groups, mean=True, keep_length=self.keep_length)
+
+    def _groups(self, tokens: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Group (documents, tokens) of padded tokens (documents, tokens, dim)."""
+        documents, padded, dim = tokens.shape
+        wanted = _left(lengths, self.factor)[:, None]
+        numbers = np.arange(wanted.max())
+        absent = numbers >= wanted
+        first = np.where(absent, 0, numbers * lengths[:, None] // wanted)
+        centroids = np.take_along_axis(tokens, first[..., None], axis=1)
+        one_each = np.arange(documents * padded + 1)
+        everyone = np.ones(documents * padded, dtype=np.float32)
+        for i in range(self.rounds + 1):
+            halves = np.where(absent, np.inf, np.einsum("dcx,dcx->dc", centroids, centroids) / 2)
+            groups: NDArray[np.int64] = (tokens @ centroids.transpose(0, 2, 1) - halves[:, None]).argmax(
+                axis=2
+            )
+            if i == self.rounds:
+                break
+            owner = (groups + np.arange(documents)[:, None] * len(numbers)).reshape(-1)
+            shape = (documents * len(numbers), documents * padded)
+            sums = sp.csc_array((everyone, owner, one_each), shape=shape) @ tokens.reshape(-1, dim)
+            here = np.arange(padded) < lengths[:, None]
+            sizes = np.bincount(owner[here.reshape(-1)], minlength=shape[0])[:, None]
+            means = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids.reshape(-1, dim))
+            centroids = means.reshape(centroids.shape).astype(np.float32)
+        return groups
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class GridPooling:
+    """Merge the patches of a page image that lie in the same tile: rows, columns or rectangles.
+
+    Parameters
+    ----------
+    rows, columns
+        Patches of a page, which are its first ``rows * columns`` tokens, row by row. Tokens after them
+        (of the instruction, as in ColPali) are kept.
+    tile_rows, tile_columns
+        Patches of a tile, ``None`` for all: 1 and ``None`` pool every row, ``None`` and 1 every
+        column, 2 and 2 squares of four. Tiles at the right and lower margin may be smaller.
+    keep_length
+        As for :class:`HierarchicalPooling`.
+    """
+
+    rows: int = Field(default=32, ge=1)
+    columns: int = Field(default=32, ge=1)
+    tile_rows: int | None = Field(default=1, ge=1)
+    tile_columns: int | None = Field(default=None, ge=1)
+    keep_length: bool = True
+    kind: Literal["grid"] = "grid"
+
+    def reduce(self, tokens: TokenBatch, grids: ArrayLike | None = None) -> Reduced:
+        """Replace every tile by one token; tiles stand row by row, then the tokens after the patches.
+
+        Parameters
+        ----------
+        tokens
+            Pages.
+        grids : integers (n, 2), optional
+            Rows and columns of each page, for models that cut pages by their shape.
+
+        Raises
+        ------
+        LengthMismatchError
+            Not as many grids as pages, or naming the first page that has fewer tokens than patches. A
+            page without tokens is left as it is.
+        InvalidArgumentError
+            ``grids`` are not positive integers.
+        """
+        rows, columns = self._grids(grids, tokens)
+        pages = np.repeat(np.arange(len(tokens)), tokens.lengths)
+        place = np.arange(len(pages)) - tokens.offsets[pages]
+        tile_rows = rows if self.tile_rows is None else np.full_like(rows, self.tile_rows)
+        tile_columns = columns if self.tile_columns is None else np.full_like(columns, self.tile_columns)
+        across, down = -(-columns // tile_columns), -(-rows // tile_rows)
+        row, column = place // columns[pages], place % columns[pages]
+        tile = row // tile_rows[pages] * across[pages] + column // tile_columns[pages]
+        after = place - (rows * columns)[pages]
+        groups = np.where(after < 0, tile, (across * down)[pages] + after)
+        return merge(tokens, groups, mean=True, keep_length=self.keep_length)
+
+    def _grids(
+        self, given: ArrayLike | None, tokens: TokenBatch
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of every page."""
+        if given is None:
+            given = np.full((len(tokens), 2), (self.rows, self.columns))
+        grids = np.asarray(given)
+        if grids.shape != (len(tokens), 2):
+            raise LengthMismatchError("grids", f"shape ({len(tokens)}, 2)", f"shape {grids.shape}")
+        if grids.size and (grids.dtype.kind not in "iu" or grids.min() < 1):
+            raise InvalidArgumentError("grids", "integers of at least 1", grids.tolist())
+        rows, columns = grids.astype(np.int64).reshape(-1, 2).T
+        short = np.flatnonzero((tokens.lengths < rows * columns) & (tokens.lengths > 0))
+        if short.size:
+            i = int(short[0])
+            expected = f"at least the {rows[i]} x {columns[i]} tokens of its grid"
+            raise LengthMismatchError(f"tokens[{i}]", expected, int(tokens.lengths[i]))
+        return rows, columns
+
+
+def _left(lengths: Any, factor: float) -> Any:
+    # A quotient such as 1.1 * 10 / 1.1 may lie a rounding error above the number that is meant.
+    return np.ceil(lengths / factor - 1e-9).astype(np.int64)
+
+
+def _ward(tokens: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
+    """Group of every token, by its first member, of at most ``wanted`` groups."""
+    count = len(tokens)
+    if wanted == count:
+        return np.arange(count)
+    directions = unit(tokens)
+    cosines = (directions @ directions.T)[~np.tri(count, dtype=np.bool_)]
+    distances = np.sqrt(np.maximum(2 - 2 * cosines, 0), dtype=np.float64)
+    labels = fcluster(linkage(distances, method="ward"), wanted, criterion="maxclust")
+    _, first, groups = np.unique(labels, return_index=True, return_inverse=True)
+    return first[groups]

@@ -1,0 +1,100 @@
+"""Fewer tokens than before: the result of pooling and pruning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from embplug.methods.token_batch import TokenBatch, document_blocks
+
+DROPPED = -1
+"""Stands for the owner of a token that is in no token of the result."""
+
+BLOCK_TOKENS = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Reduced:
+    """What is left of a batch, and where every token went.
+
+    Attributes
+    ----------
+    tokens
+        The batch with fewer tokens: as many documents, in the same order, of the same type.
+    owner : int64 (tokens before,)
+        For every token that was given, the row of ``tokens.values`` that it is part of; ``DROPPED``
+        when it is in none.
+    """
+
+    tokens: TokenBatch
+    owner: NDArray[np.int64]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Number of given tokens in each token that is left, int64 ``(tokens left,)``."""
+        return np.bincount(self.owner[self.owner != DROPPED], minlength=len(self.tokens.values))
+
+    @property
+    def dropped(self) -> NDArray[np.int64]:
+        """Indices of the given tokens that are in no token of the result, in rising order."""
+        return np.flatnonzero(self.owner == DROPPED)
+
+
+def select(tokens: TokenBatch, kept: NDArray[np.bool_]) -> Reduced:
+    """Keep the tokens under a mask ``(tokens,)``."""
+    left = np.concatenate([[0], np.cumsum(kept)])
+    owner = np.where(kept, left[:-1], DROPPED)
+    return Reduced(TokenBatch(tokens.values[kept], left[tokens.offsets]), owner)
+
+
+def merge(tokens: TokenBatch, groups: NDArray[np.int64], *, mean: bool, keep_length: bool = False) -> Reduced:
+    """Put one token in the place of every group.
+
+    Parameters
+    ----------
+    tokens
+        A batch.
+    groups : int64 (tokens,)
+        Number of the group of each token within its document; the numbers of a document may have gaps.
+        The groups of the result stand in rising order.
+    mean
+        The mean of a group, or its sum.
+    keep_length
+        Give the mean the mean length of the members.
+    """
+    documents = np.repeat(np.arange(len(tokens)), tokens.lengths)
+    stride = int(groups.max(initial=0)) + 1
+    present, owner = np.unique(documents * stride + groups, return_inverse=True)
+    offsets = np.searchsorted(present, np.arange(len(tokens) + 1) * stride)
+    sizes = np.bincount(owner, minlength=len(present)) if mean else np.ones(len(present))
+    shares = (1 / sizes).astype(np.float32)[owner]
+    values = np.empty((len(present), tokens.dim), dtype=tokens.values.dtype)
+    for block in document_blocks(tokens.offsets, BLOCK_TOKENS):
+        first, last = tokens.offsets[block.start], tokens.offsets[block.stop]
+        rows = slice(offsets[block.start], offsets[block.stop])
+        # Every column has one entry, so the matrix needs no sorting.
+        members = sp.csc_array(
+            (shares[first:last], owner[first:last] - rows.start, np.arange(last - first + 1)),
+            shape=(rows.stop - rows.start, last - first),
+        )
+        given = tokens.values[first:last].astype(np.float32, copy=False)
+        merged = members @ given
+        if keep_length:
+            wanted, got = members @ _lengths(given), _lengths(merged)
+            merged *= np.divide(wanted, got, out=np.ones_like(got), where=got > 0)[:, None]
+        values[rows] = merged
+    return Reduced(TokenBatch(values, offsets), owner.astype(np.int64))
+
+
+def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows at length one; zeros stay."""
+    lengths = _lengths(values)[:, None]
+    return np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
+
+
+def _lengths(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths: NDArray[np.float32] = np.sqrt(np.einsum("td,td->t", values, values))
+    return lengths

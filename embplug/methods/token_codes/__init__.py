@@ -1,0 +1,1 @@
+"""All tokens of a document as one string of bytes."""

@@ -1,0 +1,515 @@
+"""Tokens of a document told by earlier tokens of it, and what is left in as many bytes as that needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from typing_extensions import Self
+
+from embplug.common.threads import single_blas_thread
+from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
+from embplug.methods.maxsim import sum_of_maxima
+from embplug.methods.numeric.arrays import (
+    Codes,
+    Float32,
+    State,
+    as_vectors,
+    check_state,
+    not_fitted,
+    state_bytes,
+    state_part,
+)
+from embplug.methods.numeric.tables import (
+    ENTRIES,
+    ByteTables,
+    blocks,
+    length_factors,
+    lloyd_max,
+    nearest_level,
+    sums_of_entries,
+)
+from embplug.methods.quantizers.base import Description
+from embplug.methods.quantizers.bit_allocation import (
+    principal_directions,
+    table_cost,
+    tables_along,
+    water_filling,
+)
+from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
+from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
+from embplug.methods.token_checks import check_finite
+from embplug.methods.token_codes.predictive_strings import (
+    CLASSES,
+    COUNT_BYTES,
+    FACTORS,
+    GAINS,
+    HEADER_BYTES,
+    Parsed,
+    parsed,
+    token_offsets,
+    written,
+)
+from embplug.methods.token_codes.references import find_references, in_order
+
+FIT_TOKENS = 1 << 17
+HELD_OUT = 4
+"""One document of so many has no part in the centroids."""
+ENCODE_TOKENS = SCORE_TOKENS = 1 << 14
+QUERY_TOKENS = 64
+
+
+class _Coded(NamedTuple):
+    """Tokens of a block of documents, coded."""
+
+    fields: NDArray[np.int64]
+    """(n, 5), as in a header"""
+    codes: Codes
+    """(n, most bytes of a class), each row filled from the left"""
+    remains: Float32
+    """(n, dim): what the codes had to tell"""
+    factors: Float32
+    """(n,): wanted length over the length of what is decoded"""
+
+
+@plain_dataclass(frozen=True, eq=False)
+class _Learned:
+    """All that :class:`Predictive` learns.
+
+    Attributes
+    ----------
+    centroids : float32 (centroids, dim)
+    gains : float32 (16,)
+        Shares of the reference's residual that predict a token's.
+    borders : float32 (7,)
+        Squared lengths of what a prediction leaves, that part the classes.
+    factors : float32 (32,)
+    directions : float32 (dim, dim)
+        In which what predictions leave varies most, over all classes.
+    tables
+        Of each class.
+    kept
+        For each class, the directions that its tables describe.
+    mean_bytes
+        Of a token's code, header included.
+    sampled
+        Tokens learned from.
+    """
+
+    centroids: Float32
+    gains: Float32
+    borders: Float32
+    factors: Float32
+    directions: Float32
+    tables: list[ByteTables]
+    kept: list[NDArray[np.int64]]
+    mean_bytes: float
+    sampled: int
+
+    @cached_property
+    def search(self) -> CentroidSearch:
+        return CentroidSearch(self.centroids)
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Bytes (8,) of a code of each class, without the header."""
+        return np.array([len(table.widths) for table in self.tables])
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class Predictive:
+    """Codes of whole documents: a token is the share of an earlier one, and the rest in bytes.
+
+    Words come back in a document, and what a document is about colours all its tokens, so that most
+    tokens lie close to one that is already told. Each names that token, its *reference*, as video
+    names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
+    What is left of one differs greatly from token to token; a rest has therefore one of eight sizes,
+    by reverse water-filling over tokens as well as directions, so that all tokens err about alike.
+
+    Scores need no decoding: that of a token is the gain of the score of its reference, and looked-up
+    sums for its own centroid and rest.
+
+    Unlike the other quantizers it codes a :class:`~embplug.TokenBatch`, not single vectors.
+
+    Parameters
+    ----------
+    size
+        Bytes of a token, on average; four of them tell centroid, reference, gain, class, and the
+        factor that restores the length.
+    centroids
+        At most 4,096.
+    levels
+        As in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocation`.
+    seed
+        Of the k-means, and of what it learns from.
+    """
+
+    size: int = Field(default=32, ge=HEADER_BYTES + 2)
+    centroids: int = Field(default=4096, ge=1, le=4096)
+    levels: Literal["joint", "scalar"] = "joint"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["predictive"] = "predictive"
+
+    def __post_init__(self) -> None:
+        self._learned: _Learned | None = None
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors it was fitted on."""
+        return int(self._fitted().centroids.shape[1])
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+        """Learn from documents; ``queries`` are not used.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Something other than a TokenBatch.
+        EmptyTokensError
+            No tokens.
+        NonFiniteError
+            Naming the first row that holds NaN or infinity.
+        """
+        _check(tokens)
+        if len(tokens.values) == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        generator = np.random.default_rng(self.seed)
+        rows, some, held_out = _split(tokens, generator)
+        if len(rows) > most_vectors(self.centroids):
+            rows = np.sort(generator.choice(rows, most_vectors(self.centroids), replace=False))
+        centroids = find_centroids(
+            np.asarray(tokens.values[rows], dtype=np.float32), self.centroids, generator
+        )
+        gains, remains = _first_look(centroids, some)
+        # Coarse tables are enough to see what predictions from decoded tokens leave.
+        draft = self._with_tables(centroids, gains, remains, held_out, "scalar", generator)
+        _code_all(draft, some, remains)
+        learned = self._with_tables(centroids, gains, remains, held_out, self.levels, generator)
+        factors = _code_all(learned, some, remains)
+        classes = np.searchsorted(learned.borders, np.square(remains[held_out]).sum(axis=1))
+        mean_bytes = HEADER_BYTES + float(learned.sizes[classes].mean())
+        self._learned = replace(learned, factors=lloyd_max(factors, FACTORS), mean_bytes=mean_bytes)
+        return self
+
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        """One string a document: its number of tokens, their headers, and the rests class by class.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Something other than a TokenBatch.
+        DimensionError, NonFiniteError
+            Tokens of another dimension, or NaN or infinity among them.
+        """
+        learned = self._fitted()
+        _check(tokens, self.dim)
+        strings: list[bytes] = []
+        for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+            block = tokens[documents]
+            coded = _code(learned, block)
+            strings += written(coded.fields, coded.codes, block.offsets, learned.sizes)
+        return strings
+
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        """Token matrices that the strings stand for.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
+        learned = self._fitted()
+        offsets = token_offsets(strings)
+        values = np.empty((offsets[-1], self.dim), dtype=np.float32)
+        for documents in document_blocks(offsets, ENCODE_TOKENS):
+            taken = parsed(strings, documents, learned.sizes, len(learned.centroids))
+            values[token_rows(offsets, documents)] = _decoded(learned, taken)
+        return TokenBatch(values, offsets)
+
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Bytes (n,) that the string of each document has at most."""
+        most = HEADER_BYTES + int(self._fitted().sizes.max())
+        return np.asarray(COUNT_BYTES + tokens.lengths * most)
+
+    def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
+        asked, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
+        # Tables of products grow with the query: a few tokens of it at a time.
+        some = [asked[rows] for rows in blocks(len(asked), QUERY_TOKENS)] or [asked]
+        scores = [self._sum_of_maxima(one, strings, offsets) for one in some]
+        return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
+
+    def _sum_of_maxima(self, asked: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]) -> Float32:
+        learned = self._fitted()
+        with single_blas_thread():
+            of_centroids = learned.centroids @ asked.T
+            ends = ENTRIES * np.cumsum(learned.sizes)
+            of_entries = np.empty((int(ends[-1]), len(asked)), dtype=np.float32)
+            for table, made in zip(learned.tables, np.split(of_entries, ends[:-1]), strict=True):
+                table.products(asked, out=made)
+
+        def products(_: slice, documents: slice) -> Float32:
+            taken = parsed(strings, documents, learned.sizes, len(learned.centroids))
+            rests = np.empty((len(taken.ids), len(asked)), dtype=np.float32)
+            by_class = np.argsort(taken.classes.astype(np.uint8), kind="stable")
+            rests[by_class] = sums_of_entries(of_entries, taken.codes)
+            return _predicted(learned, taken, rests, np.take(of_centroids, taken.ids, axis=0))
+
+        return sum_of_maxima(products, offsets, len(asked), SCORE_TOKENS)
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        if self._learned is None:
+            return {}
+        learned = self._learned
+        state: State = {
+            "centroids": learned.centroids.astype(np.float16),
+            "gains": learned.gains,
+            "borders": learned.borders,
+            "factors": learned.factors,
+            "directions": learned.directions,
+            "mean_bytes": np.array(learned.mean_bytes),
+            "sampled": np.array(learned.sampled),
+        }
+        for k, (table, kept) in enumerate(zip(learned.tables, learned.kept, strict=True)):
+            state |= {f"{k}.tables": table.tables, f"{k}.widths": table.widths, f"{k}.kept": kept}
+        return state
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self.__post_init__()
+        if not state:
+            return
+        own = {"centroids", "gains", "borders", "factors", "directions", "mean_bytes", "sampled"}
+        parts = {f"{k}.{name}" for k in range(CLASSES) for name in ("tables", "widths", "kept")}
+        check_state(state, own | parts, self)
+        directions = np.asarray(state["directions"], dtype=np.float32)
+        of_classes = [state_part(state, f"{k}.") for k in range(CLASSES)]
+        kept = [np.asarray(one["kept"], dtype=np.int64) for one in of_classes]
+        self._learned = _Learned(
+            state["centroids"].astype(np.float32),
+            np.asarray(state["gains"], dtype=np.float32),
+            np.asarray(state["borders"], dtype=np.float32),
+            np.asarray(state["factors"], dtype=np.float32),
+            directions,
+            [
+                ByteTables.from_state({**one, "rotation": directions[:, columns]})
+                for one, columns in zip(of_classes, kept, strict=True)
+            ],
+            kept,
+            float(state["mean_bytes"]),
+            int(state["sampled"]),
+        )
+
+    def describe(self) -> Description:
+        """Say what a token costs."""
+        learned = self._fitted()
+        sizes = HEADER_BYTES + learned.sizes
+        notes = [f"from {sizes.min()} to {sizes.max()} bytes a token, {learned.mean_bytes:.1f} on average"]
+        if learned.sampled < self.centroids:
+            notes.append(f"{learned.sampled} tokens to learn from: centroids coincide")
+        return Description(
+            method=self.kind,
+            dim=self.dim,
+            code_bytes=math.ceil(learned.mean_bytes),
+            bits=8 * learned.mean_bytes,
+            state_bytes=state_bytes(self.get_state()),
+            exact_queries=True,
+            fit_cost=f"k-means on at most {most_vectors(self.centroids):,} tokens, the codes of at most "
+            f"{FIT_TOKENS:,}, one eigendecomposition (d^3), {table_cost(self.levels)} in each of {CLASSES} "
+            "classes",
+            notes=tuple(notes),
+        )
+
+    def _with_tables(
+        self,
+        centroids: Float32,
+        gains: Float32,
+        remains: Float32,
+        held_out: NDArray[np.bool_],
+        levels: Literal["joint", "scalar"],
+        generator: np.random.Generator,
+    ) -> _Learned:
+        """Classes of as many tokens each among those held out, by what is left of them; tables for each."""
+        squares = np.square(remains).sum(axis=1)
+        borders = np.quantile(squares[held_out], np.arange(1, CLASSES) / CLASSES).astype(np.float32)
+        classes = np.searchsorted(borders, squares)
+        shares = np.bincount(classes[held_out], minlength=CLASSES) / held_out.sum()
+        # A class that nobody is in is as good as any other.
+        members = [classes == k if (classes == k).any() else slice(None) for k in range(CLASSES)]
+        directions = principal_directions(remains)[1].astype(np.float32)
+        variances = np.array([np.square(remains[one] @ directions).mean(axis=0) for one in members])
+        sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)
+        tables, kept = [], []
+        for one, falling, size in zip(members, variances, sizes, strict=True):
+            order = np.argsort(-falling, kind="stable")
+            made, columns = tables_along(
+                remains[one], falling[order].astype(np.float64), directions[:, order], size, levels, generator
+            )
+            tables.append(made)
+            kept.append(order[columns])
+        factors, mean_bytes = np.ones(1, dtype=np.float32), float(self.size)
+        return _Learned(
+            centroids, gains, borders, factors, directions, tables, kept, mean_bytes, len(remains)
+        )
+
+    def _fitted(self) -> _Learned:
+        if self._learned is None:
+            raise not_fitted(self)
+        return self._learned
+
+
+def _check(tokens: TokenBatch, dim: int | None = None) -> None:
+    if not isinstance(tokens, TokenBatch):
+        raise InvalidArgumentError("tokens", "a TokenBatch of whole documents", type(tokens).__name__)
+    if dim is not None and tokens.dim != dim:
+        raise DimensionError("tokens", f"dim {dim}", tokens.dim)
+    check_finite(tokens.values, "tokens")
+
+
+def _split(
+    tokens: TokenBatch, generator: np.random.Generator
+) -> tuple[NDArray[np.intp], TokenBatch, NDArray[np.bool_]]:
+    """Rows to learn centroids from, documents to learn from what they leave, and which tokens these held out.
+
+    Centroids lie closer to the tokens that they were learned from. A quarter of the documents has no
+    part in them, and says how many bytes others will take.
+    """
+    order = generator.permutation(len(tokens))
+    lengths = tokens.lengths[order]
+    some = tokens.take(order[np.cumsum(lengths) - lengths < FIT_TOKENS])
+    # The last document alone may be more than there is time for.
+    some = TokenBatch(some.values[:FIT_TOKENS], np.minimum(some.offsets, FIT_TOKENS)).to_float32()
+    held = np.arange(len(order)) < len(order) // HELD_OUT
+    held_out = np.repeat(held[: len(some)], some.lengths)
+    others = np.zeros(len(order), dtype=bool)
+    others[order[~held]] = True
+    rest = np.flatnonzero(np.repeat(others, tokens.lengths))
+    if not held_out.any() or not rest.size:
+        return np.arange(len(tokens.values)), some, np.ones(len(some.values), dtype=bool)
+    return rest, some, held_out
+
+
+def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float32]:
+    """Gains that predictions from exact tokens take, and what those leave (n, dim)."""
+    residuals = np.empty_like(tokens.values)
+    search = CentroidSearch(centroids)
+    parts = []
+    for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+        block = tokens[documents]
+        mine = residuals[token_rows(tokens.offsets, documents)]
+        np.subtract(block.values, centroids[search(block.values)], out=mine)
+        references = find_references(mine, block.offsets)
+        rows = np.flatnonzero(references >= 0)
+        parts.append((mine, rows, references[rows], _wanted_gains(mine[rows], mine[references[rows]])))
+    wanted = np.concatenate([gains for *_, gains in parts])
+    gains = lloyd_max(wanted, GAINS) if wanted.size else np.linspace(0, 1, GAINS, dtype=np.float32)
+    for mine, rows, references, own in parts:
+        mine[rows] -= gains[nearest_level(gains, own)][:, None] * mine[references]
+    return gains, residuals
+
+
+def _code_all(learned: _Learned, tokens: TokenBatch, remains: Float32) -> Float32:
+    """Put what the codes have to tell into ``remains`` (n, dim), and return the factors (n,) wanted."""
+    factors = np.empty(len(remains), dtype=np.float32)
+    for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+        rows = token_rows(tokens.offsets, documents)
+        coded = _code(learned, tokens[documents])
+        remains[rows], factors[rows] = coded.remains, coded.factors
+    return factors
+
+
+def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
+    """Predict tokens from decoded ones, and code what is left."""
+    values = np.asarray(tokens.values, dtype=np.float32)
+    ids = learned.search(values)
+    bases = learned.centroids[ids]
+    remains = values - bases
+    references = find_references(remains, tokens.offsets)
+    back, gains, classes, levels = np.zeros((4, len(values)), dtype=np.int64)
+    codes = np.zeros((len(values), int(learned.sizes.max())), dtype=np.uint8)
+    factors = np.ones(len(values), dtype=np.float32)
+    decoded = bases.copy()
+    for rows in in_order(references):
+        with_reference = rows[references[rows] >= 0]
+        if with_reference.size:
+            told = references[with_reference]
+            shapes, rest = decoded[told] - bases[told], remains[with_reference]
+            gain = nearest_level(learned.gains, _wanted_gains(rest, shapes))
+            predicted = learned.gains[gain][:, None] * shapes
+            # A gain is one of few, so that what is left can be more than what there was.
+            helps = ((rest - predicted / 2) * predicted).sum(axis=1) > 0
+            helped = with_reference[helps]
+            remains[helped] -= predicted[helps]
+            decoded[helped] += predicted[helps]
+            back[helped], gains[helped] = helped - told[helps], gain[helps]
+        classes[rows] = np.searchsorted(learned.borders, np.square(remains[rows]).sum(axis=1))
+        for k, table in enumerate(learned.tables):
+            mine = rows[classes[rows] == k]
+            if mine.size:
+                made = table.encode(remains[mine])
+                codes[mine, : made.shape[1]] = made
+                decoded[mine] += table.decode(made)
+        factors[rows] = length_factors(values[rows], decoded[rows])
+        levels[rows] = nearest_level(learned.factors, factors[rows])
+        decoded[rows] *= learned.factors[levels[rows]][:, None]
+    return _Coded(np.stack([ids, back, gains, classes, levels], axis=1), codes, remains, factors)
+
+
+def _decoded(learned: _Learned, taken: Parsed) -> Float32:
+    """Tokens (n, dim) of a block."""
+    rests = np.zeros((len(taken.ids), learned.centroids.shape[1]), dtype=np.float32)
+    for k, codes in enumerate(taken.codes):
+        if codes.size:
+            rests[taken.classes == k] = learned.tables[k].decode(codes)
+    return _predicted(learned, taken, rests, learned.centroids[taken.ids])
+
+
+def _predicted(learned: _Learned, taken: Parsed, rests: Float32, bases: Float32) -> Float32:
+    """Rests and bases put together with what references predict: rows of tokens, or of their scores.
+
+    ``rests`` is used up.
+    """
+    factors = learned.factors[taken.factors][:, None]
+    gains = factors * learned.gains[taken.gains][:, None]
+    # From here on the difference to the base, of which references pass on a share.
+    rests *= factors
+    rests += (factors - 1) * bases
+    for rows in in_order(taken.references)[1:]:
+        passed = np.take(rests, taken.references[rows], axis=0)
+        passed *= gains[rows]
+        rests[rows] += passed
+    rests += bases
+    return rests
+
+
+def _byte_sizes(variances: NDArray[np.float64], shares: NDArray[np.float64], budget: int) -> list[int]:
+    """Whole bytes of each class, together ``budget`` on average: reverse water-filling over all of them."""
+    weights = np.repeat(shares[:, None], variances.shape[1], axis=1)
+    wanted = water_filling(variances, 8 * budget, weights=weights).sum(axis=1) / 8
+    sizes = np.floor(wanted).astype(np.int64)
+    for k in np.argsort(sizes - wanted, kind="stable"):
+        if sizes[k] < wanted[k] and (shares * sizes).sum() + shares[k] <= budget:
+            sizes[k] += 1
+    return [int(size) for size in sizes]
+
+
+def _wanted_gains(rest: Float32, shapes: Float32) -> Float32:
+    """Share of each shape that comes closest to what is there."""
+    squares = np.square(shapes).sum(axis=1)
+    products = (rest * shapes).sum(axis=1)
+    return np.asarray(products / np.where(squares > 0, squares, 1), dtype=np.float32)

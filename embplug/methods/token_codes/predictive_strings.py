@@ -1,0 +1,117 @@
+"""Strings of predictive codes: the number of tokens, a header for each, and their codes class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.errors import InvalidArgumentError
+from embplug.methods.numeric.arrays import Codes
+from embplug.methods.numeric.packing import pack, packed_bytes, unpack
+
+COUNT_BYTES = 4
+HEADER = (12, 8, 4, 3, 5)
+"""Bits of a token's centroid, of how far back its reference stands, of its gain, class and factor."""
+HEADER_BYTES = packed_bytes(HEADER)
+GAINS, CLASSES, FACTORS = (1 << bits for bits in HEADER[2:])
+
+
+class Parsed(NamedTuple):
+    """Strings of a block of documents, taken apart; one row a token."""
+
+    ids: NDArray[np.int64]
+    references: NDArray[np.int64]
+    """Row of the earlier token, -1 without one"""
+    gains: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    factors: NDArray[np.int64]
+    codes: list[Codes]
+    """Of the tokens of each class, in their order"""
+
+
+def written(
+    fields: NDArray[np.int64], codes: Codes, offsets: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> list[bytes]:
+    """One string a document.
+
+    Parameters
+    ----------
+    fields : (tokens, 5)
+        As in :data:`HEADER`.
+    codes : uint8 (tokens, most bytes of a class)
+        Each row filled from the left.
+    offsets : (documents + 1,)
+    sizes : (8,)
+        Bytes of a code of each class.
+    """
+    headers = pack(fields, HEADER)
+    classes = fields[:, 3]
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((classes, owner))
+    used = np.arange(codes.shape[1]) < sizes[classes[order], None]
+    rests = codes[order][used]
+    stops = np.concatenate([[0], np.cumsum(sizes[classes[order]])])[offsets].tolist()
+    strings = []
+    for i, (start, stop) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
+        count = (stop - start).to_bytes(COUNT_BYTES, "little")
+        strings.append(count + headers[start:stop].tobytes() + rests[stops[i] : stops[i + 1]].tobytes())
+    return strings
+
+
+def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
+    """Where the tokens of each document begin (documents + 1,).
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first string that is too short for its tokens.
+    """
+    counts = [int.from_bytes(one[:COUNT_BYTES], "little") for one in strings]
+    for i, one in enumerate(strings):
+        least = COUNT_BYTES + HEADER_BYTES * counts[i]
+        if len(one) < least or (counts[i] == 0 and len(one) > least):
+            expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
+            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(one)} bytes of codes")
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+
+
+def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64], centroids: int) -> Parsed:
+    """Take the strings of some documents apart, whose codes have these many bytes in each class.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first string that cannot be one of these codes.
+    """
+    block = strings[documents]
+    offsets = token_offsets(block)
+    lengths = np.diff(offsets)
+    stops = (COUNT_BYTES + HEADER_BYTES * lengths).tolist()
+    headers = b"".join(one[COUNT_BYTES:stop] for one, stop in zip(block, stops, strict=True))
+    given = np.array([len(one) for one in block], dtype=np.int64)
+    fields = unpack(np.frombuffer(headers, dtype=np.uint8).reshape(-1, HEADER_BYTES), HEADER)
+    ids, back, gains, classes, factors = fields.astype(np.int64).T
+    owner = np.repeat(np.arange(len(block)), lengths)
+    members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES).reshape(-1, CLASSES)
+    ends = np.cumsum(members * sizes, axis=1) + np.array(stops)[:, None]
+    for i in np.flatnonzero(given != ends[:, -1]):
+        expected = f"{ends[i, -1]} bytes, as its headers say"
+        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, f"{given[i]} bytes of codes")
+    references = np.arange(len(ids)) - back
+    for row in np.flatnonzero((references < offsets[owner]) | (ids >= centroids)):
+        token = row - offsets[owner[row]]
+        expected = f"earlier tokens of the document, and centroids below {centroids}"
+        got = f"token {token} of centroid {ids[row]} that refers {back[row]} back"
+        raise InvalidArgumentError(f"codes[{documents.start + owner[row]}]", expected, got)
+    references[back == 0] = -1
+    codes = []
+    starts = stops
+    for k, size in enumerate(sizes.tolist()):
+        ends_of_class = ends[:, k].tolist()
+        joined = b"".join(one[a:b] for one, a, b in zip(block, starts, ends_of_class, strict=True) if a < b)
+        codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(members[:, k].sum(), size))
+        starts = ends_of_class
+    return Parsed(ids, references, gains, classes, factors, codes)

@@ -1,0 +1,187 @@
+"""Token matrices as strings of bytes, one a document, that ride in the payload and are scored as they are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.errors import EmptyTokensError, InvalidArgumentError
+from embplug.methods.maxsim import BLOCK_TOKENS, maxsim_codes
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
+from embplug.methods.quantizers.base import Quantizer
+from embplug.methods.quantizers.bit_allocation import BitAllocation
+from embplug.methods.token_batch import TokenBatch, document_blocks
+from embplug.methods.token_codes.predictive import ENCODE_TOKENS, Predictive
+
+FIT_TOKENS = 1 << 18
+FIT_DOCUMENTS = 1000
+"""From so many documents the correction is learned."""
+FIT_SEED = 0
+
+
+class TokenCoder:
+    """Codes of all tokens of a document, behind a correction for the document as a whole.
+
+    What the codes lose of a document's tokens has a mean, and that mean falls on every score of the
+    document alike. It is the part of the error that changes the ranking most and the cheapest to
+    keep: a few bytes for all tokens together.
+
+    Parameters
+    ----------
+    quantizer
+        Codes of single tokens, or of a document's tokens together.
+    document_bytes
+        Bytes of a document for the mean of what its codes lose; 0 keeps nothing.
+    """
+
+    def __init__(self, quantizer: Quantizer | Predictive, document_bytes: int = 48) -> None:
+        self.quantizer = quantizer
+        self.document_bytes = document_bytes
+        self._tokens = quantizer if isinstance(quantizer, Predictive) else _TokenByToken(quantizer)
+        self._correction = None
+        if document_bytes:
+            self._correction = BitAllocation(size=document_bytes, levels="scalar", length="decoded")
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether all that it needs is learned."""
+        corrects = self._correction is None or bool(self._correction.get_state())
+        return corrects and bool(self.quantizer.get_state())
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> TokenCoder:
+        """Learn from documents, or a sample of them, and where the quantizer can from queries.
+
+        A quantizer that has learned already is taken as it is.
+        """
+        if len(tokens.values) == 0:
+            raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        if not self.quantizer.get_state():
+            self._tokens.fit(tokens, queries)
+        if self._correction is not None:
+            some = tokens[:: -(-len(tokens) // FIT_DOCUMENTS)]
+            blocks = [some[documents] for documents in document_blocks(some.offsets, BLOCK_TOKENS)]
+            lost = [self._lost(block, self._tokens.encode(block)) for block in blocks]
+            self._correction.fit(np.concatenate(lost))
+        return self
+
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        """One string a document: the correction, then the codes of its tokens."""
+        strings: list[bytes] = []
+        for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
+            block = tokens[documents]
+            made = self._tokens.encode(block)
+            if self._correction is not None:
+                heads = self._correction.encode(self._lost(block, made))
+                made = [head.tobytes() + one for head, one in zip(heads, made, strict=True)]
+            strings += made
+        return strings
+
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Bytes (n,) that the string of each document has at most."""
+        return self._tokens.sizes(tokens) + self.document_bytes
+
+    def score(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
+        asked = as_vectors(query, self.quantizer.dim, "query")
+        heads, rests = self._parted(strings)
+        scores = self._tokens.maxsim(asked, rests)
+        if self._correction is not None and len(strings):
+            whole = self._correction.encode_query(asked.sum(axis=0))
+            scores += self._correction.score(whole, heads)
+        return scores
+
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        """Token matrices that the strings stand for, the corrections included.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Naming the first string that these codes did not make.
+        """
+        heads, rests = self._parted(strings)
+        tokens = self._tokens.decode(rests)
+        if self._correction is None:
+            return tokens
+        corrections = np.repeat(self._correction.decode(heads), tokens.lengths, axis=0)
+        return TokenBatch(tokens.values + corrections, tokens.offsets)
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        state = {f"tokens.{name}": array for name, array in self.quantizer.get_state().items()}
+        if self._correction is not None:
+            state |= {f"documents.{name}": array for name, array in self._correction.get_state().items()}
+        return state
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self.quantizer.set_state(state_part(state, "tokens."))
+        if self._correction is not None:
+            self._correction.set_state(state_part(state, "documents."))
+
+    def _parted(self, strings: Sequence[bytes]) -> tuple[Codes, list[bytes]]:
+        """Corrections (n, document_bytes), and what follows them."""
+        head = self.document_bytes
+        for i, string in enumerate(strings):
+            if len(string) < head:
+                raise InvalidArgumentError(f"codes[{i}]", f"at least {head} bytes", f"{len(string)} bytes")
+        joined = np.frombuffer(b"".join(string[:head] for string in strings), dtype=np.uint8)
+        return joined.reshape(len(strings), head), [string[head:] for string in strings]
+
+    def _lost(self, tokens: TokenBatch, strings: Sequence[bytes]) -> Float32:
+        """Mean (n, dim) over each document of what its codes lose; zero without tokens."""
+        lost = np.zeros((len(tokens), tokens.dim), dtype=np.float32)
+        inhabited = np.flatnonzero(tokens.lengths)
+        if inhabited.size:
+            differences = tokens.values - self._tokens.decode(strings).values
+            sums = np.add.reduceat(differences, tokens.offsets[inhabited], axis=0)
+            lost[inhabited] = sums / tokens.lengths[inhabited, None]
+        return lost
+
+
+class _TokenByToken:
+    """Documents as the codes of their tokens, one after the other."""
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        self._quantizer = quantizer
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> None:
+        sample = tokens.values
+        if len(sample) > FIT_TOKENS:
+            chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
+            sample = sample[np.sort(chosen)]
+        self._quantizer.fit(sample, None if queries is None else queries.values)
+
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        codes = self._quantizer.encode(tokens.values)
+        spans = itertools.pairwise(tokens.offsets.tolist())
+        return [codes[start:stop].tobytes() for start, stop in spans]
+
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        codes, offsets = self._joined(strings)
+        return TokenBatch(self._quantizer.decode(codes), offsets)
+
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        return np.asarray(tokens.lengths * self._quantizer.code_bytes)
+
+    def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        return maxsim_codes(self._quantizer, query, *self._joined(strings))
+
+    def _joined(self, strings: Sequence[bytes]) -> tuple[Codes, NDArray[np.int64]]:
+        """Codes of all tokens, and where those of each document begin."""
+        width = self._quantizer.code_bytes
+        lengths = np.array([len(string) for string in strings], dtype=np.int64)
+        wrong = np.flatnonzero(lengths % width)
+        if wrong.size:
+            got = f"{lengths[wrong[0]]} bytes of codes"
+            raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{width} bytes a token", got)
+        codes = np.frombuffer(b"".join(strings), dtype=np.uint8).reshape(-1, width)
+        return codes, np.concatenate([[0], np.cumsum(lengths // width)])

@@ -1,0 +1,311 @@
+"""Principal components: the directions in which vectors differ most."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from scipy.linalg import eigh
+from typing_extensions import Self
+
+from embplug.errors import InvalidArgumentError
+from embplug.methods.numeric.arrays import (
+    Float32,
+    State,
+    as_sample,
+    as_vectors,
+    check_state,
+    not_fitted,
+    state_bytes,
+)
+from embplug.methods.numeric.rows import second_moments, unit_rows
+from embplug.methods.transforms.base import TransformDescription, check_output_dim
+
+RANDOMIZED_FROM_DIM = 2048
+OVERSAMPLES = 16
+POWER_ROUNDS = 4
+
+ROUNDING = 1e-7
+"""Components with less than this share of the largest variance are rounding errors of float32."""
+
+
+class _Solution(NamedTuple):
+    """What is learned: ``mean`` (d,), ``components`` (output_dim, d) and ``variances`` (output_dim,)."""
+
+    mean: Float32
+    components: Float32
+    variances: Float32
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class PCA:
+    """Rotate vectors to their principal components and keep the first ones (PCA-RAG).
+
+    With the defaults the dot product of a query and a document is kept but for what the dropped
+    components held and one constant a query, so the ranking is that of the dot product.
+
+    Parameters
+    ----------
+    dim
+        Components to keep; ``None`` keeps all, which is a rotation.
+    center
+        ``documents``: subtract the mean of the sample from documents, which shifts all scores of a
+        query alike. ``both``: from queries too, as published. ``none``: from neither, and the
+        components are those of the uncentred second moments.
+    whiten
+        ``documents``: divide each component of documents by its standard deviation and multiply it
+        in queries, so that the engine's quantizers meet components of one size while dot products
+        stay. ``both``: divide in both, which changes the ranking. ``none``: do neither.
+    normalize
+        Bring results to unit length, documents and queries, so that dot products are cosines.
+    solver
+        ``exact``: eigenvectors of the covariance. ``randomized``: a subspace iteration that costs
+        ``dim`` instead of all dimensions. ``auto``: randomized from 2,048 dimensions on, where at most
+        a quarter of them is kept.
+    seed
+        Of the randomized solver.
+    """
+
+    dim: int | None = Field(default=None, ge=1)
+    center: Literal["none", "documents", "both"] = "documents"
+    whiten: Literal["none", "documents", "both"] = "none"
+    normalize: bool = False
+    solver: Literal["auto", "exact", "randomized"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["pca"] = "pca"
+
+    def __post_init__(self) -> None:
+        self._solution: _Solution | None = None
+        self._count = 0
+        self._sum: NDArray[np.float64] | None = None
+        self._moments: NDArray[np.float64] | None = None
+
+    @property
+    def mean_(self) -> Float32 | None:
+        """(d,): what is subtracted; ``None`` before anything was learned."""
+        learned = self._learned()
+        return None if learned is None else learned.mean
+
+    @property
+    def components_(self) -> Float32 | None:
+        """(output_dim, d): the directions, as rows."""
+        learned = self._learned()
+        return None if learned is None else learned.components
+
+    @property
+    def variances_(self) -> Float32 | None:
+        """(output_dim,): of the sample along each direction, falling."""
+        learned = self._learned()
+        return None if learned is None else learned.variances
+
+    @property
+    def requires_fit(self) -> bool:
+        """Always."""
+        return True
+
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: where ``normalize`` says so."""
+        return self.normalize
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results."""
+        return dim if self.dim is None else check_output_dim("dim", self.dim, dim)
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn the components of documents ``X`` (n, d); queries are not used.
+
+        With fewer samples than components the directions that the sample does not show are any that
+        are orthogonal to those it does; :meth:`describe` says so.
+
+        Raises
+        ------
+        InvalidArgumentError
+            More components than dimensions.
+        LengthMismatchError
+            No vector to learn from.
+        """
+        sample = as_sample(X)
+        wanted = self.output_dim(sample.shape[1])
+        self._forget()
+        self._count = len(sample)
+        self._sum = sample.sum(axis=0, dtype=np.float64)
+        if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
+            self._solution = self._kept(*self._subspace(sample, wanted), sample.shape[1])
+        else:
+            self._moments = second_moments(sample)
+            self._solution = self._solved(wanted)
+        self._moments = None
+        return self
+
+    def partial_fit(self, X: ArrayLike) -> Self:
+        """Learn from one more batch; the result is that of :meth:`fit` on all batches together.
+
+        Memory holds one matrix (d, d), whatever the number of batches. A batch is only added up: the
+        components are computed when they are first asked for after it. Only batches given to this
+        object count: sums are not part of the state that is saved.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The object was fitted by :meth:`fit`, or restored, so its sums are not known.
+        DimensionError
+            The batch has another dimension than those before.
+        """
+        if self._solution is not None and self._moments is None:
+            raise InvalidArgumentError("X", "batches from the beginning", "one after fit or set_state")
+        sample = as_sample(X) if self._sum is None else as_vectors(X, len(self._sum))
+        self.output_dim(sample.shape[1])
+        if self._sum is None or self._moments is None:
+            self._sum = np.zeros(sample.shape[1])
+            self._moments = np.zeros((sample.shape[1], sample.shape[1]))
+        self._count += len(sample)
+        self._sum += sample.sum(axis=0, dtype=np.float64)
+        self._moments += second_moments(sample)
+        self._solution = None
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Components (n, output_dim) of documents (n, d)."""
+        return self._project(X, "X", self.center != "none", -1 if self.whiten != "none" else 0)
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Components (n, output_dim) of queries (n, d)."""
+        power = {"none": 0, "both": -1, "documents": 1}[self.whiten]
+        return self._project(Q, "Q", self.center == "both", power)
+
+    def get_state(self) -> State:
+        """Learned arrays; empty before :meth:`fit`."""
+        learned = self._learned()
+        if learned is None:
+            return {}
+        return {
+            "mean": learned.mean,
+            "components": learned.components,
+            "variances": learned.variances,
+            "samples": np.array(self._count, dtype=np.int64),
+        }
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned."""
+        self._forget()
+        if state:
+            check_state(state, {"mean", "components", "variances", "samples"}, self)
+            self._solution = _Solution(state["mean"], state["components"], state["variances"])
+            self._count = int(state["samples"])
+
+    def describe(self) -> TransformDescription:
+        """Say what a vector costs and what is kept."""
+        learned = self._learned()
+        if learned is None:
+            raise not_fitted(self)
+        kept, dim = learned.components.shape
+        notes = []
+        empty = int((learned.variances <= 0).sum())
+        if empty:
+            notes.append(f"{empty} of {kept} components hold nothing in a sample of {self._count}")
+        order = "as given, but for what the dropped components held"
+        if self.center == "both" or self.whiten == "both" or self.normalize:
+            order = "changed on purpose by centred queries, whitening or normalizing"
+        cost = "one product (d, n) x (n, d) and the eigenvectors of a (d, d) matrix"
+        # Sums of batches, and samples too small for it, are solved exactly.
+        if self._moments is None and self._randomizes(dim, kept) and kept + OVERSAMPLES < self._count:
+            cost = f"{POWER_ROUNDS + 2} passes over the sample, each (n, d) x (d, {kept + OVERSAMPLES})"
+        return TransformDescription(
+            self.kind, dim, kept, state_bytes(self.get_state()), order, cost, tuple(notes)
+        )
+
+    def _forget(self) -> None:
+        self._solution = self._sum = self._moments = None
+        self._count = 0
+
+    def _learned(self) -> _Solution | None:
+        """What was learned, computed now where batches came since it was last asked for."""
+        if self._solution is None and self._moments is not None:
+            self._solution = self._solved(self.output_dim(len(self._moments)))
+        return self._solution
+
+    def _randomizes(self, dim: int, wanted: int) -> bool:
+        large = dim >= RANDOMIZED_FROM_DIM and 4 * wanted <= dim
+        return self.solver == "randomized" or (self.solver == "auto" and large)
+
+    def _solved(self, wanted: int) -> _Solution:
+        """Eigenvectors of the covariance, from the sums."""
+        assert self._sum is not None and self._moments is not None
+        covariance = self._moments / max(self._count, 1)
+        if self.center != "none":
+            mean = self._sum / max(self._count, 1)
+            covariance -= np.outer(mean, mean)
+        dim = len(covariance)
+        width = wanted + OVERSAMPLES
+        if self._randomizes(dim, wanted) and width < min(dim, self._count):
+            return self._kept(*self._principal(covariance, wanted), dim)
+        variances, vectors = eigh(covariance, subset_by_index=[dim - wanted, dim - 1])
+        return self._kept(variances[::-1], vectors[:, ::-1].T, dim)
+
+    def _principal(
+        self, covariance: NDArray[np.float64], wanted: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Variances and components by subspace iteration on the covariance itself."""
+        generator = np.random.default_rng(self.seed)
+        basis = generator.standard_normal((len(covariance), wanted + OVERSAMPLES))
+        for _ in range(POWER_ROUNDS):
+            basis = covariance @ np.linalg.qr(basis)[0]
+        basis = np.linalg.qr(basis)[0]
+        return _leading(basis, basis.T @ covariance @ basis, wanted)
+
+    def _subspace(self, sample: Float32, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Variances and components by subspace iteration; centring is done without a centred copy."""
+        assert self._sum is not None
+        mean = self._sum / len(sample) if self.center != "none" else np.zeros(sample.shape[1])
+        mean = mean.astype(np.float32)
+        generator = np.random.default_rng(self.seed)
+        width = min(wanted + OVERSAMPLES, *sample.shape)
+        basis = generator.standard_normal((sample.shape[1], width)).astype(np.float32)
+        for _ in range(POWER_ROUNDS):
+            basis = np.linalg.qr(basis)[0]
+            scores = sample @ basis - mean @ basis
+            basis = sample.T @ scores - np.outer(mean, scores.sum(axis=0))
+        basis = np.linalg.qr(basis)[0]
+        scores = (sample @ basis - mean @ basis).astype(np.float64)
+        return _leading(basis, scores.T @ scores / len(sample), wanted)
+
+    def _kept(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> _Solution:
+        assert self._sum is not None
+        # The sign of an eigenvector is a matter of the solver; a fixed one makes results repeatable.
+        largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+        components = components * np.where(largest < 0, -1.0, 1.0)[:, None]
+        variances = np.where(variances > ROUNDING * variances[0], variances, 0.0)
+        mean = self._sum / max(self._count, 1) if self.center != "none" else np.zeros(dim)
+        return _Solution(
+            mean.astype(np.float32),
+            np.ascontiguousarray(components, dtype=np.float32),
+            variances.astype(np.float32),
+        )
+
+    def _project(self, given: ArrayLike, argument: str, center: bool, power: int) -> Float32:
+        learned = self._learned()
+        if learned is None:
+            raise not_fitted(self)
+        vectors = as_vectors(given, learned.components.shape[1], argument)
+        projected = vectors @ learned.components.T
+        if center:
+            projected -= learned.components @ learned.mean
+        if power:
+            # A component without variance has nothing to compare: it becomes zero on either side.
+            deviations = np.sqrt(learned.variances)
+            scales = np.divide(1, deviations, out=np.zeros_like(deviations), where=deviations > 0)
+            projected *= scales if power < 0 else deviations
+        return unit_rows(projected) if self.normalize else projected
+
+
+def _leading(
+    basis: NDArray[Any], projected: NDArray[np.float64], wanted: int
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Variances and components within a basis (d, m), from the covariance (m, m) in its coordinates."""
+    variances, rotation = np.linalg.eigh(projected)
+    order = np.argsort(-variances)[:wanted]
+    return variances[order], (basis @ rotation[:, order]).T

@@ -1,0 +1,73 @@
+"""Random projections: fewer dimensions without learning anything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from embplug.methods.numeric.arrays import Float32
+from embplug.methods.transforms.base import NothingLearned, TransformDescription, check_output_dim
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
+class SparseRandomProjection(NothingLearned):
+    """Very sparse random projection (Li et al., 2006; FastRP): entries of -1, 0 and 1, scaled.
+
+    Dot products are kept in expectation; nothing is learned, so vectors may come before any sample
+    is known. At equal dimension PCA keeps more, where it can be fitted.
+
+    Parameters
+    ----------
+    dim
+        Dimensions of the results.
+    density
+        Share of entries that are not zero; ``None`` is ``1 / sqrt(d)``.
+    seed
+        The same seed gives the same matrix everywhere.
+    """
+
+    dim: int = Field(ge=1)
+    density: float | None = Field(default=None, gt=0, le=1)
+    seed: int = Field(default=0, ge=0)
+    kind: Literal["sparse_random_projection"] = "sparse_random_projection"
+
+    def __post_init__(self) -> None:
+        self._matrices: dict[int, Any] = {}
+
+    @property
+    def unit_length(self) -> bool:
+        """Whether results have unit length: never exactly."""
+        return False
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results."""
+        return check_output_dim("dim", self.dim, dim)
+
+    def describe(self, dim: int | None = None) -> TransformDescription:
+        """Say what a vector costs.
+
+        Parameters
+        ----------
+        dim
+            Of the vectors that will be given: it learns nothing, so it cannot know.
+        """
+        order = f"kept in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
+        return TransformDescription(self.kind, dim, self.dim, 0, order, "none")
+
+    def _made(self, vectors: Float32) -> Float32:
+        return np.ascontiguousarray((self._matrix(vectors.shape[1]) @ vectors.T).T)
+
+    def _matrix(self, dim: int) -> Any:
+        """Sparse float32 (output_dim, dim)."""
+        if dim not in self._matrices:
+            rows = self.output_dim(dim)
+            density = self.density or 1 / math.sqrt(dim)
+            uniform = np.random.default_rng([self.seed, dim]).random((rows, dim))
+            signs = (uniform < density / 2).astype(np.float32) - (uniform > 1 - density / 2)
+            self._matrices[dim] = sp.csr_array((signs / math.sqrt(density * rows)).astype(np.float32))
+        return self._matrices[dim]

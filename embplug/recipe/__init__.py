@@ -1,0 +1,1 @@
+"""What a collection stores and how it is searched, as data."""

@@ -1,0 +1,243 @@
+"""Hits in the order of a model that reads query and text together."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from embplug.common.extras import import_extra
+from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, RerankError
+
+if TYPE_CHECKING:
+    from embplug.search.types import Hit
+
+CROSS_ENCODER_STAGE = "cross_encoder"
+
+Scorer = Callable[[str, "Sequence[str]"], "Sequence[float]"]
+"""Scores of texts for a query, higher is better."""
+
+
+@dataclass(frozen=True)
+class CrossEncoder:
+    """Rank hits anew by any scorer of (query, texts).
+
+    Parameters
+    ----------
+    scorer
+        Takes a query and texts, returns one score for each.
+    text_key
+        Payload field with the text of a hit.
+    batch_size
+        Texts in one call of the scorer.
+    timeout
+        Seconds for all calls together. A call under way cannot be stopped: it ends in its own thread,
+        and its result is dropped.
+    on_failure
+        Of the scorer, or of a hit that has no text: ``raise``, or ``keep`` the order that the hits came
+        in. A hit without text then keeps its place, and the others are ranked around it; every hit that
+        has no score tells why under ``skipped``.
+    """
+
+    scorer: Scorer
+    text_key: str = "text"
+    batch_size: int = 32
+    timeout: float | None = None
+    on_failure: Literal["raise", "keep"] = "raise"
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InvalidArgumentError("batch_size", "at least 1", self.batch_size)
+        if self.timeout is not None and not self.timeout > 0:
+            raise InvalidArgumentError("timeout", "more than 0 seconds", self.timeout)
+        if self.on_failure not in ("raise", "keep"):
+            raise InvalidArgumentError("on_failure", "'raise' or 'keep'", repr(self.on_failure))
+
+    @classmethod
+    def from_sentence_transformers(cls, model: Any, **options: Any) -> CrossEncoder:
+        """Use a ``sentence_transformers.CrossEncoder``, or the one of this name.
+
+        ``options`` are the other parameters of this class.
+
+        Raises
+        ------
+        MissingExtraError
+            A name, and sentence-transformers is not installed.
+        """
+        return cls(_sentence_transformers_scorer(model), **options)
+
+    @classmethod
+    def from_rerankers(cls, ranker: Any, **options: Any) -> CrossEncoder:
+        """Use a ``rerankers.Reranker``, or the one of this name.
+
+        ``options`` are the other parameters of this class.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The package has no ranker of this name, or lacks what that needs.
+        MissingExtraError
+            A name, and rerankers is not installed.
+        """
+        return cls(_rerankers_scorer(ranker), **options)
+
+    def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
+        """Order hits by the scorer, best first; each tells its score as stage ``cross_encoder``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A hit has no text, and ``on_failure`` is ``raise``; it has to be searched for with its payload.
+        RerankError
+            The scorer failed or took too long, and ``on_failure`` is ``raise``.
+        """
+        skipped: dict[int, str] = {}
+        texts: dict[int, str] = {}
+        for i, hit in enumerate(hits):
+            text = (hit.payload or {}).get(self.text_key)
+            if isinstance(text, str):
+                texts[i] = text
+                continue
+            missing = InvalidArgumentError(f"hits[{i}].payload[{self.text_key!r}]", "a text", repr(text))
+            if self.on_failure == "raise":
+                raise missing
+            skipped[i] = _reason(missing)
+        scores: dict[int, float] = {}
+        try:
+            scores = dict(zip(texts, self._scores(query, [*texts.values()]), strict=True))
+        except Exception as error:
+            if self.on_failure == "raise":
+                raise RerankError(f"the cross-encoder failed ({_reason(error)})") from error
+            skipped |= dict.fromkeys(texts, _reason(error))
+        ranked = iter(sorted(scores, key=lambda i: -scores[i]))
+        ordered = [i if i in skipped else next(ranked) for i in range(len(hits))]
+        return [_told(hits[i], scores.get(i), skipped.get(i)) for i in ordered[:limit]]
+
+    async def rerank_async(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
+        """As :meth:`rerank`, in a thread."""
+        return await asyncio.to_thread(self.rerank, query, hits, limit)
+
+    def _scores(self, query: str, texts: list[str]) -> list[float]:
+        if self.timeout is None:
+            return self._in_batches(query, texts, lambda: False)
+        outcome: list[Any] = []
+        late = threading.Event()
+
+        def work() -> None:
+            try:
+                outcome.append(self._in_batches(query, texts, late.is_set))
+            except Exception as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work, name="embplug-cross-encoder", daemon=True)
+        thread.start()
+        thread.join(self.timeout)
+        if not outcome:
+            late.set()
+            raise TimeoutError(f"no scores after {self.timeout:g} s")
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        scores: list[float] = outcome[0]
+        return scores
+
+    def _in_batches(self, query: str, texts: list[str], is_late: Callable[[], bool]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(texts), self.batch_size):
+            if is_late():
+                break
+            batch = texts[start : start + self.batch_size]
+            made = [float(score) for score in self.scorer(query, batch)]
+            if len(made) != len(batch):
+                raise LengthMismatchError("scores", f"{len(batch)}, one per text", len(made))
+            if not all(math.isfinite(score) for score in made):
+                raise InvalidArgumentError("scores", "finite numbers", made)
+            scores += made
+        return scores
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _told(hit: Hit, score: float | None, reason: str | None) -> Hit:
+    """A hit with its score, or with the reason why it has none."""
+    if score is None:
+        return replace(hit, skipped={**(hit.skipped or {}), CROSS_ENCODER_STAGE: str(reason)})
+    return replace(hit, score=score, stages={**(hit.stages or {}), CROSS_ENCODER_STAGE: score})
+
+
+def _sentence_transformers_scorer(model: Any) -> Scorer:
+    if isinstance(model, str):
+        try:
+            from sentence_transformers import CrossEncoder as Model
+        except ImportError as error:
+            raise MissingExtraError("a cross-encoder by name", "sentence-transformers") from error
+        model = Model(model)
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        predicted = model.predict([(query, text) for text in texts], show_progress_bar=False)
+        return [float(one) for one in predicted]
+
+    return score
+
+
+def _rerankers_scorer(ranker: Any) -> Scorer:
+    if isinstance(ranker, str):
+        name = ranker
+        ranker = import_extra("rerankers", "a cross-encoder by name").Reranker(name, verbose=0)
+        if ranker is None:
+            # The package prints what is missing and goes on.
+            expected = "a ranker of the package rerankers, with what it needs installed"
+            raise InvalidArgumentError("cross_encoder", expected, repr(name))
+
+    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
+        ranked = ranker.rank(query=query, docs=list(texts), doc_ids=list(range(len(texts))))
+        scores = {int(one.doc_id): float(one.score) for one in ranked.results}
+        return [scores[i] for i in range(len(texts))]
+
+    return score
+
+
+_BY_NAME: dict[str, Callable[[str], Scorer]] = {
+    "sentence-transformers": _sentence_transformers_scorer,
+    "rerankers": _rerankers_scorer,
+}
+_registered: dict[str, Callable[[], Scorer]] = {}
+
+
+def register_cross_encoder(name: str, make: Callable[[], Scorer]) -> None:
+    """Make ``load_cross_encoder(name)`` call ``make()``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``name`` is empty or has a colon.
+    """
+    if not isinstance(name, str) or not name or ":" in name:
+        raise InvalidArgumentError("name", "a name without a colon", repr(name))
+    _registered[name] = make
+
+
+def load_cross_encoder(name: str) -> Scorer:
+    """Load the model that ``name`` names.
+
+    A name given to :func:`register_cross_encoder`, ``"sentence-transformers:MODEL"`` or
+    ``"rerankers:MODEL"``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is none of that name.
+    MissingExtraError
+        The package before the colon is not installed.
+    """
+    if name in _registered:
+        return _registered[name]()
+    kind, _, model = name.partition(":")
+    if kind not in _BY_NAME or not model:
+        known = [*_registered, *(f"{one}:MODEL" for one in _BY_NAME)]
+        raise InvalidArgumentError("cross_encoder", f"one of {known}", repr(name))
+    return _BY_NAME[kind](model)

@@ -1,0 +1,231 @@
+"""Recipes recommended from samples of collections of every kind."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from qdrant_client import models
+from typer.testing import CliRunner
+
+from embplug import Collection, Recipe, advise, register_encoder
+from embplug.branches.pipeline import Pipeline
+from embplug.cli import app
+from embplug.cli.advise import _bytes
+from embplug.engines import EdgeClient
+from embplug.engines.capabilities import Capabilities
+from embplug.errors import CollectionNotFoundError, InvalidArgumentError
+from embplug.evaluation import advisor as module
+from embplug.methods.token_batch import TokenBatch
+from tests.words import DIM, Words
+
+COUNT = 500
+POOLED = "learned 1024, residual 16, pooled"
+
+
+def clustered(count: int, dim: int = DIM, seed: int = 0):
+    """Vectors near a few directions, as real ones are, most of their variance in few dimensions."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).standard_normal((20, dim)) * np.linspace(2, 0.1, dim)
+    made = centres[rng.integers(20, size=count)] + 0.5 * rng.standard_normal((count, dim)) * np.linspace(
+        1, 0.05, dim
+    )
+    return made.astype(np.float32)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A few recipes of each kind, so that a test takes seconds."""
+    names = ("float32", "int8", "PCA 16 float16")
+    names += tuple(f"{name}, original on disk" for name in names)
+    whole = module.dense_candidates
+
+    def chosen(*arguments):
+        return {name: recipe for name, recipe in whole(*arguments).items() if name in names}
+
+    monkeypatch.setattr(module, "dense_candidates", chosen)
+    monkeypatch.setattr(module, "FEWEST", 100)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """A collection that embplug did not make, with a named dense vector and payload."""
+    with EdgeClient(tmp_path / "edge") as client:
+        parameters = models.VectorParams(size=DIM, distance=models.Distance.COSINE)
+        client.create_collection("plain", vectors_config={"v": parameters})
+        client.create_payload_index("plain", field_name="kind", field_schema="keyword")
+        client.upsert(
+            "plain",
+            points=models.Batch(
+                ids=list(range(COUNT)),
+                vectors={"v": clustered(COUNT).tolist()},
+                payloads=[
+                    {"kind": "rare" if i % 100 == 0 else "common", "text": f"t {i}"} for i in range(COUNT)
+                ],
+            ),
+        )
+        yield client
+
+
+def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
+    advice = advise("plain", plain, recall=0.9, queries=clustered(30, seed=5), sample=300, replicas=2)
+    assert (advice.points, advice.sampled, advice.held_out, advice.met) == (COUNT, 300, False, True)
+    assert advice.best.expected_recall >= 0.9
+    others = [one for one in advice.candidates if one.expected_recall >= 0.9]
+    assert advice.best.bytes <= 1.02 * min(one.bytes for one in others)
+    assert advice.best.front
+    assert Recipe.from_yaml(advice.to_yaml()) == advice.recipe
+    assert advice.recipe.payload_indexes == {"kind": models.PayloadSchemaType.KEYWORD}
+    assert [one.points for one in advice.costs] == [COUNT, 10 * COUNT, 100 * COUNT]
+    assert all((one.replicas, one.nodes) == (2, 2) for one in advice.costs)
+    json.dumps(advice.to_dict())
+    made = Collection.create("advised", advice.recipe, plain)
+    made.add(range(COUNT), dense=clustered(COUNT))
+    assert made.search(dense=clustered(COUNT)[7])[0].id == 7
+
+
+def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
+    advice = advise("plain", plain, bytes_per_vector=40, sample=300)
+    assert advice.held_out and advice.met and advice.queries == 125
+    assert all(one.vector_bytes <= 40 for one in advice.candidates)
+    assert advice.best.expected_recall >= max(one.expected_recall for one in advice.candidates) - 0.002
+    assert all(one.documents == 300 for one in advice.candidates)
+    with pytest.raises(InvalidArgumentError, match="budget"):
+        advise("plain", plain, budget=1000, sample=300)
+
+
+def test_a_sample_has_the_proportions_of_the_collection(plain):
+    source = module.run(plain, module.source_steps(plain, "plain", None, None, "kind"))
+    assert len(source.payloads) == COUNT
+    drawn = module.run(plain, module._sample_ids(plain, "plain", 200, "kind", 0))
+    assert (len(drawn), sum(i % 100 == 0 for i in drawn)) == (200, 2)
+    assert drawn != sorted(drawn) and len(set(drawn)) == 200
+
+
+def test_a_collection_of_embplug_is_sampled_without_what_embplug_keeps(plain):
+    made = Collection.create("own", Recipe(dense=module.Dense(dim=DIM)), plain)
+    made.add(["a", "b"], dense=clustered(2), payloads=[{"year": 1}, None])
+    source = module.run(plain, module.source_steps(plain, "own", None))
+    assert sorted(map(str, source.payloads)) == ["{'year': 1}", "{}"]
+
+
+def test_recall_is_a_function_of_documents_per_document_wanted():
+    assert module.cuts_of(10, 400, 1000) == [4]
+    assert module.cuts_of(10, 450, 1000) == [4, 5]
+    assert module.cuts_of(10, 1000, 10**6) == [1, 3, 10]
+    assert module.expected_recall({4: 0.8}, 10, 400, 1000) == 0.8
+    assert 0.8 < module.expected_recall({4: 0.8, 5: 0.9}, 10, 450, 1000) < 0.9
+    falling = {10: 0.9, 1: 0.8}
+    assert module.expected_recall(falling, 10, 1000, 100_000) == pytest.approx(0.7)
+    assert module.expected_recall({10: 0.8, 1: 0.9}, 10, 1000, 10**6) == pytest.approx(0.9)
+    assert module.expected_recall(falling, 10, 1000, 10**18) == 0
+
+
+def test_a_sample_predicts_the_whole():
+    vectors = clustered(2400)
+    queries = module.Encoded(dense=clustered(100, seed=5))
+    recipe = Recipe(dense=module.Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 6}],
+                                       keep_original="disk"), rerank={"candidates": 40})  # fmt: skip
+    found = {}
+    for count in (600, 2400):
+        material = module.Material(module.Encoded(dense=vectors[:count]), queries)
+        cuts = module.cuts_of(10, count, 2400)
+        exact = module.exact_rankings(recipe, material, 10)[0]
+        searches, _ = module.try_indexed(recipe, {}, material, 10, cuts)
+        recalls = {cut: module.overlap(searches[cut].found, exact[:, :cut]).mean() for cut in cuts}
+        found[count] = module.expected_recall(recalls, 10, count, 2400)
+    assert found[2400] < 0.97 and found[600] == pytest.approx(found[2400], abs=0.05)
+
+
+def test_token_matrices(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    documents = [clustered(rng.integers(3, 8), 16, seed=i) for i in range(400)]
+    parameters = models.VectorParams(
+        size=16,
+        distance=models.Distance.DOT,
+        multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+    )
+    whole = module.token_candidates
+
+    def chosen(*arguments):
+        recipes = whole(*arguments)
+        chosen = {name: r for name, r in recipes.items() if name.startswith("FDE") and "32" not in name}
+        # A pooled one, without the encoding that takes long to learn.
+        pooled = recipes[POOLED].tokens.model_copy(update={"fde": chosen["FDE 5120, residual 16"].tokens.fde})
+        return chosen | {POOLED: recipes[POOLED].replaced({"tokens": pooled})}
+
+    monkeypatch.setattr(module, "token_candidates", chosen)
+    with EdgeClient(tmp_path / "edge") as client:
+        client.create_collection("matrices", vectors_config=parameters)
+        client.upsert(
+            "matrices", points=[models.PointStruct(id=i, vector=d.tolist()) for i, d in enumerate(documents)]
+        )
+        queries = TokenBatch.from_list([document[:2] for document in documents[:20]])
+        advice = advise("matrices", client, budget=400 * 7000, queries=queries, sample=300)
+    assert "FDE 5120, centroids 256" in {one.name for one in advice.candidates}
+    tried = {one.name: one for one in advice.candidates + advice.dropped}
+    assert tried[POOLED].recipe.tokens.reduction.factor == 2
+    payload = {name: next(p.bytes for p in one.parts if p.kind == "payload") for name, one in tried.items()}
+    assert payload[POOLED] < payload["FDE 5120, residual 16"]
+    assert advice.best.disk_bytes == advice.best.bytes > advice.best.memory_bytes
+
+
+@pytest.mark.parametrize("dim", [1, 2, 8, 16, 31, 64])
+def test_there_are_recipes_for_vectors_of_few_dimensions(dim):
+    made = module.dense_candidates(dim, models.Distance.COSINE, Capabilities.of("edge", "0.9.0"))
+    assert {"float32", "float16", "int8"} <= made.keys()
+    for recipe in made.values():
+        stored = Pipeline(recipe).vectors_config()
+        assert all(1 <= params.size <= dim for params in stored.values())
+
+
+def test_wrong_arguments_are_named(plain):
+    for arguments, said in [
+        ({"recall": 1.5}, "recall"),
+        ({"recall": 0.9, "budget": 100}, "none beside"),
+        ({"sample": 10}, "sample"),
+        ({"k": 0}, "k"),
+        ({"shards": 0}, "shards"),
+        ({"replicas": 0}, "replicas"),
+        ({"nodes": 1.5}, "nodes"),
+        ({"node_memory": 0}, "node_memory"),
+        ({"vector": "w"}, "vector"),
+        ({"queries": np.zeros((3, 5))}, "queries"),
+        ({"queries": ["a text"]}, "encoder"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=said):
+            advise("plain", plain, **arguments)
+    with pytest.raises(CollectionNotFoundError):
+        advise("absent", plain)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GB", 2e9), ("500 MiB", 500 * 2**20), ("128", 128), ("1.5k", 1500)]
+)
+def test_sizes_as_people_write_them(text, size):
+    assert _bytes(text, "--budget") == size
+
+
+def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_client, few):
+    register_encoder("words", Words)
+    server_client.create_collection(
+        "plain", vectors_config=models.VectorParams(size=DIM, distance=models.Distance.DOT)
+    )
+    texts = [f"w{i} w{i // 2} c{i % 20}" for i in range(400)]
+    vectors = Words().encode_documents(texts).dense
+    server_client.upsert(
+        "plain", points=models.Batch(ids=list(range(400)), vectors=vectors.tolist()), wait=True
+    )
+    (tmp_path / "queries.txt").write_text("w1 w2\nw3 c4\n")
+    arguments = ["advise", "plain", "--at", qdrant_address[0], "--sample", "300", "--encoder", "words"]
+    arguments += ["--queries", str(tmp_path / "queries.txt"), "-o", str(tmp_path / "recipe.yaml")]
+    done = CliRunner().invoke(app, [*arguments, "--recall", "0.8", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert Recipe.from_file(tmp_path / "recipe.yaml") == Recipe.from_dict(told["recipe"])
+    assert not any("turbo" in one["name"] for one in told["candidates"] + told["dropped"])
+    shown = CliRunner().invoke(app, [*arguments, "--bytes-per-vector", "70"], env={"COLUMNS": "160"})
+    assert "Recommended, for at most 70 bytes a vector" in shown.stdout and "dense:" in shown.stdout
+    wrong = CliRunner().invoke(app, ["advise", "absent", "--at", qdrant_address[0]])
+    assert wrong.exit_code == 4

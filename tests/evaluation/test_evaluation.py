@@ -1,0 +1,211 @@
+"""Measuring recipes on judged collections, and the page that shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from embplug import Dense, Evaluation, Matrix, Recipe, Sparse, Tokens, evaluate, register_encoder
+from embplug.cli import app
+from embplug.encoders import Encoded
+from embplug.errors import InvalidArgumentError
+from embplug.evaluation.evaluate import bootstrap, compare
+from embplug.evaluation.report import report_html
+from embplug.methods.reductions.pruning import SaliencyPruning
+from tests.words import DIM, Words, write_beir
+
+TOKENS = Recipe(tokens=Tokens(dim=DIM, fde=None, matrix=Matrix()))
+DENSE = Recipe(dense=Dense(dim=DIM))
+WORDS = Recipe(sparse=Sparse())
+PREFIX = Recipe(dense=Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 4}]))
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> Evaluation:
+    folder = write_beir(tmp_path_factory.mktemp("data") / "small")
+    return evaluate(
+        folder,
+        {"tokens": TOKENS, "dense": DENSE, "prefix": PREFIX, "dense again": DENSE, "words": WORDS},
+        encoder=Words(),
+        limit=20,
+        selectivities=[0.5, 0.01],
+        progress=False,
+    )
+
+
+def test_measures_are_those_of_the_rankings(result):
+    assert (result.documents, result.queries, result.skipped) == (60, 12, {"documents": 1, "queries": 0})
+    for one in result.recipes:
+        wanted = [query.replace("q", "d") for query in result.query_ids]
+        ranks = [[*hits, d].index(d) + 1 for d, hits in zip(wanted, one.hits, strict=True)]
+        ranks = [rank if rank <= 10 else 0 for rank in ranks]
+        assert one.per_query["RR@10"] == pytest.approx([1 / rank if rank else 0 for rank in ranks])
+        assert one.per_query["nDCG@10"] == pytest.approx([1 / np.log2(r + 1) if r else 0 for r in ranks])
+        assert one.figures["R@10"].mean == pytest.approx(np.mean([rank > 0 for rank in ranks]))
+        assert one.figures["R@20"].mean >= one.figures["R@10"].mean
+        assert one.latency_ms["p50"] <= one.latency_ms["p95"] <= one.latency_ms["p99"]
+        assert all(figure.low <= figure.mean <= figure.high for figure in one.figures.values())
+    tokens, dense, prefix, _, words = result.recipes
+    # Matrices are stored as float16.
+    assert tokens.figures["overlap@10"].mean > 0.95 and dense.figures["overlap@10"].mean == 1
+    assert prefix.figures["overlap@10"].mean < 0.8
+    assert words.figures["nDCG@10"].mean == words.figures["overlap@10"].mean == 1
+    assert tokens.bytes_per_document > dense.bytes_per_document > prefix.bytes_per_document > 0
+
+
+class SalientWords(Words):
+    """Words of one document alone matter, those that all share do not."""
+
+    def encode_documents(self, texts):
+        made = super().encode_documents(texts)
+        words = [word for text in texts for word in text.split()]
+        return Encoded(made.tokens, made.dense, np.array([word[0] == "w" for word in words], np.float32))
+
+    encode_queries = encode_documents
+
+
+def test_tokens_are_pruned_by_what_the_encoder_says(tmp_path):
+    folder = write_beir(tmp_path / "small")
+    pruned = Recipe(
+        tokens=Tokens(
+            dim=DIM,
+            fde=None,
+            matrix=Matrix(hnsw=None),
+            reduction=SaliencyPruning(keep=0.34),
+            query_reduction=SaliencyPruning(keep=0.7),
+        )
+    )
+    recipes = {"all": TOKENS, "pruned": pruned}
+    result = evaluate(folder, recipes, encoder=SalientWords(), cache=tmp_path, progress=False)
+    every, some = result.recipes
+    assert some.figures["nDCG@10"].mean == 1
+    assert some.bytes_per_document < every.bytes_per_document
+    with pytest.raises(InvalidArgumentError, match=r"^encoder: .*saliency"):
+        evaluate(folder, {"pruned": pruned}, encoder=Words(), progress=False)
+
+
+def test_filtered_searches_are_held_to_exact_filtered_ones(result):
+    for one in result.recipes:
+        assert [(f.share, f.documents) for f in one.filtered] == [(0.5, 30), (0.01, 1)]
+        assert one.filtered[1].overlap.mean == 1
+    assert result.recipes[1].filtered[0].overlap.mean == 1
+    assert 0.2 < result.recipes[2].filtered[0].overlap.mean < 0.9
+
+
+def test_pairs_that_are_alike_differ_by_nothing(result):
+    pairs = {(c.measure, c.first, c.second): c for c in result.comparisons}
+    assert len(pairs) == 5 * 10
+    alike = pairs["nDCG@10", "dense", "dense again"]
+    assert (alike.difference.mean, alike.difference.low, alike.p, alike.p_holm) == (0, 0, 1, 1)
+    worse = pairs["overlap@10", "dense", "prefix"]
+    assert worse.difference.high < 0 and worse.p < 0.01 < 10 * worse.p_holm
+
+
+def test_chance_differences_are_told_from_real_ones():
+    rng = np.random.default_rng(0)
+    base = rng.random(200)
+    values = {
+        "base": {"m": base},
+        "noise": {"m": base + rng.normal(0, 0.1, 200)},
+        "better": {"m": base + rng.normal(0.05, 0.1, 200)},
+    }
+    p = {(one.first, one.second): one.p_holm for one in compare(values)}
+    assert p["base", "better"] < 0.001 < 0.1 < p["base", "noise"]
+    figure = bootstrap([base])[0]
+    error = base.std() / np.sqrt(200)
+    assert figure.high - figure.low == pytest.approx(3.92 * error, rel=0.1)
+
+
+def test_wrong_arguments_are_named(tmp_path):
+    folder = write_beir(tmp_path / "small", documents=3, queries=1)
+    for arguments, said in [
+        ({"recipes": {}}, "recipes"),
+        ({"limit": 5}, "limit"),
+        ({"selectivities": [0]}, r"selectivities\[0\]"),
+        ({"encoder": None}, "encoder"),
+        ({"queries": 0}, "queries"),
+        ({"recipes": {"r": Recipe(dense={"a": Dense(dim=DIM), "b": Dense(dim=DIM)})}}, "dense"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=said):
+            evaluate(folder, **{"recipes": {"r": DENSE}, "encoder": Words(), "progress": False, **arguments})
+
+
+class Reader(HTMLParser):
+    """Checks that tags are closed, and notes what the page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.loads += [value for name, value in attrs if name in ("src", "href")] + [tag] * (tag == "script")
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attrs):
+        pass
+
+
+def test_the_page_stands_alone_and_shows_everything(result):
+    contents = json.loads(json.dumps(result.to_dict()))
+    contents["texts"]["queries"]["q0"] = "<script>alert('query')</script>"
+    contents["recipes"][1]["name"] = "dense <&>"
+    page = report_html(contents)
+    reader = Reader()
+    reader.feed(page)
+    assert (reader.open, reader.loads) == ([], [])
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert "prefers-color-scheme: dark" in page and "dense &lt;&amp;&gt;" in page
+    for text in ("Bytes against", "Latency", "Under filters", "Query by query", "All 50 comparisons"):
+        assert text in page
+    assert "NaN" not in page and "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
+    for plot in re.findall(r"<svg .*?</svg>", page):
+        width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', plot).groups())
+        for x, y in re.findall(r'<text[^>]* x="(\S+)" y="(\S+)"', plot):
+            assert 0 <= float(x) <= width and 0 <= float(y) <= height
+    with pytest.raises(InvalidArgumentError):
+        report_html({"kind": "else"})
+
+
+def test_a_page_of_one_recipe_and_no_sizes(result):
+    contents = result.to_dict()
+    one = {**contents["recipes"][0], "bytes_per_document": None, "filtered": []}
+    page = report_html({**contents, "recipes": [one], "comparisons": []})
+    assert "not told" in page and "Query by query" not in page and "Under filters" not in page
+
+
+def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_client, monkeypatch):
+    register_encoder("words", Words)
+    monkeypatch.chdir(tmp_path)
+    write_beir(tmp_path / "small")
+    for name, recipe in {"dense": DENSE, "prefix": PREFIX}.items():
+        (tmp_path / f"{name}.yaml").write_text(recipe.to_yaml())
+    arguments = (
+        "evaluate --beir small --recipe dense.yaml --recipe prefix.yaml --encoder words --cache cached"
+    )
+    before = server_client.get_collections()
+    done = CliRunner().invoke(
+        app, [*arguments.split(), "--queries", "5", "-o", "result.json", "--at", qdrant_address[0], "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told == json.loads((tmp_path / "result.json").read_text())
+    assert [one["name"] for one in told["recipes"]] == ["dense", "prefix"]
+    assert (told["queries"], "Qdrant server" in told["engine"]) == (5, True)
+    assert len(list((tmp_path / "cached").iterdir())) == 2
+    assert server_client.get_collections() == before
+    shown = CliRunner().invoke(app, ["report", "result.json", "-o", "page.html"])
+    assert shown.exit_code == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    plain = CliRunner().invoke(app, [*arguments.split(), "--filtered"], env={"COLUMNS": "200"})
+    assert "overlap@10" in plain.stdout and "0.1 % (1)" in plain.stdout
+    for wrong, code in ((["report", "absent.json"], 2), (["report", "dense.yaml"], 2)):
+        assert CliRunner().invoke(app, wrong).exit_code == code

@@ -1,0 +1,161 @@
+"""Features of the learned encoding that gradient descent has moved."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embplug import Collection, Recipe, TokenBatch, Tokens, connect
+from embplug.errors import InvalidArgumentError, MissingExtraError, StateError
+from embplug.methods.encodings import learned as module
+from embplug.methods.encodings.feature_training import train_features
+from embplug.methods.encodings.learned import LearnedEncoding
+
+DIM = 12
+SMALL: dict[str, Any] = {
+    "stored_dim": 64,
+    "features": 32,
+    "landmarks": 1500,
+    "compared": 600,
+    "activity": 0.1,
+}
+
+
+def batch(count: int, length: int, seed: int) -> TokenBatch:
+    """Documents of unit tokens around four of 40 topics each."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(7).standard_normal((40, DIM))
+    matrices = []
+    for _ in range(count):
+        own = centres[rng.choice(40, 4)]
+        tokens = own[rng.integers(0, 4, length)] + 0.5 * rng.standard_normal((length, DIM))
+        matrices.append((tokens / np.linalg.norm(tokens, axis=1, keepdims=True)).astype(np.float32))
+    return TokenBatch.from_list(matrices)
+
+
+SAMPLE = batch(150, 12, 0)
+
+
+@pytest.fixture(scope="module")
+def trained() -> LearnedEncoding:
+    pytest.importorskip("torch")
+    return LearnedEncoding(**SMALL, steps=150).fit(SAMPLE)
+
+
+def unexplained(encoding: LearnedEncoding, documents: TokenBatch) -> float:
+    return encoding._unexplained(documents, None)
+
+
+def test_training_lowers_the_error_on_documents_that_were_not_learned_from(trained: LearnedEncoding) -> None:
+    plain, new = LearnedEncoding(**SMALL).fit(SAMPLE), batch(300, 12, 1)
+    assert unexplained(trained, new) < 0.9 * unexplained(plain, new)
+    assert "directions" not in plain.get_state()
+
+
+def test_the_gradient_goes_downhill_by_the_closed_form() -> None:
+    """The error of the best linear map of the features, which no step has seen as such, falls."""
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    points = rng.standard_normal((800, 6)).astype(np.float32)
+    targets = np.maximum(points @ rng.standard_normal((6, 20)).astype(np.float32), 0.3).T.copy()
+    start = points[:10].copy(), np.zeros(10, np.float32)
+
+    def error(directions: Any, thresholds: Any) -> float:
+        made = np.concatenate([np.maximum(points @ directions.T - thresholds, 0), points], axis=1)
+        best = np.linalg.lstsq(made, targets.T, rcond=None)[0]
+        return float(np.square(targets.T - made @ best).mean())
+
+    errors = [error(*start)]
+    for steps in (20, 200):
+        moved = train_features(
+            points, targets, *start, ridge=0.01, steps=steps, generator=np.random.default_rng(0), device=None
+        )
+        assert moved[0].dtype == moved[1].dtype == np.float32
+        errors.append(error(*moved))
+    assert errors[2] < errors[1] < errors[0]
+
+
+def test_a_state_restores_the_same_bytes_and_names_what_is_damaged(trained: LearnedEncoding) -> None:
+    restored, state = LearnedEncoding(**SMALL, steps=150), trained.get_state()
+    restored.set_state(state)
+    np.testing.assert_array_equal(restored.encode_queries(SAMPLE), trained.encode_queries(SAMPLE))
+    np.testing.assert_array_equal(restored.encode_documents(SAMPLE), trained.encode_documents(SAMPLE))
+    for name, array in restored.get_state().items():
+        np.testing.assert_array_equal(array, state[name])
+    without = {name: array for name, array in state.items() if name != "directions"}
+    for damaged in (without, {**state, "directions": state["directions"][:-1]}):
+        with pytest.raises(StateError, match="directions"):
+            LearnedEncoding(**SMALL, steps=150).set_state(damaged)
+    with pytest.raises(StateError, match="directions"):
+        LearnedEncoding(**SMALL).set_state(state)
+
+
+def test_the_same_seed_trains_the_same(trained: LearnedEncoding) -> None:
+    again = LearnedEncoding(**SMALL, steps=150).fit(SAMPLE)
+    np.testing.assert_array_equal(again.get_state()["directions"], trained.get_state()["directions"])
+    other = LearnedEncoding(**SMALL, steps=150, seed=1).fit(SAMPLE)
+    assert (other.get_state()["directions"] != trained.get_state()["directions"]).any()
+
+
+def test_training_without_torch_names_the_extra_before_anything_is_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(module, "_targets", lambda *_: pytest.fail("compared"))
+    with pytest.raises(MissingExtraError, match=r"embplug\[torch\]"):
+        LearnedEncoding(**SMALL, steps=1).fit(SAMPLE)
+
+
+def test_a_collection_trains_and_reopens(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    encoding = LearnedEncoding(**SMALL, steps=30)
+    recipe = Recipe(tokens=Tokens(dim=DIM, fde=encoding, matrix=None))
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+    with closing(connect(tmp_path)) as engine:
+        collection = Collection.create("trained", recipe, engine)
+        collection.add(range(len(SAMPLE)), tokens=SAMPLE)
+        before = collection.search(tokens=SAMPLE[7], limit=5)
+    with closing(connect(tmp_path)) as engine:
+        assert Collection.open("trained", engine).search(tokens=SAMPLE[7], limit=5) == before
+    assert len({hit.score for hit in before}) > 1
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
+def test_few_steps_train_too(steps: int) -> None:
+    pytest.importorskip("torch")
+    fitted = LearnedEncoding(**SMALL, steps=steps).fit(SAMPLE)
+    untrained = LearnedEncoding(**SMALL).fit(SAMPLE).get_state()["landmarks"][: SMALL["features"]]
+    moved = np.abs(fitted.get_state()["directions"] - untrained).max()
+    assert 1e-4 < moved < 0.1
+
+
+@pytest.mark.parametrize("length", [0.1, 20.0])
+def test_tokens_of_any_length_are_trained_on(length: float) -> None:
+    pytest.importorskip("torch")
+    sample = TokenBatch(SAMPLE.values * np.float32(length), SAMPLE.offsets)
+    scaled, plain = (LearnedEncoding(**SMALL, steps=steps).fit(sample) for steps in (150, 0))
+    assert unexplained(scaled, sample) < 0.9 * unexplained(plain, sample)
+
+
+def test_what_cannot_be_trained_on_names_the_argument() -> None:
+    pytest.importorskip("torch")
+    with pytest.raises(ValueError, match="landmarks: at least 4 for every feature"):
+        LearnedEncoding(features=400, landmarks=1500, compared=600, steps=1)
+    few = SAMPLE.take(np.arange(30))
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: .*at least 1200 tokens to train 300 features"):
+        LearnedEncoding(**{**SMALL, "features": 300}, steps=1).fit(few)
+    huge = TokenBatch(SAMPLE.values * np.float32(1e6), SAMPLE.offsets)
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: .*float16"):
+        LearnedEncoding(**SMALL, steps=1).fit(huge)
+    zeros = TokenBatch(np.zeros_like(SAMPLE.values), SAMPLE.offsets)
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: .*not all zero"):
+        LearnedEncoding(**SMALL).fit(zeros)
+    with pytest.raises(InvalidArgumentError, match=r"^device: "):
+        LearnedEncoding(**SMALL).fit(SAMPLE, device="nowhere")
+    with pytest.raises(InvalidArgumentError, match=r"^device: "):
+        LearnedEncoding(**SMALL).fit(SAMPLE).encode_documents(SAMPLE, device="nowhere")

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embplug.methods.numeric.tables import lloyd_max
+from embplug.methods.quantizers.bit_allocation import byte_widths, fill_bytes, integer_bits, water_filling
+
+variances = st.lists(st.floats(0, 100), min_size=1, max_size=40).map(lambda v: np.sort(v)[::-1])
+
+
+@given(variances, st.integers(1, 20))
+def test_water_filling_spends_the_budget_and_equalises_the_error(found: np.ndarray, size: int) -> None:
+    bits = water_filling(found, 8 * size)
+    real = found > 1e-9 * found.max()
+    assert (bits >= 0).all() and (bits <= 8).all()
+    assert bits.sum() == pytest.approx(min(8 * size, 8 * real.sum() if found.max() > 0 else 0), abs=1e-3)
+    errors = (found * 0.25**bits)[(bits > 1e-6) & (bits < 8 - 1e-6)]
+    if errors.size:
+        np.testing.assert_allclose(errors, errors[0], rtol=1e-3)
+
+
+@given(variances, st.integers(1, 20))
+def test_whole_bits_never_exceed_the_budget(found: np.ndarray, size: int) -> None:
+    bits = integer_bits(found, 8 * size)
+    assert bits.sum() <= 8 * size
+    assert bits.max() <= 8
+
+
+@given(variances, st.integers(1, 20))
+def test_bytes_serve_consecutive_directions_and_leave_none_out(found: np.ndarray, size: int) -> None:
+    bits = water_filling(found, 8 * size)
+    widths = byte_widths(bits, size)
+    assert len(widths) == size
+    assert sum(widths) == (bits > 0).sum()
+    if sum(widths) >= size:
+        assert min(widths) >= 1
+
+
+@given(st.lists(st.integers(0, 8), min_size=1, max_size=60), st.integers(1, 20))
+def test_no_byte_holds_more_than_eight_bits(wanted: list[int], size: int) -> None:
+    bins, bits = fill_bytes(np.array(wanted), size)
+    assert len(bins) == size
+    placed = [direction for one in bins for direction in one]
+    assert len(set(placed)) == len(placed)
+    assert all(sum(bits[one]) <= 8 for one in bins)
+    assert (bits <= wanted).all()
+
+
+def test_lloyd_max_finds_the_levels_of_a_normal_distribution() -> None:
+    values = np.random.default_rng(0).normal(size=200_000).astype(np.float32)
+    np.testing.assert_allclose(lloyd_max(values, 4), [-1.51, -0.453, 0.453, 1.51], atol=0.03)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embplug.errors import InvalidArgumentError, NotFittedError
+from embplug.methods.maxsim import maxsim
+from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Residual
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes.token_coder import TokenCoder
+
+
+def documents(seed: int = 0, count: int = 30, dim: int = 12) -> TokenBatch:
+    generator = np.random.default_rng(seed)
+    topics = generator.normal(size=(count, 1, dim))
+    made = [topics[i] + generator.normal(size=(int(generator.integers(1, 20)), dim)) for i in range(count)]
+    return TokenBatch.from_list([m / np.linalg.norm(m, axis=1, keepdims=True) for m in made])
+
+
+@pytest.mark.parametrize("document_bytes", [0, 4])
+def test_scores_are_maxsim_of_what_the_strings_decode_to(document_bytes: int) -> None:
+    tokens = documents()
+    coder = TokenCoder(Residual(size=4, centroids=8), document_bytes).fit(tokens)
+    strings = coder.encode(tokens)
+    assert [len(s) for s in strings] == (document_bytes + 4 * tokens.lengths).tolist()
+    query = documents(1)[3]
+    np.testing.assert_allclose(coder.score(query, strings), maxsim(query, coder.decode(strings)), atol=1e-4)
+
+
+def test_the_correction_brings_scores_closer() -> None:
+    tokens, query = documents(count=200), documents(1)[3]
+    exact = maxsim(query, tokens)
+    errors = []
+    for document_bytes in (0, 8):
+        coder = TokenCoder(Centroids(count=16), document_bytes).fit(tokens)
+        errors.append((coder.score(query, coder.encode(tokens)) - exact).std())
+    assert errors[1] < errors[0]
+
+
+def test_a_restored_coder_scores_alike() -> None:
+    tokens = documents()
+    coder = TokenCoder(Residual(size=4, centroids=8), 4).fit(tokens)
+    restored = TokenCoder(Residual(size=4, centroids=8), 4)
+    restored.set_state(coder.get_state())
+    assert restored.encode(tokens) == coder.encode(tokens)
+    np.testing.assert_array_equal(
+        restored.score(tokens[0], coder.encode(tokens)), coder.score(tokens[0], coder.encode(tokens))
+    )
+
+
+CODERS = {
+    (kind.kind, document_bytes): TokenCoder(kind, document_bytes).fit(documents())
+    for document_bytes in (0, 3)
+    for kind in (
+        Residual(size=4, centroids=8),
+        BinaryTokens(),
+        Centroids(count=8),
+        BitAllocation(size=3),
+        Predictive(size=9, centroids=8),
+    )
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(CODERS)),
+    st.lists(st.integers(0, 7), min_size=1, max_size=9),
+    st.integers(1, 5),
+    st.integers(0, 99),
+)
+def test_strings_stand_for_their_documents_in_any_company(
+    key: tuple[str, int], lengths: list[int], asked: int, seed: int
+) -> None:
+    coder, generator = CODERS[key], np.random.default_rng(seed)
+    made = [generator.normal(size=(count, 12)).astype(np.float32) for count in lengths]
+    tokens, query = TokenBatch.from_list(made, 12), generator.normal(size=(asked, 12)).astype(np.float32)
+    strings = coder.encode(tokens)
+    sizes = [len(one) for one in strings]
+    assert (sizes <= coder.sizes(tokens)).all()
+    assert sizes == coder.sizes(tokens).tolist() or key[0] == "predictive"
+    assert [coder.encode(tokens[i : i + 1])[0] for i in range(len(tokens))] == strings
+    scores = coder.score(query, strings)
+    decoded = coder.decode(strings)
+    assert decoded.lengths.tolist() == lengths
+    slow = [
+        sum(max(float(q @ token) for token in one) for q in query) if len(one) else -np.inf for one in decoded
+    ]
+    np.testing.assert_allclose(scores, slow, atol=1e-3)
+    order = generator.permutation(len(strings))
+    np.testing.assert_allclose(coder.score(query, [strings[i] for i in order]), scores[order], rtol=1e-5)
+    # A query's tokens add up one by one.
+    alone = [coder.score(query[i : i + 1], strings) for i in range(asked)]
+    np.testing.assert_allclose(np.sum(alone, axis=0), scores, atol=1e-3)
+
+
+def test_strings_of_other_codes_are_refused() -> None:
+    tokens = documents()
+    coder = TokenCoder(Residual(size=4, centroids=8), 4).fit(tokens)
+    with pytest.raises(InvalidArgumentError, match=r"codes\[1\]"):
+        coder.score(tokens[0], [bytes(12), bytes(13)])
+    with pytest.raises(NotFittedError):
+        TokenCoder(Residual(size=4), 4).encode(tokens)
+
+
+def test_no_documents_and_documents_without_tokens() -> None:
+    tokens = TokenBatch.from_list([documents()[0], np.empty((0, 12), np.float32)])
+    coder = TokenCoder(Centroids(count=2), 4).fit(documents())
+    assert coder.score(tokens[0], []).shape == (0,)
+    scores = coder.score(tokens[0], coder.encode(tokens))
+    assert np.isfinite(scores[0]) and scores[1] == -np.inf
