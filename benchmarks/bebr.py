@@ -22,7 +22,7 @@ from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 from embplug.methods.transforms import ITQRotation
 
 
@@ -93,7 +93,7 @@ def main() -> None:
         add(bits, "ITQ", "exact", (queries @ matrix.T) @ coded.T, itq_s)
         for name, steps in (("BEBR, trained", given.steps), ("BEBR, not trained", 0)):
             start = time.perf_counter()
-            binarizer = RecurrentBinarizer(levels=bits - 1, steps=steps).fit(documents)
+            binarizer = RecurrentBinaryQuantizer(levels=bits - 1, steps=steps).fit(documents)
             fit_s = time.perf_counter() - start
             codes = binarizer.encode(documents)
             for how in ("codes", "exact"):
@@ -102,9 +102,9 @@ def main() -> None:
 
     older_documents, older_queries = older_model(data)
     settings: dict[str, Any] = {"levels": 1, "queries": "codes", "steps": given.steps}
-    older = RecurrentBinarizer(**settings).fit(older_documents)
-    alone = RecurrentBinarizer(**settings).fit(documents)
-    compatible = RecurrentBinarizer(**settings).fit(documents, older=older, older_X=older_documents)
+    older = RecurrentBinaryQuantizer(**settings).fit(older_documents)
+    alone = RecurrentBinaryQuantizer(**settings).fit(documents)
+    compatible = RecurrentBinaryQuantizer(**settings).fit(documents, older=older, older_X=older_documents)
     older_codes, newer_codes = older.encode(older_documents), compatible.encode(documents)
     mixed = older_codes.copy()
     mixed[::2] = newer_codes[::2]

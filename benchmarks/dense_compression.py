@@ -29,11 +29,11 @@ from embplug import Collection, Dense, Query, Recipe, Rerank
 from embplug.engines import EdgeClient
 from embplug.evaluation.bits import turbo_bytes
 from embplug.evaluation.sizing import measured_parts
-from embplug.methods.quantizers import BitAllocation, Quantizer
+from embplug.methods.quantizers import BitAllocationQuantizer, Quantizer
 from embplug.methods.quantizers.power import PowerQuantizer
 from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.methods.quantizers.pyramid import PyramidQuantizer
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 from embplug.methods.transforms import (
     PCA,
     ITQRotation,
@@ -181,16 +181,16 @@ def ours(bench: Bench, ratio: int) -> Iterator[tuple[str, Callable[[], Row]]]:
     bits = 32 // ratio
     rounds = 10 if ratio >= 16 else 3
     quantizers: dict[str, Quantizer] = {
-        "bit allocation": BitAllocation(size=size),
-        "bit allocation, scalar": BitAllocation(size=size, levels="scalar"),
+        "bit allocation": BitAllocationQuantizer(size=size),
+        "bit allocation, scalar": BitAllocationQuantizer(size=size, levels="scalar"),
         "product": ProductQuantizer(size),
         "optimized product": OptimizedProductQuantizer(size, rotation_iterations=rounds),
     }
     if bits >= 1:
         quantizers["power"] = PowerQuantizer(bits=bits)
-        quantizers["recurrent binary"] = RecurrentBinarizer(levels=bits - 1)
+        quantizers["recurrent binary"] = RecurrentBinaryQuantizer(levels=bits - 1)
     else:
-        quantizers["recurrent binary"] = RecurrentBinarizer(dim_out=8 * size, levels=0)
+        quantizers["recurrent binary"] = RecurrentBinaryQuantizer(dim_out=8 * size, levels=0)
     if bits >= 2:
         quantizers["pyramid"] = PyramidQuantizer(bits=bits)
     for name, quantizer in quantizers.items():

@@ -19,28 +19,16 @@ from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug import (
-    Collection,
-    Dense,
-    Documents,
-    Fusion,
-    LearnedEncoding,
-    Matrix,
-    Predictive,
-    Recipe,
-    Rerank,
-    Residual,
-    Tokens,
-    connect,
-)
+from embplug import Collection, Dense, Documents, Fusion, Multivector, Recipe, Rerank, Tokens, connect
 from embplug.engines import EdgeClient, Engine
+from embplug.methods import LearnedEncoding, PredictiveQuantizer, ResidualQuantizer
 from embplug.methods.reductions.pooling import HierarchicalPooling
 from embplug.methods.token_batch import TokenBatch
 
 BATCH_DOCUMENTS = 250
 DEPTH = 10
 FINDERS = {"dense": "float16 sentence vector", "learned": "learned encoding of 1024 B"}
-CODES = {"predictive": Predictive, "residual": Residual}
+CODES = {"predictive": PredictiveQuantizer, "residual": ResidualQuantizer}
 INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))
 BINARY = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
 
@@ -111,8 +99,8 @@ def main() -> None:
             Recipe(
                 tokens=Tokens(
                     dim=data.documents.dim,
-                    fde=LearnedEncoding(stored_dim=1024) if finder == "learned" else None,
-                    matrix=None,
+                    encoding=LearnedEncoding(stored_dim=1024) if finder == "learned" else None,
+                    multivector=None,
                     reduction=HierarchicalPooling(factor=factor) if factor > 1 else None,
                     codes=CODES[codes](size=size),
                     document_bytes=head,
@@ -135,9 +123,9 @@ def main() -> None:
     )
     if given.matrices:
         for name, quantization in (("", None), (", int8", INT8), (", binary", BINARY)):
-            matrix = Matrix(datatype=models.Datatype.FLOAT32, quantization=quantization)
+            matrix = Multivector(datatype=models.Datatype.FLOAT32, quantization=quantization)
             recipe = Recipe(
-                tokens=Tokens(dim=data.documents.dim, fde=None, matrix=matrix),
+                tokens=Tokens(dim=data.documents.dim, encoding=None, multivector=matrix),
                 dense=dense,
                 rerank=Rerank(candidates=given.candidates, quantized_tokens=quantization is not None),
             )

@@ -18,12 +18,13 @@ from _harness import environment, parser, percentiles_ms, report
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug import PCA, Dense, ITQRotation, Recipe, Rerank
+from embplug import Dense, Recipe, Rerank
 from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
 from embplug.evaluation.evaluate import SELECTIVITIES
 from embplug.evaluation.exact import overlap
 from embplug.evaluation.trial import Material, exact_rankings, try_recipe
+from embplug.methods import PCA, ITQRotation
 from embplug.methods.numeric.rows import unit_rows
 
 INT8 = models.ScalarQuantization(scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8))

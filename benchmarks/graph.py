@@ -20,9 +20,9 @@ from _harness import environment, parser, percentiles_ms, report
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug import FDE, LearnedEncoding
 from embplug.engines import EdgeClient
 from embplug.evaluation.exact import overlap
+from embplug.methods import FDE, LearnedEncoding
 
 BREADTHS = (100, 200, 400, 800, 1600)
 CANDIDATES = 100

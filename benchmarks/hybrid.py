@@ -15,20 +15,10 @@ from _metrics import ndcg, top
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug import (
-    Collection,
-    Dense,
-    Documents,
-    Fusion,
-    Recipe,
-    Rerank,
-    Residual,
-    Sample,
-    Sparse,
-    Tokens,
-)
+from embplug import Collection, Dense, Documents, Fusion, Recipe, Rerank, Sample, Sparse, Tokens
 from embplug.branches.sparse import SparseEncoder, split
 from embplug.engines import EdgeClient
+from embplug.methods import ResidualQuantizer
 
 DEPTH = 100
 BATCH_DOCUMENTS = 250
@@ -77,7 +67,7 @@ def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, A
     with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
         yield from _plain_qdrant(data, engine)
         recipe = Recipe(
-            tokens=Tokens(dim=data.documents.dim, matrix=None, codes=Residual(size=size)),
+            tokens=Tokens(dim=data.documents.dim, multivector=None, codes=ResidualQuantizer(size=size)),
             dense=Dense(dim=data.document_sentences.shape[1]),
             sparse=Sparse(),
             rerank=Rerank(candidates=candidates),

@@ -12,7 +12,8 @@ import numpy as np
 from _harness import environment, parser, report
 from qdrant_client import QdrantClient, models
 
-from embplug import FDE, Collection, Documents, Recipe, TokenBatch, Tokens, connect
+from embplug import Collection, Documents, Recipe, TokenBatch, Tokens, connect
+from embplug.methods import FDE
 from tests.servers import qdrant_server
 
 DIM = 128
@@ -20,7 +21,7 @@ TOKENS = 80
 BATCH = 128
 REST_BATCH = 64
 ROUNDS = 2
-RECIPE = Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=20, simhash_bits=4, projection_dim=16)))
+RECIPE = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=20, simhash_bits=4, projection_dim=16)))
 
 
 def main() -> None:

@@ -33,12 +33,13 @@ from numpy.typing import NDArray
 from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import json_to_value
 
-from embplug import PCA, Collection, Dense, Documents, Recipe, connect
+from embplug import Collection, Dense, Documents, Recipe, connect
 from embplug.branches.documents import check_documents
 from embplug.collection.ingest import IN_FLIGHT, Form, _chunks, _upsert
 from embplug.collection.operations import create_steps, open_steps
 from embplug.engines.calls import Call, run
 from embplug.lifecycle.migration import migrate
+from embplug.methods import PCA
 from tests.servers import qdrant_server
 
 DIM = 768

@@ -16,10 +16,16 @@ from _harness import best_seconds, environment, parser, report
 from qdrant_client import models
 from threadpoolctl import threadpool_limits
 
-from embplug import Collection, Matrix, Recipe, Tokens, connect
+from embplug import Collection, Multivector, Recipe, Tokens, connect
 from embplug.engines import EdgeClient, Engine
 from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Residual
+from embplug.methods.quantizers import (
+    BinaryQuantizer,
+    BitAllocationQuantizer,
+    CentroidQuantizer,
+    PredictiveQuantizer,
+    ResidualQuantizer,
+)
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 from tests.servers import qdrant_server
@@ -36,16 +42,16 @@ def main() -> None:
     query = _unit(generator.normal(size=(QUERY_TOKENS, DIM)))
     sample = TokenBatch.from_list([_unit(generator.normal(size=(TOKENS, DIM))) for _ in range(60)])
     coders = {
-        "centroid ids, 256": TokenCoder(Centroids(count=256), 0),
-        "binary, 48 B": TokenCoder(BinaryTokens(), 0),
-        "binary, 48 B, int8 queries": TokenCoder(BinaryTokens(queries="int8"), 0),
-        "bits by variance, 48 B": TokenCoder(BitAllocation(size=48, levels="scalar"), 0),
-        "residual 16 B, corrected": TokenCoder(Residual(size=16, levels="scalar"), 48),
-        "residual 48 B, corrected": TokenCoder(Residual(size=48, levels="scalar"), 48),
-        "residual 96 B, corrected": TokenCoder(Residual(size=96, levels="scalar"), 48),
-        "predictive 16 B, corrected": TokenCoder(Predictive(size=16, levels="scalar"), 48),
-        "predictive 48 B, corrected": TokenCoder(Predictive(size=48, levels="scalar"), 48),
-        "predictive 96 B, corrected": TokenCoder(Predictive(size=96, levels="scalar"), 48),
+        "centroid ids, 256": TokenCoder(CentroidQuantizer(count=256), 0),
+        "binary, 48 B": TokenCoder(BinaryQuantizer(), 0),
+        "binary, 48 B, int8 queries": TokenCoder(BinaryQuantizer(queries="int8"), 0),
+        "bits by variance, 48 B": TokenCoder(BitAllocationQuantizer(size=48, levels="scalar"), 0),
+        "residual 16 B, corrected": TokenCoder(ResidualQuantizer(size=16, levels="scalar"), 48),
+        "residual 48 B, corrected": TokenCoder(ResidualQuantizer(size=48, levels="scalar"), 48),
+        "residual 96 B, corrected": TokenCoder(ResidualQuantizer(size=96, levels="scalar"), 48),
+        "predictive 16 B, corrected": TokenCoder(PredictiveQuantizer(size=16, levels="scalar"), 48),
+        "predictive 48 B, corrected": TokenCoder(PredictiveQuantizer(size=48, levels="scalar"), 48),
+        "predictive 96 B, corrected": TokenCoder(PredictiveQuantizer(size=96, levels="scalar"), 48),
     }
     for coder in coders.values():
         coder.fit(sample)
@@ -100,8 +106,8 @@ def _edge() -> Iterator[Engine]:
 
 def _in_engine(engine: Engine, documents: TokenBatch, query: np.ndarray) -> Callable[[], object]:
     """A search that compares the query with every document in the engine."""
-    matrix = Matrix(datatype=models.Datatype.FLOAT32, on_disk=False)
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=None, matrix=matrix))
+    matrix = Multivector(datatype=models.Datatype.FLOAT32, on_disk=False)
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=matrix))
     collection = Collection.create(f"documents-{len(documents)}", recipe, engine)
     collection.add(range(len(documents)), tokens=documents)
     collection.optimize()

@@ -15,19 +15,10 @@ import numpy as np
 from _corpora import asked, corpus
 from _harness import environment, parser, percentiles_ms, report
 
-from embplug import (
-    FDE,
-    Collection,
-    Documents,
-    LearnedEncoding,
-    Recipe,
-    Sample,
-    TokenBatch,
-    Tokens,
-    connect,
-)
+from embplug import Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
 from embplug.engines import Engine
 from embplug.evaluation.exact import overlap
+from embplug.methods import FDE, LearnedEncoding
 from tests.servers import qdrant_server
 
 K = 10
@@ -82,7 +73,7 @@ def on_engine(
 ) -> Iterator[dict[str, object]]:
     """One row per encoding and number of candidates."""
     for encoding in options.encodings:
-        recipe = Recipe(tokens=Tokens(dim=documents.dim, fde=ENCODINGS[encoding]))
+        recipe = Recipe(tokens=Tokens(dim=documents.dim, encoding=ENCODINGS[encoding]))
         with engine_of(name) as engine:
             started = time.perf_counter()
             collection = Collection.create("docs", recipe, engine, sample=Sample(tokens=sample(documents)))

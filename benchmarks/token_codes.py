@@ -13,7 +13,14 @@ from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 
 from embplug.evaluation.exact import maxsim_scores
-from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Quantizer, Residual
+from embplug.methods.quantizers import (
+    BinaryQuantizer,
+    BitAllocationQuantizer,
+    CentroidQuantizer,
+    PredictiveQuantizer,
+    Quantizer,
+    ResidualQuantizer,
+)
 from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
@@ -23,34 +30,39 @@ TIMED_DOCUMENTS = 200
 FIT_DOCUMENTS = 2000
 
 
-def methods() -> Iterator[tuple[str, bool, Quantizer | Predictive, int]]:
+def methods() -> Iterator[tuple[str, bool, Quantizer | PredictiveQuantizer, int]]:
     """Name, whether it is ours, codes of a token, bytes of a document's correction."""
-    yield "k-means 256", False, Centroids(count=256), 0
-    yield "k-means 4096", False, Centroids(count=4096), 0
+    yield "k-means 256", False, CentroidQuantizer(count=256), 0
+    yield "k-means 4096", False, CentroidQuantizer(count=4096), 0
     for size in (16, 32, 48, 96):
         yield f"PQ {size}x8", False, ProductQuantizer(subspaces=size, rescale=False), 0
     for size in (16, 48):
         yield f"PQ {size}x8, rescaled", False, ProductQuantizer(subspaces=size), 0
     for size in (16, 32):
         yield f"OPQ {size}x8", False, OptimizedProductQuantizer(subspaces=size, rescale=False), 0
-    yield "binary", True, BinaryTokens(), 0
-    yield "binary, rotated", True, BinaryTokens(rotate=True), 0
-    yield "binary, int8 queries", True, BinaryTokens(queries="int8"), 0
+    yield "binary", True, BinaryQuantizer(), 0
+    yield "binary, rotated", True, BinaryQuantizer(rotate=True), 0
+    yield "binary, int8 queries", True, BinaryQuantizer(queries="int8"), 0
     for bits in (1, 2, 4):
-        yield f"256 centroids + {bits} bit", False, Residual(centroids=256, bits=bits), 0
+        yield f"256 centroids + {bits} bit", False, ResidualQuantizer(centroids=256, bits=bits), 0
     for size in (16, 32, 48):
-        yield f"bits by variance, scalar, {size} B", False, BitAllocation(size=size, levels="scalar"), 0
+        yield (
+            f"bits by variance, scalar, {size} B",
+            False,
+            BitAllocationQuantizer(size=size, levels="scalar"),
+            0,
+        )
     for size in (16, 32, 48):
-        yield f"bits by variance, joint, {size} B", True, BitAllocation(size=size), 0
+        yield f"bits by variance, joint, {size} B", True, BitAllocationQuantizer(size=size), 0
     for size in (8, 12, 16, 32, 48, 96):
-        yield f"residual {size} B", True, Residual(size=size), 0
+        yield f"residual {size} B", True, ResidualQuantizer(size=size), 0
     for size in (16, 32, 48, 96):
-        yield f"predictive {size} B", True, Predictive(size=size), 0
+        yield f"predictive {size} B", True, PredictiveQuantizer(size=size), 0
     for size in (8, 12, 16, 31, 47, 95):
         correction = 48 if size < 20 else 96
-        yield f"residual {size} B, corrected", True, Residual(size=size), correction
-        yield f"joint {size} B, corrected", True, BitAllocation(size=size), correction
-        yield f"predictive {size} B, corrected", True, Predictive(size=size), correction
+        yield f"residual {size} B, corrected", True, ResidualQuantizer(size=size), correction
+        yield f"joint {size} B, corrected", True, BitAllocationQuantizer(size=size), correction
+        yield f"predictive {size} B, corrected", True, PredictiveQuantizer(size=size), correction
 
 
 def main() -> None:

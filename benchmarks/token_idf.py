@@ -17,8 +17,8 @@ from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
-from embplug import LearnedEncoding
 from embplug.evaluation.exact import maxsim_scores
+from embplug.methods import LearnedEncoding
 from embplug.methods.encodings.token_idf import TokenIDF
 from embplug.methods.token_batch import TokenBatch
 

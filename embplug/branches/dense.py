@@ -13,10 +13,10 @@ from embplug.methods.numeric.arrays import Codes, State, state_part
 from embplug.methods.numeric.levels import LENGTH_BYTES
 from embplug.methods.numeric.packing import packed_bytes
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers import ProductQuantizer, Quantizer, RecurrentBinarizer
-from embplug.methods.quantizers.bit_allocation import BitAllocation
+from embplug.methods.quantizers import ProductQuantizer, Quantizer, RecurrentBinaryQuantizer
+from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.transforms import Transform
-from embplug.recipe.recipe import Dense
+from embplug.recipe import Dense
 
 DenseArray = NDArray[np.float32]
 _Method = TypeVar("_Method", Transform, Quantizer)
@@ -122,7 +122,7 @@ class DenseVector:
     def encode(self, vectors: DenseArray) -> dict[str, DenseArray]:
         """Documents (n, dim) as they are stored, by name."""
         made = self._prepared(vectors)
-        if self.recipe.signs and isinstance(self.codes, RecurrentBinarizer):
+        if self.recipe.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
             made = self.codes.signs(made)
         for transform in self.transforms:
             made = transform.transform(made)
@@ -131,7 +131,7 @@ class DenseVector:
     def encode_query(self, vectors: DenseArray) -> dict[str, DenseArray]:
         """Queries (n, dim) as they are compared, by name."""
         made = self._prepared(vectors)
-        if self.recipe.signs and isinstance(self.codes, RecurrentBinarizer):
+        if self.recipe.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
             made = self.codes.sign_queries(made)
         for transform in self.transforms:
             made = transform.transform_query(made)
@@ -163,11 +163,11 @@ def dense_code_bytes(recipe: Dense) -> int:
     codes = recipe.codes
     if codes is None:
         return 0
-    if isinstance(codes, BitAllocation):
+    if isinstance(codes, BitAllocationQuantizer):
         return codes.size
     if isinstance(codes, ProductQuantizer):
         return codes.code_bytes
-    if isinstance(codes, RecurrentBinarizer):
+    if isinstance(codes, RecurrentBinaryQuantizer):
         return packed_bytes([codes.levels + 1] * (codes.dim_out or recipe.dim))
     # Of vectors that differ in length each keeps its own.
     lengths = 0 if recipe.distance == models.Distance.COSINE else LENGTH_BYTES

@@ -23,7 +23,7 @@ from embplug.errors import (
 )
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 
 BYTE_MAX = 255
 

@@ -38,7 +38,8 @@ from embplug.methods.reductions.reduced import DROPPED
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
 from embplug.methods.token_codes.token_coder import TokenCoder
-from embplug.recipe.recipe import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR, Recipe, Storage
+from embplug.recipe import Recipe, Storage
+from embplug.recipe.names import FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.search.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
 from embplug.search.diversity import dense_similarities, token_similarities
 from embplug.search.plan import (
@@ -109,7 +110,7 @@ class Pipeline:
         if device is not None:
             torch_on(device, f"encoding on device {device!r}")
         if recipe.tokens is not None:
-            recipe = recipe.with_encoding(recipe.tokens.encoding)
+            recipe = recipe.with_encoding(recipe.tokens.encoding_or_default)
         # The recipe names the methods; what they have learned is the pipeline's.
         unfitted = {name: dense.unfitted() for name, dense in recipe.dense.items()}
         tokens = None if recipe.tokens is None else recipe.tokens.unfitted()
@@ -118,7 +119,7 @@ class Pipeline:
         self.own_cross_encoder = cross_encoder
         self.device = device
         self.capabilities: Capabilities | None = None
-        self._fde = copy.deepcopy(recipe.tokens.encoding) if recipe.tokens else None
+        self._fde = copy.deepcopy(recipe.tokens.encoding_or_default) if recipe.tokens else None
         self._codes: TokenCoder | None = None
         if recipe.tokens is not None and recipe.tokens.codes is not None:
             self._codes = TokenCoder(copy.deepcopy(recipe.tokens.codes), recipe.tokens.document_bytes)
@@ -206,7 +207,7 @@ class Pipeline:
         recipe = self.recipe.tokens
         if recipe is None or not isinstance(self._fde, LearnedEncoding):
             raise InvalidArgumentError(
-                "recipe.tokens.fde", "a learned encoding: others do not drift", self._fde
+                "recipe.tokens.encoding", "a learned encoding: others do not drift", self._fde
             )
         if self.needs_fit:
             raise NotFittedError("the encoding has learned nothing yet: add documents first")
@@ -260,11 +261,11 @@ class Pipeline:
         if tokens is not None and self._fde is not None:
             dim, datatype = self._fde.output_dim(tokens.dim), self._fde.datatype
             config[FDE_VECTOR] = _vector_params(
-                dim, models.Distance.DOT, _scanned(tokens.fde_storage), datatype
+                dim, models.Distance.DOT, _scanned(tokens.encoding_storage), datatype
             )
-        if tokens is not None and tokens.matrix is not None:
+        if tokens is not None and tokens.multivector is not None:
             config[TOKENS_VECTOR] = _vector_params(
-                tokens.dim, models.Distance.DOT, tokens.matrix, tokens.matrix.datatype
+                tokens.dim, models.Distance.DOT, tokens.multivector, tokens.multivector.datatype
             ).model_copy(
                 update={
                     "multivector_config": models.MultiVectorConfig(
@@ -365,7 +366,7 @@ class Pipeline:
         tokens = self.recipe.tokens
         if tokens is not None and documents.tokens is not None:
             floats += self._fde.output_dim(tokens.dim) if self._fde is not None else 0
-            floats += documents.tokens.lengths * (tokens.dim if tokens.matrix is not None else 0)
+            floats += documents.tokens.lengths * (tokens.dim if tokens.multivector is not None else 0)
             if self._codes is not None:
                 floats += 1 + self._codes.sizes(documents.tokens) * 5 // 16
         if self._sparse is not None and documents.texts is not None:
@@ -391,7 +392,7 @@ class Pipeline:
                 vectors[FDE_VECTOR] = self._fde.encode_documents(
                     documents.tokens, n_jobs=-1, device=self.device
                 )
-            if self.recipe.tokens.matrix is not None:
+            if self.recipe.tokens.multivector is not None:
                 vectors[TOKENS_VECTOR] = documents.tokens
         if self._sparse is not None and documents.texts is not None:
             vectors[SPARSE_VECTOR] = self._sparse.encode(documents.texts)
@@ -474,7 +475,7 @@ class Pipeline:
             return DENSE_CODES if self._dense[name].ranks_by_codes else self._dense[name].stored[-1]
         if tokens.codes is not None:
             return CODES
-        if tokens.matrix is not None:
+        if tokens.multivector is not None:
             return TOKENS_VECTOR
         if self._fde is not None and self._fde.datatype != models.Datatype.UINT8:
             return FDE_VECTOR
@@ -651,7 +652,7 @@ class Pipeline:
                 "there is nothing to search yet: the recipe learns from the first documents added"
             )
         tokens, coder, recipe = vectors.tokens, self._codes, self.recipe.tokens
-        has_matrix = recipe is not None and recipe.matrix is not None
+        has_matrix = recipe is not None and recipe.multivector is not None
         ranks = tokens is not None and (has_matrix or coder is not None)
         if options.exact and has_matrix:
             coder = None
@@ -666,7 +667,7 @@ class Pipeline:
         final = not ranks
         if tokens is not None and self._fde is not None and recipe is not None:
             query = self._fde.encode_queries(tokens, weights)[0].tolist()
-            params = self._search_params(recipe.fde_storage, options, final, self._fde.hnsw_ef)
+            params = self._search_params(recipe.encoding_storage, options, final, self._fde.hnsw_ef)
             nearest = models.NearestQuery(nearest=query)
             finders[TOKENS_BRANCH] = Stage(FDE_VECTOR, FDE_VECTOR, nearest, params)
         for name, vector in vectors.dense.items():

@@ -14,7 +14,7 @@ from qdrant_client import models
 
 from embplug.errors import MissingExtraError, NotFittedError
 from embplug.methods.numeric.arrays import State
-from embplug.recipe.recipe import Sparse
+from embplug.recipe import Sparse
 
 CHARACTERS_PER_NUMBER = 3
 """A term takes two numbers, its id and its weight, and at least some six characters of text."""

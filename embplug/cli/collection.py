@@ -28,7 +28,7 @@ from embplug.cli.shared import (
 )
 from embplug.collection.collection import Collection
 from embplug.common.jsonl import read_jsonl
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 from embplug.search.types import Hit
 
 BATCH = 256

@@ -13,7 +13,7 @@ from rich.table import Table
 from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation.evaluate import SELECTIVITIES, Evaluation, Figure, evaluate
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 
 
 @app.command("evaluate")

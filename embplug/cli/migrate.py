@@ -14,7 +14,7 @@ from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, 
 from embplug.errors import InvalidArgumentError
 from embplug.lifecycle.migration import MigrationReport, rollback
 from embplug.lifecycle.migration import migrate as run_migration
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 from embplug.search.types import Query
 
 

@@ -20,7 +20,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import Engine, connect, to_async
 from embplug.engines.calls import Steps, T, run
-from embplug.recipe.recipe import Fusion, Recipe
+from embplug.recipe import Fusion, Recipe
 from embplug.search.cross_encoder import Scorer
 from embplug.search.types import Hit, Query, SearchOptions
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from qdrant_client import models
@@ -14,6 +13,7 @@ from qdrant_client.http.models import QueryResponse
 
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
+from embplug.collection.manifest import MANIFEST_KEY, manifest_of, read_manifest, recipe_of
 from embplug.collection.state import STATE_COLLECTION, forget, load, save
 from embplug.common.ids import CODE_FIELDS, point_id, split_payload
 from embplug.encoders import Encoder
@@ -26,19 +26,18 @@ from embplug.errors import (
     EmbplugError,
     EngineError,
     InvalidArgumentError,
-    NotAnEmbplugCollectionError,
     RecipeMismatchError,
     StateError,
 )
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.recipe.recipe import DENSE, Dense, Recipe, digest
+from embplug.recipe import Dense, Recipe
+from embplug.recipe.names import DENSE
 from embplug.search.cross_encoder import Scorer
 from embplug.search.diversity import mmr
 from embplug.search.plan import Plan
 from embplug.search.types import Hit, Query, SearchOptions
 
-MANIFEST_KEY = "embplug"
 WITHOUT_CODES = models.PayloadSelectorExclude(exclude=[*CODE_FIELDS])
 STABLE_POLLS = 4
 POLL_S = 0.5
@@ -109,7 +108,7 @@ def create_steps(
     if (yield Call.of("collection_exists", collection_name=name)):
         existing: Pipeline = yield from open_steps(engine, name, encoder, cross_encoder, device)
         there = existing.recipe.tokens
-        recipe = recipe if there is None else recipe.with_encoding(there.encoding)
+        recipe = recipe if there is None else recipe.with_encoding(there.encoding_or_default)
         differences = existing.recipe.differences(recipe)
         if differences:
             raise RecipeMismatchError(name, differences)
@@ -207,7 +206,7 @@ def open_steps(
     _check_name(name)
     info = yield from existing_steps(name)
     manifest = read_manifest(name, info)
-    recipe = Recipe.from_dict(manifest["recipe"])
+    recipe = recipe_of(manifest)
     opened = Pipeline(recipe, encoder, cross_encoder=cross_encoder, device=device)
     opened.capabilities = yield from capabilities_steps(engine)
     _check_vectors(name, info, opened)
@@ -246,7 +245,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     """Describe the collection."""
     info = yield from existing_steps(name)
     manifest = read_manifest(name, info)
-    recipe = Recipe.from_dict(manifest["recipe"])
+    recipe = recipe_of(manifest)
     disk_bytes = None
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)
@@ -440,35 +439,6 @@ def _index_payload(name: str, recipe: Recipe) -> Steps[None]:
         yield Call.of(
             "create_payload_index", collection_name=name, field_name=field, field_schema=schema, wait=True
         )
-
-
-def manifest_of(recipe: Recipe, state: dict[str, Any] | None) -> dict[str, Any]:
-    """What stands in the metadata of a collection: the recipe, and where what was learned is."""
-    contents = {"embplug": version("embplug"), "recipe": recipe.to_dict(), "state": state}
-    return {**contents, "sha256": digest(contents)}
-
-
-def read_manifest(name: str, info: models.CollectionInfo) -> dict[str, Any]:
-    """What embplug wrote into the metadata of a collection, checked."""
-    manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
-    if manifest is None:
-        raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")
-    recipe_version = _nested(manifest, "recipe", "version")
-    if isinstance(recipe_version, int):
-        Recipe.check_version(recipe_version)
-    contents = {key: value for key, value in manifest.items() if key != "sha256"}
-    if set(contents) != {"embplug", "recipe", "state"} or digest(contents) != manifest.get("sha256"):
-        raise StateError(
-            f"the recipe of collection {name!r} was altered: its sha256 does not match. "
-            "Restore the metadata from a backup or snapshot, or create the collection anew"
-        )
-    return contents
-
-
-def _nested(data: Any, *keys: str) -> Any:
-    for key in keys:
-        data = data.get(key) if isinstance(data, dict) else None
-    return data
 
 
 def _check_vectors(name: str, info: models.CollectionInfo, pipeline: Pipeline) -> None:

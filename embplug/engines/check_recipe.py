@@ -8,7 +8,7 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.engines.capabilities import Capabilities
-from embplug.recipe.recipe import Recipe, Storage
+from embplug.recipe import Recipe, Storage
 
 
 def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:
@@ -33,10 +33,10 @@ def _wanted(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield from _wanted_by_datatype(dense.datatype, f"dense.{name}")
         yield from _wanted_by_storage(dense, f"dense.{name}")
     if recipe.tokens is not None:
-        yield from _wanted_by_storage(recipe.tokens.fde_storage, "tokens.fde_storage")
-        if recipe.tokens.matrix is not None:
-            yield from _wanted_by_datatype(recipe.tokens.matrix.datatype, "tokens.matrix")
-            yield from _wanted_by_storage(recipe.tokens.matrix, "tokens.matrix")
+        yield from _wanted_by_storage(recipe.tokens.encoding_storage, "tokens.encoding_storage")
+        if recipe.tokens.multivector is not None:
+            yield from _wanted_by_datatype(recipe.tokens.multivector.datatype, "tokens.multivector")
+            yield from _wanted_by_storage(recipe.tokens.multivector, "tokens.multivector")
     for key, schema in recipe.payload_indexes.items():
         if not isinstance(schema, str):
             yield from _wanted_by_fields(schema, f"payload_indexes.{key}", _INDEX_FIELDS)

@@ -43,7 +43,9 @@ from embplug.evaluation.trial import Material, Search, exact_rankings, fill, sea
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.numeric.arrays import State
 from embplug.methods.token_batch import TokenBatch
-from embplug.recipe.recipe import DENSE, Dense, Recipe, Tokens, digest
+from embplug.recipe import Dense, Recipe, Tokens
+from embplug.recipe.names import DENSE
+from embplug.recipe.recipe import digest
 
 TRIAL = "trial"
 QUERIES = 200
@@ -792,9 +794,9 @@ def _with_graph(recipe: Recipe) -> Recipe:
             name: dense.model_copy(update={"hnsw": _used(dense.hnsw)}) for name, dense in recipe.dense.items()
         }
     if recipe.tokens is not None:
-        storage = recipe.tokens.fde_storage
+        storage = recipe.tokens.encoding_storage
         kept = storage.model_copy(update={"hnsw": _used(storage.hnsw)})
-        update["tokens"] = recipe.tokens.model_copy(update={"fde_storage": kept})
+        update["tokens"] = recipe.tokens.model_copy(update={"encoding_storage": kept})
     return recipe.model_copy(update=update)
 
 
@@ -820,22 +822,25 @@ def _learning_parts(recipe: Recipe) -> list[Recipe]:
     ]
     tokens = recipe.tokens
     if tokens is not None:
-        if tokens.encoding is not None:
+        if tokens.encoding_or_default is not None:
             parts.append(
                 Recipe(
                     tokens=Tokens(
-                        dim=tokens.dim, fde=tokens.encoding, reduction=tokens.reduction, matrix=None
+                        dim=tokens.dim,
+                        encoding=tokens.encoding_or_default,
+                        reduction=tokens.reduction,
+                        multivector=None,
                     )
                 )
             )
         if tokens.codes is not None:
             coded = Tokens(
                 dim=tokens.dim,
-                fde=FDE(),
+                encoding=FDE(),
                 codes=tokens.codes,
                 document_bytes=tokens.document_bytes,
                 reduction=tokens.reduction,
-                matrix=None,
+                multivector=None,
             )
             parts.append(Recipe(tokens=coded))
     return parts

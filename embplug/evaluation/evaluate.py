@@ -22,7 +22,7 @@ from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.evaluation.beir import Beir, encode_texts, read_beir
 from embplug.evaluation.exact import Ranking, overlap
 from embplug.evaluation.trial import Material, Search, Trial, exact_rankings, matching, try_recipe
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
 CUT = 10

@@ -13,7 +13,12 @@ from embplug.errors import CapabilityError, RecipeError
 from embplug.evaluation.bits import turbo_bytes
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.quantizers import BitAllocation, Centroids, Predictive, Residual
+from embplug.methods.quantizers import (
+    BitAllocationQuantizer,
+    CentroidQuantizer,
+    PredictiveQuantizer,
+    ResidualQuantizer,
+)
 from embplug.methods.reductions.pooling import HierarchicalPooling
 from embplug.methods.transforms import (
     PCA,
@@ -23,7 +28,7 @@ from embplug.methods.transforms import (
     SparseRandomProjection,
     Truncation,
 )
-from embplug.recipe.recipe import Dense, Matrix, Recipe, Rerank, Tokens
+from embplug.recipe import Dense, Multivector, Recipe, Rerank, Tokens
 
 RATIOS = (2, 4, 8, 16, 32, 64)
 PRODUCT_RATIOS = (16, 32, 64)
@@ -77,16 +82,16 @@ def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
         "learned 1024": LearnedEncoding(stored_dim=1024),
     }
     rankers: dict[str, dict[str, Any]] = {
-        "float32 matrix": {"matrix": Matrix(datatype=models.Datatype.FLOAT32)},
-        "float16 matrix": {"matrix": Matrix()},
-        "residual 32": {"codes": Residual(size=32), "matrix": None},
-        "residual 16": {"codes": Residual(size=16), "matrix": None},
-        "residual 8": {"codes": Residual(size=8), "matrix": None},
+        "float32 matrix": {"multivector": Multivector(datatype=models.Datatype.FLOAT32)},
+        "float16 matrix": {"multivector": Multivector()},
+        "residual 32": {"codes": ResidualQuantizer(size=32), "multivector": None},
+        "residual 16": {"codes": ResidualQuantizer(size=16), "multivector": None},
+        "residual 8": {"codes": ResidualQuantizer(size=8), "multivector": None},
         # Learns from few tokens what the others need many for.
-        "bit allocation 32": {"codes": BitAllocation(size=32), "matrix": None},
-        "predictive 32": {"codes": Predictive(size=32), "matrix": None},
-        "predictive 16": {"codes": Predictive(size=16), "matrix": None},
-        "centroids 256": {"codes": Centroids(count=256), "matrix": None},
+        "bit allocation 32": {"codes": BitAllocationQuantizer(size=32), "multivector": None},
+        "predictive 32": {"codes": PredictiveQuantizer(size=32), "multivector": None},
+        "predictive 16": {"codes": PredictiveQuantizer(size=16), "multivector": None},
+        "centroids 256": {"codes": CentroidQuantizer(count=256), "multivector": None},
     }
     tried: list[tuple[str, str, str, dict[str, Any]]] = [
         (finder, ranker, "", {}) for ranker in rankers for finder in finders
@@ -96,7 +101,7 @@ def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
     tried += [("learned 1024", ranker, ", pooled", pooled) for ranker in POOLED_RANKERS]
     made = {
         f"{finder}, {ranker}{label}": Recipe(
-            tokens=Tokens(dim=dim, fde=finders[finder], **rankers[ranker], **more),
+            tokens=Tokens(dim=dim, encoding=finders[finder], **rankers[ranker], **more),
             rerank=Rerank(candidates=2 * CANDIDATES),
         )
         for finder, ranker, label, more in tried

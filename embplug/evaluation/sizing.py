@@ -38,7 +38,7 @@ from embplug.branches.dense import dense_code_bytes
 from embplug.branches.pipeline import Pipeline
 from embplug.engines import EdgeClient
 from embplug.evaluation.bits import datatype_bits, quantized_bytes
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 
 ID_BYTES = 21.0
 PAYLOAD_BYTES = 144.0

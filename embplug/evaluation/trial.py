@@ -20,7 +20,7 @@ from embplug.encoders import Encoded, Encoder
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation.exact import Mask, Ranking, exact_dense, exact_tokens
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 from embplug.search.types import Query
 
 BATCH_DOCUMENTS = 250

@@ -27,7 +27,7 @@ from embplug.errors import (
     NotAnEmbplugCollectionError,
     RecipeMismatchError,
 )
-from embplug.recipe.recipe import Dense, Recipe, Tokens
+from embplug.recipe import Dense, Recipe, Tokens
 
 logger = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ def _existing(
     """Open one of this recipe, made by the framework's store or without it."""
     found = Collection.open(name, client, encoder=encoder)
     tokens = found.recipe.tokens
-    given = recipe if tokens is None else recipe.with_encoding(tokens.encoding)
+    given = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
     differences = found.recipe.differences(adapt(given))
     if differences and found.recipe.differences(given):
         raise RecipeMismatchError(name, differences)

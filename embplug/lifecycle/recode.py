@@ -17,8 +17,8 @@ from embplug.engines.calls import Call, Steps, run, run_async
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.lifecycle.upgrade import AnyCollection
 from embplug.methods.numeric.arrays import state_part
-from embplug.methods.quantizers import RecurrentBinarizer
-from embplug.recipe.recipe import Recipe
+from embplug.methods.quantizers import RecurrentBinaryQuantizer
+from embplug.recipe import Recipe
 
 
 def recode(
@@ -34,7 +34,7 @@ def recode(
     Parameters
     ----------
     collection
-        Its one dense vector has ``signs`` and ``codes=RecurrentBinarizer(queries="codes")``.
+        Its one dense vector has ``signs`` and ``codes=RecurrentBinaryQuantizer(queries="codes")``.
     new : (n, new dim)
         Vectors of documents by the new model; a few thousand.
     old : (n, dim)
@@ -69,7 +69,7 @@ def _recode_steps(
     dense = recipe.dense[name]
     if pipeline.needs_fit:
         raise NotFittedError(f"{collection.name!r} has no codes yet: create it anew for the new model")
-    older = RecurrentBinarizer(**dense.model_dump()["codes"])
+    older = RecurrentBinaryQuantizer(**dense.model_dump()["codes"])
     state = pipeline.get_state()
     prefix = f"{dense_key(name)}.{CODES_KEY}."
     older.set_state(state_part(state, prefix))
@@ -100,7 +100,7 @@ def _coded_vector(recipe: Recipe) -> str:
         raise InvalidArgumentError("recipe.dense", "one vector", [*recipe.dense])
     (name,) = recipe.dense
     dense = recipe.dense[name]
-    if not dense.signs or not isinstance(dense.codes, RecurrentBinarizer):
+    if not dense.signs or not isinstance(dense.codes, RecurrentBinaryQuantizer):
         expected = "signs of codes of the kind recurrent_binary, which two models can share"
         raise InvalidArgumentError(f"recipe.dense.{name}.signs", expected, dense.signs)
     if dense.codes.queries != "codes":

@@ -30,7 +30,8 @@ from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExt
 from embplug.evaluation.exact import overlap
 from embplug.methods.adapters.alignment import ADAPTERS
 from embplug.methods.numeric.rows import unit_rows
-from embplug.recipe.recipe import Dense, Previous, Recipe
+from embplug.recipe import Dense, Recipe
+from embplug.recipe.dense import Previous
 
 Float32 = NDArray[np.float32]
 AnyCollection: TypeAlias = Collection | AsyncCollection

@@ -1,1 +1,10 @@
-"""Everything that compresses: transforms, quantizers, token codes, encodings, reductions, adapters."""
+"""Everything that compresses: transforms, quantizers, token codes, encodings, reductions, adapters.
+
+The names stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,8 @@ from embplug.errors import StateError
 from embplug.methods.quantizers.base import Quantizer
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
-from embplug.recipe.recipe import TOKENS_BRANCH, TOKENS_VECTOR, Fusion, Recipe
+from embplug.recipe import Fusion, Recipe
+from embplug.recipe.names import TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE, CrossEncoder
 from embplug.search.dense_codes import dense_codes
 from embplug.search.fusion import (

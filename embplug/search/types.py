@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from qdrant_client import models
 
-from embplug.recipe.recipe import Fusion
+from embplug.recipe import Fusion
 
 
 @dataclass(frozen=True)

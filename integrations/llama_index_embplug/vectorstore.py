@@ -37,7 +37,7 @@ from embplug.frameworks.store import (
     default_recipe,
     open_engine,
 )
-from embplug.recipe.recipe import SPARSE_VECTOR, TOKENS_BRANCH
+from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
 from llama_index_embplug.filters import to_filter
 from llama_index_embplug.nodes import (
     PLAIN_REF_DOC_KEY,

@@ -5,21 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embplug import (
-    PCA,
-    Collection,
-    Dense,
-    ITQRotation,
-    LearnedTruncation,
-    Recipe,
-    Rerank,
-    Rotation,
-    Sample,
-    SparseRandomProjection,
-    Truncation,
-    models,
-)
+from embplug import Collection, Dense, Recipe, Rerank, Sample, models
 from embplug.errors import DimensionError, InvalidArgumentError, NotFittedError, RecipeError
+from embplug.methods import PCA, ITQRotation, LearnedTruncation, Rotation, SparseRandomProjection, Truncation
 from embplug.methods.numeric.rows import unit_rows
 
 DIM = 24

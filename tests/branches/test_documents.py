@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embplug import FDE, Dense, Documents, Recipe, Sample, TokenBatch, Tokens
+from embplug import Dense, Documents, Recipe, Sample, TokenBatch, Tokens
 from embplug.branches.documents import check_dense, check_documents, check_sample, check_tokens
 from embplug.common.ids import ORIGINAL_ID
 from embplug.engines.capabilities import MAX_MATRIX_FLOATS
@@ -21,12 +21,13 @@ from embplug.errors import (
     NonFiniteError,
     PointTooLargeError,
 )
+from embplug.methods import FDE
 
 DIM = 3
-TOKENS = Recipe(tokens=Tokens(dim=DIM, fde=FDE()))
+TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=FDE()))
 DENSE = Recipe(dense=Dense(dim=DIM))
 TWO = Recipe(dense={"a": Dense(dim=DIM), "b": Dense(dim=2)})
-BOTH = Recipe(tokens=Tokens(dim=DIM, fde=FDE()), dense=Dense(dim=2))
+BOTH = Recipe(tokens=Tokens(dim=DIM, encoding=FDE()), dense=Dense(dim=2))
 
 
 def matrix(rows: int, value: float = 1.0) -> np.ndarray:

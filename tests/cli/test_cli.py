@@ -17,7 +17,7 @@ RECIPE = """
 encoder: minilm
 tokens:
   dim: 384
-  fde: {repetitions: 4, simhash_bits: 3, projection_dim: 8}
+  encoding: {repetitions: 4, simhash_bits: 3, projection_dim: 8}
 payload_indexes: {year: integer}
 """
 DOCUMENTS = [

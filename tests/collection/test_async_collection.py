@@ -15,7 +15,6 @@ from embplug import (
     Documents,
     Query,
     Recipe,
-    Residual,
     Tokens,
     connect_async,
     reembed_async,
@@ -28,6 +27,7 @@ from embplug.errors import (
     RecipeMismatchError,
     UpgradeError,
 )
+from embplug.methods import ResidualQuantizer
 from tests.collection.test_collection import DIM, LEARNING, RECIPE, matrices
 from tests.lifecycle.test_upgrade import COUNT, PLAIN, TEXTS, Model, exact
 
@@ -82,7 +82,11 @@ def test_the_whole_life_of_a_collection(target):
 
 def test_codes_find_and_rank_without_matrices(target):
     tokens = Tokens(
-        dim=DIM, fde=RECIPE.tokens.fde, matrix=None, codes=Residual(size=18, centroids=64), document_bytes=8
+        dim=DIM,
+        encoding=RECIPE.tokens.encoding,
+        multivector=None,
+        codes=ResidualQuantizer(size=18, centroids=64),
+        document_bytes=8,
     )
 
     async def scenario() -> None:

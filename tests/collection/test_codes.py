@@ -11,11 +11,10 @@ import pytest
 from qdrant_client import models
 
 from embplug import (
-    FDE,
     AsyncCollection,
     Collection,
     Dense,
-    Matrix,
+    Multivector,
     Query,
     Recipe,
     Rerank,
@@ -26,21 +25,22 @@ from embplug import (
 from embplug.common.ids import CODES
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError, RecipeError, StateError
+from embplug.methods import FDE
 from embplug.methods.maxsim import maxsim
 from embplug.methods.quantizers import (
-    BinaryTokens,
-    BitAllocation,
-    Centroids,
+    BinaryQuantizer,
+    BitAllocationQuantizer,
+    CentroidQuantizer,
     OptimizedProductQuantizer,
-    Predictive,
+    PredictiveQuantizer,
     ProductQuantizer,
-    Residual,
+    ResidualQuantizer,
 )
 from embplug.methods.token_codes.token_coder import TokenCoder
 
 DIM = 16
 COUNT = 60
-LOSSLESS = Residual(size=18, centroids=64)
+LOSSLESS = ResidualQuantizer(size=18, centroids=64)
 FDE_SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=8)
 
 
@@ -54,7 +54,7 @@ def documents(seed: int = 0, count: int = COUNT) -> TokenBatch:
 
 
 def coded(**fields: Any) -> Tokens:
-    tokens = {"dim": DIM, "fde": FDE_SMALL, "matrix": None, "codes": LOSSLESS, "document_bytes": 8}
+    tokens = {"dim": DIM, "encoding": FDE_SMALL, "multivector": None, "codes": LOSSLESS, "document_bytes": 8}
     return Tokens(**{**tokens, **fields})
 
 
@@ -113,7 +113,7 @@ def test_filters_thresholds_and_batches_hold(engine: Engine) -> None:
 
 def test_the_best_by_codes_are_scored_anew_on_the_matrices(engine: Engine) -> None:
     tokens, query = documents(), documents(1)[5]
-    tokens_part = coded(codes=Centroids(count=8), matrix=Matrix())
+    tokens_part = coded(codes=CentroidQuantizer(count=8), multivector=Multivector())
     made = Recipe(tokens=tokens_part, rerank=Rerank(exact=COUNT))
     collection = filled(engine, made, tokens)
     hits = collection.search(tokens=query, candidates=COUNT, limit=5, with_stages=True)
@@ -144,13 +144,13 @@ def test_candidates_of_several_stages_are_ranked_together(engine: Engine) -> Non
 def test_dense_vectors_alone_can_find_what_codes_rank(edge_client: EdgeClient) -> None:
     tokens = documents()
     sentences = np.stack([one.mean(axis=0) for one in tokens])
-    made = Recipe(tokens=coded(fde=None), dense=Dense(dim=DIM))
+    made = Recipe(tokens=coded(encoding=None), dense=Dense(dim=DIM))
     collection = filled(edge_client, made, tokens, dense=sentences)
     assert collection.search(tokens=tokens[7], dense=sentences[7])[0].id == "doc 7"
     with pytest.raises(InvalidArgumentError, match="dense"):
         collection.search(tokens=tokens[7])
     with pytest.raises(RecipeError, match=r"tokens\.fde"):
-        recipe(fde=None)
+        recipe(encoding=None)
 
 
 def test_a_sample_can_teach_the_codes_before_documents_come(edge_client: EdgeClient) -> None:
@@ -180,14 +180,14 @@ def test_the_asynchronous_collection_ranks_alike(edge_client: EdgeClient) -> Non
 
 
 EVERY = {
-    "residual": Residual(size=6, centroids=16),
-    "predictive": Predictive(size=8, centroids=16),
-    "residual-bits": Residual(bits=2, centroids=16),
-    "bit-allocation": BitAllocation(size=9),
-    "centroids": Centroids(count=300),
-    "centroids-hamming": Centroids(count=64, compare="hamming"),
-    "binary": BinaryTokens(),
-    "binary-int8": BinaryTokens(rotate=True, queries="int8"),
+    "residual": ResidualQuantizer(size=6, centroids=16),
+    "predictive": PredictiveQuantizer(size=8, centroids=16),
+    "residual-bits": ResidualQuantizer(bits=2, centroids=16),
+    "bit-allocation": BitAllocationQuantizer(size=9),
+    "centroids": CentroidQuantizer(count=300),
+    "centroids-hamming": CentroidQuantizer(count=64, compare="hamming"),
+    "binary": BinaryQuantizer(),
+    "binary-int8": BinaryQuantizer(rotate=True, queries="int8"),
     "product": ProductQuantizer(4, bits=6, iterations=3),
     "optimized-product": OptimizedProductQuantizer(4, bits=6, iterations=3, rotation_iterations=2),
 }
@@ -205,7 +205,9 @@ def test_every_kind_of_codes_ranks_in_a_collection_as_in_memory(edge_client: Edg
     assert len(hits) == COUNT
 
 
-@pytest.mark.parametrize("codes", [BinaryTokens(queries="int8"), Predictive(size=12, centroids=64)])
+@pytest.mark.parametrize(
+    "codes", [BinaryQuantizer(queries="int8"), PredictiveQuantizer(size=12, centroids=64)]
+)
 def test_codes_rank_on_every_engine(engine: Engine, codes: Any) -> None:
     tokens = documents()
     collection = filled(engine, recipe(codes=codes), tokens)

@@ -12,12 +12,10 @@ import pytest
 from qdrant_client import models
 
 from embplug import (
-    FDE,
     Collection,
     Dense,
     Documents,
-    LearnedEncoding,
-    Matrix,
+    Multivector,
     Query,
     Recipe,
     Rerank,
@@ -48,6 +46,7 @@ from embplug.errors import (
     RecipeVersionError,
     StateError,
 )
+from embplug.methods import FDE, LearnedEncoding
 from embplug.recipe.recipe import digest
 from embplug.search import mmr
 from embplug.search.types import SearchOptions
@@ -55,12 +54,12 @@ from embplug.search.types import SearchOptions
 DIM = 16
 SMALL_FDE = FDE(repetitions=4, simhash_bits=3, projection_dim=8)
 RECIPE = Recipe(
-    tokens=Tokens(dim=DIM, fde=SMALL_FDE),
+    tokens=Tokens(dim=DIM, encoding=SMALL_FDE),
     rerank=Rerank(candidates=20),
     payload_indexes={"year": "integer", "tag": "keyword"},
 )
 LEARNING = Recipe(
-    tokens=Tokens(dim=DIM, fde=FDE(repetitions=2, simhash_bits=3, partitioner="kmeans", dtype="uint8")),
+    tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2, simhash_bits=3, partitioner="kmeans", dtype="uint8")),
     rerank=Rerank(candidates=20),
 )
 
@@ -128,7 +127,7 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
     # The shorter a document, the more its last number adds, which says nothing of what is in it.
     documents = [np.concatenate(matrices(1 + 3 * (i % 4), seed=i)) for i in range(60)]
     encoding = LearnedEncoding(stored_dim=24, features=16, landmarks=256, compared=64, dtype=dtype)
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=encoding, matrix=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None))
     collection = Collection.create("docs", recipe, edge_client, sample=Sample(tokens=documents))
     collection.add(range(60), tokens=documents)
     encoding.fit(TokenBatch.from_list(documents))
@@ -149,7 +148,7 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
     ("encoding", "most"), [(SMALL_FDE, 400), (LearnedEncoding(features=16, landmarks=256, compared=64), 800)]
 )
 def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, most, given, asked):
-    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, fde=encoding), rerank=Rerank(hnsw_ef=given)))
+    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, encoding=encoding), rerank=Rerank(hnsw_ef=given)))
     if pipeline.needs_fit:
         pipeline.fit(CheckedSample(TokenBatch.from_list(matrices(100)), {}))
     (request,) = pipeline.plan([Query(tokens=np.ones((2, DIM)))], SearchOptions())[0].send(None)
@@ -281,7 +280,7 @@ def test_creating_again_with_the_same_recipe_changes_nothing(engine):
 
 def test_creating_with_another_recipe_names_the_differences(engine):
     filled(engine)
-    other = Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=5, simhash_bits=3, projection_dim=8)))
+    other = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=5, simhash_bits=3, projection_dim=8)))
     with pytest.raises(RecipeMismatchError) as caught:
         Collection.create("docs", other, engine)
     assert caught.value.differences["tokens.fde.repetitions"] == (4, 5)
@@ -292,11 +291,15 @@ def test_creating_with_another_recipe_names_the_differences(engine):
 def test_the_default_encoding_is_learned_where_a_sample_can_teach_it(engine):
     recipe, tokens = Recipe(tokens=Tokens(dim=DIM)), matrices(80)
     learned = Collection.create("learned", recipe, engine, sample=Sample(tokens=tokens))
-    assert isinstance(learned.recipe.tokens.fde, LearnedEncoding)
+    assert isinstance(learned.recipe.tokens.encoding, LearnedEncoding)
     assert Collection.create("learned", recipe, engine).recipe == learned.recipe
     assert Collection.open("learned", engine).recipe == learned.recipe
     too_few = Collection.create("too-few", recipe, engine, sample=Sample(tokens=tokens[:15]))
-    assert too_few.recipe.tokens.fde == Collection.create("none", recipe, engine).recipe.tokens.fde == FDE()
+    assert (
+        too_few.recipe.tokens.encoding
+        == Collection.create("none", recipe, engine).recipe.tokens.encoding
+        == FDE()
+    )
     assert Recipe.from_yaml("tokens: {dim: 16, fde: auto}") == recipe
 
 
@@ -317,7 +320,7 @@ def manifest(engine) -> dict:
 def test_an_altered_recipe_is_refused(engine):
     filled(engine)
     stored = manifest(engine)
-    stored["recipe"]["tokens"]["fde"]["seed"] = 1
+    stored["recipe"]["tokens"]["encoding"]["seed"] = 1
     engine.update_collection("docs", metadata={"embplug": stored})
     with pytest.raises(StateError, match="altered"):
         Collection.open("docs", engine)
@@ -464,7 +467,7 @@ def test_bad_searches_are_named(engine):
 
 
 def test_float16_tokens_and_tokens_alone_without_matrix(engine):
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=SMALL_FDE, matrix=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=None))
     documents = matrices(40)
     collection = Collection.create("docs", recipe, engine)
     collection.add(ids=range(40), tokens=[d.astype(np.float16) for d in documents])
@@ -490,7 +493,9 @@ def test_dense_vectors_by_name_and_alone(engine):
 
 
 def test_dense_and_token_candidates_are_reranked_together(engine):
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=SMALL_FDE), dense=Dense(dim=4), rerank=Rerank(candidates=10))
+    recipe = Recipe(
+        tokens=Tokens(dim=DIM, encoding=SMALL_FDE), dense=Dense(dim=4), rerank=Rerank(candidates=10)
+    )
     documents, dense = matrices(60), np.random.default_rng(1).standard_normal((60, 4))
     collection = Collection.create("docs", recipe, engine)
     collection.add(ids=range(60), tokens=documents, dense=dense)
@@ -568,7 +573,7 @@ def test_reranking_ignores_quantized_tokens_unless_asked(engine):
     scores = {}
     for quantized in (False, True):
         recipe = Recipe(
-            tokens=Tokens(dim=DIM, fde=SMALL_FDE, matrix=Matrix(quantization=coarse)),
+            tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(quantization=coarse)),
             rerank=Rerank(candidates=60, quantized_tokens=quantized),
         )
         name = f"docs-{quantized}"
@@ -615,10 +620,10 @@ def test_edge_directories_and_paths_are_engines(tmp_path):
 
 def test_what_the_engine_cannot_do_is_refused_before_anything_is_made(engine, engine_name):
     turbo = models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits="bits4"))
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=SMALL_FDE, fde_storage=Storage(quantization=turbo)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, encoding_storage=Storage(quantization=turbo)))
     if engine_name == "edge":
         Collection.create("docs", recipe, engine)
         return
-    with pytest.raises(CapabilityError, match=r"tokens\.fde_storage\.quantization"):
+    with pytest.raises(CapabilityError, match=r"tokens\.encoding_storage\.quantization"):
         Collection.create("docs", recipe, engine)
     assert not engine.collection_exists("docs")

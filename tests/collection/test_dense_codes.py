@@ -10,23 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from embplug import (
-    FDE,
-    PCA,
     AsyncCollection,
-    BitAllocation,
     Collection,
     Dense,
     Fusion,
-    Matrix,
-    OptimizedProductQuantizer,
-    PowerQuantizer,
-    ProductQuantizer,
-    PyramidQuantizer,
+    Multivector,
     Query,
     Recipe,
-    RecurrentBinarizer,
     Rerank,
-    Residual,
     Sample,
     TokenBatch,
     Tokens,
@@ -37,17 +28,28 @@ from embplug import (
 from embplug.common.ids import DENSE_CODES
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError, StateError
+from embplug.methods import (
+    FDE,
+    PCA,
+    BitAllocationQuantizer,
+    OptimizedProductQuantizer,
+    PowerQuantizer,
+    ProductQuantizer,
+    PyramidQuantizer,
+    RecurrentBinaryQuantizer,
+    ResidualQuantizer,
+)
 from embplug.methods.numeric.rows import unit_rows
 
 DIM = 24
 COUNT = 150
 CODES: list[Any] = [
-    BitAllocation(size=20),
+    BitAllocationQuantizer(size=20),
     ProductQuantizer(subspaces=12, bits=6),
     OptimizedProductQuantizer(subspaces=12, bits=6, rotation_iterations=2),
     PyramidQuantizer(bits=6),
     PowerQuantizer(bits=6),
-    RecurrentBinarizer(levels=4, hidden=8),
+    RecurrentBinaryQuantizer(levels=4, hidden=8),
 ]
 GOOD = PowerQuantizer(bits=8)
 
@@ -182,7 +184,11 @@ def test_an_exact_search_compares_the_vectors_as_given_where_they_are_stored(eng
 
 
 def test_dot_products_keep_the_lengths(edge_client: EdgeClient) -> None:
-    for codes in (BitAllocation(size=40, length="own"), PyramidQuantizer(bits=8), PowerQuantizer(bits=8)):
+    for codes in (
+        BitAllocationQuantizer(size=40, length="own"),
+        PyramidQuantizer(bits=8),
+        PowerQuantizer(bits=8),
+    ):
         made = recipe(codes, distance=models.Distance.DOT)
         collection = filled(edge_client, made)
         products = QUERIES[0] @ DOCUMENTS.T
@@ -219,10 +225,10 @@ def test_tokens_rank_what_codes_of_dense_vectors_find(engine: Engine, tokens_hav
     matrices = TokenBatch.from_list(
         [unit_rows(rng.standard_normal((4, 8)).astype(np.float32)) for _ in range(COUNT)]
     )
-    ranked: dict[str, Any] = {"codes": Residual(size=10), "matrix": None}
+    ranked: dict[str, Any] = {"codes": ResidualQuantizer(size=10), "multivector": None}
     if tokens_have == "matrix":
-        ranked = {"matrix": Matrix()}
-    tokens = Tokens(dim=8, fde=FDE(repetitions=2, simhash_bits=2, projection_dim=4), **ranked)
+        ranked = {"multivector": Multivector()}
+    tokens = Tokens(dim=8, encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=4), **ranked)
     dense = Dense(dim=DIM, transforms=[PCA(6)], codes=GOOD)
     made = Recipe(tokens=tokens, dense=dense, rerank=Rerank(candidates=20))
     collection = filled(engine, made, tokens=matrices)
@@ -246,7 +252,7 @@ def test_a_sample_teaches_the_codes_and_queries_with_it(edge_client: EdgeClient)
 
 
 def test_codes_that_were_fitted_beforehand_stay_as_they_are(edge_client: EdgeClient) -> None:
-    fitted = BitAllocation(size=8).fit(unit_rows(vectors(60, seed=8)))
+    fitted = BitAllocationQuantizer(size=8).fit(unit_rows(vectors(60, seed=8)))
     collection = Collection.create("coded", recipe(fitted, transforms=[]), edge_client)
     assert collection.info().fitted
     collection.add(range(COUNT), dense=DOCUMENTS)
@@ -273,15 +279,15 @@ def test_lost_codes_are_named(edge_client: EdgeClient, lost: str | None) -> None
     [
         ({"transforms": [PCA(6)], "keep_original": "disk"}, "codes"),
         ({"distance": models.Distance.EUCLID}, "distance"),
-        ({"distance": models.Distance.DOT, "codes": BitAllocation(size=8)}, "codes.length"),
-        ({"distance": models.Distance.DOT, "codes": RecurrentBinarizer()}, "distance"),
+        ({"distance": models.Distance.DOT, "codes": BitAllocationQuantizer(size=8)}, "codes.length"),
+        ({"distance": models.Distance.DOT, "codes": RecurrentBinaryQuantizer()}, "distance"),
         ({"codes": ProductQuantizer(subspaces=DIM + 1)}, "codes.subspaces"),
         ({"codes": {"kind": "residual"}}, "codes"),
         ({"codes": {"kind": "power", "bits": 9}}, "codes.bits"),
         ({"codes": None, "signs": True}, "signs"),
         ({"signs": True}, "signs"),
-        ({"codes": RecurrentBinarizer(), "signs": True, "transforms": [PCA(6)]}, "transforms"),
-        ({"codes": RecurrentBinarizer(), "signs": True, "funnel": [4]}, "funnel"),
+        ({"codes": RecurrentBinaryQuantizer(), "signs": True, "transforms": [PCA(6)]}, "transforms"),
+        ({"codes": RecurrentBinaryQuantizer(), "signs": True, "funnel": [4]}, "funnel"),
     ],
 )
 def test_contradictions_are_named(given: dict[str, Any], field: str) -> None:
@@ -298,7 +304,7 @@ def signs_recipe(**fields: Any) -> Recipe:
         )
     )
     stored = {"signs": True, "quantization": one_bit, "on_disk": True, "datatype": models.Datatype.FLOAT16}
-    dense = Dense(dim=DIM, codes=RecurrentBinarizer(**codes), **stored)
+    dense = Dense(dim=DIM, codes=RecurrentBinaryQuantizer(**codes), **stored)
     return Recipe(dense=dense, rerank=Rerank(candidates=40))
 
 
@@ -310,7 +316,9 @@ def test_signs_find_what_all_bits_rank(engine: Engine, queries: str) -> None:
     assert Recipe.from_yaml(made.to_yaml()) == made
     collection = filled(engine, made)
     assert collection.info().vectors["dense"]["size"] == 64
-    binarizer = RecurrentBinarizer(**made.to_dict()["dense"]["dense"]["codes"]).fit(unit_rows(DOCUMENTS))
+    binarizer = RecurrentBinaryQuantizer(**made.to_dict()["dense"]["dense"]["codes"]).fit(
+        unit_rows(DOCUMENTS)
+    )
     records = engine.retrieve("coded", ids=[0, 1], with_vectors=["dense"], with_payload=False)
     stored = np.array([record.vector["dense"] for record in records])  # type: ignore[call-overload, index]
     np.testing.assert_array_equal(stored, binarizer.signs(unit_rows(DOCUMENTS[:2])))

@@ -8,25 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embplug import (
-    PCA,
-    Collection,
-    Dense,
-    ITQRotation,
-    LearnedTruncation,
-    OPQRotation,
-    Recipe,
-    Rerank,
-    SparseRandomProjection,
-    models,
-)
+from embplug import Collection, Dense, Recipe, Rerank, models
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.operations import MANIFEST_KEY, manifest_of
+from embplug.collection.manifest import MANIFEST_KEY, manifest_of
 from embplug.engines import Engine
 from embplug.engines.calls import run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import CapabilityError
+from embplug.methods import PCA, ITQRotation, LearnedTruncation, OPQRotation, SparseRandomProjection
 from embplug.methods.numeric.rows import unit_rows
 
 DIM, COUNT, CANDIDATES = 64, 400, 60

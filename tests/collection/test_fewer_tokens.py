@@ -8,21 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import (
-    FDE,
-    Collection,
-    Matrix,
-    Query,
-    Recipe,
-    Residual,
-    Sample,
-    TokenBatch,
-    Tokens,
-)
+from embplug import Collection, Multivector, Query, Recipe, Sample, TokenBatch, Tokens
 from embplug.common.ids import CODES
 from embplug.encoders import Encoded
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, LengthMismatchError, RecipeError
+from embplug.methods import FDE, ResidualQuantizer
 from embplug.methods.maxsim import maxsim
 from embplug.methods.reductions.pooling import HierarchicalPooling
 from embplug.methods.reductions.pruning import BallCarving, FirstTokens, SaliencyPruning
@@ -31,7 +22,7 @@ from embplug.search import mmr, token_similarities
 
 DIM = 16
 SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=8)
-PRUNED = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, reduction=SaliencyPruning(keep=0.5)))
+PRUNED = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, reduction=SaliencyPruning(keep=0.5)))
 
 
 class FirstMatter:
@@ -79,7 +70,7 @@ def stored(collection: Collection, engine: Engine) -> TokenBatch:
 def test_what_is_stored_is_what_the_reduction_leaves(engine: Engine, reduction: Any) -> None:
     tokens = documents()
     collection = Collection.create(
-        "few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL, reduction=reduction)), engine
+        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, reduction=reduction)), engine
     )
     collection.add(range(len(tokens)), tokens=tokens)
     left = reduction.reduce(tokens).tokens
@@ -134,7 +125,7 @@ def test_wrong_saliency_is_named_and_nothing_written(
 
 
 def test_saliency_without_pruning_is_refused(edge_client: Engine) -> None:
-    collection = Collection.create("few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL)), edge_client)
+    collection = Collection.create("few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL)), edge_client)
     tokens = documents(2)
     with pytest.raises(InvalidArgumentError, match=r"^saliency: "):
         collection.add([0, 1], tokens=tokens, saliency=[np.ones(n) for n in tokens.lengths])
@@ -143,14 +134,16 @@ def test_saliency_without_pruning_is_refused(edge_client: Engine) -> None:
 def test_codes_and_a_sample_are_pruned_alike(engine: Engine) -> None:
     tokens, generator = documents(), np.random.default_rng(1)
     saliency = [generator.random(count) for count in tokens.lengths]
-    pruning, codes = SaliencyPruning(keep=0.5), Residual(size=18, centroids=64)
+    pruning, codes = SaliencyPruning(keep=0.5), ResidualQuantizer(size=18, centroids=64)
     made = Recipe(
-        tokens=Tokens(dim=DIM, fde=SMALL, matrix=None, codes=codes, document_bytes=0, reduction=pruning)
+        tokens=Tokens(
+            dim=DIM, encoding=SMALL, multivector=None, codes=codes, document_bytes=0, reduction=pruning
+        )
     )
     collection = Collection.create("few", made, engine, sample=Sample(tokens=tokens, saliency=saliency))
     collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
     left = pruning.reduce(tokens, np.concatenate(saliency)).tokens
-    alike = TokenCoder(Residual(size=18, centroids=64), 0).fit(left)
+    alike = TokenCoder(ResidualQuantizer(size=18, centroids=64), 0).fit(left)
     hits = collection.search(tokens=tokens[3], candidates=40, limit=40)
     got = np.array([hit.score for hit in sorted(hits, key=lambda hit: hit.id)])
     np.testing.assert_allclose(got, alike.score(tokens[3], alike.encode(left)), atol=1e-3)
@@ -166,7 +159,7 @@ def test_the_saliency_of_a_sample_is_checked(edge_client: Engine) -> None:
         with pytest.raises(InvalidArgumentError, match=named):
             Collection.create("few", PRUNED, edge_client, sample=Sample(tokens=tokens, saliency=saliency))
     with pytest.raises(InvalidArgumentError, match=r"^sample\.saliency: .*does not"):
-        plain = Recipe(tokens=Tokens(dim=DIM, fde=SMALL))
+        plain = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL))
         given = Sample(tokens=tokens, saliency=[np.ones(count) for count in tokens.lengths])
         Collection.create("few", plain, edge_client, sample=given)
 
@@ -175,7 +168,7 @@ def test_pruning_then_pooling(engine: Engine) -> None:
     tokens, generator = documents(), np.random.default_rng(1)
     saliency = [generator.random(count) for count in tokens.lengths]
     steps = (FirstTokens(count=8), SaliencyPruning(keep=0.8), HierarchicalPooling(factor=2))
-    made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, reduction=steps))
+    made = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, reduction=steps))
     assert Recipe.from_yaml(made.to_yaml()) == made
     collection = Collection.create("few", made, engine)
     collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
@@ -190,7 +183,7 @@ def test_pruning_then_pooling(engine: Engine) -> None:
 def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
     tokens, pruning = documents(), SaliencyPruning(keep=0.5)
     collection = Collection.create(
-        "few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=pruning)), engine
+        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, query_reduction=pruning)), engine
     )
     collection.add(range(len(tokens)), tokens=tokens)
     query = np.concatenate([tokens[5][:3], tokens[9][:3]])
@@ -220,10 +213,10 @@ def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: En
     query = np.concatenate([tokens[5][:2]] * 5 + [tokens[9][:1]])
     given = TokenBatch.from_list([query])
     for name, stored in (
-        ("codes", {"codes": Residual(size=16, centroids=8), "matrix": None}),
+        ("codes", {"codes": ResidualQuantizer(size=16, centroids=8), "multivector": None}),
         ("matrix", {}),
     ):
-        recipe = Tokens(dim=DIM, fde=SMALL, query_reduction=BallCarving(), **stored)
+        recipe = Tokens(dim=DIM, encoding=SMALL, query_reduction=BallCarving(), **stored)
         collection = Collection.create(name, Recipe(tokens=recipe), engine)
         collection.add(range(len(tokens)), tokens=tokens)
         for weights in (None, np.linspace(2, 0.1, len(query)).astype(np.float32)):
@@ -244,7 +237,9 @@ def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: En
 def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
     tokens = documents().to_float32()
     query, weights = np.concatenate([tokens[5][:3], tokens[9][:3]]), np.repeat([1, 0], 3).astype(np.float32)
-    collection = Collection.create("few", Recipe(tokens=Tokens(dim=DIM, fde=SMALL, matrix=None)), engine)
+    collection = Collection.create(
+        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=None)), engine
+    )
     collection.add(range(len(tokens)), tokens=tokens)
     found = [
         collection.search_mmr(tokens=query, token_weights=given, limit=5, candidates_limit=40)
@@ -257,7 +252,7 @@ def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
 
 
 def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: Engine) -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=SMALL))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL))
     collection = Collection.create("few", recipe, engine, encoder=FirstMatter())
     tokens = documents()
     collection.add(range(len(tokens)), tokens=tokens)
@@ -266,7 +261,7 @@ def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: E
 
 
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
-    made = Recipe(tokens=Tokens(dim=DIM, fde=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
+    made = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
     collection = Collection.create("few", made, edge_client, encoder=FirstMatter())
     tokens = documents()
     collection.add(range(len(tokens)), tokens=tokens)
@@ -284,21 +279,27 @@ def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> N
         collection.search(text="any", saliency=[1.0])
     with pytest.raises(InvalidArgumentError, match=r"^encoder: .*saliency.*silent"):
         Collection.open("few", edge_client, encoder=Silent()).search(text="any")
-    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, fde=SMALL)), edge_client)
+    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL)), edge_client)
     with pytest.raises(InvalidArgumentError, match=r"^saliency: .*does not"):
         plain.search(tokens=tokens[0], saliency=np.ones(len(tokens[0])))
 
 
 def test_codes_are_learned_from_and_made_of_what_is_left(engine: Engine) -> None:
-    tokens, pooling, codes = documents(), HierarchicalPooling(factor=2), Residual(size=18, centroids=64)
+    tokens, pooling, codes = (
+        documents(),
+        HierarchicalPooling(factor=2),
+        ResidualQuantizer(size=18, centroids=64),
+    )
     made = Recipe(
-        tokens=Tokens(dim=DIM, fde=SMALL, matrix=None, codes=codes, document_bytes=0, reduction=pooling)
+        tokens=Tokens(
+            dim=DIM, encoding=SMALL, multivector=None, codes=codes, document_bytes=0, reduction=pooling
+        )
     )
     collection = Collection.create("few", made, engine, sample=Sample(tokens=tokens))
     collection.add(range(len(tokens)), tokens=tokens)
     left = pooling.reduce(tokens).tokens
     expected = maxsim(tokens[3], left)
-    alike = TokenCoder(Residual(size=18, centroids=64), 0).fit(left)
+    alike = TokenCoder(ResidualQuantizer(size=18, centroids=64), 0).fit(left)
     expected_codes = alike.score(tokens[3], alike.encode(left))
     hits = collection.search(tokens=tokens[3], candidates=40, limit=40)
     got = np.array([hit.score for hit in sorted(hits, key=lambda hit: hit.id)])
@@ -310,7 +311,9 @@ def test_codes_are_learned_from_and_made_of_what_is_left(engine: Engine) -> None
 def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> None:
     tokens = documents()
     made = Recipe(
-        tokens=Tokens(dim=DIM, fde=SMALL, matrix=Matrix(), query_reduction=BallCarving(threshold=0.9))
+        tokens=Tokens(
+            dim=DIM, encoding=SMALL, multivector=Multivector(), query_reduction=BallCarving(threshold=0.9)
+        )
     )
     collection = Collection.create("few", made, engine)
     collection.add(range(len(tokens)), tokens=tokens)

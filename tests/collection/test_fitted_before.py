@@ -8,20 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import (
-    FDE,
-    Collection,
-    Dense,
-    LearnedEncoding,
-    Recipe,
-    Residual,
-    TokenBatch,
-    TokenIDF,
-    Tokens,
-)
+from embplug import Collection, Dense, Recipe, TokenBatch, Tokens
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
-from embplug.methods.quantizers import BitAllocation
+from embplug.methods import FDE, LearnedEncoding, ResidualQuantizer, TokenIDF
+from embplug.methods.quantizers import BitAllocationQuantizer
 from embplug.methods.transforms import PCA
 from tests.tokens import DIM, batch
 
@@ -33,8 +24,8 @@ ELSEWHERE = batch(60, 1)
 
 def test_what_was_fitted_before_the_recipe_is_taken_as_it_is(engine: Engine) -> None:
     encoding = LearnedEncoding(**SMALL).fit(ELSEWHERE)
-    codes = Residual(size=6, centroids=16).fit(ELSEWHERE.values)
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=encoding, codes=codes, matrix=None))
+    codes = ResidualQuantizer(size=6, centroids=16).fit(ELSEWHERE.values)
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, codes=codes, multivector=None))
     collection = Collection.create("fitted", recipe, engine)
     documents = batch(40, 2)
     collection.add(range(40), tokens=documents)
@@ -47,8 +38,8 @@ def test_what_was_fitted_before_the_recipe_is_taken_as_it_is(engine: Engine) -> 
 
 
 def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client: Engine) -> None:
-    codes = Residual(size=6, centroids=16).fit(ELSEWHERE.values)
-    whole = Tokens(dim=DIM, fde=FDE(repetitions=2), codes=codes, matrix=None, document_bytes=0)
+    codes = ResidualQuantizer(size=6, centroids=16).fit(ELSEWHERE.values)
+    whole = Tokens(dim=DIM, encoding=FDE(repetitions=2), codes=codes, multivector=None, document_bytes=0)
     assert not Collection.create("whole", Recipe(tokens=whole), edge_client)._pipeline.needs_fit
     corrected = whole.model_copy(update={"document_bytes": 8})
     collection = Collection.create("corrected", Recipe(tokens=corrected), edge_client)
@@ -63,13 +54,13 @@ def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client:
 
 def test_methods_of_other_dimensions_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"fde: .*fitted on 9 dimensions.*8"):
-        Tokens(dim=9, fde=LearnedEncoding(**SMALL).fit(ELSEWHERE))
+        Tokens(dim=9, encoding=LearnedEncoding(**SMALL).fit(ELSEWHERE))
     with pytest.raises(RecipeError, match=r"codes: .*fitted on 9 dimensions.*8"):
-        Tokens(dim=9, codes=BitAllocation(size=4).fit(ELSEWHERE.values))
+        Tokens(dim=9, codes=BitAllocationQuantizer(size=4).fit(ELSEWHERE.values))
 
 
 def test_a_collection_tells_its_drift(engine: Engine) -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=LearnedEncoding(**SMALL), matrix=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL), multivector=None))
     collection = Collection.create("drifting", recipe, engine)
     with pytest.raises(NotFittedError, match="add documents first"):
         collection.drift(batch(20, 4))
@@ -80,14 +71,14 @@ def test_a_collection_tells_its_drift(engine: Engine) -> None:
     assert asyncio.run(again.to_async().drift(batch(100, 4))) == alike
     with pytest.raises(InvalidArgumentError, match=r"^tokens\[0\]: "):
         again.drift([np.ones((3, DIM + 1))])
-    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=2))), engine)
+    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2))), engine)
     with pytest.raises(InvalidArgumentError, match=r"^recipe\.tokens\.fde: "):
         plain.drift(batch(20, 4))
 
 
 def test_a_collection_describes_what_it_has_learned(engine: Engine) -> None:
-    dense = Dense(dim=DIM, transforms=[PCA(4)], codes=BitAllocation(size=3))
-    tokens = Tokens(dim=DIM, fde=None, matrix=None, codes=Residual(size=6, centroids=512))
+    dense = Dense(dim=DIM, transforms=[PCA(4)], codes=BitAllocationQuantizer(size=3))
+    tokens = Tokens(dim=DIM, encoding=None, multivector=None, codes=ResidualQuantizer(size=6, centroids=512))
     collection = Collection.create("described", Recipe(dense=dense, tokens=tokens), engine)
     with pytest.raises(NotFittedError):
         collection.describe()
@@ -100,10 +91,12 @@ def test_a_collection_describes_what_it_has_learned(engine: Engine) -> None:
     assert asyncio.run(collection.to_async().describe()) == said
 
 
-@pytest.mark.parametrize("kept", [{}, {"codes": Residual(size=8, centroids=16), "matrix": None}])
+@pytest.mark.parametrize(
+    "kept", [{}, {"codes": ResidualQuantizer(size=8, centroids=16), "multivector": None}]
+)
 def test_a_recipe_weighs_queries_by_what_it_learned(engine: Engine, kept: dict[str, Any]) -> None:
     documents, query = batch(60, 2), batch(1, 8)[0][:4]
-    tokens = {"dim": DIM, "fde": FDE(repetitions=8, simhash_bits=2), **kept}
+    tokens = {"dim": DIM, "encoding": FDE(repetitions=8, simhash_bits=2), **kept}
     plain = Collection.create("plain", Recipe(tokens=Tokens(**tokens)), engine)
     weighing = Recipe(tokens=Tokens(**tokens, query_weights=TokenIDF(cells=40)))
     assert Recipe.from_yaml(weighing.to_yaml()) == weighing

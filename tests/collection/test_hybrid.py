@@ -11,13 +11,12 @@ import pytest
 from qdrant_client import models
 
 from embplug import (
-    FDE,
     Collection,
     CrossEncoderStage,
     Dense,
     Encoded,
     Fusion,
-    Matrix,
+    Multivector,
     Query,
     Recipe,
     Rerank,
@@ -29,8 +28,9 @@ from embplug import (
 )
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RerankError, StateError
+from embplug.methods import FDE
 from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import Residual
+from embplug.methods.quantizers import ResidualQuantizer
 from embplug.search import distribution_based_fusion, reciprocal_rank_fusion, weighted_fusion
 
 DIM, COUNT = 8, 40
@@ -44,8 +44,14 @@ MATRICES = TokenBatch.from_list(
 WORDS = Recipe(sparse=Sparse())
 PAIR = Recipe(dense=Dense(dim=DIM), sparse=Sparse())
 FDE_SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=4)
-TOKENS = Tokens(dim=DIM, fde=FDE_SMALL, matrix=Matrix(datatype=models.Datatype.FLOAT32))
-CODES = Tokens(dim=DIM, fde=FDE_SMALL, matrix=None, codes=Residual(size=10, centroids=16), document_bytes=0)
+TOKENS = Tokens(dim=DIM, encoding=FDE_SMALL, multivector=Multivector(datatype=models.Datatype.FLOAT32))
+CODES = Tokens(
+    dim=DIM,
+    encoding=FDE_SMALL,
+    multivector=None,
+    codes=ResidualQuantizer(size=10, centroids=16),
+    document_bytes=0,
+)
 
 
 def filled(engine: Engine, recipe: Recipe, **options: Any) -> Collection:
@@ -180,7 +186,7 @@ def test_tokens_need_not_have_the_last_word(
     query = np.asarray(MATRICES[11]) + 0.1
     hits = collection.search(tokens=query, text="number9", limit=4, with_stages=True)
     assert {*numbers(hits)[:2]} == ({9, 11} if not weights else {9, numbers(hits)[1]})
-    last = "maxsim" if tokens.matrix else "codes"
+    last = "maxsim" if tokens.multivector else "codes"
     first = hits[0].stages
     assert first is not None and {last, "fusion"} <= first.keys()
     if weights:

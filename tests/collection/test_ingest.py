@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import FDE, PCA, Collection, Dense, Documents, LearnedEncoding, Recipe, Tokens
+from embplug import Collection, Dense, Documents, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.collection import ingest
 from embplug.errors import DimensionError, IngestError, InvalidArgumentError, PointTooLargeError
+from embplug.methods import FDE, PCA, LearnedEncoding
 from tests.collection.test_collection import DIM, RECIPE, matrices
 from tests.proxy import proxy
 
@@ -98,7 +99,7 @@ def test_a_bad_batch_ends_the_call_and_leaves_whole_batches(engine):
 
 def test_memory_is_bounded_whatever_comes(edge_client):
     recipe = Recipe(
-        tokens=Tokens(dim=64, fde=FDE(repetitions=2, simhash_bits=3, projection_dim=8), matrix=None)
+        tokens=Tokens(dim=64, encoding=FDE(repetitions=2, simhash_bits=3, projection_dim=8), multivector=None)
     )
     collection = Collection.create("docs", recipe, edge_client)
     rng = np.random.default_rng(0)
@@ -121,7 +122,7 @@ def test_large_batches_are_split_into_requests_that_the_server_takes(
     prefer_grpc, server_client, qdrant_address
 ):
     url, grpc_port = qdrant_address
-    recipe = Recipe(tokens=Tokens(dim=128, fde=FDE(repetitions=2, simhash_bits=2, projection_dim=8)))
+    recipe = Recipe(tokens=Tokens(dim=128, encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=8)))
     line = client(url, prefer_grpc, grpc_port if prefer_grpc else urlsplit(url).port)
     collection = Collection.create("docs", recipe, line)
     tokens = np.random.default_rng(0).standard_normal((6, 4000, 128)).astype(np.float32)
@@ -136,14 +137,14 @@ def test_large_batches_are_split_into_requests_that_the_server_takes(
 
 
 def test_vectors_arrive_as_they_were_sent(engine):
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=2, simhash_bits=2, projection_dim=8)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=8)))
     documents = matrices(5)
     collection = Collection.create("docs", recipe, engine)
     collection.add(ids=range(5), tokens=documents, payloads=[{"a": [1, {"b": None}], "c": "ü"}] * 5)
     for record in engine.retrieve("docs", range(5), with_vectors=True):
         np.testing.assert_allclose(record.vector["tokens"], documents[record.id], atol=1e-3)
         assert record.payload == {"a": [1, {"b": None}], "c": "ü"}
-    assert recipe.tokens.matrix.datatype == models.Datatype.FLOAT16
+    assert recipe.tokens.multivector.datatype == models.Datatype.FLOAT16
 
 
 @pytest.mark.parametrize(("encoding", "documents", "sampled"), [("learned", 60, 41), ("fde", 120, 41)])
@@ -153,7 +154,7 @@ def test_it_learns_from_no_more_tokens_than_memory_is_meant_for(
     """Where tokens teach nothing, they do not lessen what dense vectors teach."""
     monkeypatch.setattr(ingest, "SAMPLE_TOKENS", 410)
     fde = LearnedEncoding(stored_dim=64, features=16, landmarks=256, compared=64)
-    tokens = Tokens(dim=8, fde=fde if encoding == "learned" else FDE(repetitions=2), matrix=None)
+    tokens = Tokens(dim=8, encoding=fde if encoding == "learned" else FDE(repetitions=2), multivector=None)
     recipe = Recipe(tokens=tokens, dense=Dense(dim=8, transforms=[PCA(4)]))
     samples = []
     whole = Pipeline.fit

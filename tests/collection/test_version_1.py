@@ -15,7 +15,7 @@ from embplug import Collection
 from embplug.collection.state import save, unpack
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import run
-from embplug.recipe.recipe import FDE_VECTOR
+from embplug.recipe.names import FDE_VECTOR
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "version_1"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))

@@ -6,12 +6,13 @@ from contextlib import closing
 import pytest
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
-from embplug import FDE, Dense, Matrix, Recipe, Storage, Tokens
+from embplug import Dense, Multivector, Recipe, Storage, Tokens
 from embplug.engines import AsyncEdgeClient, connect
 from embplug.engines.calls import run, run_async
 from embplug.engines.capabilities import MAX_REST_BYTES, Capabilities, capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import CapabilityError
+from embplug.methods import FDE
 
 OLD, NEW = Capabilities.of("server", "1.16.3"), Capabilities.of("server", "1.20.0")
 EDGE, MEMORY = Capabilities.of("edge", "0.9.0"), Capabilities.of("memory", "1.20.0")
@@ -150,7 +151,7 @@ def test_the_default_recipes_are_served_by_all(engine):
 
 
 def tokens(**storage: object) -> Recipe:
-    return Recipe(tokens=Tokens(dim=8, fde=FDE(), fde_storage=Storage(**storage)))
+    return Recipe(tokens=Tokens(dim=8, encoding=FDE(), encoding_storage=Storage(**storage)))
 
 
 @pytest.mark.parametrize(
@@ -171,31 +172,31 @@ def tokens(**storage: object) -> Recipe:
             [NEW, EDGE],
         ),
         (Recipe(dense=Dense(dim=8, quantization=INT8)), "dense.dense.quantization", [MEMORY], [OLD, EDGE]),
-        (tokens(quantization=TURBO), "tokens.fde_storage.quantization.turbo", [OLD], [NEW, EDGE]),
+        (tokens(quantization=TURBO), "tokens.encoding_storage.quantization.turbo", [OLD], [NEW, EDGE]),
         (
-            Recipe(tokens=Tokens(dim=8, matrix=Matrix(quantization=TURBO))),
+            Recipe(tokens=Tokens(dim=8, multivector=Multivector(quantization=TURBO))),
             "tokens.matrix.quantization.turbo",
             [OLD],
             [NEW, EDGE],
         ),
         (
             tokens(quantization=TWO_BITS),
-            "tokens.fde_storage.quantization.binary.encoding",
+            "tokens.encoding_storage.quantization.binary.encoding",
             [],
             [OLD, NEW, EDGE],
         ),
         (Recipe(dense=Dense(dim=8, datatype="turbo4")), "dense.dense.datatype", [OLD, MEMORY], [NEW, EDGE]),
         (
-            Recipe(tokens=Tokens(dim=8, matrix=Matrix(datatype="turbo16"))),
+            Recipe(tokens=Tokens(dim=8, multivector=Multivector(datatype="turbo16"))),
             "tokens.matrix.datatype",
             [OLD, MEMORY],
             [NEW, EDGE],
         ),
         (tokens(quantization=ASYMMETRIC), "", [], [OLD, NEW, EDGE]),
-        (tokens(quantization=COLD), "tokens.fde_storage.quantization.scalar.memory", [OLD], [NEW, EDGE]),
+        (tokens(quantization=COLD), "tokens.encoding_storage.quantization.scalar.memory", [OLD], [NEW, EDGE]),
         (
             tokens(hnsw=models.HnswConfigDiff(memory="cached")),
-            "tokens.fde_storage.hnsw.memory",
+            "tokens.encoding_storage.hnsw.memory",
             [OLD],
             [NEW, EDGE, MEMORY],
         ),
@@ -240,7 +241,7 @@ def test_the_message_names_engine_and_remedy():
     with pytest.raises(CapabilityError) as raised:
         check_recipe(tokens(quantization=TURBO), OLD)
     assert str(raised.value) == (
-        "tokens.fde_storage.quantization.turbo: Qdrant server 1.16.3 does not have TurboQuant; "
+        "tokens.encoding_storage.quantization.turbo: Qdrant server 1.16.3 does not have TurboQuant; "
         "it needs a Qdrant server of version 1.18 or later or Qdrant Edge"
     )
     with pytest.raises(

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug import Collection, Dense, Query, Recipe, Rotation
+from embplug import Collection, Dense, Query, Recipe
 from embplug.engines import Engine
+from embplug.methods import Rotation
 
 DIM = 16
 RECIPE = Recipe(dense=Dense(dim=DIM, transforms=[Rotation()], datatype=models.Datatype.FLOAT16))

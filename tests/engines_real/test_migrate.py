@@ -11,19 +11,7 @@ import pytest
 from qdrant_client import models
 from typer.testing import CliRunner
 
-from embplug import (
-    FDE,
-    PCA,
-    Collection,
-    Dense,
-    Documents,
-    PowerQuantizer,
-    Query,
-    Recipe,
-    Sparse,
-    Tokens,
-    migrate,
-)
+from embplug import Collection, Dense, Documents, Query, Recipe, Sparse, Tokens, migrate
 from embplug.cli import app
 from embplug.engines import Engine, calls
 from embplug.engines.calls import Call
@@ -35,7 +23,8 @@ from embplug.errors import (
     VerificationError,
 )
 from embplug.lifecycle.migration import reader, record, rollback, run, verify
-from embplug.methods.quantizers import Residual
+from embplug.methods import FDE, PCA, PowerQuantizer
+from embplug.methods.quantizers import ResidualQuantizer
 from tests.engines_real.sources import (
     COSINE,
     DIM,
@@ -153,7 +142,10 @@ def test_matrices_become_codes_and_an_encoding(engine):
         ],
     )
     tokens = Tokens(
-        dim=DIM, fde=FDE(repetitions=8, simhash_bits=3, projection_dim=8), matrix=None, codes=Residual(bits=4)
+        dim=DIM,
+        encoding=FDE(repetitions=8, simhash_bits=3, projection_dim=8),
+        multivector=None,
+        codes=ResidualQuantizer(bits=4),
     )
     done = go(engine, recipe=Recipe(tokens=tokens), alias="live")
     assert done.vectors == {"tokens": "colbert"} and done.recall.value > 0.8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qdrant_client import models
 
-from embplug import PCA, Collection, Dense, PowerQuantizer, Recipe, Rotation, Tokens, migrate
+from embplug import Collection, Dense, Recipe, Tokens, migrate
 from embplug.errors import (
     CapabilityError,
     InvalidArgumentError,
@@ -15,6 +15,7 @@ from embplug.errors import (
     VerificationError,
 )
 from embplug.lifecycle.migration import in_place, verify
+from embplug.methods import PCA, PowerQuantizer, Rotation
 from tests.engines_real.sources import COSINE, DIM, make_source, point_id, points, stored, vectors
 
 SMALL = Recipe(

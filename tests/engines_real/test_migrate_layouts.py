@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from qdrant_client import models
 
-from embplug import Dense, Recipe, Rotation, migrate
+from embplug import Dense, Recipe, migrate
 from embplug.lifecycle.migration import verify
+from embplug.methods import Rotation
 from tests.engines_real.sources import alias_of, shown, stored
 
 DIM = 32

@@ -152,7 +152,9 @@ def test_token_matrices(tmp_path, monkeypatch):
         recipes = whole(*arguments)
         chosen = {name: r for name, r in recipes.items() if name.startswith("FDE") and "32" not in name}
         # A pooled one, without the encoding that takes long to learn.
-        pooled = recipes[POOLED].tokens.model_copy(update={"fde": chosen["FDE 5120, residual 16"].tokens.fde})
+        pooled = recipes[POOLED].tokens.model_copy(
+            update={"encoding": chosen["FDE 5120, residual 16"].tokens.encoding}
+        )
         return chosen | {POOLED: recipes[POOLED].replaced({"tokens": pooled})}
 
     monkeypatch.setattr(module, "token_candidates", chosen)

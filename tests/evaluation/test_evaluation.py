@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from embplug import Dense, Evaluation, Matrix, Recipe, Sparse, Tokens, evaluate, register_encoder
+from embplug import Dense, Evaluation, Multivector, Recipe, Sparse, Tokens, evaluate, register_encoder
 from embplug.cli import app
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
@@ -19,7 +19,7 @@ from embplug.evaluation.report import report_html
 from embplug.methods.reductions.pruning import SaliencyPruning
 from tests.words import DIM, Words, write_beir
 
-TOKENS = Recipe(tokens=Tokens(dim=DIM, fde=None, matrix=Matrix()))
+TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector()))
 DENSE = Recipe(dense=Dense(dim=DIM))
 WORDS = Recipe(sparse=Sparse())
 PREFIX = Recipe(dense=Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 4}]))
@@ -74,8 +74,8 @@ def test_tokens_are_pruned_by_what_the_encoder_says(tmp_path):
     pruned = Recipe(
         tokens=Tokens(
             dim=DIM,
-            fde=None,
-            matrix=Matrix(hnsw=None),
+            encoding=None,
+            multivector=Multivector(hnsw=None),
             reduction=SaliencyPruning(keep=0.34),
             query_reduction=SaliencyPruning(keep=0.7),
         )

@@ -12,8 +12,9 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_embplug import EmbplugVectorStore
 from qdrant_client import QdrantClient
 
-from embplug import FDE, Dense, Encoded, Recipe, TokenBatch, Tokens
+from embplug import Dense, Encoded, Recipe, TokenBatch, Tokens
 from embplug.engines import EdgeClient, Engine
+from embplug.methods import FDE
 
 PATHS = ("edge", "memory", "rest", "grpc")
 RECIPES = ("dense", "tokens")
@@ -42,7 +43,7 @@ class HashedWords:
 
 EMBEDDINGS = DeterministicFakeEmbedding(size=6)
 ENCODER = HashedWords()
-TOKENS_RECIPE = Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=4, simhash_bits=2, projection_dim=8)))
+TOKENS_RECIPE = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=4, simhash_bits=2, projection_dim=8)))
 DENSE_RECIPE = Recipe(dense=Dense(dim=6))
 
 

@@ -440,11 +440,14 @@ def test_words_and_vectors_are_searched_together(memory_client):
 
 
 def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
-    from embplug import FDE, Residual
+    from embplug.methods import FDE, ResidualQuantizer
 
     fde = FDE(repetitions=8, simhash_bits=2, projection_dim=8)
     for i, tokens in enumerate(
-        [Tokens(dim=DIM, fde=fde, matrix=None), Tokens(dim=DIM, fde=fde, matrix=None, codes=Residual(DIM))]
+        [
+            Tokens(dim=DIM, encoding=fde, multivector=None),
+            Tokens(dim=DIM, encoding=fde, multivector=None, codes=ResidualQuantizer(DIM)),
+        ]
     ):
         collection = Collection.create(f"c{i}", Recipe(tokens=tokens), memory_client, encoder=ENCODER)
         texts = ["red apple", "red apple", "red car"]

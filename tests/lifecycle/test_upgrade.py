@@ -19,13 +19,11 @@ from qdrant_client import models
 from typer.testing import CliRunner
 
 from embplug import (
-    PCA,
     Collection,
     Dense,
     Documents,
     Encoded,
     Fusion,
-    PowerQuantizer,
     Recipe,
     Sparse,
     Tokens,
@@ -43,6 +41,7 @@ from embplug.errors import (
     RecipeMismatchError,
     UpgradeError,
 )
+from embplug.methods import PCA, PowerQuantizer
 from embplug.methods.adapters.alignment import ADAPTERS
 
 COUNT, DIM = 300, 16

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import FDE, Collection, LearnedEncoding, Recipe, Sample, Tokens
+from embplug import Collection, Recipe, Sample, Tokens
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError
+from embplug.methods import FDE, LearnedEncoding
 from embplug.methods.encodings import fde, learned
 from tests.tokens import DIM, batch
 
@@ -21,7 +22,7 @@ def test_a_device_encodes_what_the_processor_does(
     edge_client: Engine, encoding: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
-    recipe, documents, sample = Recipe(tokens=Tokens(dim=DIM, fde=encoding)), batch(40, 1), batch(60, 2)
+    recipe, documents, sample = Recipe(tokens=Tokens(dim=DIM, encoding=encoding)), batch(40, 1), batch(60, 2)
     stored = {}
     for device in (None, "cpu"):
         Collection.create(f"on-{device}", recipe, edge_client, sample=Sample(tokens=sample), device=device)
@@ -39,7 +40,7 @@ def test_a_device_encodes_what_the_processor_does(
 
 def test_a_device_that_is_not_there_is_named(edge_client: EdgeClient) -> None:
     pytest.importorskip("torch")
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=FDE(repetitions=2)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2)))
     with pytest.raises(InvalidArgumentError, match=r"^device: "):
         Collection.create("nowhere", recipe, edge_client, device="nowhere")
     assert not edge_client.collection_exists("nowhere")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embplug.errors import DimensionError, LengthMismatchError
 from embplug.methods.maxsim import maxsim, maxsim_codes
-from embplug.methods.quantizers import Centroids
+from embplug.methods.quantizers import CentroidQuantizer
 from embplug.methods.token_batch import TokenBatch
 
 
@@ -35,7 +35,7 @@ def test_each_document_has_the_sum_of_its_highest_products(
 
 def test_codes_rank_as_the_vectors_that_they_stand_for() -> None:
     documents = batch([3, 0, 7, 1], 6, 0)
-    quantizer = Centroids(count=4).fit(documents.values)
+    quantizer = CentroidQuantizer(count=4).fit(documents.values)
     codes = quantizer.encode(documents.values)
     query = batch([5], 6, 1)[0]
     decoded = TokenBatch(quantizer.decode(codes), documents.offsets)

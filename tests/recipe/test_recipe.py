@@ -8,33 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from embplug import (
-    FDE,
-    CrossEncoderStage,
-    Dense,
-    Fusion,
-    Matrix,
-    Recipe,
-    Rerank,
-    Sparse,
-    Storage,
-    Tokens,
-)
+from embplug import CrossEncoderStage, Dense, Fusion, Multivector, Recipe, Rerank, Sparse, Storage, Tokens
 from embplug.errors import RecipeError, RecipeVersionError
+from embplug.methods import FDE
 from embplug.recipe.recipe import RECIPE_VERSION, digest
 
 FULL = Recipe(
     tokens=Tokens(
         dim=128,
-        fde=FDE(repetitions=10, simhash_bits=4, projection_dim=None, fill=False, final_dim=512, seed=7),
-        fde_storage=Storage(
+        encoding=FDE(repetitions=10, simhash_bits=4, projection_dim=None, fill=False, final_dim=512, seed=7),
+        encoding_storage=Storage(
             quantization=models.ScalarQuantization(
                 scalar=models.ScalarQuantizationConfig(type="int8", quantile=0.99, always_ram=True)
             ),
             on_disk=True,
             hnsw=models.HnswConfigDiff(m=32, ef_construct=200),
         ),
-        matrix=Matrix(
+        multivector=Multivector(
             quantization=models.BinaryQuantization(
                 binary=models.BinaryQuantizationConfig(encoding="two_bits", query_encoding="scalar8bits")
             ),
@@ -98,9 +88,9 @@ fdes = st.builds(
 token_parts = st.builds(
     Tokens,
     dim=st.integers(1, 4096),
-    fde=fdes,
-    fde_storage=storages,
-    matrix=st.none() | st.builds(Matrix, on_disk=maybe, hnsw=hnsws),
+    encoding=fdes,
+    encoding_storage=storages,
+    multivector=st.none() | st.builds(Multivector, on_disk=maybe, hnsw=hnsws),
 )
 denses = st.builds(
     Dense,
@@ -136,29 +126,29 @@ def test_every_field_comes_back(tmp_path):
         (tmp_path / name).write_text(text, encoding="utf-8")
         read = Recipe.from_file(tmp_path / name)
         assert read == FULL
-        assert read.tokens.fde == FULL.tokens.fde
-        assert read.tokens.matrix.quantization == FULL.tokens.matrix.quantization
+        assert read.tokens.encoding == FULL.tokens.encoding
+        assert read.tokens.multivector.quantization == FULL.tokens.multivector.quantization
         assert read.payload_indexes == FULL.payload_indexes
 
 
 def test_a_recipe_as_a_person_writes_it():
     recipe = Recipe.from_yaml(
         """
-        tokens: {dim: 384, fde: {repetitions: 10, fill: false}}
+        tokens: {dim: 384, encoding: {repetitions: 10, fill: false}}
         payload_indexes: {year: integer}
         encoder: minilm
         """
     )
     expected = Recipe(
-        tokens=Tokens(dim=384, fde=FDE(repetitions=10, fill=False)),
+        tokens=Tokens(dim=384, encoding=FDE(repetitions=10, fill=False)),
         payload_indexes={"year": models.PayloadSchemaType.INTEGER},
         encoder="minilm",
     )
     assert recipe == expected
     assert recipe.version == RECIPE_VERSION
-    assert recipe.tokens.matrix == Matrix()
-    assert recipe.tokens.matrix.datatype is models.Datatype.FLOAT16
-    assert recipe.tokens.matrix.hnsw.m == 0
+    assert recipe.tokens.multivector == Multivector()
+    assert recipe.tokens.multivector.datatype is models.Datatype.FLOAT16
+    assert recipe.tokens.multivector.hnsw.m == 0
 
 
 def test_one_dense_vector_needs_no_name():
@@ -177,10 +167,10 @@ def test_differences_are_named_by_their_path():
     other = Recipe.from_dict(FULL.to_dict() | {"text_key": "text", "shard_number": None})
     assert FULL.differences(other) == {"shard_number": (3, None), "text_key": ("body", "text")}
     changed = FULL.to_dict()
-    changed["tokens"]["fde"]["seed"] = 8
+    changed["tokens"]["encoding"]["seed"] = 8
     del changed["dense"]["small"]
     differences = FULL.differences(Recipe.from_dict(changed))
-    assert differences["tokens.fde.seed"] == (7, 8)
+    assert differences["tokens.encoding.seed"] == (7, 8)
     assert differences["dense.small.dim"] == (8, None)
 
 
@@ -195,8 +185,8 @@ def test_the_digest_is_that_of_the_contents():
         ("nonsense: 1\ndense: {dim: 8}", "nonsense"),
         ("1: 2", "1"),
         ("tokens: {dim: 8, nonsense: 1}", "tokens.nonsense"),
-        ("tokens: {dim: 8, matrix: {nonsense: 1}}", "tokens.matrix.nonsense"),
-        ("tokens: {dim: 8, fde: {nonsense: 1}}", "tokens.fde.nonsense"),
+        ("tokens: {dim: 8, multivector: {nonsense: 1}}", "tokens.multivector.nonsense"),
+        ("tokens: {dim: 8, encoding: {nonsense: 1}}", "tokens.encoding.nonsense"),
         ("dense: {dim: 8, nonsense: 1}", "dense.dense.nonsense"),
         ("dense: {a: {dim: 8, hnsw: {nonsense: 1}}}", "dense.a.hnsw.nonsense"),
         ("dense: {dim: 8}\nrerank: {nonsense: 1}", "rerank.nonsense"),
@@ -219,8 +209,8 @@ def test_an_unknown_field_is_named(text, field):
         ("tokens: 5", "tokens"),
         ("tokens: {dim: x}", "tokens.dim"),
         ("tokens: {dim: 0}", "tokens.dim"),
-        ("tokens: {dim: 8, fde: {simhash_bits: 99}}", "tokens.fde.simhash_bits"),
-        ("tokens: {dim: 8, fde: {partitioner: nonsense}}", "tokens.fde.partitioner"),
+        ("tokens: {dim: 8, encoding: {simhash_bits: 99}}", "tokens.encoding.simhash_bits"),
+        ("tokens: {dim: 8, encoding: {partitioner: nonsense}}", "tokens.encoding.partitioner"),
         ("dense: {a: {dim: 99999999}}", "dense.a.dim"),
         ("dense: {dim: 8, distance: Kosine}", "dense.dense.distance"),
         ("dense: {dim: 8, datatype: int7}", "dense.dense.datatype"),
@@ -247,9 +237,17 @@ def test_a_wrong_value_is_named(text, field):
 @pytest.mark.parametrize(
     ("text", "field", "expected"),
     [
-        ("tokens: {dim: 8, fde: null, matrix: null}", "tokens.fde", "without both nothing can be searched"),
-        ("tokens: {dim: 8, fde: null, fde_storage: {on_disk: true}}", "tokens.fde_storage", "fde is null"),
-        ("tokens: {dim: 8, matrix: {datatype: uint8}}", "tokens.matrix.datatype", "cut tokens off"),
+        (
+            "tokens: {dim: 8, encoding: null, multivector: null}",
+            "tokens.encoding",
+            "without both nothing can be searched",
+        ),
+        (
+            "tokens: {dim: 8, encoding: null, encoding_storage: {on_disk: true}}",
+            "tokens.encoding_storage",
+            "encoding is null",
+        ),
+        ("tokens: {dim: 8, multivector: {datatype: uint8}}", "tokens.multivector.datatype", "cut tokens off"),
         ("dense: {fde: {dim: 3}}", "dense", "embplug's own"),
         ("dense: {tokens: {dim: 3}}", "dense", "embplug's own"),
         (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embplug.errors import DimensionError, InvalidArgumentError
-from embplug.methods.quantizers import BitAllocation
+from embplug.methods.quantizers import BitAllocationQuantizer
 from embplug.search import dense, dense_codes, reciprocal_rank_fusion, weighted_fusion
 from embplug.search.types import Hit
 
@@ -54,7 +54,7 @@ def test_dense_scores_and_codes() -> None:
     assert dense(query, np.zeros((1, 6))).tolist() == [0.0]
     with pytest.raises(DimensionError):
         dense(query, vectors[:, :5])
-    quantizer = BitAllocation(size=6, length="own").fit(vectors)
+    quantizer = BitAllocationQuantizer(size=6, length="own").fit(vectors)
     codes = quantizer.encode(vectors)
     np.testing.assert_allclose(
         dense_codes(quantizer, query, codes), quantizer.decode(codes) @ query, atol=1e-5

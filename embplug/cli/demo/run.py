@@ -22,14 +22,15 @@ from embplug.common.threads import single_blas_thread
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EdgeClient
 from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.quantizers import BitAllocation
+from embplug.methods.quantizers import BitAllocationQuantizer
 from embplug.methods.token_batch import TokenBatch
-from embplug.recipe.recipe import Matrix, Recipe, Rerank, Tokens, digest
+from embplug.recipe import Multivector, Recipe, Rerank, Tokens
+from embplug.recipe.recipe import digest
 from embplug.search.types import Hit
 
 DIM = 384
 PLAIN = Recipe(
-    tokens=Tokens(dim=DIM, fde=None, matrix=Matrix(datatype="float32", on_disk=None)),
+    tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector(datatype="float32", on_disk=None)),
     encoder="minilm",
 )
 """Token matrices as Qdrant keeps them by default: float32, in memory; searched by comparing with all of
@@ -38,9 +39,9 @@ them, because a graph over these matrices takes many minutes to build."""
 COMPRESSED = Recipe(
     tokens=Tokens(
         dim=DIM,
-        fde=LearnedEncoding(stored_dim=512, features=512, landmarks=1024, compared=1024, sample=1000),
-        codes=BitAllocation(size=48, levels="scalar"),
-        matrix=None,
+        encoding=LearnedEncoding(stored_dim=512, features=512, landmarks=1024, compared=1024, sample=1000),
+        codes=BitAllocationQuantizer(size=48, levels="scalar"),
+        multivector=None,
     ),
     rerank=Rerank(candidates=200),
     encoder="minilm",

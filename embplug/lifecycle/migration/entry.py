@@ -19,7 +19,7 @@ from embplug.lifecycle.migration.record import CATCH_UP, Checkpoint, read_record
 from embplug.lifecycle.migration.rehearsal import rehearse
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.run import Migration
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 from embplug.search.types import Query
 
 

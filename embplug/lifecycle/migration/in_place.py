@@ -17,13 +17,8 @@ from tqdm import tqdm
 
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.sparse import SparseBatch
-from embplug.collection.operations import (
-    MANIFEST_KEY,
-    encoding_for,
-    existing_steps,
-    manifest_of,
-    optimize_steps,
-)
+from embplug.collection.manifest import MANIFEST_KEY, manifest_of, recipe_of
+from embplug.collection.operations import encoding_for, existing_steps, optimize_steps
 from embplug.collection.state import load, save
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import Call, retried, run
@@ -55,7 +50,7 @@ from embplug.lifecycle.migration.source import (
     stored_vectors,
 )
 from embplug.lifecycle.migration.verify import measure_recall
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 
 PAGE = 500
 ATTEMPTS = 3
@@ -106,10 +101,10 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
         raise MigrationError(f"{name!r} is the target of a migration of {record.source!r}")
     whole = recipe.replaced({"payload_indexes": {**indexes(info), **recipe.payload_indexes}})
     if record is not None and record.manifest is not None:
-        stored = Recipe.from_dict(record.manifest["recipe"])
+        stored = recipe_of(record.manifest)
         whole = whole.replaced({"payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}})
         if stored.tokens is not None:
-            whole = whole.with_encoding(stored.tokens.encoding)
+            whole = whole.with_encoding(stored.tokens.encoding_or_default)
         differences = stored.differences(whole)
         if differences:
             raise RecipeMismatchError(name, differences)

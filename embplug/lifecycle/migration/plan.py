@@ -9,7 +9,8 @@ from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.ingest import IN_FLIGHT
-from embplug.collection.operations import existing_steps, read_manifest
+from embplug.collection.manifest import read_manifest, recipe_of
+from embplug.collection.operations import existing_steps
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import capabilities_steps
@@ -19,7 +20,7 @@ from embplug.lifecycle.migration.alias import check_alias, collection_behind
 from embplug.lifecycle.migration.record import Record, read_record
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.source import choose_vectors, completed, completed_from, not_kept
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 from embplug.search.types import Query
 
 _ORDERED = (
@@ -120,10 +121,10 @@ def _target(
 
 def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
     """The stored recipe, if the given one says the same."""
-    stored = Recipe.from_dict(read_manifest(target, info)["recipe"])
+    stored = recipe_of(read_manifest(target, info))
     given = completed_from(recipe, stored)
     if stored.tokens is not None:
-        given = given.with_encoding(stored.tokens.encoding)
+        given = given.with_encoding(stored.tokens.encoding_or_default)
     differences = stored.differences(given)
     if differences:
         raise RecipeMismatchError(target, differences)

@@ -16,7 +16,8 @@ from embplug.common.ids import MIGRATED, ORIGINAL_ID, split_payload
 from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.lifecycle.migration.reader import Point
 from embplug.methods.token_batch import TokenBatch
-from embplug.recipe.recipe import SPARSE_VECTOR, TOKENS_VECTOR, Dense, Recipe
+from embplug.recipe import Dense, Recipe
+from embplug.recipe.names import SPARSE_VECTOR, TOKENS_VECTOR
 
 INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
 
@@ -139,7 +140,7 @@ def _text(point: Point, recipe: Recipe) -> str | None:
 
 def learns(recipe: Recipe) -> bool:
     """Whether a recipe is better off with a sample."""
-    return Pipeline(recipe).needs_fit or (recipe.tokens is not None and recipe.tokens.fde == "auto")
+    return Pipeline(recipe).needs_fit or (recipe.tokens is not None and recipe.tokens.encoding == "auto")
 
 
 def payload_needed(recipe: Recipe) -> bool | list[str]:

@@ -17,7 +17,7 @@ from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.lifecycle.migration.passes import Passes
 from embplug.lifecycle.migration.reader import Point, PointId, Reader
-from embplug.recipe.recipe import TOKENS_VECTOR
+from embplug.recipe.names import TOKENS_VECTOR
 from embplug.search.types import Query, SearchOptions
 
 LIMIT = 10
@@ -157,7 +157,7 @@ def _sampled(
         tokens = given[own][:QUERY_TOKENS]
         dense = {name: vector for name, vector in given.items() if name != own}
         # Without an encoding the dense vectors find what the tokens rank.
-        finds = pipeline.recipe.tokens is not None and pipeline.recipe.tokens.fde is None
+        finds = pipeline.recipe.tokens is not None and pipeline.recipe.tokens.encoding is None
         asked.append(_Asked(Query(tokens, dense if finds and dense else None), tokens, point.id))
     return asked
 

@@ -40,7 +40,7 @@ SIGNS: Float32 = 2 * np.unpackbits(np.arange(ENTRIES, dtype=np.uint8)[:, None], 
 
 
 class PreparedQuery(NamedTuple):
-    """A query as :meth:`BinaryTokens.score` reads it."""
+    """A query as :meth:`BinaryQuantizer.score` reads it."""
 
     products: NDArray[Any]
     """(bytes * 256, t + 1), float32 or int16; the last column gives the squared lengths."""
@@ -52,7 +52,7 @@ class PreparedQuery(NamedTuple):
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class BinaryTokens:
+class BinaryQuantizer:
     """The signs of coordinates; a decoded vector has, in each, the sample's mean deviation and length 1.
 
     Parameters

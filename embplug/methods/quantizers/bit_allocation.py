@@ -43,7 +43,7 @@ NOTHING = 1e-9
 
 
 class PreparedQuery(NamedTuple):
-    """A query as :meth:`BitAllocation.score` reads it."""
+    """A query as :meth:`BitAllocationQuantizer.score` reads it."""
 
     products: Float32
     """(bytes * 256, t + 1); the last column gives the squared lengths."""
@@ -53,7 +53,7 @@ class PreparedQuery(NamedTuple):
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class BitAllocation:
+class BitAllocationQuantizer:
     """Spend a budget of bits in the basis of principal components by reverse water-filling.
 
     A direction of variance v is worth ``1/2 log2(v / water)`` bits, where the water level spends the

@@ -41,7 +41,7 @@ SEARCH_DIMS = 96
 
 
 class PreparedQuery(NamedTuple):
-    """A query as :meth:`Centroids.score` reads it."""
+    """A query as :meth:`CentroidQuantizer.score` reads it."""
 
     products: Float32
     """(centroids, t); by Hamming distance those of the ids of the query's own centroids."""
@@ -49,7 +49,7 @@ class PreparedQuery(NamedTuple):
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class Centroids:
+class CentroidQuantizer:
     """K-means ids (HPC-ColPali): a query is multiplied with the centroids once, a vector is one lookup.
 
     Parameters

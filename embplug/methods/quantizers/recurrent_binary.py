@@ -47,7 +47,7 @@ class RecurrentQuery(NamedTuple):
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class RecurrentBinarizer:
+class RecurrentBinaryQuantizer:
     """Learned codes of ``levels + 1`` bits a dimension (BEBR), trained on embeddings alone.
 
     ``b = sign(W(x))``, then ``levels`` times ``b += 2 ** -i * sign(R_i(x - norm(B_i(b))))``: each level codes
@@ -129,7 +129,7 @@ class RecurrentBinarizer:
         X: ArrayLike,
         queries: ArrayLike | None = None,
         *,
-        older: RecurrentBinarizer | None = None,
+        older: RecurrentBinaryQuantizer | None = None,
         older_X: ArrayLike | None = None,
     ) -> Self:
         """Train on documents (n, d), and on queries (m, d) in place of noised copies where given.
@@ -152,7 +152,7 @@ class RecurrentBinarizer:
         MissingExtraError
             PyTorch is not installed.
         """
-        torch = import_extra("torch", "RecurrentBinarizer")
+        torch = import_extra("torch", "RecurrentBinaryQuantizer")
         sample = unit_rows(as_sample(X))
         count, dim = sample.shape
         width = self.dim_out or dim

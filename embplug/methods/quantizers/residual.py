@@ -41,7 +41,7 @@ HEADER_BITS = 8 * HEADER_BYTES
 
 
 class PreparedQuery(NamedTuple):
-    """A query as :meth:`Residual.score` reads it."""
+    """A query as :meth:`ResidualQuantizer.score` reads it."""
 
     of_centroids: Float32
     """(centroids, t)"""
@@ -51,7 +51,7 @@ class PreparedQuery(NamedTuple):
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class Residual:
+class ResidualQuantizer:
     """A centroid and the residual to it, in bytes that are spent where the residuals vary.
 
     Token vectors of one word lie close together, so that a few thousand centroids hold more of them
@@ -62,13 +62,13 @@ class Residual:
     ----------
     size
         Bytes of a vector; those after the first two are spent on the residual by reverse
-        water-filling, as in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocation`.
+        water-filling, as in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocationQuantizer`.
     centroids
         At most 8,192, so that the factor has three bits. With 1, ``bits=1`` is a binary code.
     bits
         Instead of ``size``: this many bits for every dimension of the residual (ColBERTv2, PLAID).
     levels
-        As in ``BitAllocation``; with ``bits`` always per dimension.
+        As in ``BitAllocationQuantizer``; with ``bits`` always per dimension.
     seed
         Of the k-means.
     """

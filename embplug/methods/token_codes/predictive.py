@@ -82,7 +82,7 @@ class _Coded(NamedTuple):
 
 @plain_dataclass(frozen=True, eq=False)
 class _Learned:
-    """All that :class:`Predictive` learns.
+    """All that :class:`PredictiveQuantizer` learns.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class _Learned:
 
 
 @dataclass(config=ConfigDict(extra="forbid"))
-class Predictive:
+class PredictiveQuantizer:
     """Codes of whole documents: a token is the share of an earlier one, and the rest in bytes.
 
     Words come back in a document, and what a document is about colours all its tokens, so that most
@@ -147,7 +147,7 @@ class Predictive:
     centroids
         At most 4,096.
     levels
-        As in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocation`.
+        As in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocationQuantizer`.
     seed
         Of the k-means, and of what it learns from.
     """

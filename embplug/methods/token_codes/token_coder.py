@@ -12,9 +12,9 @@ from embplug.errors import EmptyTokensError, InvalidArgumentError
 from embplug.methods.maxsim import BLOCK_TOKENS, maxsim_codes
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.quantizers.base import Quantizer
-from embplug.methods.quantizers.bit_allocation import BitAllocation
+from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.token_batch import TokenBatch, document_blocks
-from embplug.methods.token_codes.predictive import ENCODE_TOKENS, Predictive
+from embplug.methods.token_codes.predictive import ENCODE_TOKENS, PredictiveQuantizer
 
 FIT_TOKENS = 1 << 18
 FIT_DOCUMENTS = 1000
@@ -37,13 +37,13 @@ class TokenCoder:
         Bytes of a document for the mean of what its codes lose; 0 keeps nothing.
     """
 
-    def __init__(self, quantizer: Quantizer | Predictive, document_bytes: int = 48) -> None:
+    def __init__(self, quantizer: Quantizer | PredictiveQuantizer, document_bytes: int = 48) -> None:
         self.quantizer = quantizer
         self.document_bytes = document_bytes
-        self._tokens = quantizer if isinstance(quantizer, Predictive) else _TokenByToken(quantizer)
+        self._tokens = quantizer if isinstance(quantizer, PredictiveQuantizer) else _TokenByToken(quantizer)
         self._correction = None
         if document_bytes:
-            self._correction = BitAllocation(size=document_bytes, levels="scalar", length="decoded")
+            self._correction = BitAllocationQuantizer(size=document_bytes, levels="scalar", length="decoded")
 
     @property
     def is_fitted(self) -> bool:

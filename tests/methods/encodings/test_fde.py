@@ -22,7 +22,7 @@ from embplug.errors import (
 from embplug.methods.encodings import fde as module
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.token_batch import TokenBatch
-from embplug.recipe.recipe import Recipe, Tokens
+from embplug.recipe import Recipe, Tokens
 from tests.reference import fde as reference
 
 DIM = 6
@@ -379,10 +379,12 @@ def test_bad_n_jobs_are_refused():
 
 def test_a_recipe_holds_the_parameters_alone():
     fde = fitted(KMEANS)
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=fde))
-    dumped = recipe.to_dict()["tokens"]["fde"]
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=fde))
+    dumped = recipe.to_dict()["tokens"]["encoding"]
     assert set(dumped) == set(FDE.__dataclass_fields__)
-    assert Recipe.from_yaml(recipe.to_yaml()) == recipe == Recipe(tokens=Tokens(dim=DIM, fde=FDE(**KMEANS)))
+    assert (
+        Recipe.from_yaml(recipe.to_yaml()) == recipe == Recipe(tokens=Tokens(dim=DIM, encoding=FDE(**KMEANS)))
+    )
 
 
 def test_a_copy_is_fitted_by_itself():

@@ -30,7 +30,7 @@ from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import DRIFT_LIMIT, LearnedEncoding
 from embplug.methods.numeric.balanced import OFFSET
 from embplug.methods.token_batch import TokenBatch
-from embplug.recipe.recipe import Recipe, Rerank, Tokens
+from embplug.recipe import Recipe, Rerank, Tokens
 from tests.reference import learned as reference
 
 DIM = 8
@@ -325,21 +325,21 @@ def test_bad_input_names_the_argument(fitted: LearnedEncoding) -> None:
 
 
 def test_a_recipe_takes_either_encoding_by_its_kind() -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=LearnedEncoding(**SMALL)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL)))
     again = Recipe.from_yaml(recipe.to_yaml())
     assert again == recipe
-    assert isinstance(again.tokens.fde, LearnedEncoding)
-    assert again.tokens.fde.features == SMALL["features"]
-    unnamed = Recipe.from_yaml("tokens: {dim: 8, fde: {repetitions: 3}}")
-    assert unnamed.tokens.fde == FDE(repetitions=3)
-    with pytest.raises(RecipeError, match=r"^tokens\.fde\.features: "):
-        Recipe.from_yaml("tokens: {dim: 8, fde: {kind: learned, features: 0}}")
-    with pytest.raises(RecipeError, match=r"^tokens\.fde: .*kind: learned"):
-        Recipe.from_yaml("tokens: {dim: 8, fde: {kind: other}}")
+    assert isinstance(again.tokens.encoding, LearnedEncoding)
+    assert again.tokens.encoding.features == SMALL["features"]
+    unnamed = Recipe.from_yaml("tokens: {dim: 8, encoding: {repetitions: 3}}")
+    assert unnamed.tokens.encoding == FDE(repetitions=3)
+    with pytest.raises(RecipeError, match=r"^tokens\.encoding\.features: "):
+        Recipe.from_yaml("tokens: {dim: 8, encoding: {kind: learned, features: 0}}")
+    with pytest.raises(RecipeError, match=r"^tokens\.encoding: .*kind: learned"):
+        Recipe.from_yaml("tokens: {dim: 8, encoding: {kind: other}}")
 
 
 def test_a_collection_searches_by_it_and_reopens(tmp_path: Path) -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, fde=LearnedEncoding(**SMALL)), rerank=Rerank(candidates=40))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL)), rerank=Rerank(candidates=40))
     documents, queries = batch([12] * 150, seed=31), batch([5] * 10, seed=32)
     with closing(connect(tmp_path)) as engine:
         collection = Collection.create("learned", recipe, engine)

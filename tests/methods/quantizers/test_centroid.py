@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 
 from embplug.errors import RecipeError
-from embplug.methods.quantizers import Centroids
+from embplug.methods.quantizers import CentroidQuantizer
 from embplug.methods.quantizers.centroid import differing_bits
-from embplug.recipe.recipe import Recipe
+from embplug.recipe import Recipe
 from tests.methods.quantizers.checks import check_contract, sample_of
 
 
 def test_ids_compared_by_bits_keep_the_contract():
-    check_contract(Centroids(count=16, compare="hamming"), sample_of(200, 12))
+    check_contract(CentroidQuantizer(count=16, compare="hamming"), sample_of(200, 12))
 
 
 def test_ids_that_differ_in_few_bits_belong_to_close_centroids():
     sample = sample_of(3000, 16, unit=True)
-    ordered = Centroids(count=64, compare="hamming").fit(sample)
-    plain = Centroids(count=64).fit(sample)
+    ordered = CentroidQuantizer(count=64, compare="hamming").fit(sample)
+    plain = CentroidQuantizer(count=64).fit(sample)
     assert {row.tobytes() for row in ordered.centroids_} == {row.tobytes() for row in plain.centroids_}
     ids = np.arange(64)
     differing = differing_bits(ids[:, None], ids)
     assert differing[0b101, 0b110] == 2 and differing[63, 0] == 6
     above = np.triu_indices(64, 1)
 
-    def agreement(quantizer: Centroids) -> float:
+    def agreement(quantizer: CentroidQuantizer) -> float:
         products = quantizer.centroids_ @ quantizer.centroids_.T
         return -float(np.corrcoef(differing[above], products[above])[0, 1])
 
@@ -35,7 +35,7 @@ def test_ids_that_differ_in_few_bits_belong_to_close_centroids():
 
 def test_scores_fall_with_the_number_of_differing_bits():
     sample = sample_of(3000, 16, unit=True)
-    coded = Centroids(count=64, compare="hamming").fit(sample)
+    coded = CentroidQuantizer(count=64, compare="hamming").fit(sample)
     queries, documents = sample[:5], sample[5:200]
     codes = coded.encode(documents)
     scores = coded.score(coded.encode_query(queries), codes)

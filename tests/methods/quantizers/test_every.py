@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from embplug.collection.state import pack, unpack
 from embplug.methods import transforms
 from embplug.methods.quantizers import (
-    BinaryTokens,
-    BitAllocation,
-    Centroids,
+    BinaryQuantizer,
+    BitAllocationQuantizer,
+    CentroidQuantizer,
     OptimizedProductQuantizer,
     PowerQuantizer,
     ProductQuantizer,
     PyramidQuantizer,
-    RecurrentBinarizer,
-    Residual,
+    RecurrentBinaryQuantizer,
+    ResidualQuantizer,
 )
 from embplug.methods.token_codes.token_coder import TokenCoder
 from tests.methods.quantizers.checks import sample_of
@@ -32,18 +32,18 @@ from tests.reference import scores as reference
 SMALL: dict[str, Any] = {"hidden": 4, "batch": 16}
 DIM = 11
 QUANTIZERS: dict[str, tuple[Any, reference.Score]] = {
-    "centroids": (Centroids(count=16), reference.centroids),
-    "centroids-two-bytes": (Centroids(count=300), reference.centroids),
-    "centroids-hamming": (Centroids(count=16, compare="hamming"), reference.centroids_by_hamming),
-    "bit-allocation": (BitAllocation(size=4), reference.bit_allocation),
-    "bit-allocation-scalar": (BitAllocation(size=4, levels="scalar"), reference.bit_allocation),
-    "bit-allocation-own": (BitAllocation(size=4, length="own"), reference.bit_allocation),
-    "bit-allocation-decoded": (BitAllocation(size=4, length="decoded"), reference.bit_allocation),
-    "residual": (Residual(size=5, centroids=8), reference.residual),
-    "residual-scalar": (Residual(size=5, centroids=9, levels="scalar"), reference.residual),
-    "residual-bits": (Residual(bits=2, centroids=8), reference.residual),
-    "binary": (BinaryTokens(), reference.binary),
-    "binary-uncentred": (BinaryTokens(center=False), reference.binary),
+    "centroids": (CentroidQuantizer(count=16), reference.centroids),
+    "centroids-two-bytes": (CentroidQuantizer(count=300), reference.centroids),
+    "centroids-hamming": (CentroidQuantizer(count=16, compare="hamming"), reference.centroids_by_hamming),
+    "bit-allocation": (BitAllocationQuantizer(size=4), reference.bit_allocation),
+    "bit-allocation-scalar": (BitAllocationQuantizer(size=4, levels="scalar"), reference.bit_allocation),
+    "bit-allocation-own": (BitAllocationQuantizer(size=4, length="own"), reference.bit_allocation),
+    "bit-allocation-decoded": (BitAllocationQuantizer(size=4, length="decoded"), reference.bit_allocation),
+    "residual": (ResidualQuantizer(size=5, centroids=8), reference.residual),
+    "residual-scalar": (ResidualQuantizer(size=5, centroids=9, levels="scalar"), reference.residual),
+    "residual-bits": (ResidualQuantizer(bits=2, centroids=8), reference.residual),
+    "binary": (BinaryQuantizer(), reference.binary),
+    "binary-uncentred": (BinaryQuantizer(center=False), reference.binary),
     "product": (ProductQuantizer(3, bits=4, iterations=3), reference.product_codes),
     "product-unscaled": (ProductQuantizer(2, iterations=3, rescale=False), reference.product_codes),
     "optimized-product": (
@@ -52,9 +52,12 @@ QUANTIZERS: dict[str, tuple[Any, reference.Score]] = {
     ),
     "power": (PowerQuantizer(bits=3, rotate=False), reference.levels),
     "pyramid": (PyramidQuantizer(bits=4, rotate=False), reference.levels),
-    "recurrent": (RecurrentBinarizer(levels=1, **SMALL), reference.recurrent),
-    "recurrent-codes": (RecurrentBinarizer(levels=2, queries="codes", steps=3, **SMALL), reference.recurrent),
-    "recurrent-wide": (RecurrentBinarizer(levels=0, dim_out=13, **SMALL), reference.recurrent),
+    "recurrent": (RecurrentBinaryQuantizer(levels=1, **SMALL), reference.recurrent),
+    "recurrent-codes": (
+        RecurrentBinaryQuantizer(levels=2, queries="codes", steps=3, **SMALL),
+        reference.recurrent,
+    ),
+    "recurrent-wide": (RecurrentBinaryQuantizer(levels=0, dim_out=13, **SMALL), reference.recurrent),
 }
 every = pytest.mark.parametrize("name", QUANTIZERS)
 
@@ -98,7 +101,7 @@ def test_scores_are_those_of_plain_loops_over_state_and_bits(name: str) -> None:
 
 
 def test_whole_numbers_in_queries_score_as_their_plain_products() -> None:
-    quantizer = BinaryTokens(queries="int8").fit(sample())
+    quantizer = BinaryQuantizer(queries="int8").fit(sample())
     queries, codes = sample(3, seed=1), quantizer.encode(sample()[:12])
     made, state = quantizer.score(quantizer.encode_query(queries), codes), quantizer.get_state()
     for j, query in enumerate(queries):
@@ -193,12 +196,12 @@ def test_transforms_of_few_and_duplicate_vectors_are_finite(name: str, count: in
 @pytest.mark.parametrize(
     "quantizer",
     [
-        Centroids(count=16),
-        Residual(size=5, centroids=8),
-        BitAllocation(size=5),
-        BinaryTokens(queries="int8"),
+        CentroidQuantizer(count=16),
+        ResidualQuantizer(size=5, centroids=8),
+        BitAllocationQuantizer(size=5),
+        BinaryQuantizer(queries="int8"),
         ProductQuantizer(3, bits=4, iterations=2),
-        RecurrentBinarizer(**SMALL),
+        RecurrentBinaryQuantizer(**SMALL),
     ],
     ids=lambda one: one.kind,
 )

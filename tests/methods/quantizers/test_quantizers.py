@@ -12,23 +12,29 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embplug.errors import DimensionError, InvalidArgumentError, NonFiniteError, NotFittedError, StateError
-from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Quantizer, Residual
+from embplug.methods.quantizers import (
+    BinaryQuantizer,
+    BitAllocationQuantizer,
+    CentroidQuantizer,
+    Quantizer,
+    ResidualQuantizer,
+)
 
 QUANTIZERS: dict[str, Quantizer] = {
-    "centroids": Centroids(count=16),
-    "centroids-two-bytes": Centroids(count=700),
-    "bit-allocation": BitAllocation(size=4),
-    "bit-allocation-scalar": BitAllocation(size=4, levels="scalar"),
-    "bit-allocation-own-length": BitAllocation(size=4, length="own"),
-    "bit-allocation-decoded": BitAllocation(size=4, length="decoded"),
-    "residual": Residual(size=5, centroids=8),
-    "residual-scalar": Residual(size=5, centroids=8, levels="scalar"),
-    "residual-bits": Residual(bits=2, centroids=8),
-    "residual-many": Residual(size=4, centroids=600),
-    "residual-one-bit": Residual(bits=1, centroids=1),
-    "binary": BinaryTokens(),
-    "binary-rotated": BinaryTokens(rotate=True),
-    "binary-uncentred": BinaryTokens(center=False),
+    "centroids": CentroidQuantizer(count=16),
+    "centroids-two-bytes": CentroidQuantizer(count=700),
+    "bit-allocation": BitAllocationQuantizer(size=4),
+    "bit-allocation-scalar": BitAllocationQuantizer(size=4, levels="scalar"),
+    "bit-allocation-own-length": BitAllocationQuantizer(size=4, length="own"),
+    "bit-allocation-decoded": BitAllocationQuantizer(size=4, length="decoded"),
+    "residual": ResidualQuantizer(size=5, centroids=8),
+    "residual-scalar": ResidualQuantizer(size=5, centroids=8, levels="scalar"),
+    "residual-bits": ResidualQuantizer(bits=2, centroids=8),
+    "residual-many": ResidualQuantizer(size=4, centroids=600),
+    "residual-one-bit": ResidualQuantizer(bits=1, centroids=1),
+    "binary": BinaryQuantizer(),
+    "binary-rotated": BinaryQuantizer(rotate=True),
+    "binary-uncentred": BinaryQuantizer(center=False),
 }
 every = pytest.mark.parametrize("name", QUANTIZERS)
 
@@ -146,9 +152,11 @@ def test_too_few_vectors_are_named(name: str) -> None:
 
 def test_costs_are_those_of_the_levels() -> None:
     sample = vectors(300, 12)
-    joint, scalar = (BitAllocation(size=4, levels=levels).fit(sample) for levels in ("joint", "scalar"))
+    joint, scalar = (
+        BitAllocationQuantizer(size=4, levels=levels).fit(sample) for levels in ("joint", "scalar")
+    )
     assert "256 means" in joint.describe().fit_cost and "256 means" not in scalar.describe().fit_cost
-    bits = Residual(centroids=8, bits=2).fit(sample).describe().fit_cost
+    bits = ResidualQuantizer(centroids=8, bits=2).fit(sample).describe().fit_cost
     assert "256 means" not in bits and "eigen" not in bits
 
 
@@ -157,7 +165,7 @@ def test_more_bytes_lose_less() -> None:
     for levels in ("joint", "scalar"):
         errors = []
         for size in (3, 6, 12):
-            quantizer = BitAllocation(size=size, levels=levels, length="decoded").fit(sample)
+            quantizer = BitAllocationQuantizer(size=size, levels=levels, length="decoded").fit(sample)
             errors.append(np.square(quantizer.decode(quantizer.encode(sample)) - sample).sum())
         assert errors == sorted(errors, reverse=True)
 
@@ -166,8 +174,8 @@ def test_more_bytes_lose_less() -> None:
 @pytest.mark.parametrize("rotate", [False, True])
 def test_whole_numbers_in_queries_change_scores_by_their_rounding_alone(dim: int, rotate: bool) -> None:
     sample, queries = vectors(300, dim), vectors(6, dim, 1)
-    exact = BinaryTokens(rotate=rotate).fit(sample)
-    rounded = BinaryTokens(rotate=rotate, queries="int8").fit(sample)
+    exact = BinaryQuantizer(rotate=rotate).fit(sample)
+    rounded = BinaryQuantizer(rotate=rotate, queries="int8").fit(sample)
     codes = exact.encode(sample)
     np.testing.assert_array_equal(rounded.encode(sample), codes)
     prepared = rounded.encode_query(queries)
@@ -182,7 +190,7 @@ def test_whole_numbers_in_queries_change_scores_by_their_rounding_alone(dim: int
 
 def test_sums_of_whole_numbers_stay_within_16_bits() -> None:
     sample = np.random.default_rng(0).choice([-1.0, 1.0], (50, 2048)).astype(np.float32)
-    coded = BinaryTokens(center=False, queries="int8").fit(sample)
+    coded = BinaryQuantizer(center=False, queries="int8").fit(sample)
     codes = coded.encode(sample)
     scores = coded.score(coded.encode_query(sample[:3]), codes)
     np.testing.assert_allclose(scores, sample @ sample[:3].T / 2048**0.5, rtol=0.02, atol=0.05)
@@ -191,11 +199,11 @@ def test_sums_of_whole_numbers_stay_within_16_bits() -> None:
 def test_own_lengths_are_kept_and_unit_length_is_made() -> None:
     sample = vectors(500, 16) * np.random.default_rng(1).uniform(0.5, 4, (500, 1)).astype(np.float32)
     lengths = np.linalg.norm(sample, axis=1)
-    own = BitAllocation(size=6, length="own").fit(sample)
+    own = BitAllocationQuantizer(size=6, length="own").fit(sample)
     np.testing.assert_allclose(np.linalg.norm(own.decode(own.encode(sample)), axis=1), lengths, rtol=0.05)
-    unit = BitAllocation(size=6).fit(sample)
+    unit = BitAllocationQuantizer(size=6).fit(sample)
     np.testing.assert_allclose(np.linalg.norm(unit.decode(unit.encode(sample)), axis=1), 1, rtol=1e-5)
-    residual = Residual(size=6, centroids=64).fit(sample)
+    residual = ResidualQuantizer(size=6, centroids=64).fit(sample)
     np.testing.assert_allclose(
         np.linalg.norm(residual.decode(residual.encode(sample)), axis=1), lengths, rtol=0.1
     )

@@ -8,14 +8,14 @@ from qdrant_client import models
 
 from embplug.errors import DimensionError, LengthMismatchError, NotFittedError
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinarizer
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 from tests.methods.quantizers.checks import check_contract, sample_of
 
 pytest.importorskip("torch")
 
 
-def small(**given) -> RecurrentBinarizer:
-    return RecurrentBinarizer(**{"hidden": 8, "steps": 3, "batch": 16, **given})
+def small(**given) -> RecurrentBinaryQuantizer:
+    return RecurrentBinaryQuantizer(**{"hidden": 8, "steps": 3, "batch": 16, **given})
 
 
 @settings(max_examples=8, deadline=None)
@@ -123,14 +123,14 @@ def test_codes_of_a_newer_version_search_those_of_an_older_one() -> None:
     compatible = small(levels=1, queries="codes", steps=30, seed=1)
     compatible.fit(new_vectors, older=older, older_X=old_vectors)
 
-    def found(newer: RecurrentBinarizer) -> float:
+    def found(newer: RecurrentBinaryQuantizer) -> float:
         best = newer.score(newer.encode_query(new_vectors), old_codes).argmax(axis=0)
         return float((best == np.arange(200)).mean())
 
     assert "30 steps" in compatible.describe().fit_cost
-    untrained = RecurrentBinarizer(hidden=8, batch=16).fit(old_vectors)
+    untrained = RecurrentBinaryQuantizer(hidden=8, batch=16).fit(old_vectors)
     assert untrained.describe().fit_cost.startswith("0 steps")
-    trained = RecurrentBinarizer(hidden=8, batch=16).fit(old_vectors, older=older)
+    trained = RecurrentBinaryQuantizer(hidden=8, batch=16).fit(old_vectors, older=older)
     assert trained.describe().fit_cost.startswith("200 steps")
     assert found(alone) < 0.1
     assert found(compatible) > 0.4
@@ -147,4 +147,4 @@ def test_an_older_version_that_does_not_fit_is_named() -> None:
 def test_use_before_fit_is_an_error() -> None:
     for use in (lambda q: q.encode(np.zeros((1, 4))), lambda q: q.describe(), lambda q: q.dim):
         with pytest.raises(NotFittedError):
-            use(RecurrentBinarizer())
+            use(RecurrentBinaryQuantizer())

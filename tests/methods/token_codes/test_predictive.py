@@ -24,7 +24,7 @@ from embplug.errors import (
 from embplug.methods.maxsim import maxsim
 from embplug.methods.numeric.packing import pack as pack_fields
 from embplug.methods.numeric.packing import unpack as unpack_fields
-from embplug.methods.quantizers import Predictive, Residual
+from embplug.methods.quantizers import PredictiveQuantizer, ResidualQuantizer
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes import predictive
 from embplug.methods.token_codes.predictive_strings import HEADER
@@ -50,8 +50,8 @@ def documents(
     return TokenBatch.from_list(made).to_float32()
 
 
-def fitted(**options: Any) -> Predictive:
-    return Predictive(**{"size": 9, "centroids": 16, **options}).fit(documents())
+def fitted(**options: Any) -> PredictiveQuantizer:
+    return PredictiveQuantizer(**{"size": 9, "centroids": 16, **options}).fit(documents())
 
 
 def headers(string: bytes) -> Any:
@@ -88,14 +88,16 @@ def test_scores_are_those_of_plain_loops_over_state_and_bits(levels: str) -> Non
 
 def test_words_that_come_again_cost_half_the_error() -> None:
     tokens = documents(count=200, dim=64)
-    ours, theirs = (error(kind(size=16, centroids=32), tokens) for kind in (Predictive, Residual))
+    ours, theirs = (
+        error(kind(size=16, centroids=32), tokens) for kind in (PredictiveQuantizer, ResidualQuantizer)
+    )
     assert ours < theirs / 2, (ours, theirs)
 
 
 def test_bytes_are_those_asked_for_on_average_and_differ_from_token_to_token() -> None:
     tokens = documents(count=300)
     for size in (7, 9, 12):
-        codes = Predictive(size=size, centroids=32).fit(tokens)
+        codes = PredictiveQuantizer(size=size, centroids=32).fit(tokens)
         strings = codes.encode(tokens)
         mean = (sum(map(len, strings)) - 4 * len(strings)) / len(tokens.values)
         assert mean == pytest.approx(size, abs=0.3)
@@ -107,7 +109,7 @@ def test_bytes_are_those_asked_for_on_average_and_differ_from_token_to_token() -
 
 def test_documents_that_were_not_learned_from_take_as_many_bytes() -> None:
     # With 64 centroids for 450 tokens these lie far closer to their own tokens than to others.
-    codes = Predictive(size=20, centroids=64).fit(documents(count=30, dim=64))
+    codes = PredictiveQuantizer(size=20, centroids=64).fit(documents(count=30, dim=64))
     new = documents(1, 200, dim=64)
     assert sum(map(len, codes.encode(new))) / len(new.values) == pytest.approx(20, rel=0.1)
     assert codes.describe().code_bytes in (20, 21)
@@ -122,7 +124,7 @@ def test_what_it_learns_from_is_drawn_at_random_and_no_more_than_it_says(
     matrices = [one for i, text in enumerate(texts) for one in (titles[i : i + 1], text)]
     tokens = TokenBatch.from_list([documents(5, 100).values[:1000], *matrices])
     for seed in range(4):
-        codes = Predictive(size=9, centroids=16, seed=seed).fit(tokens)
+        codes = PredictiveQuantizer(size=9, centroids=16, seed=seed).fit(tokens)
         assert codes.get_state()["sampled"] == 400
         decoded = codes.decode(codes.encode(texts))
         assert np.square(decoded.values - texts.values).sum(axis=1).mean() < 0.08
@@ -134,7 +136,7 @@ def test_decoded_tokens_have_the_length_that_they_had() -> None:
         tokens.values * np.random.default_rng(0).uniform(1, 9, (len(tokens.values), 1)), tokens.offsets
     ).to_float32()
     for given in (tokens, longer):
-        codes = Predictive(size=8, centroids=16).fit(given)
+        codes = PredictiveQuantizer(size=8, centroids=16).fit(given)
         lengths = np.linalg.norm(codes.decode(codes.encode(given)).values, axis=1)
         np.testing.assert_allclose(lengths, np.linalg.norm(given.values, axis=1), rtol=0.15)
 
@@ -142,7 +144,7 @@ def test_decoded_tokens_have_the_length_that_they_had() -> None:
 def test_what_is_learned_fits_predictions_from_decoded_tokens() -> None:
     """Sizes learned from exact tokens alone would be too small: less is left of those."""
     tokens = documents(count=200, dim=64)
-    codes = Predictive(size=8, centroids=16).fit(tokens)
+    codes = PredictiveQuantizer(size=8, centroids=16).fit(tokens)
     strings = codes.encode(tokens)
     assert sum(map(len, strings)) / len(tokens.values) == pytest.approx(
         8 + 4 * 200 / len(tokens.values), abs=0.4
@@ -185,7 +187,7 @@ def test_long_documents_reach_back_as_far_as_a_byte_can_tell() -> None:
 @pytest.mark.parametrize("size", [6, 9])
 def test_it_is_the_same_from_its_file_and_by_its_seed(tmp_path: Path, size: int) -> None:
     # With six bytes a token some classes have none beside their headers.
-    codes, restored, tokens = fitted(size=size), Predictive(size=size, centroids=16), documents(1)
+    codes, restored, tokens = fitted(size=size), PredictiveQuantizer(size=size, centroids=16), documents(1)
     assert (0 in [len(codes.get_state()[f"{k}.widths"]) for k in range(8)]) == (size == 6)
     file = tmp_path / "state.npz"
     file.write_bytes(pack(codes.get_state()))
@@ -209,7 +211,7 @@ def test_it_is_the_same_from_its_file_and_by_its_seed(tmp_path: Path, size: int)
 def test_few_tokens_to_learn_from(lengths: list[int]) -> None:
     values = documents().values[: sum(lengths)]
     tokens = TokenBatch(values, np.concatenate([[0], np.cumsum(lengths)]))
-    codes = Predictive(size=9, centroids=16).fit(tokens)
+    codes = PredictiveQuantizer(size=9, centroids=16).fit(tokens)
     strings = codes.encode(tokens)
     assert codes.decode(strings).lengths.tolist() == lengths
     np.testing.assert_allclose(codes.decode(strings).values, values, atol=0.02)
@@ -223,7 +225,7 @@ def test_few_tokens_to_learn_from(lengths: list[int]) -> None:
 def test_duplicates_and_zeros_are_coded_alike() -> None:
     values = np.concatenate([np.repeat(documents().values[:3], 5, axis=0), np.zeros((2, DIM), np.float32)])
     tokens = TokenBatch.from_list([values, values])
-    codes = Predictive(size=9, centroids=8).fit(tokens)
+    codes = PredictiveQuantizer(size=9, centroids=8).fit(tokens)
     strings = codes.encode(tokens)
     assert strings[0] == strings[1]
     decoded = codes.decode(strings).values
@@ -234,7 +236,7 @@ def test_duplicates_and_zeros_are_coded_alike() -> None:
 def test_half_precision_is_taken_and_no_queries_are_needed() -> None:
     tokens = documents()
     half = TokenBatch(tokens.values.astype(np.float16), tokens.offsets)
-    codes = Predictive(size=9, centroids=16).fit(half)
+    codes = PredictiveQuantizer(size=9, centroids=16).fit(half)
     assert codes.encode(half) == codes.encode(half.to_float32())
     strings = codes.encode(half)
     assert codes.maxsim(np.empty((0, DIM)), strings).tolist() == [0.0] * len(strings)
@@ -267,7 +269,9 @@ def test_strings_of_other_codes_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"codes\[18\]"):
         codes.maxsim(query, [*many, good[0], refers])
     with pytest.raises(InvalidArgumentError, match=r"codes\[2\].*at least 8"):
-        TokenCoder(Predictive(size=9, centroids=16), 8).fit(tokens).score(query, [*good[:2], b"1234567"])
+        TokenCoder(PredictiveQuantizer(size=9, centroids=16), 8).fit(tokens).score(
+            query, [*good[:2], b"1234567"]
+        )
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -278,11 +282,11 @@ def test_what_cannot_be_is_refused() -> None:
         ({"levels": 2}, "levels"),
     ):
         with pytest.raises(ValidationError, match=name):
-            Predictive(**options)  # type: ignore[arg-type]
-    with pytest.raises(NotFittedError, match="Predictive"):
-        Predictive().encode(tokens)
+            PredictiveQuantizer(**options)  # type: ignore[arg-type]
+    with pytest.raises(NotFittedError, match="PredictiveQuantizer"):
+        PredictiveQuantizer().encode(tokens)
     with pytest.raises(EmptyTokensError, match="tokens"):
-        Predictive().fit(tokens[:0])
+        PredictiveQuantizer().fit(tokens[:0])
     codes = fitted()
     with pytest.raises(DimensionError, match="tokens"):
         codes.encode(TokenBatch.from_list([np.ones((3, DIM + 1))]))

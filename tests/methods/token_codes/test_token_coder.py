@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import BinaryTokens, BitAllocation, Centroids, Predictive, Residual
+from embplug.methods.quantizers import (
+    BinaryQuantizer,
+    BitAllocationQuantizer,
+    CentroidQuantizer,
+    PredictiveQuantizer,
+    ResidualQuantizer,
+)
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 
@@ -22,7 +28,7 @@ def documents(seed: int = 0, count: int = 30, dim: int = 12) -> TokenBatch:
 @pytest.mark.parametrize("document_bytes", [0, 4])
 def test_scores_are_maxsim_of_what_the_strings_decode_to(document_bytes: int) -> None:
     tokens = documents()
-    coder = TokenCoder(Residual(size=4, centroids=8), document_bytes).fit(tokens)
+    coder = TokenCoder(ResidualQuantizer(size=4, centroids=8), document_bytes).fit(tokens)
     strings = coder.encode(tokens)
     assert [len(s) for s in strings] == (document_bytes + 4 * tokens.lengths).tolist()
     query = documents(1)[3]
@@ -34,15 +40,15 @@ def test_the_correction_brings_scores_closer() -> None:
     exact = maxsim(query, tokens)
     errors = []
     for document_bytes in (0, 8):
-        coder = TokenCoder(Centroids(count=16), document_bytes).fit(tokens)
+        coder = TokenCoder(CentroidQuantizer(count=16), document_bytes).fit(tokens)
         errors.append((coder.score(query, coder.encode(tokens)) - exact).std())
     assert errors[1] < errors[0]
 
 
 def test_a_restored_coder_scores_alike() -> None:
     tokens = documents()
-    coder = TokenCoder(Residual(size=4, centroids=8), 4).fit(tokens)
-    restored = TokenCoder(Residual(size=4, centroids=8), 4)
+    coder = TokenCoder(ResidualQuantizer(size=4, centroids=8), 4).fit(tokens)
+    restored = TokenCoder(ResidualQuantizer(size=4, centroids=8), 4)
     restored.set_state(coder.get_state())
     assert restored.encode(tokens) == coder.encode(tokens)
     np.testing.assert_array_equal(
@@ -54,11 +60,11 @@ CODERS = {
     (kind.kind, document_bytes): TokenCoder(kind, document_bytes).fit(documents())
     for document_bytes in (0, 3)
     for kind in (
-        Residual(size=4, centroids=8),
-        BinaryTokens(),
-        Centroids(count=8),
-        BitAllocation(size=3),
-        Predictive(size=9, centroids=8),
+        ResidualQuantizer(size=4, centroids=8),
+        BinaryQuantizer(),
+        CentroidQuantizer(count=8),
+        BitAllocationQuantizer(size=3),
+        PredictiveQuantizer(size=9, centroids=8),
     )
 }
 
@@ -97,16 +103,16 @@ def test_strings_stand_for_their_documents_in_any_company(
 
 def test_strings_of_other_codes_are_refused() -> None:
     tokens = documents()
-    coder = TokenCoder(Residual(size=4, centroids=8), 4).fit(tokens)
+    coder = TokenCoder(ResidualQuantizer(size=4, centroids=8), 4).fit(tokens)
     with pytest.raises(InvalidArgumentError, match=r"codes\[1\]"):
         coder.score(tokens[0], [bytes(12), bytes(13)])
     with pytest.raises(NotFittedError):
-        TokenCoder(Residual(size=4), 4).encode(tokens)
+        TokenCoder(ResidualQuantizer(size=4), 4).encode(tokens)
 
 
 def test_no_documents_and_documents_without_tokens() -> None:
     tokens = TokenBatch.from_list([documents()[0], np.empty((0, 12), np.float32)])
-    coder = TokenCoder(Centroids(count=2), 4).fit(documents())
+    coder = TokenCoder(CentroidQuantizer(count=2), 4).fit(documents())
     assert coder.score(tokens[0], []).shape == (0,)
     scores = coder.score(tokens[0], coder.encode(tokens))
     assert np.isfinite(scores[0]) and scores[1] == -np.inf
