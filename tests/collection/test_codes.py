@@ -149,7 +149,7 @@ def test_dense_vectors_alone_can_find_what_codes_rank(edge_client: EdgeClient) -
     assert collection.search(tokens=tokens[7], dense=sentences[7])[0].id == "doc 7"
     with pytest.raises(InvalidArgumentError, match="dense"):
         collection.search(tokens=tokens[7])
-    with pytest.raises(RecipeError, match=r"tokens\.fde"):
+    with pytest.raises(RecipeError, match=r"tokens\.encoding"):
         recipe(encoding=None)
 
 

@@ -283,7 +283,7 @@ def test_creating_with_another_recipe_names_the_differences(engine):
     other = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=5, simhash_bits=3, projection_dim=8)))
     with pytest.raises(RecipeMismatchError) as caught:
         Collection.create("docs", other, engine)
-    assert caught.value.differences["tokens.fde.repetitions"] == (4, 5)
+    assert caught.value.differences["tokens.encoding.repetitions"] == (4, 5)
     assert caught.value.differences["payload_indexes.year"] == ("integer", None)
     assert Collection.open("docs", engine).recipe == RECIPE
 
@@ -300,7 +300,7 @@ def test_the_default_encoding_is_learned_where_a_sample_can_teach_it(engine):
         == Collection.create("none", recipe, engine).recipe.tokens.encoding
         == FDE()
     )
-    assert Recipe.from_yaml("tokens: {dim: 16, fde: auto}") == recipe
+    assert Recipe.from_yaml("tokens: {dim: 16, encoding: auto}") == recipe
 
 
 def test_a_collection_of_somebody_else_is_refused(engine):

@@ -53,7 +53,7 @@ def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client:
 
 
 def test_methods_of_other_dimensions_are_refused() -> None:
-    with pytest.raises(RecipeError, match=r"fde: .*fitted on 9 dimensions.*8"):
+    with pytest.raises(RecipeError, match=r"encoding: .*fitted on 9 dimensions.*8"):
         Tokens(dim=9, encoding=LearnedEncoding(**SMALL).fit(ELSEWHERE))
     with pytest.raises(RecipeError, match=r"codes: .*fitted on 9 dimensions.*8"):
         Tokens(dim=9, codes=BitAllocationQuantizer(size=4).fit(ELSEWHERE.values))
@@ -72,7 +72,7 @@ def test_a_collection_tells_its_drift(engine: Engine) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^tokens\[0\]: "):
         again.drift([np.ones((3, DIM + 1))])
     plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2))), engine)
-    with pytest.raises(InvalidArgumentError, match=r"^recipe\.tokens\.fde: "):
+    with pytest.raises(InvalidArgumentError, match=r"^recipe\.tokens\.encoding: "):
         plain.drift(batch(20, 4))
 
 

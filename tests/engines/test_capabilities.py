@@ -175,7 +175,7 @@ def tokens(**storage: object) -> Recipe:
         (tokens(quantization=TURBO), "tokens.encoding_storage.quantization.turbo", [OLD], [NEW, EDGE]),
         (
             Recipe(tokens=Tokens(dim=8, multivector=Multivector(quantization=TURBO))),
-            "tokens.matrix.quantization.turbo",
+            "tokens.multivector.quantization.turbo",
             [OLD],
             [NEW, EDGE],
         ),
@@ -188,7 +188,7 @@ def tokens(**storage: object) -> Recipe:
         (Recipe(dense=Dense(dim=8, datatype="turbo4")), "dense.dense.datatype", [OLD, MEMORY], [NEW, EDGE]),
         (
             Recipe(tokens=Tokens(dim=8, multivector=Multivector(datatype="turbo16"))),
-            "tokens.matrix.datatype",
+            "tokens.multivector.datatype",
             [OLD, MEMORY],
             [NEW, EDGE],
         ),

@@ -271,7 +271,7 @@ KILLED = """
 import sys, time
 from embplug import Collection, reembed
 from embplug.engines import EdgeClient
-from tests.test_upgrade import Model
+from tests.lifecycle.test_upgrade import Model
 
 encode = Model.encode_documents
 
