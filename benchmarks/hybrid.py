@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug import Collection, Dense, Documents, Fusion, Recipe, Rerank, Sample, Sparse, Tokens
-from embplug.branches.sparse import SparseEncoder, split
+from embplug.branches.bm25 import SparseEncoder, split
 from embplug.engines import EdgeClient
 from embplug.methods import ResidualQuantizer
 

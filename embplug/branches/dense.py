@@ -1,110 +1,163 @@
-"""A dense vector as a recipe stores it: transformed, its prefixes for a funnel, its original or codes."""
+"""A dense branch: one vector of a document, transformed, with prefixes, its original, or codes."""
 
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug.methods.numeric.arrays import Codes, State, state_part
-from embplug.methods.numeric.levels import LENGTH_BYTES
-from embplug.methods.numeric.packing import packed_bytes
+from embplug.branches.base import Branch, EncodedDocuments, search_params, vector_of
+from embplug.branches.documents import CheckedDocuments, CheckedSample, check_dense
+from embplug.branches.queries import CheckedQuery
+from embplug.branches.vector_version import PreviousModel, VectorVersion
+from embplug.common.ids import DENSE_CODES, MODEL
+from embplug.encoders import Encoded
+from embplug.errors import InvalidArgumentError
+from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers import ProductQuantizer, Quantizer, RecurrentBinaryQuantizer
-from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
-from embplug.methods.transforms import Transform
-from embplug.recipe import Dense
-
-DenseArray = NDArray[np.float32]
-_Method = TypeVar("_Method", Transform, Quantizer)
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
+from embplug.methods.roles import Quantizer, Transform
+from embplug.recipe import Dense, Rerank, Storage
+from embplug.search.diversity import dense_similarities
+from embplug.search.payload_rerank import PayloadRerank, payload_codes
+from embplug.search.stages import PreviousModelStage, Stage
+from embplug.search.types import SearchOptions
 
 CODES_KEY = "codes"
-"""Under which the state of codes is kept, beside that of the transforms."""
+"""Last part of the key under which the state of a vector's codes is kept."""
 
 
-class DenseVector:
-    """One named vector of a recipe with what its transforms and codes learned.
+class CodesLayout:
+    """Where the codes of each dense vector lie in the payload field that all of them share.
 
-    Methods of the recipe that have learned already are taken as they are.
+    The order is that of the names: the order of a stored recipe's fields is lost on servers.
+    """
+
+    def __init__(self) -> None:
+        self._quantizers: dict[str, Quantizer] = {}
+
+    def add(self, name: str, quantizer: Quantizer) -> None:
+        """Make room for the codes of a vector."""
+        self._quantizers = dict(sorted({**self._quantizers, name: quantizer}.items()))
+
+    def part(self, name: str) -> slice:
+        """Which bytes of a document's codes are those of a vector."""
+        start = sum(quantizer.code_bytes for other, quantizer in self._quantizers.items() if other < name)
+        return slice(start, start + self._quantizers[name].code_bytes)
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of a document's codes of all vectors."""
+        return sum(quantizer.code_bytes for quantizer in self._quantizers.values())
+
+
+class DenseBranch(Branch):
+    """One named vector of a recipe with what its transforms and codes have learned.
+
+    Methods of the recipe that are fitted already are taken as they are.
+
+    Parameters
+    ----------
+    name : str
+        Name of the branch in the recipe.
+    recipe : Dense
+        What is stored.
+    rerank : Rerank
+        How candidates are found.
+    version : VectorVersion, default=VectorVersion()
+        Which model makes the vector, and its name in Qdrant.
+    layout : CodesLayout, default=None
+        Shared by the dense branches of a recipe.
 
     Attributes
     ----------
-    stored
-        Names in Qdrant of what is stored for it, coarsest first: each finds candidates for the next.
-    codes
-        What makes the codes, and scores them.
+    stored : list of str
+        Names in Qdrant of what is stored, coarsest first: each finds candidates for the next.
+    codes : Quantizer or None
+        Encodes the vectors into codes, and scores them.
     """
 
-    def __init__(self, name: str, recipe: Dense) -> None:
+    encoder_output = "dense"
+
+    def __init__(
+        self,
+        name: str,
+        recipe: Dense,
+        rerank: Rerank,
+        version: VectorVersion | None = None,
+        layout: CodesLayout | None = None,
+    ) -> None:
         self.name = name
         self.recipe = recipe
-        self.transforms: list[Transform] = [_own(transform) for transform in recipe.transforms]
-        self.codes: Quantizer | None = None if recipe.codes is None else _own(recipe.codes)
-        self.stored = recipe.stored_names(name)
+        self.rerank = rerank
+        self.version = version or VectorVersion()
+        self.transforms: list[Transform] = [copy.deepcopy(transform) for transform in recipe.transforms]
+        self.codes: Quantizer | None = copy.deepcopy(recipe.codes)
+        self.stored = recipe.stored_names(self.version.stored_as or name)
+        previous = self.version.previous
+        self._adapter = None if previous is None else copy.deepcopy(previous.adapter)
+        self._layout = layout or CodesLayout()
+        if self.codes is not None:
+            self._layout.add(name, self.codes)
+            self.codes_field = DENSE_CODES
 
     @property
-    def needs_fit(self) -> bool:
-        """Whether a transform or the codes have yet to learn."""
-        codes = self.codes is not None and not self.codes.get_state()
-        return codes or any(_has_to_learn(transform) for transform in self.transforms)
+    def absent_codes(self) -> bytes:
+        """Zeros in place of the codes of a document without this vector."""
+        return b"" if self.codes is None else bytes(self.codes.code_bytes)
 
     @property
-    def stored_floats(self) -> int:
-        """Numbers stored of one vector."""
-        kept = self.recipe.dim if self.recipe.keep_original else 0
-        return sum(self.recipe.funnel) + self.recipe.stored_dim + kept
+    def stored_as(self) -> str:
+        """Name in Qdrant of the vector itself."""
+        return self.version.stored_as or self.name
 
-    @property
-    def ranks_by_codes(self) -> bool:
-        """Whether codes stand for vectors that are not stored as they were given."""
-        return self.codes is not None and (self.recipe.signs or bool(self.transforms))
-
-    def fit(self, vectors: DenseArray, queries: DenseArray | None = None) -> None:
-        """Let each method learn from what those before it make of samples (n, dim) and (m, dim)."""
-        made = self._prepared(vectors)
-        asked = None if queries is None else self._prepared(queries)
-        if self.codes is not None and not self.codes.get_state():
-            self.codes.fit(made, asked)
-        for transform in self.transforms:
-            if _has_to_learn(transform):
-                transform.fit(made, asked)
-            made = transform.transform(made)
-            asked = None if asked is None else transform.transform_query(asked)
-
-    def get_state(self) -> State:
-        """What was learned, by the transform's place."""
-        methods: dict[str, Transform | Quantizer] = {
-            str(place): transform for place, transform in enumerate(self.transforms)
+    def methods(self) -> dict[str, Any]:
+        """Transforms, codes and the adapter, by the key of their state."""
+        methods: dict[str, Any] = {
+            f"{dense_key(self.name)}.{i}": transform for i, transform in enumerate(self.transforms)
         }
         if self.codes is not None:
-            methods[CODES_KEY] = self.codes
-        return {
-            f"{place}.{key}": array
-            for place, method in methods.items()
-            for key, array in method.get_state().items()
-        }
+            methods[f"{dense_key(self.name)}.{CODES_KEY}"] = self.codes
+        if self._adapter is not None:
+            methods[adapter_key(self.name)] = self._adapter
+        return methods
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned; methods that it does not know stay as they are."""
-        for place, transform in enumerate(self.transforms):
-            if own := state_part(state, f"{place}."):
-                transform.set_state(own)
-        if self.codes is not None and (own := state_part(state, f"{CODES_KEY}.")):
-            self.codes.set_state(own)
+    def places(self) -> dict[str, Any]:
+        """All methods, by their place in the recipe."""
+        places: dict[str, Any] = {f"transforms.{i}": method for i, method in enumerate(self.transforms)}
+        places |= {"codes": self.codes, "previous.adapter": self._adapter}
+        return {f"dense.{self.name}.{place}": one for place, one in places.items() if one is not None}
+
+    def fit(self, sample: CheckedSample) -> None:
+        """Fit each method on what the methods before it make of the sample's vectors."""
+        if self.name not in sample.dense:
+            expected = "vectors to learn transforms or codes from"
+            raise InvalidArgumentError(f"sample.dense[{self.name!r}]", expected, None)
+        vectors = self._prepared(sample.dense[self.name])
+        queries = sample.dense_queries.get(self.name)
+        queries = None if queries is None else self._prepared(queries)
+        if self.codes is not None and not self.codes.fitted:
+            self.codes.fit(vectors, queries)
+        for transform in self.transforms:
+            if not transform.fitted:
+                transform.fit(vectors, queries)
+            vectors = transform.transform(vectors)
+            queries = None if queries is None else transform.transform_query(queries)
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of all that is stored; storage options go to what is searched first."""
         recipe = self.recipe
-        distance = recipe.stored_distance
-        dims = [*recipe.funnel, recipe.stored_dim]
         config = {}
-        for place, (name, dim) in enumerate(zip(self.stored, dims, strict=False)):
+        for place, (name, dim) in enumerate(
+            zip(self.stored, [*recipe.funnel, recipe.stored_dim], strict=False)
+        ):
             config[name] = models.VectorParams(
                 size=dim,
-                distance=distance,
+                distance=recipe.stored_distance,
                 datatype=recipe.datatype,
                 on_disk=recipe.on_disk,
                 hnsw_config=recipe.hnsw if place == 0 else models.HnswConfigDiff(m=0),
@@ -119,69 +172,205 @@ class DenseVector:
             )
         return config
 
-    def encode(self, vectors: DenseArray) -> dict[str, DenseArray]:
-        """Documents (n, dim) as they are stored, by name."""
-        made = self._prepared(vectors)
+    def has_query(self, query: CheckedQuery) -> bool:
+        """Whether the query has a vector of this name."""
+        return self.name in query.dense
+
+    def lacks_query(self) -> InvalidArgumentError:
+        """The error for a query without a vector of this name."""
+        return InvalidArgumentError(f"dense[{self.name!r}]", "a vector, or a text to make it from", None)
+
+    def has_documents(self, documents: CheckedDocuments) -> bool:
+        """Whether the documents have vectors of this name."""
+        return self.name in documents.dense
+
+    def take_documents(self, documents: CheckedDocuments, encoded: Encoded, spec: str) -> CheckedDocuments:
+        """Documents with the encoder's vectors."""
+        vectors = self.checked(encoded.dense, len(documents), spec)
+        return replace(documents, dense={**documents.dense, self.name: vectors})
+
+    def take_query(self, query: CheckedQuery, encoded: Encoded, row: int, spec: str) -> CheckedQuery:
+        """A query with the encoder's vector."""
+        vector = None if encoded.dense is None else encoded.dense[row : row + 1]
+        return replace(query, dense={**query.dense, self.name: self.checked(vector, 1, spec)})
+
+    def checked(self, vectors: Any, count: int, spec: str) -> Float32:
+        """Vectors ``(count, dim)`` of the encoder ``spec``, checked."""
+        if vectors is None:
+            raise InvalidArgumentError(f"dense[{self.name!r}]", "a vector", f"none from encoder {spec!r}")
+        recipe = self.recipe
+        return check_dense(vectors, recipe.dim, count, f"dense of encoder {spec!r}", recipe.datatype)
+
+    def count_numbers(self, documents: CheckedDocuments) -> int:
+        """Numbers of the vector, its prefixes, its original and its codes."""
+        recipe = self.recipe
+        numbers = sum(recipe.funnel) + recipe.stored_dim + (recipe.dim if recipe.keep_original else 0)
+        if self.codes is None:
+            return numbers
+        unit_length = recipe.distance == models.Distance.COSINE
+        code_bytes = int(np.ceil(self.codes.bytes_per_vector(recipe.dim, unit_length=unit_length)))
+        # Codes are text of five characters for four bytes, and four bytes count as one number.
+        return numbers - (-code_bytes * 5 // 16)
+
+    def encode(self, documents: CheckedDocuments) -> EncodedDocuments:
+        """The vector as it is stored, its codes, and which model made it while two are in use."""
+        payload = {} if self.version.previous is None else {MODEL: self.version.model}
+        # A point that is copied may lack the vector, and is not found by it.
+        vectors = documents.dense.get(self.name)
+        if vectors is None:
+            return EncodedDocuments(payload=payload)
+        codes = None
+        if self.codes is not None:
+            codes = [row.tobytes() for row in self.codes.encode(self._of_unit_length(vectors))]
+        return EncodedDocuments(self.as_stored(vectors), codes, payload)
+
+    def as_stored(self, vectors: Float32) -> dict[str, Float32]:
+        """Documents (n, dim) as they are stored, by name in Qdrant."""
+        transformed = self._prepared(vectors)
         if self.recipe.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
-            made = self.codes.signs(made)
+            transformed = self.codes.signs(transformed)
         for transform in self.transforms:
-            made = transform.transform(made)
-        return self._by_name(vectors, made)
+            transformed = transform.transform(transformed)
+        return self._by_name(vectors, transformed)
 
-    def encode_query(self, vectors: DenseArray) -> dict[str, DenseArray]:
-        """Queries (n, dim) as they are compared, by name."""
-        made = self._prepared(vectors)
+    def as_compared(self, vectors: Float32) -> dict[str, Float32]:
+        """Queries (n, dim) as they are compared, by name in Qdrant."""
+        transformed = self._prepared(vectors)
         if self.recipe.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
-            made = self.codes.sign_queries(made)
+            transformed = self.codes.sign_queries(transformed)
         for transform in self.transforms:
-            made = transform.transform_query(made)
-        return self._by_name(vectors, made)
+            transformed = transform.transform_query(transformed)
+        return self._by_name(vectors, transformed)
 
-    def encode_codes(self, vectors: DenseArray) -> Codes:
-        """Codes uint8 (n, code_bytes) of documents (n, dim), where the recipe has codes."""
-        assert self.codes is not None
-        return self.codes.encode(self.coded(vectors))
+    def find(self, query: CheckedQuery, options: SearchOptions, *, final: bool) -> Stage | None:
+        """The finest of what is stored, behind the coarser vectors that find its candidates."""
+        if self.name not in query.dense:
+            return None
+        vector = query.dense[self.name]
+        compared = self.as_compared(vector)
+        # An exact search compares the vectors as the user passed them, where they are stored.
+        by_codes = self._ranks_by_codes if options.exact else self.codes is not None
+        final = final and not by_codes
+        stage: Stage | None = None
+        for place, (stored, row) in enumerate(compared.items()):
+            storage = self.recipe if place == 0 else Storage()
+            last = place == len(compared) - 1
+            stage = Stage(
+                stored,
+                stored,
+                models.NearestQuery(nearest=row[0].tolist()),
+                search_params(self.rerank, storage, options, final=final and last),
+                # An exact search compares the finest vector of all documents.
+                among=() if stage is None or options.exact else (stage,),
+                # A coarser vector finds twice as many, of which this stage keeps the better half.
+                widening=2,
+            )
+        assert stage is not None
+        if by_codes:
+            return replace(stage, rerank=self._rerank(vector))
+        previous = self.version.previous
+        return stage if previous is None else self._of_two_models(stage, previous, vector, options)
 
-    def coded(self, vectors: DenseArray) -> DenseArray:
-        """Documents or queries (n, dim) as codes compare them: at unit length for the cosine."""
+    def compared(self) -> str:
+        """The codes where they stand for the vectors, else the finest vector."""
+        if self.version.previous is not None:
+            expected = "one model: finish the upgrade, then documents can be compared"
+            raise InvalidArgumentError(f"recipe.dense[{self.name!r}].previous", expected, "two")
+        return DENSE_CODES if self._ranks_by_codes else self.stored[-1]
+
+    def similarities(
+        self, query: CheckedQuery, records: Sequence[models.Record]
+    ) -> tuple[Float32, Float32]:
+        """Relevance and similarity by the recipe's distance."""
+        vector, field = query.dense[self.name], self.compared()
+        if field == DENSE_CODES:
+            assert self.codes is not None
+            strings = payload_codes(records, DENSE_CODES, self._layout.code_bytes)
+            decoded = self.codes.decode(self._own_codes(strings))
+            return dense_similarities(self._of_unit_length(vector)[0], decoded, self.recipe.distance)
+        stored = [vector_of(record, field) for record in records]
+        return dense_similarities(self.as_compared(vector)[field][0], stored, self.recipe.stored_distance)
+
+    @property
+    def _ranks_by_codes(self) -> bool:
+        """Whether codes stand for vectors that are not stored as the user passed them."""
+        return self.codes is not None and (self.recipe.signs or bool(self.transforms))
+
+    def _rerank(self, vector: Float32) -> PayloadRerank:
+        codes = self.codes
+        assert codes is not None
+        prepared = codes.encode_query(self._of_unit_length(vector)[0])
+
+        def score(strings: Sequence[bytes]) -> Float32:
+            return codes.score(prepared, self._own_codes(strings))
+
+        return PayloadRerank(f"{self.name}_codes", DENSE_CODES, score, self._layout.code_bytes)
+
+    def _own_codes(self, strings: Sequence[bytes]) -> Codes:
+        """Codes (n, code_bytes) of this vector, from those of all dense vectors."""
+        joined = np.frombuffer(b"".join(strings), dtype=np.uint8)
+        return joined.reshape(len(strings), self._layout.code_bytes)[:, self._layout.part(self.name)]
+
+    def _of_two_models(
+        self, stage: Stage, previous: PreviousModel, vector: Float32, options: SearchOptions
+    ) -> Stage:
+        """Search the vectors of the new model, and by way of the adapter those of the previous one."""
+        recipe, version, adapter = self.recipe, self.version, self._adapter
+        assert adapter is not None
+        query = unit_rows(vector) if recipe.distance == models.Distance.COSINE else vector
+        adapted = adapter.transform(query)
+        # A cosine does not tell how long the query is.
+        length = np.linalg.norm(adapted) if recipe.stored_distance == models.Distance.COSINE else 1.0
+        is_new = model_condition(version.model)
+        old = Stage(
+            f"{self.name}_v{version.model - 1}",
+            previous.stored_as,
+            models.NearestQuery(nearest=adapted[0].tolist()),
+            search_params(self.rerank, recipe, options, final=True),
+            filter=models.Filter(must_not=[is_new]),
+        )
+        offset = previous.offset + previous.factor * float(adapter.missing(query)[0])
+        return replace(
+            stage,
+            name=self.name,
+            filter=models.Filter(must=[is_new]),
+            previous=PreviousModelStage(old, previous.factor * float(length), offset),
+        )
+
+    def _of_unit_length(self, vectors: Float32) -> Float32:
+        """Vectors as codes and transforms compare them: of length 1 for the cosine."""
         return unit_rows(vectors) if self.recipe.distance == models.Distance.COSINE else vectors
 
-    def _prepared(self, vectors: DenseArray) -> DenseArray:
+    def _prepared(self, vectors: Float32) -> Float32:
         # Transforms and codes keep dot products, and those of unit vectors are cosines.
-        return self.coded(vectors) if self.transforms or self.codes else vectors
+        return self._of_unit_length(vectors) if self.transforms or self.codes else vectors
 
-    def _by_name(self, given: DenseArray, made: DenseArray) -> dict[str, DenseArray]:
-        parts = [np.ascontiguousarray(made[:, :dim]) for dim in self.recipe.funnel]
-        parts.append(made)
+    def _by_name(self, vectors: Float32, transformed: Float32) -> dict[str, Float32]:
+        parts = [np.ascontiguousarray(transformed[:, :dim]) for dim in self.recipe.funnel]
+        parts.append(transformed)
         if self.recipe.keep_original:
-            parts.append(given)
+            parts.append(vectors)
         return dict(zip(self.stored, parts, strict=True))
 
 
-def dense_code_bytes(recipe: Dense) -> int:
-    """Bytes of the codes of one vector, also before anything was learned; 0 without codes."""
-    codes = recipe.codes
-    if codes is None:
-        return 0
-    if isinstance(codes, BitAllocationQuantizer):
-        return codes.size
-    if isinstance(codes, ProductQuantizer):
-        return codes.code_bytes
-    if isinstance(codes, RecurrentBinaryQuantizer):
-        return packed_bytes([codes.levels + 1] * (codes.dim_out or recipe.dim))
-    # Of vectors that differ in length each keeps its own.
-    lengths = 0 if recipe.distance == models.Distance.COSINE else LENGTH_BYTES
-    return packed_bytes([codes.bits] * recipe.dim) + lengths
+def dense_branches(
+    recipes: Mapping[str, Dense], rerank: Rerank, versions: Mapping[str, VectorVersion]
+) -> list[DenseBranch]:
+    """The dense branches of a recipe, which share one payload field for their codes."""
+    layout = CodesLayout()
+    return [DenseBranch(name, dense, rerank, versions.get(name), layout) for name, dense in recipes.items()]
 
 
-def _own(method: _Method) -> _Method:
-    """A method with what it has learned, apart from the one in the recipe."""
-    made = copy.copy(method)
-    state = method.get_state()
-    if state:
-        made.set_state(state)
-    return made
+def dense_key(name: str) -> str:
+    """Key under which the state of a dense vector is kept."""
+    return f"dense[{name!r}]"
 
 
-def _has_to_learn(transform: Transform) -> bool:
-    return transform.requires_fit and not transform.get_state()
+def adapter_key(name: str) -> str:
+    """Key under which the state of a dense vector's adapter is kept."""
+    return f"adapter[{name!r}]"
+
+
+def model_condition(version: int) -> models.FieldCondition:
+    """Matches documents whose vector is of this version of the model, or a later one."""
+    return models.FieldCondition(key=MODEL, range=models.Range(gte=version))

@@ -1,168 +1,93 @@
-"""Texts as sparse vectors for BM25: weights of terms from here, their rarity from Qdrant's IDF."""
+"""The sparse branch: texts found by their words with BM25."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug.errors import MissingExtraError, NotFittedError
-from embplug.methods.numeric.arrays import State
+from embplug.branches.base import Branch, EncodedDocuments
+from embplug.branches.bm25 import CHARACTERS_PER_NUMBER, BM25Encoder
+from embplug.branches.documents import CheckedDocuments, CheckedSample
+from embplug.branches.queries import CheckedQuery
+from embplug.errors import InvalidArgumentError
+from embplug.methods.numeric.arrays import Float32
 from embplug.recipe import Sparse
-
-CHARACTERS_PER_NUMBER = 3
-"""A term takes two numbers, its id and its weight, and at least some six characters of text."""
-
-
-@dataclass(frozen=True, eq=False)
-class SparseBatch:
-    """Sparse vectors of many documents, one behind the other.
-
-    Attributes
-    ----------
-    indices : uint32 (terms,)
-        Rising within a document, each once.
-    values : float32 (terms,)
-    offsets : int64 (n + 1,)
-        Document ``i`` owns ``offsets[i]:offsets[i + 1]``; it may have no terms.
-    """
-
-    indices: NDArray[np.uint32]
-    values: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def lists(self) -> list[tuple[list[int], list[float]]]:
-        """(indices, values) of each document."""
-        bounds = self.offsets.tolist()
-        indices, values = self.indices.tolist(), self.values.tolist()
-        return [(indices[start:stop], values[start:stop]) for start, stop in pairwise(bounds)]
+from embplug.recipe.names import SPARSE_VECTOR
+from embplug.search.stages import Stage
+from embplug.search.types import SearchOptions
 
 
-class SparseEncoder:
-    """Turns texts into what BM25 multiplies: of documents the weights of their terms, of queries counts.
+class SparseBranch(Branch):
+    """The sparse vector of a recipe.
 
     Parameters
     ----------
-    recipe
-        Language and parameters.
-
-    Attributes
-    ----------
-    average_length_
-        Mean number of terms of a document, given or learned.
+    recipe : Sparse
+        Language and parameters of BM25.
     """
+
+    name = SPARSE_VECTOR
 
     def __init__(self, recipe: Sparse) -> None:
-        self.recipe = recipe
-        self.average_length_ = recipe.average_length
+        self._bm25 = BM25Encoder(recipe)
 
-    @property
-    def requires_fit(self) -> bool:
-        """Whether the average length is learned from documents."""
-        return self.recipe.average_length is None
+    def methods(self) -> dict[str, Any]:
+        """The BM25 encoder, by the key of its state."""
+        return {SPARSE_VECTOR: self._bm25}
 
-    @property
-    def needs_fit(self) -> bool:
-        """Whether it has yet to be learned."""
-        return self.average_length_ is None
+    def places(self) -> dict[str, Any]:
+        """The BM25 encoder, by its place in the recipe."""
+        return {"sparse": self._bm25}
 
-    def vector_params(self) -> models.SparseVectorParams:
+    def fit(self, sample: CheckedSample) -> None:
+        """Learn the average length of documents from the sample's texts."""
+        if sample.texts is None:
+            raise InvalidArgumentError("sample.texts", "texts to learn their average length from", None)
+        self._bm25.fit(sample.texts)
+
+    def sparse_vectors_config(self) -> dict[str, models.SparseVectorParams]:
         """Qdrant's parameters of the sparse vector."""
-        index = None
-        if self.recipe.on_disk is not None or self.recipe.datatype is not None:
-            index = models.SparseIndexParams(on_disk=self.recipe.on_disk, datatype=self.recipe.datatype)
-        return models.SparseVectorParams(modifier=models.Modifier.IDF, index=index)
+        return {SPARSE_VECTOR: self._bm25.vector_params()}
 
-    def fit(self, texts: Sequence[str]) -> SparseEncoder:
-        """Learn how long documents are on average."""
-        terms = sum(map(len, split(texts, self.recipe.language)))
-        self.average_length_ = max(terms / max(len(texts), 1), 1.0)
-        return self
+    def has_query(self, query: CheckedQuery) -> bool:
+        """Whether the query has a text."""
+        return query.text is not None
 
-    def get_state(self) -> State:
-        """Return what was learned; empty when it is in the recipe."""
-        if not self.requires_fit or self.average_length_ is None:
-            return {}
-        return {"average_length": np.array(self.average_length_)}
+    def lacks_query(self) -> InvalidArgumentError:
+        """The error for a query without a text."""
+        return InvalidArgumentError("text", f"a text, in which branch {self.name!r} finds words", None)
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        if self.requires_fit:
-            self.average_length_ = float(state["average_length"])
+    def count_numbers(self, documents: CheckedDocuments) -> NDArray[np.int64] | int:
+        """An estimate of the numbers of each document's sparse vector."""
+        if documents.texts is None:
+            return 0
+        lengths = np.array([len(text) for text in documents.texts], dtype=np.int64)
+        return lengths // CHARACTERS_PER_NUMBER
 
-    def encode(self, texts: Sequence[str]) -> SparseBatch:
-        """Weights of the terms of documents: how often they occur, damped, for a text of that length.
+    def encode(self, documents: CheckedDocuments) -> EncodedDocuments:
+        """The sparse vectors of documents that have texts."""
+        if documents.texts is None:
+            return EncodedDocuments()
+        return EncodedDocuments({SPARSE_VECTOR: self._bm25.encode(documents.texts)})
 
-        Raises
-        ------
-        NotFittedError
-            The average length is still to be learned.
-        MissingExtraError
-            The extra ``sparse`` is not installed.
-        """
-        if self.average_length_ is None:
-            raise NotFittedError("the average length of documents is learned from the first ones added")
-        batch = _counted(split(texts, self.recipe.language))
-        counts, k1, b = batch.values, self.recipe.k1, self.recipe.b
-        lengths = np.zeros(len(batch))
-        np.add.at(lengths, np.repeat(np.arange(len(batch)), np.diff(batch.offsets)), counts)
-        norms = k1 * (1 - b + b * lengths / self.average_length_)
-        weights = counts * (k1 + 1) / (counts + np.repeat(norms, np.diff(batch.offsets)))
-        return SparseBatch(batch.indices, weights.astype(np.float32), batch.offsets)
+    def find(self, query: CheckedQuery, options: SearchOptions, *, final: bool) -> Stage | None:
+        """The stage that finds documents by the words of the query."""
+        if query.text is None:
+            return None
+        nearest = models.NearestQuery(nearest=self._bm25.encode_query(query.text))
+        return Stage(SPARSE_VECTOR, SPARSE_VECTOR, nearest, models.SearchParams(exact=options.exact or None))
 
-    def encode_query(self, text: str) -> models.SparseVector:
-        """How often each term occurs in a query."""
-        indices, values = _counted(split([text], self.recipe.language)).lists()[0]
-        return models.SparseVector(indices=indices, values=values)
+    def compared(self) -> str:
+        """Raise, because documents are not compared by their words alone."""
+        expected = "tokens or a dense vector, by which documents are compared"
+        raise InvalidArgumentError("text", expected, "words alone")
 
-
-def split(texts: Sequence[str], language: str | None) -> list[list[str]]:
-    """Terms of texts: words in lower case, without those that say nothing, brought to their stem.
-
-    Raises
-    ------
-    MissingExtraError
-        The extra ``sparse`` is not installed.
-    """
-    try:
-        from bm25s.tokenization import tokenize
-        from Stemmer import Stemmer
-    except ImportError as error:
-        raise MissingExtraError("the sparse branch of a recipe", "sparse") from error
-    terms: list[list[str]] = tokenize(
-        list(texts),
-        token_pattern=r"(?u)\b\w+\b",
-        stopwords=language,
-        # One stemmer for each call: it may not be shared between threads.
-        stemmer=None if language is None else Stemmer(language),
-        return_ids=False,
-        show_progress=False,
-    )
-    return terms
-
-
-@lru_cache(maxsize=1 << 17)
-def term_id(term: str) -> int:
-    """Id of a term, the same everywhere and without a vocabulary: 32 bits of its hash."""
-    return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "little")
-
-
-def _counted(documents: Sequence[Sequence[str]]) -> SparseBatch:
-    lengths = [len(terms) for terms in documents]
-    ids = np.array([term_id(term) for terms in documents for term in terms], dtype=np.uint64)
-    owners = np.repeat(np.arange(len(documents), dtype=np.uint64), lengths)
-    # Two terms with the same id are counted as one, which is what an engine would do with them.
-    keys, counts = np.unique(owners << np.uint64(32) | ids, return_counts=True)
-    offsets = np.searchsorted(keys >> np.uint64(32), np.arange(len(documents) + 1, dtype=np.uint64))
-    return SparseBatch(
-        (keys & np.uint64(0xFFFFFFFF)).astype(np.uint32), counts.astype(np.float32), offsets.astype(np.int64)
-    )
+    def similarities(
+        self, query: CheckedQuery, records: Sequence[models.Record]
+    ) -> tuple[Float32, Float32]:
+        """Raise as :meth:`compared` does."""
+        raise AssertionError(self.compared())

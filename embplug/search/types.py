@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,3 +79,8 @@ class SearchOptions:
     branches: Sequence[str] | None = None
     fusion: Fusion | None = None
     cross_encode: bool = True
+
+
+def by_score(hits: Iterable[Hit]) -> list[Hit]:
+    """Hits from the highest score to the lowest; equal scores keep their order."""
+    return sorted(hits, key=lambda hit: -hit.score)

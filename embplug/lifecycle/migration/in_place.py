@@ -16,7 +16,7 @@ from qdrant_client import models
 from tqdm import tqdm
 
 from embplug.branches.pipeline import Pipeline
-from embplug.branches.sparse import SparseBatch
+from embplug.branches.bm25 import SparseBatch
 from embplug.collection.manifest import MANIFEST_KEY, manifest_of, recipe_of
 from embplug.collection.operations import encoding_for, existing_steps, optimize_steps
 from embplug.collection.state import load, save

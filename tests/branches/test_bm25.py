@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embplug import Recipe, Sparse
-from embplug.branches.sparse import SparseEncoder, split, term_id
+from embplug.branches.bm25 import BM25Encoder, split, term_id
 from embplug.errors import MissingExtraError, NotFittedError, RecipeError
 
 TEXTS = [
@@ -23,7 +23,7 @@ TEXTS = [
 words = st.lists(st.sampled_from(["cat", "dog", "parser", "the", "7", "running", "ran"]), max_size=9)
 
 
-def weights(encoder: SparseEncoder, text: str) -> dict[int, float]:
+def weights(encoder: BM25Encoder, text: str) -> dict[int, float]:
     batch = encoder.encode([text])
     return dict(zip(batch.indices.tolist(), batch.values.tolist(), strict=True))
 
@@ -31,7 +31,7 @@ def weights(encoder: SparseEncoder, text: str) -> dict[int, float]:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(words.map(" ".join), min_size=1, max_size=5), st.floats(0, 2), st.floats(0, 1))
 def test_weights_are_those_of_bm25_term_by_term(texts, k1, b):
-    encoder = SparseEncoder(Sparse(k1=k1, b=b)).fit(texts)
+    encoder = BM25Encoder(Sparse(k1=k1, b=b)).fit(texts)
     terms = split(texts, "english")
     average = max(np.mean([len(one) for one in terms]), 1.0)
     batch = encoder.encode(texts)
@@ -59,9 +59,9 @@ def test_words_are_lowered_stemmed_and_stripped_of_those_that_say_nothing():
 
 
 def test_a_query_counts_its_words_and_may_have_none():
-    vector = SparseEncoder(Sparse()).encode_query("cat cats dog")
+    vector = BM25Encoder(Sparse()).encode_query("cat cats dog")
     assert dict(zip(vector.indices, vector.values, strict=True)) == {term_id("cat"): 2.0, term_id("dog"): 1.0}
-    assert SparseEncoder(Sparse()).encode_query("the of").indices == []
+    assert BM25Encoder(Sparse()).encode_query("the of").indices == []
 
 
 def test_ids_of_terms_are_the_same_everywhere():
@@ -69,14 +69,14 @@ def test_ids_of_terms_are_the_same_everywhere():
 
 
 def test_the_average_length_is_learned_kept_and_needed():
-    encoder = SparseEncoder(Sparse())
+    encoder = BM25Encoder(Sparse())
     with pytest.raises(NotFittedError):
         encoder.encode(["cat"])
     encoder.fit(TEXTS)
-    restored = SparseEncoder(Sparse())
+    restored = BM25Encoder(Sparse())
     restored.set_state(encoder.get_state())
     assert weights(restored, TEXTS[0]) == weights(encoder, TEXTS[0])
-    fixed = SparseEncoder(Sparse(average_length=14 / 5))
+    fixed = BM25Encoder(Sparse(average_length=14 / 5))
     assert not fixed.requires_fit and fixed.get_state() == {}
     assert weights(fixed, TEXTS[0]) == weights(encoder, TEXTS[0])
 

@@ -1,0 +1,154 @@
+"""Queries of users as the stages of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from embplug.branches.base import Branch
+from embplug.branches.queries import CheckedQuery, check_query
+from embplug.encoders import Encoder
+from embplug.errors import InvalidArgumentError
+from embplug.recipe import Recipe
+from embplug.search.cross_encoder import CrossEncoder
+from embplug.search.stages import PreparedQuery
+from embplug.search.types import Query, SearchOptions
+
+Branches: TypeAlias = Mapping[str, Branch]
+"""Branches of a recipe, or those of them that a search uses, by name."""
+
+
+def chosen_branches(branches: Branches, names: Sequence[str] | None) -> Branches:
+    """The branches that the user names; all of them without names.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A name is unknown, or there is none.
+    """
+    if names is None:
+        return branches
+    known = [*branches]
+    if isinstance(names, str) or not names:
+        raise InvalidArgumentError("branches", f"some of {known}", repr(names))
+    for i, name in enumerate(names):
+        if name not in known:
+            raise InvalidArgumentError(f"branches[{i}]", f"one of {known}", repr(name))
+    return {name: branch for name, branch in branches.items() if name in names}
+
+
+def checked_queries(
+    queries: Sequence[Query],
+    recipe: Recipe,
+    chosen: Branches,
+    encoder: Callable[[], Encoder],
+    *,
+    all_needed: bool,
+) -> list[CheckedQuery]:
+    """Check queries, and let the encoder make what they lack of their texts, all in one batch.
+
+    Parameters
+    ----------
+    queries : sequence of Query
+        As the user passes them.
+    recipe : Recipe
+        Says what a query may have.
+    chosen : mapping of str to Branch
+        The branches that are searched.
+    encoder : callable
+        Returns the encoder; called only where a text has to become a vector.
+    all_needed : bool
+        Whether the query needs something for each chosen branch, because the user named them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the argument that is wrong or missing.
+    """
+    checked = [check_query(query, recipe) for query in queries]
+    unread = [
+        i
+        for i, query in enumerate(checked)
+        if query.text is not None and not _suffices(query, chosen, all_needed)
+    ]
+    if unread:
+        model = encoder()
+        encoded = model.encode_queries([str(checked[i].text) for i in unread])
+        for row, i in enumerate(unread):
+            lacking = [branch for branch in chosen.values() if not branch.has_query(checked[i])]
+            for branch in takers(lacking, model.spec):
+                checked[i] = branch.take_query(checked[i], encoded, row, model.spec)
+    for query in checked:
+        _check_has_something(query, chosen, all_needed)
+    return checked
+
+
+def takers(lacking: Sequence[Branch], spec: str) -> list[Branch]:
+    """Of branches that lack something, those that take it from the encoder ``spec``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Several dense vectors are missing: an encoder makes one.
+    """
+    reading = [branch for branch in lacking if branch.encoder_output is not None]
+    dense = [branch for branch in reading if branch.encoder_output == "dense"]
+    if len(dense) > 1:
+        raise InvalidArgumentError(f"dense[{dense[0].name!r}]", "a vector", f"none from encoder {spec!r}")
+    return reading
+
+
+def prepared_query(
+    query: CheckedQuery,
+    recipe: Recipe,
+    chosen: Branches,
+    cross_encoder: CrossEncoder | None,
+    options: SearchOptions,
+) -> PreparedQuery:
+    """The stages of one search.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No branch finds documents by this query.
+    """
+    for branch in chosen.values():
+        query = branch.prepare(query)
+    ranker = next(filter(None, (branch.ranker(query, options) for branch in chosen.values())), None)
+    finders = {}
+    for name, branch in chosen.items():
+        # Where nothing ranks the hits again, their order is that of the branches.
+        stage = branch.find(query, options, final=ranker is None)
+        if stage is not None:
+            finders[name] = stage
+    if not finders and (ranker is None or ranker.by_codes is not None):
+        expected = "a vector, because the recipe finds nothing by tokens"
+        raise InvalidArgumentError("dense", expected, None)
+    last_stage = recipe.rerank.cross_encoder
+    return PreparedQuery(
+        finders,
+        ranker,
+        fusion=recipe.fusion if options.fusion is None else options.fusion,
+        candidates=recipe.rerank.candidates,
+        text=query.text,
+        cross_encoder=cross_encoder,
+        cross_encoded=0 if last_stage is None else last_stage.candidates,
+    )
+
+
+def _suffices(query: CheckedQuery, chosen: Branches, all_needed: bool) -> bool:
+    """Whether a search needs no more vectors than the query has."""
+    branches = chosen.values()
+    if not all_needed and any(branch.suffices and branch.has_query(query) for branch in branches):
+        return True
+    return all(branch.has_query(query) for branch in branches if branch.encoder_output is not None)
+
+
+def _check_has_something(query: CheckedQuery, chosen: Branches, all_needed: bool) -> None:
+    """Refuse a query that has nothing to be compared by, or not what a branch needs."""
+    present = [branch.has_query(query) for branch in chosen.values()]
+    if not all_needed and not any(present):
+        raise InvalidArgumentError("tokens", "tokens, dense or text", "none of them")
+    for branch in chosen.values():
+        if all_needed and not branch.has_query(query):
+            raise branch.lacks_query()

@@ -1,0 +1,93 @@
+"""Queries as users pass them, checked once at this edge; inside, code trusts the arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.branches.documents import check_dense, check_tokens, named_dense
+from embplug.errors import InvalidArgumentError
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_checks import checked_weights
+from embplug.recipe import Recipe
+from embplug.search.types import Query
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedQuery:
+    """A query whose arrays were checked; what is absent may still come from the encoder.
+
+    Attributes
+    ----------
+    tokens : TokenBatch or None
+        One token matrix.
+    dense : dict of str to float32 (1, dim)
+        Vectors by the name of their branch.
+    text : str or None
+        The text, for the sparse branch and the encoder.
+    token_weights : float32 (t,) or None
+        How much each token counts.
+    saliency : float32 (t,) or None
+        How much each token matters, for a recipe that prunes queries.
+    """
+
+    tokens: TokenBatch | None = None
+    dense: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    text: str | None = None
+    token_weights: NDArray[np.float32] | None = None
+    saliency: NDArray[np.float32] | None = None
+
+
+def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
+    """Check what a user passes as a query.
+
+    Raises
+    ------
+    InvalidArgumentError
+        One of its subclasses, naming the argument.
+    """
+    if query.text is not None and not (isinstance(query.text, str) and query.text.strip()):
+        raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))
+    tokens = None
+    if query.tokens is not None:
+        if recipe.tokens is None:
+            raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "a matrix")
+        tokens = _check_query_tokens(query.tokens, recipe.tokens.dim)
+    weights = _check_token_weights(query.token_weights, tokens)
+    saliency = None
+    if query.saliency is not None:
+        if tokens is None or recipe.tokens is None or not recipe.tokens.prunes_queries:
+            got = "no tokens" if tokens is None else "a recipe that does not"
+            raise InvalidArgumentError("saliency", "tokens, and a recipe that prunes queries by it", got)
+        saliency = checked_weights(query.saliency, len(tokens.values), "saliency")
+    dense = {}
+    for name, argument, vector in named_dense(query.dense, recipe):
+        row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
+        vector_recipe = recipe.dense[name]
+        dense[name] = check_dense(row, vector_recipe.dim, 1, argument, vector_recipe.datatype)
+    return CheckedQuery(tokens, dense, query.text, weights, saliency)
+
+
+def _check_query_tokens(tokens: Any, dim: int) -> TokenBatch:
+    if isinstance(tokens, TokenBatch):
+        return check_tokens(tokens, dim, 1)
+    try:
+        return check_tokens([tokens], dim, 1)
+    except InvalidArgumentError as error:
+        argument = error.argument.replace("tokens[0]", "tokens")
+        raise type(error)(argument, error.expected, error.got) from None
+
+
+def _check_token_weights(weights: Any, tokens: TokenBatch | None) -> NDArray[np.float32] | None:
+    if weights is None:
+        return None
+    if tokens is None:
+        raise InvalidArgumentError("token_weights", "none, because no tokens are given", "weights")
+    checked = checked_weights(weights, len(tokens.values))
+    negative = np.flatnonzero(checked < 0)
+    if negative.size:
+        raise InvalidArgumentError(f"token_weights[{negative[0]}]", "at least 0", checked[negative[0]])
+    return checked

@@ -1,0 +1,330 @@
+"""The tokens branch: one vector that finds a document, and its tokens or their codes that rank it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from embplug.branches.base import Branch, EncodedDocuments, Item, search_params, vector_of
+from embplug.branches.documents import CheckedDocuments, CheckedSample, TokensLike, check_tokens
+from embplug.branches.points import Vectors
+from embplug.branches.queries import CheckedQuery
+from embplug.common.ids import CODES
+from embplug.encoders import Encoded
+from embplug.errors import InvalidArgumentError, NotFittedError
+from embplug.methods.numeric.arrays import Float32
+from embplug.methods.reductions.reduced import DROPPED
+from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes.token_coder import TokenCoder
+from embplug.recipe import Rerank, Storage, Tokens
+from embplug.recipe.names import ENCODING_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
+from embplug.search.diversity import dense_similarities, token_similarities
+from embplug.search.payload_rerank import PayloadRerank, payload_codes
+from embplug.search.stages import Ranker, Stage
+from embplug.search.types import SearchOptions
+
+MAXSIM_STAGE = "maxsim"
+CODES_STAGE = "codes"
+
+WEIGHTS_KEY = "query_weights"
+"""Key under which the state of the query weights is kept."""
+
+SCAN_KB = 98_304
+"""Up to this size of a segment's encodings a full scan is as fast as a graph of the same recall."""
+
+
+class TokensBranch(Branch):
+    """Token matrices of documents, with the methods that encode, weigh, reduce and code them.
+
+    Parameters
+    ----------
+    recipe : Tokens
+        What is stored.
+    rerank : Rerank
+        How candidates are found and ranked.
+    device : str, default=None
+        Torch device on which documents are encoded and an encoding is fitted; numpy by default.
+    """
+
+    name = TOKENS_BRANCH
+    encoder_output = "tokens"
+    suffices = True
+
+    def __init__(self, recipe: Tokens, rerank: Rerank, device: str | None = None) -> None:
+        self.recipe = recipe
+        self.rerank = rerank
+        self.device = device
+        self.encoding = copy.deepcopy(recipe.encoding_or_default)
+        self.query_weights = copy.deepcopy(recipe.query_weights)
+        self.coder: TokenCoder | None = None
+        if recipe.codes is not None:
+            self.coder = TokenCoder(copy.deepcopy(recipe.codes), recipe.document_bytes)
+            self.codes_field = CODES
+
+    def methods(self) -> dict[str, Any]:
+        """The encoding, the query weights and the codes, by the key of their state."""
+        methods = {
+            ENCODING_VECTOR: self.encoding,
+            WEIGHTS_KEY: self.query_weights,
+            CODES_STAGE: self.coder,
+        }
+        return {key: method for key, method in methods.items() if method is not None}
+
+    def places(self) -> dict[str, Any]:
+        """All methods, by their place in the recipe."""
+        places: dict[str, Any] = {
+            "encoding": self.encoding,
+            "query_weights": self.query_weights,
+            "codes": None if self.coder is None else self.coder.quantizer,
+            "query_reduction": self.recipe.query_reduction,
+        }
+        reductions = self.recipe.reductions
+        alone = not isinstance(self.recipe.reduction, tuple)
+        for i, reduction in enumerate(reductions):
+            places["reduction" if alone else f"reduction.{i}"] = reduction
+        return {f"tokens.{place}": method for place, method in places.items() if method is not None}
+
+    @property
+    def learns_from_tokens(self) -> bool:
+        """Whether a method still has to learn from token matrices."""
+        return not self.fitted
+
+    def fit(self, sample: CheckedSample) -> None:
+        """Fit encoding, query weights and codes on the sample's tokens."""
+        tokens, queries = sample.tokens, sample.queries
+        if tokens is None:
+            expected = "token matrices to learn encoding, codes or weights from"
+            raise InvalidArgumentError("sample.tokens", expected, None)
+        if self.encoding is not None and not self.encoding.fitted:
+            self.encoding.fit(tokens, queries, device=self.device)
+        if self.query_weights is not None and not self.query_weights.fitted:
+            self.query_weights.fit(tokens)
+        if self.coder is not None and not self.coder.fitted:
+            self.coder.fit(tokens, queries)
+
+    def drift(self, tokens: TokensLike) -> float:
+        """How much worse the encoding predicts MaxSim between new documents than in its sample.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The encoding does not learn, and so does not drift.
+        NotFittedError
+            The encoding is not fitted.
+        """
+        if self.encoding is None or not self.encoding.drifts:
+            expected = "a learned encoding: others do not drift"
+            raise InvalidArgumentError("recipe.tokens.encoding", expected, self.encoding)
+        if not self.fitted:
+            raise NotFittedError("the encoding has learned nothing yet: add documents first")
+        checked = check_tokens(tokens, self.recipe.dim, len(tokens))
+        return self.encoding.drift(self._reduced(checked, None))
+
+    def vectors_config(self) -> dict[str, models.VectorParams]:
+        """Qdrant's parameters of the encoding and of the multivector."""
+        recipe, config = self.recipe, {}
+        if self.encoding is not None:
+            dim = self.encoding.output_dim(recipe.dim)
+            storage = _with_full_scan(recipe.encoding_storage)
+            config[ENCODING_VECTOR] = _vector_params(dim, storage, self.encoding.datatype)
+        if recipe.multivector is not None:
+            params = _vector_params(recipe.dim, recipe.multivector, recipe.multivector.datatype)
+            comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+            config[TOKENS_VECTOR] = params.model_copy(update={"multivector_config": comparator})
+        return config
+
+    def has_query(self, query: CheckedQuery) -> bool:
+        """Whether the query has tokens."""
+        return query.tokens is not None
+
+    def lacks_query(self) -> InvalidArgumentError:
+        """The error for a query without tokens."""
+        return InvalidArgumentError("tokens", "a matrix, or a text to make it from", None)
+
+    def has_documents(self, documents: CheckedDocuments) -> bool:
+        """Whether the documents have tokens."""
+        return documents.tokens is not None
+
+    def take_documents(self, documents: CheckedDocuments, encoded: Encoded, spec: str) -> CheckedDocuments:
+        """Documents with the encoder's tokens and their saliency."""
+        tokens = self._checked(encoded, len(documents), spec)
+        if self.recipe.prunes and encoded.saliency is None:
+            raise _no_saliency(spec)
+        return replace(documents, tokens=tokens, saliency=encoded.saliency)
+
+    def take_query(self, query: CheckedQuery, encoded: Encoded, row: int, spec: str) -> CheckedQuery:
+        """A query with the encoder's tokens, and their saliency where the recipe prunes queries."""
+        tokens = None if encoded.tokens is None else encoded.tokens[row : row + 1]
+        checked = self._checked(Encoded(tokens), 1, spec)
+        saliency = encoded.saliency_of(row) if self.recipe.prunes_queries else None
+        if self.recipe.prunes_queries and saliency is None:
+            raise _no_saliency(spec)
+        return replace(query, tokens=checked, saliency=saliency)
+
+    def reduce(self, item: Item) -> Item:
+        """Documents or a sample with tokens pooled and pruned as the recipe says."""
+        if item.tokens is None:
+            return item
+        return replace(item, tokens=self._reduced(item.tokens, item.saliency), saliency=None)
+
+    def count_numbers(self, documents: CheckedDocuments) -> NDArray[np.int64] | int:
+        """Numbers of the encoding, of the multivector and of the codes of each document."""
+        if documents.tokens is None:
+            return 0
+        recipe, lengths = self.recipe, documents.tokens.lengths
+        numbers = lengths * (recipe.dim if recipe.multivector is not None else 0)
+        if self.encoding is not None:
+            numbers = numbers + self.encoding.output_dim(recipe.dim)
+        if self.coder is not None:
+            # Codes are text of five characters for four bytes, and four bytes count as one number.
+            numbers = numbers + 1 + self.coder.sizes(documents.tokens) * 5 // 16
+        return np.asarray(numbers, dtype=np.int64)
+
+    def encode(self, documents: CheckedDocuments) -> EncodedDocuments:
+        """Encoding, multivector and codes of documents."""
+        tokens = documents.tokens
+        if tokens is None:
+            return EncodedDocuments()
+        vectors: Vectors = {}
+        if self.encoding is not None:
+            vectors[ENCODING_VECTOR] = self.encoding.encode_documents(tokens, n_jobs=-1, device=self.device)
+        if self.recipe.multivector is not None:
+            vectors[TOKENS_VECTOR] = tokens
+        return EncodedDocuments(vectors, None if self.coder is None else self.coder.encode(tokens))
+
+    def prepare(self, query: CheckedQuery) -> CheckedQuery:
+        """A query with the recipe's token weights times the user's."""
+        if query.tokens is None or self.query_weights is None:
+            return query
+        weights = self.query_weights.weights(query.tokens)
+        if query.token_weights is not None:
+            weights = weights * query.token_weights
+        return replace(query, token_weights=weights)
+
+    def find(self, query: CheckedQuery, options: SearchOptions, *, final: bool) -> Stage | None:
+        """The stage that finds documents by their encoding."""
+        if query.tokens is None or self.encoding is None:
+            return None
+        vector = self.encoding.encode_queries(query.tokens, query.token_weights)[0].tolist()
+        params = search_params(
+            self.rerank,
+            self.recipe.encoding_storage,
+            options,
+            final=final,
+            hnsw_ef=self.encoding.hnsw_ef,
+        )
+        return Stage(ENCODING_VECTOR, ENCODING_VECTOR, models.NearestQuery(nearest=vector), params)
+
+    def ranker(self, query: CheckedQuery, options: SearchOptions) -> Ranker | None:
+        """MaxSim in the engine over the multivector, or here over codes; exact searches use the multivector."""
+        has_multivector = self.recipe.multivector is not None
+        if query.tokens is None or not (has_multivector or self.coder):
+            return None
+        tokens = self._ranking_tokens(query).values
+        coder = None if options.exact and has_multivector else self.coder
+        by_codes = None
+        if coder is not None:
+            by_codes = PayloadRerank(CODES_STAGE, CODES, partial(coder.score, tokens))
+        in_engine = None
+        if has_multivector:
+            ignore = models.QuantizationSearchParams(ignore=not self.rerank.quantized_tokens)
+            in_engine = Stage(
+                MAXSIM_STAGE,
+                TOKENS_VECTOR,
+                models.NearestQuery(nearest=tokens.tolist()),
+                models.SearchParams(quantization=ignore),
+            )
+        return Ranker(self.name, in_engine, by_codes, self.rerank.exact)
+
+    def compared(self) -> str:
+        """Codes, else the multivector, else an encoding of floats."""
+        if self.coder is not None:
+            return CODES
+        if self.recipe.multivector is not None:
+            return TOKENS_VECTOR
+        if self.encoding is not None and self.encoding.datatype != models.Datatype.UINT8:
+            return ENCODING_VECTOR
+        raise InvalidArgumentError(
+            "recipe.tokens", "a matrix, codes or an encoding of floats, to compare documents", "bytes alone"
+        )
+
+    def similarities(
+        self, query: CheckedQuery, records: Sequence[models.Record]
+    ) -> tuple[Float32, Float32]:
+        """Relevance and similarity by MaxSim, or by the encoding where nothing else is stored."""
+        assert query.tokens is not None
+        query = self.prepare(query)
+        field = self.compared()
+        if field == ENCODING_VECTOR and self.encoding is not None:
+            vector = self.encoding.encode_queries(query.tokens, query.token_weights)[0]
+            stored = np.asarray([vector_of(record, field) for record in records])
+            return dense_similarities(
+                self.encoding.comparable(vector), self.encoding.comparable(stored), models.Distance.COSINE
+            )
+        if field == CODES and self.coder is not None:
+            documents = self.coder.decode(payload_codes(records, CODES))
+        else:
+            documents = TokenBatch.from_list([vector_of(record, field) for record in records]).to_float32()
+        return token_similarities(self._ranking_tokens(query).values, documents, query.tokens)
+
+    def _checked(self, encoded: Encoded, count: int, spec: str) -> TokenBatch:
+        if encoded.tokens is None:
+            raise InvalidArgumentError("encoder", "one that makes token vectors", spec)
+        return check_tokens(encoded.tokens, self.recipe.dim, count, f"tokens of encoder {spec!r}")
+
+    def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
+        for reduction in self.recipe.reductions:
+            if reduction.needs_saliency and saliency is None:
+                raise InvalidArgumentError("saliency", "the saliency of tokens, by which the recipe prunes", None)
+            reduced = reduction.reduce(tokens, saliency if reduction.needs_saliency else None)
+            tokens = reduced.tokens
+            if saliency is not None:
+                # Pooled tokens have no saliency, and nothing that follows reads it.
+                saliency = saliency[reduced.owner != DROPPED]
+        return tokens
+
+    def _ranking_tokens(self, query: CheckedQuery) -> TokenBatch:
+        """Tokens of a prepared query as MaxSim ranks by them: weighted, then reduced."""
+        tokens = query.tokens
+        assert tokens is not None
+        if query.token_weights is not None:
+            # The weight of a token is a factor of all its dot products, and so of the highest.
+            tokens = TokenBatch(tokens.values * query.token_weights[:, None], tokens.offsets)
+        reduction = self.recipe.query_reduction
+        if reduction is None:
+            return tokens
+        if reduction.needs_saliency and query.saliency is None:
+            expected = "how much each token of the query matters, by which the recipe prunes it"
+            raise InvalidArgumentError("saliency", expected, None)
+        return reduction.reduce(tokens, query.saliency if reduction.needs_saliency else None).tokens
+
+
+def _no_saliency(spec: str) -> InvalidArgumentError:
+    expected = "one that tells the saliency of tokens, by which the recipe prunes"
+    return InvalidArgumentError("encoder", expected, spec)
+
+
+def _with_full_scan(storage: Storage) -> Storage:
+    """Storage whose segments are scanned up to a larger size than Qdrant's, unless the recipe sets one."""
+    hnsw = storage.hnsw or models.HnswConfigDiff()
+    if hnsw.full_scan_threshold is not None:
+        return storage
+    return storage.model_copy(update={"hnsw": hnsw.model_copy(update={"full_scan_threshold": SCAN_KB})})
+
+
+def _vector_params(dim: int, storage: Storage, datatype: models.Datatype | None) -> models.VectorParams:
+    return models.VectorParams(
+        size=dim,
+        distance=models.Distance.DOT,
+        datatype=datatype,
+        on_disk=storage.on_disk,
+        hnsw_config=storage.hnsw,
+        quantization_config=storage.quantization,
+    )

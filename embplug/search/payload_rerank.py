@@ -1,0 +1,100 @@
+"""Rank documents by codes in their payloads, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from embplug.common import base85
+from embplug.common.ids import CODES
+from embplug.errors import StateError
+from embplug.methods.numeric.arrays import Float32
+from embplug.search.types import Hit, by_score
+
+
+@dataclass(frozen=True, eq=False)
+class PayloadRerank:
+    """Scores one query with the codes of documents, of tokens and of dense vectors alike.
+
+    Attributes
+    ----------
+    stage : str
+        Name under which hits report the score.
+    field : str
+        Payload field that keeps the codes.
+    score : callable
+        Takes the codes of n documents as a list of bytes and returns their scores, float32 ``(n,)``.
+    code_bytes : int, default=None
+        Length of the codes of each document, where all have the same.
+    """
+
+    stage: str
+    field: str
+    score: Callable[[Sequence[bytes]], Float32]
+    code_bytes: int | None = None
+
+    def rank(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Hits in the order of their codes' scores.
+
+        Raises
+        ------
+        StateError
+            Naming the first hit whose payload has lost its codes.
+        """
+        if not hits:
+            return []
+        scores = self.score(payload_codes(hits, self.field, self.code_bytes)).tolist()
+        return by_score(
+            replace(hit, score=score, stages={**(hit.stages or {}), self.stage: score})
+            for hit, score in zip(hits, scores, strict=True)
+        )
+
+
+def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> list[bytes]:
+    """Codes of n documents from a field of their payloads.
+
+    Parameters
+    ----------
+    points : sequence
+        Objects with ``id`` and ``payload``, such as hits and records.
+    field : str
+        Payload field that keeps the codes as base85.
+    code_bytes : int, default=None
+        Length that the codes of each document have.
+
+    Returns
+    -------
+    list of bytes, of length n
+
+    Raises
+    ------
+    StateError
+        Naming the first point whose codes are missing, cannot be read or have another length.
+    """
+    texts = [(point.payload or {}).get(field) for point in points]
+    try:
+        codes = base85.decode(texts)
+    except (AttributeError, ValueError):
+        broken = next(point.id for point, text in zip(points, texts, strict=True) if not _is_readable(text))
+        raise _lost(broken, field) from None
+    if code_bytes is not None:
+        for point, string in zip(points, codes, strict=True):
+            if len(string) != code_bytes:
+                raise _lost(point.id, field)
+    return codes
+
+
+def _lost(point: Any, field: str) -> StateError:
+    vectors = "tokens" if field == CODES else "dense vectors"
+    return StateError(
+        f"point {point!r} has lost the codes of its {vectors} (payload field {field!r}): add it again"
+    )
+
+
+def _is_readable(text: Any) -> bool:
+    try:
+        base85.decode([text])
+    except (AttributeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""Stages as requests of Qdrant's query API, and its answers as hits."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+from qdrant_client.http.models import QueryResponse
+
+from embplug.common.ids import CODE_FIELDS, ORIGINAL_ID
+from embplug.search.stages import Stage
+from embplug.search.types import Hit, SearchOptions
+
+Rankings: TypeAlias = Generator[list[models.QueryRequest], Sequence[QueryResponse], list[list[Hit]]]
+"""Yields the requests of one round, is sent their answers, returns a ranking for each stage."""
+
+
+def rankings_of(
+    stages: Sequence[Stage],
+    count: int,
+    options: SearchOptions,
+    *,
+    below: int | None = None,
+    score_threshold: float | None = None,
+    fields: Sequence[str] = (),
+) -> Rankings:
+    """Ask for ``count`` hits of each stage, each with its score at every stage where the options say so.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+        Stages that are independent of one another.
+    count : int
+        Number of hits of each stage.
+    options : SearchOptions
+        Filter, payload and stages of the search.
+    below : int, default=None
+        Number of results of the stages in ``among``. By default it follows from their widening.
+    score_threshold : float, default=None
+        Hits below this score are left out.
+    fields : sequence of str, default=()
+        Payload fields with codes that come with the hits.
+    """
+    selector = payload_selector(options.with_payload, fields)
+    requests = [
+        models.QueryRequest(
+            **request_fields(stage, count, options, below),
+            with_payload=selector,
+            score_threshold=score_threshold,
+        )
+        for stage in stages
+    ]
+    inner: dict[str, models.QueryRequest] = {}
+    if options.with_stages:
+        for stage in stages:
+            for within, own_count in _stages_within(stage, stage.widening * count if below is None else below):
+                request = models.QueryRequest(
+                    **request_fields(within, own_count, options), with_payload=False
+                )
+                inner.setdefault(within.name, request)
+    answers = yield [*requests, *inner.values()]
+    scores = {
+        name: {point.id: point.score for point in answer.points}
+        for name, answer in zip(inner, answers[len(stages) :], strict=True)
+    }
+    return [
+        [_hit(point, stage.name, scores) for point in answer.points]
+        for stage, answer in zip(stages, answers, strict=False)
+    ]
+
+
+def request_fields(
+    stage: Stage, count: int, options: SearchOptions, below: int | None = None
+) -> dict[str, Any]:
+    """Fields of the request, or of the prefetch, for ``count`` results of a stage."""
+    below = stage.widening * count if below is None else below
+    return {
+        "query": stage.query,
+        "using": stage.using,
+        "prefetch": [models.Prefetch(**request_fields(within, below, options)) for within in stage.among]
+        or None,
+        # The documents that other stages find were filtered there.
+        "filter": None if stage.among else _both(stage.filter, options.filter),
+        "params": stage.params,
+        "limit": count,
+    }
+
+
+def payload_selector(with_payload: bool | Sequence[str], fields: Sequence[str] = ()) -> Any:
+    """Qdrant's payload selector: always with the original id, with codes only from ``fields``."""
+    if with_payload is True:
+        hidden = [field for field in CODE_FIELDS if field not in fields]
+        return models.PayloadSelectorExclude(exclude=hidden) if hidden else True
+    return [ORIGINAL_ID, *fields, *([] if with_payload is False else with_payload)]
+
+
+def _both(first: models.Filter | None, second: models.Filter | None) -> models.Filter | None:
+    if first is None or second is None:
+        return first or second
+    return models.Filter(must=[first, second])
+
+
+def _stages_within(stage: Stage, count: int) -> Iterator[tuple[Stage, int]]:
+    """All stages below a stage, with the numbers of their results."""
+    for within in stage.among:
+        yield within, count
+        yield from _stages_within(within, within.widening * count)
+
+
+def _hit(point: Any, stage: str, scores: Mapping[str, Mapping[Any, float]]) -> Hit:
+    stages = {name: by_id[point.id] for name, by_id in scores.items() if point.id in by_id}
+    return Hit(point.id, point.score, point.payload, {**stages, stage: point.score})
