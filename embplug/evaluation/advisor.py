@@ -22,7 +22,7 @@ from embplug.collection.collection import Collection
 from embplug.common.checks import checked_integer
 from embplug.common.ids import OWN_FIELDS
 from embplug.encoders import Encoded, Encoder, load_encoder
-from embplug.engines import EdgeClient, Engine, connect, is_server
+from embplug.engines import EdgeClient, Engine, connect, traits_of
 from embplug.engines.calls import Call, Steps, run
 from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError
@@ -641,7 +641,7 @@ def _sample_ids(
     engine: Engine, name: str, count: int, stratify: str | None, seed: int
 ) -> Steps[list[int | str]]:
     """Ids in random order; every id is read once, but where a server draws the sample itself."""
-    if stratify is None and is_server(engine):
+    if stratify is None and traits_of(engine).draws_samples:
         drawn = yield Call.of(
             "query_points",
             collection_name=name,
