@@ -14,8 +14,8 @@ from embplug import Dense, Evaluation, Multivector, Recipe, Sparse, Tokens, eval
 from embplug.cli import app
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.evaluate import bootstrap, compare
 from embplug.evaluation.report import report_html
+from embplug.evaluation.statistics import bootstrap, compare
 from embplug.methods.reductions.pruning import SaliencyPruning
 from tests.words import DIM, Words, write_beir
 
