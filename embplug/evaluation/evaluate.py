@@ -250,7 +250,7 @@ def _encoders(recipes: Mapping[str, Recipe], fallback: Encoder | str | None) -> 
             )
         if recipe.encoder is None and default is None:
             raise InvalidArgumentError(
-                f"recipes[{name!r}].encoder", "an encoder, here or as the argument encoder", None
+                f"recipes[{name!r}].encoder", "an encoder, or the argument encoder", None
             )
         spec = recipe.encoder
         if spec is not None and spec not in loaded:

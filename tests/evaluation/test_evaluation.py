@@ -180,7 +180,7 @@ def test_a_page_of_one_recipe_and_no_sizes(result):
     contents = result.to_dict()
     one = {**contents["recipes"][0], "bytes_per_document": None, "filtered": []}
     page = report_html({**contents, "recipes": [one], "comparisons": []})
-    assert "not told" in page and "Query by query" not in page and "Under filters" not in page
+    assert "not reported" in page and "Query by query" not in page and "Under filters" not in page
 
 
 def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_client, monkeypatch):

@@ -92,7 +92,7 @@ def sample_steps(
     Parameters
     ----------
     engine : Engine
-        Client of the engine, which is only asked what it is.
+        Client of the engine, which the generator asks for its kind and version only.
     name : str
         Name of the collection.
     vector : str or None
