@@ -23,7 +23,7 @@ from embplug.engines.capabilities import Capabilities
 from embplug.evaluation.advisor import (
     MATRIX_QUERIES,
     QUERIES,
-    Source,
+    CollectionSample,
     Target,
     advise_on,
     learned_state,
@@ -31,14 +31,14 @@ from embplug.evaluation.advisor import (
 )
 from embplug.evaluation.exact import overlap
 from embplug.evaluation.sizing import disk_bytes, memory_bytes
-from embplug.evaluation.trial import Material, exact_rankings
+from embplug.evaluation.trial import TrialData, exact_rankings
 
 
-def source_of(data: EncodedBeir, kind: str, rows: Any) -> Source:
+def source_of(data: EncodedBeir, kind: str, rows: Any) -> CollectionSample:
     """Documents in random order, as the advisor reads them from a collection."""
     tokens = data.documents.take(rows) if kind == "tokens" else None
     dense = data.document_sentences[rows] if kind == "dense" else None
-    return Source(
+    return CollectionSample(
         name=data.beir.name,
         vector=kind,
         points=len(rows),
@@ -88,13 +88,15 @@ def _row(data: EncodedBeir, kind: str, target: Target, share: float) -> dict[str
     started = time.perf_counter()
     # The advisor sees no more than the sample.
     read = source_of(data, kind, order[:sample])
-    source = Source(**{**vars(read), "points": len(order)})
+    source = CollectionSample(**{**vars(read), "points": len(order)})
     advice = advise_on(source, queries, target, sample=sample)
     advised_s = time.perf_counter() - started
     best = advice.best
-    material = Material(whole.documents, queries, payloads=whole.payloads)
-    found, parts = try_indexed(best.recipe, learned_state(best.recipe, whole.documents), material, advice.k)
-    recall = float(overlap(found[advice.k].found, exact_rankings(best.recipe, material, advice.k)[0]).mean())
+    everything = TrialData(whole.documents, queries, payloads=whole.payloads)
+    state = learned_state(best.recipe, whole.documents)
+    searches, parts = try_indexed(best.recipe, state, everything, advice.k)
+    exact = exact_rankings(best.recipe, everything, advice.k)[0]
+    recall = float(overlap(searches[advice.k].rankings, exact).mean())
     measured = disk_bytes(parts) if kind == "tokens" else memory_bytes(parts)
     return {
         "collection": data.beir.name,
@@ -108,7 +110,7 @@ def _row(data: EncodedBeir, kind: str, target: Target, share: float) -> dict[str
         "bytes_predicted": best.bytes,
         "bytes_measured": measured,
         "bytes_off_percent": 100 * (best.bytes / measured - 1),
-        "tried": len(advice.candidates) + len(advice.dropped),
+        "tried": len(advice.tried) + len(advice.dropped),
         "advised_s": advised_s,
     }
 

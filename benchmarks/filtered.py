@@ -23,7 +23,7 @@ from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
 from embplug.evaluation.evaluate import SELECTIVITIES
 from embplug.evaluation.exact import overlap
-from embplug.evaluation.trial import Material, exact_rankings, try_recipe
+from embplug.evaluation.trial import TrialData, exact_rankings, try_recipe
 from embplug.methods import PCA, ITQRotation
 from embplug.methods.numeric.rows import unit_rows
 
@@ -109,7 +109,7 @@ def main() -> None:
     given = arguments.parse_args()
     data = load(given.data)
     documents = passages(data, given.window, given.passages)
-    material = Material(Encoded(dense=documents), Encoded(dense=data.query_sentences))
+    material = TrialData(Encoded(dense=documents), Encoded(dense=data.query_sentences))
     rows: list[dict[str, Any]] = []
     exact = exact_rankings(Recipe(dense=Dense(dim=documents.shape[1])), material, 10, SELECTIVITIES)
     for name, recipe in recipes(documents.shape[1]).items():
@@ -121,7 +121,7 @@ def main() -> None:
                 {
                     "method": name,
                     "matching": share,
-                    "recall_at_10": float(overlap(search.found, wanted).mean()),
+                    "recall_at_10": float(overlap(search.rankings, wanted).mean()),
                     **percentiles_ms(search.seconds),
                     "disk_bytes_per_document": (trial.disk_bytes or 0) / len(documents),
                 }

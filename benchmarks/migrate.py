@@ -35,8 +35,9 @@ from qdrant_client.conversions.conversion import json_to_value
 
 from embplug import Collection, Dense, Documents, Recipe, connect
 from embplug.branches.documents import check_documents
-from embplug.collection.ingest import IN_FLIGHT, Form, _chunks, _upsert
+from embplug.collection.ingest import IN_FLIGHT, _chunks, _upsert
 from embplug.collection.operations import create_steps, open_steps
+from embplug.engines import PointForm
 from embplug.engines.calls import Call, run
 from embplug.lifecycle.migration import migrate
 from embplug.methods import PCA
@@ -130,8 +131,8 @@ def run_bare(client: QdrantClient, arguments: argparse.Namespace) -> dict[str, A
     chunks = []
     for ids, vectors, payloads in batches(arguments.points):
         documents = check_documents(Documents(ids, dense=vectors, payloads=payloads), migrated.recipe, False)
-        chunks += _chunks(documents, migrated, Form.MESSAGES, None)
-    calls: list[Call] = [_upsert(client, "bare", chunk, Form.MESSAGES) for chunk in chunks]
+        chunks += _chunks(documents, migrated, PointForm.MESSAGES, None)
+    calls: list[Call] = [_upsert(client, "bare", chunk, PointForm.MESSAGES) for chunk in chunks]
     started = time.perf_counter()
     seconds = send(client, [call.arguments["request"] for call in calls])
     bare = Collection("bare", client, migrated)

@@ -14,8 +14,8 @@ from .engines.connect import connect as connect
 from .engines.connect import connect_async as connect_async
 from .evaluation.advisor import Advice as Advice
 from .evaluation.advisor import advise as advise
-from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.results import Evaluation as Evaluation
 from .lifecycle.migration.entry import migrate as migrate
 from .lifecycle.migration.report import MigrationReport as MigrationReport
 from .lifecycle.recode import recode as recode

@@ -133,17 +133,17 @@ def _shown(advice: Advice) -> list[Any]:
     table.add_column("recipe")
     for column in ("", "memory", "disk", f"recall@{advice.k}", "p50 ms", "p95 ms"):
         table.add_column(column, justify="right")
-    for one in advice.candidates:
-        half = (one.recall.high - one.recall.low) / 2
+    for trial in advice.tried:
+        half = (trial.recall.high - trial.recall.low) / 2
         table.add_row(
-            one.name,
-            "*" if one.front else "",
-            f"{one.memory_bytes:,.0f}",
-            f"{one.disk_bytes:,.0f}",
-            f"{one.expected_recall:.3f} ±{half:.3f}",
-            f"{one.latency_ms['p50']:.2f}",
-            f"{one.latency_ms['p95']:.2f}",
-            style="bold" if one.name == advice.recommended else None,
+            trial.name,
+            "*" if trial.front else "",
+            f"{trial.memory_bytes:,.0f}",
+            f"{trial.disk_bytes:,.0f}",
+            f"{trial.expected_recall:.3f} ±{half:.3f}",
+            f"{trial.latency_ms['p50']:.2f}",
+            f"{trial.latency_ms['p95']:.2f}",
+            style="bold" if trial.name == advice.recommended else None,
         )
     costs = Table(title=f"{advice.recommended}: the whole collection")
     for column in ("points", "memory", "disk", "nodes", "shards", "replicas", "memory a node", "disk a node"):

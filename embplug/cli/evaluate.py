@@ -12,7 +12,9 @@ from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.evaluate import SELECTIVITIES, Evaluation, Figure, evaluate
+from embplug.evaluation.evaluate import SELECTIVITIES, evaluate
+from embplug.evaluation.results import Evaluation
+from embplug.evaluation.statistics import Figure
 from embplug.recipe import Recipe
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -19,7 +18,7 @@ from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, grpc_points, rest_points, upsert_request
 from embplug.collection.operations import learn_steps, optimize_steps
 from embplug.common.ids import Id
-from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient, is_server
+from embplug.engines import AnyEngine, PointForm, traits_of
 from embplug.engines.calls import RETRIES, Call, Steps, is_transient, pause_before_retry
 from embplug.engines.capabilities import MAX_REST_BYTES
 from embplug.errors import EmbplugError, IngestError, InvalidArgumentError, PointTooLargeError
@@ -43,17 +42,6 @@ BULK_POINTS = 1000
 
 Submit: TypeAlias = Callable[[Steps[Any]], "Future[Any]"]
 """Runs steps on the engine, elsewhere than in the calling thread."""
-
-
-class Form(Enum):
-    """In which form an engine reads points fastest."""
-
-    MESSAGES = "messages"
-    """Protobuf, for gRPC."""
-    LISTS = "lists"
-    """JSON, for REST."""
-    ARRAYS = "arrays"
-    """numpy, for engines in this process."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +88,6 @@ class Chunk:
     mark: Any
 
 
-def point_form(engine: AnyEngine) -> Form:
-    """Form of points for an engine."""
-    if not is_server(engine):
-        return Form.ARRAYS
-    return Form.MESSAGES if engine.init_options.get("prefer_grpc") else Form.LISTS
-
-
 def ingest(
     engine: AnyEngine,
     name: str,
@@ -122,7 +103,7 @@ def ingest(
     After the first request that fails for good no more batches are read, those under way are waited
     for, and :class:`~embplug.errors.IngestError` tells what was not written.
     """
-    form = point_form(engine)
+    form = traits_of(engine).point_form
     parts = _parts(batches, pipeline, form)
     if pipeline.needs_fit:
         parts = _learn(engine, name, pipeline, parts, submit)
@@ -133,7 +114,7 @@ def ingest(
         report = write(
             engine, name, pipeline, ((None, part) for part in parts), submit, in_flight=in_flight, bar=bar
         )
-    if report.added >= BULK_POINTS and isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if report.added >= BULK_POINTS and traits_of(engine).optimizes_on_call:
         submit(optimize_steps(engine, name, 0.0)).result()
     return report
 
@@ -159,7 +140,7 @@ def write(
     IngestError
         As :func:`ingest`.
     """
-    form = point_form(engine)
+    form = traits_of(engine).point_form
     report = AddReport()
     pending: dict[Future[Sent], Chunk] = {}
     try:
@@ -187,13 +168,13 @@ def write(
     return report
 
 
-def _parts(batches: Iterable[Documents], pipeline: Pipeline, form: Form) -> Iterator[CheckedDocuments]:
+def _parts(batches: Iterable[Documents], pipeline: Pipeline, form: PointForm) -> Iterator[CheckedDocuments]:
     """Each batch checked whole, then cut where texts are still to become vectors."""
     for documents in batches:
         if not isinstance(documents, Documents):
             raise InvalidArgumentError("batches", "embplug.Documents", type(documents).__name__)
         whole = check_documents(documents, pipeline.recipe, pipeline.has_encoder)
-        if form is Form.LISTS:
+        if form is PointForm.LISTS:
             _check_sizes(whole, _payload_sizes(whole))
         for part in [whole] if whole.has_vectors(pipeline.recipe) else whole.slices(TEXTS_AT_ONCE):
             yield pipeline.with_vectors(part)
@@ -230,28 +211,28 @@ def _sample(parts: Sequence[CheckedDocuments], wanted: int) -> CheckedSample:
     return CheckedSample(tokens, dense, texts=texts or None)
 
 
-def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: Form, mark: Any) -> Iterator[Chunk]:
+def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, mark: Any) -> Iterator[Chunk]:
     """Encode documents and make them into requests of bounded size."""
-    sizes = pipeline.stored_floats(documents) * (JSON_BYTES_PER_FLOAT if form is Form.LISTS else 4)
-    if form is not Form.ARRAYS:
+    sizes = pipeline.stored_floats(documents) * (JSON_BYTES_PER_FLOAT if form is PointForm.LISTS else 4)
+    if form is not PointForm.ARRAYS:
         sizes = sizes + _payload_sizes(documents)
-    if form is Form.LISTS:
+    if form is PointForm.LISTS:
         _check_sizes(documents, sizes)
     for start, stop in _ranges(sizes):
         part = documents.part(start, stop)
         vectors, payloads = pipeline.encode(part)
-        if form is Form.MESSAGES:
+        if form is PointForm.MESSAGES:
             points: list[Any] = list(grpc_points(part.ids, vectors, payloads))
         else:
-            points = list(rest_points(part.ids, vectors, payloads, as_lists=form is Form.LISTS))
+            points = list(rest_points(part.ids, vectors, payloads, as_lists=form is PointForm.LISTS))
         yield Chunk(part.given_ids, points, mark)
 
 
-def _upsert(engine: AnyEngine, name: str, chunk: Chunk, form: Form) -> Call:
-    if form is not Form.MESSAGES or not is_server(engine):
+def _upsert(engine: AnyEngine, name: str, chunk: Chunk, form: PointForm) -> Call:
+    if form is not PointForm.MESSAGES:
         return Call.of("upsert", collection_name=name, points=chunk.points, wait=True)
     request = upsert_request(name, chunk.points)
-    return Call.of("grpc_points.Upsert", request=request, timeout=engine.init_options.get("timeout"))
+    return Call.of("grpc_points.Upsert", request=request, timeout=traits_of(engine).timeout)
 
 
 def _send_steps(upsert: Call, ids: Sequence[Id]) -> Steps[Sent]:

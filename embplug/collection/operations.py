@@ -17,7 +17,7 @@ from embplug.collection.manifest import MANIFEST_KEY, manifest_of, read_manifest
 from embplug.collection.state import STATE_COLLECTION, forget, load, save
 from embplug.common.ids import CODE_FIELDS, point_id, split_payload
 from embplug.encoders import Encoder
-from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
+from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps, T
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
@@ -247,7 +247,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     manifest = read_manifest(name, info)
     recipe = recipe_of(manifest)
     disk_bytes = None
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if traits_of(engine).tells_disk_bytes:
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)
     stored = info.config.params.vectors or {}
     assert isinstance(stored, dict)  # what has a recipe has named vectors
@@ -274,7 +274,7 @@ def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
     manifest = read_manifest(name, (yield from existing_steps(name)))
     yield Call.of("delete_collection", collection_name=name)
     reference = manifest["state"]
-    if reference is None or isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if reference is None or traits_of(engine).keeps_state_in_files:
         return
     others = yield Call.of("get_collections")
     for other in others.collections:
@@ -287,7 +287,7 @@ def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
 
 def optimize_steps(engine: AnyEngine, name: str, timeout_s: float) -> Steps[bool]:
     """Build indexes now on Edge; wait until a server has built them, and stays so."""
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if traits_of(engine).optimizes_on_call:
         return bool((yield Call.of("optimize", collection_name=name)))
     deadline = time.monotonic() + timeout_s
     seen: list[tuple[str, int | None]] = []

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug.engines import AnyEngine, AsyncEdgeClient, EdgeClient
+from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps
 from embplug.errors import EngineError, StateError
 
@@ -56,7 +56,7 @@ def save(
     packed = pack(state)
     sha256 = hashlib.sha256(packed).hexdigest()
     reference = {"sha256": sha256, "bytes": len(packed)}
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if traits_of(engine).keeps_state_in_files:
         folder = yield Call.of("collection_path", collection_name=collection)
         _write(_file(folder, sha256), packed)
         return reference
@@ -90,7 +90,7 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
         It is missing, truncated or altered; the message says where and what to do.
     """
     sha256, size = reference["sha256"], reference["bytes"]
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if traits_of(engine).keeps_state_in_files:
         file = _file((yield Call.of("collection_path", collection_name=collection)), sha256)
         place = str(file)
         if not file.is_file():
@@ -118,7 +118,7 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
 
 def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
     """Delete the chunks of a state that nothing refers to any more; on Edge they go with the folder."""
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
+    if traits_of(engine).keeps_state_in_files:
         return
     if (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
         selector = models.PointIdsList(points=list(_chunk_ids(reference)))

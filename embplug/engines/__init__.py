@@ -8,11 +8,11 @@ from embplug.engines.connect import (
     Engine,
     connect,
     connect_async,
-    is_server,
     to_async,
 )
 from embplug.engines.edge.async_client import AsyncEdgeClient
 from embplug.engines.edge.client import EdgeClient
+from embplug.engines.traits import EngineTraits, PointForm, traits_of
 
 __all__ = [
     "AnyEngine",
@@ -20,8 +20,10 @@ __all__ = [
     "AsyncEngine",
     "EdgeClient",
     "Engine",
+    "EngineTraits",
+    "PointForm",
     "connect",
     "connect_async",
-    "is_server",
     "to_async",
+    "traits_of",
 ]

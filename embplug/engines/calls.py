@@ -19,7 +19,7 @@ from qdrant_client import QdrantClient
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
-from embplug.engines import AsyncEngine, EdgeClient, Engine, is_server
+from embplug.engines import AsyncEngine, Engine, traits_of
 from embplug.errors import EmbplugError, EngineConnectionError, EngineError
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ def _answer(engine: Engine, call: Call) -> Any:
 
 def _turn(engine: Engine) -> AbstractContextManager[Any]:
     """One at a time on qdrant-client's simulation, which threads would break; no waiting elsewhere."""
-    if is_server(engine) or isinstance(engine, EdgeClient):
+    if traits_of(engine).takes_parallel_calls:
         return nullcontext()
     with _locks_guard:
         return _locks.setdefault(engine, threading.Lock())

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from embplug.engines.calls import Call, Steps
-from embplug.engines.connect import MEMORY, AnyEngine, is_server
-from embplug.engines.edge.async_client import AsyncEdgeClient
-from embplug.engines.edge.client import EdgeClient
+from embplug.engines.connect import MEMORY, AnyEngine
+from embplug.engines.traits import Kind, traits_of
 from embplug.errors import CapabilityError
-
-Kind = Literal["edge", "memory", "server"]
 
 MAX_REST_BYTES = 32 << 20
 """Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
@@ -44,6 +41,7 @@ _FEATURES = {
     "turbo4_datatype": _Feature("the datatype turbo4", "1.19", memory=False),
     "turbo8_datatype": _Feature("the datatypes turbo8 and turbo16", "1.20", memory=False),
     "add_vectors": _Feature("adding a named vector to a collection", "1.18"),
+    "added_vector_storage": _Feature("storage options of a vector that is added", "1.18", edge=False),
     "memory_placement": _Feature("`memory` (use on_disk or always_ram)", "1.19"),
     "rrf_k": _Feature("the constant k of reciprocal rank fusion", "1.16"),
     "rrf_weights": _Feature("weights of reciprocal rank fusion", "1.17"),
@@ -85,6 +83,7 @@ class Capabilities:
     turbo4_datatype: bool
     turbo8_datatype: bool
     add_vectors: bool
+    added_vector_storage: bool
     memory_placement: bool
     rrf_k: bool
     rrf_weights: bool
@@ -143,8 +142,5 @@ def _numbers(version: str) -> tuple[int, ...]:
 def capabilities_steps(engine: AnyEngine) -> Steps[Capabilities]:
     """Ask the engine for its version, and look up what it can do."""
     version = (yield Call.of("info")).version
-    if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
-        return Capabilities.of("edge", version)
-    if not is_server(engine):
-        return Capabilities.of("memory", version)
-    return Capabilities.of("server", version, over_grpc=bool(engine.init_options["prefer_grpc"]))
+    traits = traits_of(engine)
+    return Capabilities.of(traits.kind, version, over_grpc=traits.uses_grpc)

@@ -1,1 +1,1 @@
-"""Measure recipes on the user's own data, and advise one."""
+"""Evaluation of recipes on the user's own data, and advice on which recipe to choose."""

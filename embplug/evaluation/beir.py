@@ -1,4 +1,4 @@
-"""Collections in BEIR format, and their vectors, encoded once and kept in a folder where one is given."""
+"""Judged collections in BEIR format, and their vectors, which can be kept in a folder."""
 
 from __future__ import annotations
 
@@ -24,18 +24,22 @@ BATCH_TEXTS = 64
 
 @dataclass(frozen=True, eq=False)
 class Beir:
-    """Texts and judgements.
+    """Texts and judgements of a collection in BEIR format.
 
     Attributes
     ----------
-    name
-        Of the folder.
-    document_ids, documents
+    name : str
+        Name of the folder.
+    document_ids : list of str
+        Id of each document.
+    documents : list of str
         Title and text of each document, joined.
-    query_ids, queries
-        Those that have judgements.
-    qrels
-        Query id -> document id -> how relevant it is.
+    query_ids : list of str
+        Id of each query that has judgements.
+    queries : list of str
+        Text of each of these queries.
+    qrels : dict of str to dict
+        For each query id, the relevance of judged documents by their ids.
     """
 
     name: str
@@ -49,23 +53,40 @@ class Beir:
 def read_beir(folder: str | os.PathLike[str], split: str = "test") -> Beir:
     """Read ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``.
 
+    Parameters
+    ----------
+    folder : str or path
+        Folder in BEIR format.
+    split : str, default="test"
+        Name of the file of judgements.
+
+    Returns
+    -------
+    Beir
+        All documents, and the queries that have judgements.
+
     Raises
     ------
     InvalidArgumentError
-        Naming the file that cannot be read, with the first line that is wrong.
+        If a file cannot be read; the error names the file and the first wrong line.
+
+    References
+    ----------
+    Thakur et al. (2021). "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
+    Retrieval Models". https://arxiv.org/abs/2104.08663
     """
     folder = Path(folder)
     qrels = _read_qrels(folder / "qrels" / f"{split}.tsv")
     corpus = list(_read_lines(folder / "corpus.jsonl"))
-    asked = [query for query in _read_lines(folder / "queries.jsonl") if str(query["_id"]) in qrels]
-    if not corpus or not asked:
+    judged = [query for query in _read_lines(folder / "queries.jsonl") if str(query["_id"]) in qrels]
+    if not corpus or not judged:
         raise InvalidArgumentError("path", "documents and judged queries", f"none in {folder}")
     return Beir(
         folder.resolve().name,
         [str(document["_id"]) for document in corpus],
         [f"{document.get('title') or ''} {document['text']}".strip() for document in corpus],
-        [str(query["_id"]) for query in asked],
-        [query["text"] for query in asked],
+        [str(query["_id"]) for query in judged],
+        [query["text"] for query in judged],
         qrels,
     )
 
@@ -79,16 +100,28 @@ def encode_texts(
     cache: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Encoded:
-    """Vectors of texts; with a ``cache``, encoded on the first call and read from there afterwards.
-
-    Token matrices are float16. The file's name has ``name``, the encoder's and a digest of the texts.
+    """Encode texts, or read their vectors from a cache.
 
     Parameters
     ----------
-    kind
-        By which of its two methods the encoder is asked.
-    progress
-        Show a progress bar. Default: on a terminal.
+    encoder : Encoder
+        Encoder of the texts.
+    kind : {"documents", "queries"}
+        Whether the texts are encoded as documents or as queries.
+    texts : sequence of str
+        Texts to encode.
+    name : str
+        Beginning of the name of the cache file. The name also holds the encoder's spec and a digest of the
+        texts.
+    cache : str, path or None, default=None
+        Folder of cache files. ``None`` encodes on each call.
+    progress : bool or None, default=None
+        Whether to show a progress bar. ``None`` shows it on a terminal only.
+
+    Returns
+    -------
+    Encoded
+        Vectors of the texts; token matrices are float16.
     """
     encode = encoder.encode_documents if kind == "documents" else encoder.encode_queries
     if cache is None:
@@ -96,10 +129,10 @@ def encode_texts(
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     file = Path(cache) / f"{name}-{kind}-{re.sub(r'[^A-Za-z0-9_.]+', '_', encoder.spec)}-{digest}.npz"
     if not file.exists():
-        made = _encode(encode, texts, f"encoding {kind}", progress)
-        arrays: dict[str, Any] = {"dense": made.dense, "saliency": made.saliency}
-        if made.tokens is not None:
-            arrays |= {"tokens": made.tokens.values, "offsets": made.tokens.offsets}
+        encoded = _encode(encode, texts, f"encoding {kind}", progress)
+        arrays: dict[str, Any] = {"dense": encoded.dense, "saliency": encoded.saliency}
+        if encoded.tokens is not None:
+            arrays |= {"tokens": encoded.tokens.values, "offsets": encoded.tokens.offsets}
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}.npz")
         np.savez(unfinished, **{key: array for key, array in arrays.items() if array is not None})
@@ -113,8 +146,7 @@ def encode_texts(
 def _encode(
     encode: Callable[[Sequence[str]], Encoded], texts: Sequence[str], title: str, progress: bool | None
 ) -> Encoded:
-    """Encode in batches of texts of like length."""
-    # Shortest first, so that little is padded.
+    """Encode in batches of texts of similar length, so that little is padded."""
     order = np.argsort([len(text) for text in texts], kind="stable")
     matrices: list[Any] = [None] * len(texts)
     dense: list[Any] = [None] * len(texts)
@@ -122,13 +154,13 @@ def _encode(
     with tqdm(total=len(texts), desc=title, disable=None if progress is None else not progress) as bar:
         for start in range(0, len(texts), BATCH_TEXTS):
             rows = order[start : start + BATCH_TEXTS].tolist()
-            made = encode([texts[i] for i in rows])
+            encoded = encode([texts[i] for i in rows])
             for row, i in enumerate(rows):
-                if made.tokens is not None:
-                    matrices[i] = made.tokens[row].astype(np.float16)
-                    saliency[i] = made.saliency_of(row)
-                if made.dense is not None:
-                    dense[i] = made.dense[row]
+                if encoded.tokens is not None:
+                    matrices[i] = encoded.tokens[row].astype(np.float16)
+                    saliency[i] = encoded.saliency_of(row)
+                if encoded.dense is not None:
+                    dense[i] = encoded.dense[row]
             bar.update(len(rows))
     with_tokens, with_dense = matrices[0] is not None, dense[0] is not None
     return Encoded(
@@ -160,7 +192,7 @@ def _object(line: str, place: str) -> dict[str, Any]:
 
 
 def _read_qrels(file: Path) -> dict[str, dict[str, int]]:
-    """Judgements from tab separated query-id, corpus-id, score, under a line of titles."""
+    """Read judgements: query-id, corpus-id and score, separated by tabs, below a header line."""
     try:
         rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
     except OSError as error:

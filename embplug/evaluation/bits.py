@@ -1,4 +1,4 @@
-"""What a vector takes in Qdrant's datatypes and in the codes of its quantizations."""
+"""Sizes of a vector in Qdrant's datatypes and of its codes in Qdrant's quantizations."""
 
 from __future__ import annotations
 
@@ -22,12 +22,40 @@ _BINARY = {
 
 
 def datatype_bits(datatype: models.Datatype | None) -> int:
-    """Bits of a stored number; ``None`` is Qdrant's default."""
+    """Return the bits of a stored number.
+
+    Parameters
+    ----------
+    datatype : models.Datatype or None
+        Datatype of the vector. ``None`` stands for Qdrant's default, float32.
+
+    Returns
+    -------
+    int
+        Bits of one dimension.
+    """
     return _DATATYPES[datatype or models.Datatype.FLOAT32]
 
 
 def quantized_bytes(quantization: object, dim: int) -> float:
-    """Bytes of the codes of one vector, with what they have beside its numbers; 0 without quantization."""
+    """Compute the bytes of the quantized code of one vector.
+
+    Parameters
+    ----------
+    quantization : quantization of qdrant_client.models or None
+        Quantization of the vector.
+    dim : int
+        Dimension of the vector.
+
+    Returns
+    -------
+    float
+        Bytes of the code with its constants; 0 without quantization.
+
+    References
+    ----------
+    Qdrant documentation, "Quantization": https://qdrant.tech/documentation/guides/quantization/
+    """
     if isinstance(quantization, models.ScalarQuantization):
         return dim + 4.0
     if isinstance(quantization, models.ProductQuantization):
@@ -43,5 +71,5 @@ def quantized_bytes(quantization: object, dim: int) -> float:
 
 
 def turbo_bytes(bits: float) -> int:
-    """Bytes of a TurboQuant code beside its numbers."""
+    """Return the bytes of the constants in a TurboQuant code of so many bits a dimension."""
     return 4 if bits == 8 else 8

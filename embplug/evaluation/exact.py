@@ -1,4 +1,4 @@
-"""The best documents by exact comparison of all: what compressed and filtered searches are held to."""
+"""Exact search: the reference for compressed and filtered searches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLOCK_DOCUMENTS = 4096
 BLOCK_MATRICES = 512
 BLOCK_TOKENS = 1024
 NONE = -1
-"""In place of a document where fewer match than were asked for."""
+"""Stands in place of a document if fewer documents match than the limit."""
 
 Mask = NDArray[np.bool_]
 Ranking = NDArray[np.int64]
@@ -29,17 +29,31 @@ def exact_tokens(
     masks: Sequence[Mask | None] = (None,),
     progress: bool | None = False,
 ) -> list[Ranking]:
-    """Rows of the best documents of each query by MaxSim, under each mask.
+    """Rank the best documents of each query by MaxSim, under each mask.
 
     Parameters
     ----------
-    masks
-        Bool (documents,) of those that match a filter; ``None`` lets all match.
+    queries : TokenBatch
+        Token matrices of the queries.
+    documents : TokenBatch
+        Token matrices of the documents.
+    limit : int
+        Length of each ranking.
+    masks : sequence of (bool array of shape (n_documents,) or None), default=(None,)
+        Documents that match a filter. ``None`` lets all documents match.
+    progress : bool or None, default=False
+        Whether to show a progress bar. ``None`` shows it on a terminal only.
 
     Returns
     -------
-    list of int64 (queries, limit)
-        Best first, ties to the lowest row; ``NONE`` where fewer match.
+    list of int64 arrays of shape (n_queries, limit)
+        Rows of documents under each mask, best first. Of equal scores, the lower row comes first.
+        ``NONE`` fills the places that are left if fewer documents match.
+
+    References
+    ----------
+    Khattab and Zaharia (2020). "ColBERT: Efficient and Effective Passage Search via Contextualized Late
+    Interaction over BERT". https://arxiv.org/abs/2004.12832
     """
     return _best(
         lambda rows: maxsim_scores(queries, documents[rows]),
@@ -58,7 +72,27 @@ def exact_dense(
     masks: Sequence[Mask | None] = (None,),
     distance: models.Distance = models.Distance.COSINE,
 ) -> list[Ranking]:
-    """As :func:`exact_tokens`, by a distance of dense vectors."""
+    """Rank the best documents of each query by a distance of dense vectors, under each mask.
+
+    Parameters
+    ----------
+    queries : float32 array of shape (n_queries, dim)
+        Vectors of the queries.
+    documents : float32 array of shape (n_documents, dim)
+        Vectors of the documents.
+    limit : int
+        Length of each ranking.
+    masks : sequence of (bool array of shape (n_documents,) or None), default=(None,)
+        Documents that match a filter. ``None`` lets all documents match.
+    distance : models.Distance, default=COSINE
+        Distance by which vectors are compared.
+
+    Returns
+    -------
+    list of int64 arrays of shape (n_queries, limit)
+        Rows of documents under each mask, best first. Of equal scores, the lower row comes first.
+        ``NONE`` fills the places that are left if fewer documents match.
+    """
     if distance == models.Distance.COSINE:
         queries = unit_rows(queries)
 
@@ -77,30 +111,49 @@ def exact_dense(
 
 
 def maxsim_scores(queries: TokenBatch, documents: TokenBatch) -> NDArray[np.float32]:
-    """Scores (queries, documents); a document without tokens has -inf, a query without tokens 0."""
+    """Compute the MaxSim of each query with each document.
+
+    Returns
+    -------
+    float32 array of shape (n_queries, n_documents)
+        Scores. A document without tokens has -inf, a query without tokens has 0.
+    """
     scores = np.zeros((len(queries), len(documents)), dtype=np.float32)
     for rows in document_blocks(queries.offsets, BLOCK_TOKENS):
-        asked = queries[rows].to_float32()
-        owner = np.repeat(np.arange(len(asked)), asked.lengths)
-        members = (np.arange(len(asked))[:, None] == owner).astype(np.float32)
+        query_block = queries[rows].to_float32()
+        owner = np.repeat(np.arange(len(query_block)), query_block.lengths)
+        members = (np.arange(len(query_block))[:, None] == owner).astype(np.float32)
         for columns in document_blocks(documents.offsets, BLOCK_TOKENS):
             block = documents[columns].to_float32()
-            inhabited = np.flatnonzero(block.lengths)
-            if len(owner) and inhabited.size:
-                products = asked.values @ block.values.T
-                best = np.maximum.reduceat(products, block.offsets[inhabited], axis=1)
-                scores[rows, columns.start + inhabited] = members @ best
+            nonempty = np.flatnonzero(block.lengths)
+            if len(owner) and nonempty.size:
+                products = query_block.values @ block.values.T
+                best = np.maximum.reduceat(products, block.offsets[nonempty], axis=1)
+                scores[rows, columns.start + nonempty] = members @ best
     scores[:, documents.lengths == 0] = -np.inf
     return scores
 
 
-def overlap(found: Sequence[Sequence[int]] | Ranking, wanted: Ranking) -> NDArray[np.float64]:
-    """For each query, the share of the wanted documents that were found; 1 where none is wanted."""
-    shares = np.ones(len(wanted))
-    for i, (have, want) in enumerate(zip(found, wanted, strict=True)):
-        there = want[want != NONE]
-        if there.size:
-            shares[i] = np.isin(there, have).mean()
+def overlap(rankings: Sequence[Sequence[int]] | Ranking, exact: Ranking) -> NDArray[np.float64]:
+    """Compute the share of the exact best documents that are in a ranking, for each query.
+
+    Parameters
+    ----------
+    rankings : sequence of sequence of int
+        Rows of documents that a search returned for each query.
+    exact : int64 array of shape (n_queries, limit)
+        Rows of the exact best documents, filled up with ``NONE``.
+
+    Returns
+    -------
+    float64 array of shape (n_queries,)
+        Shares, 0 to 1; 1 for a query without exact documents.
+    """
+    shares = np.ones(len(exact))
+    for i, (ranking, reference) in enumerate(zip(rankings, exact, strict=True)):
+        present = reference[reference != NONE]
+        if present.size:
+            shares[i] = np.isin(present, ranking).mean()
     return shares
 
 
@@ -112,21 +165,21 @@ def _best(
     masks: Sequence[Mask | None],
     progress: bool | None,
 ) -> list[Ranking]:
-    """Keep the best of each block of documents and those before it, so that memory stays bounded."""
+    """Rank block by block and keep only the best so far, so that memory stays bounded."""
     queries, documents = shape
     best_rows = [np.full((queries, limit), NONE, dtype=np.int64) for _ in masks]
     best_scores = [np.full((queries, limit), -np.inf, dtype=np.float32) for _ in masks]
     disabled = None if progress is None else not progress
     for start in tqdm(range(0, documents, block), desc="exact search", disable=disabled):
-        made = scores(slice(start, start + block))
-        rows = np.broadcast_to(np.arange(start, start + made.shape[1]), made.shape)
+        block_scores = scores(slice(start, start + block))
+        rows = np.broadcast_to(np.arange(start, start + block_scores.shape[1]), block_scores.shape)
         for i, mask in enumerate(masks):
             kept = slice(None) if mask is None else np.flatnonzero(mask[start : start + block])
-            all_scores = np.concatenate([best_scores[i], made[:, kept]], axis=1)
+            all_scores = np.concatenate([best_scores[i], block_scores[:, kept]], axis=1)
             all_rows = np.concatenate([best_rows[i], rows[:, kept]], axis=1)
             order = np.argsort(-all_scores, axis=1, kind="stable")[:, :limit]
             best_scores[i] = np.take_along_axis(all_scores, order, axis=1)
             best_rows[i] = np.take_along_axis(all_rows, order, axis=1)
-    for found, told in zip(best_rows, best_scores, strict=True):
-        found[np.isneginf(told)] = NONE
+    for ranking, ranking_scores in zip(best_rows, best_scores, strict=True):
+        ranking[np.isneginf(ranking_scores)] = NONE
     return best_rows

@@ -1,4 +1,4 @@
-"""Recipes worth trying on a collection, from large to small, by names that say what they are."""
+"""Trial recipes for a collection, by names that say what they store."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SMALLEST = 8
 _TURBO_BITS = (8, 4, 2, 1)
 
 
-def dense_candidates(dim: int, distance: models.Distance, capabilities: Capabilities) -> dict[str, Recipe]:
+def dense_recipes(dim: int, distance: models.Distance, capabilities: Capabilities) -> dict[str, Recipe]:
     """Recipes of one dense vector that an engine can serve: each alone, and with the original on disk.
 
     At every size from half to a 64th of float32: the engine's own datatypes and codes, transforms before
@@ -74,7 +74,7 @@ def dense_candidates(dim: int, distance: models.Distance, capabilities: Capabili
     return {name: recipe for name, recipe in made.items() if _is_served(recipe, capabilities)}
 
 
-def token_candidates(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
+def token_recipes(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
     """Recipes of token matrices that an engine can serve: what finds candidates, and what ranks them."""
     finders: dict[str, Any] = {
         "FDE 5120": FDE(repetitions=20, simhash_bits=4, projection_dim=16, dtype="uint8"),

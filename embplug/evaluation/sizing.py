@@ -1,6 +1,6 @@
-"""What a collection takes in memory and on disk: by formula from its recipe, measured on Edge, at any size.
+"""Bytes of a collection in memory and on disk, by formula from its recipe or measured on Edge.
 
-Bytes of one document, part by part:
+The bytes of one document are, part by part:
 
 ===================  ==============================================================  ================
 part                 bytes                                                           in memory
@@ -17,12 +17,12 @@ payload              in blocks of 128, compressed, and 16                       
 payload indexes      as measured                                                     always
 ===================  ==============================================================  ================
 
-The graph is an upper bound: links that would lead where others lead already are left out, more of them
-the more the vectors are clustered. Codes of ours lie in the payload, as text of 1.25 bytes a byte.
+The formula for the graph is an upper bound, because Qdrant leaves out redundant links. It leaves out more of
+them if the vectors form clusters. embplug's own codes are in the payload, as text of 1.25 characters a byte.
 
-In memory a shard takes 5 MB beside its documents, and its vectors lie in whole chunks of 32 MiB. So much is
-needed: the write-ahead log, and what was read of files that are not kept in memory, lie in pages that the
-system takes back when it wants them. ``benchmarks/sizing.py`` compares all that with a server's process.
+A shard takes 5 MB of memory besides its documents, and its vectors take whole chunks of 32 MiB. The
+write-ahead log and files that are not kept in memory are not counted: the operating system can take back
+their pages at any time. ``benchmarks/sizing.py`` compares these figures with the process of a server.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from embplug.recipe import Recipe
 
 ID_BYTES = 21.0
 PAYLOAD_BYTES = 144.0
-"""Of the smallest payload; none at all takes 16."""
+"""Bytes of the smallest payload; a point without payload takes 16."""
 
 SHARD_MEMORY = 5e6
 CHUNK_BYTES = 32 << 20
 DEFAULT_M = 16
 BASE85 = 1.25
 FIELD_BYTES = 24
-"""Of the name of the codes of dense vectors, and of what stands around them."""
+"""Bytes of the field name of the codes of dense vectors, and of the JSON around them."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ class Part:
 
     Attributes
     ----------
-    kind
-        ``vectors``, ``codes``, ``graph``, ``ids``, ``payload`` or ``indexes``.
-    vector
+    kind : {"vectors", "codes", "graph", "ids", "payload", "indexes"}
+        The part.
+    vector : str
         Name of the vector in Qdrant; empty for ids, payload and indexes.
-    bytes
-        On disk.
-    in_memory
-        Whether searches keep it in memory.
-    points
-        In the collection to which this applies: links grow with it.
+    bytes : float
+        Bytes on disk.
+    in_memory : bool
+        Whether the part is kept in memory.
+    points : int
+        Number of points in the collection. The links of a graph take more bytes in a larger collection.
     """
 
     kind: str
@@ -77,7 +77,7 @@ class Part:
     points: int
 
     def at(self, points: int) -> Part:
-        """The same part in a collection of another size."""
+        """Return the same part for a collection of another size."""
         grown = self.bytes
         if self.kind == "graph":
             grown *= link_bits(points) / link_bits(self.points)
@@ -86,18 +86,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole collection takes, over all nodes and on each.
+    """Bytes of a whole collection, over all nodes and on each node.
 
     Attributes
     ----------
-    points
-        Documents, each counted once.
-    memory, disk
+    points : int
+        Number of documents, each counted once.
+    memory, disk : int
         Bytes over all replicas.
-    shards, replicas, nodes
-        Number of each; every node keeps ``shards * replicas / nodes`` shards, rounded up.
-    memory_per_node, disk_per_node
-        Bytes on the fullest node.
+    shards, replicas, nodes : int
+        Number of each. A node keeps ``shards * replicas / nodes`` shards, rounded up.
+    memory_per_node, disk_per_node : int
+        Bytes on the node that holds most.
     """
 
     points: int
@@ -111,32 +111,45 @@ class Cost:
 
 
 def link_bits(points: int) -> int:
-    """Bits in which the graph keeps the number of a point."""
+    """Compute the bits that one link of the graph takes in a collection of ``points`` points."""
     return max(1, math.ceil(math.log2(max(points, 2))))
 
 
 def memory_bytes(parts: list[Part]) -> float:
-    """Of one document, in memory."""
+    """Sum up the bytes of one document in memory."""
     return sum(part.bytes for part in parts if part.in_memory)
 
 
 def vector_bytes(parts: list[Part]) -> float:
-    """Of one document's vectors and codes in memory, without graph and ids."""
+    """Sum up the bytes of one document's vectors and codes in memory, without graph and ids."""
     return sum(part.bytes for part in parts if part.in_memory and part.kind in ("vectors", "codes"))
 
 
 def disk_bytes(parts: list[Part]) -> float:
-    """Of one document, on disk."""
+    """Sum up the bytes of one document on disk."""
     return sum(part.bytes for part in parts)
 
 
 def shard_memory(parts: list[Part], points: float) -> float:
-    """Of one shard, in memory: its documents, vectors in whole chunks, and what an empty one takes."""
-    whole = SHARD_MEMORY
+    """Compute the bytes of one shard in memory.
+
+    Parameters
+    ----------
+    parts : list of Part
+        Bytes of one document.
+    points : float
+        Number of documents in the shard.
+
+    Returns
+    -------
+    float
+        Bytes of the documents, with vectors in whole chunks, and of an empty shard.
+    """
+    total = SHARD_MEMORY
     for part in parts:
         size = part.bytes * points if part.in_memory else 0.0
-        whole += math.ceil(size / CHUNK_BYTES) * CHUNK_BYTES if part.kind == "vectors" else size
-    return whole
+        total += math.ceil(size / CHUNK_BYTES) * CHUNK_BYTES if part.kind == "vectors" else size
+    return total
 
 
 def cost(
@@ -149,16 +162,30 @@ def cost(
     node_memory: float = 16e9,
     state_bytes: int = 0,
 ) -> Cost:
-    """What a collection of ``points`` documents takes.
+    """Compute the bytes of a collection.
 
     Parameters
     ----------
-    nodes
-        Default: as few as keep documents of at most ``node_memory`` bytes each, and one for each replica.
-    shards
-        Default: as many as there are nodes.
-    state_bytes
-        Of what was learned, once a replica.
+    parts : list of Part
+        Bytes of one document.
+    points : int
+        Number of documents.
+    replicas : int, default=1
+        Number of replicas.
+    shards : int or None, default=None
+        Number of shards. Default: one for each node.
+    nodes : int or None, default=None
+        Number of nodes. Default: the smallest number of nodes that need at most ``node_memory`` bytes each,
+        and at least one for each replica.
+    node_memory : float, default=16e9
+        Bytes of memory of a node that data may take.
+    state_bytes : int, default=0
+        Bytes of the fitted state, which each replica holds once.
+
+    Returns
+    -------
+    Cost
+        Bytes over all nodes and on each node.
     """
     grown = [part.at(points) for part in parts]
     disk = (disk_bytes(grown) * points + state_bytes) * replicas
@@ -183,14 +210,23 @@ def cost(
 def expected_parts(
     recipe: Recipe, points: int, *, tokens_per_document: float = 0.0, code_bytes: float = 0.0
 ) -> list[Part]:
-    """Parts of a collection by the formulas above, without payloads and their indexes.
+    """Compute the parts of a collection by the formulas above, without payloads and their indexes.
 
     Parameters
     ----------
-    tokens_per_document
-        Mean number, where the recipe has tokens.
-    code_bytes
-        Of the codes of one document's tokens; those of dense vectors are counted by their formulas.
+    recipe : Recipe
+        Recipe of the collection.
+    points : int
+        Number of documents.
+    tokens_per_document : float, default=0.0
+        Mean number of tokens of a document, if the recipe has tokens.
+    code_bytes : float, default=0.0
+        Bytes of the codes of one document's tokens. Codes of dense vectors are counted by their formulas.
+
+    Returns
+    -------
+    list of Part
+        Bytes of one document, part by part.
     """
     dense_bytes = sum(dense_code_bytes(dense) for dense in recipe.dense.values())
     field = FIELD_BYTES if dense_bytes else 0
@@ -213,9 +249,26 @@ def expected_parts(
 
 
 def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -> list[Part]:
-    """Parts of a collection of Edge, from the files of its segments."""
+    """Measure the parts of a collection on Edge by the files of its segments.
+
+    Parameters
+    ----------
+    engine : EdgeClient
+        Client of Edge.
+    name : str
+        Name of the collection.
+    recipe : Recipe
+        Recipe of the collection.
+    points : int
+        Number of documents in the collection.
+
+    Returns
+    -------
+    list of Part
+        Bytes of one document, part by part.
+    """
     params = Pipeline(recipe).vectors_config()
-    engine.disk_bytes(name)  # flushes
+    engine.disk_bytes(name)  # This call flushes the files.
     sums: dict[tuple[str, str], int] = {}
     for path, size in _files(engine.collection_path(name) / "shard" / "segments"):
         kind, vector = file_kind(path)
@@ -229,23 +282,23 @@ def measured_parts(engine: EdgeClient, name: str, recipe: Recipe, points: int) -
 
 
 def _files(segments: Path) -> Iterator[tuple[str, int]]:
-    """Path within its segment and bytes on disk of each file that grows with the collection."""
+    """Yield the path within its segment and the bytes on disk of each file that grows with the collection."""
     for file in segments.rglob("*"):
         fixed = file.suffix in (".json", ".info") or file.name == "status.dat"
         if file.is_file() and not fixed:
             status = file.stat()
-            # Many files are laid out larger than they are filled.
+            # Many files are allocated larger than their contents.
             yield "/".join(file.relative_to(segments).parts[1:]), min(512 * status.st_blocks, status.st_size)
 
 
 def _links(params: models.VectorParams) -> int:
-    """Links of a point in the graph; 0 where none is built."""
-    given = params.hnsw_config
-    return DEFAULT_M if given is None or given.m is None else given.m
+    """Return the links of a point in the graph; 0 means that no graph is built."""
+    hnsw = params.hnsw_config
+    return DEFAULT_M if hnsw is None or hnsw.m is None else hnsw.m
 
 
 def file_kind(path: str) -> tuple[str, str]:
-    """Part and vector to which a file belongs, by its path within a segment."""
+    """Return the part and the vector to which a file belongs, by its path within a segment."""
     folder = path.split("/", 1)[0]
     for prefix, kind in (("vector_storage-", "vectors"), ("vector_index-", "graph")):
         if folder.startswith(prefix):

@@ -1,4 +1,4 @@
-"""A recipe tried on given vectors: a collection is filled, weighed, searched query by query, and dropped."""
+"""Trial of a recipe: a collection is filled, measured, searched query by query, and deleted."""
 
 from __future__ import annotations
 
@@ -25,19 +25,25 @@ from embplug.search.types import Query
 
 BATCH_DOCUMENTS = 250
 RANK_KEY = "embplug_random"
-"""Payload field of a random rank, by which a given share of the documents is filtered."""
+"""Payload field of a random rank, by which a filter selects a share of the documents."""
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """Vectors of documents and of queries; document ``i`` is stored under the id ``i``.
+class TrialData:
+    """Documents and queries of a trial; document ``i`` is stored under the id ``i``.
 
     Attributes
     ----------
-    document_texts, query_texts
-        For recipes that read words.
-    payloads
-        Of the documents, where they are stored too.
+    documents : Encoded
+        Vectors of the documents.
+    queries : Encoded
+        Vectors of the queries.
+    document_texts : sequence of str or None, default=None
+        Texts of the documents, for recipes with BM25 or a cross-encoder.
+    query_texts : sequence of str or None, default=None
+        Texts of the queries, for the same recipes.
+    payloads : sequence of mapping or None, default=None
+        Payloads of the documents. ``None`` stores none.
     """
 
     documents: Encoded
@@ -49,51 +55,51 @@ class Material:
     @property
     def document_count(self) -> int:
         """Number of documents."""
-        return _count(self.documents)
+        return document_count(self.documents)
 
     @property
     def query_count(self) -> int:
         """Number of queries."""
-        return _count(self.queries)
+        return document_count(self.queries)
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
-    """What a search of all queries found and how long each took.
+class SearchRun:
+    """Rankings and durations of one run of all queries.
 
     Attributes
     ----------
-    share
-        Of the documents that match the filter; ``None`` without one.
-    found
-        Rows of documents, best first, for each query.
-    seconds
-        Of each query, from its vectors to the hits.
+    share : float or None
+        Share of the documents that match the filter, 0 to 1; ``None`` without a filter.
+    rankings : list of list of int
+        Rows of documents for each query, best first.
+    seconds : list of float
+        Duration of each query in seconds, from its vectors to the hits.
     """
 
     share: float | None
-    found: list[list[int]]
+    rankings: list[list[int]]
     seconds: list[float]
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What was measured of one recipe.
+    """Measurements of one recipe.
 
     Attributes
     ----------
-    searches
-        First without a filter, then under each.
-    disk_bytes
-        Of the collection's segments as measured: vectors, indexes, codes; ``None`` on a server, which
-        does not tell.
-    state_bytes
-        Of what was learned, stored once.
-    fill_s
-        Learning, encoding, writing and indexing.
+    searches : list of SearchRun
+        The run without a filter, then one run for each filter.
+    disk_bytes : int or None
+        Bytes of the collection's segments on disk: vectors, indexes and codes. ``None`` on a server, which
+        does not report it.
+    state_bytes : int
+        Bytes of the fitted state, which a collection stores once.
+    fill_s : float
+        Seconds of fitting, encoding, writing and indexing.
     """
 
-    searches: list[Search]
+    searches: list[SearchRun]
     disk_bytes: int | None
     state_bytes: int
     fill_s: float
@@ -102,7 +108,7 @@ class Trial:
 def try_recipe(
     engine: Engine,
     recipe: Recipe,
-    material: Material,
+    data: TrialData,
     *,
     limit: int = 10,
     shares: Sequence[float] = (),
@@ -111,23 +117,38 @@ def try_recipe(
     seed: int = 0,
     progress: bool | None = False,
 ) -> Trial:
-    """Fill a collection of its own with all documents, and search all queries one after the other.
+    """Fill a new collection with all documents, search all queries one by one, and delete the collection.
 
     Parameters
     ----------
-    limit
+    engine : Engine
+        Client of the engine.
+    recipe : Recipe
+        Recipe to try.
+    data : TrialData
+        Documents and queries.
+    limit : int, default=10
         Number of hits of a search.
-    shares
-        Search also under filters that match these shares of the documents, drawn at random.
-    sample
-        Data from which the recipe's methods learn. Default: the first documents.
-    encoder
-        In place of the one that the recipe names, so that none has to be loaded.
+    shares : sequence of float, default=()
+        Shares of the documents, 0 to 1. Searches are repeated under filters that match these random shares.
+    sample : Sample or None, default=None
+        Data to which the methods of the recipe are fitted. Default: the first documents.
+    encoder : Encoder or None, default=None
+        Encoder to use in place of the one that the recipe names, so that none has to be loaded.
+    seed : int, default=0
+        Seed of the filters.
+    progress : bool or None, default=False
+        Whether to show progress bars. ``None`` shows them on a terminal only.
+
+    Returns
+    -------
+    Trial
+        The measurements.
 
     Raises
     ------
     InvalidArgumentError
-        The recipe has vectors that the material lacks.
+        If the recipe has vectors that the data lacks.
     """
     if shares:
         indexes = {**recipe.payload_indexes, RANK_KEY: models.PayloadSchemaType.INTEGER}
@@ -136,9 +157,9 @@ def try_recipe(
         f"embplug-trial-{uuid.uuid4().hex[:12]}", recipe, engine, sample=sample, encoder=encoder
     )
     try:
-        fill_s = fill(collection, material, shares=shares, seed=seed, progress=progress)
+        fill_s = fill(collection, data, shares=shares, seed=seed, progress=progress)
         info = collection.info()
-        searches = [search_all(collection, material, limit, share, progress) for share in (None, *shares)]
+        searches = [search_all(collection, data, limit, share, progress) for share in (None, *shares)]
     finally:
         collection.drop()
     return Trial(searches, info.disk_bytes, info.state_bytes, fill_s)
@@ -146,41 +167,75 @@ def try_recipe(
 
 def fill(
     collection: Collection,
-    material: Material,
+    data: TrialData,
     *,
     shares: Sequence[float] = (),
     seed: int = 0,
     progress: bool | None = False,
 ) -> float:
-    """Add all documents and build the indexes; returns the seconds that it took.
+    """Add all documents and build the indexes.
 
-    With ``shares``, documents get random ranks, by which :func:`search_all` filters.
+    Parameters
+    ----------
+    collection : Collection
+        Empty collection.
+    data : TrialData
+        Documents and queries.
+    shares : sequence of float, default=()
+        If there are any, documents get random ranks, by which :func:`search_all` filters.
+    seed : int, default=0
+        Seed of the ranks.
+    progress : bool or None, default=False
+        Whether to show a progress bar. ``None`` shows it on a terminal only.
+
+    Returns
+    -------
+    float
+        Duration in seconds.
     """
-    ranks = random_ranks(material.document_count, seed) if shares else None
+    ranks = random_ranks(data.document_count, seed) if shares else None
     started = time.perf_counter()
-    collection.add_batches(_batches(collection.recipe, material, ranks), progress=progress)
+    collection.add_batches(_batches(collection.recipe, data, ranks), progress=progress)
     collection.optimize()
     return time.perf_counter() - started
 
 
 def search_all(
     collection: Collection,
-    material: Material,
+    data: TrialData,
     limit: int = 10,
     share: float | None = None,
     progress: bool | None = False,
     candidates: int | None = None,
-) -> Search:
-    """Search all queries one after the other, under a filter that a share of the documents matches.
+) -> SearchRun:
+    """Search all queries one by one.
 
-    ``candidates`` is how many are ranked anew, in place of what the recipe says.
+    Parameters
+    ----------
+    collection : Collection
+        Collection that :func:`fill` has filled.
+    data : TrialData
+        Documents and queries.
+    limit : int, default=10
+        Number of hits of a search.
+    share : float or None, default=None
+        Share of the documents that a filter lets through, 0 to 1. ``None`` searches without a filter.
+    progress : bool or None, default=False
+        Whether to show a progress bar. ``None`` shows it on a terminal only.
+    candidates : int or None, default=None
+        Number of documents to rerank. ``None`` takes the number of the recipe.
+
+    Returns
+    -------
+    SearchRun
+        Rankings and durations.
     """
-    given = None if share is None else _below(matching(share, material.document_count))
-    queries = [_query(collection.recipe, material, i) for i in range(material.query_count)]
-    found, seconds = [], []
+    condition = None if share is None else _below(matching(share, data.document_count))
+    queries = [_query(collection.recipe, data, i) for i in range(data.query_count)]
+    rankings, seconds = [], []
     disabled = None if progress is None else not progress
     with single_blas_thread():
-        # The first is asked twice: what is loaded by the first search of all is not its time.
+        # The first query runs twice, because the very first search also loads files.
         for query in tqdm([*queries[:1], *queries], desc="searching", disable=disabled):
             started = time.perf_counter()
             hits = collection.search(
@@ -189,59 +244,89 @@ def search_all(
                 text=query.text,
                 saliency=query.saliency,
                 limit=limit,
-                filter=given,
+                filter=condition,
                 candidates=candidates,
                 with_payload=False,
             )
             seconds.append(time.perf_counter() - started)
-            found.append([int(hit.id) for hit in hits])
-    return Search(share, found[1:], seconds[1:])
+            rankings.append([int(hit.id) for hit in hits])
+    return SearchRun(share, rankings[1:], seconds[1:])
 
 
 def exact_rankings(
     recipe: Recipe,
-    material: Material,
+    data: TrialData,
     limit: int,
     shares: Sequence[float] = (),
     seed: int = 0,
     progress: bool | None = False,
 ) -> list[Ranking]:
-    """What exact search on uncompressed vectors finds: without a filter, then under each share.
+    """Rank all documents by exact search on uncompressed vectors.
 
-    By MaxSim where the recipe has tokens, by its dense vector otherwise; empty where it has neither:
-    words are searched exactly.
+    Documents are compared by MaxSim if the recipe has tokens, and by its dense vector otherwise.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe that decides which vectors are compared.
+    data : TrialData
+        Documents and queries.
+    limit : int
+        Length of each ranking.
+    shares : sequence of float, default=()
+        Shares of the documents, 0 to 1, that filters let through.
+    seed : int, default=0
+        Seed of the filters.
+    progress : bool or None, default=False
+        Whether to show a progress bar. ``None`` shows it on a terminal only.
+
+    Returns
+    -------
+    list of int64 arrays of shape (n_queries, limit)
+        Rows of documents without a filter, then under the filter of each share. The list is empty if
+        the recipe has neither tokens nor a dense vector, because BM25 search is exact already.
     """
-    count = material.document_count
+    count = data.document_count
     ranks = random_ranks(count, seed)
     masks: list[Mask | None] = [None, *(ranks < matching(share, count) for share in shares)]
     if recipe.tokens is not None:
-        asked, documents = (
-            _need(material.queries.tokens, "tokens"),
-            _need(material.documents.tokens, "tokens"),
-        )
-        return exact_tokens(asked, documents, limit, masks, progress)
+        queries, documents = _need(data.queries.tokens, "tokens"), _need(data.documents.tokens, "tokens")
+        return exact_tokens(queries, documents, limit, masks, progress)
     if not recipe.dense:
         return []
     distance = next(iter(recipe.dense.values())).distance
-    asked, documents = _need(material.queries.dense, "dense"), _need(material.documents.dense, "dense")
-    return exact_dense(asked, documents, limit, masks, distance)
+    queries, documents = _need(data.queries.dense, "dense"), _need(data.documents.dense, "dense")
+    return exact_dense(queries, documents, limit, masks, distance)
 
 
 def random_ranks(count: int, seed: int) -> NDArray[np.int64]:
-    """A random rank of each document: those below ``share * count`` are a random share of them."""
+    """Draw a random rank for each document; the ranks below ``share * count`` are a random share.
+
+    Parameters
+    ----------
+    count : int
+        Number of documents.
+    seed : int
+        Seed of the permutation.
+
+    Returns
+    -------
+    int64 array of shape (count,)
+        A permutation of 0 to ``count - 1``.
+    """
     return np.random.default_rng(seed).permutation(count)
 
 
 def matching(share: float, count: int) -> int:
-    """Number of documents in a share of them; at least one."""
+    """Compute the number of documents in a share of them; it is at least 1."""
     return max(1, round(share * count))
 
 
-def _batches(recipe: Recipe, material: Material, ranks: NDArray[np.int64] | None) -> Iterator[Documents]:
-    documents, count = material.documents, material.document_count
+def _batches(recipe: Recipe, data: TrialData, ranks: NDArray[np.int64] | None) -> Iterator[Documents]:
+    documents, count = data.documents, data.document_count
     for start in range(0, count, BATCH_DOCUMENTS):
         rows = slice(start, min(start + BATCH_DOCUMENTS, count))
-        payloads = [dict(one) for one in (material.payloads or [{}] * count)[rows]]
+        payloads = [dict(payload) for payload in (data.payloads or [{}] * count)[rows]]
         if ranks is not None:
             for payload, rank in zip(payloads, ranks[rows].tolist(), strict=True):
                 payload[RANK_KEY] = rank
@@ -252,23 +337,23 @@ def _batches(recipe: Recipe, material: Material, ranks: NDArray[np.int64] | None
                 saliency = [_saliency(documents, row) for row in range(rows.start, rows.stop)]
         if recipe.dense:
             dense = _need(documents.dense, "dense")[rows]
-        if reads_words(recipe):
-            texts = _need(material.document_texts, "sparse")[rows]
+        if reads_texts(recipe):
+            texts = _need(data.document_texts, "sparse")[rows]
         yield Documents(range(rows.start, rows.stop), tokens, dense, texts, payloads, saliency)
 
 
-def reads_words(recipe: Recipe) -> bool:
-    """Whether a recipe needs texts beside vectors."""
+def reads_texts(recipe: Recipe) -> bool:
+    """Tell whether a recipe needs texts besides vectors."""
     return recipe.sparse is not None or recipe.rerank.cross_encoder is not None
 
 
-def _query(recipe: Recipe, material: Material, row: int) -> Query:
-    queries = material.queries
+def _query(recipe: Recipe, data: TrialData, row: int) -> Query:
+    queries = data.queries
     prunes = recipe.tokens is not None and recipe.tokens.prunes_queries
     return Query(
         _need(queries.tokens, "tokens")[row] if recipe.tokens is not None else None,
         _need(queries.dense, "dense")[row] if recipe.dense else None,
-        _need(material.query_texts, "sparse")[row] if reads_words(recipe) else None,
+        _need(data.query_texts, "sparse")[row] if reads_texts(recipe) else None,
         saliency=_saliency(queries, row) if prunes else None,
     )
 
@@ -279,10 +364,10 @@ def _below(count: int) -> models.Filter:
 
 
 def _saliency(encoded: Encoded, row: int) -> NDArray[np.float32]:
-    """Of the tokens of one text."""
+    """Return the saliency of the tokens of one text."""
     saliency = encoded.saliency_of(row)
     if saliency is None:
-        expected = "one that tells the saliency of tokens, by which the recipe prunes; a cache written so"
+        expected = "an encoder (or a cache) with the saliency of tokens, by which the recipe prunes"
         raise InvalidArgumentError("encoder", expected, "none")
     return saliency
 
@@ -293,6 +378,16 @@ def _need(vectors: Any, name: str) -> Any:
     return vectors
 
 
-def _count(encoded: Encoded) -> int:
+def take(encoded: Encoded, rows: Any) -> Encoded:
+    """Select rows of tokens and dense vectors; the saliency is left out."""
+    chosen = np.asarray(rows, dtype=np.int64)
+    return Encoded(
+        None if encoded.tokens is None else encoded.tokens.take(chosen),
+        None if encoded.dense is None else encoded.dense[chosen],
+    )
+
+
+def document_count(encoded: Encoded) -> int:
+    """Count the texts whose vectors these are."""
     vectors = encoded.tokens if encoded.dense is None else encoded.dense
     return 0 if vectors is None else len(vectors)

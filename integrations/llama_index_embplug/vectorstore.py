@@ -26,7 +26,7 @@ from typing_extensions import Self
 
 from embplug import Collection, Documents, Encoder, Fusion, Hit, Recipe, Record, TokenBatch
 from embplug.common.ids import point_id
-from embplug.engines import EdgeClient, Engine, is_server
+from embplug.engines import Engine, traits_of
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError, LengthMismatchError
 from embplug.frameworks.conditions import all_hold, equal, one_of
 from embplug.frameworks.store import (
@@ -261,7 +261,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             compress=_COMPRESS,
         )
         self._dense_name = shared.dense_name(self.vector_name, needed=bool(self.vector_name))
-        if is_server(self._client):
+        if traits_of(self._client).is_remote:
             self._ignoring_case = shared.fields_that_ignore_case()
         self.is_embedding_query = bool(shared.collection.recipe.dense)
         self._shared = shared
@@ -272,7 +272,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if self.text_key is not None or "text_key" not in recipe.model_fields_set:
             update["text_key"] = self.text_key or TEXT_KEY
         # The simulation builds no indexes, and says so each time.
-        if is_server(self._client) or isinstance(self._client, EdgeClient):
+        if traits_of(self._client).indexes_payloads:
             keyword = {REF_DOC_KEY: models.PayloadSchemaType.KEYWORD}
             update["payload_indexes"] = keyword | recipe.payload_indexes
         return recipe.model_copy(update=update)
@@ -731,7 +731,7 @@ def _target(
     if not named:
         if aclient is None:
             return {}
-        if not is_server(aclient):
+        if not traits_of(aclient).is_remote:
             raise InvalidArgumentError(
                 "client", "the client whose data it is", "aclient alone, without server"
             )

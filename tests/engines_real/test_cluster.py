@@ -12,8 +12,10 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from embplug import Collection, Dense, Recipe, Sparse, advise, connect, evaluate, migrate, reembed, upgrade
+from embplug.engines.calls import run
 from embplug.errors import InvalidArgumentError, UpgradeError
 from embplug.evaluation import advisor
+from embplug.evaluation.advisor import trials
 from embplug.lifecycle.migration import reader, verify
 from tests.engines_real.sources import (
     COSINE,
@@ -74,19 +76,19 @@ def test_migrate(nodes, monkeypatch):
 
 
 def test_advise(nodes, monkeypatch):
-    whole = advisor.dense_candidates
+    whole = trials.dense_recipes
     monkeypatch.setattr(
-        advisor,
-        "dense_candidates",
+        trials,
+        "dense_recipes",
         lambda *arguments: {name: whole(*arguments)[name] for name in ("float32", "int8")},
     )
-    monkeypatch.setattr(advisor, "FEWEST", 100)
+    monkeypatch.setattr(trials, "FEWEST", 100)
     nodes[0].create_collection(
         "docs", vectors_config=COSINE, shard_number=6, replication_factor=2, write_consistency_factor=2
     )
     nodes[0].upsert("docs", points(500), wait=True)
     soon(lambda: nodes[1].collection_exists("docs"))
-    source = advisor.run(nodes[1], advisor.source_steps(nodes[1], "docs", None))
+    source = run(nodes[1], advisor.sample_steps(nodes[1], "docs", None))
     # Replicas are not sampled twice.
     assert sorted(payload["number"] for payload in source.payloads) == [*range(500)]
     queries = vectors(30, 7)

@@ -9,14 +9,21 @@ import pytest
 from qdrant_client import models
 from typer.testing import CliRunner
 
-from embplug import Collection, Recipe, advise, register_encoder
+from embplug import Collection, Dense, Recipe, advise, register_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.cli import app
 from embplug.cli.advise import _bytes
+from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
+from embplug.engines.calls import run
 from embplug.engines.capabilities import Capabilities
 from embplug.errors import CollectionNotFoundError, InvalidArgumentError
-from embplug.evaluation import advisor as module
+from embplug.evaluation import advisor
+from embplug.evaluation.advisor import trials
+from embplug.evaluation.advisor.sample import sample_ids_steps
+from embplug.evaluation.exact import overlap
+from embplug.evaluation.recipes import dense_recipes
+from embplug.evaluation.trial import TrialData, exact_rankings
 from embplug.methods.token_batch import TokenBatch
 from tests.words import DIM, Words
 
@@ -39,13 +46,13 @@ def few(monkeypatch):
     """A few recipes of each kind, so that a test takes seconds."""
     names = ("float32", "int8", "PCA 16 float16")
     names += tuple(f"{name}, original on disk" for name in names)
-    whole = module.dense_candidates
+    whole = trials.dense_recipes
 
     def chosen(*arguments):
         return {name: recipe for name, recipe in whole(*arguments).items() if name in names}
 
-    monkeypatch.setattr(module, "dense_candidates", chosen)
-    monkeypatch.setattr(module, "FEWEST", 100)
+    monkeypatch.setattr(trials, "dense_recipes", chosen)
+    monkeypatch.setattr(trials, "FEWEST", 100)
 
 
 @pytest.fixture
@@ -72,7 +79,7 @@ def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
     advice = advise("plain", plain, recall=0.9, queries=clustered(30, seed=5), sample=300, replicas=2)
     assert (advice.points, advice.sampled, advice.held_out, advice.met) == (COUNT, 300, False, True)
     assert advice.best.expected_recall >= 0.9
-    others = [one for one in advice.candidates if one.expected_recall >= 0.9]
+    others = [one for one in advice.tried if one.expected_recall >= 0.9]
     assert advice.best.bytes <= 1.02 * min(one.bytes for one in others)
     assert advice.best.front
     assert Recipe.from_yaml(advice.to_yaml()) == advice.recipe
@@ -88,53 +95,53 @@ def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
 def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
     advice = advise("plain", plain, bytes_per_vector=40, sample=300)
     assert advice.held_out and advice.met and advice.queries == 125
-    assert all(one.vector_bytes <= 40 for one in advice.candidates)
-    assert advice.best.expected_recall >= max(one.expected_recall for one in advice.candidates) - 0.002
-    assert all(one.documents == 300 for one in advice.candidates)
+    assert all(one.vector_bytes <= 40 for one in advice.tried)
+    assert advice.best.expected_recall >= max(one.expected_recall for one in advice.tried) - 0.002
+    assert all(one.documents == 300 for one in advice.tried)
     with pytest.raises(InvalidArgumentError, match="budget"):
         advise("plain", plain, budget=1000, sample=300)
 
 
 def test_a_sample_has_the_proportions_of_the_collection(plain):
-    source = module.run(plain, module.source_steps(plain, "plain", None, None, "kind"))
+    source = run(plain, advisor.sample_steps(plain, "plain", None, None, "kind"))
     assert len(source.payloads) == COUNT
-    drawn = module.run(plain, module._sample_ids(plain, "plain", 200, "kind", 0))
+    drawn = run(plain, sample_ids_steps(plain, "plain", 200, "kind", 0))
     assert (len(drawn), sum(i % 100 == 0 for i in drawn)) == (200, 2)
     assert drawn != sorted(drawn) and len(set(drawn)) == 200
 
 
 def test_a_collection_of_embplug_is_sampled_without_what_embplug_keeps(plain):
-    made = Collection.create("own", Recipe(dense=module.Dense(dim=DIM)), plain)
+    made = Collection.create("own", Recipe(dense=Dense(dim=DIM)), plain)
     made.add(["a", "b"], dense=clustered(2), payloads=[{"year": 1}, None])
-    source = module.run(plain, module.source_steps(plain, "own", None))
+    source = run(plain, advisor.sample_steps(plain, "own", None))
     assert sorted(map(str, source.payloads)) == ["{'year': 1}", "{}"]
 
 
 def test_recall_is_a_function_of_documents_per_document_wanted():
-    assert module.cuts_of(10, 400, 1000) == [4]
-    assert module.cuts_of(10, 450, 1000) == [4, 5]
-    assert module.cuts_of(10, 1000, 10**6) == [1, 3, 10]
-    assert module.expected_recall({4: 0.8}, 10, 400, 1000) == 0.8
-    assert 0.8 < module.expected_recall({4: 0.8, 5: 0.9}, 10, 450, 1000) < 0.9
+    assert advisor.ranks_to_measure(10, 400, 1000) == [4]
+    assert advisor.ranks_to_measure(10, 450, 1000) == [4, 5]
+    assert advisor.ranks_to_measure(10, 1000, 10**6) == [1, 3, 10]
+    assert advisor.expected_recall({4: 0.8}, 10, 400, 1000) == 0.8
+    assert 0.8 < advisor.expected_recall({4: 0.8, 5: 0.9}, 10, 450, 1000) < 0.9
     falling = {10: 0.9, 1: 0.8}
-    assert module.expected_recall(falling, 10, 1000, 100_000) == pytest.approx(0.7)
-    assert module.expected_recall({10: 0.8, 1: 0.9}, 10, 1000, 10**6) == pytest.approx(0.9)
-    assert module.expected_recall(falling, 10, 1000, 10**18) == 0
+    assert advisor.expected_recall(falling, 10, 1000, 100_000) == pytest.approx(0.7)
+    assert advisor.expected_recall({10: 0.8, 1: 0.9}, 10, 1000, 10**6) == pytest.approx(0.9)
+    assert advisor.expected_recall(falling, 10, 1000, 10**18) == 0
 
 
 def test_a_sample_predicts_the_whole():
     vectors = clustered(2400)
-    queries = module.Encoded(dense=clustered(100, seed=5))
-    recipe = Recipe(dense=module.Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 6}],
+    queries = Encoded(dense=clustered(100, seed=5))
+    recipe = Recipe(dense=Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 6}],
                                        keep_original="disk"), rerank={"candidates": 40})  # fmt: skip
     found = {}
     for count in (600, 2400):
-        material = module.Material(module.Encoded(dense=vectors[:count]), queries)
-        cuts = module.cuts_of(10, count, 2400)
-        exact = module.exact_rankings(recipe, material, 10)[0]
-        searches, _ = module.try_indexed(recipe, {}, material, 10, cuts)
-        recalls = {cut: module.overlap(searches[cut].found, exact[:, :cut]).mean() for cut in cuts}
-        found[count] = module.expected_recall(recalls, 10, count, 2400)
+        material = TrialData(Encoded(dense=vectors[:count]), queries)
+        cuts = advisor.ranks_to_measure(10, count, 2400)
+        exact = exact_rankings(recipe, material, 10)[0]
+        searches, _ = advisor.try_indexed(recipe, {}, material, 10, cuts)
+        recalls = {cut: overlap(searches[cut].rankings, exact[:, :cut]).mean() for cut in cuts}
+        found[count] = advisor.expected_recall(recalls, 10, count, 2400)
     assert found[2400] < 0.97 and found[600] == pytest.approx(found[2400], abs=0.05)
 
 
@@ -146,7 +153,7 @@ def test_token_matrices(tmp_path, monkeypatch):
         distance=models.Distance.DOT,
         multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
     )
-    whole = module.token_candidates
+    whole = trials.token_recipes
 
     def chosen(*arguments):
         recipes = whole(*arguments)
@@ -157,7 +164,7 @@ def test_token_matrices(tmp_path, monkeypatch):
         )
         return chosen | {POOLED: recipes[POOLED].replaced({"tokens": pooled})}
 
-    monkeypatch.setattr(module, "token_candidates", chosen)
+    monkeypatch.setattr(trials, "token_recipes", chosen)
     with EdgeClient(tmp_path / "edge") as client:
         client.create_collection("matrices", vectors_config=parameters)
         client.upsert(
@@ -165,8 +172,8 @@ def test_token_matrices(tmp_path, monkeypatch):
         )
         queries = TokenBatch.from_list([document[:2] for document in documents[:20]])
         advice = advise("matrices", client, budget=400 * 7000, queries=queries, sample=300)
-    assert "FDE 5120, centroids 256" in {one.name for one in advice.candidates}
-    tried = {one.name: one for one in advice.candidates + advice.dropped}
+    assert "FDE 5120, centroids 256" in {one.name for one in advice.tried}
+    tried = {one.name: one for one in advice.tried + advice.dropped}
     assert tried[POOLED].recipe.tokens.reduction.factor == 2
     payload = {name: next(p.bytes for p in one.parts if p.kind == "payload") for name, one in tried.items()}
     assert payload[POOLED] < payload["FDE 5120, residual 16"]
@@ -175,7 +182,7 @@ def test_token_matrices(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("dim", [1, 2, 8, 16, 31, 64])
 def test_there_are_recipes_for_vectors_of_few_dimensions(dim):
-    made = module.dense_candidates(dim, models.Distance.COSINE, Capabilities.of("edge", "0.9.0"))
+    made = dense_recipes(dim, models.Distance.COSINE, Capabilities.of("edge", "0.9.0"))
     assert {"float32", "float16", "int8"} <= made.keys()
     for recipe in made.values():
         stored = Pipeline(recipe).vectors_config()
@@ -226,7 +233,7 @@ def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_clie
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert Recipe.from_file(tmp_path / "recipe.yaml") == Recipe.from_dict(told["recipe"])
-    assert not any("turbo" in one["name"] for one in told["candidates"] + told["dropped"])
+    assert not any("turbo" in one["name"] for one in told["tried"] + told["dropped"])
     shown = CliRunner().invoke(app, [*arguments, "--bytes-per-vector", "70"], env={"COLUMNS": "160"})
     assert "Recommended, for at most 70 bytes a vector" in shown.stdout and "dense:" in shown.stdout
     wrong = CliRunner().invoke(app, ["advise", "absent", "--at", qdrant_address[0]])

@@ -14,8 +14,8 @@ from embplug import Dense, Evaluation, Multivector, Recipe, Sparse, Tokens, eval
 from embplug.cli import app
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.evaluate import bootstrap, compare
 from embplug.evaluation.report import report_html
+from embplug.evaluation.statistics import bootstrap, compare
 from embplug.methods.reductions.pruning import SaliencyPruning
 from tests.words import DIM, Words, write_beir
 
@@ -180,7 +180,7 @@ def test_a_page_of_one_recipe_and_no_sizes(result):
     contents = result.to_dict()
     one = {**contents["recipes"][0], "bytes_per_document": None, "filtered": []}
     page = report_html({**contents, "recipes": [one], "comparisons": []})
-    assert "not told" in page and "Query by query" not in page and "Under filters" not in page
+    assert "not reported" in page and "Query by query" not in page and "Under filters" not in page
 
 
 def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_client, monkeypatch):

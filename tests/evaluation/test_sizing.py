@@ -19,7 +19,7 @@ from embplug.evaluation.sizing import (
     link_bits,
     memory_bytes,
 )
-from embplug.evaluation.trial import Material
+from embplug.evaluation.trial import TrialData
 from embplug.methods import PowerQuantizer
 from embplug.methods.token_batch import TokenBatch
 
@@ -50,7 +50,7 @@ def test_formulas_and_extrapolation_hold_at_two_scales(name):
     vectors = rng.standard_normal((SCALES[-1], DIM), dtype=np.float32)
     measured = []
     for count in SCALES:
-        material = Material(Encoded(dense=vectors[:count]), Encoded(dense=vectors[:1]))
+        material = TrialData(Encoded(dense=vectors[:count]), Encoded(dense=vectors[:1]))
         parts = try_indexed(recipe, learned_state(recipe, material.documents), material)[1]
         expected = expected_parts(recipe, count)
         for total in (memory_bytes, disk_bytes):
@@ -68,7 +68,7 @@ def test_matrices_count_their_tokens():
     rng = np.random.default_rng(0)
     documents = TokenBatch.from_list([rng.standard_normal((n, 32)) for n in rng.integers(4, 20, size=1000)])
     recipe = Recipe(tokens=Tokens(dim=32, encoding=None, multivector=Multivector()))
-    material = Material(Encoded(tokens=documents), Encoded(tokens=documents[:1]))
+    material = TrialData(Encoded(tokens=documents), Encoded(tokens=documents[:1]))
     parts = try_indexed(recipe, {}, material)[1]
     expected = expected_parts(recipe, 1000, tokens_per_document=float(documents.lengths.mean()))
     assert disk_bytes(expected) == pytest.approx(disk_bytes(parts), rel=0.15)

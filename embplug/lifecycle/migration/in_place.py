@@ -20,12 +20,11 @@ from embplug.branches.bm25 import SparseBatch
 from embplug.collection.manifest import MANIFEST_KEY, manifest_of, recipe_of
 from embplug.collection.operations import encoding_for, existing_steps, optimize_steps
 from embplug.collection.state import load, save
-from embplug.engines import EdgeClient, Engine
+from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, retried, run
-from embplug.engines.capabilities import capabilities_steps
+from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import (
-    CapabilityError,
     EngineError,
     InvalidArgumentError,
     MigrationError,
@@ -118,8 +117,7 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     ]
     if taken:
         raise InvalidArgumentError("recipe.dense", f"names that {name!r} does not have yet", f"{taken[0]!r}")
-    if isinstance(engine, EdgeClient):
-        _check_edge(added)
+    _check_storage(added, capabilities)
     report = MigrationReport(name, name, vectors, resumed=record is not None, in_place=True)
     return Plan(old, whole, record, report)
 
@@ -131,14 +129,11 @@ def _without(info: models.CollectionInfo, added: dict[str, Any]) -> models.Colle
     return info.model_copy(update={"config": info.config.model_copy(update={"params": params})})
 
 
-def _check_edge(added: dict[str, models.VectorParams]) -> None:
+def _check_storage(added: dict[str, models.VectorParams], capabilities: Capabilities) -> None:
     for name, params in added.items():
         for field in _STORAGE:
             if getattr(params, field) is not None:
-                raise CapabilityError(
-                    f"{field} of {name!r}: Qdrant Edge takes none for a vector that is added; "
-                    "migrate into another collection, or use a Qdrant server of version 1.18 or later"
-                )
+                capabilities.require("added_vector_storage", f"{field} of {name!r}")
 
 
 class _InPlace:
@@ -165,7 +160,7 @@ class _InPlace:
         if field is not None and record.since is not None:
             self.report.changed = self._fill(pipeline, changed_since(field, record.since))
         checkpoint.save(since=since)
-        if isinstance(self.engine, EdgeClient):
+        if traits_of(self.engine).optimizes_on_call:
             run(self.engine, optimize_steps(self.engine, self.name, 0.0))
         self.report.points = self.report.target_points = self.source.count()
         self._verify(pipeline)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from embplug.engines import Engine, is_server
+from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, retried, run
 from embplug.lifecycle.migration.wire import read_points
 
@@ -90,10 +90,7 @@ class Reader:
         self.name = name
         self.vectors = list(vectors)
         self.payload = payload
-        self._over_grpc, self._timeout = False, None
-        if is_server(engine):
-            self._over_grpc = bool(engine.init_options.get("prefer_grpc"))
-            self._timeout = engine.init_options.get("timeout")
+        self._traits = traits_of(engine)
 
     def pages(
         self, start: PointId | None = None, where: models.Filter | None = None, size: int | None = None
@@ -118,8 +115,8 @@ class Reader:
 
         With ``surely`` a server asks a majority of the replicas.
         """
-        consistency = models.ReadConsistencyType.MAJORITY if surely and is_server(self.engine) else None
-        if not self._over_grpc:
+        consistency = models.ReadConsistencyType.MAJORITY if surely and self._traits.is_remote else None
+        if not self._traits.uses_grpc:
             arguments = {"consistency": consistency} if consistency else {}
             call = Call.of(
                 "retrieve", collection_name=self.name, ids=list(ids), **self._wanted(), **arguments
@@ -166,7 +163,7 @@ class Reader:
     def _scroll(
         self, limit: int, start: PointId | None, where: models.Filter | None
     ) -> tuple[list[Point], PointId | None]:
-        if not self._over_grpc:
+        if not self._traits.uses_grpc:
             call = Call.of(
                 "scroll",
                 collection_name=self.name,
@@ -190,7 +187,7 @@ class Reader:
         return points, following and _id(following)
 
     def _ask(self, method: str, request: Any) -> Any:
-        call = Call.of(f"grpc_points.{method}", request=request, timeout=self._timeout)
+        call = Call.of(f"grpc_points.{method}", request=request, timeout=self._traits.timeout)
         return run(self.engine, retried(call))
 
     def _wanted(self) -> dict[str, Any]:

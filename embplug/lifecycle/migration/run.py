@@ -13,7 +13,7 @@ from qdrant_client import models
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.operations import create_steps, existing_steps, learn_steps, optimize_steps
-from embplug.engines import EdgeClient, Engine
+from embplug.engines import Engine, traits_of
 from embplug.engines.calls import run
 from embplug.errors import MigrationError, VerificationError
 from embplug.lifecycle.migration.alias import aliases, switch
@@ -200,7 +200,7 @@ class Migration:
         return learning_sample(reader.sample(recipe.fit_sample, LEARN_BYTES), record.vectors, recipe)
 
     def _wait_for_indexes(self) -> None:
-        if isinstance(self.engine, EdgeClient):
+        if traits_of(self.engine).optimizes_on_call:
             run(self.engine, optimize_steps(self.engine, self.target, 0.0))
             return
         seen: list[tuple[str, int]] = []

@@ -1,0 +1,145 @@
+"""What the advisor returns: the recipes that it tried, and the one that it recommends."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from embplug.evaluation.sizing import Cost, Part
+from embplug.evaluation.statistics import Figure
+from embplug.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TriedRecipe:
+    """A recipe as measured on a sample, and what the sample predicts for the whole collection.
+
+    Attributes
+    ----------
+    name : str
+        Name of the recipe, which says what it stores: ``"PCA 96 int8, original on disk"``.
+    recipe : Recipe
+        The recipe.
+    documents : int
+        Number of documents in the largest sample on which the recipe was tried. A recipe that is far
+        behind the others on a small sample is not tried on larger ones.
+    expected_recall : float
+        Predicted share of the exact best ``k`` that a search of the whole collection returns, 0 to 1.
+    recall : Figure
+        Recall as measured on the sample, with its confidence interval. It is the recall of fewer than
+        ``k`` documents, because a sample has fewer relevant documents; see :func:`expected_recall`.
+    latency_ms : dict of str to float
+        ``p50``, ``p95`` and ``p99`` of one search on the sample, in milliseconds.
+    bytes : float
+        Bytes of one document in the whole collection, by which recipes are compared. For dense vectors
+        these are the bytes in memory, for token matrices the bytes on disk.
+    memory_bytes : float
+        Bytes of one document in memory.
+    disk_bytes : float
+        Bytes of one document on disk.
+    vector_bytes : float
+        Bytes of one document's vectors and codes in memory.
+    state_bytes : int
+        Bytes of the fitted state, which a collection stores once.
+    front : bool, default=False
+        Whether the recipe is on the Pareto front: no other recipe of the last round is at least as good
+        in bytes, recall and latency.
+    parts : list of Part
+        Bytes of one document, part by part.
+    """
+
+    name: str
+    recipe: Recipe
+    documents: int
+    expected_recall: float
+    recall: Figure
+    latency_ms: dict[str, float]
+    bytes: float
+    memory_bytes: float
+    disk_bytes: float
+    vector_bytes: float
+    state_bytes: int
+    front: bool = False
+    parts: list[Part] = field(default_factory=list, repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the measurements as JSON types, without the single parts."""
+        fields = asdict(replace(self, parts=[]))
+        del fields["parts"]
+        return {**fields, "recipe": self.recipe.to_dict()}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Result of :func:`advise`.
+
+    Attributes
+    ----------
+    collection : str
+        Name of the collection from which the sample comes.
+    vector : str
+        Name of the vector in that collection; empty for the unnamed vector.
+    points : int
+        Number of points in the collection.
+    sampled : int
+        Number of documents in the largest sample.
+    queries : int
+        Number of queries.
+    held_out : bool
+        Whether the queries are documents that were held out of the sample, because the caller passed
+        no queries.
+    k : int
+        Number of best documents to which the recall refers.
+    target : str
+        The target in words.
+    tried : list of TriedRecipe
+        Recipes that were tried on the largest sample, smallest first.
+    dropped : list of TriedRecipe
+        Recipes that were tried on smaller samples only.
+    recommended : str
+        Name of the best recipe that meets the target, or of the one that comes closest.
+    met : bool
+        Whether the recommended recipe meets the target.
+    costs : list of Cost
+        Costs of the recommended recipe today, at ten and at a hundred times as many documents.
+    """
+
+    collection: str
+    vector: str
+    points: int
+    sampled: int
+    queries: int
+    held_out: bool
+    k: int
+    target: str
+    tried: list[TriedRecipe]
+    dropped: list[TriedRecipe]
+    recommended: str
+    met: bool
+    costs: list[Cost]
+
+    @property
+    def best(self) -> TriedRecipe:
+        """The recommended recipe with its measurements."""
+        return next(trial for trial in self.tried if trial.name == self.recommended)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recommended recipe."""
+        return self.best.recipe
+
+    def to_yaml(self) -> str:
+        """Return the recommended recipe as YAML, without fields that have their default value."""
+        short = yaml.safe_dump(self.recipe.model_dump(mode="json", exclude_unset=True), sort_keys=False)
+        return short if Recipe.from_yaml(short) == self.recipe else self.recipe.to_yaml()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the advice as JSON types."""
+        return {
+            **asdict(replace(self, tried=[], dropped=[])),
+            "tried": [trial.to_dict() for trial in self.tried],
+            "dropped": [trial.to_dict() for trial in self.dropped],
+            "recipe": self.recipe.to_dict(),
+        }

@@ -1,0 +1,140 @@
+"""The HTML page of an evaluation: plots, tables and texts, without script or network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from embplug.errors import InvalidArgumentError
+from embplug.evaluation.report.plots import (
+    difference_bars,
+    filtered_plots,
+    latency_plot,
+    quality_plot,
+    size_plots,
+)
+from embplug.evaluation.report.style import STYLE
+from embplug.evaluation.report.svg import inline_mark
+from embplug.evaluation.report.tables import figures_table, pairs_section
+
+EXAMPLES = 6
+
+
+def report_html(result: Any) -> str:
+    """Make a page of an evaluation.
+
+    Parameters
+    ----------
+    result : dict
+        What :meth:`~embplug.evaluation.results.Evaluation.to_dict` returns, as JSON types.
+
+    Returns
+    -------
+    str
+        One HTML document that loads nothing else.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the argument is not an evaluation.
+    """
+    if not isinstance(result, dict) or result.get("kind") != "embplug-evaluation":
+        raise InvalidArgumentError("path", "a result of embplug evaluate", "something else")
+    recipes = result["recipes"]
+    title = f"{_count(recipes, 'recipe')} on {result['data']}"
+    skipped = result["skipped"]
+    left_out = f", {skipped['documents']} documents without a word left out" if skipped["documents"] else ""
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="soft">{result["documents"]:,} documents{left_out}, {result["queries"]:,} queries, '
+        f"on {escape(result['engine'])}; embplug {escape(result['embplug'])}.</p>",
+        _legend(recipes),
+        '<div class="cards">',
+        *size_plots(recipes),
+        latency_plot(recipes),
+        quality_plot(recipes),
+        "</div>",
+        *filtered_plots(recipes),
+        "<h2>Figures</h2>",
+        '<p class="soft">Each figure is a mean over the queries, with the 95 % interval of a bootstrap below. '
+        "The best value of each column is bold. Overlap is with exact search on uncompressed vectors.</p>",
+        figures_table(recipes),
+        *_examples(result),
+        *pairs_section(result),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{chr(10).join(parts)}\n</body></html>\n"
+    )
+
+
+def _examples(result: dict[str, Any]) -> list[str]:
+    """Compare each recipe with the first: all differences as bars, then the queries that differ most."""
+    recipes, measure = result["recipes"], "nDCG@10"
+    parts = []
+    for i, recipe in enumerate(recipes[1:], start=1):
+        changes = [
+            b - a for a, b in zip(recipes[0]["per_query"][measure], recipe["per_query"][measure], strict=True)
+        ]
+        order = sorted(range(len(changes)), key=lambda q: changes[q])
+        losses = [q for q in order if changes[q] < 0][:EXAMPLES]
+        wins = [q for q in reversed(order) if changes[q] > 0][:EXAMPLES]
+        won, lost = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
+        summary = (
+            f"{won} of {len(changes)} queries better, {lost} worse, {len(changes) - won - lost} as before"
+        )
+        parts.append(
+            f'<div class="card"><h3>{inline_mark(i)} {escape(recipe["name"])} against {inline_mark(0)} '
+            f"{escape(recipes[0]['name'])}: {summary}</h3>"
+            + difference_bars([changes[q] for q in order])
+            + "".join(_example(result, i, q, changes[q]) for q in [*wins, *losses])
+            + "</div>"
+        )
+    if not parts:
+        return []
+    return [
+        "<h2>Query by query</h2>",
+        f'<p class="soft">These are differences of {measure}. Open a query to read its hits. '
+        "Relevant documents are marked.</p>",
+        '<div class="cards" style="grid-template-columns: 1fr">',
+        *parts,
+        "</div>",
+    ]
+
+
+def _example(result: dict[str, Any], i: int, query: int, change: float) -> str:
+    texts, query_id = result["texts"], result["query_ids"][query]
+    relevant = set(result["relevant"][query])
+    columns = []
+    for place in (i, 0):
+        recipe = result["recipes"][place]
+        items = "".join(
+            f'<li class="right">{_document(texts, hit)} <span class="tag">relevant</span></li>'
+            if hit in relevant
+            else f"<li>{_document(texts, hit)}</li>"
+            for hit in recipe["hits"][query][:3]
+        )
+        columns.append(f"<section>{inline_mark(place)} {escape(recipe['name'])}<ol>{items}</ol></section>")
+    relevant_items = "".join(f"<li>{_document(texts, hit)}</li>" for hit in result["relevant"][query][:3])
+    columns.append(f"<section>Judged relevant<ol>{relevant_items}</ol></section>")
+    kind = "win" if change > 0 else "loss"
+    return (
+        f'<details><summary><b class="{kind}">{change:+.3f}</b> {escape(texts["queries"][query_id])}'
+        f'</summary><div class="hits">{"".join(columns)}</div></details>'
+    )
+
+
+def _document(texts: dict[str, Any], hit: str) -> str:
+    return escape(texts["documents"].get(hit, hit))
+
+
+def _legend(recipes: Sequence[dict[str, Any]]) -> str:
+    items = "".join(f"<li>{inline_mark(i)} {escape(recipe['name'])}</li>" for i, recipe in enumerate(recipes))
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _count(things: Sequence[Any], name: str) -> str:
+    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
