@@ -181,9 +181,7 @@ class Branch(ABC):
         """
 
     @abstractmethod
-    def similarities(
-        self, query: CheckedQuery, records: Sequence[models.Record]
-    ) -> tuple[Float32, Float32]:
+    def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
         """Relevance ``(n,)`` and similarity ``(n, n)`` of documents read with :meth:`compared`."""
 
 

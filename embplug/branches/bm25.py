@@ -71,9 +71,9 @@ class BM25Encoder:
         return self.recipe.average_length is None
 
     @property
-    def needs_fit(self) -> bool:
-        """Whether it has yet to be learned."""
-        return self.average_length_ is None
+    def fitted(self) -> bool:
+        """Whether the average length is known."""
+        return self.average_length_ is not None
 
     def vector_params(self) -> models.SparseVectorParams:
         """Qdrant's parameters of the sparse vector."""

@@ -278,9 +278,7 @@ class DenseBranch(Branch):
             raise InvalidArgumentError(f"recipe.dense[{self.name!r}].previous", expected, "two")
         return DENSE_CODES if self._ranks_by_codes else self.stored[-1]
 
-    def similarities(
-        self, query: CheckedQuery, records: Sequence[models.Record]
-    ) -> tuple[Float32, Float32]:
+    def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
         """Relevance and similarity by the recipe's distance."""
         vector, field = query.dense[self.name], self.compared()
         if field == DENSE_CODES:

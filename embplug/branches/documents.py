@@ -27,8 +27,8 @@ from embplug.recipe import Recipe
 
 BYTE_MAX = 255
 
-TokensGiven: TypeAlias = TokenBatch | Sequence[ArrayLike]
-DenseGiven: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
+TokensLike: TypeAlias = TokenBatch | Sequence[ArrayLike]
+DenseLike: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,8 @@ class Documents:
     """
 
     ids: Sequence[Id]
-    tokens: TokensGiven | None = None
-    dense: DenseGiven | None = None
+    tokens: TokensLike | None = None
+    dense: DenseLike | None = None
     texts: Sequence[str] | None = None
     payloads: Sequence[Mapping[str, Any] | None] | None = None
     saliency: Sequence[ArrayLike] | None = None
@@ -82,12 +82,12 @@ class Sample:
         Dense vectors of real queries, for methods that can use them; as ``dense``.
     """
 
-    tokens: TokensGiven | None = None
-    dense: DenseGiven | None = None
-    queries: TokensGiven | None = None
+    tokens: TokensLike | None = None
+    dense: DenseLike | None = None
+    queries: TokensLike | None = None
     texts: Sequence[str] | None = None
     saliency: Sequence[ArrayLike] | None = None
-    dense_queries: DenseGiven | None = None
+    dense_queries: DenseLike | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +253,7 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
     return CheckedSample(checked["tokens"], dense, checked["queries"], texts, saliency, dense_queries)
 
 
-def check_tokens(given: TokensGiven, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
+def check_tokens(given: TokensLike, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
     """Token matrices that can be stored.
 
     Raises
@@ -340,7 +340,7 @@ def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | Non
 
 
 def _check_dense(
-    given: DenseGiven | None,
+    given: DenseLike | None,
     recipe: Recipe,
     count: int | None = None,
     argument: str = "dense",

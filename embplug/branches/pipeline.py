@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +12,16 @@ from qdrant_client import models
 from embplug.branches.base import Branch, EncodedDocuments, Item
 from embplug.branches.dense import DenseBranch, dense_branches
 from embplug.branches.documents import CheckedDocuments, CheckedSample, TokensLike
-from embplug.branches.points import Vectors, with_fields
 from embplug.branches.loaded_models import LoadedModels
+from embplug.branches.points import Vectors, with_fields
 from embplug.branches.prepare import Branches, checked_queries, chosen_branches, prepared_query, takers
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.branches.sparse import SparseBranch
 from embplug.branches.tokens import TokensBranch
 from embplug.branches.vector_version import VectorVersion
 from embplug.common import base85
-from embplug.common.ids import CODE_FIELDS
 from embplug.common.checks import checked_integer
+from embplug.common.ids import CODE_FIELDS
 from embplug.common.torch_device import torch_on
 from embplug.encoders import Encoder
 from embplug.engines.capabilities import Capabilities
@@ -33,7 +32,6 @@ from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
 from embplug.search.cross_encoder import Scorer
 from embplug.search.plan import Plan, search_plan
-from embplug.search.stages import PreparedQuery
 from embplug.search.types import Query, SearchOptions
 
 
@@ -84,6 +82,23 @@ class Pipeline:
         self.device = device
         self.capabilities: Capabilities | None = None
 
+    def changed(
+        self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | None = None
+    ) -> Pipeline:
+        """A pipeline of another recipe with the same models, device and engine; nothing of it is fitted.
+
+        ``encoder`` takes the place of the one that is in use.
+        """
+        pipeline = Pipeline(
+            recipe,
+            self.models.passed_encoder if encoder is None else encoder,
+            versions=versions,
+            cross_encoder=self.models.passed_scorer,
+            device=self.device,
+        )
+        pipeline.capabilities = self.capabilities
+        return pipeline
+
     @property
     def fitted(self) -> bool:
         """Whether every method is fitted, or has nothing to learn."""
@@ -128,9 +143,7 @@ class Pipeline:
 
     def get_state(self) -> State:
         """Learned arrays, by method; empty where all is in the recipe."""
-        return {
-            key: array for branch in self.branches.values() for key, array in branch.get_state().items()
-        }
+        return {key: array for branch in self.branches.values() for key, array in branch.get_state().items()}
 
     def set_state(self, state: State) -> None:
         """Restore what :meth:`get_state` returned; methods that are not in ``state`` stay as they are."""
@@ -293,9 +306,7 @@ class Pipeline:
         ]
 
 
-def _branches_of(
-    recipe: Recipe, versions: Mapping[str, VectorVersion], device: str | None
-) -> list[Branch]:
+def _branches_of(recipe: Recipe, versions: Mapping[str, VectorVersion], device: str | None) -> list[Branch]:
     tokens = [] if recipe.tokens is None else [TokensBranch(recipe.tokens, recipe.rerank, device)]
     dense = dense_branches(recipe.dense, recipe.rerank, versions)
     sparse = [] if recipe.sparse is None else [SparseBranch(recipe.sparse)]

@@ -86,8 +86,6 @@ class SparseBranch(Branch):
         expected = "tokens or a dense vector, by which documents are compared"
         raise InvalidArgumentError("text", expected, "words alone")
 
-    def similarities(
-        self, query: CheckedQuery, records: Sequence[models.Record]
-    ) -> tuple[Float32, Float32]:
+    def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
         """Raise as :meth:`compared` does."""
         raise AssertionError(self.compared())

@@ -255,9 +255,7 @@ class TokensBranch(Branch):
             "recipe.tokens", "a matrix, codes or an encoding of floats, to compare documents", "bytes alone"
         )
 
-    def similarities(
-        self, query: CheckedQuery, records: Sequence[models.Record]
-    ) -> tuple[Float32, Float32]:
+    def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
         """Relevance and similarity by MaxSim, or by the encoding where nothing else is stored."""
         assert query.tokens is not None
         query = self.prepare(query)
@@ -282,7 +280,9 @@ class TokensBranch(Branch):
     def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
         for reduction in self.recipe.reductions:
             if reduction.needs_saliency and saliency is None:
-                raise InvalidArgumentError("saliency", "the saliency of tokens, by which the recipe prunes", None)
+                raise InvalidArgumentError(
+                    "saliency", "the saliency of tokens, by which the recipe prunes", None
+                )
             reduced = reduction.reduce(tokens, saliency if reduction.needs_saliency else None)
             tokens = reduced.tokens
             if saliency is not None:

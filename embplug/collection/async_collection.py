@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
-from embplug.branches.documents import DenseGiven, Documents, Sample, TokensGiven, check_sample
+from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike, check_sample
 from embplug.branches.pipeline import Pipeline
 from embplug.collection import operations
 from embplug.collection.ingest import IN_FLIGHT, AddReport, ingest
@@ -56,12 +56,12 @@ class AsyncCollection:
     @property
     def encoder(self) -> Encoder:
         """What turns texts into vectors; loaded when first needed."""
-        return self._pipeline.encoder
+        return self._pipeline.models.encoder
 
     @property
     def has_encoder(self) -> bool:
         """Whether texts can stand for vectors."""
-        return self._pipeline.has_encoder
+        return self._pipeline.models.has_encoder
 
     def __repr__(self) -> str:
         return f"AsyncCollection({self.name!r}, engine={type(self.engine).__name__})"
@@ -123,8 +123,8 @@ class AsyncCollection:
         self,
         ids: Sequence[Id],
         *,
-        tokens: TokensGiven | None = None,
-        dense: DenseGiven | None = None,
+        tokens: TokensLike | None = None,
+        dense: DenseLike | None = None,
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
@@ -304,7 +304,7 @@ class AsyncCollection:
         pipeline = self._pipeline
         return await self._run(operations.fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
 
-    async def drift(self, tokens: TokensGiven) -> float:
+    async def drift(self, tokens: TokensLike) -> float:
         """See :meth:`embplug.Collection.drift`."""
         pipeline = self._pipeline
         return await self._run(

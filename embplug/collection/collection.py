@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from qdrant_client import models
 
-from embplug.branches.documents import DenseGiven, Documents, Sample, TokensGiven, check_sample
+from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike, check_sample
 from embplug.branches.pipeline import Pipeline
 from embplug.collection import operations
 from embplug.collection.async_collection import AsyncCollection
@@ -51,12 +51,12 @@ class Collection:
     @property
     def encoder(self) -> Encoder:
         """What turns texts into vectors; loaded when first needed."""
-        return self._pipeline.encoder
+        return self._pipeline.models.encoder
 
     @property
     def has_encoder(self) -> bool:
         """Whether texts can stand for vectors."""
-        return self._pipeline.has_encoder
+        return self._pipeline.models.has_encoder
 
     def __repr__(self) -> str:
         return f"Collection({self.name!r}, engine={type(self.engine).__name__})"
@@ -189,8 +189,8 @@ class Collection:
         self,
         ids: Sequence[Id],
         *,
-        tokens: TokensGiven | None = None,
-        dense: DenseGiven | None = None,
+        tokens: TokensLike | None = None,
+        dense: DenseLike | None = None,
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
@@ -457,7 +457,7 @@ class Collection:
         pipeline = self._pipeline
         return self._run(operations.fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
 
-    def drift(self, tokens: TokensGiven) -> float:
+    def drift(self, tokens: TokensLike) -> float:
         """How much worse the learned encoding predicts MaxSim between new documents than in its sample.
 
         A little above 1 where they are alike; above 2 it pays to :func:`~embplug.migrate` to a collection

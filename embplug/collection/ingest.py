@@ -105,7 +105,7 @@ def ingest(
     """
     form = traits_of(engine).point_form
     parts = _parts(batches, pipeline, form)
-    if pipeline.needs_fit:
+    if not pipeline.fitted:
         parts = _learn(engine, name, pipeline, parts, submit)
     # ``disable=None`` is silent unless standard error is a terminal.
     with tqdm(
@@ -173,7 +173,7 @@ def _parts(batches: Iterable[Documents], pipeline: Pipeline, form: PointForm) ->
     for documents in batches:
         if not isinstance(documents, Documents):
             raise InvalidArgumentError("batches", "embplug.Documents", type(documents).__name__)
-        whole = check_documents(documents, pipeline.recipe, pipeline.has_encoder)
+        whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
         if form is PointForm.LISTS:
             _check_sizes(whole, _payload_sizes(whole))
         for part in [whole] if whole.has_vectors(pipeline.recipe) else whole.slices(TEXTS_AT_ONCE):
@@ -185,7 +185,7 @@ def _learn(
 ) -> Iterator[CheckedDocuments]:
     """Let the pipeline learn from the first documents, unless another process did; lose none of them."""
     submit(learn_steps(engine, name, pipeline, None)).result()
-    if not pipeline.needs_fit:
+    if pipeline.fitted:
         return parts
     first: list[CheckedDocuments] = []
     wanted = pipeline.recipe.fit_sample
@@ -213,7 +213,7 @@ def _sample(parts: Sequence[CheckedDocuments], wanted: int) -> CheckedSample:
 
 def _chunks(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, mark: Any) -> Iterator[Chunk]:
     """Encode documents and make them into requests of bounded size."""
-    sizes = pipeline.stored_floats(documents) * (JSON_BYTES_PER_FLOAT if form is PointForm.LISTS else 4)
+    sizes = pipeline.count_numbers(documents) * (JSON_BYTES_PER_FLOAT if form is PointForm.LISTS else 4)
     if form is not PointForm.ARRAYS:
         sizes = sizes + _payload_sizes(documents)
     if form is PointForm.LISTS:

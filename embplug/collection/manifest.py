@@ -2,59 +2,146 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from qdrant_client import models
 
+from embplug.branches.vector_version import VectorVersion
 from embplug.errors import NotAnEmbplugCollectionError, StateError
 from embplug.recipe import Recipe
 from embplug.recipe.recipe import digest
 
 MANIFEST_KEY = "embplug"
+"""Key of the metadata of a collection under which its manifest stands."""
 
 
-def manifest_of(recipe: Recipe, state: dict[str, Any] | None) -> dict[str, Any]:
-    """What stands in the metadata of a collection: the recipe, and where what was learned is."""
-    contents = {"embplug": version("embplug"), "recipe": recipe.to_dict(), "state": state}
-    return {**contents, "sha256": digest(contents)}
+@dataclass(frozen=True)
+class Manifest:
+    """What a collection is, as its metadata keep it.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        What the collection stores, with the model that is in use today.
+    state : dict or None
+        Reference by which the learned arrays are found; ``None`` where nothing is learned.
+    versions : dict of str to VectorVersion
+        Models and names in Qdrant of dense vectors that an upgrade has changed.
+    created_from : Recipe or None
+        Recipe with which the collection was created, where an upgrade has changed it since.
+    created_with : str
+        Version of embplug that wrote the manifest.
+    """
+
+    recipe: Recipe
+    state: dict[str, Any] | None = None
+    versions: dict[str, VectorVersion] = field(default_factory=dict)
+    created_from: Recipe | None = None
+    created_with: str = field(default_factory=lambda: version("embplug"))
+
+    def differences(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+        """Fields in which a recipe differs from the collection's, by their dotted names.
+
+        The recipe before an upgrade does not differ: whoever creates the collection with it again
+        gets the upgraded collection.
+        """
+        for own in (self.created_from, self.recipe):
+            if own is None:
+                continue
+            tokens = own.tokens
+            whole = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
+            differences = own.differences(whole.unfitted())
+            if not differences:
+                return {}
+        return differences
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, with the sha256 by which an altered manifest is recognised."""
+        contents: dict[str, Any] = {
+            "embplug": self.created_with,
+            "recipe": self.recipe.to_dict(),
+            "state": self.state,
+        }
+        if self.versions:
+            contents["versions"] = {
+                name: one.model_dump(mode="json") for name, one in sorted(self.versions.items())
+            }
+        if self.created_from is not None:
+            contents["created_from"] = self.created_from.to_dict()
+        return {**contents, "sha256": digest(contents)}
+
+    @classmethod
+    def from_dict(cls, name: str, manifest: Mapping[str, Any]) -> Manifest:
+        """Read the manifest of the collection ``name``, also one with the names of version 1.
+
+        Raises
+        ------
+        RecipeVersionError
+            A newer embplug wrote it.
+        StateError
+            It was altered.
+        """
+        recipe = manifest.get("recipe")
+        recipe_version = recipe.get("version") if isinstance(recipe, dict) else None
+        if isinstance(recipe_version, int):
+            Recipe.check_version(recipe_version)
+        contents = {key: value for key, value in manifest.items() if key != "sha256"}
+        known = {"embplug", "recipe", "state", "versions", "created_from"}
+        complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
+        if not complete or digest(contents) != manifest.get("sha256"):
+            raise StateError(
+                f"the recipe of collection {name!r} was altered: its sha256 does not match. "
+                "Restore the metadata from a backup or snapshot, or create the collection anew"
+            )
+        if recipe_version == 1:
+            contents = _from_version_1(contents)
+        before = contents.get("created_from")
+        return cls(
+            Recipe.from_dict(contents["recipe"]),
+            contents["state"],
+            {key: VectorVersion(**fields) for key, fields in contents.get("versions", {}).items()},
+            None if before is None else Recipe.from_dict(before),
+            contents["embplug"],
+        )
 
 
-def read_manifest(name: str, info: models.CollectionInfo) -> dict[str, Any]:
-    """What embplug wrote into the metadata of a collection, checked."""
+def read_manifest(name: str, info: models.CollectionInfo) -> Manifest:
+    """The manifest of a collection, checked.
+
+    Raises
+    ------
+    NotAnEmbplugCollectionError
+        The collection has none.
+    RecipeVersionError, StateError
+        See :meth:`Manifest.from_dict`.
+    """
     manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
     if manifest is None:
         raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")
-    recipe_version = _nested(manifest, "recipe", "version")
-    if isinstance(recipe_version, int):
-        Recipe.check_version(recipe_version)
-    contents = {key: value for key, value in manifest.items() if key != "sha256"}
-    if set(contents) != {"embplug", "recipe", "state"} or digest(contents) != manifest.get("sha256"):
-        raise StateError(
-            f"the recipe of collection {name!r} was altered: its sha256 does not match. "
-            "Restore the metadata from a backup or snapshot, or create the collection anew"
-        )
-    return contents
+    return Manifest.from_dict(name, manifest)
 
 
-def _nested(data: Any, *keys: str) -> Any:
-    for key in keys:
-        data = data.get(key) if isinstance(data, dict) else None
-    return data
+_VERSION_FIELDS = ("model", "stored_as", "previous")
+"""Fields of a dense vector that the recipes of version 1 kept for an upgrade."""
 
 
-def recipe_of(manifest: dict[str, Any]) -> Recipe:
-    """The recipe of a manifest, also of one that was written when its fields had other names."""
-    recipe = manifest["recipe"]
-    if recipe.get("version") == 1:
-        recipe = _from_version_1(recipe)
-    return Recipe.from_dict(recipe)
-
-
-def _from_version_1(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Names of fields in version 2."""
-    tokens = recipe.get("tokens")
+def _from_version_1(contents: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the names and the parts of version 2."""
+    recipe = contents["recipe"]
+    tokens, dense, versions = recipe.get("tokens"), {}, {}
     if isinstance(tokens, dict):
         names = {"fde": "encoding", "fde_storage": "encoding_storage", "matrix": "multivector"}
-        tokens = {names.get(field, field): value for field, value in tokens.items()}
-    return {**recipe, "version": 2, "tokens": tokens}
+        tokens = {names.get(name, name): value for name, value in tokens.items()}
+    for name, fields in (recipe.get("dense") or {}).items():
+        dense[name] = {key: value for key, value in fields.items() if key not in _VERSION_FIELDS}
+        version = {key: fields[key] for key in _VERSION_FIELDS if key in fields}
+        if version and version != {"model": 1, "stored_as": None, "previous": None}:
+            versions[name] = version
+    return {
+        **contents,
+        "recipe": {**recipe, "version": 2, "tokens": tokens, "dense": dense},
+        "versions": versions,
+    }

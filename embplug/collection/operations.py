@@ -13,7 +13,8 @@ from qdrant_client.http.models import QueryResponse
 
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.manifest import MANIFEST_KEY, manifest_of, read_manifest, recipe_of
+from embplug.branches.vector_version import VectorVersion
+from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.state import STATE_COLLECTION, forget, load, save
 from embplug.common.ids import CODE_FIELDS, point_id, split_payload
 from embplug.encoders import Encoder
@@ -106,14 +107,13 @@ def create_steps(
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
     if (yield Call.of("collection_exists", collection_name=name)):
-        existing: Pipeline = yield from open_steps(engine, name, encoder, cross_encoder, device)
-        there = existing.recipe.tokens
-        recipe = recipe if there is None else recipe.with_encoding(there.encoding_or_default)
-        differences = existing.recipe.differences(recipe)
+        manifest = read_manifest(name, (yield from existing_steps(name)))
+        differences = manifest.differences(recipe)
         if differences:
             raise RecipeMismatchError(name, differences)
+        existing: Pipeline = yield from open_steps(engine, name, encoder, cross_encoder, device)
         yield from _index_payload(name, recipe)
-        if existing.needs_fit:
+        if not existing.fitted:
             yield from _take_over_steps(engine, name, existing, recipe)
         return existing
     pipeline = Pipeline(
@@ -122,7 +122,7 @@ def create_steps(
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
-        yield Call.compute(lambda: pipeline.fit(pipeline.reduced_sample(sample)))
+        yield Call.compute(lambda: pipeline.fit(pipeline.reduce(sample)))
     yield Call.of(
         "create_collection",
         collection_name=name,
@@ -132,7 +132,7 @@ def create_steps(
         replication_factor=recipe.replication_factor,
         write_consistency_factor=recipe.write_consistency_factor,
         on_disk_payload=recipe.on_disk_payload,
-        metadata={**(metadata or {}), MANIFEST_KEY: manifest_of(recipe, None)},
+        metadata={**(metadata or {}), MANIFEST_KEY: Manifest(recipe).to_dict()},
     )
     try:
         yield from _index_payload(name, recipe)
@@ -169,10 +169,14 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
     reference = None
     if state:
         reference = yield from save(engine, name, state, pipeline.recipe.replication_factor)
-        if pipeline.needs_fit:
+        if not pipeline.fitted:
             reference["partial"] = True
-    manifest = manifest_of(pipeline.recipe, reference)
-    yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest})
+    before = read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
+    created_from = before.created_from
+    if created_from is None and before.recipe != pipeline.recipe:
+        created_from = before.recipe
+    manifest = Manifest(pipeline.recipe, reference, pipeline.versions, created_from)
+    yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest.to_dict()})
 
 
 def learn_steps(
@@ -180,16 +184,16 @@ def learn_steps(
 ) -> Steps[None]:
     """Take over what another process made the collection learn, else learn from ``sample``."""
     manifest = read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
-    if manifest["state"] is not None:
-        pipeline.set_state((yield from load(engine, name, manifest["state"])))
-    if pipeline.needs_fit and sample is not None:
+    if manifest.state is not None:
+        pipeline.set_state((yield from load(engine, name, manifest.state)))
+    if not pipeline.fitted and sample is not None:
         yield Call.compute(partial(pipeline.fit, sample))
         yield from save_fit_steps(engine, name, pipeline)
 
 
 def fitted_steps(engine: AnyEngine, name: str, pipeline: Pipeline, work: Callable[[], T]) -> Steps[T]:
     """Do something with what the collection, maybe in another process, has learned."""
-    if pipeline.needs_fit:
+    if not pipeline.fitted:
         yield from learn_steps(engine, name, pipeline, None)
     done: T = yield Call.compute(work)
     return done
@@ -206,13 +210,18 @@ def open_steps(
     _check_name(name)
     info = yield from existing_steps(name)
     manifest = read_manifest(name, info)
-    recipe = recipe_of(manifest)
-    opened = Pipeline(recipe, encoder, cross_encoder=cross_encoder, device=device)
+    opened = Pipeline(
+        manifest.recipe,
+        encoder,
+        versions=manifest.versions,
+        cross_encoder=cross_encoder,
+        device=device,
+    )
     opened.capabilities = yield from capabilities_steps(engine)
     _check_vectors(name, info, opened)
-    if manifest["state"] is not None:
-        opened.set_state((yield from load(engine, name, manifest["state"])))
-    if opened.needs_fit and info.points_count:
+    if manifest.state is not None:
+        opened.set_state((yield from load(engine, name, manifest.state)))
+    if not opened.fitted and info.points_count:
         raise StateError(
             f"collection {name!r} has {info.points_count} points, but no fitted state to search them with: "
             "restore its metadata from a backup or snapshot, or create it anew"
@@ -236,7 +245,7 @@ def open_plain_steps(
     recipe = Recipe(
         dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype), text_key=text_key
     )
-    opened = Pipeline(recipe, encoder, stored_as={DENSE: chosen})
+    opened = Pipeline(recipe, encoder, versions={DENSE: VectorVersion(stored_as=chosen)})
     opened.capabilities = yield from capabilities_steps(engine)
     return opened
 
@@ -245,7 +254,6 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     """Describe the collection."""
     info = yield from existing_steps(name)
     manifest = read_manifest(name, info)
-    recipe = recipe_of(manifest)
     disk_bytes = None
     if traits_of(engine).tells_disk_bytes:
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)
@@ -261,11 +269,11 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
             vector: parameters.model_dump(mode="json", exclude_none=True)
             for vector, parameters in named.items()
         },
-        recipe=recipe,
-        fitted=not manifest["state"].get("partial") if manifest["state"] else not Pipeline(recipe).needs_fit,
-        state_bytes=manifest["state"]["bytes"] if manifest["state"] else 0,
+        recipe=manifest.recipe,
+        fitted=not manifest.state.get("partial") if manifest.state else Pipeline(manifest.recipe).fitted,
+        state_bytes=manifest.state["bytes"] if manifest.state else 0,
         disk_bytes=disk_bytes,
-        created_with=manifest["embplug"],
+        created_with=manifest.created_with,
     )
 
 
@@ -273,7 +281,7 @@ def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
     """Delete the collection, then the state that nothing else refers to."""
     manifest = read_manifest(name, (yield from existing_steps(name)))
     yield Call.of("delete_collection", collection_name=name)
-    reference = manifest["state"]
+    reference = manifest.state
     if reference is None or traits_of(engine).keeps_state_in_files:
         return
     others = yield Call.of("get_collections")

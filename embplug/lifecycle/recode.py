@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
-from embplug.branches.dense import CODES_KEY
+from embplug.branches.dense import dense_key
 from embplug.branches.documents import check_dense
-from embplug.branches.pipeline import Pipeline, dense_key
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
 from embplug.collection.operations import save_manifest_steps
@@ -16,7 +15,6 @@ from embplug.encoders import Encoder, load_encoder
 from embplug.engines.calls import Call, Steps, run, run_async
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.lifecycle.upgrade import AnyCollection
-from embplug.methods.numeric.arrays import state_part
 from embplug.methods.quantizers import RecurrentBinaryQuantizer
 from embplug.recipe import Recipe
 
@@ -64,33 +62,33 @@ async def recode_async(
 def _recode_steps(
     collection: AnyCollection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
 ) -> Steps[None]:
-    pipeline, recipe = collection._pipeline, collection.recipe
+    before, recipe = collection._pipeline, collection.recipe
     name = _coded_vector(recipe)
-    dense = recipe.dense[name]
-    if pipeline.needs_fit:
+    branch = before.dense(name)
+    dense, older = branch.recipe, branch.codes
+    if not before.fitted:
         raise NotFittedError(f"{collection.name!r} has no codes yet: create it anew for the new model")
-    older = RecurrentBinaryQuantizer(**dense.model_dump()["codes"])
-    state = pipeline.get_state()
-    prefix = f"{dense_key(name)}.{CODES_KEY}."
-    older.set_state(state_part(state, prefix))
-    count = len(old)  # type: ignore[arg-type]
-    before = check_dense(old, dense.dim, count, "old")
+    assert isinstance(older, RecurrentBinaryQuantizer)
+    old_vectors = check_dense(old, dense.dim, len(old), "old")  # type: ignore[arg-type]
     dim = len(new[0]) if len(new) else dense.dim  # type: ignore[arg-type, index]
-    after = check_dense(new, dim, count, "new")
-    unfitted = replace(older, dim_out=older.width)
-    codes = yield Call.compute(lambda: unfitted.fit(after, older=older, older_X=before))
-    coded = dense.model_copy(update={"dim": dim, "codes": codes, "model": dense.model + 1})
-    spec = encoder if encoder is None or isinstance(encoder, str) else None
-    made = Pipeline(
-        recipe.model_copy(update={"dense": {name: coded}, "encoder": spec}),
+    new_vectors = check_dense(new, dim, len(old_vectors), "new")
+    codes = replace(older, dim_out=older.width)
+    yield Call.compute(lambda: codes.fit(new_vectors, older=older, older_X=old_vectors))
+    coded = dense.model_copy(update={"dim": dim, "codes": codes})
+    version = branch.version.model_copy(update={"model": branch.version.model + 1})
+    pipeline = before.changed(
+        recipe.model_copy(
+            update={"dense": {name: coded}, "encoder": encoder if isinstance(encoder, str) else None}
+        ),
+        {name: version},
         load_encoder(encoder) if isinstance(encoder, str) else encoder,
-        cross_encoder=pipeline.own_cross_encoder,
-        device=pipeline.device,
     )
-    made.set_state({**state, **{f"{prefix}{key}": array for key, array in codes.get_state().items()}})
-    made.capabilities = pipeline.capabilities
-    yield from save_manifest_steps(collection.engine, collection.name, made)
-    collection._pipeline = made
+    others = {
+        key: array for key, array in before.get_state().items() if not key.startswith(f"{dense_key(name)}.")
+    }
+    pipeline.set_state(others)
+    yield from save_manifest_steps(collection.engine, collection.name, pipeline)
+    collection._pipeline = pipeline
 
 
 def _coded_vector(recipe: Recipe) -> str:

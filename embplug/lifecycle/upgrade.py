@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from qdrant_client import models
 from tqdm import tqdm
 
-from embplug.branches.dense import DenseVector
-from embplug.branches.documents import check_dense
-from embplug.branches.pipeline import Pipeline, adapter_key, dense_key, new_model_filter
+from embplug.branches.dense import adapter_key, dense_key, model_condition
+from embplug.branches.documents import CheckedSample, check_dense
+from embplug.branches.pipeline import Pipeline
+from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
 from embplug.collection.operations import existing_steps, save_manifest_steps
 from embplug.common.checks import checked_integer
 from embplug.common.ids import MODEL, ORIGINAL_ID
-from embplug.common.kinds import unfitted
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps, run, run_async
@@ -31,7 +31,6 @@ from embplug.evaluation.exact import overlap
 from embplug.methods.adapters.alignment import ADAPTERS
 from embplug.methods.numeric.rows import unit_rows
 from embplug.recipe import Dense, Recipe
-from embplug.recipe.dense import Previous
 
 Float32 = NDArray[np.float32]
 AnyCollection: TypeAlias = Collection | AsyncCollection
@@ -284,7 +283,8 @@ def upgrade_steps(
     recipe = collection.recipe
     name = _vector_name(recipe)
     dense = recipe.dense[name]
-    if dense.previous is not None:
+    version = collection._pipeline.dense(name).version
+    if version.previous is not None:
         raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
     model: Encoder = (
         (yield Call.compute(partial(load_encoder, encoder))) if isinstance(encoder, str) else encoder
@@ -317,7 +317,7 @@ def upgrade_steps(
         len(trial.pairs[0]),
         len(trial.old),
         len(trial.queries),
-        dense.model + 1,
+        version.model + 1,
         installed=False,
         skipped=skipped,
     )
@@ -347,11 +347,12 @@ def reembed_steps(
         if not rate > 0:
             raise InvalidArgumentError("rate", "more than 0", rate)
         batch = max(1, int(min(batch, rate)))
-    name = next((name for name, dense in collection.recipe.dense.items() if dense.previous), None)
+    versions = collection._pipeline.versions
+    name = next((name for name, version in versions.items() if version.previous), None)
     if name is None:
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
     done, started = 0, time.monotonic()
-    old = models.Filter(must_not=[new_model_filter(collection.recipe.dense[name].model)])
+    old = models.Filter(must_not=[model_condition(versions[name].model)])
     left = yield from _count(collection.name, old)
     with tqdm(
         total=left,
@@ -488,14 +489,10 @@ def _vector_name(recipe: Recipe) -> str:
     return name
 
 
-def _stored_as(name: str, dense: Dense) -> str:
-    return dense.stored_as or name
-
-
 def _sample(collection: AnyCollection, name: str, count: int) -> Steps[tuple[list[str], Float32]]:
     """Texts of documents at random, and their vectors as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
-    stored = _stored_as(name, dense)
+    stored = collection._pipeline.dense(name).stored_as
     answer = yield Call.of(
         "query_points",
         collection_name=collection.name,
@@ -551,40 +548,37 @@ def _install(
     sample: Float32,
 ) -> Steps[None]:
     """Let the collection be searched with the new model: everything it needs, then one write."""
-    recipe, engine = collection.recipe, collection.engine
-    dense = recipe.dense[name]
-    before = _stored_as(name, dense)
-    changed: dict[str, Any] = {"dim": sample.shape[1], "model": dense.model + 1}
-    new = dense.model_copy(update=changed)
+    recipe, before = collection.recipe, collection._pipeline
+    branch = before.dense(name)
+    dense = branch.recipe
+    new = dense.model_copy(update={"dim": sample.shape[1]})
+    model, stored_as = branch.version.model + 1, branch.version.stored_as
     if new.stored_dim != dense.stored_dim:
         if dense.quantization or dense.hnsw or dense.on_disk is not None:
             expected = f"{dense.stored_dim}, because a vector beside it cannot have its storage; migrate"
             raise InvalidArgumentError("dimension of the new model", expected, new.stored_dim)
-        new = new.model_copy(update={"stored_as": f"{name}_v{new.model}"})
-    # The recipe names the method; what it learned is in the state.
-    kept = Previous(
+        stored_as = f"{name}_v{model}"
+    previous = PreviousModel(
         dim=dense.stored_dim,
-        stored_as=before,
-        adapter=unfitted(adapter),
+        stored_as=branch.stored_as,
+        adapter=adapter.unfitted(),
         factor=scale[0],
         offset=scale[1],
     )
-    new = new.model_copy(update={"previous": kept})
-    made = DenseVector(name, new)
-    if made.needs_fit:
-        yield Call.compute(partial(made.fit, sample))
-    own = f"{dense_key(name)}."
-    state = {key: array for key, array in collection._pipeline.get_state().items() if not key.startswith(own)}
-    state |= {f"{own}{key}": array for key, array in made.get_state().items()}
-    state |= {f"{adapter_key(name)}.{key}": array for key, array in adapter.get_state().items()}
-    pipeline = Pipeline(
+    version = VectorVersion(model=model, stored_as=stored_as, previous=previous)
+    pipeline = before.changed(
         recipe.model_copy(update={"dense": {**recipe.dense, name: new}, "encoder": spec}),
+        {**before.versions, name: version},
         encoder,
-        cross_encoder=collection._pipeline.own_cross_encoder,
-        device=collection._pipeline.device,
     )
+    # What the vector has learned of the previous model is learned again.
+    own = f"{dense_key(name)}."
+    state = {key: array for key, array in before.get_state().items() if not key.startswith(own)}
+    state |= {f"{adapter_key(name)}.{key}": array for key, array in adapter.get_state().items()}
     pipeline.set_state(state)
-    yield from _install_steps(engine, collection.name, name, pipeline)
+    if not pipeline.fitted:
+        yield Call.compute(partial(pipeline.fit, CheckedSample(None, {name: sample})))
+    yield from _install_steps(collection.engine, collection.name, name, pipeline)
     collection._pipeline = pipeline
 
 
@@ -618,8 +612,9 @@ def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipe
 def _reembed_batch(collection: AnyCollection, name: str, old: models.Filter, size: int) -> Steps[int]:
     """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
     recipe, pipeline = collection.recipe, collection._pipeline
-    dense = recipe.dense[name]
-    assert dense.previous is not None
+    branch = pipeline.dense(name)
+    previous = branch.version.previous
+    assert previous is not None
     records, _ = yield Call.of(
         "scroll",
         collection_name=collection.name,
@@ -646,13 +641,13 @@ def _reembed_batch(collection: AnyCollection, name: str, old: models.Filter, siz
         for i, one in enumerate(ids)
     ]
     yield Call.of("update_vectors", collection_name=collection.name, points=points, wait=True)
-    mark = {MODEL: dense.model}
+    mark = {MODEL: branch.version.model}
     yield Call.of("set_payload", collection_name=collection.name, payload=mark, points=ids, wait=True)
-    if dense.previous.stored_as != _stored_as(name, dense):
+    if previous.stored_as != branch.stored_as:
         yield Call.of(
             "delete_vectors",
             collection_name=collection.name,
-            vectors=[dense.previous.stored_as],
+            vectors=[previous.stored_as],
             points=ids,
             wait=True,
         )
@@ -661,24 +656,16 @@ def _reembed_batch(collection: AnyCollection, name: str, old: models.Filter, siz
 
 def _finish(collection: AnyCollection, name: str) -> Steps[None]:
     """Forget the old model: its adapter, and its vector where it has one of its own."""
-    recipe, engine = collection.recipe, collection.engine
-    dense = recipe.dense[name]
-    previous = dense.previous
+    engine, before = collection.engine, collection._pipeline
+    branch = before.dense(name)
+    previous = branch.version.previous
     assert previous is not None
-    before = collection._pipeline
-    done = dense.model_copy(update={"previous": None})
-    pipeline = Pipeline(
-        recipe.model_copy(update={"dense": {**recipe.dense, name: done}}),
-        before.own_encoder,
-        cross_encoder=before.own_cross_encoder,
-        device=before.device,
-    )
-    pipeline.capabilities = before.capabilities
-    own = f"{adapter_key(name)}."
-    pipeline.set_state({key: a for key, a in before.get_state().items() if not key.startswith(own)})
+    version = branch.version.model_copy(update={"previous": None})
+    pipeline = before.changed(collection.recipe, {**before.versions, name: version})
+    pipeline.set_state(before.get_state())
     yield from save_manifest_steps(engine, collection.name, pipeline)
     collection._pipeline = pipeline
-    if previous.stored_as != _stored_as(name, done):
+    if previous.stored_as != branch.stored_as:
         yield Call.of("delete_vector_name", collection_name=collection.name, vector_name=previous.stored_as)
     yield Call.of("delete_payload_index", collection_name=collection.name, field_name=MODEL)
 

@@ -10,35 +10,11 @@ from typing_extensions import Self
 
 from embplug.common.kinds import unfitted
 from embplug.errors import InvalidArgumentError, RecipeError
-from embplug.methods.adapters.alignment import Adapter
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.quantizers.product import ProductQuantizer
 from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 from embplug.recipe.methods import AnyTransform, DenseCodes
-from embplug.recipe.part import Part, Storage
-
-
-class Previous(Part):
-    """Vectors of the model before, of documents that are not embedded anew yet; made by ``upgrade``.
-
-    Attributes
-    ----------
-    dim
-        Of these vectors, as they are stored.
-    stored_as
-        Their name in Qdrant.
-    adapter
-        Maps a query of the new model to where the old one would have put it.
-    factor, offset
-        Bring a score of theirs to the scale of the new model's scores, once it has what the adapter
-        says is missing.
-    """
-
-    dim: int = Field(ge=1)
-    stored_as: str = Field(min_length=1)
-    adapter: Adapter
-    factor: float = 1.0
-    offset: float = 0.0
+from embplug.recipe.part import Storage
 
 
 class Dense(Storage):
@@ -72,12 +48,6 @@ class Dense(Storage):
         Store, in place of the vectors, the first bits of a :class:`RecurrentBinaryQuantizer`'s codes as -1
         and 1, which find the candidates. Binary quantization keeps all of them: with it, the numbers
         themselves may lie on disk.
-    model
-        Version of the model that makes the vectors; an upgrade counts it up.
-    stored_as
-        Name of the vector in Qdrant, where it is another than in the recipe.
-    previous
-        What is left of the model before, while an upgrade is under way.
     """
 
     dim: int = Field(ge=1, le=65536)
@@ -88,9 +58,6 @@ class Dense(Storage):
     keep_original: Literal["disk"] | None = None
     codes: DenseCodes | None = None
     signs: bool = False
-    model: int = Field(1, ge=1)
-    stored_as: str | None = Field(None, min_length=1)
-    previous: Previous | None = None
 
     @property
     def stored_dim(self) -> int:
@@ -119,7 +86,6 @@ class Dense(Storage):
 
     def stored_names(self, name: str) -> list[str]:
         """Names in Qdrant of what is stored for the vector ``name``, coarsest first."""
-        name = self.stored_as or name
         prefixes = [f"{name}_{dim}" for dim in self.funnel]
         return [*prefixes, name, *([f"{name}_original"] if self.keep_original else [])]
 
@@ -144,9 +110,6 @@ class Dense(Storage):
             raise RecipeError("funnel", f"rising dimensions below {stored}", list(self.funnel))
         if self.keep_original and not self.transforms:
             raise RecipeError("keep_original", "transforms: without any the original is stored", "none")
-        if self.previous is not None and (self.funnel or self.keep_original or self.codes):
-            expected = "none, because there is a funnel, an original or codes"
-            raise RecipeError("previous", expected, "an adapter")
         return self
 
     @model_validator(mode="after")

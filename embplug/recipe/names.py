@@ -5,7 +5,7 @@ from __future__ import annotations
 DENSE = "dense"
 
 
-FDE_VECTOR = "fde"
+ENCODING_VECTOR = "fde"
 
 
 TOKENS_VECTOR = "tokens"

@@ -22,7 +22,7 @@ from embplug.errors import RecipeError, RecipeVersionError
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import LearnedEncoding
 from embplug.recipe.dense import Dense
-from embplug.recipe.names import DENSE, FDE_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
+from embplug.recipe.names import DENSE, ENCODING_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.recipe.part import Part
 from embplug.recipe.search import Fusion, Rerank
 from embplug.recipe.sparse import Sparse
@@ -138,7 +138,7 @@ class Recipe(Part):
         for branch in self.fusion.weights:
             if branch not in self.branches:
                 raise RecipeError(f"fusion.weights.{branch}", f"one of {self.branches}", "another name")
-        for name in (FDE_VECTOR, TOKENS_VECTOR, SPARSE_VECTOR):
+        for name in (ENCODING_VECTOR, TOKENS_VECTOR, SPARSE_VECTOR):
             if name in self.dense:
                 raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))
         stored = [one for name, dense in self.dense.items() for one in dense.stored_names(name)]
@@ -157,6 +157,12 @@ class Recipe(Part):
         if self.tokens is None or self.tokens.encoding != "auto":
             return self
         return self.model_copy(update={"tokens": self.tokens.model_copy(update={"encoding": encoding})})
+
+    def unfitted(self) -> Self:
+        """This recipe without what its methods have learned."""
+        dense = {name: part.unfitted() for name, part in self.dense.items()}
+        tokens = None if self.tokens is None else self.tokens.unfitted()
+        return self.model_copy(update={"dense": dense, "tokens": tokens})
 
     @property
     def branches(self) -> list[str]:

@@ -186,9 +186,7 @@ def _fused_here(rankings: Mapping[str, tuple[str, list[Hit]]], fusion: Fusion) -
     return weighted_fusion(by_stage, weights=weights)
 
 
-def _on_one_scale(
-    stage: Stage, previous: PreviousModelStage, rankings: Mapping[str, list[Hit]]
-) -> list[Hit]:
+def _on_one_scale(stage: Stage, previous: PreviousModelStage, rankings: Mapping[str, list[Hit]]) -> list[Hit]:
     """Hits in the spaces of two models as one ranking."""
     others = []
     for hit in rankings[previous.stage.name]:

@@ -54,7 +54,9 @@ def rankings_of(
     inner: dict[str, models.QueryRequest] = {}
     if options.with_stages:
         for stage in stages:
-            for within, own_count in _stages_within(stage, stage.widening * count if below is None else below):
+            for within, own_count in _stages_within(
+                stage, stage.widening * count if below is None else below
+            ):
                 request = models.QueryRequest(
                     **request_fields(within, own_count, options), with_payload=False
                 )

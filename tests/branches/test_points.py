@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from qdrant_client import QdrantClient, grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from embplug.branches.points import grpc_points, rest_points
 from embplug.branches.bm25 import SparseBatch
+from embplug.branches.points import grpc_points, rest_points
 from embplug.methods.token_batch import TokenBatch
 
 payloads = st.dictionaries(

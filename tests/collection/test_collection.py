@@ -149,7 +149,7 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
 )
 def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, most, given, asked):
     pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, encoding=encoding), rerank=Rerank(hnsw_ef=given)))
-    if pipeline.needs_fit:
+    if not pipeline.fitted:
         pipeline.fit(CheckedSample(TokenBatch.from_list(matrices(100)), {}))
     (request,) = pipeline.plan([Query(tokens=np.ones((2, DIM)))], SearchOptions())[0].send(None)
     assert request.prefetch[0].params.hnsw_ef == (asked or most)

@@ -40,10 +40,10 @@ def test_what_was_fitted_before_the_recipe_is_taken_as_it_is(engine: Engine) -> 
 def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client: Engine) -> None:
     codes = ResidualQuantizer(size=6, centroids=16).fit(ELSEWHERE.values)
     whole = Tokens(dim=DIM, encoding=FDE(repetitions=2), codes=codes, multivector=None, document_bytes=0)
-    assert not Collection.create("whole", Recipe(tokens=whole), edge_client)._pipeline.needs_fit
+    assert Collection.create("whole", Recipe(tokens=whole), edge_client)._pipeline.fitted
     corrected = whole.model_copy(update={"document_bytes": 8})
     collection = Collection.create("corrected", Recipe(tokens=corrected), edge_client)
-    assert collection._pipeline.needs_fit and not collection.info().fitted
+    assert not collection._pipeline.fitted and not collection.info().fitted
     # Another process that opens it before anything is added has the codes, too.
     collection = Collection.open("corrected", edge_client)
     collection.add(range(40), tokens=batch(40, 2))

@@ -15,7 +15,7 @@ from embplug import Collection
 from embplug.collection.state import save, unpack
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import run
-from embplug.recipe.names import FDE_VECTOR
+from embplug.recipe.names import ENCODING_VECTOR
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "version_1"
 NAMES = sorted(file.stem for file in FOLDER.glob("*.json"))
@@ -75,11 +75,11 @@ def test_more_is_added_with_what_was_learned(edge_client: EdgeClient) -> None:
     stored = restored(edge_client, "learned")
     collection = Collection.open("learned", edge_client)
     query = np.array(stored["searches"][0]["query"]["tokens"], dtype=np.float32)
-    before = {point["id"]: point["vector"][FDE_VECTOR] for point in stored["points"]}
+    before = {point["id"]: point["vector"][ENCODING_VECTOR] for point in stored["points"]}
     collection.add(["doc/new"], tokens=[query], texts=["alpha beta"])
     assert collection.search(tokens=query, limit=1)[0].id == "doc/new"
-    kept = edge_client.retrieve("learned", [*before], with_vectors=[FDE_VECTOR])
-    assert {record.id: np.round(record.vector[FDE_VECTOR], 7).tolist() for record in kept} == before
+    kept = edge_client.retrieve("learned", [*before], with_vectors=[ENCODING_VECTOR])
+    assert {record.id: np.round(record.vector[ENCODING_VECTOR], 7).tolist() for record in kept} == before
 
 
 def test_the_fixtures_are_those_that_were_stored() -> None:

@@ -38,11 +38,11 @@ def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | 
         key = digest(part.to_dict())
         if key not in known:
             pipeline = Pipeline(part)
-            if pipeline.needs_fit:
+            if not pipeline.fitted:
                 sample = take(documents, range(min(FIT_DOCUMENTS, document_count(documents))))
                 dense = {} if sample.dense is None else {DENSE: sample.dense}
                 tokens = None if sample.tokens is None else sample.tokens.to_float32()
-                pipeline.fit(pipeline.reduced_sample(CheckedSample(tokens, dense)))
+                pipeline.fit(pipeline.reduce(CheckedSample(tokens, dense)))
             known[key] = pipeline.get_state()
         state |= known[key]
     return state

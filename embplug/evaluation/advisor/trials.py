@@ -216,7 +216,7 @@ def try_indexed(
         Measured bytes of one document, part by part.
     """
     pipeline = Pipeline(_with_graph(recipe))
-    if pipeline.needs_fit:
+    if not pipeline.fitted:
         pipeline.set_state(state)
     with tempfile.TemporaryDirectory(prefix="embplug-") as folder, EdgeClient(folder) as engine:
         engine.create_collection(

@@ -15,9 +15,9 @@ from typing import Any
 from qdrant_client import models
 from tqdm import tqdm
 
-from embplug.branches.pipeline import Pipeline
 from embplug.branches.bm25 import SparseBatch
-from embplug.collection.manifest import MANIFEST_KEY, manifest_of, recipe_of
+from embplug.branches.pipeline import Pipeline
+from embplug.collection.manifest import MANIFEST_KEY, Manifest
 from embplug.collection.operations import encoding_for, existing_steps, optimize_steps
 from embplug.collection.state import load, save
 from embplug.engines import Engine, traits_of
@@ -100,7 +100,7 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
         raise MigrationError(f"{name!r} is the target of a migration of {record.source!r}")
     whole = recipe.replaced({"payload_indexes": {**indexes(info), **recipe.payload_indexes}})
     if record is not None and record.manifest is not None:
-        stored = recipe_of(record.manifest)
+        stored = Manifest.from_dict(name, record.manifest).recipe
         whole = whole.replaced({"payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}})
         if stored.tokens is not None:
             whole = whole.with_encoding(stored.tokens.encoding_or_default)
@@ -185,10 +185,10 @@ class _InPlace:
             points = self.source.sample(recipe.fit_sample, LEARN_BYTES)
             sample = learning_sample(points, self.report.vectors, recipe)
         pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)))
-        if pipeline.needs_fit:
+        if not pipeline.fitted:
             if sample is None:
                 raise MigrationError(f"{self.name!r} has no points yet from which the recipe could learn")
-            pipeline.fit(pipeline.reduced_sample(sample))
+            pipeline.fit(pipeline.reduce(sample))
             replicas = self.plan.info.config.params.replication_factor
             reference = run(self.engine, save(self.engine, self.name, pipeline.get_state(), replicas))
         field = self.options.updated_at
@@ -197,7 +197,7 @@ class _InPlace:
             self.report.vectors,
             updated_at=field,
             since=newest(self.engine, self.name, field),
-            manifest=manifest_of(pipeline.recipe, reference),
+            manifest=Manifest(pipeline.recipe, reference).to_dict(),
         )
         checkpoint = Checkpoint(self.engine, self.name, record)
         checkpoint.save()
@@ -263,7 +263,7 @@ class _InPlace:
 
     def _encoded(self, pipeline: Pipeline, points: Sequence[Point]) -> Iterator[models.PointVectors]:
         for part in documents(points, self.report.vectors, pipeline.recipe, None):
-            vectors, _ = pipeline.encode(pipeline.with_reduced_tokens(part))
+            vectors, _ = pipeline.encode(pipeline.reduce(part))
             # Sparse vectors are refused in place.
             columns = {
                 n: list(column) for n, column in vectors.items() if not isinstance(column, SparseBatch)

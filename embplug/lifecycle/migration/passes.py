@@ -214,7 +214,7 @@ class Passes:
         digests = [point.digest() for point in points]
         recipe = self.pipeline.recipe
         for part in documents(points, self.record.vectors, recipe, digests):
-            yield start, self.pipeline.with_reduced_tokens(part)
+            yield start, self.pipeline.reduce(part)
 
     def _write(
         self,

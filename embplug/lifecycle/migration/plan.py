@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.ingest import IN_FLIGHT
-from embplug.collection.manifest import read_manifest, recipe_of
+from embplug.collection.manifest import read_manifest
 from embplug.collection.operations import existing_steps
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
@@ -121,7 +121,7 @@ def _target(
 
 def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
     """The stored recipe, if the given one says the same."""
-    stored = recipe_of(read_manifest(target, info))
+    stored = read_manifest(target, info).recipe
     given = completed_from(recipe, stored)
     if stored.tokens is not None:
         given = given.with_encoding(stored.tokens.encoding_or_default)

@@ -98,10 +98,10 @@ class Migration:
             self.options.workers,
             self.options.progress,
         )
-        if pipeline.needs_fit:
+        if not pipeline.fitted:
             # An earlier call was killed before it could keep what it had learned.
             sample = self._sample(record)
-            learned_from = None if sample is None else pipeline.reduced_sample(sample)
+            learned_from = None if sample is None else pipeline.reduce(sample)
             run(self.engine, learn_steps(self.engine, self.target, pipeline, learned_from))
         return passes
 
