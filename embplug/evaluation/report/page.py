@@ -58,7 +58,8 @@ def report_html(result: Any) -> str:
         *filtered_plots(recipes),
         "<h2>Figures</h2>",
         '<p class="soft">Each figure is a mean over the queries, with the 95 % interval of a bootstrap '
-        "below. The best value of each column is bold. Overlap is with exact search on uncompressed vectors.</p>",
+        "below. The best value of each column is bold. Overlap is with exact search on uncompressed "
+        "vectors.</p>",
         figures_table(recipes),
         *_examples(result),
         *pairs_section(result),
