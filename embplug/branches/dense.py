@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.methods.numeric.arrays import Codes, State, state_part
-from embplug.methods.numeric.levels import LENGTH_BYTES
-from embplug.methods.numeric.packing import packed_bytes
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers import ProductQuantizer, Quantizer, RecurrentBinaryQuantizer
-from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
-from embplug.methods.transforms import Transform
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
+from embplug.methods.roles import Quantizer, Transform
 from embplug.recipe import Dense
 
 DenseArray = NDArray[np.float32]
@@ -48,8 +45,8 @@ class DenseVector:
     @property
     def needs_fit(self) -> bool:
         """Whether a transform or the codes have yet to learn."""
-        codes = self.codes is not None and not self.codes.get_state()
-        return codes or any(_has_to_learn(transform) for transform in self.transforms)
+        codes = self.codes is not None and not self.codes.fitted
+        return codes or not all(transform.fitted for transform in self.transforms)
 
     @property
     def stored_floats(self) -> int:
@@ -66,10 +63,10 @@ class DenseVector:
         """Let each method learn from what those before it make of samples (n, dim) and (m, dim)."""
         made = self._prepared(vectors)
         asked = None if queries is None else self._prepared(queries)
-        if self.codes is not None and not self.codes.get_state():
+        if self.codes is not None and not self.codes.fitted:
             self.codes.fit(made, asked)
         for transform in self.transforms:
-            if _has_to_learn(transform):
+            if not transform.fitted:
                 transform.fit(made, asked)
             made = transform.transform(made)
             asked = None if asked is None else transform.transform_query(asked)
@@ -158,20 +155,11 @@ class DenseVector:
         return dict(zip(self.stored, parts, strict=True))
 
 
-def dense_code_bytes(recipe: Dense) -> int:
+def dense_code_bytes(recipe: Dense) -> float:
     """Bytes of the codes of one vector, also before anything was learned; 0 without codes."""
-    codes = recipe.codes
-    if codes is None:
+    if recipe.codes is None:
         return 0
-    if isinstance(codes, BitAllocationQuantizer):
-        return codes.size
-    if isinstance(codes, ProductQuantizer):
-        return codes.code_bytes
-    if isinstance(codes, RecurrentBinaryQuantizer):
-        return packed_bytes([codes.levels + 1] * (codes.dim_out or recipe.dim))
-    # Of vectors that differ in length each keeps its own.
-    lengths = 0 if recipe.distance == models.Distance.COSINE else LENGTH_BYTES
-    return packed_bytes([codes.bits] * recipe.dim) + lengths
+    return recipe.codes.bytes_per_vector(recipe.dim, unit_length=recipe.distance == models.Distance.COSINE)
 
 
 def _own(method: _Method) -> _Method:
@@ -181,7 +169,3 @@ def _own(method: _Method) -> _Method:
     if state:
         made.set_state(state)
     return made
-
-
-def _has_to_learn(transform: Transform) -> bool:
-    return transform.requires_fit and not transform.get_state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -30,10 +31,8 @@ from embplug.encoders import Encoded, Encoder, load_encoder
 from embplug.engines.capabilities import Capabilities
 from embplug.engines.check_filter import check_filter
 from embplug.errors import InvalidArgumentError, NotFittedError
-from embplug.methods.encodings.learned import LearnedEncoding
 from embplug.methods.numeric.arrays import State, state_part
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.reductions.pruning import SaliencyPruning
 from embplug.methods.reductions.reduced import DROPPED
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
@@ -146,16 +145,16 @@ class Pipeline:
         return (
             self._encoding_learns
             or self._weights_learn
-            or (self._codes is not None and not self._codes.is_fitted)
+            or (self._codes is not None and not self._codes.fitted)
         )
 
     @property
     def _weights_learn(self) -> bool:
-        return self._query_weights is not None and self._query_weights.fitted_dim is None
+        return self._query_weights is not None and not self._query_weights.fitted
 
     @property
     def _encoding_learns(self) -> bool:
-        return self._fde is not None and self._fde.requires_fit and self._fde.fitted_dim is None
+        return self._fde is not None and not self._fde.fitted
 
     def fit(self, sample: CheckedSample) -> None:
         """Learn what the recipe's methods learn from data.
@@ -185,13 +184,10 @@ class Pipeline:
             expected = "token matrices to learn encoding, codes or weights from"
             raise InvalidArgumentError("sample.tokens", expected, None)
         if self._fde is not None and self._encoding_learns:
-            if isinstance(self._fde, LearnedEncoding):
-                self._fde.fit(tokens, queries, device=self.device)
-            else:
-                self._fde.fit(tokens, queries)
+            self._fde.fit(tokens, queries, device=self.device)
         if self._query_weights is not None and self._weights_learn:
             self._query_weights.fit(tokens)
-        if self._codes is not None and not self._codes.is_fitted:
+        if self._codes is not None and not self._codes.fitted:
             self._codes.fit(tokens, queries)
 
     def drift(self, given: TokensGiven) -> float:
@@ -205,7 +201,7 @@ class Pipeline:
             It has learned nothing yet.
         """
         recipe = self.recipe.tokens
-        if recipe is None or not isinstance(self._fde, LearnedEncoding):
+        if recipe is None or self._fde is None or not self._fde.drifts:
             raise InvalidArgumentError(
                 "recipe.tokens.encoding", "a learned encoding: others do not drift", self._fde
             )
@@ -362,7 +358,7 @@ class Pipeline:
         )
         # Codes are text of five characters for four bytes, and counted as numbers of four bytes.
         dense_codes = sum(dense_code_bytes(dense) for dense in self.recipe.dense.values())
-        floats += -(-dense_codes * 5 // 16)
+        floats += math.ceil(dense_codes * 5 / 16)
         tokens = self.recipe.tokens
         if tokens is not None and documents.tokens is not None:
             floats += self._fde.output_dim(tokens.dim) if self._fde is not None else 0
@@ -502,9 +498,8 @@ class Pipeline:
             return self._token_similarities(query, TokenBatch.from_list(stored).to_float32())
         if field == FDE_VECTOR and self._fde is not None:
             asked = self._fde.encode_queries(*self._weighed_tokens(query))[0]
-            # The last number of a learned encoding only brings documents to one length.
-            said = slice(None, -1 if isinstance(self._fde, LearnedEncoding) else None)
-            return dense_similarities(asked[said], np.asarray(stored)[:, said], models.Distance.COSINE)
+            asked, documents = self._fde.comparable(asked), self._fde.comparable(np.asarray(stored))
+            return dense_similarities(asked, documents, models.Distance.COSINE)
         name = _first_name(query.dense)
         asked = self._dense[name].encode_query(_given(query.dense, name)[None])[field][0]
         return dense_similarities(asked, stored, self.recipe.dense[name].stored_distance)
@@ -523,12 +518,9 @@ class Pipeline:
 
     def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
         for reduction in () if self.recipe.tokens is None else self.recipe.tokens.reductions:
-            if not isinstance(reduction, SaliencyPruning):
-                reduced = reduction.reduce(tokens)
-            elif saliency is None:
+            if reduction.needs_saliency and saliency is None:
                 raise self._no_saliency()
-            else:
-                reduced = reduction.reduce(tokens, saliency)
+            reduced = reduction.reduce(tokens, saliency)
             tokens = reduced.tokens
             if saliency is not None:
                 # Once tokens are pooled, nothing is left that reads it.
@@ -715,9 +707,7 @@ class Pipeline:
         reduction = None if self.recipe.tokens is None else self.recipe.tokens.query_reduction
         if reduction is None:
             return tokens
-        if not isinstance(reduction, SaliencyPruning):
-            return reduction.reduce(tokens).tokens
-        if saliency is None:
+        if reduction.needs_saliency and saliency is None:
             expected = "how much each token of the query matters, by which the recipe prunes it"
             raise InvalidArgumentError("saliency", expected, None)
         return reduction.reduce(tokens, saliency).tokens

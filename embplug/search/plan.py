@@ -14,7 +14,7 @@ from qdrant_client.http.models import QueryResponse
 from embplug.common import base85
 from embplug.common.ids import CODE_FIELDS, CODES, DENSE_CODES, ORIGINAL_ID, split_payload
 from embplug.errors import StateError
-from embplug.methods.quantizers.base import Quantizer
+from embplug.methods.roles import Quantizer
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 from embplug.recipe import Fusion, Recipe
