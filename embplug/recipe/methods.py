@@ -29,12 +29,15 @@ class OneOf:
         Begin of the message of this error, before the registered kinds.
     default
         Kind of a mapping that names none.
+    entry
+        Form in which the message lists each method.
     """
 
     role: Role
     error_type: str
     expected: str = "a kind of:"
     default: str | None = None
+    entry: str = "{kind}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate by :meth:`validate`; a method is serialized by the schema of its class."""
@@ -56,11 +59,15 @@ class OneOf:
                 return TypeAdapter(methods[kind]).validate_python(value)
         elif any(type(value) is cls for cls in methods.values()):
             return value
-        raise PydanticCustomError(self.error_type, f"{self.expected} {', '.join(methods)}")
+        kinds = ", ".join(self.entry.format(kind=kind, name=cls.__name__) for kind, cls in methods.items())
+        raise PydanticCustomError(
+            self.error_type, "{expected} {kinds}", {"expected": self.expected, "kinds": kinds}
+        )
 
 
 Encoding: TypeAlias = Annotated[
-    roles.Encoding, OneOf("encoding", "encoding_kind", "an encoding of a kind of:", default="fde")
+    roles.Encoding,
+    OneOf("encoding", "encoding_kind", "an encoding:", default="fde", entry="{name} (kind: {kind})"),
 ]
 
 Codes: TypeAlias = Annotated[
