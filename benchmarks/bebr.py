@@ -21,9 +21,9 @@ from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
+from embplug.methods import ITQRotation
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
-from embplug.methods.transforms import ITQRotation
 
 
 def signs(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -92,7 +92,7 @@ def encode(
     return Vectors(
         documents,
         np.concatenate(asked),
-        fitted - start if encoding.requires_fit else None,
+        fitted - start if encoding.fitted_dim else None,
         len(documents) / (encoded - warm),
         1e3 * (done - encoded) / len(asked),
     )
@@ -149,7 +149,7 @@ def measure(folder: str, sample_size: int, only: str, say: Callable[[str], None]
         say(name)
         vectors = encode(encoding, collection, sample)
         rows.append(row(name, vectors, true))
-        if encoding.requires_fit:
+        if encoding.fitted_dim:
             new = rest
             if not len(rest):
                 new = halves[1]

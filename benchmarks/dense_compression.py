@@ -29,21 +29,22 @@ from embplug import Collection, Dense, Query, Recipe, Rerank
 from embplug.engines import EdgeClient
 from embplug.evaluation.bits import turbo_bytes
 from embplug.evaluation.sizing import measured_parts
-from embplug.methods.quantizers import BitAllocationQuantizer, Quantizer
-from embplug.methods.quantizers.power import PowerQuantizer
-from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
-from embplug.methods.quantizers.pyramid import PyramidQuantizer
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
-from embplug.methods.transforms import (
+from embplug.methods import (
     PCA,
+    BitAllocationQuantizer,
     ITQRotation,
     LearnedTruncation,
     OPQRotation,
+    Quantizer,
     Rotation,
     SparseRandomProjection,
     Transform,
     Truncation,
 )
+from embplug.methods.quantizers.power import PowerQuantizer
+from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
+from embplug.methods.quantizers.pyramid import PyramidQuantizer
+from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 
 RATIOS = (4, 8, 16, 32, 64)
 BITS = models.TurboQuantBitSize

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from qdrant_client import models
 from scipy.stats import spearmanr
 
+from embplug.methods import PCA
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.token_batch import TokenBatch
-from embplug.methods.transforms import PCA
 
 COMPONENTS = 110
 

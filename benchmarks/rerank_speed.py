@@ -18,14 +18,14 @@ from threadpoolctl import threadpool_limits
 
 from embplug import Collection, Multivector, Recipe, Tokens, connect
 from embplug.engines import EdgeClient, Engine
-from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import (
+from embplug.methods import (
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,
     PredictiveQuantizer,
     ResidualQuantizer,
 )
+from embplug.methods.maxsim import maxsim
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 from tests.servers import qdrant_server

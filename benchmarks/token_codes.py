@@ -13,7 +13,7 @@ from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
 
 from embplug.evaluation.exact import maxsim_scores
-from embplug.methods.quantizers import (
+from embplug.methods import (
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from embplug.evaluation.beir import Beir
 from embplug.lifecycle.upgrade import Trial
-from embplug.methods.adapters.alignment import ADAPTERS, Procrustes
+from embplug.methods import Procrustes
 from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.registry import registered
 
 Vectors = NDArray[np.float32]
 K = 10
@@ -191,7 +192,7 @@ PUBLISHED: dict[str, Callable[[Vectors, Vectors], Callable[[Vectors], Vectors]]]
     "residual MLP, new to old": _residual_mlp,
 }
 OURS: dict[str, Callable[[], Any]] = {
-    **ADAPTERS,
+    **registered("adapter"),
     "procrustes, scale": lambda: Procrustes(scale=True),
 }
 

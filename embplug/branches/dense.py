@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -205,12 +206,8 @@ class DenseBranch(Branch):
         """Numbers of the vector, its prefixes, its original and its codes."""
         recipe = self.recipe
         numbers = sum(recipe.funnel) + recipe.stored_dim + (recipe.dim if recipe.keep_original else 0)
-        if self.codes is None:
-            return numbers
-        unit_length = recipe.distance == models.Distance.COSINE
-        code_bytes = int(np.ceil(self.codes.bytes_per_vector(recipe.dim, unit_length=unit_length)))
         # Codes are text of five characters for four bytes, and four bytes count as one number.
-        return numbers - (-code_bytes * 5 // 16)
+        return numbers + math.ceil(recipe.code_bytes * 5 / 16)
 
     def encode(self, documents: CheckedDocuments) -> EncodedDocuments:
         """The vector as it is stored, its codes, and which model made it while two are in use."""
@@ -222,7 +219,7 @@ class DenseBranch(Branch):
         codes = None
         if self.codes is not None:
             codes = [row.tobytes() for row in self.codes.encode(self._of_unit_length(vectors))]
-        return EncodedDocuments(self.as_stored(vectors), codes, payload)
+        return EncodedDocuments({**self.as_stored(vectors)}, codes, payload)
 
     def as_stored(self, vectors: Float32) -> dict[str, Float32]:
         """Documents (n, dim) as they are stored, by name in Qdrant."""

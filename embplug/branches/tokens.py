@@ -223,7 +223,10 @@ class TokensBranch(Branch):
         return Stage(ENCODING_VECTOR, ENCODING_VECTOR, models.NearestQuery(nearest=vector), params)
 
     def ranker(self, query: CheckedQuery, options: SearchOptions) -> Ranker | None:
-        """MaxSim in the engine over the multivector, or here over codes; exact searches use the multivector."""
+        """MaxSim over codes in this process, or over the multivector in the engine.
+
+        An exact search uses the multivector, where there is one.
+        """
         has_multivector = self.recipe.multivector is not None
         if query.tokens is None or not (has_multivector or self.coder):
             return None
@@ -258,10 +261,10 @@ class TokensBranch(Branch):
     def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
         """Relevance and similarity by MaxSim, or by the encoding where nothing else is stored."""
         assert query.tokens is not None
-        query = self.prepare(query)
+        tokens, query = query.tokens, self.prepare(query)
         field = self.compared()
         if field == ENCODING_VECTOR and self.encoding is not None:
-            vector = self.encoding.encode_queries(query.tokens, query.token_weights)[0]
+            vector = self.encoding.encode_queries(tokens, query.token_weights)[0]
             stored = np.asarray([vector_of(record, field) for record in records])
             return dense_similarities(
                 self.encoding.comparable(vector), self.encoding.comparable(stored), models.Distance.COSINE
@@ -270,7 +273,7 @@ class TokensBranch(Branch):
             documents = self.coder.decode(payload_codes(records, CODES))
         else:
             documents = TokenBatch.from_list([vector_of(record, field) for record in records]).to_float32()
-        return token_similarities(self._ranking_tokens(query).values, documents, query.tokens)
+        return token_similarities(self._ranking_tokens(query).values, documents, tokens)
 
     def _checked(self, encoded: Encoded, count: int, spec: str) -> TokenBatch:
         if encoded.tokens is None:

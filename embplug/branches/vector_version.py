@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from embplug.methods.adapters.alignment import Adapter
+from embplug.recipe.methods import Adapter
 from embplug.recipe.part import Part
 
 

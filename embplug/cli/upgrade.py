@@ -17,7 +17,7 @@ from embplug.errors import InvalidArgumentError, UpgradeError
 from embplug.lifecycle.upgrade import LEAST_PAIRS, UpgradeReport
 from embplug.lifecycle.upgrade import reembed as run_reembed
 from embplug.lifecycle.upgrade import upgrade as run_upgrade
-from embplug.methods.adapters.alignment import ADAPTERS
+from embplug.methods.registry import registered
 
 
 @app.command()
@@ -27,7 +27,7 @@ def upgrade(
     at: At = "./data",
     api_key: ApiKey = None,
     adapter: Annotated[
-        str, typer.Option(help=f"How queries are mapped: {', '.join(ADAPTERS)}, or best of all that can be.")
+        str, typer.Option(help="Kind of the adapter that maps queries, or best: all are measured.")
     ] = "procrustes",
     pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Documents to learn and measure from.")] = 2000,
     queries: Annotated[
@@ -41,8 +41,9 @@ def upgrade(
 ) -> None:
     """Search with a new model today: measure what an adapter keeps, then take it. `reembed` does the rest."""
     with reporting(as_json):
-        if adapter != "best" and adapter not in ADAPTERS:
-            raise InvalidArgumentError("--adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
+        kinds = ["best", *registered("adapter")]
+        if adapter not in kinds:
+            raise InvalidArgumentError("--adapter", f"one of {kinds}", repr(adapter))
         asked = None if queries is None else [text for _, text, _ in read_jsonl(queries, None, "text")]
         if asked == []:
             raise InvalidArgumentError("--queries", "a file with at least one text", str(queries))

@@ -154,7 +154,7 @@ def _take_over_steps(engine: AnyEngine, name: str, existing: Pipeline, recipe: R
 def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
     """The default encoding: learned where there is enough to learn from."""
     tokens = None if sample is None else sample.tokens
-    return LearnedEncoding() if tokens is not None and LearnedEncoding.can_learn(tokens) else FDE()
+    return LearnedEncoding() if tokens is not None and LearnedEncoding().can_learn(tokens) else FDE()
 
 
 def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:

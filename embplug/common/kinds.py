@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-_Method = TypeVar("_Method")
+from typing import Any
 
 
 def kind_tag(method: Any, default: str | None = None) -> str:
@@ -14,9 +12,3 @@ def kind_tag(method: Any, default: str | None = None) -> str:
     """
     kind = method.get("kind", default) if isinstance(method, dict) else getattr(method, "kind", None)
     return f"[{kind}]"
-
-
-def unfitted(method: _Method) -> _Method:
-    """A method's parameters without what it has learned."""
-    fields: Any = method
-    return type(method)(**{name: getattr(method, name) for name in fields.__dataclass_fields__})

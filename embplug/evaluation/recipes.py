@@ -11,23 +11,21 @@ from embplug.engines.capabilities import Capabilities
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import CapabilityError, RecipeError
 from embplug.evaluation.bits import turbo_bytes
-from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.quantizers import (
+from embplug.methods import (
+    PCA,
     BitAllocationQuantizer,
     CentroidQuantizer,
-    PredictiveQuantizer,
-    ResidualQuantizer,
-)
-from embplug.methods.reductions.pooling import HierarchicalPooling
-from embplug.methods.transforms import (
-    PCA,
     ITQRotation,
     OPQRotation,
+    PredictiveQuantizer,
+    ResidualQuantizer,
     Rotation,
     SparseRandomProjection,
     Truncation,
 )
+from embplug.methods.encodings.fde import FDE
+from embplug.methods.encodings.learned import LearnedEncoding
+from embplug.methods.reductions.pooling import HierarchicalPooling
 from embplug.recipe import Dense, Multivector, Recipe, Rerank, Tokens
 
 RATIOS = (2, 4, 8, 16, 32, 64)

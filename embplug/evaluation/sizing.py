@@ -34,7 +34,6 @@ from pathlib import Path
 
 from qdrant_client import models
 
-from embplug.branches.dense import dense_code_bytes
 from embplug.branches.pipeline import Pipeline
 from embplug.engines import EdgeClient
 from embplug.evaluation.bits import datatype_bits, quantized_bytes
@@ -228,7 +227,7 @@ def expected_parts(
     list of Part
         Bytes of one document, part by part.
     """
-    dense_bytes = sum(dense_code_bytes(dense) for dense in recipe.dense.values())
+    dense_bytes = sum(dense.code_bytes for dense in recipe.dense.values())
     field = FIELD_BYTES if dense_bytes else 0
     parts = []
     for name, params in Pipeline(recipe).vectors_config().items():

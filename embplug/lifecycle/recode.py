@@ -15,7 +15,7 @@ from embplug.encoders import Encoder, load_encoder
 from embplug.engines.calls import Call, Steps, run, run_async
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.lifecycle.upgrade import AnyCollection
-from embplug.methods.quantizers import RecurrentBinaryQuantizer
+from embplug.methods import RecurrentBinaryQuantizer
 from embplug.recipe import Recipe
 
 

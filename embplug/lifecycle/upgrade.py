@@ -28,8 +28,8 @@ from embplug.engines.calls import Call, Steps, run, run_async
 from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, UpgradeError
 from embplug.evaluation.exact import overlap
-from embplug.methods.adapters.alignment import ADAPTERS
 from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.registry import registered
 from embplug.recipe import Dense, Recipe
 
 Float32 = NDArray[np.float32]
@@ -160,8 +160,8 @@ def upgrade(
     encoder
         The new model, or its name as in a recipe.
     adapter
-        A kind of :data:`~embplug.methods.adapters.alignment.ADAPTERS`, or ``best``: all that the dimensions
-        and the installed extras allow are measured, and the best is taken.
+        A registered kind of adapter, or ``best``: all that the dimensions and the installed extras allow are
+        measured, and the best is taken.
     pairs
         Documents to learn and measure from.
     queries
@@ -273,8 +273,9 @@ def upgrade_steps(
     progress: bool | None,
 ) -> Steps[UpgradeReport]:
     """What :func:`upgrade` asks of the engine and computes."""
-    if adapter != "best" and adapter not in ADAPTERS:
-        raise InvalidArgumentError("adapter", f"one of {['best', *ADAPTERS]}", repr(adapter))
+    adapters = registered("adapter")
+    if adapter != "best" and adapter not in adapters:
+        raise InvalidArgumentError("adapter", f"one of {['best', *adapters]}", repr(adapter))
     if not 0 <= min_recall <= 1:
         raise InvalidArgumentError("min_recall", "between 0 and 1", min_recall)
     pairs = checked_integer(pairs, "pairs", LEAST_PAIRS)
@@ -300,7 +301,7 @@ def upgrade_steps(
         if texts is not None:
             asked = yield from _embedded(model, texts, dense, bar, as_queries=True)
     trial: Trial = yield Call.compute(partial(Trial, new, old, asked, k, seed))
-    kinds = [*ADAPTERS] if adapter == "best" else [adapter]
+    kinds = [*adapters] if adapter == "best" else [adapter]
     fitted, skipped = yield Call.compute(partial(_fitted, kinds, *trial.pairs))
     rows = yield Call.compute(
         lambda: [*sorted(map(trial.measured, fitted), key=lambda one: -one.recall), *trial.without_adapter()]
@@ -456,7 +457,7 @@ def _fitted(kinds: list[str], new: Float32, old: Float32) -> tuple[list[Any], di
     skipped: dict[str, str] = {}
     for kind in kinds:
         try:
-            fitted.append(ADAPTERS[kind]().fit(new, old))
+            fitted.append(registered("adapter")[kind]().fit(new, old))
         except (LengthMismatchError, MissingExtraError) as error:
             skipped[kind] = str(error)
             if len(skipped) == len(kinds):

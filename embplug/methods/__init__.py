@@ -1,10 +1,27 @@
 """Everything that compresses: transforms, quantizers, token codes, encodings, reductions, adapters.
 
-The names stand in ``__init__.pyi``; each is imported when it is first used.
+The names stand in ``__init__.pyi``; each is imported when it is first used. A class that is registered is
+found by its name as well.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_lazy_getattr, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _lazy_getattr(name)
+    except AttributeError:
+        if name.startswith("_"):
+            raise
+        from embplug.methods.registry import registered_class
+
+        cls = registered_class(name)
+        if cls is None:
+            raise
+        return cls

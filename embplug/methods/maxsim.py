@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,8 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from embplug.common.threads import single_blas_thread
 from embplug.errors import LengthMismatchError
 from embplug.methods.numeric.arrays import Codes, Float32, as_vectors
-from embplug.methods.quantizers.base import Quantizer
 from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
+
+if TYPE_CHECKING:
+    from embplug.methods.roles import Quantizer
 
 BLOCK_TOKENS = 4096
 """Tokens whose scores are held at once, unless one document has more."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.errors import InvalidArgumentError, LengthMismatchError, NonFiniteError, StateError
+from embplug.errors import InvalidArgumentError, LengthMismatchError, NonFiniteError
 
 
 def checked_weights(given: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
@@ -31,16 +30,3 @@ def check_finite(values: NDArray[Any], argument: str) -> None:
         wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
         if wrong.size:
             raise NonFiniteError(f"{argument}.values[{wrong[0]}]", "finite numbers", "NaN or infinity")
-
-
-def state_array(
-    state: Mapping[str, NDArray[Any]], name: str, dtype: type[np.generic], shape: tuple[int, ...]
-) -> NDArray[Any]:
-    """One array of a state, of exactly this type and shape."""
-    if name not in state:
-        raise StateError(f"state {name!r} is missing; it holds {sorted(state)}")
-    array = np.asarray(state[name])
-    if array.dtype != dtype or array.shape != shape:
-        expected, got = f"{np.dtype(dtype)} {shape}", f"{array.dtype} {array.shape}"
-        raise StateError(f"state {name!r}: expected {expected}, got {got}")
-    return array

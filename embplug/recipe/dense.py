@@ -8,12 +8,11 @@ from pydantic import Field, model_validator
 from qdrant_client import models
 from typing_extensions import Self
 
-from embplug.common.kinds import unfitted
 from embplug.errors import InvalidArgumentError, RecipeError
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.quantizers.product import ProductQuantizer
 from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
-from embplug.recipe.methods import AnyTransform, DenseCodes
+from embplug.recipe.methods import DenseCodes, Transform
 from embplug.recipe.part import Storage
 
 
@@ -53,7 +52,7 @@ class Dense(Storage):
     dim: int = Field(ge=1, le=65536)
     distance: models.Distance = models.Distance.COSINE
     datatype: models.Datatype | None = None
-    transforms: tuple[AnyTransform, ...] = ()
+    transforms: tuple[Transform, ...] = ()
     funnel: tuple[Annotated[int, Field(ge=1)], ...] = ()
     keep_original: Literal["disk"] | None = None
     codes: DenseCodes | None = None
@@ -78,10 +77,18 @@ class Dense(Storage):
             return self.distance
         return models.Distance.COSINE if self.transforms[-1].unit_length else models.Distance.DOT
 
+    @property
+    def code_bytes(self) -> float:
+        """Bytes of the codes of one vector, also before they are fitted; 0 without codes."""
+        if self.codes is None:
+            return 0.0
+        unit_length = self.distance == models.Distance.COSINE
+        return self.codes.bytes_per_vector(self.dim, unit_length=unit_length)
+
     def unfitted(self) -> Self:
         """The same without what its methods have learned."""
-        transforms = tuple(unfitted(transform) for transform in self.transforms)
-        codes = None if self.codes is None else unfitted(self.codes)
+        transforms = tuple(transform.unfitted() for transform in self.transforms)
+        codes = None if self.codes is None else self.codes.unfitted()
         return self.model_copy(update={"transforms": transforms, "codes": codes})
 
     def stored_names(self, name: str) -> list[str]:
@@ -97,9 +104,8 @@ class Dense(Storage):
             raise RecipeError("transforms", error.expected, error.got) from None
         dim = self.dim
         for place, transform in enumerate(self.transforms):
-            learned_from = transform.describe().input_dim if transform.get_state() else None
-            if learned_from not in (None, dim):
-                raise RecipeError(f"transforms.{place}", f"fitted on {dim} dimensions", learned_from)
+            if transform.fitted_dim not in (None, dim):
+                raise RecipeError(f"transforms.{place}", f"fitted on {dim} dimensions", transform.fitted_dim)
             dim = transform.output_dim(dim)
         if self.transforms and self.distance not in (models.Distance.COSINE, models.Distance.DOT):
             raise RecipeError("distance", "Cosine or Dot, which transforms keep", self.distance.value)
@@ -134,6 +140,6 @@ class Dense(Storage):
                 raise RecipeError("codes.length", expected, repr(codes.length))
         if isinstance(codes, ProductQuantizer) and codes.subspaces > self.dim:
             raise RecipeError("codes.subspaces", f"at most the {self.dim} dimensions", codes.subspaces)
-        if codes.get_state() and codes.dim != self.dim:
-            raise RecipeError("codes", f"fitted on vectors of {self.dim} dimensions", codes.dim)
+        if codes.fitted_dim not in (None, self.dim):
+            raise RecipeError("codes", f"fitted on vectors of {self.dim} dimensions", codes.fitted_dim)
         return self

@@ -1,117 +1,101 @@
-"""Which methods stand in which field of a recipe."""
+"""Which methods stand in which field of a recipe: those that are registered for it."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, Tag, TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from embplug.common.kinds import kind_tag
-from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.quantizers.binary import BinaryQuantizer
-from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
-from embplug.methods.quantizers.centroid import CentroidQuantizer
-from embplug.methods.quantizers.power import PowerQuantizer
-from embplug.methods.quantizers.product import OptimizedProductQuantizer, ProductQuantizer
-from embplug.methods.quantizers.pyramid import PyramidQuantizer
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
-from embplug.methods.quantizers.residual import ResidualQuantizer
-from embplug.methods.reductions.pooling import GridPooling, HierarchicalPooling, KMeansPooling
-from embplug.methods.reductions.pruning import BallCarving, FirstTokens, SaliencyPruning
-from embplug.methods.token_codes.predictive import PredictiveQuantizer
-from embplug.methods.transforms.learned_truncation import LearnedTruncation
-from embplug.methods.transforms.pca import PCA
-from embplug.methods.transforms.random_projection import SparseRandomProjection
-from embplug.methods.transforms.rotation import ITQRotation, OPQRotation, Rotation
-from embplug.methods.transforms.truncation import Truncation
+from embplug.methods import roles
+from embplug.methods.registry import Role, registered
 
-Encoding = Annotated[
-    Annotated[FDE, Tag("[fde]")] | Annotated[LearnedEncoding, Tag("[learned]")],
-    Discriminator(
-        lambda encoding: kind_tag(encoding, "fde"),
-        custom_error_type="encoding_kind",
-        custom_error_message="an FDE (kind: fde) or a LearnedEncoding (kind: learned)",
-    ),
+
+@dataclass(frozen=True)
+class OneOf:
+    """Validates a method of a role, or the mapping that stands for it, by its ``kind``.
+
+    The registry is read when a recipe is validated, so that a method can be registered at any time before.
+
+    Attributes
+    ----------
+    role
+        Role in which the method is registered.
+    error_type
+        Type of the pydantic error for another kind.
+    expected
+        Begin of the message of this error, before the registered kinds.
+    default
+        Kind of a mapping that names none.
+    entry
+        Form in which the message lists each method.
+    """
+
+    role: Role
+    error_type: str
+    expected: str = "a kind of:"
+    default: str | None = None
+    entry: str = "{kind}"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate by :meth:`validate`; a method is serialized by the schema of its class."""
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Describe a mapping by the kinds that are registered now."""
+        kinds = [handler(TypeAdapter(cls).core_schema) for cls in registered(self.role).values()]
+        return {"oneOf": kinds, "type": "object"}
+
+    def validate(self, value: Any) -> Any:
+        """Return the method that ``value`` is, or stands for."""
+        methods = registered(self.role)
+        if isinstance(value, dict):
+            kind = value.get("kind", self.default)
+            if isinstance(kind, str) and kind in methods:
+                return TypeAdapter(methods[kind]).validate_python(value)
+        elif any(type(value) is cls for cls in methods.values()):
+            return value
+        kinds = ", ".join(self.entry.format(kind=kind, name=cls.__name__) for kind, cls in methods.items())
+        raise PydanticCustomError(
+            self.error_type, "{expected} {kinds}", {"expected": self.expected, "kinds": kinds}
+        )
+
+
+Encoding: TypeAlias = Annotated[
+    roles.Encoding,
+    OneOf("encoding", "encoding_kind", "an encoding:", default="fde", entry="{name} (kind: {kind})"),
 ]
 
-
-Codes = Annotated[
-    Annotated[ResidualQuantizer, Tag("[residual]")]
-    | Annotated[PredictiveQuantizer, Tag("[predictive]")]
-    | Annotated[BitAllocationQuantizer, Tag("[bit_allocation]")]
-    | Annotated[CentroidQuantizer, Tag("[centroids]")]
-    | Annotated[BinaryQuantizer, Tag("[binary]")]
-    | Annotated[ProductQuantizer, Tag("[product]")]
-    | Annotated[OptimizedProductQuantizer, Tag("[optimized_product]")],
-    Discriminator(
-        lambda codes: kind_tag(codes, "residual"),
-        custom_error_type="codes_kind",
-        custom_error_message="a kind of: residual, predictive, bit_allocation, centroids, binary, "
-        "product, optimized_product",
-    ),
+Codes: TypeAlias = Annotated[
+    roles.Quantizer | roles.TokenCodes, OneOf("token_codes", "codes_kind", default="residual")
 ]
 
+DenseCodes: TypeAlias = Annotated[roles.Quantizer, OneOf("dense_codes", "dense_codes_kind")]
 
-DenseCodes = Annotated[
-    Annotated[BitAllocationQuantizer, Tag("[bit_allocation]")]
-    | Annotated[ProductQuantizer, Tag("[product]")]
-    | Annotated[OptimizedProductQuantizer, Tag("[optimized_product]")]
-    | Annotated[PyramidQuantizer, Tag("[pyramid]")]
-    | Annotated[PowerQuantizer, Tag("[power]")]
-    | Annotated[RecurrentBinaryQuantizer, Tag("[recurrent_binary]")],
-    Discriminator(
-        kind_tag,
-        custom_error_type="dense_codes_kind",
-        custom_error_message="a kind of: bit_allocation, product, optimized_product, pyramid, power, "
-        "recurrent_binary",
-    ),
+Reduction: TypeAlias = Annotated[
+    roles.Reduction, OneOf("reduction", "reduction_kind", "pooling or pruning of a kind of:")
 ]
 
-
-Reduction = Annotated[
-    Annotated[HierarchicalPooling, Tag("[hierarchical]")]
-    | Annotated[KMeansPooling, Tag("[kmeans]")]
-    | Annotated[GridPooling, Tag("[grid]")]
-    | Annotated[SaliencyPruning, Tag("[saliency]")]
-    | Annotated[FirstTokens, Tag("[first]")],
-    Discriminator(
-        kind_tag,
-        custom_error_type="reduction_kind",
-        custom_error_message="pooling or pruning: hierarchical, kmeans, grid, saliency or first as its kind",
-    ),
-]
-
-
-Reductions = Annotated[
-    Annotated[Reduction, Tag("[one]")]
+Reductions: TypeAlias = Annotated[
+    Annotated[Reduction, Tag("[single]")]
     | Annotated[tuple[Reduction, ...], Field(min_length=1), Tag("[several]")],
-    Discriminator(lambda given: "[several]" if isinstance(given, (list, tuple)) else "[one]"),
+    Discriminator(lambda value: "[several]" if isinstance(value, (list, tuple)) else "[single]"),
 ]
 
-
-QueryReduction = Annotated[
-    Annotated[BallCarving, Tag("[ball_carving]")] | Annotated[SaliencyPruning, Tag("[saliency]")],
-    Discriminator(
-        lambda reduction: kind_tag(reduction, "ball_carving"),
-        custom_error_type="query_reduction_kind",
-        custom_error_message="ball_carving or saliency as its kind",
-    ),
+QueryReduction: TypeAlias = Annotated[
+    roles.Reduction, OneOf("query_reduction", "query_reduction_kind", default="ball_carving")
 ]
 
-
-AnyTransform = Annotated[
-    Annotated[PCA, Tag("[pca]")]
-    | Annotated[Truncation, Tag("[truncation]")]
-    | Annotated[LearnedTruncation, Tag("[learned_truncation]")]
-    | Annotated[SparseRandomProjection, Tag("[sparse_random_projection]")]
-    | Annotated[Rotation, Tag("[rotation]")]
-    | Annotated[OPQRotation, Tag("[opq_rotation]")]
-    | Annotated[ITQRotation, Tag("[itq_rotation]")],
-    Discriminator(
-        kind_tag,
-        custom_error_type="transform_kind",
-        custom_error_message="a transform: pca, truncation, learned_truncation, sparse_random_projection, "
-        "rotation, opq_rotation or itq_rotation as its kind",
-    ),
+QueryWeights: TypeAlias = Annotated[
+    roles.QueryWeights, OneOf("query_weights", "query_weights_kind", default="idf")
 ]
+
+Transform: TypeAlias = Annotated[
+    roles.Transform, OneOf("transform", "transform_kind", "a transform of a kind of:")
+]
+
+Adapter: TypeAlias = Annotated[roles.Adapter, OneOf("adapter", "adapter_kind", "an adapter of a kind of:")]

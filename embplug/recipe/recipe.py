@@ -19,8 +19,7 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import RecipeError, RecipeVersionError
-from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
+from embplug.methods.roles import Encoding
 from embplug.recipe.dense import Dense
 from embplug.recipe.names import DENSE, ENCODING_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.recipe.part import Part
@@ -152,7 +151,7 @@ class Recipe(Part):
             )
         return self
 
-    def with_encoding(self, encoding: FDE | LearnedEncoding | None) -> Self:
+    def with_encoding(self, encoding: Encoding | None) -> Self:
         """This recipe, with ``encoding`` where tokens say ``auto``."""
         if self.tokens is None or self.tokens.encoding != "auto":
             return self

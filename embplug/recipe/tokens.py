@@ -8,13 +8,9 @@ from pydantic import Field, model_validator
 from qdrant_client import models
 from typing_extensions import Self
 
-from embplug.common.kinds import unfitted
 from embplug.errors import RecipeError
 from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.encodings.token_idf import TokenIDF
-from embplug.methods.reductions.pruning import FirstTokens, SaliencyPruning
-from embplug.recipe.methods import Codes, Encoding, QueryReduction, Reduction, Reductions
+from embplug.recipe.methods import Codes, Encoding, QueryReduction, QueryWeights, Reduction, Reductions
 from embplug.recipe.part import Part, Storage
 
 
@@ -88,7 +84,7 @@ class Tokens(Part):
     multivector: Multivector | None = Multivector()
     reduction: Reductions | None = None
     query_reduction: QueryReduction | None = None
-    query_weights: TokenIDF | None = None
+    query_weights: QueryWeights | None = None
     codes: Codes | None = None
     document_bytes: int = Field(48, ge=0)
 
@@ -96,13 +92,13 @@ class Tokens(Part):
         """The same without what its methods have learned."""
         encoding = self.encoding
         if encoding is not None and encoding != "auto":
-            encoding = unfitted(encoding)
-        codes = None if self.codes is None else unfitted(self.codes)
-        weights = None if self.query_weights is None else unfitted(self.query_weights)
+            encoding = encoding.unfitted()
+        codes = None if self.codes is None else self.codes.unfitted()
+        weights = None if self.query_weights is None else self.query_weights.unfitted()
         return self.model_copy(update={"encoding": encoding, "codes": codes, "query_weights": weights})
 
     @property
-    def encoding_or_default(self) -> FDE | LearnedEncoding | None:
+    def encoding_or_default(self) -> Encoding | None:
         """What ``encoding`` is; ``auto`` without a sample is the FDE."""
         return FDE() if self.encoding == "auto" else self.encoding
 
@@ -116,13 +112,13 @@ class Tokens(Part):
     @property
     def prunes(self) -> bool:
         """Whether tokens of documents are left out by their saliency."""
-        return any(isinstance(one, SaliencyPruning) for one in self.reductions)
+        return any(reduction.needs_saliency for reduction in self.reductions)
 
     @property
     def prunes_queries(self) -> bool:
         """Whether tokens of queries are, before MaxSim ranks by them."""
         ranks = self.multivector is not None or self.codes is not None
-        return ranks and isinstance(self.query_reduction, SaliencyPruning)
+        return ranks and self.query_reduction is not None and self.query_reduction.needs_saliency
 
     @property
     def reads_saliency(self) -> bool:
@@ -134,7 +130,7 @@ class Tokens(Part):
         learned_from = {
             "encoding": None if self.encoding_or_default is None else self.encoding_or_default.fitted_dim,
             "query_weights": None if self.query_weights is None else self.query_weights.fitted_dim,
-            "codes": self.codes.dim if self.codes is not None and self.codes.get_state() else None,
+            "codes": None if self.codes is None else self.codes.fitted_dim,
         }
         for name, dim in learned_from.items():
             if dim not in (None, self.dim):
@@ -144,11 +140,11 @@ class Tokens(Part):
     @model_validator(mode="after")
     def _prunes_before_it_pools(self) -> Self:
         pools = False
-        for place, one in enumerate(self.reductions):
-            if pools and isinstance(one, SaliencyPruning):
+        for place, reduction in enumerate(self.reductions):
+            if pools and reduction.needs_saliency:
                 expected = "pruning by saliency before pooling, because pooled tokens have none"
-                raise RecipeError(f"reduction.{place}", expected, one.kind)
-            pools = pools or not isinstance(one, (SaliencyPruning, FirstTokens))
+                raise RecipeError(f"reduction.{place}", expected, reduction.kind)
+            pools = pools or reduction.pools
         return self
 
     @model_validator(mode="after")

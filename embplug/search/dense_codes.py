@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors
-from embplug.methods.quantizers.base import Quantizer
+from embplug.methods.roles import Quantizer
 
 Metric = Literal["dot", "cosine", "euclid"]
 

@@ -72,7 +72,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
     StateError
         Naming the first point whose codes are missing, cannot be read or have another length.
     """
-    texts = [(point.payload or {}).get(field) for point in points]
+    texts: list[Any] = [(point.payload or {}).get(field) for point in points]
     try:
         codes = base85.decode(texts)
     except (AttributeError, ValueError):

@@ -25,9 +25,8 @@ from embplug import (
 from embplug.common.ids import CODES
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError, RecipeError, StateError
-from embplug.methods import FDE
-from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import (
+from embplug.methods import (
+    FDE,
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,
@@ -36,6 +35,7 @@ from embplug.methods.quantizers import (
     ProductQuantizer,
     ResidualQuantizer,
 )
+from embplug.methods.maxsim import maxsim
 from embplug.methods.token_codes.token_coder import TokenCoder
 
 DIM = 16

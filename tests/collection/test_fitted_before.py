@@ -11,9 +11,7 @@ import pytest
 from embplug import Collection, Dense, Recipe, TokenBatch, Tokens
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
-from embplug.methods import FDE, LearnedEncoding, ResidualQuantizer, TokenIDF
-from embplug.methods.quantizers import BitAllocationQuantizer
-from embplug.methods.transforms import PCA
+from embplug.methods import FDE, PCA, BitAllocationQuantizer, LearnedEncoding, ResidualQuantizer, TokenIDF
 from tests.tokens import DIM, batch
 
 SMALL: dict[str, Any] = {"stored_dim": 48, "features": 32, "landmarks": 300, "compared": 200}

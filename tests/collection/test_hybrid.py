@@ -28,9 +28,8 @@ from embplug import (
 )
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RerankError, StateError
-from embplug.methods import FDE
+from embplug.methods import FDE, ResidualQuantizer
 from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import ResidualQuantizer
 from embplug.search import distribution_based_fusion, reciprocal_rank_fusion, weighted_fusion
 
 DIM, COUNT = 8, 40

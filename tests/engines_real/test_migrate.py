@@ -23,8 +23,7 @@ from embplug.errors import (
     VerificationError,
 )
 from embplug.lifecycle.migration import reader, record, rollback, run, verify
-from embplug.methods import FDE, PCA, PowerQuantizer
-from embplug.methods.quantizers import ResidualQuantizer
+from embplug.methods import FDE, PCA, PowerQuantizer, ResidualQuantizer
 from tests.engines_real.sources import (
     COSINE,
     DIM,

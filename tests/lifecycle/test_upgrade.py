@@ -41,8 +41,7 @@ from embplug.errors import (
     RecipeMismatchError,
     UpgradeError,
 )
-from embplug.methods import PCA, PowerQuantizer
-from embplug.methods.adapters.alignment import ADAPTERS
+from embplug.methods import PCA, PowerQuantizer, registry
 
 COUNT, DIM = 300, 16
 ROOT = Path(__file__).parents[2]
@@ -189,7 +188,8 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
     assert best.chosen == best.adapters[0].adapter and best.recall == best.adapters[0].recall
     recalls = [one.recall for one in best.adapters if one.adapter != "none"]
     assert recalls == sorted(recalls, reverse=True) and best.adapters[-1].adapter == "none"
-    assert {one.adapter for one in best.adapters} == {*ADAPTERS, "none"} and best.skipped == {}
+    kinds = {*registry.registered("adapter"), "none"}
+    assert {one.adapter for one in best.adapters} == kinds and best.skipped == {}
     assert Collection.open("up", edge_client).recipe == PLAIN
     for options, message in (
         ({"adapter": "magic"}, "^adapter"),
@@ -346,11 +346,11 @@ def test_best_of_what_can_be_measured(edge_client: EdgeClient, monkeypatch: pyte
     assert "embplug[torch]" in report.skipped["mlp"]
     assert "24 dimensions" in report.skipped["dimension_scale"]
     assert report.to_dict()["skipped"] == report.skipped
-    for kind in {*ADAPTERS} - {"mlp", "dimension_scale"}:
-        monkeypatch.delitem(ADAPTERS, kind)
+    for kind in {*registry.registered("adapter")} - {"mlp", "dimension_scale"}:
+        monkeypatch.delitem(registry._registered["adapter"], kind)
     with pytest.raises(LengthMismatchError, match="24 dimensions"):
         upgrade(collection, "tests-long", adapter="best", pairs=250, dry_run=True)
-    monkeypatch.delitem(ADAPTERS, "dimension_scale")
+    monkeypatch.delitem(registry._registered["adapter"], "dimension_scale")
     with pytest.raises(MissingExtraError, match="torch"):
         upgrade(collection, "tests-long", adapter="best", pairs=250, dry_run=True)
 
@@ -361,7 +361,7 @@ def test_an_error_that_is_not_of_an_adapter_s_limits_is_not_hidden(
     def broken(*_: Any) -> None:
         raise InvalidArgumentError("ridge", "something else", 0)
 
-    monkeypatch.setattr(ADAPTERS["affine"], "fit", broken)
+    monkeypatch.setattr(registry.registered("adapter")["affine"], "fit", broken)
     with pytest.raises(InvalidArgumentError, match=r"^ridge"):
         upgrade(filled(edge_client), "tests-new", adapter="best", pairs=250, dry_run=True)
 

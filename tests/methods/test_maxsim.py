@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embplug.errors import DimensionError, LengthMismatchError
+from embplug.methods import CentroidQuantizer
 from embplug.methods.maxsim import maxsim, maxsim_codes
-from embplug.methods.quantizers import CentroidQuantizer
 from embplug.methods.token_batch import TokenBatch
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embplug.errors import DimensionError, InvalidArgumentError
-from embplug.methods.quantizers import BitAllocationQuantizer
+from embplug.methods import BitAllocationQuantizer
 from embplug.search import dense, dense_codes, reciprocal_rank_fusion, weighted_fusion
 from embplug.search.types import Hit
 

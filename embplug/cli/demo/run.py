@@ -21,8 +21,8 @@ from embplug.collection.collection import Collection
 from embplug.common.threads import single_blas_thread
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EdgeClient
+from embplug.methods import BitAllocationQuantizer
 from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.quantizers import BitAllocationQuantizer
 from embplug.methods.token_batch import TokenBatch
 from embplug.recipe import Multivector, Recipe, Rerank, Tokens
 from embplug.recipe.recipe import digest

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 from embplug.common.extras import import_extra
-from embplug.common.kinds import kind_tag
 from embplug.common.threads import single_torch_thread
 from embplug.errors import LengthMismatchError
-from embplug.methods.numeric.arrays import Float32, State, as_sample, as_vectors, check_state, not_fitted
+from embplug.methods.numeric.arrays import Float32, State, as_sample, as_vectors
+from embplug.methods.registry import register
+from embplug.methods.roles import Adapter
+from embplug.methods.stored import StoredArray
 
 Float64 = Any
 """float64 arrays, in which maps are solved for."""
@@ -23,17 +26,14 @@ LEAST_RIDGE = 1e-6
 """Without any, fewer pairs than dimensions could not be solved for."""
 CANDIDATES = 1024
 """Documents that a step of training ranks."""
-_ARRAYS = ("matrix", "offset", "new_mean", "old_mean")
 _NETWORK = ("w1", "b1", "w2", "b2")
 
 
-class _Adapter:
-    """What adapters share: most are a matrix and an offset.
+class _AffineAdapter(Adapter):
+    """Base of adapters that are a matrix and an offset.
 
     A subclass gives ``_solve``: from paired vectors, the matrix and the offset.
     """
-
-    kind: str
 
     def __post_init__(self) -> None:
         self.matrix_: Float32 | None = None
@@ -43,11 +43,8 @@ class _Adapter:
         self.old_mean_: Float32 | None = None
 
     @property
-    def new_dim(self) -> int:
-        """Dimension of what is mapped."""
-        if self.matrix_ is None:
-            raise not_fitted(self)
-        return int(self.matrix_.shape[0])
+    def fitted_dim(self) -> int | None:
+        return None if self.matrix_ is None else int(self.matrix_.shape[0])
 
     def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
         """Learn from the same texts as the new model (n, new dim) and the old one (n, old dim) sees them.
@@ -70,39 +67,45 @@ class _Adapter:
 
     def transform(self, X: ArrayLike) -> Float32:
         """Map vectors of the new model (n, new dim) to where the old model would have put them."""
-        if self.matrix_ is None or self.offset_ is None:
-            raise not_fitted(self)
-        made: Float32 = as_vectors(X, self.matrix_.shape[0]) @ self.matrix_ + self.offset_
-        return made
+        vectors = as_vectors(X, self.new_dim)
+        assert self.matrix_ is not None and self.offset_ is not None
+        mapped: Float32 = vectors @ self.matrix_ + self.offset_
+        return mapped
 
     def missing(self, X: ArrayLike) -> Float32:
         """What the new model's score of a query (n,) has on average over that of the mapped query.
 
         It differs from query to query, and makes their scores comparable in a collection of both models.
         """
-        if self.new_mean_ is None or self.old_mean_ is None:
-            raise not_fitted(self)
+        self._check_fitted()
+        assert self.new_mean_ is not None and self.old_mean_ is not None
         missing: Float32 = as_vectors(X) @ self.new_mean_ - self.transform(X) @ self.old_mean_
         return missing
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        arrays = {name: getattr(self, f"{name}_") for name in _ARRAYS}
-        return {} if self.matrix_ is None else arrays
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        return 4 * (dim if self.old_mean_ is None else len(self.old_mean_))
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        if state:
-            check_state(state, {*_ARRAYS}, self)
-        for name in _ARRAYS:
-            setattr(self, f"{name}_", state.get(name))
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            "matrix": StoredArray(np.float32, ("new", "old")),
+            "offset": StoredArray(np.float32, ("old",)),
+            "new_mean": StoredArray(np.float32, ("new",)),
+            "old_mean": StoredArray(np.float32, ("old",)),
+        }
+
+    def _described_dim(self, dim: int | None) -> int | None:
+        return None if self.old_mean_ is None else len(self.old_mean_)
+
+    def _fit_cost(self) -> str:
+        return "one decomposition of a (d, d) matrix"
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
         raise NotImplementedError
 
 
+@register("procrustes", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class Procrustes(_Adapter):
+class Procrustes(_AffineAdapter):
     """The rotation that brings the new vectors closest to the old ones.
 
     It has so little freedom that a few hundred pairs suffice, and it cannot do much harm.
@@ -132,8 +135,9 @@ class Procrustes(_Adapter):
         return matrix, offset
 
 
+@register("affine", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class LowRankAffine(_Adapter):
+class LowRankAffine(_AffineAdapter):
     """The map of old documents to new ones that errs least, carried over to the query.
 
     What is wanted is the dot product of a query with what the new model would make of a document. The
@@ -164,8 +168,9 @@ class LowRankAffine(_Adapter):
         return guess.T, np.zeros(y.shape[1])
 
 
+@register("dimension_scale", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class DimensionScale(_Adapter):
+class DimensionScale(_AffineAdapter):
     """Each dimension stretched and moved by itself, for two versions of one model. Dimensions are equal."""
 
     kind: Literal["dimension_scale"] = "dimension_scale"
@@ -179,8 +184,9 @@ class DimensionScale(_Adapter):
         return np.diag(factors), target - middle * factors
 
 
+@register("relative", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class RelativeAnchors(_Adapter):
+class RelativeAnchors(_AffineAdapter):
     """Relative representations: vectors are compared by their similarities to anchors both models know.
 
     Documents stay as they are stored: the dot product of two such representations is that of the
@@ -209,8 +215,9 @@ class RelativeAnchors(_Adapter):
         return matrix, -x.mean(0) @ matrix
 
 
+@register("ranked", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class RankedAffine(_Adapter):
+class RankedAffine(_AffineAdapter):
     """The affine map, trained further until old documents rank as the new model ranks them.
 
     Documents stand for queries, and the loss is the cross-entropy between the softmax of the new
@@ -257,9 +264,13 @@ class RankedAffine(_Adapter):
             matrix -= np.float32(self.learning_rate * (1 - (step - 1) / self.steps)) * direction
         return matrix.astype(np.float64) * ratio, offset
 
+    def _fit_cost(self) -> str:
+        return _training_cost(self.steps, self.batch)
 
+
+@register("mlp", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class ResidualMLP(_Adapter):
+class ResidualMLP(_AffineAdapter):
     """The affine map and a small network beside it, trained to rank by PyTorch and used without.
 
     Parameters
@@ -343,17 +354,28 @@ class ResidualMLP(_Adapter):
         made: Float32 = rotated + (inner @ weights["w2"] + weights["b2"]).astype(np.float32)
         return made
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        state = super().get_state()
-        return {**state, **self.network_} if state else {}
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            **super()._arrays(state),
+            "w1": StoredArray(np.float32, ("new", "hidden")),
+            "b1": StoredArray(np.float32, ("hidden",)),
+            "w2": StoredArray(np.float32, ("hidden", "old")),
+            "b2": StoredArray(np.float32, ("old",)),
+        }
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        if state:
-            check_state(state, {*_ARRAYS, *_NETWORK}, self)
-        self.network_ = {name: state[name] for name in _NETWORK if name in state}
-        super().set_state({name: state[name] for name in _ARRAYS if name in state})
+    def _to_arrays(self) -> State:
+        assert self.matrix_ is not None and self.offset_ is not None
+        assert self.new_mean_ is not None and self.old_mean_ is not None
+        affine = {"matrix": self.matrix_, "offset": self.offset_}
+        return {**affine, "new_mean": self.new_mean_, "old_mean": self.old_mean_, **self.network_}
+
+    def _from_arrays(self, arrays: State) -> None:
+        self.network_ = {name: arrays[name] for name in _NETWORK}
+        for name in arrays.keys() - self.network_.keys():
+            setattr(self, f"{name}_", arrays[name])
+
+    def _fit_cost(self) -> str:
+        return _training_cost(self.steps, self.batch)
 
 
 def _of_unit_length(x: Float64, y: Float64) -> tuple[Float32, Float32, float]:
@@ -371,26 +393,5 @@ def _shares(scores: Float32) -> Float32:
     return scores
 
 
-Adapter = Annotated[
-    Annotated[Procrustes, Tag("[procrustes]")]
-    | Annotated[LowRankAffine, Tag("[affine]")]
-    | Annotated[RankedAffine, Tag("[ranked]")]
-    | Annotated[ResidualMLP, Tag("[mlp]")]
-    | Annotated[DimensionScale, Tag("[dimension_scale]")]
-    | Annotated[RelativeAnchors, Tag("[relative]")],
-    Discriminator(
-        kind_tag,
-        custom_error_type="adapter_kind",
-        custom_error_message="an adapter: procrustes, affine, ranked, mlp, dimension_scale or relative as "
-        "its kind",
-    ),
-]
-
-ADAPTERS: dict[str, Any] = {
-    "procrustes": Procrustes,
-    "affine": LowRankAffine,
-    "ranked": RankedAffine,
-    "mlp": ResidualMLP,
-    "dimension_scale": DimensionScale,
-    "relative": RelativeAnchors,
-}
+def _training_cost(steps: int, batch: int) -> str:
+    return f"one decomposition of a (d, d) matrix, then {steps} steps on batches of {batch}"

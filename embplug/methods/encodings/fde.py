@@ -12,18 +12,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from qdrant_client import models
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread, worker_count
-from embplug.errors import (
-    DimensionError,
-    EmptyTokensError,
-    InvalidArgumentError,
-    NotFittedError,
-    StateError,
-)
+from embplug.errors import EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.encodings.fde_torch import DEVICE_WORKSPACE_BYTES, TorchEncoder
+from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.balanced import BalancedBytes
 from embplug.methods.numeric.partition import (
     NOBODY,
@@ -34,8 +28,11 @@ from embplug.methods.numeric.partition import (
     half_squares,
     kmeans,
 )
+from embplug.methods.registry import register
+from embplug.methods.roles import Encoding
+from embplug.methods.stored import StoredArray
 from embplug.methods.token_batch import TokenBatch
-from embplug.methods.token_checks import checked_weights, state_array
+from embplug.methods.token_checks import checked_weights
 
 try:
     # What csc_array @ dense calls; to construct and check the array takes longer than a whole query.
@@ -71,8 +68,9 @@ class _Maps(NamedTuple):
     """(encoded, final_dim), dense or sparse; None is the identity."""
 
 
+@register("fde", roles=("encoding",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class FDE:
+class FDE(Encoding):
     """Fixed dimensional encoding of token matrices (MUVERA, arXiv 2405.19504).
 
     Token space is cut into ``2 ** simhash_bits`` cells, ``repetitions`` times over. In every cell a
@@ -147,31 +145,23 @@ class FDE:
         self._maps: dict[int, _Maps] = {}
 
     @property
+    @override
     def hnsw_ef(self) -> int:
-        """Breadth of the search for candidates that a graph needs."""
         return HNSW_EF
 
     @property
-    def requires_fit(self) -> bool:
-        """Whether something is learned from data, so that :meth:`fit` must come first."""
-        return self.center or self.partitioner == "kmeans" or self.dtype == "uint8"
-
-    @property
+    @override
     def fitted_dim(self) -> int | None:
-        """Dimension of the tokens from which it has learned, if it has."""
         return self.dim_
 
-    @property
-    def datatype(self) -> models.Datatype:
-        """Datatype of the engine's vectors; their distance is the dot product."""
-        return models.Datatype(self.dtype)
-
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the encodings of tokens of dimension ``dim``."""
         encoded = self._encoded_dim(dim)
         return encoded + (BalancedBytes.balancing_dims(encoded) if self.dtype == "uint8" else 0)
 
-    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+    def fit(
+        self, tokens: TokenBatch, queries: TokenBatch | None = None, *, device: str | None = None
+    ) -> Self:
         """Learn what depends on the data: mean, centroids, scale. Nothing when all is drawn from the seed.
 
         Parameters
@@ -186,7 +176,7 @@ class FDE:
         EmptyTokensError
             There is something to learn and no token to learn from.
         """
-        if not self.requires_fit:
+        if not self._learns:
             return self
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
@@ -239,7 +229,7 @@ class FDE:
         """
         if device is None:
             return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
-        self._check_fitted(tokens.dim)
+        self._check_tokens(tokens)
         encoder = TorchEncoder(*self._maps_of(tokens.dim), fill=self.fill, device=device)
         out = np.empty((len(tokens), self.output_dim(tokens.dim)), dtype=self.dtype)
         for chunk in self._chunks(tokens, DEVICE_WORKSPACE_BYTES):
@@ -276,50 +266,54 @@ class FDE:
         weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
         return self._encode(tokens, weights, documents=False, n_jobs=1)
 
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`fit` learned, by name; empty before, and when all is drawn from the seed."""
-        if not self.requires_fit or self.dim_ is None:
+    @property
+    def _learns(self) -> bool:
+        return self.center or self.partitioner == "kmeans" or self.dtype == "uint8"
+
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        if not self._learns:
             return {}
-        state: dict[str, NDArray[Any]] = {"dim": np.array(self.dim_, dtype=np.int64)}
+        arrays = {"dim": StoredArray(np.int64)}
+        if self.center:
+            arrays["mean"] = StoredArray(np.float32, ("dim",))
+        if self.partitioner == "kmeans":
+            shape = (self.repetitions, 1 << self.simhash_bits, "dim")
+            arrays["centroids"] = StoredArray(np.float32, shape)
+        if self.dtype == "uint8":
+            arrays["scale"] = StoredArray(np.float64)
+        return arrays
+
+    def _to_arrays(self) -> State:
+        arrays: State = {"dim": np.array(self.dim_, dtype=np.int64)}
         if self.mean_ is not None:
-            state["mean"] = self.mean_
+            arrays["mean"] = self.mean_
         if self.centroids_ is not None:
-            state["centroids"] = self.centroids_
+            arrays["centroids"] = self.centroids_
         if self.bytes_ is not None:
-            state["scale"] = np.array(self.bytes_.scale, dtype=np.float64)
-        return state
+            arrays["scale"] = np.array(self.bytes_.scale, dtype=np.float64)
+        return arrays
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`get_state` returned.
+    def _from_arrays(self, arrays: State) -> None:
+        dim = int(arrays["dim"])
+        if dim < 1:
+            raise StateError(f"state 'dim': expected a dimension, got {dim}")
+        for name in {"mean", "centroids"} & arrays.keys():
+            if arrays[name].shape[-1] != dim:
+                raise StateError(f"state {name!r}: expected {dim} columns, got shape {arrays[name].shape}")
+        self.dim_, self.mean_, self.centroids_ = dim, arrays.get("mean"), arrays.get("centroids")
+        if "scale" in arrays:
+            self.bytes_ = BalancedBytes(self._encoded_dim(dim), float(arrays["scale"]))
 
-        Raises
-        ------
-        StateError
-            Naming the first array that is missing, unknown, or of another shape or type.
-        """
-        expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {}
-        if self.requires_fit:
-            dim = int(state_array(state, "dim", np.int64, ()))
-            if dim < 1:
-                raise StateError(f"state 'dim': expected a dimension, got {dim}")
-            expected["dim"] = np.int64, ()
-            if self.center:
-                expected["mean"] = np.float32, (dim,)
-            if self.partitioner == "kmeans":
-                expected["centroids"] = np.float32, (self.repetitions, 1 << self.simhash_bits, dim)
-            if self.dtype == "uint8":
-                expected["scale"] = np.float64, ()
-        arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
-        unknown = sorted(set(state) - set(arrays))
-        if unknown:
-            raise StateError(f"state {unknown[0]!r}: this encoding has no such array, only {sorted(arrays)}")
-        self._maps.clear()
-        self.dim_ = int(arrays["dim"]) if arrays else None
-        self.mean_ = arrays.get("mean")
-        self.centroids_ = arrays.get("centroids")
-        self.bytes_ = None
-        if self.dim_ is not None and "scale" in arrays:
-            self.bytes_ = BalancedBytes(self._encoded_dim(self.dim_), float(arrays["scale"]))
+    def _fit_cost(self) -> str:
+        parts = []
+        if self.center:
+            parts.append("one mean")
+        if self.partitioner == "kmeans":
+            cells = 1 << self.simhash_bits
+            parts.append(f"k-means of {cells} cells in each of {self.repetitions} repetitions")
+        if self.dtype == "uint8":
+            parts.append(f"encodings of at most {SCALE_SAMPLE:,} documents")
+        return ", ".join(parts) or "none"
 
     def _cells_dim(self, dim: int) -> int:
         """Dimension of all cells of all repetitions."""
@@ -327,13 +321,6 @@ class FDE:
 
     def _encoded_dim(self, dim: int) -> int:
         return self.final_dim or self._cells_dim(dim)
-
-    def _check_fitted(self, dim: int | None) -> None:
-        if self.requires_fit:
-            if self.dim_ is None:
-                raise NotFittedError("this FDE learns from data: call fit before it encodes")
-            if dim != self.dim_:
-                raise DimensionError("tokens", f"dim {self.dim_}, as in fit", dim)
 
     def _generator(self, stream: int, *key: int) -> np.random.Generator:
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream, *key)))
@@ -398,7 +385,7 @@ class FDE:
         coded: bool = True,
     ) -> NDArray[Any]:
         """Encode chunk by chunk; float32, whatever ``dtype`` is, when not ``coded``."""
-        self._check_fitted(tokens.dim)
+        self._check_tokens(tokens)
         workers = worker_count(n_jobs)
         maps = self._maps_of(tokens.dim)
 

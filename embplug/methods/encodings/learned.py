@@ -7,30 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from qdrant_client import models
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread, worker_count
 from embplug.common.torch_device import torch_on
-from embplug.errors import (
-    DimensionError,
-    EmptyTokensError,
-    InvalidArgumentError,
-    NotFittedError,
-    StateError,
-)
+from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
 from embplug.methods.encodings.feature_training import train_features
+from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.balanced import BalancedBytes
 from embplug.methods.numeric.partition import Float32
+from embplug.methods.registry import register
+from embplug.methods.roles import Encoding
+from embplug.methods.stored import StoredArray
 from embplug.methods.token_batch import TokenBatch, document_blocks
-from embplug.methods.token_checks import check_finite, checked_weights, state_array
+from embplug.methods.token_checks import check_finite, checked_weights
 
 LANDMARK_BLOCK = 1024
 """Landmarks compared at a time: the products of a document with them stay in the cache."""
@@ -120,8 +117,9 @@ class _Fitted:
         return int(self.query_map.shape[1])
 
 
+@register("learned", roles=("encoding",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class LearnedEncoding:
+class LearnedEncoding(Encoding):
     """One vector per token matrix whose dot product predicts MaxSim, learned from a sample of documents.
 
     MaxSim of a query is a sum over its tokens x of ``y_d(x) = max_j <x, d_j>``. Every ``y_d`` is
@@ -187,6 +185,8 @@ class LearnedEncoding:
     seed: int = Field(default=0, ge=0)
     kind: Literal["learned"] = "learned"
 
+    drifts: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         for name in ("features", "compared"):
             if getattr(self, name) > self.landmarks:
@@ -199,32 +199,21 @@ class LearnedEncoding:
         self.fitted_: _Fitted | None = None
 
     @property
-    def requires_fit(self) -> bool:
-        """True: everything is learned from data."""
-        return True
-
-    @property
+    @override
     def fitted_dim(self) -> int | None:
-        """Dimension of the tokens from which it has learned, if it has."""
         return None if self.fitted_ is None else self.fitted_.dim
 
-    @staticmethod
-    def can_learn(tokens: TokenBatch) -> bool:
-        """Whether :meth:`fit` would have enough documents and tokens."""
+    @override
+    def can_learn(self, tokens: TokenBatch) -> bool:
         return int(np.count_nonzero(tokens.lengths)) >= MIN_DOCUMENTS and len(tokens.values) >= MIN_TOKENS
 
     @property
+    @override
     def hnsw_ef(self) -> int:
-        """Breadth of the search for candidates that a graph needs."""
         return HNSW_EF
 
-    @property
-    def datatype(self) -> models.Datatype:
-        """Datatype of the engine's vectors; their distance is the dot product."""
-        return models.Datatype(self.dtype)
-
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the encodings, whatever that of the tokens: ``stored_dim``."""
         return self.stored_dim
 
     def fit(
@@ -351,7 +340,7 @@ class LearnedEncoding:
         MissingExtraError
             A device is given and torch is not installed.
         """
-        fitted = self._check_fitted(tokens.dim)
+        fitted = self._learned(tokens)
         out = np.zeros((len(tokens), self.stored_dim), dtype=self.dtype)
         for start in range(0, len(tokens), DOCUMENT_BLOCK):
             block = tokens[start : start + DOCUMENT_BLOCK]
@@ -386,7 +375,7 @@ class LearnedEncoding:
         InvalidArgumentError
             A weight is not a finite number.
         """
-        fitted = self._check_fitted(tokens.dim)
+        fitted = self._learned(tokens)
         weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
         with single_blas_thread():
             return self._coded(_query_vectors(fitted, tokens, weights), documents=False)
@@ -416,17 +405,42 @@ class LearnedEncoding:
         InvalidArgumentError
             Fewer than two documents with tokens.
         """
-        fitted = self._check_fitted(tokens.dim)
+        fitted = self._learned(tokens)
         inhabited = np.flatnonzero(tokens.lengths)
         if len(inhabited) < 2:
             raise InvalidArgumentError("tokens", "at least two documents with tokens", len(inhabited))
         return self._unexplained(tokens.take(inhabited), device) / max(fitted.unexplained, 1e-9)
 
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`fit` learned, by name, to keep beside the collection; empty before."""
-        if self.fitted_dim is None:
-            return {}
-        fitted = self._check_fitted(None)
+    @override
+    def comparable(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        # The last number only brings documents to one length.
+        return vectors[..., :-1]
+
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        landmarks = np.asarray(state.get("landmarks"))
+        if landmarks.ndim != 2 or landmarks.dtype not in (np.float16, np.float32):
+            return {"landmarks": StoredArray(np.float32, ("landmarks", "dim"))}
+        count, dim = landmarks.shape
+        features = self.features if self.steps else min(self.features, count)
+        compared = min(self.compared, count)
+        rank = min(self._coded_dim, features + dim)
+        arrays = {
+            "landmarks": StoredArray(landmarks.dtype.type, (count, dim)),
+            "thresholds": StoredArray(np.float32, (features,)),
+            "query_map": StoredArray(np.float16, (features + dim, rank)),
+            "document_map": StoredArray(np.float16, (compared, rank)),
+            "document_bias": StoredArray(np.float32, (rank,)),
+            "bytes_scale": StoredArray(np.float64),
+            "length": StoredArray(np.float64),
+            "unexplained": StoredArray(np.float64),
+        }
+        if self.steps:
+            arrays["directions"] = StoredArray(np.float16, (features, dim))
+        return arrays
+
+    def _to_arrays(self) -> State:
+        fitted = self.fitted_
+        assert fitted is not None
         return {
             "landmarks": fitted.landmarks,
             **({} if fitted.trained is None else {"directions": fitted.trained}),
@@ -439,41 +453,9 @@ class LearnedEncoding:
             "unexplained": np.array(fitted.unexplained, dtype=np.float64),
         }
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`get_state` returned.
-
-        Raises
-        ------
-        StateError
-            Naming the first array that is missing, unknown, or of another shape or type.
-        """
-        landmarks = np.asarray(state.get("landmarks"))
-        if landmarks.ndim != 2 or landmarks.dtype not in (np.float16, np.float32):
-            got = "none" if "landmarks" not in state else f"{landmarks.dtype} {landmarks.shape}"
-            raise StateError(f"state 'landmarks': expected a matrix of float16 or float32, got {got}")
-        count, dim = landmarks.shape
-        features = self.features if self.steps else min(self.features, count)
-        compared = min(self.compared, count)
-        rank = min(self._coded_dim, features + dim)
-        expected: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
-            "thresholds": (np.float32, (features,)),
-            "query_map": (np.float16, (features + dim, rank)),
-            "document_map": (np.float16, (compared, rank)),
-            "document_bias": (np.float32, (rank,)),
-            "bytes_scale": (np.float64, ()),
-            "length": (np.float64, ()),
-            "unexplained": (np.float64, ()),
-        }
-        if self.steps:
-            expected["directions"] = (np.float16, (features, dim))
-        arrays = {name: state_array(state, name, *kind) for name, kind in expected.items()}
-        unknown = sorted(set(state) - set(arrays) - {"landmarks"})
-        if unknown:
-            raise StateError(
-                f"state {unknown[0]!r}: this encoding has no such array, only {sorted(expected)}"
-            )
+    def _from_arrays(self, arrays: State) -> None:
         self.fitted_ = _Fitted(
-            landmarks,
+            arrays["landmarks"],
             arrays.get("directions"),
             arrays["thresholds"],
             arrays["query_map"].astype(np.float32),
@@ -483,6 +465,13 @@ class LearnedEncoding:
             float(arrays["length"]),
             float(arrays["unexplained"]),
         )
+
+    def _fit_cost(self) -> str:
+        cost = (
+            f"at most {self.sample:,} documents of {self.sample_tokens:,} tokens compared with at most "
+            f"{self.landmarks:,} landmarks, one decomposition of a matrix of {self.features:,} features"
+        )
+        return f"{cost}, {self.steps} steps of training" if self.steps else cost
 
     @property
     def _coded_dim(self) -> int:
@@ -494,11 +483,9 @@ class LearnedEncoding:
             dim += 1
         return dim
 
-    def _check_fitted(self, dim: int | None) -> _Fitted:
-        if self.fitted_ is None:
-            raise NotFittedError("this encoding is learned from data: call fit before it encodes")
-        if dim not in (None, self.fitted_.dim):
-            raise DimensionError("tokens", f"dim {self.fitted_.dim}, as in fit", dim)
+    def _learned(self, tokens: TokenBatch) -> _Fitted:
+        self._check_tokens(tokens)
+        assert self.fitted_ is not None
         return self.fitted_
 
     def _generator(self, stream: int) -> np.random.Generator:

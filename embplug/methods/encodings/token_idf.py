@@ -9,18 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
-from embplug.errors import DimensionError, EmptyTokensError, NotFittedError, StateError
-from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids
+from embplug.errors import DimensionError, EmptyTokensError
+from embplug.methods.numeric.arrays import Float32
+from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
+from embplug.methods.registry import register
+from embplug.methods.roles import QueryWeights
+from embplug.methods.stored import StoredArray
 from embplug.methods.token_batch import TokenBatch
-from embplug.methods.token_checks import check_finite, state_array
-
-Float32 = NDArray[np.float32]
+from embplug.methods.token_checks import check_finite
 
 
+@register("idf", roles=("query_weights",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class TokenIDF:
+class TokenIDF(QueryWeights):
     """Weights of query tokens, learned from documents' tokens alone.
 
     Encoders give vectors, not words. Tokens of one word and one meaning lie together, so the centroids of
@@ -50,8 +53,8 @@ class TokenIDF:
         self._search: CentroidSearch | None = None
 
     @property
+    @override
     def fitted_dim(self) -> int | None:
-        """Dimension of the tokens from which it has learned, if it has."""
         return None if self.centroids_ is None else int(self.centroids_.shape[1])
 
     def fit(self, documents: TokenBatch) -> Self:
@@ -94,39 +97,24 @@ class TokenIDF:
         NonFiniteError
             A token is not finite.
         """
-        centroids, idf, search = self._fitted()
+        self._check_fitted()
+        centroids, idf = self.centroids_, self.idf_
+        assert centroids is not None and idf is not None
         if queries.dim != centroids.shape[1]:
             raise DimensionError("queries", f"dim {centroids.shape[1]}, as the documents", queries.dim)
         if len(queries.values) == 0:
             return np.zeros(0, dtype=np.float32)
         check_finite(queries.values, "queries")
-        weights: Float32 = idf[search(queries.values.astype(np.float32, copy=False))]
+        if self._search is None:
+            self._search = CentroidSearch(centroids)
+        weights: Float32 = idf[self._search(queries.values.astype(np.float32, copy=False))]
         return weights
 
-    def get_state(self) -> dict[str, NDArray[Any]]:
-        """What :meth:`fit` learned, by name, to keep beside the collection; empty before."""
-        if self.fitted_dim is None:
-            return {}
-        centroids, idf, _ = self._fitted()
-        return {"centroids": centroids.astype(np.float16), "idf": idf}
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            "centroids": StoredArray(np.float16, (self.cells, "dim"), memory=np.float32),
+            "idf": StoredArray(np.float32, (self.cells,)),
+        }
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`get_state` returned.
-
-        Raises
-        ------
-        StateError
-            Naming the first array that is missing, or of another shape or type.
-        """
-        centroids = np.asarray(state.get("centroids"))
-        if centroids.ndim != 2 or centroids.dtype != np.float16:
-            got = "none" if "centroids" not in state else f"{centroids.dtype} {centroids.shape}"
-            raise StateError(f"state 'centroids': expected a matrix of float16, got {got}")
-        self.idf_ = state_array(state, "idf", np.float32, (len(centroids),))
-        self.centroids_ = centroids.astype(np.float32)
-        self._search = CentroidSearch(self.centroids_)
-
-    def _fitted(self) -> tuple[Float32, Float32, CentroidSearch]:
-        if self.centroids_ is None or self.idf_ is None or self._search is None:
-            raise NotFittedError("weights are learned from documents: call fit before")
-        return self.centroids_, self.idf_, self._search
+    def _fit_cost(self) -> str:
+        return f"k-means on at most {most_vectors(self.cells):,} tokens"

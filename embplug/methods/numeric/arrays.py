@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.errors import DimensionError, LengthMismatchError, NonFiniteError, NotFittedError, StateError
+from embplug.errors import DimensionError, LengthMismatchError, NonFiniteError
 
 Float32: TypeAlias = NDArray[np.float32]
 
@@ -70,28 +70,9 @@ def check_codes(codes: Codes, code_bytes: int) -> Codes:
     return np.ascontiguousarray(codes)
 
 
-def not_fitted(quantizer: Any) -> NotFittedError:
-    """The error for a quantizer that is used before ``fit``."""
-    return NotFittedError(f"{type(quantizer).__name__} learns from data: call fit first")
-
-
 def state_part(state: State, prefix: str) -> State:
     """Arrays whose names begin with ``prefix``, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
-
-
-def check_state(state: State, names: set[str], quantizer: Any) -> None:
-    """Refuse a state that is not one of this quantizer.
-
-    Raises
-    ------
-    StateError
-        Arrays are missing or too many.
-    """
-    if set(state) != names:
-        raise StateError(
-            f"state of {type(quantizer).__name__}: expected {sorted(names)}, got {sorted(state)}"
-        )
 
 
 def state_bytes(state: State) -> int:

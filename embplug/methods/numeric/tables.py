@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embplug.methods.numeric.arrays import Codes, Float32, State
 from embplug.methods.numeric.partition import half_squares, kmeans
+from embplug.methods.stored import StoredArray
 
 Number = TypeVar("Number", np.float32, np.int16)
 
@@ -83,6 +84,28 @@ class ByteTables:
         if self.rotation is not None:
             state["rotation"] = self.rotation
         return state
+
+    @staticmethod
+    def arrays(
+        dim: int | str, size: int | str, name: str = "active", rotated: bool = True
+    ) -> dict[str, StoredArray]:
+        """Types and shapes of the arrays that :meth:`get_state` returns.
+
+        Parameters
+        ----------
+        dim, size
+            Dimension of the vectors and bytes of a code, or names for them.
+        name
+            Name for the number of directions.
+        rotated
+            Whether there is a rotation; otherwise there are as many directions as dimensions.
+        """
+        active = name if rotated else dim
+        return {
+            "tables": StoredArray(np.float32, (ENTRIES, active)),
+            "widths": StoredArray(np.int64, (size,)),
+            **({"rotation": StoredArray(np.float32, (dim, active))} if rotated else {}),
+        }
 
     @classmethod
     def from_state(cls, state: State) -> ByteTables:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.errors import DimensionError
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
-from embplug.methods.numeric.levels import unrotate
+from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.numeric.tables import ENTRIES, sum_of_entries
-from embplug.methods.quantizers.base import Description
+from embplug.methods.quantizers.levels import unrotate
+from embplug.methods.registry import register
+from embplug.methods.roles import Quantizer
+from embplug.methods.stored import StoredArray
 from embplug.methods.transforms.rotation import Rotation
 
 LARGEST = 127
@@ -39,8 +31,8 @@ SIGNS: Float32 = 2 * np.unpackbits(np.arange(ENTRIES, dtype=np.uint8)[:, None], 
 """(256, 8): the signs that the bits of each byte stand for."""
 
 
-class PreparedQuery(NamedTuple):
-    """A query as :meth:`BinaryQuantizer.score` reads it."""
+class _Parts(NamedTuple):
+    """What is computed from a query."""
 
     products: NDArray[Any]
     """(bytes * 256, t + 1), float32 or int16; the last column gives the squared lengths."""
@@ -48,11 +40,11 @@ class PreparedQuery(NamedTuple):
     """(t + 1,): what one unit of each column stands for."""
     of_mean: Float32
     """(t,)"""
-    single: bool
 
 
+@register("binary", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class BinaryQuantizer:
+class BinaryQuantizer(Quantizer):
     """The signs of coordinates; a decoded vector has, in each, the sample's mean deviation and length 1.
 
     Parameters
@@ -82,14 +74,13 @@ class BinaryQuantizer:
         """(dim,): mean distance of each rotated coordinate from its mean"""
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        return len(self._fitted()[0])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.mean_ is None else len(self.mean_)
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector."""
-        return packed_bytes(self._widths())
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        return packed_bytes([1] * dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn mean and deviations from ``X`` (n, d); ``queries`` are not used.
@@ -108,78 +99,60 @@ class BinaryQuantizer:
         self.deviations_ = np.abs(rotated - self.mean_).mean(axis=0, dtype=np.float64).astype(np.float32)
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes (n, dim / 8)."""
-        mean, _ = self._fitted()
-        return pack(self._rotated(as_vectors(X, len(mean))) > mean, self._widths())
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {name: StoredArray(np.float32, ("dim",)) for name in ("mean", "deviations")}
 
-    def decode(self, codes: Codes) -> Float32:
-        """Unit vectors (n, dim)."""
-        mean, deviations = self._fitted()
-        bits = unpack(check_codes(codes, self.code_bytes), self._widths())
-        decoded = unit_rows(mean + np.where(bits, deviations, -deviations))
+    def _encode(self, vectors: Float32) -> Codes:
+        assert self.mean_ is not None
+        return pack(self._rotated(vectors) > self.mean_, self._widths())
+
+    def _decode(self, codes: Codes) -> Float32:
+        assert self.mean_ is not None and self.deviations_ is not None
+        bits = unpack(codes, self._widths())
+        decoded = unit_rows(self.mean_ + np.where(bits, self.deviations_, -self.deviations_))
         return unrotate(decoded, self.seed) if self.rotate else decoded
 
-    def encode_query(self, q: ArrayLike) -> PreparedQuery:
-        """Products of the query with the signs of every byte."""
-        mean, deviations = self._fitted()
-        query, single = as_query(q, len(mean))
+    def _prepare(self, query: Float32) -> _Parts:
+        assert self.mean_ is not None and self.deviations_ is not None
+        dim = len(self.mean_)
         rotated = self._rotated(query)
-        vectors = np.concatenate([rotated, mean[None]]) * deviations
+        vectors = np.concatenate([rotated, self.mean_[None]]) * self.deviations_
         steps = np.ones(len(vectors), dtype=np.float32)
         if self.queries == "int8":
             largest = np.abs(vectors).max(axis=1) / LARGEST
-            steps = np.maximum(largest, np.abs(vectors).sum(axis=1) / (LARGEST_SUM - len(mean) / 2))
+            steps = np.maximum(largest, np.abs(vectors).sum(axis=1) / (LARGEST_SUM - dim / 2))
             steps = np.where(steps > 0, steps, 1).astype(np.float32)
             rounded = np.rint(vectors / steps[:, None])
-            # The step that brings the rounded vector closest to the given one.
-            products, squares = ((one * rounded).sum(axis=1) for one in (vectors, rounded))
+            # The step that brings the rounded vector closest to the exact one.
+            products, squares = ((factor * rounded).sum(axis=1) for factor in (vectors, rounded))
             steps = np.divide(products, squares, out=steps, where=squares > 0)
             vectors = rounded
-        padded = np.pad(vectors, ((0, 0), (0, -len(mean) % 8)))
+        padded = np.pad(vectors, ((0, 0), (0, -dim % 8)))
         products = SIGNS @ padded.reshape(len(vectors), -1, 8).transpose(1, 2, 0)
         dtype = np.int16 if self.queries == "int8" else np.float32
         products = products.reshape(-1, len(vectors)).astype(dtype)
-        return PreparedQuery(products, steps, rotated @ mean, single)
+        return _Parts(products, steps, rotated @ self.mean_)
 
-    def score(self, query: PreparedQuery, codes: Codes) -> Float32:
-        """Dot products (n,) or (n, t): one lookup a byte."""
-        mean, deviations = self._fitted()
-        sums = sum_of_entries(query.products, check_codes(codes, self.code_bytes)) * query.steps
-        squares = mean @ mean + deviations @ deviations + 2 * sums[:, -1:]
-        scores = sums[:, :-1] + query.of_mean
+    def _score(self, parts: _Parts, codes: Codes) -> Float32:
+        assert self.mean_ is not None and self.deviations_ is not None
+        sums = sum_of_entries(parts.products, codes) * parts.steps
+        squares = self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_ + 2 * sums[:, -1:]
+        scores = sums[:, :-1] + parts.of_mean
         scores /= np.sqrt(squares.clip(np.finfo(np.float32).tiny))
-        return scores[:, 0] if query.single else scores
+        return scores
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.mean_ is None or self.deviations_ is None:
-            return {}
-        return {"mean": self.mean_, "deviations": self.deviations_}
+    @property
+    def _exact_queries(self) -> bool:
+        return self.queries == "float"
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        if state:
-            check_state(state, {"mean", "deviations"}, self)
-        self.mean_, self.deviations_ = state.get("mean"), state.get("deviations")
+    def _bits(self, dim: int, size: float) -> float:
+        return float(dim)
 
-    def describe(self) -> Description:
-        """Say what a vector costs."""
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=self.code_bytes,
-            bits=float(self.dim),
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=self.queries == "float",
-            fit_cost="two means",
-            notes=("lengths are not kept: all vectors count as unit vectors",),
-        )
+    def _fit_cost(self) -> str:
+        return "two means"
 
-    def _fitted(self) -> tuple[Float32, Float32]:
-        if self.mean_ is None or self.deviations_ is None:
-            raise not_fitted(self)
-        return self.mean_, self.deviations_
+    def _notes(self) -> list[str]:
+        return ["lengths are not kept: all vectors count as unit vectors"]
 
     def _widths(self) -> list[int]:
         return [1] * self.dim

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
     ENTRIES,
@@ -35,25 +25,27 @@ from embplug.methods.numeric.tables import (
     nearest_level,
     sum_of_entries,
 )
-from embplug.methods.quantizers.base import Description
+from embplug.methods.registry import register
+from embplug.methods.roles import Quantizer
+from embplug.methods.stored import StoredArray
 
 BITS_OF_BYTE = 8
 NOTHING = 1e-9
 """Share of the largest variance below which a direction holds rounding errors alone."""
 
 
-class PreparedQuery(NamedTuple):
-    """A query as :meth:`BitAllocationQuantizer.score` reads it."""
+class _Parts(NamedTuple):
+    """What is computed from a query."""
 
     products: Float32
     """(bytes * 256, t + 1); the last column gives the squared lengths."""
     of_mean: Float32
     """(t,)"""
-    single: bool
 
 
+@register("bit_allocation", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
-class BitAllocationQuantizer:
+class BitAllocationQuantizer(Quantizer):
     """Spend a budget of bits in the basis of principal components by reverse water-filling.
 
     A direction of variance v is worth ``1/2 log2(v / water)`` bits, where the water level spends the
@@ -89,13 +81,12 @@ class BitAllocationQuantizer:
         self.sampled_ = 0
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        return len(self._fitted()[0])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.mean_ is None else len(self.mean_)
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector."""
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return self.size
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
@@ -110,79 +101,61 @@ class BitAllocationQuantizer:
         self.sampled_ = len(sample)
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes (n, size)."""
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        own = self.length == "own"
+        return {
+            "mean": StoredArray(np.float32, ("dim",)),
+            "sampled": StoredArray(np.int64),
+            **ByteTables.arrays("dim", self.size - own),
+            **({"lengths": StoredArray(np.float32, (ENTRIES,))} if own else {}),
+        }
+
+    def _to_arrays(self) -> State:
         mean, tables = self._fitted()
-        vectors = as_vectors(X, len(mean))
+        state: State = {"mean": mean, "sampled": np.array(self.sampled_), **tables.get_state()}
+        return state if self.lengths_ is None else {**state, "lengths": self.lengths_}
+
+    def _from_arrays(self, arrays: State) -> None:
+        self.mean_, self.lengths_ = arrays["mean"], arrays.get("lengths")
+        self.tables_, self.sampled_ = ByteTables.from_state(arrays), int(arrays["sampled"])
+
+    def _encode(self, vectors: Float32) -> Codes:
+        mean, tables = self._fitted()
         codes = tables.encode(vectors - mean)
         if self.lengths_ is None:
             return codes
         lengths = nearest_level(self.lengths_, np.linalg.norm(vectors, axis=1)).astype(np.uint8)
         return np.concatenate([codes, lengths[:, None]], axis=1)
 
-    def decode(self, codes: Codes) -> Float32:
-        """Vectors (n, dim)."""
+    def _decode(self, codes: Codes) -> Float32:
         mean, tables = self._fitted()
-        codes = check_codes(codes, self.size)
         decoded = mean + tables.decode(codes[:, : len(tables.widths)])
         if self.length != "decoded":
             decoded *= self._scale(np.square(decoded).sum(axis=1), codes)[:, None]
         return decoded
 
-    def encode_query(self, q: ArrayLike) -> PreparedQuery:
-        """Products of the query, exact as it is, with every entry of every byte."""
+    def _prepare(self, query: Float32) -> _Parts:
         mean, tables = self._fitted()
-        query, single = as_query(q, len(mean))
         squares = tables.squares()[:, None] + 2 * tables.products(mean[None])
-        products = np.concatenate([tables.products(query), squares], axis=1)
-        return PreparedQuery(products, query @ mean, single)
+        return _Parts(np.concatenate([tables.products(query), squares], axis=1), query @ mean)
 
-    def score(self, query: PreparedQuery, codes: Codes) -> Float32:
-        """Dot products (n,) or (n, t): one lookup a byte."""
+    def _score(self, parts: _Parts, codes: Codes) -> Float32:
         mean, tables = self._fitted()
-        codes = check_codes(codes, self.size)
-        sums = sum_of_entries(query.products, codes[:, : len(tables.widths)])
-        scores = sums[:, :-1] + query.of_mean
+        sums = sum_of_entries(parts.products, codes[:, : len(tables.widths)])
+        scores = sums[:, :-1] + parts.of_mean
         if self.length != "decoded":
             scores *= self._scale(sums[:, -1] + mean @ mean, codes)[:, None]
-        return scores[:, 0] if query.single else scores
+        return scores
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.mean_ is None or self.tables_ is None:
-            return {}
-        state = {"mean": self.mean_, "sampled": np.array(self.sampled_), **self.tables_.get_state()}
-        return state if self.lengths_ is None else {**state, "lengths": self.lengths_}
+    def _fit_cost(self) -> str:
+        return f"one eigendecomposition (d^3), {table_cost(self.levels)}"
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.__post_init__()
-        if not state:
-            return
-        own = {"lengths"} if self.length == "own" else set()
-        check_state(state, {"mean", "sampled", "tables", "widths", "rotation"} | own, self)
-        self.mean_ = np.asarray(state["mean"], dtype=np.float32)
-        self.tables_ = ByteTables.from_state(state)
-        self.lengths_ = state.get("lengths")
-        self.sampled_ = int(state["sampled"])
-
-    def describe(self) -> Description:
-        """Say what a vector costs."""
+    def _notes(self) -> list[str]:
         few = self.sampled_ < ENTRIES
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=self.size,
-            bits=8.0 * self.size,
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
-            fit_cost=f"one eigendecomposition (d^3), {table_cost(self.levels)}",
-            notes=(f"{self.sampled_} vectors to learn from: entries coincide",) if few else (),
-        )
+        return [f"{self.sampled_} vectors to learn from: entries coincide"] if few else []
 
     def _fitted(self) -> tuple[Float32, ByteTables]:
-        if self.mean_ is None or self.tables_ is None:
-            raise not_fitted(self)
+        assert self.mean_ is not None and self.tables_ is not None
         return self.mean_, self.tables_
 
     def _scale(self, squares: NDArray[Any], codes: Codes) -> NDArray[Any]:

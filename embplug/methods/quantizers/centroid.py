@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.errors import InvalidArgumentError
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.partition import kmeans
 from embplug.methods.numeric.tables import blocks, nearest, nearest_block
-from embplug.methods.quantizers.base import Description
+from embplug.methods.registry import register
+from embplug.methods.roles import Quantizer
+from embplug.methods.stored import StoredArray
 
 FLAT = 512
 """Up to as many centroids k-means runs over all at once; more are found inside of coarse clusters."""
@@ -40,16 +32,9 @@ SEARCH_DIMS = 96
 """Principal directions of the centroids in which the nearest of many is looked for."""
 
 
-class PreparedQuery(NamedTuple):
-    """A query as :meth:`CentroidQuantizer.score` reads it."""
-
-    products: Float32
-    """(centroids, t); by Hamming distance those of the ids of the query's own centroids."""
-    single: bool
-
-
+@register("centroids", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class CentroidQuantizer:
+class CentroidQuantizer(Quantizer):
     """K-means ids (HPC-ColPali): a query is multiplied with the centroids once, a vector is one lookup.
 
     Parameters
@@ -81,13 +66,12 @@ class CentroidQuantizer:
         self.sampled_ = 0
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        return int(self._fitted().shape[1])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.centroids_ is None else int(self.centroids_.shape[1])
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector."""
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return 1 if self.count <= 256 else 2
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
@@ -100,63 +84,47 @@ class CentroidQuantizer:
         self._search = None
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes (n, 1) or (n, 2)."""
-        centroids = self._fitted()
-        vectors = as_vectors(X, centroids.shape[1])
-        ids = self._searching(vectors)
-        return pack(ids[:, None], [8 * self.code_bytes])
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            "centroids": StoredArray(np.float16, (self.count, "dim"), memory=np.float32),
+            "sampled": StoredArray(np.int64),
+        }
 
-    def decode(self, codes: Codes) -> Float32:
-        """Centroids (n, dim)."""
+    def _encode(self, vectors: Float32) -> Codes:
+        return pack(self._searching(vectors)[:, None], [8 * self.code_bytes])
+
+    def _decode(self, codes: Codes) -> Float32:
         return self._fitted()[self._ids(codes)]
 
-    def encode_query(self, q: ArrayLike) -> PreparedQuery:
-        """Products of the query, or of what the bits of its ids say, with every centroid."""
+    def _prepare(self, query: Float32) -> Float32:
+        """Products (centroids, t) of the query, or of what the bits of its ids say, with every centroid."""
         centroids = self._fitted()
-        query, single = as_query(q, centroids.shape[1])
         if self.compare == "products":
-            return PreparedQuery(centroids @ query.T, single)
+            products: Float32 = centroids @ query.T
+            return products
         differing = differing_bits(np.arange(self.count)[:, None], self._searching(query))
-        return PreparedQuery(product_of_bits(centroids)[differing], single)
+        return product_of_bits(centroids)[differing]
 
-    def score(self, query: PreparedQuery, codes: Codes) -> Float32:
-        """Dot products (n,) or (n, t): one lookup."""
-        scores = np.take(query.products, self._ids(codes), axis=0)
-        return scores[:, 0] if query.single else scores
+    def _score(self, parts: Float32, codes: Codes) -> Float32:
+        return np.take(parts, self._ids(codes), axis=0)
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.centroids_ is None:
-            return {}
-        return {"centroids": self.centroids_.astype(np.float16), "sampled": np.array(self.sampled_)}
+    @property
+    def _exact_queries(self) -> bool:
+        return self.compare == "products"
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.centroids_, self._search, self.sampled_ = None, None, 0
-        if state:
-            check_state(state, {"centroids", "sampled"}, self)
-            self.centroids_ = state["centroids"].astype(np.float32)
-            self.sampled_ = int(state["sampled"])
+    def _bits(self, dim: int, size: float) -> float:
+        return float(np.log2(self.count))
 
-    def describe(self) -> Description:
-        """Say what a vector costs."""
+    def _fit_cost(self) -> str:
+        levels = "; in two levels" if self.count > FLAT else ""
+        return f"k-means on at most {most_vectors(self.count):,} vectors{levels}"
+
+    def _notes(self) -> list[str]:
         few = self.sampled_ < self.count
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=self.code_bytes,
-            bits=float(np.log2(self.count)),
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=self.compare == "products",
-            fit_cost=f"k-means on at most {most_vectors(self.count):,} vectors"
-            + ("; in two levels" if self.count > FLAT else ""),
-            notes=(f"{self.sampled_} vectors to learn from: centroids coincide",) if few else (),
-        )
+        return [f"{self.sampled_} vectors to learn from: centroids coincide"] if few else []
 
     def _fitted(self) -> Float32:
-        if self.centroids_ is None:
-            raise not_fitted(self)
+        assert self.centroids_ is not None
         return self.centroids_
 
     def _searching(self, vectors: Float32) -> NDArray[np.int64]:
@@ -165,8 +133,7 @@ class CentroidQuantizer:
         return self._search(vectors)
 
     def _ids(self, codes: Codes) -> NDArray[np.intp]:
-        checked = check_codes(codes, self.code_bytes)
-        return np.asarray(unpack(checked, [8 * self.code_bytes])[:, 0], dtype=np.intp)
+        return np.asarray(unpack(codes, [8 * self.code_bytes])[:, 0], dtype=np.intp)
 
 
 def ordered_by_bits(centroids: Float32, seed: int) -> Float32:

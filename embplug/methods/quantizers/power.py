@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,24 +11,18 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_sample,
-    as_vectors,
-    check_state,
-    not_fitted,
-)
-from embplug.methods.numeric.levels import Levels, common_length
+from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.tables import nearest_level
-from embplug.methods.quantizers.base import Description
+from embplug.methods.quantizers.levels import Levels, common_length
+from embplug.methods.registry import register
+from embplug.methods.stored import StoredArray
 
 SEARCH_SAMPLE = 500
 EXPONENTS = np.linspace(0.2, 1.0, 17)
 SHARES_IN_RANGE = (0.95, 0.99, 0.999, 1.0)
 
 
+@register("power", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PowerQuantizer(Levels):
     """Quantize ``sign(x) |x| ** a`` in even steps (NUPES), with the exponent and range that fit the sample.
@@ -57,12 +52,12 @@ class PowerQuantizer(Levels):
         self.levels_: Float32 | None = None
         """(2 ** bits,): the values that the codes of a coordinate stand for, rising."""
         self.length_ = 0.0
-        self._dim = 0
+        self.dim_: int | None = None
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Search exponent and range on documents (n, d); queries are not used."""
         sample = as_sample(X)
-        self._dim = sample.shape[1]
+        self.dim_ = sample.shape[1]
         self.length_ = common_length(sample)
         values = np.abs(self._rotated(sample[:: -(-len(sample) // SEARCH_SAMPLE)])).astype(np.float64)
         exponents = EXPONENTS if self.exponent is None else np.array([self.exponent])
@@ -76,40 +71,24 @@ class PowerQuantizer(Levels):
                     best, self.exponent_, self.levels_ = error, float(exponent), levels.astype(np.float32)
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
-        vectors = as_vectors(X, self.dim)
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            "dim": StoredArray(np.int64),
+            "exponent": StoredArray(np.float64),
+            "levels": StoredArray(np.float32, (1 << self.bits,)),
+            "length": StoredArray(np.float32),
+        }
+
+    def _encode(self, vectors: Float32) -> Codes:
         assert self.levels_ is not None
         numbers = nearest_level(self.levels_, self._rotated(vectors)).astype(np.uint8)
         return self._coded(numbers, vectors)
 
-    def get_state(self) -> State:
-        """What was searched; empty before :meth:`fit`."""
-        if self.levels_ is None:
-            return {}
-        return {
-            "dim": np.array(self._dim, dtype=np.int64),
-            "exponent": np.array(self.exponent_),
-            "levels": self.levels_,
-            "length": np.array(self.length_, dtype=np.float32),
-        }
-
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self._dim, self.levels_ = 0, None
-        if state:
-            check_state(state, {"dim", "exponent", "levels", "length"}, self)
-            self._dim, self.exponent_ = int(state["dim"]), float(state["exponent"])
-            self.levels_, self.length_ = state["levels"], float(state["length"])
-
-    def describe(self) -> Description:
-        """Say what a vector costs and how it is scored."""
-        cost = f"{len(EXPONENTS) * len(SHARES_IN_RANGE)} trials on at most {SEARCH_SAMPLE} vectors"
-        return self._described(self.get_state(), cost)
+    def _fit_cost(self) -> str:
+        return f"{len(EXPONENTS) * len(SHARES_IN_RANGE)} trials on at most {SEARCH_SAMPLE} vectors"
 
     def _directions(self, codes: Codes) -> Float32:
-        if self.levels_ is None:
-            raise not_fitted(self)
+        assert self.levels_ is not None
         values: Float32 = self.levels_[self._numbers(codes)]
         return values
 

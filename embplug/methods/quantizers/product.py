@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.errors import InvalidArgumentError
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
-from embplug.methods.numeric.levels import common_length
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
-from embplug.methods.quantizers.base import Description
+from embplug.methods.quantizers.levels import common_length
+from embplug.methods.registry import register
+from embplug.methods.roles import Quantizer
+from embplug.methods.stored import StoredArray
 
 
-class Tables(NamedTuple):
-    """A prepared query.
-
-    Attributes
-    ----------
-    entries : float32 (subspaces, centroids, columns)
-        Dot products with all centroids; where results are rescaled, a last column holds the squared
-        lengths of the centroids.
-    single
-        Whether the query was a single vector.
-    """
-
-    entries: Float32
-    single: bool
-
-
+@register("product", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
-class ProductQuantizer:
+class ProductQuantizer(Quantizer):
     """Cut vectors into ``subspaces`` pieces and keep, of each, the number of its nearest centroid.
 
     Queries stay exact: a query makes one table of dot products a subspace, and a score is a sum of
@@ -83,15 +60,12 @@ class ProductQuantizer:
         self.length_: float = 0.0
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        if self.centroids_ is None:
-            raise not_fitted(self)
-        return int(self.centroids_.shape[1])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.centroids_ is None else int(self.centroids_.shape[1])
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector."""
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return packed_bytes([self.bits] * self.subspaces)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
@@ -114,25 +88,28 @@ class ProductQuantizer:
         self.centroids_ = self._learn_centroids(self._rotated(sample))
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
-        vectors = self._rotated(as_vectors(X, self.dim))
-        assert self.centroids_ is not None
-        return pack(nearest(vectors, self.centroids_, self._pieces()), [self.bits] * self.subspaces)
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            "centroids": StoredArray(np.float32, ("centroids", "dim")),
+            "length": StoredArray(np.float32),
+        }
 
-    def decode(self, codes: Codes) -> Float32:
-        """Vectors (n, d) that the codes stand for."""
-        numbers = self._numbers(codes)
+    def _encode(self, vectors: Float32) -> Codes:
         assert self.centroids_ is not None
-        vectors = rebuilt(numbers, self.centroids_, self._pieces())
+        numbers = nearest(self._rotated(vectors), self.centroids_, self._pieces())
+        return pack(numbers, [self.bits] * self.subspaces)
+
+    def _decode(self, codes: Codes) -> Float32:
+        assert self.centroids_ is not None
+        vectors = rebuilt(self._numbers(codes), self.centroids_, self._pieces())
         if self.length_:
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors *= np.divide(self.length_, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         return vectors if self.rotation_ is None else vectors @ self.rotation_
 
-    def encode_query(self, q: ArrayLike) -> Tables:
-        """Tables of one query (d,) or of the tokens of one query (t, d)."""
-        query, single = as_query(q, self.dim)
+    def _prepare(self, query: Float32) -> Float32:
+        """Products (subspaces, centroids, t) with all centroids; if results are rescaled, a last column
+        holds the squared lengths of the centroids."""
         assert self.centroids_ is not None
         rotated = self._rotated(query)
         tables = []
@@ -142,43 +119,24 @@ class ProductQuantizer:
             if self.length_:
                 table = np.column_stack([table, np.einsum("cd,cd->c", centroids, centroids)])
             tables.append(table)
-        return Tables(np.ascontiguousarray(np.stack(tables)), single)
+        return np.ascontiguousarray(np.stack(tables))
 
-    def score(self, query: Tables, codes: Codes) -> Float32:
-        """Dot products (n,) or (n, t) of a prepared query with coded vectors."""
+    def _score(self, parts: Float32, codes: Codes) -> Float32:
         numbers = self._numbers(codes)
-        sums = np.zeros((len(numbers), query.entries.shape[2]), dtype=np.float32)
-        for table, column in zip(query.entries, np.ascontiguousarray(numbers.T), strict=True):
+        sums = np.zeros((len(numbers), parts.shape[2]), dtype=np.float32)
+        for table, column in zip(parts, np.ascontiguousarray(numbers.T), strict=True):
             sums += table[column]
-        scores = sums
-        if self.length_:
-            lengths = np.sqrt(sums[:, -1:])
-            scores = sums[:, :-1] * np.divide(
-                self.length_, lengths, out=np.zeros_like(lengths), where=lengths > 0
-            )
-        return np.ascontiguousarray(scores[:, 0] if query.single else scores)
+        if not self.length_:
+            return sums
+        lengths = np.sqrt(sums[:, -1:])
+        factors = np.divide(self.length_, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        scores: Float32 = sums[:, :-1] * factors
+        return scores
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.centroids_ is None:
-            return {}
-        state: State = {
-            "centroids": self.centroids_,
-            "length": np.array(self.length_, dtype=np.float32),
-        }
-        return state if self.rotation_ is None else {**state, "rotation": self.rotation_}
+    def _bits(self, dim: int, size: float) -> float:
+        return float(self.subspaces * self.bits)
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.centroids_ = self.rotation_ = None
-        if state:
-            check_state(state, {"centroids", "length"} | self._learned_first, self)
-            self.centroids_, self.rotation_ = state["centroids"], state.get("rotation")
-            self.length_ = float(state["length"])
-
-    def describe(self) -> Description:
-        """Say what a vector costs and how it is scored."""
-        dim = self.dim
+    def _notes(self) -> list[str]:
         assert self.centroids_ is not None
         notes = []
         count = len(self.centroids_)
@@ -186,21 +144,7 @@ class ProductQuantizer:
             notes.append(f"{count} centroids instead of {1 << self.bits}: the sample had no more vectors")
         if self.rescale and not self.length_:
             notes.append("not rescaled: the lengths of the sample differ")
-        return Description(
-            method=self.kind,
-            dim=dim,
-            code_bytes=self.code_bytes,
-            bits=float(self.subspaces * self.bits),
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
-            fit_cost=self._fit_cost(),
-            notes=tuple(notes),
-        )
-
-    @property
-    def _learned_first(self) -> set[str]:
-        """Names in the state of what is learned before the centroids."""
-        return set()
+        return notes
 
     def _fit_cost(self) -> str:
         return f"{self.iterations} rounds of k-means in each piece: samples x {1 << self.bits} x dimensions"
@@ -220,11 +164,10 @@ class ProductQuantizer:
         return pieces(self.dim, self.subspaces)
 
     def _numbers(self, codes: Codes) -> NDArray[np.uint8]:
-        if self.centroids_ is None:
-            raise not_fitted(self)
-        return unpack(check_codes(codes, self.code_bytes), [self.bits] * self.subspaces)
+        return unpack(codes, [self.bits] * self.subspaces)
 
 
+@register("optimized_product", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class OptimizedProductQuantizer(ProductQuantizer):
     """:class:`ProductQuantizer` after the rotation that serves it best (OPQ), trained by faiss.
@@ -240,9 +183,8 @@ class OptimizedProductQuantizer(ProductQuantizer):
     rotation_iterations: int = Field(default=10, ge=1)
     kind: Literal["optimized_product"] = "optimized_product"  # type: ignore[assignment]
 
-    @property
-    def _learned_first(self) -> set[str]:
-        return {"rotation"}
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {**super()._arrays(state), "rotation": StoredArray(np.float32, ("dim", "dim"))}
 
     def _fit_cost(self) -> str:
         rounds = f"{self.rotation_iterations} rounds of product quantization and of a (d, d) decomposition"

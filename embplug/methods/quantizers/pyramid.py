@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,23 +11,17 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-)
-from embplug.methods.numeric.levels import Levels, common_length
-from embplug.methods.quantizers.base import Description
+from embplug.methods.numeric.arrays import Codes, Float32, as_sample, check_codes
+from embplug.methods.quantizers.levels import Levels, common_length
+from embplug.methods.registry import register
+from embplug.methods.stored import StoredArray
 
 SEARCH_SAMPLE = 500
 PULSES_PER_DIMENSION = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3, 4, 6, 8, 12, 18, 26, 38)
 ROWS = 1024
 
 
+@register("pyramid", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PyramidQuantizer(Levels):
     """The integer vector of ``pulses`` in all whose direction is close to the vector's.
@@ -57,29 +52,23 @@ class PyramidQuantizer(Levels):
     def __post_init__(self) -> None:
         self.pulses_ = 0
         self.length_ = 0.0
-        self._dim = 0
+        self.dim_: int | None = None
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Choose the pulses for documents (n, d), and see whether they have one length."""
         sample = as_sample(X)
-        self._dim = sample.shape[1]
+        self.dim_ = sample.shape[1]
         self.length_ = common_length(sample)
         # More pulses than all coordinates can hold together would never be placed.
-        most = self._dim * self._largest
+        most = self.dim_ * self._largest
         if self.pulses is not None:
             self.pulses_ = min(self.pulses, most)
             return self
         rotated = self._rotated(sample[:: -(-len(sample) // SEARCH_SAMPLE)])
-        choices = sorted({min(max(1, round(r * self._dim)), most) for r in PULSES_PER_DIMENSION})
+        choices = sorted({min(max(1, round(r * self.dim_)), most) for r in PULSES_PER_DIMENSION})
         kept = [_cosines(rotated, on_pyramid(rotated, pulses, self._largest)).mean() for pulses in choices]
         self.pulses_ = choices[int(np.argmax(kept))]
         return self
-
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
-        vectors = as_vectors(X, self.dim)
-        numbers = on_pyramid(self._rotated(vectors), self.pulses_, self._largest) + self._largest
-        return self._coded(numbers.astype(np.uint8), vectors)
 
     def integers(self, codes: Codes) -> NDArray[np.int8]:
         """The integer vectors (n, d) themselves."""
@@ -87,28 +76,19 @@ class PyramidQuantizer(Levels):
         numbers = self._numbers(codes).astype(np.int16) - self._largest
         return numbers.astype(np.int8)
 
-    def get_state(self) -> State:
-        """What was chosen; empty before :meth:`fit`."""
-        if not self._dim:
-            return {}
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {
-            "dim": np.array(self._dim, dtype=np.int64),
-            "pulses": np.array(self.pulses_, dtype=np.int64),
-            "length": np.array(self.length_, dtype=np.float32),
+            "dim": StoredArray(np.int64),
+            "pulses": StoredArray(np.int64),
+            "length": StoredArray(np.float32),
         }
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self._dim = 0
-        if state:
-            check_state(state, {"dim", "pulses", "length"}, self)
-            self._dim, self.pulses_ = int(state["dim"]), int(state["pulses"])
-            self.length_ = float(state["length"])
+    def _encode(self, vectors: Float32) -> Codes:
+        numbers = on_pyramid(self._rotated(vectors), self.pulses_, self._largest) + self._largest
+        return self._coded(numbers.astype(np.uint8), vectors)
 
-    def describe(self) -> Description:
-        """Say what a vector costs and how it is scored."""
-        cost = f"{len(PULSES_PER_DIMENSION)} trial encodings of at most {SEARCH_SAMPLE} vectors"
-        return self._described(self.get_state(), cost)
+    def _fit_cost(self) -> str:
+        return f"{len(PULSES_PER_DIMENSION)} trial encodings of at most {SEARCH_SAMPLE} vectors"
 
     @property
     def _largest(self) -> int:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
 from embplug.errors import DimensionError, LengthMismatchError
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample, as_vectors
 from embplug.methods.numeric.balanced import LIMIT, BalancedBytes
 from embplug.methods.numeric.contrast import batches, between, ranking_loss, signs
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers.base import Description
+from embplug.methods.registry import register
+from embplug.methods.roles import Quantizer
+from embplug.methods.stored import StoredArray
 from embplug.methods.transforms.pca import PCA
 from embplug.methods.transforms.rotation import ITQRotation
 
@@ -39,15 +31,9 @@ RIDGE = 1e-3
 DEFAULT_STEPS = 200
 
 
-class RecurrentQuery(NamedTuple):
-    """A prepared query: float32 (t, bits of a level) to be compared with levels, and whether it was one."""
-
-    vectors: Float32
-    single: bool
-
-
+@register("recurrent_binary", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class RecurrentBinaryQuantizer:
+class RecurrentBinaryQuantizer(Quantizer):
     """Learned codes of ``levels + 1`` bits a dimension (BEBR), trained on embeddings alone.
 
     ``b = sign(W(x))``, then ``levels`` times ``b += 2 ** -i * sign(R_i(x - norm(B_i(b))))``: each level codes
@@ -106,23 +92,20 @@ class RecurrentBinaryQuantizer:
         """Of the training that was done."""
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        if self.decoder_ is None:
-            raise not_fitted(self)
-        return int(self.decoder_.shape[1])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.decoder_ is None else int(self.decoder_.shape[1])
 
     @property
     def width(self) -> int:
         """Dimensions of the codes."""
-        if self.decoder_ is None:
-            raise not_fitted(self)
+        self._check_fitted()
+        assert self.decoder_ is not None
         return len(self.decoder_) - 1
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector, once fitted."""
-        return packed_bytes([self.levels + 1] * self.width)
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        return packed_bytes([self.levels + 1] * (self.dim_out or dim))
 
     def fit(
         self,
@@ -195,11 +178,6 @@ class RecurrentBinaryQuantizer:
         self.decoder_ = _decoder(self._values(self._numbers(sample)), sample)
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes uint8 (n, code_bytes) of ``X`` (n, d)."""
-        vectors = as_vectors(X, self.dim)
-        return pack(self._numbers(vectors), [self.levels + 1] * self.width)
-
     def levels_of(self, X: ArrayLike) -> NDArray[np.uint8]:
         """All bits of each dimension as a number, uint8 (n, width): the first bit is the highest."""
         return self._numbers(as_vectors(X, self.dim))
@@ -228,36 +206,30 @@ class RecurrentBinaryQuantizer:
         """Queries (n, d) to compare with :meth:`balanced_levels`, coded or not, in eight bits a dimension."""
         return self._balanced().queries(self.sign_queries(Q))
 
-    def decode(self, codes: Codes) -> Float32:
-        """Unit vectors (n, d) that the codes rebuild best in a linear way."""
-        values = self._values(self._unpacked(codes))
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        width: int | str = self.dim_out or "dim"
+        layers: dict[str, StoredArray] = {}
+        for name in _names(self.levels):
+            inputs, outputs = (width, "dim") if name.startswith("rebuild") else ("dim", width)
+            shapes = (
+                (outputs, inputs),
+                (self.hidden, inputs),
+                (self.hidden,),
+                (outputs, self.hidden),
+                (outputs,),
+            )
+            layers |= {
+                f"{name}.{layer}": StoredArray(np.float32, shape)
+                for layer, shape in zip(LAYERS, shapes, strict=True)
+            }
+        return {
+            "decoder": StoredArray(np.float32, ("width and one", "dim")),
+            "steps": StoredArray(np.int64),
+            **layers,
+        }
+
+    def _to_arrays(self) -> State:
         assert self.decoder_ is not None
-        return unit_rows(values @ self.decoder_[:-1] + self.decoder_[-1])
-
-    def encode_query(self, q: ArrayLike) -> RecurrentQuery:
-        """One query (d,) or the tokens of one query (t, d)."""
-        query, single = as_query(q, self.dim)
-        if self.queries == "exact":
-            return RecurrentQuery(query, single)
-        return RecurrentQuery(unit_rows(self._values(self._numbers(query))), single)
-
-    def score(self, query: RecurrentQuery, codes: Codes) -> Float32:
-        """Dot products with what the codes rebuild, or cosines of codes: (n,), or (n, t)."""
-        numbers = self._unpacked(codes)
-        scores = np.empty((len(numbers), len(query.vectors)), dtype=np.float32)
-        assert self.decoder_ is not None
-        for start in range(0, len(numbers), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            values = self._values(numbers[rows])
-            if self.queries == "exact":
-                values = values @ self.decoder_[:-1] + self.decoder_[-1]
-            scores[rows] = unit_rows(values) @ query.vectors.T
-        return np.ascontiguousarray(scores[:, 0]) if query.single else scores
-
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.decoder_ is None:
-            return {}
         layers = {
             f"{name}.{layer}": array
             for name, network in self.networks_.items()
@@ -265,29 +237,49 @@ class RecurrentBinaryQuantizer:
         }
         return {"decoder": self.decoder_, "steps": np.array(self.steps_), **layers}
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.networks_, self.decoder_, self.steps_ = {}, None, 0
-        if state:
-            names = _names(self.levels)
-            check_state(
-                state, {"decoder", "steps", *(f"{name}.{layer}" for name in names for layer in LAYERS)}, self
-            )
-            self.networks_ = {name: {layer: state[f"{name}.{layer}"] for layer in LAYERS} for name in names}
-            self.decoder_, self.steps_ = state["decoder"], int(state["steps"])
+    def _from_arrays(self, arrays: State) -> None:
+        self.networks_ = {
+            name: {layer: arrays[f"{name}.{layer}"] for layer in LAYERS} for name in _names(self.levels)
+        }
+        self.decoder_, self.steps_ = arrays["decoder"], int(arrays["steps"])
 
-    def describe(self) -> Description:
-        """Say what a vector costs and how it is scored."""
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=self.code_bytes,
-            bits=float((self.levels + 1) * self.width),
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=self.queries == "exact",
-            fit_cost=f"{self.steps_} steps on batches of {self.batch}, {1 + 2 * self.levels} networks each",
-            notes=("lengths are not kept: all vectors count as unit vectors",),
-        )
+    def _encode(self, vectors: Float32) -> Codes:
+        return pack(self._numbers(vectors), [self.levels + 1] * self.width)
+
+    def _decode(self, codes: Codes) -> Float32:
+        values = self._values(self._unpacked(codes))
+        assert self.decoder_ is not None
+        return unit_rows(values @ self.decoder_[:-1] + self.decoder_[-1])
+
+    def _prepare(self, query: Float32) -> Float32:
+        """Queries (t, dim), or values of their codes (t, width)."""
+        return query if self.queries == "exact" else unit_rows(self._values(self._numbers(query)))
+
+    def _score(self, parts: Float32, codes: Codes) -> Float32:
+        """Dot products with what the codes rebuild, or cosines of codes."""
+        numbers = self._unpacked(codes)
+        scores = np.empty((len(numbers), len(parts)), dtype=np.float32)
+        assert self.decoder_ is not None
+        for start in range(0, len(numbers), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            values = self._values(numbers[rows])
+            if self.queries == "exact":
+                values = values @ self.decoder_[:-1] + self.decoder_[-1]
+            scores[rows] = unit_rows(values) @ parts.T
+        return scores
+
+    @property
+    def _exact_queries(self) -> bool:
+        return self.queries == "exact"
+
+    def _bits(self, dim: int, size: float) -> float:
+        return float((self.levels + 1) * self.width)
+
+    def _fit_cost(self) -> str:
+        return f"{self.steps_} steps on batches of {self.batch}, {1 + 2 * self.levels} networks each"
+
+    def _notes(self) -> list[str]:
+        return ["lengths are not kept: all vectors count as unit vectors"]
 
     def _steps(self, older: bool) -> int:
         if self.steps is not None:
@@ -322,8 +314,7 @@ class RecurrentBinaryQuantizer:
         return BalancedBytes(self.width, float(min(2**self.levels, LIMIT // 2)))
 
     def _unpacked(self, codes: Codes) -> NDArray[np.uint8]:
-        width = self.width
-        return unpack(check_codes(codes, self.code_bytes), [self.levels + 1] * width)
+        return unpack(codes, [self.levels + 1] * self.width)
 
 
 def _names(levels: int) -> list[str]:

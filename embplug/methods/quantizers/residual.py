@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    as_sample,
-    as_vectors,
-    check_codes,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.tables import (
     ByteTables,
@@ -32,26 +22,28 @@ from embplug.methods.numeric.tables import (
     nearest_level,
     sum_of_entries,
 )
-from embplug.methods.quantizers.base import Description
 from embplug.methods.quantizers.bit_allocation import fit_tables, table_cost
 from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
+from embplug.methods.registry import register
+from embplug.methods.roles import Quantizer
+from embplug.methods.stored import StoredArray
 
 HEADER_BYTES = 2
 HEADER_BITS = 8 * HEADER_BYTES
 
 
-class PreparedQuery(NamedTuple):
-    """A query as :meth:`ResidualQuantizer.score` reads it."""
+class _Parts(NamedTuple):
+    """What is computed from a query."""
 
     of_centroids: Float32
     """(centroids, t)"""
     of_entries: Float32
     """(bytes * 256, t)"""
-    single: bool
 
 
+@register("residual", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class ResidualQuantizer:
+class ResidualQuantizer(Quantizer):
     """A centroid and the residual to it, in bytes that are spent where the residuals vary.
 
     Token vectors of one word lie close together, so that a few thousand centroids hold more of them
@@ -88,14 +80,13 @@ class ResidualQuantizer:
         self.sampled_ = 0
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        return int(self._fitted()[0].shape[1])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.centroids_ is None else int(self.centroids_.shape[1])
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector."""
-        return self.size if self.bits is None else HEADER_BYTES + len(self._fitted()[1].widths)
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        return self.size if self.bits is None else HEADER_BYTES + -(-dim // (8 // self.bits))
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn centroids, directions, entries and factors from ``X`` (n, d); ``queries`` are not used."""
@@ -121,12 +112,33 @@ class ResidualQuantizer:
         self.sampled_ = len(sample)
         return self
 
-    def encode(self, X: ArrayLike) -> Codes:
-        """Codes (n, code_bytes)."""
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        size = "size" if self.bits is not None else self.size - HEADER_BYTES
+        return {
+            "centroids": StoredArray(np.float16, (self.centroids, "dim")),
+            "factors": StoredArray(np.float32, (1 << self._factor_bits,)),
+            "sampled": StoredArray(np.int64),
+            **ByteTables.arrays("dim", size, rotated=self.bits is None),
+        }
+
+    def _to_arrays(self) -> State:
+        centroids, tables, factors = self._fitted()
+        return {
+            "centroids": centroids.astype(np.float16),
+            "factors": factors,
+            "sampled": np.array(self.sampled_),
+            **tables.get_state(),
+        }
+
+    def _from_arrays(self, arrays: State) -> None:
+        self.centroids_ = arrays["centroids"].astype(np.float32)
+        self.factors_, self.sampled_ = arrays["factors"], int(arrays["sampled"])
+        self.tables_ = ByteTables.from_state(arrays)
+
+    def _encode(self, vectors: Float32) -> Codes:
         centroids, tables, factors = self._fitted()
         if self._search is None:
             self._search = CentroidSearch(centroids)
-        vectors = as_vectors(X, centroids.shape[1])
         codes = np.empty((len(vectors), self.code_bytes), dtype=np.uint8)
         for rows in blocks(len(vectors)):
             ids = self._search(vectors[rows])
@@ -137,67 +149,31 @@ class ResidualQuantizer:
             codes[rows, HEADER_BYTES:] = rest
         return codes
 
-    def decode(self, codes: Codes) -> Float32:
-        """Vectors (n, dim)."""
+    def _decode(self, codes: Codes) -> Float32:
         centroids, tables, factors = self._fitted()
-        codes = check_codes(codes, self.code_bytes)
         ids, factor = self._read_header(codes)
         decoded = centroids[ids] + tables.decode(codes[:, HEADER_BYTES:])
         decoded *= factors[factor][:, None]
         return decoded
 
-    def encode_query(self, q: ArrayLike) -> PreparedQuery:
-        """Products of the query, exact as it is, with every centroid and every entry of every byte."""
+    def _prepare(self, query: Float32) -> _Parts:
         centroids, tables, _ = self._fitted()
-        query, single = as_query(q, centroids.shape[1])
-        return PreparedQuery(centroids @ query.T, tables.products(query), single)
+        return _Parts(centroids @ query.T, tables.products(query))
 
-    def score(self, query: PreparedQuery, codes: Codes) -> Float32:
-        """Dot products (n,) or (n, t): one lookup for the centroid and one a byte."""
+    def _score(self, parts: _Parts, codes: Codes) -> Float32:
         _, _, factors = self._fitted()
-        codes = check_codes(codes, self.code_bytes)
         ids, factor = self._read_header(codes)
-        scores = sum_of_entries(query.of_entries, codes[:, HEADER_BYTES:])
-        scores += np.take(query.of_centroids, ids, axis=0)
+        scores = sum_of_entries(parts.of_entries, codes[:, HEADER_BYTES:])
+        scores += np.take(parts.of_centroids, ids, axis=0)
         scores *= factors[factor][:, None]
-        return scores[:, 0] if query.single else scores
+        return scores
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.centroids_ is None or self.tables_ is None or self.factors_ is None:
-            return {}
-        return {
-            "centroids": self.centroids_.astype(np.float16),
-            "factors": self.factors_,
-            "sampled": np.array(self.sampled_),
-            **self.tables_.get_state(),
-        }
+    def _fit_cost(self) -> str:
+        return f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}"
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.__post_init__()
-        if not state:
-            return
-        rotation = {"rotation"} if self.bits is None else set()
-        check_state(state, {"centroids", "factors", "sampled", "tables", "widths"} | rotation, self)
-        self.centroids_ = state["centroids"].astype(np.float32)
-        self.factors_ = np.asarray(state["factors"], dtype=np.float32)
-        self.tables_ = ByteTables.from_state(state)
-        self.sampled_ = int(state["sampled"])
-
-    def describe(self) -> Description:
-        """Say what a vector costs."""
+    def _notes(self) -> list[str]:
         few = self.sampled_ < self.centroids
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=self.code_bytes,
-            bits=8.0 * self.code_bytes,
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
-            fit_cost=f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}",
-            notes=(f"{self.sampled_} vectors to learn from: centroids coincide",) if few else (),
-        )
+        return [f"{self.sampled_} vectors to learn from: centroids coincide"] if few else []
 
     def _table_cost(self) -> str:
         if self.bits is not None:
@@ -217,6 +193,5 @@ class ResidualQuantizer:
         return header[:, 0], header[:, 1]
 
     def _fitted(self) -> tuple[Float32, ByteTables, Float32]:
-        if self.centroids_ is None or self.tables_ is None or self.factors_ is None:
-            raise not_fitted(self)
+        assert self.centroids_ is not None and self.tables_ is not None and self.factors_ is not None
         return self.centroids_, self.tables_, self.factors_

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,6 +14,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from embplug.common.threads import single_blas_thread
 from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.methods.reductions.reduced import Reduced, merge, unit
+from embplug.methods.registry import register
+from embplug.methods.roles import Reduction
 from embplug.methods.token_batch import TokenBatch, document_blocks
 
 _CONFIG = ConfigDict(extra="forbid")
@@ -21,8 +23,9 @@ _CONFIG = ConfigDict(extra="forbid")
 BLOCK_TOKENS = 4096
 
 
+@register("hierarchical", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
-class HierarchicalPooling:
+class HierarchicalPooling(Reduction):
     """Merge the tokens of a document that are most alike, step by step (token pooling, arXiv 2409.14683).
 
     Ward's method on directions: tokens are compared by their cosine.
@@ -40,7 +43,9 @@ class HierarchicalPooling:
     keep_length: bool = True
     kind: Literal["hierarchical"] = "hierarchical"
 
-    def reduce(self, tokens: TokenBatch) -> Reduced:
+    pools: ClassVar[bool] = True
+
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Replace every group by one token; groups stand in the order of their first tokens."""
         groups = np.empty(len(tokens.values), dtype=np.int64)
         with single_blas_thread():
@@ -50,8 +55,9 @@ class HierarchicalPooling:
         return merge(tokens, groups, mean=True, keep_length=self.keep_length)
 
 
+@register("kmeans", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
-class KMeansPooling:
+class KMeansPooling(Reduction):
     """Merge the tokens of a document by k-means on their directions.
 
     Parameters
@@ -69,7 +75,9 @@ class KMeansPooling:
     keep_length: bool = True
     kind: Literal["kmeans"] = "kmeans"
 
-    def reduce(self, tokens: TokenBatch) -> Reduced:
+    pools: ClassVar[bool] = True
+
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Replace every group by one token; groups stand in the order of the tokens that they began with."""
         groups = np.empty(len(tokens.values), dtype=np.int64)
         # Documents of like lengths are computed together, padded to the longest.
@@ -113,8 +121,9 @@ class KMeansPooling:
         return groups
 
 
+@register("grid", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
-class GridPooling:
+class GridPooling(Reduction):
     """Merge the patches of a page image that lie in the same tile: rows, columns or rectangles.
 
     Parameters
@@ -136,7 +145,11 @@ class GridPooling:
     keep_length: bool = True
     kind: Literal["grid"] = "grid"
 
-    def reduce(self, tokens: TokenBatch, grids: ArrayLike | None = None) -> Reduced:
+    pools: ClassVar[bool] = True
+
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, *, grids: ArrayLike | None = None
+    ) -> Reduced:
         """Replace every tile by one token; tiles stand row by row, then the tokens after the patches.
 
         Parameters

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from embplug.errors import InvalidArgumentError
 from embplug.methods.reductions.reduced import Reduced, merge, select, unit
+from embplug.methods.registry import register
+from embplug.methods.roles import Reduction
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
 
 _CONFIG = ConfigDict(extra="forbid")
 
 
+@register("saliency", roles=("reduction", "query_reduction"))
 @dataclass(frozen=True, config=_CONFIG)
-class SaliencyPruning:
+class SaliencyPruning(Reduction):
     """Keep the share of each document's tokens that matters most (HPC-ColPali).
 
     Parameters
@@ -29,7 +33,9 @@ class SaliencyPruning:
     keep: float = Field(default=0.6, gt=0, le=1)
     kind: Literal["saliency"] = "saliency"
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike) -> Reduced:
+    needs_saliency: ClassVar[bool] = True
+
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Leave out the others; what is kept stays in order.
 
         Parameters
@@ -47,11 +53,13 @@ class SaliencyPruning:
         InvalidArgumentError
             Naming the first saliency that is not a finite number.
         """
+        if saliency is None:
+            raise InvalidArgumentError("saliency", "how much each token matters", None)
         return _keep_highest(tokens, checked_weights(saliency, len(tokens.values), "saliency"), self.keep)
 
 
 @dataclass(frozen=True, config=_CONFIG)
-class RandomPruning:
+class RandomPruning(Reduction):
     """Keep a random share of each document's tokens: what any other pruning has to beat.
 
     Parameters
@@ -66,14 +74,15 @@ class RandomPruning:
     seed: int = Field(default=0, ge=0)
     kind: Literal["random"] = "random"
 
-    def reduce(self, tokens: TokenBatch) -> Reduced:
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Leave out the others; what is kept stays in order."""
         drawn = np.random.default_rng(self.seed).random(len(tokens.values))
         return _keep_highest(tokens, drawn, self.keep)
 
 
+@register("first", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
-class FirstTokens:
+class FirstTokens(Reduction):
     """Keep the first tokens of each document.
 
     Parameters
@@ -85,14 +94,15 @@ class FirstTokens:
     count: int = Field(default=128, ge=1)
     kind: Literal["first"] = "first"
 
-    def reduce(self, tokens: TokenBatch) -> Reduced:
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Leave out the others."""
         place = np.arange(len(tokens.values)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
         return select(tokens, place < self.count)
 
 
+@register("ball_carving", roles=("query_reduction",))
 @dataclass(frozen=True, config=_CONFIG)
-class BallCarving:
+class BallCarving(Reduction):
     """Add up query tokens that lie close together (MUVERA, section on ball carving).
 
     The first token takes all that lie close to it, then the first of the others, and so on. MaxSim
@@ -108,7 +118,9 @@ class BallCarving:
     threshold: float = Field(default=0.7, gt=0, le=1)
     kind: Literal["ball_carving"] = "ball_carving"
 
-    def reduce(self, tokens: TokenBatch) -> Reduced:
+    pools: ClassVar[bool] = True
+
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Replace every ball by the sum of its tokens; balls stand in the order of their first tokens."""
         directions = unit(tokens.values.astype(np.float32, copy=False))
         groups = np.empty(len(directions), dtype=np.int64)

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
 from embplug.methods.maxsim import sum_of_maxima
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_vectors,
-    check_state,
-    not_fitted,
-    state_bytes,
-    state_part,
-)
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.numeric.tables import (
     ENTRIES,
     ByteTables,
@@ -37,7 +27,6 @@ from embplug.methods.numeric.tables import (
     nearest_level,
     sums_of_entries,
 )
-from embplug.methods.quantizers.base import Description
 from embplug.methods.quantizers.bit_allocation import (
     principal_directions,
     table_cost,
@@ -45,6 +34,9 @@ from embplug.methods.quantizers.bit_allocation import (
     water_filling,
 )
 from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
+from embplug.methods.registry import register
+from embplug.methods.roles import TokenCodes
+from embplug.methods.stored import StoredArray
 from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
 from embplug.methods.token_checks import check_finite
 from embplug.methods.token_codes.predictive_strings import (
@@ -124,8 +116,9 @@ class _Learned:
         return np.array([len(table.widths) for table in self.tables])
 
 
+@register("predictive", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class PredictiveQuantizer:
+class PredictiveQuantizer(TokenCodes):
     """Codes of whole documents: a token is the share of an earlier one, and the rest in bytes.
 
     Words come back in a document, and what a document is about colours all its tokens, so that most
@@ -162,9 +155,13 @@ class PredictiveQuantizer:
         self._learned: _Learned | None = None
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        return int(self._fitted().centroids.shape[1])
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self._learned is None else int(self._learned.centroids.shape[1])
+
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        """Mean bytes of a token: ``size`` before ``fit``, then what the sample took."""
+        return self.size if self._learned is None else self._learned.mean_bytes
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
         """Learn from documents; ``queries`` are not used.
@@ -271,11 +268,24 @@ class PredictiveQuantizer:
 
         return sum_of_maxima(products, offsets, len(asked), SCORE_TOKENS)
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self._learned is None:
-            return {}
-        learned = self._learned
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        arrays = {
+            "centroids": StoredArray(np.float16, (self.centroids, "dim")),
+            "gains": StoredArray(np.float32, (GAINS,)),
+            "borders": StoredArray(np.float32, (CLASSES - 1,)),
+            "factors": StoredArray(np.float32, (FACTORS,)),
+            "directions": StoredArray(np.float32, ("dim", "dim")),
+            "mean_bytes": StoredArray(np.float64),
+            "sampled": StoredArray(np.int64),
+        }
+        for k in range(CLASSES):
+            arrays[f"{k}.tables"] = StoredArray(np.float32, (ENTRIES, f"directions of {k}"))
+            arrays[f"{k}.widths"] = StoredArray(np.int64, (f"bytes of {k}",))
+            arrays[f"{k}.kept"] = StoredArray(np.int64, (f"directions of {k}",))
+        return arrays
+
+    def _to_arrays(self) -> State:
+        learned = self._fitted()
         state: State = {
             "centroids": learned.centroids.astype(np.float16),
             "gains": learned.gains,
@@ -289,51 +299,35 @@ class PredictiveQuantizer:
             state |= {f"{k}.tables": table.tables, f"{k}.widths": table.widths, f"{k}.kept": kept}
         return state
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self.__post_init__()
-        if not state:
-            return
-        own = {"centroids", "gains", "borders", "factors", "directions", "mean_bytes", "sampled"}
-        parts = {f"{k}.{name}" for k in range(CLASSES) for name in ("tables", "widths", "kept")}
-        check_state(state, own | parts, self)
-        directions = np.asarray(state["directions"], dtype=np.float32)
-        of_classes = [state_part(state, f"{k}.") for k in range(CLASSES)]
-        kept = [np.asarray(one["kept"], dtype=np.int64) for one in of_classes]
+    def _from_arrays(self, arrays: State) -> None:
+        directions = arrays["directions"]
+        classes = [state_part(arrays, f"{k}.") for k in range(CLASSES)]
         self._learned = _Learned(
-            state["centroids"].astype(np.float32),
-            np.asarray(state["gains"], dtype=np.float32),
-            np.asarray(state["borders"], dtype=np.float32),
-            np.asarray(state["factors"], dtype=np.float32),
+            arrays["centroids"].astype(np.float32),
+            arrays["gains"],
+            arrays["borders"],
+            arrays["factors"],
             directions,
-            [
-                ByteTables.from_state({**one, "rotation": directions[:, columns]})
-                for one, columns in zip(of_classes, kept, strict=True)
-            ],
-            kept,
-            float(state["mean_bytes"]),
-            int(state["sampled"]),
+            [ByteTables.from_state({**part, "rotation": directions[:, part["kept"]]}) for part in classes],
+            [part["kept"] for part in classes],
+            float(arrays["mean_bytes"]),
+            int(arrays["sampled"]),
         )
 
-    def describe(self) -> Description:
-        """Say what a token costs."""
+    def _fit_cost(self) -> str:
+        return (
+            f"k-means on at most {most_vectors(self.centroids):,} tokens, the codes of at most "
+            f"{FIT_TOKENS:,}, one eigendecomposition (d^3), {table_cost(self.levels)} in each of {CLASSES} "
+            "classes"
+        )
+
+    def _notes(self) -> list[str]:
         learned = self._fitted()
         sizes = HEADER_BYTES + learned.sizes
         notes = [f"from {sizes.min()} to {sizes.max()} bytes a token, {learned.mean_bytes:.1f} on average"]
         if learned.sampled < self.centroids:
             notes.append(f"{learned.sampled} tokens to learn from: centroids coincide")
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=math.ceil(learned.mean_bytes),
-            bits=8 * learned.mean_bytes,
-            state_bytes=state_bytes(self.get_state()),
-            exact_queries=True,
-            fit_cost=f"k-means on at most {most_vectors(self.centroids):,} tokens, the codes of at most "
-            f"{FIT_TOKENS:,}, one eigendecomposition (d^3), {table_cost(self.levels)} in each of {CLASSES} "
-            "classes",
-            notes=tuple(notes),
-        )
+        return notes
 
     def _with_tables(
         self,
@@ -368,8 +362,8 @@ class PredictiveQuantizer:
         )
 
     def _fitted(self) -> _Learned:
-        if self._learned is None:
-            raise not_fitted(self)
+        self._check_fitted()
+        assert self._learned is not None
         return self._learned
 
 

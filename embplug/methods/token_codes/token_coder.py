@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import EmptyTokensError, InvalidArgumentError
-from embplug.methods.maxsim import BLOCK_TOKENS, maxsim_codes
+from embplug.methods.maxsim import BLOCK_TOKENS
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
-from embplug.methods.quantizers.base import Quantizer
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
+from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch, document_blocks
-from embplug.methods.token_codes.predictive import ENCODE_TOKENS, PredictiveQuantizer
 
-FIT_TOKENS = 1 << 18
+ENCODE_TOKENS = 1 << 14
 FIT_DOCUMENTS = 1000
 """From so many documents the correction is learned."""
-FIT_SEED = 0
 
 
 class TokenCoder:
@@ -37,19 +34,18 @@ class TokenCoder:
         Bytes of a document for the mean of what its codes lose; 0 keeps nothing.
     """
 
-    def __init__(self, quantizer: Quantizer | PredictiveQuantizer, document_bytes: int = 48) -> None:
+    def __init__(self, quantizer: Quantizer | TokenCodes, document_bytes: int = 48) -> None:
         self.quantizer = quantizer
         self.document_bytes = document_bytes
-        self._tokens = quantizer if isinstance(quantizer, PredictiveQuantizer) else _TokenByToken(quantizer)
+        self._tokens = quantizer.token_codes()
         self._correction = None
         if document_bytes:
             self._correction = BitAllocationQuantizer(size=document_bytes, levels="scalar", length="decoded")
 
     @property
-    def is_fitted(self) -> bool:
-        """Whether all that it needs is learned."""
-        corrects = self._correction is None or bool(self._correction.get_state())
-        return corrects and bool(self.quantizer.get_state())
+    def fitted(self) -> bool:
+        """Whether the codes of tokens and the correction have learned."""
+        return self._tokens.fitted and (self._correction is None or self._correction.fitted)
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> TokenCoder:
         """Learn from documents, or a sample of them, and where the quantizer can from queries.
@@ -58,7 +54,7 @@ class TokenCoder:
         """
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
-        if not self.quantizer.get_state():
+        if not self._tokens.fitted:
             self._tokens.fit(tokens, queries)
         if self._correction is not None:
             some = tokens[:: -(-len(tokens) // FIT_DOCUMENTS)]
@@ -91,7 +87,7 @@ class TokenCoder:
         InvalidArgumentError
             Naming the first string that these codes did not make.
         """
-        asked = as_vectors(query, self.quantizer.dim, "query")
+        asked = as_vectors(query, self._tokens.dim, "query")
         heads, rests = self._parted(strings)
         scores = self._tokens.maxsim(asked, rests)
         if self._correction is not None and len(strings):
@@ -145,43 +141,3 @@ class TokenCoder:
             sums = np.add.reduceat(differences, tokens.offsets[inhabited], axis=0)
             lost[inhabited] = sums / tokens.lengths[inhabited, None]
         return lost
-
-
-class _TokenByToken:
-    """Documents as the codes of their tokens, one after the other."""
-
-    def __init__(self, quantizer: Quantizer) -> None:
-        self._quantizer = quantizer
-
-    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> None:
-        sample = tokens.values
-        if len(sample) > FIT_TOKENS:
-            chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
-            sample = sample[np.sort(chosen)]
-        self._quantizer.fit(sample, None if queries is None else queries.values)
-
-    def encode(self, tokens: TokenBatch) -> list[bytes]:
-        codes = self._quantizer.encode(tokens.values)
-        spans = itertools.pairwise(tokens.offsets.tolist())
-        return [codes[start:stop].tobytes() for start, stop in spans]
-
-    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        codes, offsets = self._joined(strings)
-        return TokenBatch(self._quantizer.decode(codes), offsets)
-
-    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
-        return np.asarray(tokens.lengths * self._quantizer.code_bytes)
-
-    def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
-        return maxsim_codes(self._quantizer, query, *self._joined(strings))
-
-    def _joined(self, strings: Sequence[bytes]) -> tuple[Codes, NDArray[np.int64]]:
-        """Codes of all tokens, and where those of each document begin."""
-        width = self._quantizer.code_bytes
-        lengths = np.array([len(string) for string in strings], dtype=np.int64)
-        wrong = np.flatnonzero(lengths % width)
-        if wrong.size:
-            got = f"{lengths[wrong[0]]} bytes of codes"
-            raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{width} bytes a token", got)
-        codes = np.frombuffer(b"".join(strings), dtype=np.uint8).reshape(-1, width)
-        return codes, np.concatenate([[0], np.cumsum(lengths // width)])

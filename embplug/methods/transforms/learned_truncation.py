@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
-from embplug.methods.numeric.arrays import (
-    Float32,
-    State,
-    as_sample,
-    as_vectors,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Float32, as_sample, as_vectors
 from embplug.methods.numeric.contrast import batches, noised, ranking_loss, signs
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.transforms.base import TransformDescription, check_output_dim, too_few
+from embplug.methods.registry import register
+from embplug.methods.roles import Transform
+from embplug.methods.stored import StoredArray
+from embplug.methods.transforms.base import check_output_dim, too_few
 from embplug.methods.transforms.pca import PCA
 
 
+@register("learned_truncation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class LearnedTruncation:
+class LearnedTruncation(Transform):
     """Matryoshka after the fact, for models that were not trained for it.
 
     A linear map starts at the principal components and is trained until the softmax of similarities
@@ -70,6 +67,8 @@ class LearnedTruncation:
     seed: int = Field(default=0, ge=0)
     kind: Literal["learned_truncation"] = "learned_truncation"
 
+    _order: ClassVar[str] = "trained to be that of cosines"
+
     def __post_init__(self) -> None:
         if self.prefixes is not None and any(not 1 <= prefix <= self.dim for prefix in self.prefixes):
             raise ValueError("prefixes: from 1 to dim")
@@ -79,17 +78,17 @@ class LearnedTruncation:
         self.sampled_ = 0
 
     @property
-    def requires_fit(self) -> bool:
-        """Always."""
-        return True
+    @override
+    def fitted_dim(self) -> int | None:
+        return None if self.map_ is None else int(self.map_.shape[1])
 
     @property
+    @override
     def unit_length(self) -> bool:
-        """Whether results have unit length: always."""
         return True
 
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
@@ -144,37 +143,29 @@ class LearnedTruncation:
         self.map_, self.sampled_ = weights.detach().numpy().copy(), len(sample)
         return self
 
-    def transform(self, X: ArrayLike) -> Float32:
-        """Map documents (n, d) to unit vectors (n, dim)."""
-        return self._mapped(X, "X", center=True)
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {
+            "map": StoredArray(np.float32, (self.dim, "dim")),
+            "mean": StoredArray(np.float32, ("dim",)),
+            "sampled": StoredArray(np.int64),
+        }
 
-    def transform_query(self, Q: ArrayLike) -> Float32:
-        """Map queries (n, d) to unit vectors (n, dim)."""
-        return self._mapped(Q, "Q", center=False)
+    def _transform(self, vectors: Float32) -> Float32:
+        assert self.mean_ is not None
+        return self._map(unit_rows(vectors) - self.mean_)
 
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        if self.map_ is None or self.mean_ is None:
-            return {}
-        return {"map": self.map_, "mean": self.mean_, "sampled": np.array(self.sampled_)}
+    def _transform_query(self, vectors: Float32) -> Float32:
+        return self._map(unit_rows(vectors))
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        if state:
-            check_state(state, {"map", "mean", "sampled"}, self)
-        self.map_, self.mean_ = state.get("map"), state.get("mean")
-        self.sampled_ = int(state.get("sampled", 0))
+    def _map(self, vectors: Float32) -> Float32:
+        assert self.map_ is not None
+        return unit_rows(vectors @ self.map_.T)
 
-    def describe(self) -> TransformDescription:
-        """Say what a vector costs and what is kept."""
-        if self.map_ is None:
-            raise not_fitted(self)
-        order = "trained to be that of cosines"
-        cost = f"{self.steps} steps on batches of {self.batch}"
-        notes = too_few(self.sampled_, self.dim, "dimensions to keep")
-        return TransformDescription(
-            self.kind, self.map_.shape[1], self.dim, state_bytes(self.get_state()), order, cost, notes
-        )
+    def _fit_cost(self) -> str:
+        return f"{self.steps} steps on batches of {self.batch}"
+
+    def _notes(self) -> list[str]:
+        return too_few(self.sampled_, self.dim, "dimensions to keep")
 
     def _prefixes(self) -> list[int]:
         if self.target == "binary":
@@ -185,11 +176,3 @@ class LearnedTruncation:
         while halves[-1] >= 32:
             halves.append(halves[-1] // 2)
         return halves
-
-    def _mapped(self, given: ArrayLike, argument: str, center: bool) -> Float32:
-        if self.map_ is None or self.mean_ is None:
-            raise not_fitted(self)
-        vectors = unit_rows(as_vectors(given, self.map_.shape[1], argument))
-        if center:
-            vectors = vectors - self.mean_
-        return unit_rows(vectors @ self.map_.T)

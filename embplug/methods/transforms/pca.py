@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,20 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from scipy.linalg import eigh
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.errors import InvalidArgumentError
-from embplug.methods.numeric.arrays import (
-    Float32,
-    State,
-    as_sample,
-    as_vectors,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Float32, State, as_sample, as_vectors
 from embplug.methods.numeric.rows import second_moments, unit_rows
-from embplug.methods.transforms.base import TransformDescription, check_output_dim
+from embplug.methods.registry import register
+from embplug.methods.roles import Transform
+from embplug.methods.stored import StoredArray
+from embplug.methods.transforms.base import check_output_dim
 
 RANDOMIZED_FROM_DIM = 2048
 OVERSAMPLES = 16
@@ -40,8 +36,9 @@ class _Solution(NamedTuple):
     variances: Float32
 
 
+@register("pca", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class PCA:
+class PCA(Transform):
     """Rotate vectors to their principal components and keep the first ones (PCA-RAG).
 
     With the defaults the dot product of a query and a document is kept but for what the dropped
@@ -102,17 +99,18 @@ class PCA:
         return None if learned is None else learned.variances
 
     @property
-    def requires_fit(self) -> bool:
-        """Always."""
-        return True
+    @override
+    def fitted_dim(self) -> int | None:
+        learned = self._learned()
+        return None if learned is None else int(learned.components.shape[1])
 
     @property
+    @override
     def unit_length(self) -> bool:
-        """Whether results have unit length: where ``normalize`` says so."""
         return self.normalize
 
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the results."""
         return dim if self.dim is None else check_output_dim("dim", self.dim, dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
@@ -130,7 +128,7 @@ class PCA:
         """
         sample = as_sample(X)
         wanted = self.output_dim(sample.shape[1])
-        self._forget()
+        self.__post_init__()
         self._count = len(sample)
         self._sum = sample.sum(axis=0, dtype=np.float64)
         if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
@@ -168,59 +166,53 @@ class PCA:
         self._solution = None
         return self
 
-    def transform(self, X: ArrayLike) -> Float32:
-        """Components (n, output_dim) of documents (n, d)."""
-        return self._project(X, "X", self.center != "none", -1 if self.whiten != "none" else 0)
-
-    def transform_query(self, Q: ArrayLike) -> Float32:
-        """Components (n, output_dim) of queries (n, d)."""
-        power = {"none": 0, "both": -1, "documents": 1}[self.whiten]
-        return self._project(Q, "Q", self.center == "both", power)
-
-    def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
-        learned = self._learned()
-        if learned is None:
-            return {}
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        kept: int | str = self.dim or "dim"
         return {
-            "mean": learned.mean,
-            "components": learned.components,
-            "variances": learned.variances,
-            "samples": np.array(self._count, dtype=np.int64),
+            "mean": StoredArray(np.float32, ("dim",)),
+            "components": StoredArray(np.float32, (kept, "dim")),
+            "variances": StoredArray(np.float32, (kept,)),
+            "samples": StoredArray(np.int64),
         }
 
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        self._forget()
-        if state:
-            check_state(state, {"mean", "components", "variances", "samples"}, self)
-            self._solution = _Solution(state["mean"], state["components"], state["variances"])
-            self._count = int(state["samples"])
-
-    def describe(self) -> TransformDescription:
-        """Say what a vector costs and what is kept."""
+    def _to_arrays(self) -> State:
         learned = self._learned()
-        if learned is None:
-            raise not_fitted(self)
-        kept, dim = learned.components.shape
-        notes = []
-        empty = int((learned.variances <= 0).sum())
-        if empty:
-            notes.append(f"{empty} of {kept} components hold nothing in a sample of {self._count}")
-        order = "as given, but for what the dropped components held"
+        assert learned is not None
+        return {**learned._asdict(), "samples": np.array(self._count, dtype=np.int64)}
+
+    def _from_arrays(self, arrays: State) -> None:
+        self._solution = _Solution(arrays["mean"], arrays["components"], arrays["variances"])
+        self._count = int(arrays["samples"])
+
+    def _transform(self, vectors: Float32) -> Float32:
+        return self._project(vectors, self.center != "none", -1 if self.whiten != "none" else 0)
+
+    def _transform_query(self, vectors: Float32) -> Float32:
+        power = {"none": 0, "both": -1, "documents": 1}[self.whiten]
+        return self._project(vectors, self.center == "both", power)
+
+    @property
+    def _order(self) -> str:  # type: ignore[override]
         if self.center == "both" or self.whiten == "both" or self.normalize:
-            order = "changed on purpose by centred queries, whitening or normalizing"
-        cost = "one product (d, n) x (n, d) and the eigenvectors of a (d, d) matrix"
+            return "changed on purpose by centred queries, whitening or normalizing"
+        return "that of the input, but for what the dropped components held"
+
+    def _fit_cost(self) -> str:
+        learned = self._learned()
+        assert learned is not None
+        kept, dim = learned.components.shape
         # Sums of batches, and samples too small for it, are solved exactly.
         if self._moments is None and self._randomizes(dim, kept) and kept + OVERSAMPLES < self._count:
-            cost = f"{POWER_ROUNDS + 2} passes over the sample, each (n, d) x (d, {kept + OVERSAMPLES})"
-        return TransformDescription(
-            self.kind, dim, kept, state_bytes(self.get_state()), order, cost, tuple(notes)
-        )
+            return f"{POWER_ROUNDS + 2} passes over the sample, each (n, d) x (d, {kept + OVERSAMPLES})"
+        return "one product (d, n) x (n, d) and the eigenvectors of a (d, d) matrix"
 
-    def _forget(self) -> None:
-        self._solution = self._sum = self._moments = None
-        self._count = 0
+    def _notes(self) -> list[str]:
+        learned = self._learned()
+        assert learned is not None
+        empty = int((learned.variances <= 0).sum())
+        if not empty:
+            return []
+        return [f"{empty} of {len(learned.variances)} components hold nothing in a sample of {self._count}"]
 
     def _learned(self) -> _Solution | None:
         """What was learned, computed now where batches came since it was last asked for."""
@@ -286,11 +278,9 @@ class PCA:
             variances.astype(np.float32),
         )
 
-    def _project(self, given: ArrayLike, argument: str, center: bool, power: int) -> Float32:
+    def _project(self, vectors: Float32, center: bool, power: int) -> Float32:
         learned = self._learned()
-        if learned is None:
-            raise not_fitted(self)
-        vectors = as_vectors(given, learned.components.shape[1], argument)
+        assert learned is not None
         projected = vectors @ learned.components.T
         if center:
             projected -= learned.components @ learned.mean

@@ -9,13 +9,17 @@ import numpy as np
 import scipy.sparse as sp
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from embplug.methods.numeric.arrays import Float32
-from embplug.methods.transforms.base import NothingLearned, TransformDescription, check_output_dim
+from embplug.methods.registry import register
+from embplug.methods.roles import Transform
+from embplug.methods.transforms.base import check_output_dim
 
 
+@register("sparse_random_projection", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class SparseRandomProjection(NothingLearned):
+class SparseRandomProjection(Transform):
     """Very sparse random projection (Li et al., 2006; FastRP): entries of -1, 0 and 1, scaled.
 
     Dot products are kept in expectation; nothing is learned, so vectors may come before any sample
@@ -39,27 +43,15 @@ class SparseRandomProjection(NothingLearned):
     def __post_init__(self) -> None:
         self._matrices: dict[int, Any] = {}
 
-    @property
-    def unit_length(self) -> bool:
-        """Whether results have unit length: never exactly."""
-        return False
-
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
-    def describe(self, dim: int | None = None) -> TransformDescription:
-        """Say what a vector costs.
+    @property
+    def _order(self) -> str:  # type: ignore[override]
+        return f"that of the input in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
 
-        Parameters
-        ----------
-        dim
-            Of the vectors that will be given: it learns nothing, so it cannot know.
-        """
-        order = f"kept in expectation, with an error of 1/sqrt({self.dim}) of the lengths"
-        return TransformDescription(self.kind, dim, self.dim, 0, order, "none")
-
-    def _made(self, vectors: Float32) -> Float32:
+    def _transform(self, vectors: Float32) -> Float32:
         return np.ascontiguousarray((self._matrix(vectors.shape[1]) @ vectors.T).T)
 
     def _matrix(self, dim: int) -> Any:

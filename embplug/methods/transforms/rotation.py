@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from scipy.linalg import hadamard
-from typing_extensions import Self
+from typing_extensions import Self, override
 
-from embplug.methods.numeric.arrays import (
-    Float32,
-    State,
-    as_sample,
-    as_vectors,
-    check_state,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Float32, as_sample
 from embplug.methods.numeric.codebooks import train_opq
-from embplug.methods.transforms.base import NothingLearned, TransformDescription, check_output_dim, too_few
+from embplug.methods.registry import register
+from embplug.methods.roles import Transform
+from embplug.methods.stored import StoredArray
+from embplug.methods.transforms.base import check_output_dim, too_few
 
-KEPT = "as given: a rotation keeps dot products"
+KEPT = "that of the input: a rotation keeps dot products"
 
 
+@register("rotation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class Rotation(NothingLearned):
+class Rotation(Transform):
     """Randomised Hadamard rotation of vectors of any dimension.
 
     Coordinates become alike in size and independent of what the model did with each, which is what
@@ -47,26 +44,13 @@ class Rotation(NothingLearned):
     seed: int = Field(default=0, ge=0)
     kind: Literal["rotation"] = "rotation"
 
-    @property
-    def unit_length(self) -> bool:
-        """Whether results have unit length: only if the vectors have it."""
-        return False
+    _order: ClassVar[str] = KEPT
 
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the results: the same."""
         return dim
 
-    def describe(self, dim: int | None = None) -> TransformDescription:
-        """Say what is kept.
-
-        Parameters
-        ----------
-        dim
-            Of the vectors that will be given: it learns nothing, so it cannot know.
-        """
-        return TransformDescription(self.kind, dim, dim, 0, KEPT, "none")
-
-    def _made(self, vectors: Float32) -> Float32:
+    def _transform(self, vectors: Float32) -> Float32:
         dim = vectors.shape[1]
         size = 1 << (dim.bit_length() - 1)
         outer = 1 << ((dim.bit_length() - 1) // 2)
@@ -83,64 +67,35 @@ class Rotation(NothingLearned):
         return rotated
 
 
-class _Learned:
-    """What rotations that are learned as one matrix share."""
+class _LearnedRotation(Transform):
+    """Base of rotations that are learned as one matrix."""
 
-    kind: str
+    _order: ClassVar[str] = KEPT
 
     def __post_init__(self) -> None:
         self.rotation_: Float32 | None = None
+        """(dim, dim)"""
         self.sampled_ = 0
 
     @property
-    def requires_fit(self) -> bool:
-        """Always."""
-        return True
+    def fitted_dim(self) -> int | None:
+        return None if self.rotation_ is None else int(self.rotation_.shape[1])
 
-    @property
-    def unit_length(self) -> bool:
-        """Whether results have unit length: only if the vectors have it."""
-        return False
+    def output_dim(self, dim: int) -> int:
+        return dim
 
-    def transform(self, X: ArrayLike) -> Float32:
-        """Rotate documents (n, d)."""
-        return self._rotate(X, "X")
+    def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
+        return {"rotation": StoredArray(np.float32, ("dim", "dim")), "sampled": StoredArray(np.int64)}
 
-    def transform_query(self, Q: ArrayLike) -> Float32:
-        """Rotate queries (n, d)."""
-        return self._rotate(Q, "Q")
-
-    def get_state(self) -> State:
-        """The rotation (output_dim, d), and from how many vectors; empty before ``fit``."""
-        if self.rotation_ is None:
-            return {}
-        return {"rotation": self.rotation_, "sampled": np.array(self.sampled_)}
-
-    def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
-        if state:
-            check_state(state, {"rotation", "sampled"}, self)
-        self.rotation_, self.sampled_ = state.get("rotation"), int(state.get("sampled", 0))
-
-    def _rotate(self, given: ArrayLike, argument: str) -> Float32:
-        if self.rotation_ is None:
-            raise not_fitted(self)
-        rotated: Float32 = as_vectors(given, self.rotation_.shape[1], argument) @ self.rotation_.T
+    def _transform(self, vectors: Float32) -> Float32:
+        assert self.rotation_ is not None
+        rotated: Float32 = vectors @ self.rotation_.T
         return rotated
 
-    def _described(self, fit_cost: str, needed: int, of: str) -> TransformDescription:
-        """``needed`` is the number of ``of`` that fewer vectors do not tell."""
-        if self.rotation_ is None:
-            raise not_fitted(self)
-        rows, dim = self.rotation_.shape
-        notes = too_few(self.sampled_, needed, of)
-        return TransformDescription(
-            self.kind, dim, rows, state_bytes(self.get_state()), KEPT, fit_cost, notes
-        )
 
-
+@register("opq_rotation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class OPQRotation(_Learned):
+class OPQRotation(_LearnedRotation):
     """The rotation of optimized product quantization, trained by faiss, in front of a product quantizer.
 
     Parameters
@@ -161,8 +116,8 @@ class OPQRotation(_Learned):
     seed: int = Field(default=0, ge=0)
     kind: Literal["opq_rotation"] = "opq_rotation"
 
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the results: the same."""
         check_output_dim("subspaces", self.subspaces, dim)
         return dim
 
@@ -182,16 +137,18 @@ class OPQRotation(_Learned):
         self.rotation_ = train_opq(sample, self.subspaces, self.bits, self.iterations, self.seed)
         return self
 
-    def describe(self) -> TransformDescription:
-        """Say what is kept, and at what cost."""
-        cost = (
+    def _fit_cost(self) -> str:
+        return (
             f"{self.iterations} rounds of product quantization and of a (d, d) singular value decomposition"
         )
-        return self._described(cost, 1 << self.bits, "centroids of each subspace")
+
+    def _notes(self) -> list[str]:
+        return too_few(self.sampled_, 1 << self.bits, "centroids of each subspace")
 
 
+@register("itq_rotation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class ITQRotation(_Learned):
+class ITQRotation(_LearnedRotation):
     """The rotation after which signs of coordinates stand best for vectors (iterative quantization).
 
     For one bit a dimension: in front of the engine's binary quantization. Put
@@ -209,10 +166,6 @@ class ITQRotation(_Learned):
     seed: int = Field(default=0, ge=0)
     kind: Literal["itq_rotation"] = "itq_rotation"
 
-    def output_dim(self, dim: int) -> int:
-        """Dimension of the results: the same."""
-        return dim
-
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d); queries are not used."""
         sample = as_sample(X)
@@ -226,8 +179,8 @@ class ITQRotation(_Learned):
         self.rotation_, self.sampled_ = np.ascontiguousarray(rotation), len(sample)
         return self
 
-    def describe(self) -> TransformDescription:
-        """Say what is kept, and at what cost."""
-        cost = f"{self.iterations} rounds of two products (n, d) x (d, d) and a singular value decomposition"
-        dim = 0 if self.rotation_ is None else self.rotation_.shape[1]
-        return self._described(cost, dim, "dimensions")
+    def _fit_cost(self) -> str:
+        return f"{self.iterations} rounds of two products (n, d) x (d, d) and a singular value decomposition"
+
+    def _notes(self) -> list[str]:
+        return too_few(self.sampled_, self.fitted_dim or 0, "dimensions")

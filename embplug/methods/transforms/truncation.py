@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
+from typing_extensions import override
 
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.transforms.base import NothingLearned, TransformDescription, check_output_dim
+from embplug.methods.registry import register
+from embplug.methods.roles import Transform
+from embplug.methods.transforms.base import check_output_dim
 
 
+@register("truncation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
-class Truncation(NothingLearned):
+class Truncation(Transform):
     """Keep the first dimensions and bring what is left to unit length.
 
     For models trained with Matryoshka losses. The dimensions of another model have no order, so half
@@ -33,26 +37,17 @@ class Truncation(NothingLearned):
     normalize: bool = True
     kind: Literal["truncation"] = "truncation"
 
+    _order: ClassVar[str] = "close to that of the input, if the model was trained for prefixes"
+
     @property
+    @override
     def unit_length(self) -> bool:
-        """Whether results have unit length: where ``normalize`` says so."""
         return self.normalize
 
+    @override
     def output_dim(self, dim: int) -> int:
-        """Dimension of the results."""
         return check_output_dim("dim", self.dim, dim)
 
-    def describe(self, dim: int | None = None) -> TransformDescription:
-        """Say what a vector costs.
-
-        Parameters
-        ----------
-        dim
-            Of the vectors that will be given: it learns nothing, so it cannot know.
-        """
-        order = "close to the given one, if the model was trained for prefixes"
-        return TransformDescription(self.kind, dim, self.dim, 0, order, "none")
-
-    def _made(self, vectors: Float32) -> Float32:
+    def _transform(self, vectors: Float32) -> Float32:
         prefix = np.ascontiguousarray(vectors[:, : self.output_dim(vectors.shape[1])])
         return unit_rows(prefix) if self.normalize else prefix

@@ -9,7 +9,6 @@ import pytest
 
 from embplug.errors import DimensionError, LengthMismatchError, NotFittedError, StateError
 from embplug.methods.adapters.alignment import (
-    ADAPTERS,
     DimensionScale,
     LowRankAffine,
     Procrustes,
@@ -18,6 +17,7 @@ from embplug.methods.adapters.alignment import (
     ResidualMLP,
 )
 from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.registry import registered
 
 generator = np.random.default_rng(0)
 OLD = unit_rows(generator.standard_normal((600, 24)).astype(np.float32))
@@ -101,7 +101,7 @@ def test_scores_are_on_the_scale_of_the_new_model_whatever_its_length(adapter: A
 
 @pytest.mark.parametrize("adapter", [*QUICK, DimensionScale()], ids=lambda one: one.kind)
 def test_what_was_learned_is_kept_and_restored(adapter: Any) -> None:
-    assert ADAPTERS[adapter.kind] is type(adapter)
+    assert registered("adapter")[adapter.kind] is type(adapter)
     adapter.fit(NEW, OLD)
     restored = type(adapter)()
     restored.set_state(adapter.get_state())

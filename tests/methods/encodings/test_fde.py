@@ -274,7 +274,7 @@ def test_numbers_beyond_float16_are_refused():
 def test_state_carries_what_was_learned(options):
     fde, tokens = fitted(options), batch([4, 0, 9])
     state = fde.get_state()
-    assert bool(state) == fde.requires_fit
+    assert bool(state) == (not FDE(**options).fitted)
     restored = FDE(**options)
     restored.set_state({name: array.copy() for name, array in state.items()})
     again = restored.get_state()
@@ -319,7 +319,7 @@ def test_a_seeded_encoding_takes_no_state():
 @pytest.mark.parametrize("options", [{"center": True}, {"partitioner": "kmeans"}, {"dtype": "uint8"}])
 def test_what_learns_must_be_fitted_first(options):
     fde, tokens = FDE(**options), batch([3])
-    assert fde.requires_fit
+    assert not fde.fitted
     for use in (lambda: fde.encode_documents(tokens), lambda: fde.encode_queries(tokens)):
         with pytest.raises(NotFittedError):
             use()

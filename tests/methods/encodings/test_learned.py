@@ -125,7 +125,7 @@ def test_dtype_and_dimension_are_as_promised(dtype: Any) -> None:
     assert documents.dtype == encoding.encode_queries(SAMPLE[:3]).dtype == np.dtype(dtype)
     assert documents.shape == (3, encoding.output_dim(DIM)) == (3, 64)
     assert encoding.datatype == models.Datatype(dtype)
-    assert encoding.requires_fit
+    assert encoding.fitted and not LearnedEncoding(**SMALL).fitted
 
 
 def test_uint8_keeps_the_order_of_the_floats() -> None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from embplug.errors import DimensionError, LengthMismatchError, NonFiniteError, StateError
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers.base import Quantizer
+from embplug.methods.roles import Quantizer
 
 
 def sample_of(count: int, dim: int, seed: int = 0, unit: bool = False) -> np.ndarray:

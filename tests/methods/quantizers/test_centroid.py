@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embplug.errors import RecipeError
-from embplug.methods.quantizers import CentroidQuantizer
+from embplug.methods import CentroidQuantizer
 from embplug.methods.quantizers.centroid import differing_bits
 from embplug.recipe import Recipe
 from tests.methods.quantizers.checks import check_contract, sample_of

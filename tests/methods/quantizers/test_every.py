@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from embplug import methods
 from embplug.collection.state import pack, unpack
-from embplug.methods import transforms
-from embplug.methods.quantizers import (
+from embplug.methods import (
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,
@@ -62,22 +62,22 @@ QUANTIZERS: dict[str, tuple[Any, reference.Score]] = {
 every = pytest.mark.parametrize("name", QUANTIZERS)
 
 TRANSFORMS: dict[str, Any] = {
-    "pca": transforms.PCA(5),
-    "pca-randomized": transforms.PCA(4, solver="randomized", whiten="documents"),
-    "itq": transforms.ITQRotation(3),
-    "opq": transforms.OPQRotation(2, bits=3, iterations=2),
-    "learned-truncation": transforms.LearnedTruncation(5, steps=2, batch=8),
-    "truncation": transforms.Truncation(5),
-    "rotation": transforms.Rotation(),
-    "random-projection": transforms.SparseRandomProjection(5),
+    "pca": methods.PCA(5),
+    "pca-randomized": methods.PCA(4, solver="randomized", whiten="documents"),
+    "itq": methods.ITQRotation(3),
+    "opq": methods.OPQRotation(2, bits=3, iterations=2),
+    "learned-truncation": methods.LearnedTruncation(5, steps=2, batch=8),
+    "truncation": methods.Truncation(5),
+    "rotation": methods.Rotation(),
+    "random-projection": methods.SparseRandomProjection(5),
 }
 ADAPTERS: dict[str, Any] = {
-    "procrustes": transforms.Procrustes(),
-    "affine": transforms.LowRankAffine(rank=4),
-    "dimension-scale": transforms.DimensionScale(),
-    "relative": transforms.RelativeAnchors(20),
-    "ranked": transforms.RankedAffine(steps=2),
-    "mlp": transforms.ResidualMLP(hidden=4, steps=2),
+    "procrustes": methods.Procrustes(),
+    "affine": methods.LowRankAffine(rank=4),
+    "dimension-scale": methods.DimensionScale(),
+    "relative": methods.RelativeAnchors(20),
+    "ranked": methods.RankedAffine(steps=2),
+    "mlp": methods.ResidualMLP(hidden=4, steps=2),
 }
 
 

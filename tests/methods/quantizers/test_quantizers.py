@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from embplug.errors import DimensionError, InvalidArgumentError, NonFiniteError, NotFittedError, StateError
-from embplug.methods.quantizers import (
+from embplug.methods import (
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,
@@ -179,7 +179,7 @@ def test_whole_numbers_in_queries_change_scores_by_their_rounding_alone(dim: int
     codes = exact.encode(sample)
     np.testing.assert_array_equal(rounded.encode(sample), codes)
     prepared = rounded.encode_query(queries)
-    assert prepared.products.dtype == np.int16
+    assert prepared.parts.products.dtype == np.int16
     scores = rounded.score(prepared, codes)
     np.testing.assert_allclose(scores, exact.score(exact.encode_query(queries), codes), atol=0.02)
     assert not rounded.describe().exact_queries and exact.describe().exact_queries

@@ -155,7 +155,7 @@ TILE = st.one_of(st.none(), st.integers(1, 3))
 def test_grid_pooling_merges_tiles_and_keeps_what_follows(pages, tile_rows, tile_columns, keep_length):
     tokens = batch([rows * columns + more for (rows, columns), more in pages])
     pooling = GridPooling(tile_rows=tile_rows, tile_columns=tile_columns, keep_length=keep_length)
-    reduced = pooling.reduce(tokens, [grid for grid, _ in pages])
+    reduced = pooling.reduce(tokens, grids=[grid for grid, _ in pages])
     groups = [
         reference.tiles(rows * columns + more, rows, columns, tile_rows or rows, tile_columns or columns)
         for (rows, columns), more in pages
@@ -262,7 +262,7 @@ def test_bad_saliency_is_refused(saliency, error, named):
 )
 def test_grids_that_do_not_fit_are_refused(grids, named):
     with pytest.raises(InvalidArgumentError, match=named):
-        GridPooling().reduce(batch([5, 5]), grids)
+        GridPooling().reduce(batch([5, 5]), grids=grids)
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,10 @@ from embplug.errors import (
     NotFittedError,
     StateError,
 )
+from embplug.methods import PredictiveQuantizer, ResidualQuantizer
 from embplug.methods.maxsim import maxsim
 from embplug.methods.numeric.packing import pack as pack_fields
 from embplug.methods.numeric.packing import unpack as unpack_fields
-from embplug.methods.quantizers import PredictiveQuantizer, ResidualQuantizer
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes import predictive
 from embplug.methods.token_codes.predictive_strings import HEADER

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embplug.errors import InvalidArgumentError, NotFittedError
-from embplug.methods.maxsim import maxsim
-from embplug.methods.quantizers import (
+from embplug.methods import (
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,
     PredictiveQuantizer,
     ResidualQuantizer,
 )
+from embplug.methods.maxsim import maxsim
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 

@@ -14,8 +14,7 @@ from embplug.errors import (
     NotFittedError,
     StateError,
 )
-from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.transforms import (
+from embplug.methods import (
     PCA,
     ITQRotation,
     LearnedTruncation,
@@ -24,6 +23,7 @@ from embplug.methods.transforms import (
     SparseRandomProjection,
     Truncation,
 )
+from embplug.methods.numeric.rows import unit_rows
 
 LEARNED = [
     PCA(4),
@@ -106,7 +106,7 @@ def test_what_learns_says_so_before_fit(transform) -> None:
     fresh = (
         type(transform)(2) if isinstance(transform, (OPQRotation, LearnedTruncation)) else type(transform)()
     )
-    assert fresh.requires_fit
+    assert not fresh.fitted
     assert fresh.get_state() == {}
     with pytest.raises(NotFittedError):
         fresh.transform(np.zeros((1, 4)))

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from typing_extensions import override
 
-from embplug.methods.numeric.arrays import (
-    Codes,
-    Float32,
-    State,
-    as_query,
-    check_codes,
-    not_fitted,
-    state_bytes,
-)
+from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
-from embplug.methods.quantizers.base import Description
+from embplug.methods.roles import Quantizer
 from embplug.methods.transforms.rotation import Rotation
 
 SAME_LENGTH = 1e-3
@@ -25,70 +18,46 @@ BLOCK_BYTES = 4 << 20
 LENGTH_BYTES = 2
 
 
-class LevelQuery(NamedTuple):
-    """A prepared query.
+class Levels(Quantizer):
+    """Base of quantizers that keep one small number for each coordinate, after a rotation or without.
 
-    Attributes
-    ----------
-    vectors : float32 (t, d)
-        Rotated as the coded vectors are.
-    single
-        Whether the query was a single vector.
+    A subclass gives ``bits``, ``rotate``, ``seed`` and ``_directions``, and sets ``dim_`` and ``length_``
+    when it is fitted. If ``length_`` is zero, the last two bytes of a code hold the length.
     """
 
-    vectors: Float32
-    single: bool
-
-
-class Levels:
-    """Rotates vectors, or not, and scores what stands for them by one matrix product a block of rows.
-
-    A subclass gives ``bits``, ``rotate``, ``seed`` and ``_directions``; ``_dim`` and ``length_`` are set
-    when it is fitted. Where ``length_`` is zero the last two bytes of a code hold the length.
-    """
-
-    kind: str
     bits: int
     rotate: bool
     seed: int
+    dim_: int | None
     length_: float
-    _dim: int
 
     @property
-    def dim(self) -> int:
-        """Dimension of the vectors it was fitted on."""
-        if not self._dim:
-            raise not_fitted(self)
-        return self._dim
+    @override
+    def fitted_dim(self) -> int | None:
+        return self.dim_
 
-    @property
-    def code_bytes(self) -> int:
-        """Bytes of one vector, once fitted."""
-        return packed_bytes([self.bits] * self.dim) + (0 if self.length_ else LENGTH_BYTES)
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        one_length = unit_length if self.dim_ is None else self.length_ > 0
+        return packed_bytes([self.bits] * dim) + (0 if one_length else LENGTH_BYTES)
 
-    def decode(self, codes: Codes) -> Float32:
-        """Vectors (n, d) that the codes stand for."""
-        codes = check_codes(codes, self.code_bytes)
+    def _decode(self, codes: Codes) -> Float32:
         values = self._directions(codes)
         values *= self._scales(values, codes)[:, None]
         return unrotate(values, self.seed) if self.rotate else values
 
-    def encode_query(self, q: ArrayLike) -> LevelQuery:
-        """One query (d,) or the tokens of one query (t, d), exact as they are."""
-        query, single = as_query(q, self.dim)
-        return LevelQuery(self._rotated(query), single)
+    def _prepare(self, query: Float32) -> Float32:
+        return self._rotated(query)
 
-    def score(self, query: LevelQuery, codes: Codes) -> Float32:
-        """Dot products (n,) or (n, t) of a prepared query with coded vectors."""
-        codes = check_codes(codes, self.code_bytes)
-        scores = np.empty((len(codes), len(query.vectors)), dtype=np.float32)
+    def _score(self, parts: Float32, codes: Codes) -> Float32:
+        scores = np.empty((len(codes), len(parts)), dtype=np.float32)
         step = max(1, BLOCK_BYTES // (4 * self.dim))
         for start in range(0, len(codes), step):
             block = codes[start : start + step]
             values = self._directions(block)
-            products = values @ query.vectors.T
+            products = values @ parts.T
             scores[start : start + step] = products * self._scales(values, block)[:, None]
-        return np.ascontiguousarray(scores[:, 0]) if query.single else scores
+        return scores
 
     def _directions(self, codes: Codes) -> Float32:
         """Vectors (n, d) in the direction that the codes stand for, of any length, in a new array."""
@@ -115,18 +84,11 @@ class Levels:
         packed = codes if self.length_ else codes[:, :-LENGTH_BYTES]
         return unpack(packed, [self.bits] * self.dim)
 
-    def _described(self, state: State, fit_cost: str) -> Description:
-        differ = f"{LENGTH_BYTES} bytes hold the length: those of the sample differ"
-        return Description(
-            method=self.kind,
-            dim=self.dim,
-            code_bytes=self.code_bytes,
-            bits=self.bits * self.dim + (0.0 if self.length_ else 8.0 * LENGTH_BYTES),
-            state_bytes=state_bytes(state),
-            exact_queries=True,
-            fit_cost=fit_cost,
-            notes=() if self.length_ else (differ,),
-        )
+    def _bits(self, dim: int, size: float) -> float:
+        return self.bits * dim + (0.0 if self.length_ else 8.0 * LENGTH_BYTES)
+
+    def _notes(self) -> list[str]:
+        return [] if self.length_ else [f"{LENGTH_BYTES} bytes hold the length: those of the sample differ"]
 
     def _rotated(self, vectors: Float32) -> Float32:
         return Rotation(seed=self.seed).transform(vectors) if self.rotate else vectors

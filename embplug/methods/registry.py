@@ -1,0 +1,129 @@
+"""All methods by their role and kind: those of this package and those that others register."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, get_args
+
+Role = Literal[
+    "transform",
+    "adapter",
+    "dense_codes",
+    "token_codes",
+    "encoding",
+    "query_weights",
+    "reduction",
+    "query_reduction",
+]
+"""The field of a recipe in which a method can stand."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+FOLDERS = ("transforms", "adapters", "quantizers", "token_codes", "encodings", "reductions")
+"""Folders of ``embplug.methods`` whose modules define methods."""
+
+_registered: dict[Role, dict[str, type[Any]]] = {role: {} for role in ROLES}
+_Class = TypeVar("_Class", bound=type[Any])
+
+
+def register(kind: str, *, roles: tuple[Role, ...]) -> Callable[[_Class], _Class]:
+    """Register a class as a method, so that recipes can name it by its kind.
+
+    A method of another package has to be registered before a recipe that names it is read.
+
+    Parameters
+    ----------
+    kind : str
+        Value of the field ``kind`` of the class.
+    roles : tuple of str
+        Fields of a recipe in which the method can stand: ``transform``, ``adapter``, ``dense_codes``,
+        ``token_codes``, ``encoding``, ``query_weights``, ``reduction`` or ``query_reduction``.
+
+    Returns
+    -------
+    callable
+        A decorator, which stands above ``@dataclass`` and returns the class.
+
+    Raises
+    ------
+    ValueError
+        The class has another kind, a role is unknown, or another class has this role and kind.
+
+    Examples
+    --------
+    >>> from typing import Literal
+    >>> from pydantic.dataclasses import dataclass
+    >>> from embplug.methods import Transform, register
+    >>> @register("reversed", roles=("transform",))
+    ... @dataclass
+    ... class Reversed(Transform):
+    ...     kind: Literal["reversed"] = "reversed"
+    ...     def output_dim(self, dim):
+    ...         return dim
+    ...     def _transform(self, vectors):
+    ...         return vectors[:, ::-1]
+    """
+    for role in roles:
+        if role not in ROLES:
+            raise ValueError(f"roles: expected some of {ROLES}, got {role!r}")
+
+    def add(cls: _Class) -> _Class:
+        fields: Any = getattr(cls, "__dataclass_fields__", {})
+        default = fields["kind"].default if "kind" in fields else None
+        if default != kind:
+            raise ValueError(
+                f"kind: expected {kind!r} as the default of {cls.__name__}.kind, got {default!r}"
+            )
+        for role in roles:
+            other = _registered[role].setdefault(kind, cls)
+            # A module that is loaded anew defines its classes anew.
+            if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise ValueError(
+                    f"kind: {kind!r} is {other.__name__} for the role {role!r}, not {cls.__name__}"
+                )
+            _registered[role][kind] = cls
+        return cls
+
+    return add
+
+
+def registered(role: Role) -> MappingProxyType[str, type[Any]]:
+    """Return the methods of a role.
+
+    Parameters
+    ----------
+    role : str
+        See :func:`register`.
+
+    Returns
+    -------
+    mapping of str to class
+        The classes by their kind, in alphabetical order.
+    """
+    _load_built_in()
+    return MappingProxyType(dict(sorted(_registered[role].items())))
+
+
+def registered_class(name: str) -> type[Any] | None:
+    """Return the registered class of this name, or None."""
+    _load_built_in()
+    classes = (cls for of_role in _registered.values() for cls in of_role.values())
+    return next((cls for cls in classes if cls.__name__ == name), None)
+
+
+def is_built_in(cls: type[Any]) -> bool:
+    """Whether a class is one of this package."""
+    return cls.__module__.startswith("embplug.methods.")
+
+
+@cache
+def _load_built_in() -> None:
+    """Import the modules of this package that define methods; their decorators register them."""
+    for folder in FOLDERS:
+        package = importlib.import_module(f"embplug.methods.{folder}")
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)

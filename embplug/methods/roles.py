@@ -1,0 +1,657 @@
+"""What methods do: one base class for each role, with the checks of arguments that all of a role share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from qdrant_client import models
+from typing_extensions import Self
+
+from embplug.errors import DimensionError, InvalidArgumentError
+from embplug.methods.base import Method
+from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors, check_codes
+from embplug.methods.token_batch import TokenBatch
+
+if TYPE_CHECKING:
+    from embplug.methods.reductions.reduced import Reduced
+
+
+class Transform(Method):
+    """Base of transforms: vectors to vectors whose dot products Qdrant compares.
+
+    A subclass gives :meth:`output_dim` and ``_transform``. One that learns also gives :meth:`fit`,
+    :attr:`fitted_dim` and ``_arrays``.
+    """
+
+    _order: ClassVar[str] = "that of the input"
+
+    @property
+    def unit_length(self) -> bool:
+        """Whether all results have length 1, so that their dot products are cosines."""
+        return False
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the results.
+
+        Parameters
+        ----------
+        dim : int
+            Dimension of the vectors.
+
+        Returns
+        -------
+        int
+        """
+        raise NotImplementedError
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from a sample. The default learns nothing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Vectors of queries, for the methods that use them.
+
+        Returns
+        -------
+        self
+        """
+        return self
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Transform documents.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, output_dim), float32
+        """
+        self._check_fitted()
+        return self._transform(as_vectors(X, self.fitted_dim))
+
+    def transform_query(self, Q: ArrayLike) -> Float32:
+        """Transform queries.
+
+        Parameters
+        ----------
+        Q : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, output_dim), float32
+        """
+        self._check_fitted()
+        return self._transform_query(as_vectors(Q, self.fitted_dim, "Q"))
+
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        """Bytes of a result as float32; see :meth:`Method.bytes_per_vector`."""
+        return 4 * self.output_dim(dim)
+
+    @property
+    def _learns(self) -> bool:
+        # A transform that inherits ``fit`` from here learns nothing.
+        return type(self).fit is not Transform.fit
+
+    def _transform(self, vectors: Float32) -> Float32:
+        """Results of documents (n, dim), which are checked."""
+        raise NotImplementedError
+
+    def _transform_query(self, vectors: Float32) -> Float32:
+        """Results of queries (n, dim); the default is that of documents."""
+        return self._transform(vectors)
+
+    def _described_dim(self, dim: int | None) -> int | None:
+        return None if dim is None else self.output_dim(dim)
+
+
+class PreparedQuery(NamedTuple):
+    """A query in the form in which codes are scored.
+
+    Attributes
+    ----------
+    parts
+        What the quantizer computes from the query once for all codes, such as tables of dot products.
+    single : bool
+        Whether the query was one vector (dim,), so that each code has one score.
+    """
+
+    parts: Any
+    single: bool
+
+
+class Quantizer(Method):
+    """Base of quantizers: each vector becomes a code of a few bytes, and exact queries score the codes.
+
+    A subclass gives :meth:`fit`, :attr:`fitted_dim`, :meth:`bytes_per_vector`, ``_arrays``, ``_encode``,
+    ``_decode``, ``_prepare`` and ``_score``.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors that the quantizer has learned from."""
+        self._check_fitted()
+        assert self.fitted_dim is not None
+        return self.fitted_dim
+
+    @property
+    def code_bytes(self) -> int:
+        """Bytes of the code of one vector."""
+        return int(self.bytes_per_vector(self.dim))
+
+    def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
+        """Learn from a sample.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Vectors of queries, for the methods that use them.
+
+        Returns
+        -------
+        self
+        """
+        raise NotImplementedError
+
+    def encode(self, X: ArrayLike) -> Codes:
+        """Encode vectors.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, code_bytes), uint8
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The vectors have another dimension than those given to :meth:`fit`.
+        NonFiniteError
+            A vector holds NaN or infinity. The error names the first one.
+        """
+        return self._encode(as_vectors(X, self.dim))
+
+    def decode(self, codes: Codes) -> Float32:
+        """Compute the vectors that codes stand for.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n, code_bytes), uint8
+
+        Returns
+        -------
+        ndarray of shape (n, dim), float32
+        """
+        return self._decode(check_codes(codes, self.code_bytes))
+
+    def encode_query(self, q: ArrayLike) -> PreparedQuery:
+        """Prepare a query for :meth:`score`.
+
+        Parameters
+        ----------
+        q : array-like of shape (dim,) or (t, dim)
+            One vector, or the t tokens of one query.
+
+        Returns
+        -------
+        PreparedQuery
+        """
+        query, single = as_query(q, self.dim)
+        return PreparedQuery(self._prepare(query), single)
+
+    def score(self, query: PreparedQuery, codes: Codes) -> Float32:
+        """Compute the dot products of a query with the vectors that codes stand for.
+
+        Parameters
+        ----------
+        query : PreparedQuery
+            Result of :meth:`encode_query`.
+        codes : ndarray of shape (n, code_bytes), uint8
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, t), float32, C-contiguous
+        """
+        scores = self._score(query.parts, check_codes(codes, self.code_bytes))
+        return np.ascontiguousarray(scores[:, 0] if query.single else scores)
+
+    def token_codes(self) -> TokenCodes:
+        """Return this quantizer as token codes: a document is the codes of its tokens in a row.
+
+        Returns
+        -------
+        TokenCodes
+            It shares what the quantizer has learned.
+        """
+        from embplug.methods.token_by_token import TokenByToken
+
+        return TokenByToken(self)
+
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        """Bytes of the code of one vector; see :meth:`Method.bytes_per_vector`."""
+        raise NotImplementedError
+
+    def _encode(self, vectors: Float32) -> Codes:
+        """Codes (n, code_bytes) of vectors (n, dim), which are checked."""
+        raise NotImplementedError
+
+    def _decode(self, codes: Codes) -> Float32:
+        """Vectors (n, dim) of codes, which are checked."""
+        raise NotImplementedError
+
+    def _prepare(self, query: Float32) -> Any:
+        """What :meth:`_score` needs of a query (t, dim)."""
+        raise NotImplementedError
+
+    def _score(self, parts: Any, codes: Codes) -> Float32:
+        """Dot products (n, t)."""
+        raise NotImplementedError
+
+
+class TokenCodes(Method):
+    """Base of token codes: the tokens of a document become one string of bytes, which queries score.
+
+    A subclass gives :meth:`fit`, :attr:`fitted_dim`, ``_arrays``, :meth:`encode`, :meth:`decode`,
+    :meth:`sizes`, :meth:`maxsim` and :meth:`bytes_per_vector`.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the tokens that the codes have learned from."""
+        self._check_fitted()
+        assert self.fitted_dim is not None
+        return self.fitted_dim
+
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+        """Learn from documents, or a random sample of them.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        queries : TokenBatch, default=None
+            Tokens of queries, for the methods that use them.
+
+        Returns
+        -------
+        self
+        """
+        raise NotImplementedError
+
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        """Encode documents.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        list of bytes
+            One string for each document.
+        """
+        raise NotImplementedError
+
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        """Compute the token matrices that strings stand for.
+
+        Parameters
+        ----------
+        strings : sequence of bytes
+
+        Returns
+        -------
+        TokenBatch
+
+        Raises
+        ------
+        InvalidArgumentError
+            A string is not one of these codes. The error names the first one.
+        """
+        raise NotImplementedError
+
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Compute how many bytes the string of each document has at most.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+        """
+        raise NotImplementedError
+
+    def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        """Score documents by MaxSim.
+
+        Parameters
+        ----------
+        query : array-like of shape (t, dim)
+            Tokens of one query.
+        strings : sequence of bytes
+            Results of :meth:`encode`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The score of a document without tokens is -inf.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A string is not one of these codes. The error names the first one.
+        """
+        raise NotImplementedError
+
+    def token_codes(self) -> TokenCodes:
+        """Return these token codes; see :meth:`Quantizer.token_codes`."""
+        return self
+
+
+class Encoding(Method):
+    """Base of encodings: the tokens of a document become one vector that a vector search can find.
+
+    The dot product of a query's and a document's encoding estimates MaxSim. A subclass gives
+    :meth:`output_dim`, :meth:`encode_documents` and :meth:`encode_queries`. One that learns also gives
+    :meth:`fit`, :attr:`fitted_dim` and ``_arrays``.
+    """
+
+    dtype: str
+
+    _order: ClassVar[str] = "an estimate of that of MaxSim"
+
+    drifts: ClassVar[bool] = False
+    """Whether new documents can differ from those learned from, so that :meth:`drift` can be called."""
+
+    @property
+    def datatype(self) -> models.Datatype:
+        """Datatype of the encodings in Qdrant. Their distance is the dot product."""
+        return models.Datatype(self.dtype)
+
+    @property
+    def hnsw_ef(self) -> int | None:
+        """Size of the candidate list of HNSW that the encodings need. None is Qdrant's default."""
+        return None
+
+    def can_learn(self, tokens: TokenBatch) -> bool:
+        """Whether a sample has enough documents and tokens for :meth:`fit`.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        bool
+        """
+        return not self._learns or len(tokens.values) > 0
+
+    def output_dim(self, dim: int) -> int:
+        """Dimension of the encodings.
+
+        Parameters
+        ----------
+        dim : int
+            Dimension of the tokens.
+
+        Returns
+        -------
+        int
+        """
+        raise NotImplementedError
+
+    def fit(
+        self, tokens: TokenBatch, queries: TokenBatch | None = None, *, device: str | None = None
+    ) -> Self:
+        """Learn from documents, or a random sample of them. The default learns nothing.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        queries : TokenBatch, default=None
+            Tokens of queries, for the methods that use them.
+        device : str, default=None
+            Torch device, such as ``"cuda"``, for the methods that use one. None computes with numpy.
+
+        Returns
+        -------
+        self
+        """
+        return self
+
+    def encode_documents(
+        self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
+    ) -> NDArray[Any]:
+        """Encode documents.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        n_jobs : int, default=1
+            Number of threads. -1 uses all cores.
+        device : str, default=None
+            Torch device, such as ``"cuda"``. None computes with numpy.
+
+        Returns
+        -------
+        ndarray of shape (n, output_dim), of the type ``dtype``
+            The encoding of a document without tokens is zero.
+        """
+        raise NotImplementedError
+
+    def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
+        """Encode queries.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        token_weights : array-like of shape (sum_tokens,), default=None
+            Weight of each token in its query. None weighs all alike.
+
+        Returns
+        -------
+        ndarray of shape (n, output_dim), of the type ``dtype``
+        """
+        raise NotImplementedError
+
+    def comparable(self, vectors: NDArray[Any]) -> NDArray[Any]:
+        """Return the part of encodings by which two documents can be compared with each other.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n, output_dim), or (output_dim,)
+
+        Returns
+        -------
+        ndarray of shape (n, k), or (k,)
+        """
+        return vectors
+
+    def drift(self, tokens: TokenBatch, *, device: str | None = None) -> float:
+        """Measure how much worse the encoding is on new documents than on those learned from.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+            New documents.
+        device : str, default=None
+            Torch device, such as ``"cuda"``. None computes with numpy.
+
+        Returns
+        -------
+        float
+            About 1 if the new documents resemble those learned from.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The encoding is not learned, so that it does not drift; see :attr:`drifts`.
+        """
+        raise InvalidArgumentError("encoding", "a learned encoding: others do not drift", self)
+
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        """Bytes of the encoding of one document; see :meth:`Method.bytes_per_vector`."""
+        return np.dtype(self.dtype).itemsize * self.output_dim(dim)
+
+    @property
+    def _learns(self) -> bool:
+        # An encoding that inherits ``fit`` from here learns nothing.
+        return type(self).fit is not Encoding.fit
+
+    def _described_dim(self, dim: int | None) -> int | None:
+        return None if dim is None else self.output_dim(dim)
+
+    def _check_tokens(self, tokens: TokenBatch) -> None:
+        """Refuse to encode before ``fit``, and tokens of another dimension than in ``fit``."""
+        self._check_fitted()
+        if self.fitted_dim not in (None, tokens.dim):
+            raise DimensionError("tokens", f"dim {self.fitted_dim}, as in fit", tokens.dim)
+
+
+class Reduction(Method):
+    """Base of token reductions: documents or queries with fewer tokens. A subclass gives :meth:`reduce`."""
+
+    _order: ClassVar[str] = "changed by the tokens that are merged or left out"
+
+    needs_saliency: ClassVar[bool] = False
+    """Whether :meth:`reduce` reads how much each token matters."""
+    pools: ClassVar[bool] = False
+    """Whether tokens of the result stand for several tokens, so that they have no saliency of their own."""
+
+    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+        """Reduce the number of tokens.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like of shape (sum_tokens,), default=None
+            How much each token matters. Only used if :attr:`needs_saliency`.
+
+        Returns
+        -------
+        Reduced
+        """
+        raise NotImplementedError
+
+    @property
+    def _learns(self) -> bool:
+        return False
+
+    def _described_dim(self, dim: int | None) -> int | None:
+        return dim
+
+
+class Adapter(Method):
+    """Base of adapters: a query of a new model becomes one that finds documents of the old model.
+
+    A subclass gives :meth:`fit`, :attr:`fitted_dim`, ``_arrays``, :meth:`transform` and :meth:`missing`.
+    """
+
+    _order: ClassVar[str] = "an estimate of that of the new model"
+
+    @property
+    def new_dim(self) -> int:
+        """Dimension of the vectors of the new model."""
+        self._check_fitted()
+        assert self.fitted_dim is not None
+        return self.fitted_dim
+
+    def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
+        """Learn from the vectors of the same texts by both models.
+
+        Parameters
+        ----------
+        new : array-like of shape (n, new_dim)
+            Vectors of the new model.
+        old : array-like of shape (n, old_dim)
+            Vectors of the old model.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``new`` and ``old`` differ in length.
+        """
+        raise NotImplementedError
+
+    def transform(self, X: ArrayLike) -> Float32:
+        """Map vectors of the new model to the space of the old model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, new_dim)
+
+        Returns
+        -------
+        ndarray of shape (n, old_dim), float32
+        """
+        raise NotImplementedError
+
+    def missing(self, X: ArrayLike) -> Float32:
+        """Compute what the scores of mapped queries lack on average.
+
+        Adding it makes the scores of both models comparable in one ranking.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, new_dim)
+            Queries of the new model.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            Mean score by the new model minus mean score of the mapped query by the old model.
+        """
+        raise NotImplementedError
+
+
+class QueryWeights(Method):
+    """Base of query weights: how much each token of a query counts. A subclass gives :meth:`weights`."""
+
+    def fit(self, documents: TokenBatch) -> Self:
+        """Learn from documents, or a random sample of them.
+
+        Parameters
+        ----------
+        documents : TokenBatch
+
+        Returns
+        -------
+        self
+        """
+        raise NotImplementedError
+
+    def weights(self, queries: TokenBatch) -> Float32:
+        """Compute the weights of the tokens of queries.
+
+        Parameters
+        ----------
+        queries : TokenBatch
+
+        Returns
+        -------
+        ndarray of shape (sum_tokens,), float32
+            All weights are positive.
+        """
+        raise NotImplementedError
+
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        """Bytes of the weight of one token; see :meth:`Method.bytes_per_vector`."""
+        return 4

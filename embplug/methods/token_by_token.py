@@ -1,0 +1,99 @@
+"""A quantizer of vectors as token codes: a document is the codes of its tokens, one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from typing_extensions import Self, override
+
+from embplug.errors import InvalidArgumentError
+from embplug.methods.base import Description
+from embplug.methods.maxsim import maxsim_codes
+from embplug.methods.numeric.arrays import Codes, Float32, State
+from embplug.methods.roles import Quantizer, TokenCodes
+from embplug.methods.token_batch import TokenBatch
+
+FIT_TOKENS = 1 << 18
+FIT_SEED = 0
+
+
+class TokenByToken(TokenCodes):
+    """Token codes that hold the code of each token by a quantizer.
+
+    Parameters
+    ----------
+    quantizer : Quantizer
+        It keeps what is learned.
+    """
+
+    def __init__(self, quantizer: Quantizer) -> None:
+        self.quantizer = quantizer
+        self.kind = quantizer.kind
+
+    @property
+    @override
+    def fitted_dim(self) -> int | None:
+        return self.quantizer.fitted_dim
+
+    @override
+    def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+        sample = tokens.values
+        if len(sample) > FIT_TOKENS:
+            chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
+            sample = sample[np.sort(chosen)]
+        self.quantizer.fit(sample, None if queries is None else queries.values)
+        return self
+
+    @override
+    def encode(self, tokens: TokenBatch) -> list[bytes]:
+        codes = self.quantizer.encode(tokens.values)
+        spans = itertools.pairwise(tokens.offsets.tolist())
+        return [codes[start:stop].tobytes() for start, stop in spans]
+
+    @override
+    def decode(self, strings: Sequence[bytes]) -> TokenBatch:
+        codes, offsets = self._joined(strings)
+        return TokenBatch(self.quantizer.decode(codes), offsets)
+
+    @override
+    def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        return np.asarray(tokens.lengths * self.quantizer.code_bytes)
+
+    @override
+    def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        return maxsim_codes(self.quantizer, query, *self._joined(strings))
+
+    @override
+    def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
+        return self.quantizer.bytes_per_vector(dim, unit_length=unit_length)
+
+    @override
+    def get_state(self) -> State:
+        return self.quantizer.get_state()
+
+    @override
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self.quantizer.set_state(state)
+
+    @override
+    def describe(self, dim: int | None = None) -> Description:
+        return self.quantizer.describe(dim)
+
+    @override
+    def unfitted(self) -> Self:
+        return type(self)(self.quantizer.unfitted())
+
+    def _joined(self, strings: Sequence[bytes]) -> tuple[Codes, NDArray[np.int64]]:
+        """Codes of all tokens, and where those of each document begin."""
+        width = self.quantizer.code_bytes
+        lengths = np.array([len(string) for string in strings], dtype=np.int64)
+        wrong = np.flatnonzero(lengths % width)
+        if wrong.size:
+            got = f"{lengths[wrong[0]]} bytes of codes"
+            raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{width} bytes a token", got)
+        codes = np.frombuffer(b"".join(strings), dtype=np.uint8).reshape(-1, width)
+        return codes, np.concatenate([[0], np.cumsum(lengths // width)])
