@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug import Collection, Dense, Documents, Fusion, Recipe, Rerank, Sample, Sparse, Tokens
-from embplug.branches.bm25 import SparseEncoder, split
+from embplug.branches.bm25 import BM25Encoder, split
 from embplug.engines import EdgeClient
 from embplug.methods import ResidualQuantizer
 
@@ -138,7 +138,7 @@ def _plain_qdrant(data: EncodedBeir, engine: EdgeClient) -> Iterator[dict[str, A
         },
         sparse_vectors_config={"sparse": models.SparseVectorParams(modifier=models.Modifier.IDF)},
     )
-    encoder = SparseEncoder(Sparse()).fit(data.beir.documents)
+    encoder = BM25Encoder(Sparse()).fit(data.beir.documents)
     points = [
         models.PointStruct(
             id=i,

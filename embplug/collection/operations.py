@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -64,6 +64,8 @@ class CollectionInfo:
         Measured size on disk; ``None`` on servers, which do not tell.
     created_with
         Version of embplug.
+    versions
+        By dense vector: which model makes it, where an upgrade has changed it.
     """
 
     name: str
@@ -76,10 +78,12 @@ class CollectionInfo:
     state_bytes: int
     disk_bytes: int | None
     created_with: str
+    versions: dict[str, VectorVersion]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
-        return {**asdict(self), "recipe": self.recipe.to_dict()}
+        versions = {name: version.model_dump(mode="json") for name, version in self.versions.items()}
+        return {**vars(self), "recipe": self.recipe.to_dict(), "versions": versions}
 
 
 @dataclass(frozen=True)
@@ -274,6 +278,7 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         state_bytes=manifest.state["bytes"] if manifest.state else 0,
         disk_bytes=disk_bytes,
         created_with=manifest.created_with,
+        versions=manifest.versions,
     )
 
 

@@ -452,17 +452,17 @@ def _checked_queries(given: Any) -> list[str]:
 
 
 def _fitted(kinds: list[str], new: Float32, old: Float32) -> tuple[list[Any], dict[str, str]]:
-    """Adapters that learned, and why others could not; raises where none could."""
+    """Fitted adapters, and why the others could not be fitted; raises the first reason where none could."""
     fitted: list[Any] = []
-    skipped: dict[str, str] = {}
+    reasons: dict[str, Exception] = {}
     for kind in kinds:
         try:
             fitted.append(registered("adapter")[kind]().fit(new, old))
         except (LengthMismatchError, MissingExtraError) as error:
-            skipped[kind] = str(error)
-            if len(skipped) == len(kinds):
-                raise
-    return fitted, skipped
+            reasons[kind] = error
+    if not fitted:
+        raise next(iter(reasons.values()))
+    return fitted, {kind: str(error) for kind, error in reasons.items()}
 
 
 def _vector_name(recipe: Recipe) -> str:

@@ -263,7 +263,8 @@ def test_a_new_model_is_taken_and_documents_embedded_anew_while_the_loop_is_free
         assert rest.finished and 0 < rest.embedded < 150
         other.cancel()
         collection = await AsyncCollection.open("up", engine, encoder=model)
-        assert collection.recipe.dense["dense"].previous is None and await recall(collection) > 0.99
+        versions = (await collection.info()).versions
+        assert versions["dense"].previous is None and await recall(collection) > 0.99
         everything = await collection.search(text="query 7", limit=COUNT)
         assert {hit.id for hit in everything} == {f"doc {i}" for i in range(COUNT)}
         await engine.close()

@@ -348,7 +348,7 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
     collection.add(range(100, COUNT), dense=new[100:])
     opened = Collection.open("coded", engine)
     assert opened.recipe == collection.recipe
-    assert (opened.recipe.dense["dense"].dim, opened.recipe.dense["dense"].model) == (DIM + 6, 2)
+    assert (opened.recipe.dense["dense"].dim, opened.info().versions["dense"].model) == (DIM + 6, 2)
     first = [opened.search(dense=one, limit=1)[0].id for one in new]
     assert np.mean([found == i for i, found in enumerate(first[:100])]) > 0.6
     assert np.mean([found == i for i, found in enumerate(first[100:], 100)]) > 0.9

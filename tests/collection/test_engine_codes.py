@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embplug import Collection, Dense, Recipe, Rerank, models
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.manifest import MANIFEST_KEY, manifest_of
+from embplug.collection.manifest import MANIFEST_KEY, Manifest
 from embplug.engines import Engine
 from embplug.engines.calls import run
 from embplug.engines.capabilities import capabilities_steps
@@ -98,7 +98,7 @@ def indexed(engine: Engine, name: str, dense: dict[str, Dense], rerank: Rerank) 
             name,
             vectors_config=Pipeline(recipe).vectors_config(),
             optimizers_config=models.OptimizersConfigDiff(indexing_threshold=1, default_segment_number=1),
-            metadata={MANIFEST_KEY: manifest_of(recipe, None)},
+            metadata={MANIFEST_KEY: Manifest(recipe).to_dict()},
         )
         collection = Collection.open(name, engine)
         collection.add(range(COUNT), dense={one: DOCUMENTS for one in recipe.dense})

@@ -131,7 +131,7 @@ def test_upgrade_and_reembed(nodes):
     collection.add([f"doc {i}" for i in range(COUNT)], texts=TEXTS, payloads=[{"n": i} for i in range(COUNT)])
     report = upgrade(collection, "tests-new", pairs=250)
     assert report.installed and report.pairs + report.held_out == 250 and report.recall > 0.9
-    soon(lambda: opened(second).recipe.dense["dense"].model == 2)
+    soon(lambda: opened(second).info().versions["dense"].model == 2)
     half = reembed(opened(second), batch=50, limit=COUNT // 2)
     assert (half.embedded, half.left, half.finished) == (150, 150, False)
     for node in nodes:
@@ -140,7 +140,7 @@ def test_upgrade_and_reembed(nodes):
         assert Counter(hit.id for hit in mixed) == Counter(f"doc {i}" for i in range(COUNT))
     rest = reembed(opened(third), batch=100)
     assert (rest.embedded, rest.left, rest.finished) == (150, 0, True)
-    soon(lambda: all(opened(node).recipe.dense["dense"].previous is None for node in nodes))
+    soon(lambda: all(opened(node).info().versions["dense"].previous is None for node in nodes))
     for node in nodes:
         assert recall(opened(node), "tests-new") > 0.99
         assert {payload["n"] for payload in stored(node, "up").values()} == {*range(COUNT)}

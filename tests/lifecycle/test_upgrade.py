@@ -31,8 +31,11 @@ from embplug import (
     register_encoder,
     upgrade,
 )
+from embplug.branches.vector_version import VectorVersion
 from embplug.cli import app
 from embplug.engines import EdgeClient, Engine
+from embplug.engines.calls import run
+from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import (
     CapabilityError,
     InvalidArgumentError,
@@ -131,7 +134,8 @@ def test_from_the_old_model_to_the_new(engine: Engine) -> None:
     assert rest.finished and rest.left == 0 and rest.embedded in (149, 150)
     collection.delete(["more"])
     for one in (collection, Collection.open("up", engine)):
-        assert one.recipe.dense["dense"] == Dense(dim=DIM, model=2)
+        assert one.recipe.dense["dense"] == Dense(dim=DIM)
+        assert one.info().versions == {"dense": VectorVersion(model=2)}
         assert recall(one, "tests-new") > 0.99
         assert one.search(text="query 7", limit=1)[0].payload == {"n": 7, "text": "document 7"}
     with pytest.raises(UpgradeError, match="no upgrade"):
@@ -235,8 +239,26 @@ def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
         reembed(collection, batch=500)
     collection.delete(["bare"])
     assert reembed(collection).finished
-    with pytest.raises(RecipeMismatchError, match=r"dense\.dense\.model"):
-        Collection.create("up", PLAIN, edge_client)
+
+
+def test_the_recipe_before_an_upgrade_still_creates(engine: Engine) -> None:
+    """A set-up script runs again after an upgrade, with the recipe that it always had."""
+    collection = filled(engine)
+    upgrade(collection, "tests-long" if _adds_vectors(engine) else "tests-new", pairs=250)
+    for script in (PLAIN, collection.recipe):
+        created = Collection.create("up", script, engine)
+        assert created.recipe == collection.recipe and created.info().versions["dense"].model == 2
+        assert found(created, 7, limit=1) == ["doc 7"]
+    with pytest.raises(RecipeMismatchError, match="text_key"):
+        Collection.create("up", PLAIN.model_copy(update={"text_key": "other"}), engine)
+    assert reembed(collection).finished
+    assert Collection.create("up", PLAIN, engine).recipe == collection.recipe
+    collection.drop()
+    assert Collection.create("up", PLAIN, engine).recipe == PLAIN
+
+
+def _adds_vectors(engine: Engine) -> bool:
+    return run(engine, capabilities_steps(engine)).add_vectors
 
 
 def test_broken_off_between_any_two_calls_it_goes_on(
