@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -96,3 +97,33 @@ def _project(vector: np.ndarray, r: int, drawn: Drawn) -> np.ndarray:
 def _finish(parts: list[np.ndarray], drawn: Drawn) -> np.ndarray:
     encoding = np.concatenate(parts)
     return encoding if drawn.final is None else encoding @ drawn.final
+
+
+def drawn(fde: Any, dim: int) -> Drawn:
+    """What an FDE has drawn or learned for tokens of a dimension."""
+    maps = fde._maps_of(dim)
+    projections = None
+    if fde.projection_dim is not None:
+        by_repetition = _dense(maps.projections).reshape(fde.repetitions, fde.projection_dim, dim)
+        projections = by_repetition.transpose(0, 2, 1)
+    return Drawn(
+        fde.partitioner,
+        maps.cells.normals.astype(np.float64),
+        np.zeros(dim) if fde.mean_ is None else fde.mean_.astype(np.float64),
+        projections,
+        _dense(maps.final),
+        fde.indexing == "gray",
+        fde.fill,
+    )
+
+
+def _dense(matrix: Any) -> Any:
+    return matrix.toarray() if hasattr(matrix, "toarray") else matrix
+
+
+def scores(fde: Any, documents: Any, queries: Any) -> np.ndarray:
+    """Dot products (queries, documents) of encodings."""
+    maps = drawn(fde, documents.dim)
+    encoded = [encode_document(matrix.astype(np.float64), maps) for matrix in documents]
+    rows = [encode_query(matrix.astype(np.float64), np.ones(len(matrix)), maps) for matrix in queries]
+    return np.array([[float(query @ document) for document in encoded] for query in rows])

@@ -79,3 +79,17 @@ def score(model: Learned, query: Array, document: Array, weights: Array | None =
 
 def _ones(query: Array, weights: Array | None) -> Array:
     return np.ones(len(query)) if weights is None else weights
+
+
+def scores(encoding: Any, sample: Any, documents: Any, queries: Any, spread: Any, smoothness: float) -> Array:
+    """Predicted MaxSim (queries, documents), fitted on a sample as the encoding was."""
+    model = fit(
+        encoding._landmarks(sample, None).astype(np.float64),
+        [document.astype(np.float64) for document in sample],
+        encoding.features,
+        encoding.compared,
+        [min(encoding.activity * factor, 0.5) for factor in spread],
+        encoding.ridge,
+        smoothness,
+    )
+    return np.array([[score(model, query, document) for document in documents] for query in queries])

@@ -78,6 +78,12 @@ def pooled(tokens: np.ndarray, groups: list[list[int]], keep_length: bool) -> np
     return np.array(made).reshape(-1, tokens.shape[1])
 
 
+def carved(tokens: np.ndarray, threshold: float) -> np.ndarray:
+    """The sum of each ball."""
+    sums = [tokens[ball].sum(axis=0) for ball in balls(tokens, threshold)]
+    return np.array(sums).reshape(-1, tokens.shape[1])
+
+
 def direction(x: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(x)
     return x / length if length > 0 else x

@@ -90,7 +90,7 @@ def residual(quantizer: Any, state: State, query: list[float], code: list[int]) 
     return float(state["factors"][factor]) * product(query, vector)
 
 
-def predictive(state: State, query: list[float], string: bytes) -> list[float]:
+def predictive(codes: Any, state: State, query: list[float], string: bytes) -> list[float]:
     """Products of a query with each token of a document coded by ``PredictiveQuantizer``."""
     count = int.from_bytes(string[:4], "little")
     headers = [fields_of(list(string[4 + 4 * i : 8 + 4 * i]), [12, 8, 4, 3, 5]) for i in range(count)]

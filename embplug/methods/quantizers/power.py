@@ -48,7 +48,7 @@ class PowerQuantizer(Levels):
     kind: Literal["power"] = "power"
 
     def __post_init__(self) -> None:
-        self.exponent_ = 1.0
+        self.exponent_ = 0.0
         self.levels_: Float32 | None = None
         """(2 ** bits,): the values that the codes of a coordinate stand for, rising."""
         self.length_ = 0.0

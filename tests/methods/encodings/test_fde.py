@@ -46,27 +46,6 @@ def fitted(parameters: dict[str, Any], dim: int = DIM) -> FDE:
     return FDE(**parameters).fit(batch([40, 0, 30], seed=99, dim=dim))
 
 
-def drawn(fde: FDE, dim: int = DIM) -> reference.Drawn:
-    maps = fde._maps_of(dim)
-    projections = None
-    if fde.projection_dim is not None:
-        by_repetition = dense(maps.projections).reshape(fde.repetitions, fde.projection_dim, dim)
-        projections = by_repetition.transpose(0, 2, 1)
-    return reference.Drawn(
-        fde.partitioner,
-        maps.cells.normals.astype(np.float64),
-        np.zeros(dim) if fde.mean_ is None else fde.mean_.astype(np.float64),
-        projections,
-        dense(maps.final),
-        fde.indexing == "gray",
-        fde.fill,
-    )
-
-
-def dense(matrix: Any) -> Any:
-    return matrix.toarray() if hasattr(matrix, "toarray") else matrix
-
-
 @st.composite
 def parameters(draw: st.DrawFn, dtypes: tuple[str, ...] = ("float32",)) -> dict[str, Any]:
     partitioner = draw(st.sampled_from(["simhash", "kmeans", "cross_polytope"]))
@@ -94,7 +73,9 @@ seeds = st.integers(0, 1000)
 def test_documents_are_those_of_the_reference(options, lengths, seed):
     fde, tokens = fitted(options), batch(lengths, seed)
     encoded = fde.encode_documents(tokens)
-    expected = [reference.encode_document(matrix.astype(np.float64), drawn(fde)) for matrix in tokens]
+    expected = [
+        reference.encode_document(matrix.astype(np.float64), reference.drawn(fde, DIM)) for matrix in tokens
+    ]
     assert encoded.dtype == np.float32
     assert encoded.shape == (len(lengths), fde.output_dim(DIM))
     np.testing.assert_allclose(encoded, expected, rtol=1e-5, atol=1e-5)
@@ -109,7 +90,7 @@ def test_queries_are_those_of_the_reference(options, lengths, seed, weighted):
     encoded = fde.encode_queries(tokens, weights if weighted else None)
     of_each = np.split(weights, tokens.offsets[1:-1])
     expected = [
-        reference.encode_query(matrix.astype(np.float64), mine, drawn(fde))
+        reference.encode_query(matrix.astype(np.float64), mine, reference.drawn(fde, DIM))
         for matrix, mine in zip(tokens, of_each, strict=True)
     ]
     np.testing.assert_allclose(encoded, expected, rtol=1e-5, atol=1e-5)

@@ -76,7 +76,7 @@ def test_scores_are_those_of_plain_loops_over_state_and_bits(levels: str) -> Non
     strings, query = codes.encode(tokens), documents(2)[0][:3]
     state = codes.get_state()
     expected = [
-        sum(max(reference.predictive(state, q.tolist(), string)) for q in query) for string in strings
+        sum(max(reference.predictive(codes, state, q.tolist(), string)) for q in query) for string in strings
     ]
     np.testing.assert_allclose(codes.maxsim(query, strings), expected, atol=1e-5)
     assert np.ptp(expected) > 0.1
