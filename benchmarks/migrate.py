@@ -35,8 +35,9 @@ from qdrant_client.conversions.conversion import json_to_value
 
 from embplug import Collection, Dense, Documents, Recipe, connect
 from embplug.branches.documents import check_documents
-from embplug.collection.ingest import IN_FLIGHT, _chunks, _upsert
-from embplug.collection.operations import create_steps, open_steps
+from embplug.collection.chunks import chunked
+from embplug.collection.opening import create_steps, open_steps
+from embplug.collection.writing import IN_FLIGHT, upsert_call
 from embplug.engines import PointForm
 from embplug.engines.calls import Call, run
 from embplug.lifecycle.migration import migrate
@@ -127,12 +128,12 @@ def run_migration(client: QdrantClient, arguments: argparse.Namespace) -> dict[s
 def run_bare(client: QdrantClient, arguments: argparse.Namespace) -> dict[str, Any]:
     """Write the same points into a collection like the target, and wait until they are indexed."""
     migrated = run(client, open_steps(client, "target"))
-    run(client, create_steps(client, "bare", migrated.recipe, None, None, None))
+    run(client, create_steps(client, "bare", migrated.recipe))
     chunks = []
     for ids, vectors, payloads in batches(arguments.points):
         documents = check_documents(Documents(ids, dense=vectors, payloads=payloads), migrated.recipe, False)
-        chunks += _chunks(documents, migrated, PointForm.MESSAGES, None)
-    calls: list[Call] = [_upsert(client, "bare", chunk, PointForm.MESSAGES) for chunk in chunks]
+        chunks += chunked(documents, migrated, PointForm.MESSAGES, None)
+    calls: list[Call] = [upsert_call(client, "bare", chunk, PointForm.MESSAGES) for chunk in chunks]
     started = time.perf_counter()
     seconds = send(client, [call.arguments["request"] for call in calls])
     bare = Collection("bare", client, migrated)

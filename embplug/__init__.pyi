@@ -2,9 +2,9 @@ from .branches.documents import Documents as Documents
 from .branches.documents import Sample as Sample
 from .collection.async_collection import AsyncCollection as AsyncCollection
 from .collection.collection import Collection as Collection
-from .collection.ingest import AddReport as AddReport
-from .collection.operations import CollectionInfo as CollectionInfo
-from .collection.operations import Record as Record
+from .collection.info import CollectionInfo as CollectionInfo
+from .collection.records import Record as Record
+from .collection.writing import AddReport as AddReport
 from .common.qdrant_models import models as models
 from .encoders.base import Encoded as Encoded
 from .encoders.base import Encoder as Encoder

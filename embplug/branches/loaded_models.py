@@ -62,6 +62,10 @@ class LoadedModels:
         """The scorer that the user passed, or that was loaded."""
         return self._scorer
 
+    def adopt_encoder(self, other: LoadedModels) -> None:
+        """Take the encoder that another recipe with the same models was passed, or has loaded."""
+        self._encoder = other._encoder
+
     def cross_encoder(self) -> CrossEncoder | None:
         """The last stage of the recipe, with its model; ``None`` where the recipe has none.
 

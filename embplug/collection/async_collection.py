@@ -1,4 +1,4 @@
-"""The collection for asyncio: the names of :class:`~embplug.collection.collection.Collection`, awaited."""
+"""The collection for asyncio: the methods of ``Collection``, awaited."""
 
 from __future__ import annotations
 
@@ -10,61 +10,39 @@ from concurrent.futures import Future
 from typing import Any
 
 from numpy.typing import ArrayLike
-from qdrant_client import AsyncQdrantClient, QdrantClient, models
+from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike, check_sample
-from embplug.branches.pipeline import Pipeline
-from embplug.collection import operations
-from embplug.collection.ingest import IN_FLIGHT, AddReport, ingest
-from embplug.collection.operations import CollectionInfo, Record
+from embplug.collection.base import CollectionBase
+from embplug.collection.ingest import ingest
+from embplug.collection.opening import create_steps, open_plain_steps, open_steps
+from embplug.collection.operation import awaiting
+from embplug.collection.writing import IN_FLIGHT, AddReport
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, connect_async
 from embplug.engines.calls import Steps, T, run_async
-from embplug.recipe import Fusion, Recipe
+from embplug.recipe import Recipe
 from embplug.search.cross_encoder import Scorer
-from embplug.search.types import Hit, Query, SearchOptions
 
 AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdgeClient
 
 
-class AsyncCollection:
-    """As :class:`~embplug.Collection`: methods take and raise the same, and are awaited.
+class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaiting):
+    """Documents on a Qdrant engine, stored and searched as a recipe says, for asyncio.
 
-    On a server it speaks through ``AsyncQdrantClient``; Qdrant Edge works in a thread. Encoding runs
-    in a thread, so that the event loop stays free.
+    Methods take and raise the same as those of :class:`~embplug.Collection`, and are awaited. On a
+    server it speaks through ``AsyncQdrantClient``; Qdrant Edge works in a thread. Encoding runs in a
+    thread, so that the event loop stays free.
 
     Attributes
     ----------
-    name
-        Of the Qdrant collection.
-    engine
-        The client that speaks to the engine; the caller closes it. A synchronous simulation, as
+    name : str
+        Name of the Qdrant collection.
+    engine : AsyncQdrantClient, AsyncEdgeClient or QdrantClient
+        Client that speaks to the engine; the caller closes it. A synchronous simulation, as
         :meth:`embplug.Collection.to_async` shares it, works in a thread.
     """
-
-    def __init__(self, name: str, engine: AsyncEngine | QdrantClient, pipeline: Pipeline) -> None:
-        self.name = name
-        self.engine = engine
-        self._pipeline = pipeline
-
-    @property
-    def recipe(self) -> Recipe:
-        """What the collection stores and how it is searched."""
-        return self._pipeline.recipe
-
-    @property
-    def encoder(self) -> Encoder:
-        """What turns texts into vectors; loaded when first needed."""
-        return self._pipeline.models.encoder
-
-    @property
-    def has_encoder(self) -> bool:
-        """Whether texts can stand for vectors."""
-        return self._pipeline.models.has_encoder
-
-    def __repr__(self) -> str:
-        return f"AsyncCollection({self.name!r}, engine={type(self.engine).__name__})"
 
     @classmethod
     async def create(
@@ -78,16 +56,57 @@ class AsyncCollection:
         cross_encoder: Scorer | None = None,
         device: str | None = None,
     ) -> AsyncCollection:
-        """See :meth:`embplug.Collection.create`; ``engine`` is what :func:`embplug.connect_async` takes."""
+        """Make a collection, or open an existing one with the same recipe.
+
+        Parameters
+        ----------
+        name : str
+            Name of the Qdrant collection.
+        recipe : Recipe
+            What the collection stores and how it is searched.
+        engine : str, path or client
+            A client, or what :func:`embplug.connect` takes; :func:`embplug.connect_async` for asyncio.
+        sample : Sample, default=None
+            Data from which the recipe's methods learn. By default they learn from the first
+            ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
+            :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
+            those of :class:`~embplug.methods.FDE`, which is the default without.
+        encoder : Encoder, default=None
+            Encoder of texts, in place of the one that the recipe names.
+        cross_encoder : callable, default=None
+            Model of the recipe's cross-encoder stage, in place of the one that the recipe names. It takes
+            a query and texts, and returns a score for each text.
+        device : str, default=None
+            A torch device, such as ``"cuda"``, on which documents get their encoding and a
+            :class:`~embplug.methods.LearnedEncoding` is learned. By default numpy on the processor.
+
+        Returns
+        -------
+        Collection or AsyncCollection
+            The collection, open.
+
+        Raises
+        ------
+        RecipeMismatchError
+            The collection exists with another recipe; the error lists the fields that differ.
+        NotAnEmbplugCollectionError
+            A collection of that name exists, and embplug did not make it.
+        CapabilityError
+            The engine cannot do what the recipe says.
+        InvalidArgumentError
+            An argument is wrong, and the error names it.
+        """
         client = await connect_async(engine)
-        learned_from = None if sample is None else check_sample(sample, recipe)
-        made = await run_async(
+        steps = create_steps(
             client,
-            operations.create_steps(
-                client, name, recipe, learned_from, encoder, cross_encoder, device=device
-            ),
+            name,
+            recipe,
+            sample=None if sample is None else check_sample(sample, recipe),
+            encoder=encoder,
+            cross_encoder=cross_encoder,
+            device=device,
         )
-        return cls(name, client, made)
+        return cls(name, client, await run_async(client, steps))
 
     @classmethod
     async def open(
@@ -99,9 +118,39 @@ class AsyncCollection:
         cross_encoder: Scorer | None = None,
         device: str | None = None,
     ) -> AsyncCollection:
-        """See :meth:`embplug.Collection.open`; ``engine`` is what :func:`embplug.connect_async` takes."""
+        """Open a collection by name alone; recipe and fitted state are read from the engine.
+
+        Parameters
+        ----------
+        name : str
+            Name of the Qdrant collection.
+        engine : str, path or client
+            A client, or what :func:`embplug.connect` takes; :func:`embplug.connect_async` for asyncio.
+        encoder : Encoder, default=None
+            Encoder of texts, in place of the one that the recipe names.
+        cross_encoder : callable, default=None
+            Model of the recipe's cross-encoder stage. See :meth:`create`.
+        device : str, default=None
+            A torch device on which documents are encoded. See :meth:`create`.
+
+        Returns
+        -------
+        Collection or AsyncCollection
+            The collection, open.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            The collection does not exist.
+        NotAnEmbplugCollectionError
+            The collection exists, and embplug did not make it.
+        StateError
+            Its recipe or fitted state is missing, truncated or altered.
+        RecipeVersionError
+            A newer embplug made the collection.
+        """
         client = await connect_async(engine)
-        steps = operations.open_steps(client, name, encoder, cross_encoder, device)
+        steps = open_steps(client, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
         return cls(name, client, await run_async(client, steps))
 
     @classmethod
@@ -114,9 +163,35 @@ class AsyncCollection:
         encoder: Encoder | None = None,
         text_key: str = "text",
     ) -> AsyncCollection:
-        """See :meth:`embplug.Collection.open_plain`; ``engine`` as in :meth:`open`."""
+        """Open a collection that embplug did not make, to add and search as it is, uncompressed.
+
+        Parameters
+        ----------
+        name : str
+            Name of the Qdrant collection.
+        engine : str, path or client
+            A client, or what :func:`embplug.connect` takes; :func:`embplug.connect_async` for asyncio.
+        vector : str, default=None
+            Name of the dense vector; ``""`` for a vector without a name. By default the only one.
+        encoder : Encoder, default=None
+            Encoder of texts.
+        text_key : str, default="text"
+            Payload field with the text.
+
+        Returns
+        -------
+        Collection or AsyncCollection
+            The collection, open.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            The collection does not exist.
+        InvalidArgumentError
+            The collection has no such vector.
+        """
         client = await connect_async(engine)
-        steps = operations.open_plain_steps(client, name, vector, encoder, text_key)
+        steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
         return cls(name, client, await run_async(client, steps))
 
     async def add(
@@ -129,10 +204,43 @@ class AsyncCollection:
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
     ) -> AddReport:
-        """See :meth:`embplug.Collection.add`."""
-        return await self.add_batches(
-            [Documents(ids, tokens, dense, texts, payloads, saliency)], progress=False
+        """Insert documents, or replace those whose ids exist.
+
+        All documents are checked before the first one is written.
+
+        Parameters
+        ----------
+        ids : sequence of int, str or UUID
+            Unsigned integers, UUIDs or any strings, one for each document.
+        tokens : sequence of array-like of shape (t_i, dim), or TokenBatch, default=None
+            Token vectors of each document, as float32 or float16.
+        dense : array-like of shape (n, dim), or mapping of str to such, default=None
+            Dense vectors as float32; a mapping by name where the recipe has several.
+        texts : sequence of str, default=None
+            Texts, kept in the payload. The sparse branch reads them, and the encoder makes from them the
+            vectors that are not passed.
+        payloads : sequence of mapping or None, default=None
+            One JSON mapping, or None, for each document.
+        saliency : sequence of array-like of shape (t_i,), default=None
+            Importance of each of the passed tokens, where the recipe prunes by it.
+
+        Returns
+        -------
+        AddReport
+            How many documents the engine acknowledged, and how many requests were sent again.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong. The error is of a subclass that names the argument and the first
+            document that is wrong; nothing was written.
+        IngestError
+            The engine did not take some documents after all retries; ``error.report`` lists them.
+        """
+        documents = Documents(
+            ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency
         )
+        return await self.add_batches([documents], progress=False)
 
     async def add_batches(
         self,
@@ -141,10 +249,32 @@ class AsyncCollection:
         workers: int = IN_FLIGHT,
         progress: bool | None = None,
     ) -> AddReport:
-        """See :meth:`embplug.Collection.add_batches`; ``batches`` may be asynchronous too.
+        """Insert documents from a generator, in bounded memory.
 
-        When the awaiting task is cancelled, no more batches are read, and what is under way is waited
-        for.
+        Encoding and sending overlap; the generator is read no faster than the engine takes documents.
+        Each batch is checked as a whole before any of it is written. Documents that were acknowledged stay
+        when an error ends the call; adding them again is safe. Of an id that comes twice within ``workers``
+        requests either version may stay. When a task that awaits the call is cancelled, no more batches are
+        read, and the requests under way are waited for.
+
+        Parameters
+        ----------
+        batches : iterable of Documents
+            The batches; with an ``AsyncCollection`` the iterable may be asynchronous.
+        workers : int, default=4
+            Number of requests under way at a time.
+        progress : bool, default=None
+            Whether to show a progress bar. By default on a terminal.
+
+        Returns
+        -------
+        AddReport
+            How many documents the engine acknowledged, and how many requests were sent again.
+
+        Raises
+        ------
+        InvalidArgumentError, IngestError
+            See :meth:`add`.
         """
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
@@ -177,160 +307,11 @@ class AsyncCollection:
             await asyncio.wait([writing])
             raise
 
-    async def search(
-        self,
-        *,
-        tokens: ArrayLike | None = None,
-        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
-        text: str | None = None,
-        limit: int = 10,
-        filter: models.Filter | None = None,
-        candidates: int | None = None,
-        exact: bool = False,
-        with_payload: bool | Sequence[str] = True,
-        with_stages: bool = False,
-        score_threshold: float | None = None,
-        search_params: models.SearchParams | None = None,
-        branches: Sequence[str] | None = None,
-        fusion: Fusion | None = None,
-        token_weights: ArrayLike | None = None,
-        saliency: ArrayLike | None = None,
-    ) -> list[Hit]:
-        """See :meth:`embplug.Collection.search`."""
-        options = SearchOptions(
-            limit,
-            filter,
-            candidates,
-            exact,
-            with_payload,
-            with_stages,
-            score_threshold,
-            search_params,
-            branches,
-            fusion,
-        )
-        return (await self._search([Query(tokens, dense, text, token_weights, saliency)], options))[0]
-
-    async def batch_search(
-        self,
-        queries: Sequence[Query],
-        *,
-        limit: int = 10,
-        filter: models.Filter | None = None,
-        candidates: int | None = None,
-        exact: bool = False,
-        with_payload: bool | Sequence[str] = True,
-        with_stages: bool = False,
-        score_threshold: float | None = None,
-        search_params: models.SearchParams | None = None,
-        branches: Sequence[str] | None = None,
-        fusion: Fusion | None = None,
-    ) -> list[list[Hit]]:
-        """See :meth:`embplug.Collection.batch_search`."""
-        options = SearchOptions(
-            limit,
-            filter,
-            candidates,
-            exact,
-            with_payload,
-            with_stages,
-            score_threshold,
-            search_params,
-            branches,
-            fusion,
-        )
-        return await self._search(queries, options)
-
-    async def search_mmr(
-        self,
-        *,
-        tokens: ArrayLike | None = None,
-        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
-        text: str | None = None,
-        limit: int = 10,
-        diversity: float = 0.5,
-        candidates_limit: int = 100,
-        filter: models.Filter | None = None,
-        with_payload: bool | Sequence[str] = True,
-        score_threshold: float | None = None,
-        search_params: models.SearchParams | None = None,
-        token_weights: ArrayLike | None = None,
-        saliency: ArrayLike | None = None,
-    ) -> list[Hit]:
-        """See :meth:`embplug.Collection.search_mmr`."""
-        options = SearchOptions(
-            limit,
-            filter,
-            with_payload=with_payload,
-            score_threshold=score_threshold,
-            search_params=search_params,
-        )
-        query = Query(tokens, dense, text, token_weights, saliency)
-        return await self._run(
-            operations.search_mmr_steps(
-                self.engine, self.name, self._pipeline, query, options, diversity, candidates_limit
-            )
-        )
-
-    async def _search(self, queries: Sequence[Query], options: SearchOptions) -> list[list[Hit]]:
-        return await self._run(
-            operations.search_steps(self.engine, self.name, self._pipeline, queries, options)
-        )
-
-    async def retrieve(self, ids: Sequence[Id]) -> list[Record]:
-        """See :meth:`embplug.Collection.retrieve`."""
-        return await self._run(operations.retrieve_steps(self.name, ids))
-
-    async def scroll(
-        self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
-    ) -> tuple[list[Record], Any]:
-        """See :meth:`embplug.Collection.scroll`."""
-        return await self._run(operations.scroll_steps(self.name, self._pipeline, filter, limit, offset))
-
-    async def count(self, filter: models.Filter | None = None) -> int:
-        """See :meth:`embplug.Collection.count`."""
-        return await self._run(operations.count_steps(self.name, self._pipeline, filter))
-
-    async def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> None:
-        """See :meth:`embplug.Collection.delete`."""
-        await self._run(operations.delete_steps(self.name, self._pipeline, ids, filter))
-
-    async def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> None:
-        """See :meth:`embplug.Collection.set_payload`."""
-        await self._run(operations.set_payload_steps(self.name, payload, ids))
-
-    async def describe(self) -> dict[str, dict[str, Any]]:
-        """See :meth:`embplug.Collection.describe`."""
-        pipeline = self._pipeline
-        return await self._run(operations.fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
-
-    async def drift(self, tokens: TokensLike) -> float:
-        """See :meth:`embplug.Collection.drift`."""
-        pipeline = self._pipeline
-        return await self._run(
-            operations.fitted_steps(self.engine, self.name, pipeline, lambda: pipeline.drift(tokens))
-        )
-
-    async def info(self) -> CollectionInfo:
-        """See :meth:`embplug.Collection.info`."""
-        return await self._run(operations.info_steps(self.engine, self.name))
-
-    async def optimize(self, *, timeout: float = 600.0) -> bool:
-        """See :meth:`embplug.Collection.optimize`."""
-        return await self._run(operations.optimize_steps(self.engine, self.name, timeout))
-
-    async def drop(self) -> None:
-        """See :meth:`embplug.Collection.drop`."""
-        await self._run(operations.drop_steps(self.engine, self.name))
-
-    async def _run(self, steps: Steps[T]) -> T:
-        return await run_async(self.engine, steps)
-
 
 def _iterate(
     batches: Iterable[Documents] | AsyncIterable[Documents], loop: asyncio.AbstractEventLoop
 ) -> Iterator[Documents]:
-    """Batches one by one, in a thread other than the loop's."""
+    """Yield batches in turn, in a thread other than the loop's."""
     if not isinstance(batches, AsyncIterable):
         yield from batches
         return

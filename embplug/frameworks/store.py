@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
-from embplug.collection.operations import Record
+from embplug.collection.records import Record
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import Engine, connect
 from embplug.engines.calls import Call, Steps, run

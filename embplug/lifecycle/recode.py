@@ -10,7 +10,7 @@ from embplug.branches.dense import dense_key
 from embplug.branches.documents import check_dense
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
-from embplug.collection.operations import save_manifest_steps
+from embplug.collection.fitting import save_manifest_steps
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines.calls import Call, Steps, run, run_async
 from embplug.errors import InvalidArgumentError, NotFittedError

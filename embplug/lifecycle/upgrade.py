@@ -19,7 +19,8 @@ from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
-from embplug.collection.operations import existing_steps, save_manifest_steps
+from embplug.collection.fitting import save_manifest_steps
+from embplug.collection.info import existing_steps
 from embplug.common.checks import checked_integer
 from embplug.common.ids import MODEL, ORIGINAL_ID
 from embplug.encoders import Encoder, load_encoder

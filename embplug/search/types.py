@@ -64,7 +64,7 @@ class Query:
     saliency: ArrayLike | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchOptions:
     """How a search is run; see ``Collection.search``."""
 
@@ -78,6 +78,7 @@ class SearchOptions:
     search_params: models.SearchParams | None = None
     branches: Sequence[str] | None = None
     fusion: Fusion | None = None
+    mmr: models.Mmr | None = None
     cross_encode: bool = True
 
 

@@ -636,7 +636,7 @@ class EmbplugVectorStore(VectorStore):
             1 ranks by relevance alone, 0 by difference alone.
         """
         options = self._mmr_options(k, fetch_k, lambda_mult, filter, search_params, score_threshold)
-        found = self._scored(self.collection.search_mmr(**self._query(query), **options))
+        found = self._scored(self.collection.search(**self._query(query), **options))
         return [document for document, _ in found]
 
     def max_marginal_relevance_search_by_vector(  # type: ignore[override]
@@ -667,7 +667,7 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """As :meth:`max_marginal_relevance_search_by_vector`, with the scores of the search."""
         options = self._mmr_options(k, fetch_k, lambda_mult, filter, search_params, score_threshold)
-        return self._scored(self.collection.search_mmr(**self._vector(embedding), **options))
+        return self._scored(self.collection.search(**self._vector(embedding), **options))
 
     async def amax_marginal_relevance_search(  # type: ignore[override]
         self,
@@ -681,7 +681,7 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[Document]:
         """See :meth:`max_marginal_relevance_search`."""
         options = self._mmr_options(k, fetch_k, lambda_mult, filter, search_params, score_threshold)
-        hits = await self._shared.for_loop().search_mmr(**await self._aquery(query), **options)
+        hits = await self._shared.for_loop().search(**await self._aquery(query), **options)
         return [document for document, _ in self._scored(hits)]
 
     async def amax_marginal_relevance_search_by_vector(  # type: ignore[override]
@@ -712,7 +712,7 @@ class EmbplugVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """See :meth:`max_marginal_relevance_search_with_score_by_vector`."""
         options = self._mmr_options(k, fetch_k, lambda_mult, filter, search_params, score_threshold)
-        return self._scored(await self._shared.for_loop().search_mmr(**self._vector(embedding), **options))
+        return self._scored(await self._shared.for_loop().search(**self._vector(embedding), **options))
 
     def _mmr_options(
         self,
@@ -727,8 +727,7 @@ class EmbplugVectorStore(VectorStore):
             raise InvalidArgumentError("lambda_mult", "a number from 0 to 1", repr(lambda_mult))
         return {
             "limit": k,
-            "candidates_limit": fetch_k,
-            "diversity": 1 - lambda_mult,
+            "mmr": models.Mmr(diversity=1 - lambda_mult, candidates_limit=fetch_k),
             "filter": to_filter(filter, self.metadata_payload_key),
             "search_params": search_params,
             "score_threshold": score_threshold,

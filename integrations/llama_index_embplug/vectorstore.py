@@ -60,6 +60,9 @@ _VECTORS = (VectorStoreQueryMode.DEFAULT, VectorStoreQueryMode.MMR)
 _WORDS = (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH)
 _HYBRID = (VectorStoreQueryMode.HYBRID, VectorStoreQueryMode.SEMANTIC_HYBRID)
 
+MMR_CANDIDATES = 100
+"""Number of nodes to choose from in mode mmr, unless the query says."""
+
 _COMPRESS = (
     "run `embplug migrate` (docs/migrating.md), which embeds nothing again; or fill another store: "
     "VectorStoreIndex(store.get_nodes(), storage_context=StorageContext.from_defaults("
@@ -577,7 +580,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         InvalidArgumentError
             A ``ValueError``, naming what is wrong, or the mode that the recipe cannot serve.
         """
-        mmr, arguments = self._search(
+        arguments = self._search(
             query,
             query_tokens,
             qdrant_filters,
@@ -588,8 +591,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         )
         if self._shared is None:
             return self._result([])
-        collection = self._shared.collection
-        return self._result(collection.search_mmr(**arguments) if mmr else collection.search(**arguments))
+        return self._result(self._shared.collection.search(**arguments))
 
     async def aquery(  # type: ignore[override]
         self,
@@ -605,7 +607,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         mmr_prefetch_k: int | None = None,
     ) -> VectorStoreQueryResult:
         """See :meth:`query`."""
-        mmr, arguments = self._search(
+        arguments = self._search(
             query,
             query_tokens,
             qdrant_filters,
@@ -616,9 +618,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         )
         if self._shared is None:
             return self._result([])
-        collection = self._shared.for_loop()
-        found = collection.search_mmr(**arguments) if mmr else collection.search(**arguments)
-        return self._result(await found)
+        return self._result(await self._shared.for_loop().search(**arguments))
 
     def _search(
         self,
@@ -629,12 +629,12 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         score_threshold: float | None,
         with_stages: bool,
         mmr: tuple[float | None, float | None, int | None],
-    ) -> tuple[bool, dict[str, Any]]:
-        """Whether by maximal marginal relevance, and the arguments of the collection's search."""
+    ) -> dict[str, Any]:
+        """Arguments of the collection's search."""
         recipe = None if self._shared is None else self._shared.collection.recipe
         _check_query(query, recipe)
         if recipe is None:
-            return False, {}
+            return {}
         if search_params is not None and not isinstance(search_params, models.SearchParams):
             search_params = models.SearchParams(**search_params)
         arguments: dict[str, Any] = {
@@ -647,7 +647,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if query.mode == VectorStoreQueryMode.MMR:
             if with_stages:
                 raise InvalidArgumentError("with_stages", "False in mode mmr", True)
-            return True, arguments | _mmr_options(query, *mmr)
+            return arguments | {"mmr": _mmr(query, *mmr)}
         named = zip(("mmr_threshold", "mmr_prefetch_factor", "mmr_prefetch_k"), mmr, strict=True)
         for name, value in named:
             if value is not None:
@@ -658,7 +658,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             arguments |= _sparse_options(
                 query, recipe, [*(arguments["dense"] or {})], query_tokens is not None
             )
-        return False, arguments
+        return arguments
 
     def _asked(
         self, query: VectorStoreQuery, query_tokens: ArrayLike | None, recipe: Recipe
@@ -805,9 +805,9 @@ def _sparse_options(
     return options
 
 
-def _mmr_options(
+def _mmr(
     query: VectorStoreQuery, threshold: float | None, factor: float | None, prefetch: int | None
-) -> dict[str, Any]:
+) -> models.Mmr:
     if threshold is None:
         threshold = 0.5 if query.mmr_threshold is None else query.mmr_threshold
     if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
@@ -816,8 +816,8 @@ def _mmr_options(
         raise InvalidArgumentError("mmr_prefetch_factor", "nothing beside mmr_prefetch_k", factor)
     if factor is not None:
         prefetch = math.ceil(factor * query.similarity_top_k)
-    chosen_from = {} if prefetch is None else {"candidates_limit": prefetch}
-    return {"diversity": 1 - threshold, **chosen_from}
+    limit = MMR_CANDIDATES if prefetch is None else prefetch
+    return models.Mmr(diversity=1 - threshold, candidates_limit=limit)
 
 
 def _rows(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None) -> Iterator[Row]:

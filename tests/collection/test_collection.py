@@ -138,7 +138,9 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
     ]
     asked, stored = (rows[:, :-1] / np.linalg.norm(rows[:, :-1], axis=1, keepdims=True) for rows in said)
     for diversity in (0, 0.3, 0.7):
-        hits = collection.search_mmr(tokens=query, limit=8, diversity=diversity, candidates_limit=60)
+        hits = collection.search(
+            tokens=query, limit=8, mmr=models.Mmr(diversity=diversity, candidates_limit=60)
+        )
         expected = mmr((asked @ stored.T)[0], stored @ stored.T, diversity, 8)
         assert [hit.id for hit in hits] == expected
 

@@ -150,7 +150,7 @@ def test_filters_thresholds_batches_and_diversity_hold(engine: Engine) -> None:
     assert high == found[:3]
     both = collection.batch_search([Query(dense=QUERIES[1]), Query(dense={"dense": QUERIES[2]})], limit=3)
     assert [[hit.id for hit in hits] for hits in both] == [best(1, 3), best(2, 3)]
-    chosen = collection.search_mmr(dense=QUERIES[0], limit=3, diversity=0.0)
+    chosen = collection.search(dense=QUERIES[0], limit=3, mmr=models.Mmr(diversity=0.0, candidates_limit=100))
     assert [hit.id for hit in chosen] == best(0, 3)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 from embplug import Collection, Multivector, Query, Recipe, Sample, TokenBatch, Tokens
 from embplug.common.ids import CODES
@@ -194,8 +195,8 @@ def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
         )
         again = collection.batch_search([Query(query, saliency=saliency)], candidates=40, limit=40)[0]
         assert again == hits
-        chosen = collection.search_mmr(
-            tokens=query, saliency=saliency, limit=5, diversity=0.5, candidates_limit=40
+        chosen = collection.search(
+            tokens=query, saliency=saliency, limit=5, mmr=models.Mmr(diversity=0.5, candidates_limit=40)
         )
         values = tokens.to_float32()
         compared = mmr(*token_similarities(kept, values), 0.5, 5)
@@ -224,8 +225,11 @@ def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: En
             asked = BallCarving().reduce(TokenBatch.from_list([weighed])).tokens[0]
             assert len(asked) < len(query)
             relevance, similarity = token_similarities(asked, tokens, given)
-            hits = collection.search_mmr(
-                tokens=query, token_weights=weights, limit=5, diversity=0.5, candidates_limit=40
+            hits = collection.search(
+                tokens=query,
+                token_weights=weights,
+                limit=5,
+                mmr=models.Mmr(diversity=0.5, candidates_limit=40),
             )
             if name == "matrix":
                 assert [hit.id for hit in hits] == mmr(relevance, similarity, 0.5, 5)
@@ -242,11 +246,11 @@ def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
     )
     collection.add(range(len(tokens)), tokens=tokens)
     found = [
-        collection.search_mmr(tokens=query, token_weights=given, limit=5, candidates_limit=40)
+        collection.search(tokens=query, token_weights=given, limit=5, mmr=models.Mmr(candidates_limit=40))
         for given in (weights, 1 - weights)
     ]
     for hits, part in zip(found, (query[:3], query[3:]), strict=True):
-        wanted = collection.search_mmr(tokens=part, limit=5, candidates_limit=40)
+        wanted = collection.search(tokens=part, limit=5, mmr=models.Mmr(candidates_limit=40))
         assert [hit.id for hit in hits] == [hit.id for hit in wanted]
     assert found[0] != found[1]
 
@@ -256,8 +260,8 @@ def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: E
     collection = Collection.create("few", recipe, engine, encoder=FirstMatter())
     tokens = documents()
     collection.add(range(len(tokens)), tokens=tokens)
-    hits = collection.search_mmr(text="any", limit=3)
-    assert hits == collection.search_mmr(tokens=documents(1)[0], limit=3)
+    hits = collection.search(text="any", limit=3, mmr=models.Mmr(candidates_limit=100))
+    assert hits == collection.search(tokens=documents(1)[0], limit=3, mmr=models.Mmr(candidates_limit=100))
 
 
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:

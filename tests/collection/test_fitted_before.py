@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 from embplug import Collection, Dense, Recipe, TokenBatch, Tokens
 from embplug.engines import Engine
@@ -111,8 +112,12 @@ def test_a_recipe_weighs_queries_by_what_it_learned(engine: Engine, kept: dict[s
         for hit, other in zip(hits, wanted, strict=True):
             assert hit.stages == pytest.approx(other.stages, rel=1e-3)
         assert hits != plain.search(tokens=query, token_weights=given, with_stages=True, limit=5)
-        diverse = again.search_mmr(tokens=query, token_weights=given, limit=5)
-        assert diverse == plain.search_mmr(tokens=query, token_weights=in_all, limit=5)
+        diverse = again.search(
+            tokens=query, token_weights=given, limit=5, mmr=models.Mmr(candidates_limit=100)
+        )
+        assert diverse == plain.search(
+            tokens=query, token_weights=in_all, limit=5, mmr=models.Mmr(candidates_limit=100)
+        )
     elsewhere = TokenIDF(cells=40).fit(ELSEWHERE)
     taken = Collection.create("taken", Recipe(tokens=Tokens(**tokens, query_weights=elsewhere)), engine)
     taken.add(range(60), tokens=documents)

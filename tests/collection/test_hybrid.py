@@ -80,7 +80,7 @@ def test_words_find_texts_and_survive_reopening(engine: Engine) -> None:
     info = collection.info()
     assert info.fitted and info.state_bytes and info.vectors["sparse"]["modifier"] == "idf"
     with pytest.raises(InvalidArgumentError, match="compared"):
-        collection.search_mmr(text="cat")
+        collection.search(text="cat", mmr=models.Mmr(candidates_limit=100))
 
 
 def test_rare_words_count_more_and_documents_come_and_go(engine: Engine) -> None:
@@ -241,7 +241,7 @@ def test_errors_say_what_is_missing(edge_client: Any) -> None:
         collection.search(branches=["dense"])
     with_encoder = Collection.open("hybrid", edge_client, encoder=Letters())
     assert {*numbers(with_encoder.search(text="number9", limit=2))} == {0, 9}
-    assert 9 in numbers(with_encoder.search_mmr(text="number9", limit=5, candidates_limit=5))
+    assert 9 in numbers(with_encoder.search(text="number9", limit=5, mmr=models.Mmr(candidates_limit=5)))
 
 
 def test_a_collection_without_its_sparse_vector_is_refused(edge_client: Any) -> None:

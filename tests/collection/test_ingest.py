@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient, models
 
 from embplug import Collection, Dense, Documents, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
-from embplug.collection import ingest
+from embplug.collection import chunks, ingest, writing
 from embplug.errors import DimensionError, IngestError, InvalidArgumentError, PointTooLargeError
 from embplug.methods import FDE, PCA, LearnedEncoding
 from tests.collection.test_collection import DIM, RECIPE, matrices
@@ -30,7 +30,7 @@ def test_nothing_is_lost_or_doubled_when_the_connection_breaks(
     prefer_grpc, server_client, qdrant_address, monkeypatch
 ):
     url, grpc_port = qdrant_address
-    monkeypatch.setattr(ingest, "CHUNK_POINTS", 10)
+    monkeypatch.setattr(chunks, "CHUNK_POINTS", 10)
     documents = matrices(200)
     Collection.create("docs", RECIPE, server_client)
     with proxy(grpc_port if prefer_grpc else urlsplit(url).port) as line:
@@ -58,8 +58,8 @@ def test_nothing_is_lost_or_doubled_when_the_connection_breaks(
 
 def test_what_could_not_be_written_is_reported(server_client, qdrant_address, monkeypatch):
     url, grpc_port = qdrant_address
-    monkeypatch.setattr(ingest, "RETRIES", 1)
-    monkeypatch.setattr(ingest, "CHUNK_POINTS", 10)
+    monkeypatch.setattr(writing, "RETRIES", 1)
+    monkeypatch.setattr(chunks, "CHUNK_POINTS", 10)
     Collection.create("docs", RECIPE, server_client)
     documents = matrices(100)
     with proxy(grpc_port) as line:

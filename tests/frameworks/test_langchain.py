@@ -452,7 +452,9 @@ def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
         collection = Collection.create(f"c{i}", Recipe(tokens=tokens), memory_client, encoder=ENCODER)
         texts = ["red apple", "red apple", "red car"]
         collection.add_batches([Documents([0, 1, 2], texts=texts)], progress=False)
-        hits = collection.search_mmr(text="red apple", limit=2, diversity=0.8)
+        hits = collection.search(
+            text="red apple", limit=2, mmr=models.Mmr(diversity=0.8, candidates_limit=100)
+        )
         assert [hit.id for hit in hits][1] == 2
 
 

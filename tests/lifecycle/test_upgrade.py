@@ -124,7 +124,7 @@ def test_from_the_old_model_to_the_new(engine: Engine) -> None:
     with pytest.raises(UpgradeError, match="already"):
         upgrade(collection, "tests-old")
     with pytest.raises(InvalidArgumentError, match="finish the upgrade"):
-        collection.search_mmr(text="query 7")
+        collection.search(text="query 7", mmr=models.Mmr(candidates_limit=100))
 
     async def awaited() -> Any:
         return [hit.id for hit in await collection.to_async().search(text="query 9")]

@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from embplug.collection.ingest import IN_FLIGHT
-from embplug.collection.operations import existing_steps
+from embplug.collection.info import existing_steps
+from embplug.collection.writing import IN_FLIGHT
 from embplug.engines import Engine, connect
 from embplug.engines.calls import run
 from embplug.engines.connect import for_reading

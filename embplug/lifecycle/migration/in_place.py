@@ -17,8 +17,10 @@ from tqdm import tqdm
 
 from embplug.branches.bm25 import SparseBatch
 from embplug.branches.pipeline import Pipeline
+from embplug.collection.info import existing_steps
+from embplug.collection.maintenance import optimize_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest
-from embplug.collection.operations import encoding_for, existing_steps, optimize_steps
+from embplug.collection.opening import encoding_for
 from embplug.collection.state import load, save
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, retried, run

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
-from embplug.collection.ingest import write
+from embplug.collection.writing import write
 from embplug.common.ids import MIGRATED
 from embplug.engines import Engine
 from embplug.engines.calls import Call, Steps, retried, run

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.ingest import IN_FLIGHT
+from embplug.collection.info import existing_steps
 from embplug.collection.manifest import read_manifest
-from embplug.collection.operations import existing_steps
+from embplug.collection.writing import IN_FLIGHT
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import capabilities_steps

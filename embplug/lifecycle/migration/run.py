@@ -12,7 +12,10 @@ from qdrant_client import models
 
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.operations import create_steps, existing_steps, learn_steps, optimize_steps
+from embplug.collection.fitting import learn_steps
+from embplug.collection.info import existing_steps
+from embplug.collection.maintenance import optimize_steps
+from embplug.collection.opening import create_steps
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import run
 from embplug.errors import MigrationError, VerificationError
@@ -88,7 +91,7 @@ class Migration:
             pipeline = self._create(record)
         else:
             # Makes the payload indexes that a kill may have left out, too.
-            pipeline = run(self.engine, create_steps(self.engine, self.target, plan.recipe, None, None, None))
+            pipeline = run(self.engine, create_steps(self.engine, self.target, plan.recipe))
         passes = Passes(
             self.engine,
             self.reading,
@@ -190,7 +193,7 @@ class Migration:
         recipe = self.plan.recipe
         sample = self._sample(record) if learns(recipe) else None
         metadata = {RECORD_KEY: asdict(record)}
-        steps = create_steps(self.engine, self.target, recipe, sample, None, None, metadata)
+        steps = create_steps(self.engine, self.target, recipe, sample=sample, metadata=metadata)
         return run(self.engine, steps)
 
     def _sample(self, record: Record) -> CheckedSample | None:

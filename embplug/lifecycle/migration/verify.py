@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.operations import search_steps
+from embplug.collection.searching import search_steps
 from embplug.common.ids import point_id, split_payload
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run

@@ -1,0 +1,435 @@
+"""What ``Collection`` and ``AsyncCollection`` share: everything that does not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import ArrayLike
+from qdrant_client import models
+
+from embplug.branches.documents import TokensLike
+from embplug.branches.pipeline import Pipeline
+from embplug.collection.fitting import fitted_steps
+from embplug.collection.info import CollectionInfo, info_steps
+from embplug.collection.maintenance import drop_steps, optimize_steps
+from embplug.collection.opening import reload_steps
+from embplug.collection.operation import operation
+from embplug.collection.records import (
+    Record,
+    count_steps,
+    delete_steps,
+    retrieve_steps,
+    scroll_steps,
+    set_payload_steps,
+)
+from embplug.collection.searching import search_steps
+from embplug.common.ids import Id
+from embplug.encoders import Encoder
+from embplug.engines import AnyEngine
+from embplug.engines.calls import Steps
+from embplug.recipe import Fusion, Recipe
+from embplug.search.types import Hit, Query, SearchOptions
+
+EngineT = TypeVar("EngineT", bound=AnyEngine)
+
+
+class CollectionBase(Generic[EngineT]):
+    """Methods of a collection, written once as steps that a subclass runs.
+
+    Parameters
+    ----------
+    name : str
+        Name of the Qdrant collection.
+    engine : client
+        Client that speaks to the engine; the caller closes it.
+    pipeline : Pipeline
+        The collection's recipe with what was fitted for it.
+    """
+
+    def __init__(self, name: str, engine: EngineT, pipeline: Pipeline) -> None:
+        self.name = name
+        self.engine = engine
+        self._pipeline = pipeline
+
+    def __init_subclass__(cls, run_by: Callable[[Any], Any] | None = None, **kwargs: Any) -> None:
+        """Give a subclass each operation as a plain method that waits, or is awaited."""
+        super().__init_subclass__(**kwargs)
+        if run_by is None:
+            return
+        for name, attribute in vars(CollectionBase).items():
+            if isinstance(attribute, operation):
+                method = run_by(attribute.steps)
+                method.__qualname__, method.__module__ = f"{cls.__qualname__}.{name}", cls.__module__
+                setattr(cls, name, method)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Recipe and fitted methods; internal, and replaced by :meth:`reload`."""
+        return self._pipeline
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the collection stores and how it is searched."""
+        return self._pipeline.recipe
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder of texts; it is loaded when it is first needed."""
+        return self._pipeline.models.encoder
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether texts can be passed in place of vectors."""
+        return self._pipeline.models.has_encoder
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, engine={type(self.engine).__name__})"
+
+    @operation
+    def search(
+        self,
+        *,
+        tokens: ArrayLike | None = None,
+        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        text: str | None = None,
+        limit: int = 10,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
+        mmr: models.Mmr | None = None,
+        token_weights: ArrayLike | None = None,
+        saliency: ArrayLike | None = None,
+    ) -> Steps[list[Hit]]:
+        """Find the best documents: candidates, then reranking, in one request where the engine can.
+
+        Parameters
+        ----------
+        tokens : array-like of shape (t, dim), default=None
+            Token vectors of the query.
+        dense : array-like of shape (dim,), or mapping of str to such, default=None
+            Dense vector of the query; a mapping by name where the recipe has several.
+        text : str, default=None
+            Text of the query. The sparse branch and the cross-encoder read it, and the encoder makes from
+            it the vectors that are not passed.
+        limit : int, default=10
+            Number of hits.
+        filter : models.Filter, default=None
+            Condition on the payload. It is applied while candidates are searched for, so that it costs
+            no recall.
+        candidates : int, default=None
+            Number of candidates that are reranked. By default the recipe decides.
+        exact : bool, default=False
+            Compare with every document, without index, quantization and candidates.
+        with_payload : bool or sequence of str, default=True
+            Whether hits carry their payload, or the names of the fields that they carry.
+        with_stages : bool, default=False
+            Whether hits carry their score at every stage.
+        score_threshold : float, default=None
+            Lowest score of a hit at the last stage.
+        search_params : models.SearchParams, default=None
+            Qdrant's parameters of the search for candidates; they override those of the recipe.
+        branches : sequence of str, default=None
+            Branches to search in: ``"tokens"``, ``"sparse"``, or dense vectors by name. Other branches
+            are left out, also if a vector for them is passed. By default all branches are searched for
+            which there is a vector, a text or an encoder.
+        fusion : Fusion, default=None
+            How the rankings of the branches become one. By default the recipe decides.
+        mmr : models.Mmr, default=None
+            Choose hits that are relevant and differ from one another, by maximal marginal relevance
+            among the ``candidates_limit`` best documents. Documents are compared with each other as with
+            the query: by MaxSim of their tokens, or by dense vectors. The hits come in the order in which
+            they were chosen, and the cross-encoder is left out.
+        token_weights : array-like of shape (t,), default=None
+            Weight of each of ``tokens`` for candidates and for MaxSim, at least 0; such as those of
+            :class:`~embplug.methods.encodings.token_idf.TokenIDF`. By default all weigh the same.
+        saliency : array-like of shape (t,), default=None
+            Importance of each of ``tokens``, for a recipe whose ``query_reduction`` prunes by it. By
+            default the encoder decides.
+
+        Returns
+        -------
+        list of Hit
+            At most ``limit`` hits, best first.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong, and the error names it; or ``mmr`` is passed and the recipe stores
+            nothing by which documents can be compared.
+        RerankError
+            The cross-encoder failed, and the recipe says to raise.
+        FilterError
+            A condition can never be met, given the type of its field's index.
+        """
+        query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
+        options = SearchOptions(
+            limit=limit,
+            filter=filter,
+            candidates=candidates,
+            exact=exact,
+            with_payload=with_payload,
+            with_stages=with_stages,
+            score_threshold=score_threshold,
+            search_params=search_params,
+            branches=branches,
+            fusion=fusion,
+            mmr=mmr,
+        )
+        hits = yield from search_steps(self.engine, self.name, self._pipeline, [query], options)
+        return hits[0]
+
+    @operation
+    def batch_search(
+        self,
+        queries: Sequence[Query],
+        *,
+        limit: int = 10,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
+        mmr: models.Mmr | None = None,
+    ) -> Steps[list[list[Hit]]]:
+        """Run :meth:`search` for several queries in one request.
+
+        Parameters
+        ----------
+        queries : sequence of Query
+            What to search for.
+        limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params, \
+branches, fusion, mmr
+            Options of all the queries. See :meth:`search`.
+
+        Returns
+        -------
+        list of list of Hit
+            The hits of each query, in the order of ``queries``.
+
+        Raises
+        ------
+        InvalidArgumentError, RerankError, FilterError
+            See :meth:`search`.
+        """
+        options = SearchOptions(
+            limit=limit,
+            filter=filter,
+            candidates=candidates,
+            exact=exact,
+            with_payload=with_payload,
+            with_stages=with_stages,
+            score_threshold=score_threshold,
+            search_params=search_params,
+            branches=branches,
+            fusion=fusion,
+            mmr=mmr,
+        )
+        return (yield from search_steps(self.engine, self.name, self._pipeline, queries, options))
+
+    @operation
+    def retrieve(self, ids: Sequence[Id]) -> Steps[list[Record]]:
+        """Read documents by id.
+
+        Parameters
+        ----------
+        ids : sequence of int, str or UUID
+            Ids as they were passed to :meth:`add`.
+
+        Returns
+        -------
+        list of Record
+            The documents; ids that do not exist are left out.
+        """
+        return (yield from retrieve_steps(self.name, ids))
+
+    @operation
+    def scroll(
+        self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
+    ) -> Steps[tuple[list[Record], Any]]:
+        """Read one page of documents.
+
+        Parameters
+        ----------
+        filter : models.Filter, default=None
+            Condition on the payload.
+        limit : int, default=100
+            Number of documents of a page.
+        offset : int or str, default=None
+            Where the page begins, as the previous call returned it. By default the first page is read.
+
+        Returns
+        -------
+        records : list of Record
+            The documents of the page.
+        offset : int, str or None
+            Where the next page begins; None after the last.
+        """
+        return (yield from scroll_steps(self.name, self._pipeline, filter, limit, offset))
+
+    @operation
+    def count(self, filter: models.Filter | None = None) -> Steps[int]:
+        """Count documents exactly.
+
+        Parameters
+        ----------
+        filter : models.Filter, default=None
+            Condition on the payload.
+
+        Returns
+        -------
+        int
+            Number of documents that meet the condition.
+        """
+        return (yield from count_steps(self.name, self._pipeline, filter))
+
+    @operation
+    def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> Steps[None]:
+        """Delete documents by id or by filter.
+
+        Parameters
+        ----------
+        ids : sequence of int, str or UUID, default=None
+            Ids of the documents; ids that do not exist are no error.
+        filter : models.Filter, default=None
+            Condition on the payload, in place of ``ids``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Both or neither of ``ids`` and ``filter`` are passed.
+        """
+        yield from delete_steps(self.name, self._pipeline, ids, filter)
+
+    @operation
+    def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> Steps[None]:
+        """Set fields of the payload of documents; other fields stay.
+
+        Parameters
+        ----------
+        payload : mapping of str to Any
+            The fields, as JSON types.
+        ids : sequence of int, str or UUID
+            Ids of the documents.
+        """
+        yield from set_payload_steps(self.name, payload, ids)
+
+    @operation
+    def describe(self) -> Steps[dict[str, dict[str, Any]]]:
+        """Tell what the recipe's transforms and codes cost and keep.
+
+        Returns
+        -------
+        dict of str to dict
+            The description of each method, by its place in the recipe.
+
+        Raises
+        ------
+        NotFittedError
+            Nothing was added yet from which the methods learn.
+        """
+        pipeline = self._pipeline
+        return (yield from fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
+
+    @operation
+    def drift(self, tokens: TokensLike) -> Steps[float]:
+        """Tell how much worse the learned encoding predicts MaxSim of new documents than of its sample.
+
+        See :meth:`embplug.methods.LearnedEncoding.drift`.
+
+        Parameters
+        ----------
+        tokens : sequence of array-like of shape (t_i, dim), or TokenBatch
+            Token vectors of some new documents, a few hundred.
+
+        Returns
+        -------
+        float
+            Ratio of the two errors. It is a little above 1 if the documents are alike. Above 2 it pays to
+            :func:`~embplug.migrate` to a collection that learns anew.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong, and the error names it; or the recipe's encoding is not learned.
+        NotFittedError
+            Nothing was added yet.
+        """
+        pipeline = self._pipeline
+        measure = partial(pipeline.drift, tokens)
+        return (yield from fitted_steps(self.engine, self.name, pipeline, measure))
+
+    @operation
+    def info(self) -> Steps[CollectionInfo]:
+        """Tell what the collection is and holds.
+
+        Returns
+        -------
+        CollectionInfo
+            Points, vectors, recipe, sizes and status.
+        """
+        return (yield from info_steps(self.engine, self.name))
+
+    @operation
+    def reload(self, *, encoder: Encoder | None = None) -> Steps[None]:
+        """Read recipe and fitted state again, after :func:`~embplug.upgrade` and the like changed them.
+
+        A collection that is open in another process, thread or event loop searches with the new recipe
+        from then on.
+
+        Parameters
+        ----------
+        encoder : Encoder, default=None
+            Encoder of texts, in place of the one that the recipe names. By default the encoder that was
+            passed to :meth:`open` stays as long as the collection has the same models; otherwise the
+            recipe decides.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            The collection does not exist any more.
+        NotAnEmbplugCollectionError
+            The collection was opened by :meth:`open_plain`, and has no recipe to read.
+        StateError
+            Its recipe or fitted state is missing, truncated or altered.
+        RecipeVersionError
+            A newer embplug wrote the recipe.
+        """
+        self._pipeline = yield from reload_steps(self.engine, self.name, self._pipeline, encoder)
+
+    @operation
+    def optimize(self, *, timeout: float = 600.0) -> Steps[bool]:
+        """Build indexes now on Edge; wait until a server has built them.
+
+        Parameters
+        ----------
+        timeout : float, default=600.0
+            Seconds to wait for a server.
+
+        Returns
+        -------
+        bool
+            True if the collection changed.
+
+        Raises
+        ------
+        EngineError
+            A server has not finished after ``timeout`` seconds.
+        """
+        return (yield from optimize_steps(self.engine, self.name, timeout))
+
+    @operation
+    def drop(self) -> Steps[None]:
+        """Delete the collection with all its documents, and the fitted state that no other refers to."""
+        yield from drop_steps(self.engine, self.name)

@@ -1,0 +1,91 @@
+"""Stored documents: read, counted, changed and deleted by id or by filter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qdrant_client import models
+
+from embplug.branches.pipeline import Pipeline
+from embplug.common.ids import CODE_FIELDS, point_id, split_payload
+from embplug.engines.calls import Call, Steps
+from embplug.errors import InvalidArgumentError
+
+WITHOUT_CODES = models.PayloadSelectorExclude(exclude=[*CODE_FIELDS])
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored document.
+
+    Attributes
+    ----------
+    id : int or str
+        The id as it was passed to ``add``; UUIDs as strings.
+    payload : dict of str to Any, or None
+        The payload without the fields that embplug keeps for itself.
+    """
+
+    id: int | str
+    payload: dict[str, Any] | None
+
+
+def retrieve_steps(name: str, ids: Sequence[Any]) -> Steps[list[Record]]:
+    """Read documents by id; ids that do not exist are left out."""
+    records = yield Call.of("retrieve", collection_name=name, ids=_point_ids(ids), with_payload=WITHOUT_CODES)
+    return [_document(record) for record in records]
+
+
+def scroll_steps(
+    name: str, pipeline: Pipeline, condition: models.Filter | None, limit: int, offset: Any
+) -> Steps[tuple[list[Record], Any]]:
+    """Read a page of documents, and where the next page begins."""
+    pipeline.check_filter(condition)
+    records, following = yield Call.of(
+        "scroll",
+        collection_name=name,
+        scroll_filter=condition,
+        limit=limit,
+        offset=offset,
+        with_payload=WITHOUT_CODES,
+    )
+    return [_document(record) for record in records], following
+
+
+def count_steps(name: str, pipeline: Pipeline, condition: models.Filter | None) -> Steps[int]:
+    """Count documents exactly."""
+    pipeline.check_filter(condition)
+    result = yield Call.of("count", collection_name=name, count_filter=condition, exact=True)
+    return int(result.count)
+
+
+def delete_steps(
+    name: str, pipeline: Pipeline, ids: Sequence[Any] | None, condition: models.Filter | None
+) -> Steps[None]:
+    """Delete documents by id or by filter."""
+    pipeline.check_filter(condition)
+    if (ids is None) == (condition is None):
+        both = "both" if condition is not None else "neither"
+        raise InvalidArgumentError("ids", "either ids or filter", both)
+    selector: models.PointsSelector
+    if ids is not None:
+        selector = models.PointIdsList(points=_point_ids(ids))
+    else:
+        selector = models.FilterSelector(filter=condition)
+    yield Call.of("delete", collection_name=name, points_selector=selector, wait=True)
+
+
+def set_payload_steps(name: str, payload: Mapping[str, Any], ids: Sequence[Any]) -> Steps[None]:
+    """Merge ``payload`` into that of documents."""
+    points = _point_ids(ids)
+    yield Call.of("set_payload", collection_name=name, payload=dict(payload), points=points, wait=True)
+
+
+def _point_ids(ids: Sequence[Any]) -> list[Any]:
+    return [point_id(document_id, f"ids[{i}]") for i, document_id in enumerate(ids)]
+
+
+def _document(record: models.Record) -> Record:
+    return Record(*split_payload(record.id, record.payload))

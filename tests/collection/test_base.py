@@ -1,0 +1,67 @@
+"""What ``Collection`` and ``AsyncCollection`` share."""
+
+from __future__ import annotations
+
+import inspect
+import pydoc
+import typing
+from typing import Any
+
+import pytest
+
+from embplug import AsyncCollection, Collection
+from embplug.collection.base import CollectionBase
+from embplug.collection.operation import operation
+from embplug.search.types import SearchOptions
+
+ONLY_SYNCHRONOUS = {"to_async"}
+
+
+def public(cls: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(cls, inspect.isroutine) if not name.startswith("_")}
+
+
+def parameters(method: Any) -> list[tuple[str, Any, Any]]:
+    return [(p.name, p.kind, p.default) for p in inspect.signature(method).parameters.values()]
+
+
+def test_both_have_the_same_methods() -> None:
+    assert public(Collection) - public(AsyncCollection) == ONLY_SYNCHRONOUS
+    assert public(AsyncCollection) <= public(Collection)
+
+
+@pytest.mark.parametrize("name", sorted(public(Collection) - ONLY_SYNCHRONOUS))
+def test_both_have_the_same_docstrings_and_signatures(name: str) -> None:
+    waiting, awaiting = getattr(Collection, name), getattr(AsyncCollection, name)
+    assert waiting.__doc__ and waiting.__doc__ == awaiting.__doc__
+    assert parameters(waiting) == parameters(awaiting)
+    assert inspect.iscoroutinefunction(awaiting) and not inspect.iscoroutinefunction(waiting)
+
+
+@pytest.mark.parametrize("name", sorted(public(Collection)))
+def test_docstrings_name_every_parameter_and_what_is_returned(name: str) -> None:
+    method = getattr(Collection, name)
+    signature = inspect.signature(method)
+    for parameter in signature.parameters:
+        assert parameter == "self" or parameter in method.__doc__
+    assert ("Returns\n" in method.__doc__) == (signature.return_annotation != "None")
+
+
+def test_operations_are_plain_functions_that_help_and_type_hints_can_read() -> None:
+    operations = [name for name, value in vars(CollectionBase).items() if isinstance(value, operation)]
+    assert {"search", "batch_search", "reload", "drop"} <= {*operations}
+    for cls in (Collection, AsyncCollection):
+        for name in operations:
+            method = vars(cls)[name]
+            assert inspect.isfunction(method)
+            assert method.__qualname__ == f"{cls.__name__}.{name}" and method.__module__ == cls.__module__
+            assert inspect.signature(method).return_annotation == method.__annotations__["return"]
+            assert "Steps" not in method.__annotations__["return"]
+        page = pydoc.plain(pydoc.render_doc(cls.search))
+        assert "score_threshold" in page and "Lowest score of a hit" in page
+    assert typing.get_type_hints(Collection.count)["return"] is int
+
+
+def test_options_of_a_search_have_names() -> None:
+    with pytest.raises(TypeError):
+        SearchOptions(10)  # type: ignore[misc]
