@@ -10,7 +10,7 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 from qdrant_client import models
 
-from langchain_embplug.filters import FilterGiven
+from langchain_embplug.filters import Filter
 from langchain_embplug.vectorstore import EmbplugVectorStore
 
 
@@ -35,7 +35,7 @@ class EmbplugRetriever(BaseRetriever):
 
     vectorstore: EmbplugVectorStore
     k: int = Field(4, ge=1)
-    filter: FilterGiven | None = None
+    filter: Filter | None = None
     score_threshold: float | None = None
     search_params: models.SearchParams | None = None
     with_scores: bool = False

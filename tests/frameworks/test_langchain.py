@@ -378,7 +378,7 @@ def test_asynchronous_calls_work_in_one_loop_after_another(make_store):
     for i in range(3):
         asyncio.run(store.aadd_texts([f"text {i}"], ids=[f"{i}"]))
         assert ids_of(asyncio.run(store.asimilarity_search(f"text {i}", k=1))) == [f"{i}"]
-    assert len(store._shared._opened) == 1
+    assert len(store._shared.event_loops) == 1
 
 
 async def test_rerankers_order_what_any_retriever_found():

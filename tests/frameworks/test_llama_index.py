@@ -193,7 +193,7 @@ async def test_a_pipeline_hands_nodes_over(make, recipe_name):
 
 @on_one_engine
 async def test_nodes_are_read_page_by_page(filled, monkeypatch):
-    monkeypatch.setattr("llama_index_embplug.vectorstore.PAGE", 2)
+    monkeypatch.setattr("embplug.frameworks.collection.PAGE", 2)
     for limit, count in ((None, 3), (3, 3), (2, 2), (1, 1)):
         assert len(filled.get_nodes(limit=limit)) == len(await filled.aget_nodes(limit=limit)) == count
     among = filters(where("year", ">", 1))
