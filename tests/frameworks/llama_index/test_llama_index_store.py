@@ -50,7 +50,7 @@ from embplug.errors import (
 )
 from embplug.search import CrossEncoder
 from tests.frameworks.conftest import DIM, ENCODER, TOKENS_RECIPE
-from tests.frameworks.llama_index_suite import (
+from tests.frameworks.llama_index.llama_index_suite import (
     BLUE,
     GREEN,
     RED,
@@ -715,7 +715,7 @@ async def test_rerankers_order_what_any_retriever_found(filled, recipe_name):
 
 
 def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
-    page = Path(__file__).parents[2].joinpath("docs", "llama_index.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[3].joinpath("docs", "llama_index.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) >= 9
     monkeypatch.chdir(tmp_path)
@@ -728,5 +728,5 @@ def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["llama_index_rag.py", "llama_index_rag_plain_qdrant.py"])
 def test_the_examples_run_and_answer(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [name])
-    runpy.run_path(str(Path(__file__).parents[2] / "examples" / name))
+    runpy.run_path(str(Path(__file__).parents[3] / "examples" / name))
     assert "(stand-in model) Bees find their way" in capsys.readouterr().out

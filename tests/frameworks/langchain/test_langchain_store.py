@@ -457,7 +457,7 @@ def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
 
 
 def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
-    page = Path(__file__).parents[2].joinpath("docs", "langchain.md").read_text(encoding="utf-8")
+    page = Path(__file__).parents[3].joinpath("docs", "langchain.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert len(blocks) >= 9
     monkeypatch.chdir(tmp_path)
@@ -470,5 +470,5 @@ def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["langchain_rag.py", "langchain_rag_plain_qdrant.py"])
 def test_the_examples_run_and_answer(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [name])
-    runpy.run_path(str(Path(__file__).parents[2] / "examples" / name))
+    runpy.run_path(str(Path(__file__).parents[3] / "examples" / name))
     assert "(stand-in model) Bees find their way" in capsys.readouterr().out
