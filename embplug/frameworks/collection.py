@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from typing import Any
 
 from qdrant_client import models
@@ -10,18 +10,14 @@ from qdrant_client import models
 from embplug.branches.documents import Documents
 from embplug.collection.collection import Collection
 from embplug.collection.operations import Record
-from embplug.encoders import Encoder
-from embplug.engines import Engine
 from embplug.engines.calls import Call, Steps
 from embplug.engines.calls import run as run_on_engine
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.conditions import all_hold
 from embplug.frameworks.event_loops import EventLoopCollections
 from embplug.frameworks.ids import DocumentId, DocumentIds
-from embplug.frameworks.opening import open_or_create
 from embplug.frameworks.search import SearchRequest
 from embplug.frameworks.steps import run, run_async
-from embplug.recipe import Recipe
 from embplug.search.types import Hit
 
 PAGE = 256
@@ -37,7 +33,7 @@ class FrameworkCollection:
     Parameters
     ----------
     collection : Collection
-        Collection of the store.
+        Collection of the store, from :func:`~embplug.frameworks.opening.open_or_create`.
     is_plain : bool
         True if embplug did not create the collection, so that it is used as it is.
     """
@@ -47,38 +43,6 @@ class FrameworkCollection:
         self.is_plain = is_plain
         self.ids = DocumentIds(is_plain)
         self.event_loops = EventLoopCollections(collection)
-
-    @classmethod
-    def open(
-        cls,
-        name: str,
-        engine: Engine,
-        encoder: Encoder | None,
-        *,
-        recipe: Recipe | None,
-        adapt: Callable[[Recipe], Recipe],
-        default: Callable[[], Recipe] | None,
-        vector_name: str,
-        text_key: str,
-        how_to_compress: str,
-    ) -> FrameworkCollection:
-        """Open a collection, or create it.
-
-        All arguments and errors are those of :func:`~embplug.frameworks.opening.open_or_create`.
-        """
-        return cls(
-            *open_or_create(
-                name,
-                engine,
-                encoder,
-                recipe=recipe,
-                adapt=adapt,
-                default=default,
-                vector_name=vector_name,
-                text_key=text_key,
-                how_to_compress=how_to_compress,
-            )
-        )
 
     def dense_name(self, vector_name: str, required: bool) -> str | None:
         """Return the recipe's name of the dense vector that the framework's embeddings make.

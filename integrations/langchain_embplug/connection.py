@@ -12,6 +12,7 @@ from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import as_encoder, default_recipe, with_text_key
+from embplug.frameworks.opening import open_or_create
 
 CONTENT_KEY = "page_content"
 """Payload field of the text in new collections."""
@@ -79,7 +80,7 @@ def open_collection(
         dim = None if embedding is None else len(embedding.embed_query("dimension"))
         return default_recipe(dim, encoder, vector_name, distance)
 
-    return FrameworkCollection.open(
+    collection, is_plain = open_or_create(
         name,
         client,
         encoder,
@@ -90,3 +91,4 @@ def open_collection(
         text_key=content_payload_key or CONTENT_KEY,
         how_to_compress=_HOW_TO_COMPRESS,
     )
+    return FrameworkCollection(collection, is_plain)

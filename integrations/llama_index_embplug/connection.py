@@ -8,6 +8,7 @@ from embplug import Encoder, Recipe
 from embplug.engines import Engine, traits_of
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import default_recipe, with_text_key
+from embplug.frameworks.opening import open_or_create
 from llama_index_embplug.nodes import PLAIN_TEXT_KEY, REF_DOC_KEY, TEXT_KEY
 
 _HOW_TO_COMPRESS = (
@@ -49,7 +50,7 @@ def open_collection(
 
     has_recipe = recipe is not None or dim is not None or encoder is not None
 
-    return FrameworkCollection.open(
+    collection, is_plain = open_or_create(
         name,
         client,
         encoder,
@@ -60,6 +61,7 @@ def open_collection(
         text_key=text_key or PLAIN_TEXT_KEY,
         how_to_compress=_HOW_TO_COMPRESS,
     )
+    return FrameworkCollection(collection, is_plain)
 
 
 def _adapted(recipe: Recipe, client: Engine, text_key: str | None) -> Recipe:

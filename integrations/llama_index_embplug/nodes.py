@@ -67,7 +67,7 @@ def to_payload(node: BaseNode, text_key: str) -> dict[str, Any]:
 def from_payload(stored: Record | Hit, text_key: str) -> BaseNode:
     """Return a node as it was added; the stages of a hit go into its metadata.
 
-    If the payload was not made of a node, its fields other than the text become metadata.
+    If the payload is not that of a node, its fields other than the text become metadata.
 
     Parameters
     ----------

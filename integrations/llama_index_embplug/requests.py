@@ -62,13 +62,15 @@ def to_request(
         Name of the dense vector that embeddings are.
     filter : qdrant_client.models.Filter or None
         All conditions of the query.
-    query_tokens, search_params, score_threshold, with_stages : see :meth:`EmbplugVectorStore.query`
-    mmr_threshold, mmr_prefetch_factor, mmr_prefetch_k : see :meth:`EmbplugVectorStore.query`
+    query_tokens, search_params, score_threshold, with_stages
+        See :meth:`EmbplugVectorStore.query`.
+    mmr_threshold, mmr_prefetch_factor, mmr_prefetch_k
+        See :meth:`EmbplugVectorStore.query`.
 
     Returns
     -------
     SearchRequest
-        What the collection is asked.
+        Request for the collection.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from embplug.errors import (
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.conditions import equal
 from embplug.frameworks.event_loops import EventLoopCollections
-from embplug.frameworks.opening import delete_collection
+from embplug.frameworks.opening import delete_collection, open_or_create
 from embplug.frameworks.search import SearchRequest, mmr_by_relevance
 from embplug.frameworks.steps import run, run_async
 
@@ -29,7 +29,7 @@ EVEN = models.Filter(must=[equal("even", True, "")])
 
 
 def open_shared(client, name="docs", *, recipe=None, default=lambda: RECIPE, adapt=lambda recipe: recipe):
-    return FrameworkCollection.open(
+    collection, is_plain = open_or_create(
         name,
         client,
         None,
@@ -40,6 +40,7 @@ def open_shared(client, name="docs", *, recipe=None, default=lambda: RECIPE, ada
         text_key="text",
         how_to_compress="ask us",
     )
+    return FrameworkCollection(collection, is_plain)
 
 
 def ids_of(items):
