@@ -55,10 +55,10 @@ def retrieve(question):
     return store.similarity_search_with_score(question, k=2, filter=recent)
 
 
-def show(found):
-    for document, score in found:
+def show(scored):
+    for document, score in scored:
         print(f"{score:7.3f}  {document.page_content}")
-    return "\n".join(document.page_content for document, _ in found)
+    return "\n".join(document.page_content for document, _ in scored)
 
 
 def stand_in(prompt):

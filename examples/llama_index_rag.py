@@ -74,6 +74,6 @@ engine = RetrieverQueryEngine.from_args(retriever, llm=StandIn())
 
 question = sys.argv[1] if len(sys.argv) > 1 else "How do bees find their way?"
 answer = engine.query(question)
-for found in answer.source_nodes:
-    print(f"{found.score:7.3f}  {found.node.get_content()}  {found.node.metadata['_stages']}")
+for source in answer.source_nodes:
+    print(f"{source.score:7.3f}  {source.node.get_content()}  {source.node.metadata['_stages']}")
 print(f"\n{question}\n(stand-in model) {answer}")
