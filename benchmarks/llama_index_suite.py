@@ -1,7 +1,8 @@
 """A suite for LlamaIndex stores on the embplug store and on LlamaIndex's for Qdrant, on every engine.
 
-LlamaIndex has no official suite; this one is ``tests/frameworks/llama_index_suite.py``. The embplug store
-is tested with dense vectors and with tokens, the other with dense vectors; it has no Qdrant Edge.
+LlamaIndex has no official suite; this one is ``tests/frameworks/llama_index/llama_index_suite.py``. The
+embplug store is tested with dense vectors and with tokens, the other store with dense vectors; the other
+store does not support Qdrant Edge.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from _harness import parser
 from _suites import compare
 
 SUITES = {
-    "ours": "tests/frameworks/test_llama_index_suite.py",
-    "llama_index_qdrant": "tests/frameworks/peer_llama_index_qdrant.py",
+    "ours": "tests/frameworks/llama_index/test_llama_index_suite.py",
+    "llama_index_qdrant": "tests/frameworks/llama_index/peer_llama_index_qdrant.py",
 }
 NAMES = ("VectorStoreSuite",)
 PACKAGES = ("llama-index-core", "llama-index-vector-stores-qdrant")

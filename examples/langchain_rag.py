@@ -1,7 +1,9 @@
-"""Answer a question from documents, with LangChain on embplug. Its plain twin: langchain_rag_plain_qdrant.py.
+"""Answer a question from documents, with LangChain on embplug.
 
-Runs offline. The language model is a stand-in, and is said to be one: it answers with the first document
-that it is shown. In an application, put a chat model in its place, and an encoder such as "minilm".
+The example langchain_rag_plain_qdrant.py does the same on plain Qdrant.
+
+It runs offline. A stand-in takes the place of the language model: it answers with the first document of its
+prompt. In an application, use a chat model, and an encoder such as "minilm".
 
     python examples/langchain_rag.py "How do bees find their way?"
 """
@@ -27,7 +29,7 @@ DOCUMENTS = [
 
 
 class HashedWords:
-    """A stand-in for a model: each word is the unit vector that its hash seeds."""
+    """A stand-in for a model: the hash of a word seeds its unit vector."""
 
     spec = "hashed-words"
 

@@ -1,7 +1,9 @@
-"""The twin of langchain_rag.py on plain Qdrant, with langchain-qdrant: one dense vector per document.
+"""Answer a question from documents, with langchain-qdrant: one dense vector per document.
 
-Runs offline. The language model is a stand-in, and is said to be one: it answers with the first document
-that it is shown.
+The example langchain_rag.py does the same on embplug.
+
+It runs offline. A stand-in takes the place of the language model: it answers with the first document of its
+prompt.
 
     python examples/langchain_rag_plain_qdrant.py "How do bees find their way?"
 """
@@ -27,7 +29,7 @@ DOCUMENTS = [
 
 
 class HashedWords(Embeddings):
-    """A stand-in for a model: a text is the sum of the vectors that the hashes of its words seed."""
+    """A stand-in for a model: a text is the sum of its words' vectors, which their hashes seed."""
 
     def embed_documents(self, texts):
         return [self.encode(text).sum(axis=0).tolist() for text in texts]
@@ -55,10 +57,10 @@ def retrieve(question):
     return store.similarity_search_with_score(question, k=2, filter=recent)
 
 
-def show(found):
-    for document, score in found:
+def show(scored):
+    for document, score in scored:
         print(f"{score:7.3f}  {document.page_content}")
-    return "\n".join(document.page_content for document, _ in found)
+    return "\n".join(document.page_content for document, _ in scored)
 
 
 def stand_in(prompt):

@@ -1,7 +1,9 @@
-"""Answer a question from documents, with LlamaIndex on embplug. Its twin: llama_index_rag_plain_qdrant.py.
+"""Answer a question from documents, with LlamaIndex on embplug.
 
-Runs offline. The language model is a stand-in, and is said to be one: it answers with the first document
-that it is shown. In an application, put a model in its place, and an encoder such as "minilm".
+The example llama_index_rag_plain_qdrant.py does the same on plain Qdrant.
+
+It runs offline. A stand-in takes the place of the language model: it answers with the first document of its
+prompt. In an application, use a language model, and an encoder such as "minilm".
 
     python examples/llama_index_rag.py "How do bees find their way?"
 """
@@ -28,7 +30,7 @@ DOCUMENTS = [
 
 
 class HashedWords:
-    """A stand-in for a model: each word is the unit vector that its hash seeds."""
+    """A stand-in for a model: the hash of a word seeds its unit vector."""
 
     spec = "hashed-words"
 
@@ -45,15 +47,15 @@ class HashedWords:
 
 
 class StandIn(CustomLLM):
-    """A stand-in for a language model: it answers with the first document that it is shown."""
+    """A stand-in for a language model: it answers with the first document of its prompt."""
 
     @property
     def metadata(self):
         return LLMMetadata(model_name="stand-in")
 
     def complete(self, prompt, formatted=False, **kwargs):
-        shown = [line for line in prompt.split("\n") if line in dict(DOCUMENTS)]
-        return CompletionResponse(text=shown[0] if shown else "I do not know.")
+        documents = [line for line in prompt.split("\n") if line in dict(DOCUMENTS)]
+        return CompletionResponse(text=documents[0] if documents else "I do not know.")
 
     def stream_complete(self, prompt, formatted=False, **kwargs):
         yield self.complete(prompt)
@@ -74,6 +76,6 @@ engine = RetrieverQueryEngine.from_args(retriever, llm=StandIn())
 
 question = sys.argv[1] if len(sys.argv) > 1 else "How do bees find their way?"
 answer = engine.query(question)
-for found in answer.source_nodes:
-    print(f"{found.score:7.3f}  {found.node.get_content()}  {found.node.metadata['_stages']}")
+for source in answer.source_nodes:
+    print(f"{source.score:7.3f}  {source.node.get_content()}  {source.node.metadata['_stages']}")
 print(f"\n{question}\n(stand-in model) {answer}")

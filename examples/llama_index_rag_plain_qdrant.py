@@ -1,7 +1,9 @@
-"""The twin of llama_index_rag.py on plain Qdrant, with LlamaIndex's own store: one vector per document.
+"""Answer a question from documents, with LlamaIndex's own store for Qdrant: one dense vector per node.
 
-Runs offline. The language model is a stand-in, and is said to be one: it answers with the first document
-that it is shown.
+The example llama_index_rag.py does the same on embplug.
+
+It runs offline. A stand-in takes the place of the language model: it answers with the first document of its
+prompt.
 
     python examples/llama_index_rag_plain_qdrant.py "How do bees find their way?"
 """
@@ -28,7 +30,7 @@ DOCUMENTS = [
 
 
 class HashedWords(BaseEmbedding):
-    """A stand-in for a model: a text is the sum of the vectors that the hashes of its words seed."""
+    """A stand-in for a model: a text is the sum of its words' vectors, which their hashes seed."""
 
     def _get_text_embedding(self, text):
         return self.encode(text).sum(axis=0).tolist()
@@ -46,15 +48,15 @@ class HashedWords(BaseEmbedding):
 
 
 class StandIn(CustomLLM):
-    """A stand-in for a language model: it answers with the first document that it is shown."""
+    """A stand-in for a language model: it answers with the first document of its prompt."""
 
     @property
     def metadata(self):
         return LLMMetadata(model_name="stand-in")
 
     def complete(self, prompt, formatted=False, **kwargs):
-        shown = [line for line in prompt.split("\n") if line in dict(DOCUMENTS)]
-        return CompletionResponse(text=shown[0] if shown else "I do not know.")
+        documents = [line for line in prompt.split("\n") if line in dict(DOCUMENTS)]
+        return CompletionResponse(text=documents[0] if documents else "I do not know.")
 
     def stream_complete(self, prompt, formatted=False, **kwargs):
         yield self.complete(prompt)
@@ -75,6 +77,6 @@ engine = RetrieverQueryEngine.from_args(retriever, llm=StandIn())
 
 question = sys.argv[1] if len(sys.argv) > 1 else "How do bees find their way?"
 answer = engine.query(question)
-for found in answer.source_nodes:
-    print(f"{found.score:7.3f}  {found.node.get_content()}")
+for source in answer.source_nodes:
+    print(f"{source.score:7.3f}  {source.node.get_content()}")
 print(f"\n{question}\n(stand-in model) {answer}")

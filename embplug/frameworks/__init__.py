@@ -1,1 +1,1 @@
-"""What every framework's store needs."""
+"""What the stores for LangChain, LlamaIndex and other frameworks share; each of them only translates."""

@@ -1,4 +1,12 @@
-"""Conditions on payload fields, as the filters of frameworks are made of them."""
+"""Conditions on payload fields, of which the filters of frameworks are made.
+
+Parameters that all functions share:
+
+field : str
+    Path of the payload field, from :func:`field_path`.
+place : str
+    Place of the value in the user's filter, such as ``filter['year']``, for errors.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +22,13 @@ from embplug.errors import FilterError
 Condition: TypeAlias = Any
 """One of Qdrant's conditions, or a ``models.Filter``."""
 
-BOUNDS = ("gt", "gte", "lt", "lte")
-
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+(\[\d*\])*")
 _VALUE = "a string, a number, a boolean, a date or None"
 _BOUND = "a number, a date or its ISO 8601 form"
 
 
 def field_path(key: str) -> str:
-    """Key as Qdrant's path: segments with other characters than letters and digits in quotes."""
+    """Return Qdrant's path of a key: segments with other characters than letters and digits in quotes."""
     return ".".join(part if _PLAIN_SEGMENT.fullmatch(part) else f'"{part}"' for part in key.split("."))
 
 
@@ -32,7 +38,7 @@ def negated(condition: Condition) -> Condition:
 
 
 def equal(field: str, value: Any, place: str) -> Condition:
-    """Hold where the field, or an item of its list, is ``value``; ``place`` names it in errors."""
+    """Hold where the field, or an item of its list, is ``value``."""
     if value is None:
         return models.IsNullCondition(is_null=models.PayloadField(key=field))
     if isinstance(value, (bool, int, str)):
@@ -44,11 +50,11 @@ def equal(field: str, value: Any, place: str) -> Condition:
     raise FilterError(place, _VALUE, repr(value))
 
 
-def one_of(field: str, values: Any, place: str) -> Condition:
+def any_of(field: str, values: Any, place: str) -> Condition:
     """Hold where the field, or an item of its list, is one of ``values``."""
     listed = _listed(values, place)
     if not listed:
-        # No document's value is one of none.
+        # No document has a value among none.
         return models.HasIdCondition(has_id=[])
     if {type(value) for value in listed} in ({str}, {int}):
         return models.FieldCondition(key=field, match=models.MatchAny(any=listed))
@@ -68,10 +74,20 @@ def bound(field: str, side: str, value: Any, place: str) -> Condition:
     if not isinstance(value, (str, date)):
         raise FilterError(place, _BOUND, repr(value))
     try:
-        between: Any = models.DatetimeRange(**{side: value})
+        dates: Any = models.DatetimeRange(**{side: value})
     except ValueError:
         raise FilterError(place, _BOUND, repr(value)) from None
-    return models.FieldCondition(key=field, range=between)
+    return models.FieldCondition(key=field, range=dates)
+
+
+def between(field: str, value: Any, place: str) -> Condition:
+    """Hold where the field is between two values, both included."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise FilterError(place, "two values, the lowest and the highest", repr(value))
+    lowest, highest = value
+    return models.Filter(
+        must=[bound(field, "gte", lowest, f"{place}[0]"), bound(field, "lte", highest, f"{place}[1]")]
+    )
 
 
 def empty(field: str) -> Condition:
@@ -82,8 +98,15 @@ def empty(field: str) -> Condition:
 def present(field: str) -> Condition:
     """Hold where the field is there, even if it is null."""
     null = models.IsNullCondition(is_null=models.PayloadField(key=field))
-    # For Qdrant a field that is null is empty.
+    # Qdrant calls a field that is null empty.
     return models.Filter(should=[negated(empty(field)), null])
+
+
+def exists(field: str, value: Any, place: str) -> Condition:
+    """Hold where the field is there, or with ``value=False`` where it is not."""
+    if not isinstance(value, bool):
+        raise FilterError(place, "True or False", repr(value))
+    return present(field) if value else negated(present(field))
 
 
 def text(field: str, value: Any, place: str) -> Condition:
@@ -93,12 +116,12 @@ def text(field: str, value: Any, place: str) -> Condition:
     return models.FieldCondition(key=field, match=models.MatchText(text=value))
 
 
-def all_hold(conditions: Sequence[Condition]) -> models.Filter | None:
-    """Hold where all do; ``None`` for none of them."""
-    given = [one for one in conditions if one is not None]
-    if len(given) == 1 and isinstance(given[0], models.Filter):
-        return given[0]
-    return models.Filter(must=given) if given else None
+def all_hold(conditions: Sequence[Condition | None]) -> models.Filter | None:
+    """Hold where all conditions do; return None if all are None."""
+    set_conditions = [condition for condition in conditions if condition is not None]
+    if len(set_conditions) == 1 and isinstance(set_conditions[0], models.Filter):
+        return set_conditions[0]
+    return models.Filter(must=set_conditions) if set_conditions else None
 
 
 def _listed(values: Any, place: str) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import TypeAlias
 
 from langchain_core.embeddings import Embeddings
 from qdrant_client import models
@@ -10,41 +10,55 @@ from qdrant_client import models
 from embplug import Encoder, Recipe
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
-from embplug.frameworks.store import ConnectionOptions, FrameworkCollection, as_encoder, default_recipe
+from embplug.frameworks.collection import FrameworkCollection
+from embplug.frameworks.defaults import as_encoder, default_recipe, with_text_key
+from embplug.frameworks.opening import open_or_create
 
 CONTENT_KEY = "page_content"
+"""Payload field of the text in new collections."""
 
-_COMPRESS = (
+Model: TypeAlias = Embeddings | Encoder | None
+"""What makes vectors of texts: LangChain's embeddings, or an encoder of embplug."""
+
+_HOW_TO_COMPRESS = (
     "run `embplug migrate` (docs/migrating.md), which embeds nothing again, with `text_key: page_content` in "
     "its recipe; or fill another store: EmbplugVectorStore(client, 'another name', embedding, recipe=...)"
     ".add_documents(store.documents())"
 )
 
 
-class StoreOptions(ConnectionOptions, total=False):
-    """The connection, and what the constructor of the store takes beside it."""
-
-    encoder: Encoder | str | None
-    recipe: Recipe | None
-    vector_name: str
-    content_payload_key: str | None
-    metadata_payload_key: str
-    distance: models.Distance
-
-
 def split_encoders(
-    embedding: Embeddings | Encoder | None, encoder: Encoder | str | None
+    embedding: Model, encoder: Encoder | str | None
 ) -> tuple[Embeddings | None, Encoder | None]:
-    """LangChain's embeddings for dense vectors, embplug's encoder for the rest."""
-    own = as_encoder(encoder)
+    """Tell LangChain's embeddings from embplug's encoder.
+
+    Parameters
+    ----------
+    embedding : Embeddings, Encoder or None
+        What makes vectors; either kind.
+    encoder : Encoder, str or None
+        An encoder of embplug, or its name.
+
+    Returns
+    -------
+    embeddings : Embeddings or None
+        Makes dense vectors.
+    encoder : Encoder or None
+        Makes all other vectors.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If ``embedding`` is something else, or if there are two encoders.
+    """
+    loaded = as_encoder(encoder)
     if embedding is None or isinstance(embedding, Embeddings):
-        return embedding, own
+        return embedding, loaded
     if not isinstance(embedding, Encoder):
-        raise InvalidArgumentError(
-            "embedding", "a LangChain Embeddings or an embplug Encoder", type(embedding).__name__
-        )
-    if own is not None:
-        raise InvalidArgumentError("encoder", "nothing, because embedding is an Encoder", own.spec)
+        expected = "a LangChain Embeddings or an embplug Encoder"
+        raise InvalidArgumentError("embedding", expected, type(embedding).__name__)
+    if loaded is not None:
+        raise InvalidArgumentError("encoder", "nothing, because embedding is an Encoder", loaded.spec)
     return None, embedding
 
 
@@ -60,27 +74,21 @@ def open_collection(
     distance: models.Distance,
     create: bool,
 ) -> FrameworkCollection:
-    """Open a collection, or make one."""
+    """Open the collection of a store, or create it; see :class:`EmbplugVectorStore` for the arguments."""
 
     def default() -> Recipe:
         dim = None if embedding is None else len(embedding.embed_query("dimension"))
         return default_recipe(dim, encoder, vector_name, distance)
 
-    return FrameworkCollection.open(
+    collection, is_plain = open_or_create(
         name,
         client,
         encoder,
         recipe=recipe,
-        adapt=partial(_named, content_payload_key),
+        adapt=lambda recipe: with_text_key(recipe, content_payload_key, CONTENT_KEY),
         default=default if create else None,
         vector_name=vector_name,
         text_key=content_payload_key or CONTENT_KEY,
-        compress=_COMPRESS,
+        how_to_compress=_HOW_TO_COMPRESS,
     )
-
-
-def _named(content_payload_key: str | None, recipe: Recipe) -> Recipe:
-    """Let the recipe know under which key LangChain keeps the text, unless it says so itself."""
-    if content_payload_key is None and "text_key" in recipe.model_fields_set:
-        return recipe
-    return recipe.model_copy(update={"text_key": content_payload_key or CONTENT_KEY})
+    return FrameworkCollection(collection, is_plain)

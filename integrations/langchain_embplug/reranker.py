@@ -1,4 +1,4 @@
-"""LangChain's document compressor that ranks what any retriever found anew."""
+"""LangChain's document compressor that reranks the documents of any retriever."""
 
 from __future__ import annotations
 
@@ -15,19 +15,24 @@ from embplug.search.texts import TextReranker
 
 
 class EmbplugReranker(BaseDocumentCompressor):
-    """Rank documents anew, by MaxSim of their tokens or by a cross-encoder, and keep the best.
+    """Reranks documents by MaxSim of their tokens or by a cross-encoder, and keeps the best.
 
-    Attributes
+    Parameters
     ----------
-    encoder
-        embplug's encoder of tokens, or its name: documents are ranked by MaxSim.
-    cross_encoder
-        An :class:`embplug.search.CrossEncoder`, or any function of a query and texts that returns one
-        score for each. Either this or ``encoder``.
-    top_n
-        Number of documents to keep; ``None`` keeps all.
-    score_key
-        Field of the metadata that tells the score; ``None`` adds none.
+    encoder : Encoder or str, default=None
+        An encoder of tokens, or its name, for MaxSim.
+    cross_encoder : CrossEncoder or callable, default=None
+        An :class:`embplug.search.CrossEncoder`, or a function of a query and texts that returns one score
+        per text. Either this or ``encoder`` is passed.
+    top_n : int, default=4
+        Number of documents to keep. None keeps all.
+    score_key : str, default="relevance_score"
+        Field of the metadata for the score. None adds no field.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If neither or both of ``encoder`` and ``cross_encoder`` are passed. It is a ``ValueError``.
     """
 
     encoder: Any = None
@@ -47,7 +52,22 @@ class EmbplugReranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """The best documents, in their new order; those given are not changed."""
+        """Return the best documents in their new order.
+
+        Parameters
+        ----------
+        documents : sequence of Document
+            Documents, which stay as they are.
+        query : str
+            Text that they are ranked for.
+        callbacks : Callbacks, default=None
+            Not used.
+
+        Returns
+        -------
+        sequence of Document
+            Copies of the best documents, best first.
+        """
         texts = [document.page_content for document in documents]
         ranked = self._reranker.rank(query, texts, self.top_n)
         return [self._scored(documents[place], score) for place, score in ranked]
@@ -55,7 +75,7 @@ class EmbplugReranker(BaseDocumentCompressor):
     async def acompress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """As :meth:`compress_documents`, in a thread: both methods take the processor's time."""
+        """Return the best documents; :meth:`compress_documents` runs in a thread."""
         return await asyncio.to_thread(self.compress_documents, documents, query, callbacks)
 
     def _scored(self, document: Document, score: float | None) -> Document:

@@ -10,32 +10,34 @@ from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict, Field
 from qdrant_client import models
 
-from langchain_embplug.filters import FilterGiven
+from langchain_embplug.filters import Filter
 from langchain_embplug.vectorstore import EmbplugVectorStore
 
 
 class EmbplugRetriever(BaseRetriever):
-    """Retrieve documents from a store; each field may also be given to ``invoke`` and ``ainvoke``.
+    """Retrieves documents from a store.
 
-    Attributes
+    ``invoke`` and ``ainvoke`` take each parameter too, for one call.
+
+    Parameters
     ----------
-    vectorstore
-        Where to search.
-    k
+    vectorstore : EmbplugVectorStore
+        Store to search in.
+    k : int, default=4
         Number of documents.
-    filter
-        Qdrant's, or a mapping; see :func:`langchain_embplug.to_filter`.
-    score_threshold
-        Leave out documents below it; of the last stage's scores.
-    search_params
-        Qdrant's; what it sets goes before the recipe.
-    with_scores
-        Put score and the scores of each stage into the metadata, as ``_score`` and ``_stages``.
+    filter : mapping or qdrant_client.models.Filter, default=None
+        Condition on the metadata; see :func:`langchain_embplug.to_filter`.
+    score_threshold : float, default=None
+        Lowest score of a document, on the scale of the last stage.
+    search_params : qdrant_client.models.SearchParams, default=None
+        Parameters of Qdrant's search, in place of the recipe's.
+    with_scores : bool, default=False
+        Put the score and the scores of each stage into the metadata, as ``_score`` and ``_stages``.
     """
 
     vectorstore: EmbplugVectorStore
     k: int = Field(4, ge=1)
-    filter: FilterGiven | None = None
+    filter: Filter | None = None
     score_threshold: float | None = None
     search_params: models.SearchParams | None = None
     with_scores: bool = False
@@ -52,18 +54,18 @@ class EmbplugRetriever(BaseRetriever):
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **kwargs: Any
     ) -> list[Document]:
         with_scores, options = self._options(kwargs)
-        found = await self.vectorstore.asimilarity_search_with_score(query, **options)
-        return _documents(found, with_scores)
+        scored = await self.vectorstore.asimilarity_search_with_score(query, **options)
+        return _documents(scored, with_scores)
 
-    def _options(self, given: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    def _options(self, overrides: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
         fields = ("k", "filter", "score_threshold", "search_params")
-        options = {name: getattr(self, name) for name in fields} | given
+        options = {name: getattr(self, name) for name in fields} | overrides
         with_scores = bool(options.pop("with_scores", self.with_scores))
         return with_scores, {**options, "with_stages": with_scores}
 
 
-def _documents(found: list[tuple[Document, float]], with_scores: bool) -> list[Document]:
-    for document, score in found:
+def _documents(scored: list[tuple[Document, float]], with_scores: bool) -> list[Document]:
+    for document, score in scored:
         if with_scores:
             document.metadata["_score"] = score
-    return [document for document, _ in found]
+    return [document for document, _ in scored]

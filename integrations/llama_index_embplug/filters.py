@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from llama_index.core.vector_stores.types import (
     FilterCondition,
@@ -14,89 +12,149 @@ from llama_index.core.vector_stores.types import (
 )
 from qdrant_client import models
 
-from embplug.errors import FilterError
-from embplug.frameworks import conditions
+from embplug.errors import FilterError, InvalidArgumentError
+from embplug.frameworks.collection import FrameworkCollection
+from embplug.frameworks.conditions import Condition, all_hold, any_of, equal, field_path
+from embplug.frameworks.operators import OPERATORS
+from llama_index_embplug.nodes import PLAIN_REF_DOC_KEY, REF_DOC_KEY
+
+_NAMES = {
+    FilterOperator.EQ: "eq",
+    FilterOperator.NE: "ne",
+    FilterOperator.GT: "gt",
+    FilterOperator.GTE: "gte",
+    FilterOperator.LT: "lt",
+    FilterOperator.LTE: "lte",
+    FilterOperator.IN: "in",
+    FilterOperator.NIN: "nin",
+    FilterOperator.ANY: "in",
+    FilterOperator.ALL: "all",
+    FilterOperator.CONTAINS: "contains",
+    FilterOperator.TEXT_MATCH: "text",
+    FilterOperator.TEXT_MATCH_INSENSITIVE: "text",
+    FilterOperator.IS_EMPTY: "empty",
+}
+_OPERATORS = {operator: OPERATORS[name] for operator, name in _NAMES.items()}
 
 
 def to_filter(
-    given: MetadataFilters | None, *, ignores_case: Callable[[str], bool] = lambda field: True
+    filters: MetadataFilters | None, *, ignores_case: Callable[[str], bool] = lambda field: True
 ) -> models.Filter | None:
-    """Translate filters on metadata, nested ones included.
+    """Translate filters on the metadata, nested ones included.
 
     ``NE``, ``NIN`` and ``NOT`` also hold where the field is absent. ``EQ``, ``IN`` and ``CONTAINS`` hold
-    for a list when they hold for an item.
+    for a list if they hold for an item of it.
 
     Parameters
     ----------
-    given
-        Empty lists of filters say nothing.
-    ignores_case
-        Whether the engine compares the text of a field without its case.
+    filters : MetadataFilters or None
+        Filters of LlamaIndex. An empty list of filters holds everywhere.
+    ignores_case : callable, default=always True
+        Function of a field that returns True if the engine compares its text without case.
+
+    Returns
+    -------
+    qdrant_client.models.Filter or None
+        None if there is no condition.
 
     Raises
     ------
     FilterError
-        A ``ValueError`` that names the filter that is wrong, or the index that it needs.
+        If a filter is wrong, or lacks an index; the error names its place. It is a ``ValueError``.
     """
-    if given is None:
+    if filters is None:
         return None
-    if not isinstance(given, MetadataFilters):
-        raise FilterError("filters", "a MetadataFilters", type(given).__name__)
-    return _all(given, ignores_case, "filters")
+    if not isinstance(filters, MetadataFilters):
+        raise FilterError("filters", "a MetadataFilters", type(filters).__name__)
+    return _combined(filters, ignores_case, "filters")
 
 
-def _all(given: MetadataFilters, ignores_case: Callable[[str], bool], place: str) -> models.Filter | None:
-    made = []
-    for i, one in enumerate(given.filters):
-        here = f"{place}.filters[{i}]"
-        if isinstance(one, MetadataFilters):
-            nested = _all(one, ignores_case, here)
-            made += [] if nested is None else [nested]
+class NodeFilters:
+    """Filters on the nodes of a collection.
+
+    Parameters
+    ----------
+    shared : FrameworkCollection or None
+        Collection of the store; None if it does not exist yet.
+    case_insensitive : frozenset of str or None
+        Fields whose text the engine compares without case. None stands for all fields.
+    """
+
+    def __init__(self, shared: FrameworkCollection | None, case_insensitive: frozenset[str] | None) -> None:
+        self._shared = shared
+        self._case_insensitive = case_insensitive
+
+    def of_documents(self, ref_doc_ids: Sequence[str]) -> models.Filter:
+        """Return the filter that lets the nodes of these documents through."""
+        is_plain = self._shared is not None and self._shared.is_plain
+        key = PLAIN_REF_DOC_KEY if is_plain else REF_DOC_KEY
+        if len(ref_doc_ids) == 1:
+            return models.Filter(must=[equal(key, ref_doc_ids[0], "ref_doc_id")])
+        return models.Filter(must=[any_of(key, ref_doc_ids, "doc_ids")])
+
+    def all_of(
+        self,
+        filters: MetadataFilters | None,
+        *,
+        doc_ids: Sequence[str] | None = None,
+        node_ids: Sequence[str] | None = None,
+        qdrant_filters: models.Filter | None = None,
+    ) -> models.Filter | None:
+        """Return the filter that holds where all arguments do; None if there is no condition."""
+        conditions = [to_filter(filters, ignores_case=self._ignores_case), qdrant_filters]
+        if self._shared is not None:
+            conditions.append(self.of_documents(doc_ids) if doc_ids else None)
+            conditions.append(self._shared.ids.condition(node_ids, "node_ids") if node_ids else None)
+        return all_hold(conditions)
+
+    def to_delete(
+        self, node_ids: list[str] | None, filters: MetadataFilters | None
+    ) -> tuple[list[str] | None, models.Filter | None]:
+        """Return what is deleted: either ids or a filter.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If there are neither ids nor conditions.
+        """
+        if node_ids:
+            return (node_ids, None) if filters is None else (None, self.all_of(filters, node_ids=node_ids))
+        filter = self.all_of(filters)
+        if node_ids is None and filter is None:
+            raise InvalidArgumentError("node_ids", "node_ids or filters; clear() deletes all", "neither")
+        # No ids are no nodes, whatever the filter.
+        return node_ids, filter if node_ids is None else None
+
+    def _ignores_case(self, field: str) -> bool:
+        return self._case_insensitive is None or field in self._case_insensitive
+
+
+def _combined(
+    filters: MetadataFilters, ignores_case: Callable[[str], bool], place: str
+) -> models.Filter | None:
+    conditions: list[Condition] = []
+    for i, item in enumerate(filters.filters):
+        item_place = f"{place}.filters[{i}]"
+        if isinstance(item, MetadataFilters):
+            nested = _combined(item, ignores_case, item_place)
+            conditions += [] if nested is None else [nested]
         else:
-            made.append(_one(one, ignores_case, here))
-    if not made:
+            conditions.append(_condition(item, ignores_case, item_place))
+    if not conditions:
         return None
-    if given.condition == FilterCondition.OR:
-        return models.Filter(should=made)
-    if given.condition == FilterCondition.NOT:
-        return models.Filter(must_not=made)
-    return models.Filter(must=made)
+    if filters.condition == FilterCondition.OR:
+        return models.Filter(should=conditions)
+    if filters.condition == FilterCondition.NOT:
+        return models.Filter(must_not=conditions)
+    return models.Filter(must=conditions)
 
 
-def _one(given: MetadataFilter, ignores_case: Callable[[str], bool], place: str) -> Any:
-    if not given.key:
-        raise FilterError(f"{place}.key", "the name of a field", repr(given.key))
-    if given.operator == FilterOperator.TEXT_MATCH_INSENSITIVE and not ignores_case(given.key):
-        index = f"Recipe(payload_indexes={{{given.key!r}: 'text'}})"
-        raise FilterError(place, f"a text index on {given.key!r}, to compare without case: {index}", "none")
-    if given.operator not in _OPERATORS:
-        raise FilterError(f"{place}.operator", f"one of {[*_OPERATORS]}", given.operator)
-    return _OPERATORS[given.operator](conditions.field_path(given.key), given.value, f"{place}.value")
-
-
-def _bound(side: str, field: str, value: Any, place: str) -> Any:
-    return conditions.bound(field, side, value, place)
-
-
-def _empty(field: str, value: Any, place: str) -> Any:
-    return conditions.empty(field)
-
-
-_OPERATORS: dict[FilterOperator, Callable[[str, Any, str], Any]] = {
-    FilterOperator.EQ: conditions.equal,
-    FilterOperator.NE: lambda field, value, place: conditions.negated(conditions.equal(field, value, place)),
-    FilterOperator.GT: partial(_bound, "gt"),
-    FilterOperator.GTE: partial(_bound, "gte"),
-    FilterOperator.LT: partial(_bound, "lt"),
-    FilterOperator.LTE: partial(_bound, "lte"),
-    FilterOperator.IN: conditions.one_of,
-    FilterOperator.NIN: lambda field, values, place: conditions.negated(
-        conditions.one_of(field, values, place)
-    ),
-    FilterOperator.ANY: conditions.one_of,
-    FilterOperator.ALL: conditions.all_of,
-    FilterOperator.CONTAINS: conditions.equal,
-    FilterOperator.TEXT_MATCH: conditions.text,
-    FilterOperator.TEXT_MATCH_INSENSITIVE: conditions.text,
-    FilterOperator.IS_EMPTY: _empty,
-}
+def _condition(item: MetadataFilter, ignores_case: Callable[[str], bool], place: str) -> Condition:
+    if not item.key:
+        raise FilterError(f"{place}.key", "the name of a field", repr(item.key))
+    if item.operator == FilterOperator.TEXT_MATCH_INSENSITIVE and not ignores_case(item.key):
+        index = f"Recipe(payload_indexes={{{item.key!r}: 'text'}})"
+        raise FilterError(place, f"a text index on {item.key!r}, to compare without case: {index}", "none")
+    if item.operator not in _OPERATORS:
+        raise FilterError(f"{place}.operator", f"one of {[*_OPERATORS]}", item.operator)
+    return _OPERATORS[item.operator](field_path(item.key), item.value, f"{place}.value")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from llama_index.core.schema import BaseNode, TextNode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
+from embplug import Hit, Record
+
 TEXT_KEY = "_node_text"
-"""Of the text in collections that the store makes; no field of the metadata is called so by chance."""
+"""Payload field of the text in new collections; hardly a field of the metadata has this name."""
 
 REF_DOC_KEY = "_ref_doc_id"
-"""Of the id of the document that a node is from. ``doc_id``, as others call it, may be a user's field."""
+"""Payload field with the id of the node's document; ``doc_id`` may be a field of the metadata."""
 
 PLAIN_TEXT_KEY = "text"
 PLAIN_REF_DOC_KEY = "doc_id"
+"""The same two fields in the collections of LlamaIndex's own store."""
 
 STAGES_KEY = "_stages"
+"""Field of the metadata with the score of each stage."""
 
 _CONTENT = "_node_content"
 _TYPE = "_node_type"
@@ -26,15 +29,27 @@ _OWN = (_CONTENT, _TYPE, REF_DOC_KEY)
 
 
 def plain_payload(node: BaseNode) -> dict[str, Any]:
-    """Payload of a collection that others read too: exactly LlamaIndex's."""
+    """Return the payload of a node in a collection of LlamaIndex's own store: exactly LlamaIndex's."""
     return node_to_metadata_dict(node, remove_text=False, flat_metadata=False)
 
 
 def to_payload(node: BaseNode, text_key: str) -> dict[str, Any]:
-    """Payload with the node's metadata as its fields, and the text once.
+    """Return the payload of a node: the fields of its metadata, and its text once.
 
-    The three names under which LlamaIndex's stores keep the id of the node's document are there for
-    filters, unless the metadata has its own field of that name.
+    LlamaIndex's stores keep the id of the node's document under three names. The payload has them for
+    filters, unless the metadata has a field of the same name.
+
+    Parameters
+    ----------
+    node : BaseNode
+        Node that is added.
+    text_key : str
+        Payload field of the text.
+
+    Returns
+    -------
+    dict
+        Payload of the node.
     """
     content = node.model_dump(mode="json")
     metadata = dict(content.get("metadata", {}))
@@ -49,23 +64,35 @@ def to_payload(node: BaseNode, text_key: str) -> dict[str, Any]:
     return {**ids, **metadata, **own, text_key: node.get_content()}
 
 
-def from_payload(
-    found_id: int | str, payload: Mapping[str, Any] | None, text_key: str, stages: Mapping[str, float] | None
-) -> BaseNode:
-    """The node as it was added. A payload that is none shows its other fields as metadata."""
-    fields = dict(payload or {})
+def from_payload(stored: Record | Hit, text_key: str) -> BaseNode:
+    """Return a node as it was added; the stages of a hit go into its metadata.
+
+    If the payload is not that of a node, its fields other than the text become metadata.
+
+    Parameters
+    ----------
+    stored : Record or Hit
+        What the collection returns.
+    text_key : str
+        Payload field of the text.
+
+    Returns
+    -------
+    BaseNode
+        The node.
+    """
+    fields = dict(stored.payload or {})
     text = fields.pop(text_key, None)
     if fields.get(_CONTENT) is None:
         metadata = {key: value for key, value in fields.items() if key not in _OWN}
-        node: BaseNode = TextNode(
-            id_=str(found_id), text="" if text is None else str(text), metadata=metadata
-        )
+        content = "" if text is None else str(text)
+        node: BaseNode = TextNode(id_=str(stored.id), text=content, metadata=metadata)
     else:
         node = metadata_dict_to_node(fields)
         if isinstance(node, TextNode) and not node.text and isinstance(text, str):
             node.text = text
-    if stages is not None:
-        node.metadata[STAGES_KEY] = dict(stages)
+    if isinstance(stored, Hit) and stored.stages is not None:
+        node.metadata[STAGES_KEY] = dict(stored.stages)
         node.excluded_embed_metadata_keys.append(STAGES_KEY)
         node.excluded_llm_metadata_keys.append(STAGES_KEY)
     return node

@@ -1,4 +1,4 @@
-"""LlamaIndex's node postprocessor that ranks what any retriever found anew."""
+"""LlamaIndex's node postprocessor that reranks the nodes of any retriever."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from embplug.search.texts import TextReranker
 
 
 class EmbplugReranker(BaseNodePostprocessor):
-    """Rank nodes anew, by MaxSim of their tokens or by a cross-encoder, and keep the best.
+    """Reranks nodes by MaxSim of their tokens or by a cross-encoder, and keeps the best.
 
     Nodes are read as embedding models read them: with the metadata that is not excluded for them.
 
     Parameters
     ----------
-    encoder
-        embplug's encoder of tokens, or its name: nodes are ranked by MaxSim.
-    cross_encoder
-        An :class:`embplug.search.CrossEncoder`, or any function of a query and texts that returns one
-        score for each. Either this or ``encoder``.
-    top_n
-        Number of nodes to keep; ``None`` keeps all.
-    keep_retrieval_score
-        Tell the score that a node came with, as ``retrieval_score`` in its metadata.
+    encoder : Encoder or str, default=None
+        An encoder of tokens, or its name, for MaxSim.
+    cross_encoder : CrossEncoder or callable, default=None
+        An :class:`embplug.search.CrossEncoder`, or a function of a query and texts that returns one score
+        per text. Either this or ``encoder`` is passed.
+    top_n : int, default=2
+        Number of nodes to keep. None keeps all.
+    keep_retrieval_score : bool, default=False
+        Keep the score that a node came with in its metadata, as ``retrieval_score``.
 
     Raises
     ------
     InvalidArgumentError
-        A ``ValueError``: neither method, both, or something else.
+        If neither or both of ``encoder`` and ``cross_encoder`` are passed, or something else. It is a
+        ``ValueError``.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -44,7 +45,7 @@ class EmbplugReranker(BaseNodePostprocessor):
     encoder: Any = Field(default=None, description="An embplug encoder of tokens, or its name.")
     cross_encoder: Any = Field(default=None, exclude=True, description="Scores texts for a query.")
     top_n: int | None = Field(default=2, ge=1, description="Number of nodes to keep.")
-    keep_retrieval_score: bool = Field(default=False, description="Tell the score before.")
+    keep_retrieval_score: bool = Field(default=False, description="Keep the score before.")
 
     _reranker: TextReranker = PrivateAttr()
 
@@ -68,7 +69,7 @@ class EmbplugReranker(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """By which LlamaIndex knows the class in what it serialises."""
+        """Return the name by which LlamaIndex knows the class in serialised data."""
         return "EmbplugReranker"
 
     @field_serializer("encoder")
@@ -80,20 +81,20 @@ class EmbplugReranker(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if query_bundle is None:
             raise InvalidArgumentError("query_bundle", "a query to rank for", None)
-        texts = [one.node.get_content(metadata_mode=MetadataMode.EMBED) for one in nodes]
+        texts = [item.node.get_content(metadata_mode=MetadataMode.EMBED) for item in nodes]
         ranked = self._reranker.rank(query_bundle.query_str, texts, self.top_n)
         return [self._scored(nodes[place], score) for place, score in ranked]
 
     async def _apostprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        # Both methods take the processor's time.
+        # Encoders and cross-encoders keep the processor busy.
         return await asyncio.to_thread(self._postprocess_nodes, nodes, query_bundle)
 
-    def _scored(self, given: NodeWithScore, score: float | None) -> NodeWithScore:
+    def _scored(self, item: NodeWithScore, score: float | None) -> NodeWithScore:
         if score is None:
-            return given
-        node = given.node
+            return item
+        node = item.node
         if self.keep_retrieval_score:
-            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": given.score}})
+            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": item.score}})
         return NodeWithScore(node=node, score=score)

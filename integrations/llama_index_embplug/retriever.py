@@ -19,37 +19,40 @@ from llama_index.core.vector_stores.types import (
 )
 
 from embplug.errors import InvalidArgumentError
+from embplug.frameworks.arguments import check_integer
 from llama_index_embplug.vectorstore import EmbplugVectorStore
 
 
 class EmbplugRetriever(BaseRetriever):
-    """Retrieve nodes from a store, without an index around it.
+    """Retrieves nodes from a store, without an index around it.
 
     Parameters
     ----------
-    vector_store
-        Where to search.
-    similarity_top_k
+    vector_store : EmbplugVectorStore
+        Store to search in.
+    similarity_top_k : int, default=2
         Number of nodes.
-    filters
-        On metadata.
-    vector_store_query_mode
-        See :meth:`EmbplugVectorStore.query`.
-    embed_model
-        Makes the dense vector of a query, where the recipe has dense vectors and no encoder makes them.
-    doc_ids, node_ids
-        Search among these documents, and these nodes, alone.
-    with_stages
-        Put the scores of each stage into the metadata, as ``_stages``; language models do not see them.
-    vector_store_kwargs
-        Further options of :meth:`EmbplugVectorStore.query`: ``score_threshold``, ``search_params``, …
+    filters : MetadataFilters, default=None
+        Conditions on the metadata.
+    vector_store_query_mode : VectorStoreQueryMode or str, default="default"
+        Mode of the search; see :meth:`EmbplugVectorStore.query`.
+    embed_model : BaseEmbedding, default=None
+        Makes the dense vector of a query, if the recipe has dense vectors and no encoder makes them.
+    doc_ids : sequence of str, default=None
+        Ids of documents; only their nodes are searched.
+    node_ids : sequence of str, default=None
+        Ids of nodes; only these are searched.
+    with_stages : bool, default=False
+        Put the score of each stage into the metadata, as ``_stages``. Language models do not see them.
+    vector_store_kwargs : mapping, default=None
+        Further options of :meth:`EmbplugVectorStore.query`, such as ``score_threshold``.
     callback_manager, object_map, objects, verbose
-        As for every retriever of LlamaIndex.
+        See ``BaseRetriever`` of LlamaIndex.
 
     Raises
     ------
     InvalidArgumentError
-        A ``ValueError``, naming the argument.
+        If an argument is wrong; the error names it. It is a ``ValueError``.
     """
 
     def __init__(
@@ -71,8 +74,7 @@ class EmbplugRetriever(BaseRetriever):
     ) -> None:
         if not isinstance(vector_store, EmbplugVectorStore):
             raise InvalidArgumentError("vector_store", "an EmbplugVectorStore", type(vector_store).__name__)
-        if not isinstance(similarity_top_k, int) or similarity_top_k < 1:
-            raise InvalidArgumentError("similarity_top_k", "an integer of at least 1", repr(similarity_top_k))
+        check_integer("similarity_top_k", similarity_top_k, 1)
         self.vector_store = vector_store
         self.similarity_top_k = similarity_top_k
         self._filters = filters
@@ -111,7 +113,7 @@ class EmbplugRetriever(BaseRetriever):
         )
 
     def _tokens(self, query_bundle: QueryBundle) -> dict[str, Any]:
-        """Tokens of the texts that a transformation such as HyDE put in the query's place, all together."""
+        """Return the tokens of the texts by which a transformation such as HyDE replaced the query."""
         texts = query_bundle.custom_embedding_strs
         if not texts or not self.vector_store.has_tokens:
             return {}

@@ -65,13 +65,13 @@ def client(engine_path: str, request: pytest.FixtureRequest) -> Iterator[Engine]
             yield stack.enter_context(contextlib.closing(QdrantClient(":memory:")))
             return
         url, grpc_port = request.getfixturevalue("qdrant_address")
-        made = QdrantClient(
+        server = QdrantClient(
             url, grpc_port=grpc_port, prefer_grpc=engine_path == "grpc", check_compatibility=False, timeout=30
         )
-        stack.enter_context(contextlib.closing(made))
-        yield made
-        for collection in made.get_collections().collections:
-            made.delete_collection(collection.name)
+        stack.enter_context(contextlib.closing(server))
+        yield server
+        for collection in server.get_collections().collections:
+            server.delete_collection(collection.name)
 
 
 @pytest.fixture(params=RECIPES)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-import runpy
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from pathlib import Path
 
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
@@ -30,6 +27,7 @@ from embplug.errors import (
 )
 from embplug.search import CrossEncoder
 from tests.frameworks.conftest import DIM, EMBEDDINGS, ENCODER, TOKENS_RECIPE
+from tests.frameworks.pages import run_example, run_page
 
 METADATAS = [
     {"year": 2019, "tags": ["a", "b"], "nested": {"lang": "en"}, "score": 0.5, "free": True},
@@ -75,13 +73,13 @@ def ids_of(documents: list[Document]) -> list[str]:
 def test_filters_find_what_they_say(make_store):
     store = make_store()
     store.add_texts(TEXTS, METADATAS, ids=["0", "1", "2"])
-    for given, expected in FILTERS:
-        found = store.similarity_search("red apple", k=3, filter=given)
-        assert set(ids_of(found)) == {str(i) for i in expected}, given
+    for filter, expected in FILTERS:
+        results = store.similarity_search("red apple", k=3, filter=filter)
+        assert set(ids_of(results)) == {str(i) for i in expected}, filter
 
 
 @pytest.mark.parametrize(
-    ("given", "place"),
+    ("filter", "place"),
     [
         ({"year": {"$near": 1}}, "filter['year']"),
         ({"$nor": []}, "filter['$nor']"),
@@ -93,9 +91,9 @@ def test_filters_find_what_they_say(make_store):
         ("year", "filter"),
     ],
 )
-def test_a_wrong_filter_is_a_value_error_that_names_the_place(given, place):
+def test_a_wrong_filter_is_a_value_error_that_names_the_place(filter, place):
     with pytest.raises(ValueError) as raised:
-        to_filter(given)
+        to_filter(filter)
     assert isinstance(raised.value, FilterError) and raised.value.argument == place
 
 
@@ -115,22 +113,22 @@ async def test_metadata_comes_back_as_it_was_given(make_store):
     }
     store = make_store()
     await store.aadd_documents([Document("red apple", metadata=odd)], ids=["x"])
-    for found in (store.get_by_ids(["x"]), await store.asimilarity_search("red apple", k=1)):
-        assert found == [Document("red apple", metadata=odd, id="x")]
-        assert type(found[0].metadata["float"]) is float and type(found[0].metadata["big"]) is int
+    for results in (store.get_by_ids(["x"]), await store.asimilarity_search("red apple", k=1)):
+        assert results == [Document("red apple", metadata=odd, id="x")]
+        assert type(results[0].metadata["float"]) is float and type(results[0].metadata["big"]) is int
 
 
 def test_any_string_is_an_id_and_adding_twice_is_adding_once(make_store):
     store = make_store()
-    given = ["7", "a/b c", "Ünï", str(uuid.uuid4()), uuid.uuid4().hex, "x" * 500]
+    ids = ["7", "a/b c", "Ünï", str(uuid.uuid4()), uuid.uuid4().hex, "x" * 500]
     texts = [f"text {i}" for i in range(6)]
     for _ in range(2):
-        assert store.add_texts(iter(texts), ids=iter(given), batch_size=2) == given
+        assert store.add_texts(iter(texts), ids=iter(ids), batch_size=2) == ids
     assert store.collection.count() == 6
-    assert ids_of(store.get_by_ids(given[::-1])) == given[::-1]
+    assert ids_of(store.get_by_ids(ids[::-1])) == ids[::-1]
     assert store.add_texts(["text 7"], ids=[7]) == ["7"] and store.collection.count() == 6
-    assert store.delete(given[:3]) and store.delete(["never there"]) and store.delete([])
-    assert store.get_by_ids(given[:3]) == [] and ids_of(store.get_by_ids(given)) == given[3:]
+    assert store.delete(ids[:3]) and store.delete(["never there"]) and store.delete([])
+    assert store.get_by_ids(ids[:3]) == [] and ids_of(store.get_by_ids(ids)) == ids[3:]
 
 
 def test_numbers_that_others_gave_as_ids_are_found_by_their_strings(client):
@@ -211,10 +209,10 @@ async def test_retrievers_take_scores_filters_and_callbacks(make_store, recipe_n
             seen.append(len(documents))
 
     retriever = EmbplugRetriever(vectorstore=store, k=2, filter={"year": {"$gte": 2020}}, with_scores=True)
-    found = retriever.invoke("blue sky", {"callbacks": [Listener()]})
-    assert found == await retriever.ainvoke("blue sky", {"callbacks": [Listener()]}) and seen == [2, 2]
-    assert set(found[0].metadata["_stages"]) == ({"dense"} if recipe_name == "dense" else {"fde", "maxsim"})
-    assert found[0].metadata["_score"] > found[1].metadata["_score"]
+    results = retriever.invoke("blue sky", {"callbacks": [Listener()]})
+    assert results == await retriever.ainvoke("blue sky", {"callbacks": [Listener()]}) and seen == [2, 2]
+    assert set(results[0].metadata["_stages"]) == ({"dense"} if recipe_name == "dense" else {"fde", "maxsim"})
+    assert results[0].metadata["_score"] > results[1].metadata["_score"]
     assert len(retriever.invoke("blue sky", k=1)) == 1
     assert "_score" not in retriever.invoke("blue sky", with_scores=False)[0].metadata
     threshold = store.as_retriever(
@@ -245,9 +243,9 @@ async def test_collections_of_langchain_qdrant_open_as_they_are(client, caplog):
     with caplog.at_level(logging.WARNING):
         store = EmbplugVectorStore.from_existing_collection("theirs", EMBEDDINGS, client=client)
     assert "recipe=" in caplog.text
-    found = store.similarity_search_with_score("green apple", k=1)
-    assert found[0][0] == Document("green apple", metadata=METADATAS[1], id="7")
-    assert found[0][1] == pytest.approx(
+    results = store.similarity_search_with_score("green apple", k=1)
+    assert results[0][0] == Document("green apple", metadata=METADATAS[1], id="7")
+    assert results[0][1] == pytest.approx(
         theirs.similarity_search_with_score("green apple", k=1)[0][1], abs=1e-5
     )
     assert ids_of(await store.asimilarity_search("blue sky", k=1, filter={"year": 2021}))
@@ -265,7 +263,7 @@ async def test_collections_of_langchain_qdrant_open_as_they_are(client, caplog):
         EmbplugVectorStore(client, "theirs", encoder=ENCODER, recipe=TOKENS_RECIPE)
     small = EmbplugVectorStore(client, "ours", encoder=ENCODER, recipe=TOKENS_RECIPE)
     small.add_documents(store.documents(filter={"year": {"$exists": True}}, batch_size=1))
-    assert small.similarity_search("green apple", k=1)[0] == found[0][0]
+    assert small.similarity_search("green apple", k=1)[0] == results[0][0]
 
 
 async def test_class_methods_make_and_open_collections(client, recipe_name):
@@ -344,8 +342,8 @@ def test_ten_threads_search_while_another_adds(make_store):
     def search(i: int) -> None:
         for j in range(4):
             n = (i * 4 + j) % 20
-            found = store.similarity_search(f"word{n} common", k=1)[0]
-            assert found.id == f"{n}" and found.page_content == f"word{n} common"
+            results = store.similarity_search(f"word{n} common", k=1)[0]
+            assert results.id == f"{n}" and results.page_content == f"word{n} common"
 
     with ThreadPoolExecutor(11) as pool:
         adding = pool.submit(
@@ -362,8 +360,8 @@ async def test_a_hundred_tasks_search_while_another_adds(make_store):
     await store.aadd_texts([f"word{i} common" for i in range(20)], ids=[f"{i}" for i in range(20)])
 
     async def search(i: int) -> None:
-        found = (await store.asimilarity_search(f"word{i % 20} common", k=1))[0]
-        assert found.id == f"{i % 20}" and found.page_content == f"word{i % 20} common"
+        results = (await store.asimilarity_search(f"word{i % 20} common", k=1))[0]
+        assert results.id == f"{i % 20}" and results.page_content == f"word{i % 20} common"
 
     async def add() -> None:
         for i in range(20, 24):
@@ -378,7 +376,7 @@ def test_asynchronous_calls_work_in_one_loop_after_another(make_store):
     for i in range(3):
         asyncio.run(store.aadd_texts([f"text {i}"], ids=[f"{i}"]))
         assert ids_of(asyncio.run(store.asimilarity_search(f"text {i}", k=1))) == [f"{i}"]
-    assert len(store._shared._opened) == 1
+    assert len(store._shared.event_loops) == 1
 
 
 async def test_rerankers_order_what_any_retriever_found():
@@ -409,9 +407,9 @@ async def test_the_reranker_works_inside_a_compression_retriever(make_store):
             base_compressor=EmbplugReranker(**method, top_n=1),
             base_retriever=EmbplugRetriever(vectorstore=store, k=3),
         )
-        found = retriever.invoke("green apple")
-        assert found == await retriever.ainvoke("green apple")
-        assert ids_of(found) == ["1"] and found[0].metadata["relevance_score"] > 0
+        results = retriever.invoke("green apple")
+        assert results == await retriever.ainvoke("green apple")
+        assert ids_of(results) == ["1"] and results[0].metadata["relevance_score"] > 0
 
 
 def test_a_collection_made_without_the_store_opens_with_its_recipe(memory_client):
@@ -459,18 +457,14 @@ def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
 
 
 def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
-    page = Path(__file__).parents[2].joinpath("docs", "langchain.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) >= 9
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "docs/langchain.md", "exec"), names)
+    count, names = run_page("langchain.md")
+    assert count >= 9
     names["store"].client.close()
 
 
 @pytest.mark.parametrize("name", ["langchain_rag.py", "langchain_rag_plain_qdrant.py"])
 def test_the_examples_run_and_answer(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [name])
-    runpy.run_path(str(Path(__file__).parents[2] / "examples" / name))
+    run_example(name)
     assert "(stand-in model) Bees find their way" in capsys.readouterr().out

@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient
 from embplug import Dense, Recipe
 from embplug.engines import EdgeClient
 from tests.frameworks.conftest import DIM, ENCODER, TOKENS_RECIPE
-from tests.frameworks.llama_index_suite import VectorStoreSuite
+from tests.frameworks.llama_index.llama_index_suite import VectorStoreSuite
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

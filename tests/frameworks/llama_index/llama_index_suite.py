@@ -52,8 +52,8 @@ def where(key: str, operator: str, value: Any = None) -> MetadataFilter:
     return MetadataFilter(key=key, operator=FilterOperator(operator), value=value)
 
 
-def filters(*given: MetadataFilter | MetadataFilters, condition: str = "and") -> MetadataFilters:
-    return MetadataFilters(filters=list(given), condition=FilterCondition(condition))
+def filters(*parts: MetadataFilter | MetadataFilters, condition: str = "and") -> MetadataFilters:
+    return MetadataFilters(filters=list(parts), condition=FilterCondition(condition))
 
 
 FILTERS: dict[str, list[tuple[MetadataFilters, set[str]]]] = {
@@ -145,7 +145,7 @@ def node(
     kind: type[TextNode] = TextNode,
     **fields: Any,
 ) -> TextNode:
-    made = kind(
+    item = kind(
         id_=node_id or str(uuid.uuid4()),
         text=text,
         metadata=metadata or {},
@@ -154,14 +154,14 @@ def node(
         **fields,
     )
     if document is not None:
-        made.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=document)
-    return made
+        item.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=document)
+    return item
 
 
 def three() -> list[BaseNode]:
     return [
-        node(text, one, METADATA[one], document="the sky" if one == BLUE else "apples")
-        for one, text in TEXTS.items()
+        node(text, node_id, METADATA[node_id], document="the sky" if node_id == BLUE else "apples")
+        for node_id, text in TEXTS.items()
     ]
 
 
@@ -169,13 +169,13 @@ def query(text: str, k: int = 3, **options: Any) -> VectorStoreQuery:
     return VectorStoreQuery(query_embedding=embed(text), query_str=text, similarity_top_k=k, **options)
 
 
-def ids_of(found: VectorStoreQueryResult | list[BaseNode]) -> list[str]:
-    nodes = found if isinstance(found, list) else found.nodes
-    return [one.node_id for one in nodes or []]
+def ids_of(results: VectorStoreQueryResult | list[BaseNode]) -> list[str]:
+    nodes = results if isinstance(results, list) else results.nodes
+    return [item.node_id for item in nodes or []]
 
 
-def contents(one: BaseNode) -> dict[str, Any]:
-    return {key: value for key, value in one.to_dict().items() if key != "embedding"}
+def contents(item: BaseNode) -> dict[str, Any]:
+    return {key: value for key, value in item.to_dict().items() if key != "embedding"}
 
 
 class Calls:
@@ -210,10 +210,10 @@ class VectorStoreSuite:
 
     async def test_the_nearest_comes_first(self, call: Calls) -> None:
         assert await call("add", three()) == [RED, GREEN, BLUE]
-        found = await call("query", query("green apple in a bowl"))
-        assert found.ids[0] == GREEN and sorted(found.ids) == sorted(TEXTS) == sorted(ids_of(found))
-        assert found.similarities == sorted(found.similarities, reverse=True)
-        assert found.nodes[0].get_content() == TEXTS[GREEN]
+        results = await call("query", query("green apple in a bowl"))
+        assert results.ids[0] == GREEN and sorted(results.ids) == sorted(TEXTS) == sorted(ids_of(results))
+        assert results.similarities == sorted(results.similarities, reverse=True)
+        assert results.nodes[0].get_content() == TEXTS[GREEN]
 
     async def test_no_more_than_top_k_are_found(self, call: Calls) -> None:
         await call("add", three())
@@ -229,7 +229,7 @@ class VectorStoreSuite:
             "nested": {"text": "t", "doc_id": "d"},
             "ünï": "\U0001f600",
         }
-        given = node(
+        original = node(
             "some text",
             RED,
             metadata,
@@ -239,11 +239,11 @@ class VectorStoreSuite:
             start_char_idx=3,
             end_char_idx=12,
         )
-        given.relationships[NodeRelationship.NEXT] = RelatedNodeInfo(node_id=GREEN, metadata={"a": 1})
-        await call("add", [given])
-        for found in [await call("get_nodes", [RED]), (await call("query", query("some text"))).nodes]:
-            assert contents(found[0]) == contents(given)
-            assert type(found[0].metadata["float"]) is float and found[0].ref_doc_id == "its document"
+        original.relationships[NodeRelationship.NEXT] = RelatedNodeInfo(node_id=GREEN, metadata={"a": 1})
+        await call("add", [original])
+        for results in [await call("get_nodes", [RED]), (await call("query", query("some text"))).nodes]:
+            assert contents(results[0]) == contents(original)
+            assert type(results[0].metadata["float"]) is float and results[0].ref_doc_id == "its document"
 
     @pytest.mark.parametrize("key", ["text", "doc_id", "metadata"])
     async def test_metadata_may_have_any_field(self, call: Calls, key: str) -> None:
@@ -262,8 +262,8 @@ class VectorStoreSuite:
             node("an image", GREEN, kind=ImageNode, image_url="http://images/1"),
         ]
         await call("add", nodes)
-        found = await call("get_nodes", [RED, GREEN])
-        by_id = {one.node_id: one for one in found}
+        results = await call("get_nodes", [RED, GREEN])
+        by_id = {item.node_id: item for item in results}
         assert isinstance(by_id[RED], IndexNode) and by_id[RED].index_id == "other"
         assert isinstance(by_id[GREEN], ImageNode) and by_id[GREEN].image_url == "http://images/1"
 
@@ -272,21 +272,21 @@ class VectorStoreSuite:
             await call("add", three())
         assert len(ids_of(await call("query", query("apple", k=10)))) == 3
         await call("add", [node("yellow pear", RED, {"year": 1})])
-        found = await call("query", query("yellow pear", k=10))
-        assert len(found.nodes) == 3 and found.nodes[0].get_content() == "yellow pear"
-        assert found.nodes[0].metadata == {"year": 1}
+        results = await call("query", query("yellow pear", k=10))
+        assert len(results.nodes) == 3 and results.nodes[0].get_content() == "yellow pear"
+        assert results.nodes[0].metadata == {"year": 1}
 
     async def test_adding_nothing_is_no_error(self, call: Calls) -> None:
         assert await call("add", []) == []
 
     async def test_any_string_is_an_id(self, call: Calls) -> None:
-        given = ["7", "a/b c", "Ünï", uuid.uuid4().hex, "x" * 300]
-        nodes = [node(f"word{i} common", one, document="d") for i, one in enumerate(given)]
-        assert await call("add", nodes) == given
-        assert ids_of(await call("query", query("word2 common", k=1))) == [given[2]]
-        assert sorted(ids_of(await call("get_nodes", given))) == sorted(given)
-        await call("delete_nodes", given[:2])
-        assert sorted(ids_of(await call("get_nodes", given))) == sorted(given[2:])
+        ids = ["7", "a/b c", "Ünï", uuid.uuid4().hex, "x" * 300]
+        nodes = [node(f"word{i} common", node_id, document="d") for i, node_id in enumerate(ids)]
+        assert await call("add", nodes) == ids
+        assert ids_of(await call("query", query("word2 common", k=1))) == [ids[2]]
+        assert sorted(ids_of(await call("get_nodes", ids))) == sorted(ids)
+        await call("delete_nodes", ids[:2])
+        assert sorted(ids_of(await call("get_nodes", ids))) == sorted(ids[2:])
 
     async def test_a_document_is_deleted_with_its_nodes(self, call: Calls) -> None:
         await call("add", three())
@@ -317,9 +317,9 @@ class VectorStoreSuite:
 
     async def test_nodes_are_read_by_ids(self, call: Calls) -> None:
         await call("add", three())
-        found = await call("get_nodes", [BLUE, str(uuid.uuid4()), RED])
-        assert sorted(ids_of(found)) == sorted([BLUE, RED])
-        assert {one.node_id: one.get_content() for one in found}[BLUE] == TEXTS[BLUE]
+        results = await call("get_nodes", [BLUE, str(uuid.uuid4()), RED])
+        assert sorted(ids_of(results)) == sorted([BLUE, RED])
+        assert {item.node_id: item.get_content() for item in results}[BLUE] == TEXTS[BLUE]
         assert list(await call("get_nodes", [])) == []
 
     async def test_nodes_are_read_by_filters(self, call: Calls) -> None:
@@ -342,15 +342,15 @@ class VectorStoreSuite:
 
     async def test_search_among_documents(self, call: Calls) -> None:
         await call("add", three())
-        found = await call("query", query("red apple", doc_ids=["the sky"]))
-        assert ids_of(found) == [BLUE]
+        results = await call("query", query("red apple", doc_ids=["the sky"]))
+        assert ids_of(results) == [BLUE]
         both = await call("query", query("red apple", doc_ids=["the sky", "apples"]))
         assert len(both.nodes) == 3
 
     async def test_search_among_nodes(self, call: Calls) -> None:
         await call("add", three())
-        found = await call("query", query("red apple", node_ids=[BLUE, GREEN]))
-        assert set(ids_of(found)) == {BLUE, GREEN}
+        results = await call("query", query("red apple", node_ids=[BLUE, GREEN]))
+        assert set(ids_of(results)) == {BLUE, GREEN}
 
     async def test_mmr_passes_over_a_duplicate(self, call: Calls) -> None:
         await call("add", [node("red apple", RED), node("red apple", GREEN), node("red car", BLUE)])
@@ -379,14 +379,14 @@ class VectorStoreSuite:
     @pytest.mark.parametrize("name", [*FILTERS])
     async def test_a_filter_finds_what_it_says(self, store: BasePydanticVectorStore, name: str) -> None:
         store.add(three())
-        for given, expected in FILTERS[name]:
-            assert set(ids_of(store.query(query("apple", filters=given)))) == expected
+        for conditions, expected in FILTERS[name]:
+            assert set(ids_of(store.query(query("apple", filters=conditions)))) == expected
 
     async def test_filters_find_what_they_say_asynchronously(self, store: BasePydanticVectorStore) -> None:
         await store.async_add(three())
         for name in ("equal", "bounds", "in", "is_empty", "nested_conditions"):
-            for given, expected in FILTERS[name]:
-                assert set(ids_of(await store.aquery(query("apple", filters=given)))) == expected
+            for conditions, expected in FILTERS[name]:
+                assert set(ids_of(await store.aquery(query("apple", filters=conditions)))) == expected
 
     async def test_one_sees_what_the_other_has_added(self, store: BasePydanticVectorStore) -> None:
         store.add(three()[:2])
@@ -395,14 +395,14 @@ class VectorStoreSuite:
         assert len((await store.aquery(query("apple"))).ids or []) == 3
 
     async def test_an_index_is_built_and_searched(self, store: BasePydanticVectorStore) -> None:
-        documents = [Document(text=text, id_=one) for one, text in TEXTS.items()]
+        documents = [Document(text=text, id_=node_id) for node_id, text in TEXTS.items()]
         context = StorageContext.from_defaults(vector_store=store)
         VectorStoreIndex.from_documents(
             documents, storage_context=context, embed_model=HashedEmbedding(), use_async=False
         )
         index = VectorStoreIndex.from_vector_store(store, HashedEmbedding())
         retrieved = index.as_retriever(similarity_top_k=1).retrieve("green apple in a bowl")
-        assert [one.node.ref_doc_id for one in retrieved] == [GREEN] and retrieved[0].score
+        assert [item.node.ref_doc_id for item in retrieved] == [GREEN] and retrieved[0].score
         assert retrieved[0].node.get_content(MetadataMode.NONE) == TEXTS[GREEN]
         index.delete_ref_doc(GREEN)
         assert len(store.get_nodes()) == 2
@@ -413,11 +413,11 @@ class VectorStoreSuite:
         index = VectorStoreIndex.from_vector_store(store, HashedEmbedding())
         await index.ainsert_nodes(three())
         retrieved = await index.as_retriever(similarity_top_k=1).aretrieve("green apple in a bowl")
-        assert [one.node.node_id for one in retrieved] == [GREEN] and retrieved[0].score
+        assert [item.node.node_id for item in retrieved] == [GREEN] and retrieved[0].score
         await index.adelete_ref_doc("apples")
         await index.adelete_nodes([BLUE])
         assert list(await store.aget_nodes()) == []
 
     async def test_it_is_told_as_json(self, store: BasePydanticVectorStore) -> None:
-        told = json.loads(store.to_json())
-        assert told["class_name"] == store.class_name() == type(store).__name__
+        data = json.loads(store.to_json())
+        assert data["class_name"] == store.class_name() == type(store).__name__

@@ -6,7 +6,7 @@ import pytest
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
-from tests.frameworks.llama_index_suite import VectorStoreSuite
+from tests.frameworks.llama_index.llama_index_suite import VectorStoreSuite
 
 pytestmark = pytest.mark.parametrize(
     "engine_path", ["memory", "rest", "grpc"], scope="session", indirect=True

@@ -8,11 +8,8 @@ import copy
 import json
 import logging
 import pickle
-import re
-import runpy
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from llama_index.core import Document, MockEmbedding, Settings, StorageContext, VectorStoreIndex
@@ -50,7 +47,7 @@ from embplug.errors import (
 )
 from embplug.search import CrossEncoder
 from tests.frameworks.conftest import DIM, ENCODER, TOKENS_RECIPE
-from tests.frameworks.llama_index_suite import (
+from tests.frameworks.llama_index.llama_index_suite import (
     BLUE,
     GREEN,
     RED,
@@ -65,14 +62,15 @@ from tests.frameworks.llama_index_suite import (
     three,
     where,
 )
+from tests.frameworks.pages import run_example, run_page
 
 KEY = "a-very-secret-key"
 
 on_one_engine = pytest.mark.parametrize("engine_path", ["memory"], indirect=True)
-"""For what happens before an engine is asked."""
+"""Marks tests of what happens before the engine."""
 
 with_tokens = pytest.mark.parametrize("recipe_name", ["tokens"], indirect=True)
-"""For what the more demanding recipe shows as well."""
+"""Marks tests that need only the more demanding recipe."""
 
 
 @pytest.fixture(autouse=True)
@@ -82,12 +80,12 @@ def _no_language_model(monkeypatch):
 
 @pytest.fixture
 def make(recipe_name, client):
-    def made(name="docs", **options):
+    def open_store(name="docs", **options):
         if recipe_name == "dense":
             return EmbplugVectorStore(name, client, recipe=Recipe(dense=Dense(dim=DIM)), **options)
         return EmbplugVectorStore(name, client, encoder=ENCODER, recipe=TOKENS_RECIPE, **options)
 
-    return made
+    return open_store
 
 
 @pytest.fixture
@@ -111,21 +109,23 @@ async def test_tokens_that_are_there_already_are_taken(memory_client):
         spec = "none"
 
         def encode_documents(self, texts):
-            raise AssertionError("not asked")
+            raise AssertionError("the encoder is called")
 
         encode_queries = encode_documents
 
-    matrices = {one: tokens_of(text) for one, text in TEXTS.items()}
-    for i, given in enumerate((matrices, [*matrices.values()], TokenBatch.from_list([*matrices.values()]))):
+    matrices = {node_id: tokens_of(text) for node_id, text in TEXTS.items()}
+    for i, token_embeddings in enumerate(
+        (matrices, [*matrices.values()], TokenBatch.from_list([*matrices.values()]))
+    ):
         store = EmbplugVectorStore(f"docs{i}", memory_client, encoder=NoEncoder(), recipe=TOKENS_RECIPE)
-        store.add(three(), token_embeddings=given)
-        await store.async_add(iter(three()), token_embeddings=given)
-        asked = VectorStoreQuery(similarity_top_k=1)
-        for found in (
-            store.query(asked, query_tokens=tokens_of(TEXTS[GREEN])),
-            await store.aquery(asked, query_tokens=tokens_of(TEXTS[GREEN])),
+        store.add(three(), token_embeddings=token_embeddings)
+        await store.async_add(iter(three()), token_embeddings=token_embeddings)
+        search = VectorStoreQuery(similarity_top_k=1)
+        for results in (
+            store.query(search, query_tokens=tokens_of(TEXTS[GREEN])),
+            await store.aquery(search, query_tokens=tokens_of(TEXTS[GREEN])),
         ):
-            assert found.ids == [GREEN] and found.similarities[0] == pytest.approx(5, abs=1e-2)
+            assert results.ids == [GREEN] and results.similarities[0] == pytest.approx(5, abs=1e-2)
         for wrong, name in [
             ({RED: matrices[RED]}, f"token_embeddings[{GREEN!r}]"),
             ([matrices[RED]], "token_embeddings"),
@@ -151,8 +151,8 @@ def test_tokens_are_encoded_in_batches_with_the_metadata_that_embedding_models_s
 
     store = EmbplugVectorStore("docs", memory_client, encoder=Listening(), recipe=TOKENS_RECIPE, batch_size=2)
     nodes = [TextNode(text="red", metadata={"color": "seen", "hidden": 1}) for _ in range(3)]
-    for one in nodes:
-        one.excluded_embed_metadata_keys = ["hidden"]
+    for item in nodes:
+        item.excluded_embed_metadata_keys = ["hidden"]
     store.add(nodes)
     assert [len(texts) for texts in seen] == [2, 1]
     assert seen[0][0] == nodes[0].get_content(MetadataMode.EMBED) == "color: seen\n\nred"
@@ -163,17 +163,17 @@ def test_tokens_are_encoded_in_batches_with_the_metadata_that_embedding_models_s
 async def test_an_index_of_tokens_needs_no_embedding_model(make, recipe_name):
     store = make()
     model = HashedEmbedding() if recipe_name == "dense" else MockEmbedding(embed_dim=1)
-    documents = [Document(text=text, id_=one) for one, text in TEXTS.items()]
+    documents = [Document(text=text, id_=node_id) for node_id, text in TEXTS.items()]
     context = StorageContext.from_defaults(vector_store=store)
     index = VectorStoreIndex.from_documents(
         documents, storage_context=context, embed_model=model, show_progress=False
     )
     retriever = index.as_retriever(similarity_top_k=1, vector_store_kwargs={"with_stages": True})
-    for found in (retriever.retrieve(TEXTS[BLUE]), await retriever.aretrieve(TEXTS[BLUE])):
-        assert [one.node.ref_doc_id for one in found] == [BLUE]
-        stages = found[0].node.metadata["_stages"]
+    for results in (retriever.retrieve(TEXTS[BLUE]), await retriever.aretrieve(TEXTS[BLUE])):
+        assert [item.node.ref_doc_id for item in results] == [BLUE]
+        stages = results[0].node.metadata["_stages"]
         assert set(stages) == ({"dense"} if recipe_name == "dense" else {"fde", "maxsim"})
-        assert "_stages" not in found[0].node.get_content(MetadataMode.LLM)
+        assert "_stages" not in results[0].node.get_content(MetadataMode.LLM)
     answer = index.as_query_engine(similarity_top_k=1).query(TEXTS[BLUE])
     assert TEXTS[BLUE] in answer.response and answer.source_nodes[0].node.ref_doc_id == BLUE
 
@@ -182,18 +182,18 @@ async def test_an_index_of_tokens_needs_no_embedding_model(make, recipe_name):
 async def test_a_pipeline_hands_nodes_over(make, recipe_name):
     store = make()
     model = HashedEmbedding() if recipe_name == "dense" else MockEmbedding(embed_dim=1)
-    documents = [Document(text=text, id_=one, metadata={"n": 1}) for one, text in TEXTS.items()]
+    documents = [Document(text=text, id_=node_id, metadata={"n": 1}) for node_id, text in TEXTS.items()]
     pipeline = IngestionPipeline(transformations=[model], vector_store=store)
     pipeline.run(documents=documents[:2])
     await pipeline.arun(documents=documents[2:])
-    found = {one.node_id: one for one in store.get_nodes()}
-    assert {one: node.get_content() for one, node in found.items()} == TEXTS
-    assert found[RED].metadata == {"n": 1}
+    results = {item.node_id: item for item in store.get_nodes()}
+    assert {node_id: node.get_content() for node_id, node in results.items()} == TEXTS
+    assert results[RED].metadata == {"n": 1}
 
 
 @on_one_engine
 async def test_nodes_are_read_page_by_page(filled, monkeypatch):
-    monkeypatch.setattr("llama_index_embplug.vectorstore.PAGE", 2)
+    monkeypatch.setattr("embplug.frameworks.collection.PAGE", 2)
     for limit, count in ((None, 3), (3, 3), (2, 2), (1, 1)):
         assert len(filled.get_nodes(limit=limit)) == len(await filled.aget_nodes(limit=limit)) == count
     among = filters(where("year", ">", 1))
@@ -206,7 +206,7 @@ async def test_the_retriever_answers_questions(filled, recipe_name):
     retriever = retriever_of(filled, recipe_name, similarity_top_k=1)
     engine = RetrieverQueryEngine.from_args(retriever, llm=MockLLM())
     for answer in (engine.query(TEXTS[GREEN]), await engine.aquery(TEXTS[GREEN])):
-        assert [one.node.node_id for one in answer.source_nodes] == [GREEN]
+        assert [item.node.node_id for item in answer.source_nodes] == [GREEN]
         assert TEXTS[GREEN] in answer.response
     fusion = QueryFusionRetriever(
         [
@@ -219,8 +219,8 @@ async def test_the_retriever_answers_questions(filled, recipe_name):
         use_async=False,
         mode="reciprocal_rerank",
     )
-    for found in (fusion.retrieve(TEXTS[GREEN]), await fusion.aretrieve(TEXTS[GREEN])):
-        assert [one.node.node_id for one in found] == [GREEN, RED]
+    for results in (fusion.retrieve(TEXTS[GREEN]), await fusion.aretrieve(TEXTS[GREEN])):
+        assert [item.node.node_id for item in results] == [GREEN, RED]
 
 
 @on_one_engine
@@ -235,12 +235,12 @@ async def test_the_retriever_takes_the_options_of_a_query(filled, recipe_name):
         with_stages=True,
         callback_manager=CallbackManager([debug]),
     )
-    found = retriever.retrieve(TEXTS[RED])
-    assert [one.node.node_id for one in found] == [GREEN] and found[0].node.metadata["_stages"]
+    results = retriever.retrieve(TEXTS[RED])
+    assert [item.node.node_id for item in results] == [GREEN] and results[0].node.metadata["_stages"]
     assert len(debug.get_event_pairs(CBEventType.RETRIEVE)) == 1
-    assert found == await retriever.aretrieve(QueryBundle(TEXTS[RED]))
+    assert results == await retriever.aretrieve(QueryBundle(TEXTS[RED]))
     among = retriever_of(filled, recipe_name, node_ids=[BLUE])
-    assert [one.node.node_id for one in among.retrieve(TEXTS[RED])] == [BLUE]
+    assert [item.node.node_id for item in among.retrieve(TEXTS[RED])] == [BLUE]
     varied = retriever_of(
         filled,
         recipe_name,
@@ -251,7 +251,7 @@ async def test_the_retriever_takes_the_options_of_a_query(filled, recipe_name):
     best = retriever_of(filled, recipe_name).retrieve(TEXTS[RED])
     threshold = {"score_threshold": (best[0].score + best[1].score) / 2}
     over = retriever_of(filled, recipe_name, vector_store_kwargs=threshold)
-    assert [one.node.node_id for one in over.retrieve(TEXTS[RED])] == [RED]
+    assert [item.node.node_id for item in over.retrieve(TEXTS[RED])] == [RED]
     for wrong in ({"similarity_top_k": 0}, {"vector_store_query_mode": "best"}):
         with pytest.raises(ValueError):
             EmbplugRetriever(filled, **wrong)
@@ -276,7 +276,7 @@ async def test_what_a_query_transform_put_in_the_place_of_a_question_is_searched
     retriever = retriever_of(filled, recipe_name, similarity_top_k=1)
     engine = TransformQueryEngine(RetrieverQueryEngine.from_args(retriever, llm=MockLLM()), Imagined())
     for answer in (engine.query("red apple"), await engine.aquery("red apple")):
-        assert [one.node.node_id for one in answer.source_nodes] == [BLUE]
+        assert [item.node.node_id for item in answer.source_nodes] == [BLUE]
 
 
 @on_one_engine
@@ -294,13 +294,13 @@ async def test_filters_of_qdrant_and_search_params_are_taken(filled):
 
 @on_one_engine
 def test_wrong_queries_are_value_errors_that_name_the_argument(filled, recipe_name):
-    asked = query("red apple")
+    search = query("red apple")
     for options, name in [
         ({"mmr_threshold": 0.5}, "mmr_threshold"),
         ({"mmr_prefetch_k": 5}, "mmr_prefetch_k"),
     ]:
         with pytest.raises(ValueError) as raised:
-            filled.query(asked, **options)
+            filled.query(search, **options)
         assert raised.value.argument == name
     for changes, options, name in [
         ({"similarity_top_k": 0}, {}, "similarity_top_k"),
@@ -313,16 +313,16 @@ def test_wrong_queries_are_value_errors_that_name_the_argument(filled, recipe_na
         ({"filters": {"year": 2020}}, {}, "filters"),
     ]:
         with pytest.raises(ValueError) as raised:
-            filled.query(VectorStoreQuery(**{**vars(asked), **changes}), **options)
+            filled.query(VectorStoreQuery(**{**vars(search), **changes}), **options)
         assert raised.value.argument == name
     with pytest.raises(ValueError, match="sparse"):
         filled.query(query("red apple", mode="hybrid"))
     with pytest.raises(TypeError):
-        filled.query(asked, top_k=3)
+        filled.query(search, top_k=3)
 
 
 @pytest.mark.parametrize(
-    ("given", "place"),
+    ("item", "place"),
     [
         (where("", "==", 1), "filters.filters[0].key"),
         (where("year", "in", 3), "filters.filters[0].value"),
@@ -332,9 +332,9 @@ def test_wrong_queries_are_value_errors_that_name_the_argument(filled, recipe_na
         (filters(where("year", "all", 3)), "filters.filters[0].filters[0].value"),
     ],
 )
-def test_a_wrong_filter_is_a_value_error_that_names_its_place(given, place):
+def test_a_wrong_filter_is_a_value_error_that_names_its_place(item, place):
     with pytest.raises(ValueError) as raised:
-        to_filter(filters(given))
+        to_filter(filters(item))
     assert isinstance(raised.value, FilterError) and raised.value.argument == place
 
 
@@ -349,13 +349,13 @@ def test_dates_are_compared_and_no_filter_is_none(memory_client):
 def test_a_server_compares_text_without_case_by_an_index(server_client):
     plain = EmbplugVectorStore("plain", server_client)
     plain.add(three())
-    asked = filters(where("title", "text_match_insensitive", "apple"))
+    conditions = filters(where("title", "text_match_insensitive", "apple"))
     with pytest.raises(FilterError, match="payload_indexes"):
-        plain.get_nodes(filters=asked)
+        plain.get_nodes(filters=conditions)
     recipe = Recipe(dense=Dense(dim=DIM), payload_indexes={"title": "text"})
     indexed = EmbplugVectorStore("indexed", server_client, recipe=recipe)
     indexed.add(three())
-    assert ids_of(indexed.get_nodes(filters=asked)) == [RED]
+    assert ids_of(indexed.get_nodes(filters=conditions)) == [RED]
 
 
 async def test_without_recipe_the_first_embedding_makes_the_collection(client):
@@ -372,7 +372,7 @@ async def test_without_recipe_the_first_embedding_makes_the_collection(client):
         store.collection.count()
     with pytest.raises(ValueError, match=r"nodes\[0\]\.embedding"):
         store.add([TextNode(text="no embedding")])
-    await asyncio.gather(*(store.async_add([one]) for one in three()))
+    await asyncio.gather(*(store.async_add([item]) for item in three()))
     dense = store.collection.recipe.dense["dense"]
     assert dense.dim == DIM and dense.datatype == models.Datatype.FLOAT16 and store.collection.count() == 3
     again = EmbplugVectorStore("new", client)
@@ -429,10 +429,10 @@ async def test_collections_of_the_stock_store_open_as_they_are(client, caplog):
     with caplog.at_level(logging.WARNING):
         store = EmbplugVectorStore("theirs", client)
     assert "recipe=" in caplog.text
-    found = store.query(query(TEXTS[GREEN], k=1))
+    results = store.query(query(TEXTS[GREEN], k=1))
     expected = theirs.query(query(TEXTS[GREEN], k=1))
-    assert found.ids == expected.ids and contents(found.nodes[0]) == contents(expected.nodes[0])
-    assert found.similarities == pytest.approx(expected.similarities, abs=1e-5)
+    assert results.ids == expected.ids and contents(results.nodes[0]) == contents(expected.nodes[0])
+    assert results.similarities == pytest.approx(expected.similarities, abs=1e-5)
     odd = (await store.aquery(query("odd", k=1))).nodes[0]
     assert odd.node_id == "8" and odd.get_content() == "odd" and odd.metadata == {"a": 1}
     assert store.query(query("red", filters=filters(where("tags", "all", ["fruit", "tree"])))).ids == [RED]
@@ -458,9 +458,11 @@ def test_collections_that_the_core_made_are_searched(memory_client):
     collection = Collection.create("docs", TOKENS_RECIPE, memory_client, encoder=ENCODER)
     collection.add([7, "x"], texts=["red apple", "blue sky"], payloads=[{"year": 2020}, None])
     store = EmbplugVectorStore("docs", memory_client, encoder=ENCODER, recipe=TOKENS_RECIPE)
-    found = store.query(VectorStoreQuery(query_str="red apple", similarity_top_k=1)).nodes[0]
-    assert found.node_id == "7" and found.metadata == {"year": 2020} and found.get_content() == "red apple"
-    assert contents(store.get_nodes(["7"])[0]) == contents(found)
+    results = store.query(VectorStoreQuery(query_str="red apple", similarity_top_k=1)).nodes[0]
+    assert (
+        results.node_id == "7" and results.metadata == {"year": 2020} and results.get_content() == "red apple"
+    )
+    assert contents(store.get_nodes(["7"])[0]) == contents(results)
     store.delete_nodes(["7"])
     assert ids_of(store.get_nodes(["7", "x"])) == ["x"]
 
@@ -469,14 +471,14 @@ async def test_a_recipe_of_dense_vectors_and_tokens(memory_client):
     recipe = Recipe(tokens=TOKENS_RECIPE.tokens, dense={"text": Dense(dim=DIM), "title": Dense(dim=DIM)})
     with pytest.raises(ValueError, match="vector_name"):
         EmbplugVectorStore("both", memory_client, recipe=recipe, vector_name="body")
-    one = Recipe(tokens=TOKENS_RECIPE.tokens, dense=Dense(dim=DIM))
-    store = EmbplugVectorStore("one", memory_client, recipe=one, encoder=ENCODER)
+    recipe = Recipe(tokens=TOKENS_RECIPE.tokens, dense=Dense(dim=DIM))
+    store = EmbplugVectorStore("one", memory_client, recipe=recipe, encoder=ENCODER)
     assert store.is_embedding_query
     store.add(three())
-    found = store.query(query(TEXTS[GREEN], k=1), with_stages=True)
-    assert found.ids == [GREEN] and {"fde", "dense", "maxsim"} <= {*found.nodes[0].metadata["_stages"]}
-    asked = query(TEXTS[GREEN], k=1, embedding_field="dense")
-    assert (await store.aquery(asked)).ids == [GREEN]
+    results = store.query(query(TEXTS[GREEN], k=1), with_stages=True)
+    assert results.ids == [GREEN] and {"fde", "dense", "maxsim"} <= {*results.nodes[0].metadata["_stages"]}
+    search = query(TEXTS[GREEN], k=1, embedding_field="dense")
+    assert (await store.aquery(search)).ids == [GREEN]
 
 
 async def test_words_are_searched_for_alone_and_beside_vectors(client, recipe_name):
@@ -485,34 +487,36 @@ async def test_words_are_searched_for_alone_and_beside_vectors(client, recipe_na
     store.add([node("red apple tree", RED), node("red apple bowl", GREEN), node("sky number9", BLUE)])
     # The embedding, and the tokens, say red apple tree; the words say sky.
     tokens = {} if recipe_name == "dense" else {"query_tokens": tokens_of("red apple tree")}
-    asked = dict(query_embedding=embed("red apple tree"), query_str="number9", similarity_top_k=2)
+    arguments = dict(query_embedding=embed("red apple tree"), query_str="number9", similarity_top_k=2)
     for mode in ("sparse", "text_search"):
-        for found in (
-            store.query(VectorStoreQuery(**asked, mode=mode)),
+        for results in (
+            store.query(VectorStoreQuery(**arguments, mode=mode)),
             await store.aquery(VectorStoreQuery(query_str="number9", similarity_top_k=2, mode=mode)),
         ):
-            assert found.ids == [BLUE]
-    assert store.query(VectorStoreQuery(**asked), **tokens, with_stages=True).ids == [RED, GREEN]
-    hybrid = store.query(VectorStoreQuery(**asked, mode="hybrid", hybrid_top_k=3), **tokens, with_stages=True)
+            assert results.ids == [BLUE]
+    assert store.query(VectorStoreQuery(**arguments), **tokens, with_stages=True).ids == [RED, GREEN]
+    hybrid = store.query(
+        VectorStoreQuery(**arguments, mode="hybrid", hybrid_top_k=3), **tokens, with_stages=True
+    )
     assert len(hybrid.ids) == 3 and {"sparse", "fusion"} <= {
         *hybrid.nodes[hybrid.ids.index(BLUE)].metadata["_stages"]
     }
     for alpha, first in ((0.1, BLUE), (0.9, RED)):
-        weighed = VectorStoreQuery(**asked, mode="hybrid", alpha=alpha, sparse_top_k=3)
+        weighed = VectorStoreQuery(**arguments, mode="hybrid", alpha=alpha, sparse_top_k=3)
         assert (await store.aquery(weighed, **tokens)).ids[0] == first
-    text = {**asked, "query_str": None}
+    text = {**arguments, "query_str": None}
     for wrong, name in [
-        ({**asked, "mode": "hybrid", "alpha": 2.0}, "alpha"),
+        ({**arguments, "mode": "hybrid", "alpha": 2.0}, "alpha"),
         ({**text, "mode": "sparse"}, "query"),
         ({**text, "mode": "hybrid"}, "query"),
-        ({**asked, "mode": "semantic_hybrid"}, "query.mode"),
-        ({**asked, "mode": "svm"}, "query.mode"),
+        ({**arguments, "mode": "semantic_hybrid"}, "query.mode"),
+        ({**arguments, "mode": "svm"}, "query.mode"),
     ]:
         with pytest.raises(ValueError) as raised:
             store.query(VectorStoreQuery(**wrong), **tokens)
         assert raised.value.argument == name
     retriever = retriever_of(store, recipe_name, vector_store_query_mode="sparse")
-    assert [one.node.node_id for one in retriever.retrieve("number9")] == [BLUE]
+    assert [item.node.node_id for item in retriever.retrieve("number9")] == [BLUE]
 
 
 def test_a_cross_encoder_has_the_last_word(memory_client):
@@ -522,8 +526,8 @@ def test_a_cross_encoder_has_the_last_word(memory_client):
     store = EmbplugVectorStore("docs", memory_client, recipe=recipe)
     store.add(three())
     for mode in ("default", "hybrid", "semantic_hybrid", "sparse"):
-        found = store.query(query("apple on", mode=mode))
-        assert found.ids[0] == RED and found.similarities[0] == 1.0
+        results = store.query(query("apple on", mode=mode))
+        assert results.ids[0] == RED and results.similarities[0] == 1.0
     with pytest.raises(ValueError, match="query_str"):
         store.query(VectorStoreQuery(query_embedding=embed("x")))
     words = EmbplugVectorStore("words", memory_client, recipe=Recipe(sparse=Sparse()))
@@ -563,13 +567,13 @@ def test_a_store_is_written_down_and_opened_again(tmp_path):
     path = tmp_path / "edge"
     store = EmbplugVectorStore("docs", path, encoder=ENCODER, recipe=TOKENS_RECIPE, batch_size=7)
     store.add(three())
-    told = json.loads(store.to_json())
-    assert told["class_name"] == "EmbplugVectorStore" and told["path"] == str(path)
+    data = json.loads(store.to_json())
+    assert data["class_name"] == "EmbplugVectorStore" and data["path"] == str(path)
     assert EmbplugVectorStore.class_name() == "EmbplugVectorStore"
     pickled = pickle.dumps(store)
     assert copy.copy(store).query(query(TEXTS[RED], k=1)).ids == [RED]
     store.client.close()
-    for reopen in (lambda: EmbplugVectorStore.from_json(json.dumps(told)), lambda: pickle.loads(pickled)):
+    for reopen in (lambda: EmbplugVectorStore.from_json(json.dumps(data)), lambda: pickle.loads(pickled)):
         again = reopen()
         assert again.batch_size == 7 and again.recipe == TOKENS_RECIPE
         assert again.query(query(TEXTS[RED], k=1)).ids == [RED]
@@ -642,8 +646,8 @@ def test_ten_threads_search_while_another_adds(make):
     def search(i):
         for j in range(4):
             n = (i * 4 + j) % 20
-            found = store.query(query(f"word{n} common", k=1)).nodes[0]
-            assert found.node_id == f"{n}" and found.get_content() == f"word{n} common"
+            results = store.query(query(f"word{n} common", k=1)).nodes[0]
+            assert results.node_id == f"{n}" and results.get_content() == f"word{n} common"
 
     with ThreadPoolExecutor(11) as pool:
         adding = pool.submit(lambda: [store.add([node(f"word{i} common", f"{i}")]) for i in range(20, 30)])
@@ -659,8 +663,8 @@ async def test_a_hundred_tasks_search_while_another_adds(make):
     await store.async_add([node(f"word{i} common", f"{i}") for i in range(20)])
 
     async def search(i):
-        found = (await store.aquery(query(f"word{i % 20} common", k=1))).nodes[0]
-        assert found.node_id == f"{i % 20}" and found.get_content() == f"word{i % 20} common"
+        results = (await store.aquery(query(f"word{i % 20} common", k=1))).nodes[0]
+        assert results.node_id == f"{i % 20}" and results.get_content() == f"word{i % 20} common"
 
     async def add():
         for i in range(20, 24):
@@ -672,37 +676,37 @@ async def test_a_hundred_tasks_search_while_another_adds(make):
 
 @on_one_engine
 async def test_rerankers_order_what_any_retriever_found(filled, recipe_name):
-    given = [NodeWithScore(node=one, score=float(i)) for i, one in enumerate(three())]
+    nodes = [NodeWithScore(node=item, score=float(i)) for i, item in enumerate(three())]
     for reranker in (
         EmbplugReranker(ENCODER, keep_retrieval_score=True),
         EmbplugReranker(cross_encoder=lambda query, texts: [float(query == text) for text in texts]),
         EmbplugReranker(cross_encoder=CrossEncoder(lambda q, texts: [q == text for text in texts])),
     ):
-        ranked = reranker.postprocess_nodes(given, query_str=TEXTS[RED])
-        assert ranked == await reranker.apostprocess_nodes(given, QueryBundle(TEXTS[RED]))
+        ranked = reranker.postprocess_nodes(nodes, query_str=TEXTS[RED])
+        assert ranked == await reranker.apostprocess_nodes(nodes, QueryBundle(TEXTS[RED]))
         assert ranked[0].node.node_id == RED and len(ranked) == 2 and ranked[0].score > 0
         assert reranker.postprocess_nodes([], query_str="x") == []
         assert reranker.class_name() == json.loads(reranker.to_json())["class_name"] == "EmbplugReranker"
     scored = EmbplugReranker(ENCODER, keep_retrieval_score=True).postprocess_nodes(
-        given, query_str=TEXTS[BLUE]
+        nodes, query_str=TEXTS[BLUE]
     )
     assert (
-        scored[0].node.metadata["retrieval_score"] == 2.0 and "retrieval_score" not in given[2].node.metadata
+        scored[0].node.metadata["retrieval_score"] == 2.0 and "retrieval_score" not in nodes[2].node.metadata
     )
-    assert len(EmbplugReranker(ENCODER, top_n=None).postprocess_nodes(given, query_str="x")) == 3
+    assert len(EmbplugReranker(ENCODER, top_n=None).postprocess_nodes(nodes, query_str="x")) == 3
 
     def fails(query, texts):
         raise RuntimeError("no")
 
     kept = EmbplugReranker(cross_encoder=CrossEncoder(fails, on_failure="keep"), top_n=3)
-    assert kept.postprocess_nodes(given, query_str="x") == given
+    assert kept.postprocess_nodes(nodes, query_str="x") == nodes
     engine = RetrieverQueryEngine.from_args(
         retriever_of(filled, recipe_name, similarity_top_k=3),
         llm=MockLLM(),
         node_postprocessors=[EmbplugReranker(ENCODER, top_n=1)],
     )
     for answer in (engine.query(TEXTS[GREEN]), await engine.aquery(TEXTS[GREEN])):
-        assert [one.node.node_id for one in answer.source_nodes] == [GREEN]
+        assert [item.node.node_id for item in answer.source_nodes] == [GREEN]
         assert answer.source_nodes[0].score == pytest.approx(5, abs=1e-2)
     for wrong in ({}, {"encoder": ENCODER, "cross_encoder": len}, {"cross_encoder": 3}, {"encoder": 3}):
         with pytest.raises(ValueError):
@@ -711,22 +715,18 @@ async def test_rerankers_order_what_any_retriever_found(filled, recipe_name):
         with pytest.raises(ValueError):
             EmbplugReranker(ENCODER, **wrong)
     with pytest.raises(ValueError, match="query_bundle"):
-        EmbplugReranker(ENCODER).postprocess_nodes(given)
+        EmbplugReranker(ENCODER).postprocess_nodes(nodes)
 
 
 def test_the_page_of_the_documentation_runs(tmp_path, monkeypatch):
-    page = Path(__file__).parents[2].joinpath("docs", "llama_index.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) >= 9
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "docs/llama_index.md", "exec"), names)
+    count, names = run_page("llama_index.md")
+    assert count >= 9
     names["store"].client.close()
 
 
 @pytest.mark.parametrize("name", ["llama_index_rag.py", "llama_index_rag_plain_qdrant.py"])
 def test_the_examples_run_and_answer(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [name])
-    runpy.run_path(str(Path(__file__).parents[2] / "examples" / name))
+    run_example(name)
     assert "(stand-in model) Bees find their way" in capsys.readouterr().out

@@ -1,0 +1,48 @@
+"""Checks of arguments that every store takes."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+from embplug.errors import InvalidArgumentError
+
+
+def check_integer(argument: str, value: Any, minimum: int) -> None:
+    """Check that an argument is an integer of at least ``minimum``.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, for the error.
+    value : object
+        Value of the argument.
+    minimum : int
+        Smallest value that is accepted.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the value is no integer, or is smaller.
+    """
+    if not isinstance(value, int) or value < minimum:
+        raise InvalidArgumentError(argument, f"an integer of at least {minimum}", repr(value))
+
+
+def check_fraction(argument: str, value: Any) -> None:
+    """Check that an argument is a number from 0 to 1.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, for the error.
+    value : object
+        Value of the argument.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the value is no number, or lies outside of 0 to 1.
+    """
+    if not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InvalidArgumentError(argument, "a number from 0 to 1", repr(value))

@@ -1,0 +1,253 @@
+"""A collection as the store of a framework uses it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
+from typing import Any
+
+from qdrant_client import models
+
+from embplug.branches.documents import Documents
+from embplug.collection.collection import Collection
+from embplug.collection.records import Record
+from embplug.engines.calls import Call, Steps
+from embplug.engines.calls import run as run_on_engine
+from embplug.errors import InvalidArgumentError
+from embplug.frameworks.conditions import all_hold
+from embplug.frameworks.event_loops import EventLoopCollections
+from embplug.frameworks.ids import DocumentId, DocumentIds
+from embplug.frameworks.search import SearchRequest
+from embplug.frameworks.steps import run, run_async
+from embplug.search.types import Hit
+
+PAGE = 256
+"""Number of documents that are read with one request."""
+
+
+class FrameworkCollection:
+    """A collection by the ids of a framework, for waiting and for awaiting calls.
+
+    A method whose name begins with ``a`` is the awaited form of the method without it. All methods are
+    safe to call from many threads and tasks.
+
+    Parameters
+    ----------
+    collection : Collection
+        Collection of the store, from :func:`~embplug.frameworks.opening.open_or_create`.
+    is_plain : bool
+        True if embplug did not create the collection, so that it is used as it is.
+    """
+
+    def __init__(self, collection: Collection, is_plain: bool) -> None:
+        self.collection = collection
+        self.is_plain = is_plain
+        self.ids = DocumentIds(is_plain)
+        self.event_loops = EventLoopCollections(collection)
+
+    def dense_name(self, vector_name: str, required: bool) -> str | None:
+        """Return the recipe's name of the dense vector that the framework's embeddings make.
+
+        Parameters
+        ----------
+        vector_name : str
+            Name that the user passed, or the empty string.
+        required : bool
+            True if there are such embeddings. Otherwise several names, or none, are no error.
+
+        Returns
+        -------
+        str or None
+            Name of the dense vector, or None if there is no single one.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the recipe has no dense vector, or several of which the user named none.
+        """
+        names = [*self.collection.recipe.dense]
+        if vector_name in names:
+            return vector_name
+        if len(names) == 1 and (self.is_plain or not vector_name):
+            return names[0]
+        if not required and not vector_name:
+            return None
+        if not names:
+            expected = "an embplug Encoder, because the recipe has no dense vectors"
+            raise InvalidArgumentError("embedding", expected, "embeddings")
+        raise InvalidArgumentError("vector_name", f"one of {names}", repr(vector_name))
+
+    def case_insensitive_fields(self) -> frozenset[str]:
+        """Return the payload fields whose text the engine compares without case, by an index.
+
+        Returns
+        -------
+        frozenset of str
+            Paths of the fields.
+        """
+        return run_on_engine(self.collection.engine, _case_insensitive_fields(self.collection.name))
+
+    def add(self, batches: Iterable[Documents], *, progress: bool | None = None) -> None:
+        """Insert documents, or replace those whose ids exist; see ``Collection.add_batches``.
+
+        Parameters
+        ----------
+        batches : iterable of Documents
+            Batches with ids from ``ids.to_collection``.
+        progress : bool, default=None
+            Show a progress bar. None shows one on a terminal.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a batch is wrong; batches before it are written.
+        IngestError
+            If the engine did not take some documents.
+        """
+        self.collection.add_batches(batches, progress=progress)
+
+    async def aadd(
+        self, batches: Iterable[Documents] | AsyncIterable[Documents], *, progress: bool | None = None
+    ) -> None:
+        """Insert documents from batches, which may be asynchronous too; see :meth:`add`."""
+        await self.event_loops.current().add_batches(batches, progress=progress)
+
+    def search(self, request: SearchRequest) -> list[Hit]:
+        """Return the best hits.
+
+        Parameters
+        ----------
+        request : SearchRequest
+            What is searched for, and how.
+
+        Returns
+        -------
+        list of Hit
+            At most ``request.limit`` hits, without the first ``request.offset``.
+        """
+        return run(self.collection, _search_steps(request))
+
+    async def asearch(self, request: SearchRequest) -> list[Hit]:
+        """Return the best hits; see :meth:`search`."""
+        return await run_async(self.event_loops.current(), _search_steps(request))
+
+    def records(
+        self,
+        ids: Sequence[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Return stored documents by ids, by a filter, by both, or all.
+
+        Parameters
+        ----------
+        ids : sequence of str or int, default=None
+            Ids in the framework. The records come in their order; ids without a document are left out.
+        filter : qdrant_client.models.Filter, default=None
+            Condition on the payload.
+        limit : int, default=None
+            Highest number of records.
+
+        Returns
+        -------
+        list of Record
+            Ids and payloads.
+        """
+        return run(self.collection, self._record_steps(ids, filter, limit))
+
+    async def arecords(
+        self,
+        ids: Sequence[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+        limit: int | None = None,
+    ) -> list[Record]:
+        """Return stored documents; see :meth:`records`."""
+        return await run_async(self.event_loops.current(), self._record_steps(ids, filter, limit))
+
+    def pages(self, filter: models.Filter | None, page_size: int) -> Iterator[list[Record]]:
+        """Read all documents, or those that a filter lets through, page by page.
+
+        Parameters
+        ----------
+        filter : qdrant_client.models.Filter or None
+            Condition on the payload.
+        page_size : int
+            Number of documents of a page.
+
+        Yields
+        ------
+        page : list of Record
+            The next documents; only as many pages are read as are used.
+        """
+        offset = None
+        while True:
+            page, offset = self.collection.scroll(filter=filter, limit=page_size, offset=offset)
+            yield page
+            if offset is None:
+                return
+
+    def delete(self, ids: Iterable[DocumentId] | None = None, filter: models.Filter | None = None) -> None:
+        """Delete documents by ids or by a filter; ids without a document are no error.
+
+        Parameters
+        ----------
+        ids : iterable of str or int, default=None
+            Ids in the framework.
+        filter : qdrant_client.models.Filter, default=None
+            Condition on the payload.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If both arguments are passed, or none.
+        """
+        run(self.collection, self._delete_steps(ids, filter))
+
+    async def adelete(
+        self, ids: Iterable[DocumentId] | None = None, filter: models.Filter | None = None
+    ) -> None:
+        """Delete documents; see :meth:`delete`."""
+        await run_async(self.event_loops.current(), self._delete_steps(ids, filter))
+
+    async def aclose(self) -> None:
+        """Close the connection to a server that awaited calls opened in the running event loop."""
+        await self.event_loops.aclose()
+
+    def _record_steps(
+        self, ids: Sequence[DocumentId] | None, filter: models.Filter | None, limit: int | None
+    ) -> Steps[list[Record]]:
+        records: list[Record] = []
+        candidates = None if ids is None else self.ids.candidates(ids)
+        if candidates == []:
+            return records
+        if candidates is not None and filter is None:
+            records = yield Call.of("retrieve", ids=candidates)
+        else:
+            condition = all_hold([None if ids is None else self.ids.condition(ids), filter])
+            offset = None
+            # Pages do not come in the order of the ids.
+            while limit is None or ids is not None or len(records) < limit:
+                page, offset = yield Call.of("scroll", filter=condition, limit=PAGE, offset=offset)
+                records += page
+                if offset is None:
+                    break
+        return (records if ids is None else self.ids.in_order(ids, records))[:limit]
+
+    def _delete_steps(self, ids: Iterable[DocumentId] | None, filter: models.Filter | None) -> Steps[None]:
+        candidates = None if ids is None else self.ids.candidates(ids)
+        if candidates != []:
+            yield Call.of("delete", ids=candidates, filter=filter)
+
+
+def _search_steps(request: SearchRequest) -> Steps[list[Hit]]:
+    hits: list[Hit] = yield Call("search", request.arguments)
+    return hits[request.offset :]
+
+
+def _case_insensitive_fields(name: str) -> Steps[frozenset[str]]:
+    info: Any = yield Call.of("get_collection", collection_name=name)
+    return frozenset(
+        field
+        for field, index in info.payload_schema.items()
+        if index.data_type == models.PayloadSchemaType.TEXT
+        and getattr(index.params, "lowercase", None) is not False
+    )

@@ -1,0 +1,132 @@
+"""Opens, creates and deletes the collection of a store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from embplug.collection.collection import Collection
+from embplug.encoders import Encoder
+from embplug.engines import Engine
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    NotAnEmbplugCollectionError,
+    RecipeMismatchError,
+)
+from embplug.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+def open_or_create(
+    name: str,
+    engine: Engine,
+    encoder: Encoder | None,
+    *,
+    recipe: Recipe | None,
+    adapt: Callable[[Recipe], Recipe],
+    default: Callable[[], Recipe] | None,
+    vector_name: str,
+    text_key: str,
+    how_to_compress: str,
+) -> tuple[Collection, bool]:
+    """Open a collection, or create it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the Qdrant collection.
+    engine : QdrantClient or EdgeClient
+        Engine that has the collection.
+    encoder : Encoder or None
+        Encoder of the collection; None loads the one that its recipe names.
+    recipe : Recipe or None
+        Recipe that the user passed.
+    adapt : callable
+        Adds to a recipe what the framework needs.
+    default : callable or None
+        Makes the recipe of a new collection if the user passed none. None creates no collection.
+    vector_name : str
+        Dense vector of a plain collection; the empty string stands for the only one.
+    text_key : str
+        Payload field of the text in a plain collection.
+    how_to_compress : str
+        Says to users of a plain collection how they compress it.
+
+    Returns
+    -------
+    collection : Collection
+        The collection.
+    is_plain : bool
+        True if embplug did not create the collection.
+
+    Raises
+    ------
+    CollectionNotFoundError
+        If the collection does not exist, and is not created.
+    NotAnEmbplugCollectionError
+        If embplug did not create the collection, and the user passed a recipe.
+    RecipeMismatchError
+        If the collection exists with another recipe.
+    """
+    try:
+        if recipe is None:
+            return Collection.open(name, engine, encoder=encoder), False
+        if default is None:
+            return _open_with(recipe, adapt, name, engine, encoder), False
+        return _create(recipe, adapt, name, engine, encoder), False
+    except NotAnEmbplugCollectionError:
+        if recipe is not None:
+            raise
+    except CollectionNotFoundError:
+        if default is None:
+            raise
+        return Collection.create(name, adapt(default()), engine, encoder=encoder), False
+    logger.warning(
+        "%r is a plain Qdrant collection: it is searched as it is, uncompressed. To compress it, %s",
+        name,
+        how_to_compress,
+    )
+    vector = vector_name or None
+    return Collection.open_plain(name, engine, vector=vector, encoder=encoder, text_key=text_key), True
+
+
+def delete_collection(engine: Engine, name: str) -> None:
+    """Delete a collection, whoever created it; a collection that does not exist is no error.
+
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        Engine that has the collection.
+    name : str
+        Name of the Qdrant collection.
+    """
+    try:
+        Collection.open(name, engine).drop()
+    except CollectionNotFoundError:
+        return
+    except EmbplugError:
+        engine.delete_collection(name)
+
+
+def _create(
+    recipe: Recipe, adapt: Callable[[Recipe], Recipe], name: str, engine: Engine, encoder: Encoder | None
+) -> Collection:
+    try:
+        return Collection.create(name, adapt(recipe), engine, encoder=encoder)
+    except RecipeMismatchError:
+        return _open_with(recipe, adapt, name, engine, encoder)
+
+
+def _open_with(
+    recipe: Recipe, adapt: Callable[[Recipe], Recipe], name: str, engine: Engine, encoder: Encoder | None
+) -> Collection:
+    """Open a collection that was created with this recipe, by the framework's store or without it."""
+    collection = Collection.open(name, engine, encoder=encoder)
+    tokens = collection.recipe.tokens
+    expected = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
+    differences = collection.recipe.differences(adapt(expected))
+    if differences and collection.recipe.differences(expected):
+        raise RecipeMismatchError(name, differences)
+    return collection

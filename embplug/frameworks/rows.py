@@ -1,0 +1,82 @@
+"""Documents with what belongs to each, read one by one from any iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from embplug.errors import LengthMismatchError
+from embplug.frameworks.arguments import check_integer
+
+T = TypeVar("T")
+
+
+def aligned(
+    items: Iterable[T], noun: str, **columns: Iterable[Any] | None
+) -> Iterator[tuple[T, dict[str, Any]]]:
+    """Pair each item with its value of every column.
+
+    The items and the columns are read no further than the caller reads the pairs.
+
+    Parameters
+    ----------
+    items : iterable
+        Documents, texts or nodes.
+    noun : str
+        What an item is, for errors.
+    **columns : iterable or None
+        One value per item. A column that is None is left out.
+
+    Yields
+    ------
+    item : object
+        The next item.
+    values : dict
+        Name of each column to the value of the item.
+
+    Raises
+    ------
+    LengthMismatchError
+        If a column is shorter or longer than the items. The error comes when the end is reached.
+    """
+    iterators = {name: iter(column) for name, column in columns.items() if column is not None}
+    count = 0
+    for count, item in enumerate(items, start=1):
+        values = {}
+        for name, iterator in iterators.items():
+            try:
+                values[name] = next(iterator)
+            except StopIteration:
+                raise LengthMismatchError(name, f"one per {noun}", f"{count - 1} of them") from None
+        yield item, values
+    for name, iterator in iterators.items():
+        # The iterator itself marks the end: no value of a column is that.
+        if next(iterator, iterator) is not iterator:
+            raise LengthMismatchError(name, f"{count}, one per {noun}", "more")
+
+
+def batched(rows: Iterable[T], batch_size: int) -> Iterator[list[T]]:
+    """Split rows into lists of ``batch_size``; the last one may be shorter.
+
+    Parameters
+    ----------
+    rows : iterable
+        Rows, which are read batch by batch.
+    batch_size : int
+        Number of rows in a batch.
+
+    Yields
+    ------
+    batch : list
+        The next rows.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If ``batch_size`` is no integer of at least 1.
+    """
+    check_integer("batch_size", batch_size, 1)
+    iterator = iter(rows)
+    while batch := list(islice(iterator, batch_size)):
+        yield batch

@@ -1,0 +1,78 @@
+"""Optional keyword arguments that several methods of the store take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypedDict, cast
+
+from qdrant_client import models
+
+from embplug import Encoder, Recipe
+from embplug.frameworks.connection import ConnectionOptions
+from embplug.frameworks.ids import DocumentId
+from langchain_embplug.filters import Filter
+
+
+class StoreOptions(ConnectionOptions, total=False):
+    """Where the engine is, and the further arguments of :class:`EmbplugVectorStore`."""
+
+    encoder: Encoder | str | None
+    recipe: Recipe | None
+    vector_name: str
+    content_payload_key: str | None
+    metadata_payload_key: str
+    distance: models.Distance
+
+
+class AddOptions(TypedDict, total=False):
+    """Options of adding; see :meth:`EmbplugVectorStore.add_texts`."""
+
+    ids: Iterable[DocumentId | None] | None
+    batch_size: int
+    progress: bool | None
+
+
+class FromTextsOptions(StoreOptions, AddOptions, total=False):
+    """Options of a new store with texts; see :meth:`EmbplugVectorStore.from_texts`."""
+
+    collection_name: str | None
+    force_recreate: bool
+
+
+class MmrOptions(TypedDict, total=False):
+    """Options of a search by maximal marginal relevance; see :meth:`EmbplugVectorStore.similarity_search`."""
+
+    filter: Filter | None
+    search_params: models.SearchParams | None
+    score_threshold: float | None
+
+
+class SearchOptions(TypedDict, total=False):
+    """Options of a search; see :meth:`EmbplugVectorStore.similarity_search`."""
+
+    search_params: models.SearchParams | None
+    score_threshold: float | None
+    offset: int
+    with_stages: bool
+
+
+def split_from_texts(options: FromTextsOptions) -> tuple[str | None, bool, StoreOptions, AddOptions]:
+    """Split the options of :meth:`EmbplugVectorStore.from_texts` by what they are for.
+
+    Returns
+    -------
+    collection_name : str or None
+        Name of the collection.
+    force_recreate : bool
+        True if a collection of that name is deleted first.
+    opening : StoreOptions
+        Options of opening the store.
+    adding : AddOptions
+        Options of adding. A progress bar is shown on a terminal unless they say otherwise.
+    """
+    others: dict[str, Any] = {**options}
+    name = others.pop("collection_name", None)
+    force_recreate = others.pop("force_recreate", False)
+    adding = {name: others.pop(name) for name in AddOptions.__annotations__ if name in others}
+    opening = cast(StoreOptions, others)
+    return name, force_recreate, opening, cast(AddOptions, {"progress": None, **adding})

@@ -1,0 +1,135 @@
+"""LlamaIndex's nodes to batches for a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
+
+from llama_index.core.schema import BaseNode, MetadataMode
+from numpy.typing import ArrayLike
+
+from embplug import Documents, TokenBatch
+from embplug.errors import InvalidArgumentError
+from embplug.frameworks.collection import FrameworkCollection
+from embplug.frameworks.rows import aligned, batched
+from embplug.frameworks.texts import documents_need_text
+from llama_index_embplug.nodes import plain_payload, to_payload
+
+TokenEmbeddings: TypeAlias = Mapping[str, ArrayLike] | Sequence[ArrayLike] | TokenBatch
+"""Token matrices ``(t, dim)`` of nodes: by the node's id, or one per node in their order."""
+
+
+class Row(NamedTuple):
+    """A node that is added."""
+
+    node: BaseNode
+    tokens: ArrayLike | None
+
+
+def rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None) -> Iterator[Row]:
+    """Yield a row for each node.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If ``nodes`` is a single node, or if a node has no token matrix among ``token_embeddings``.
+    LengthMismatchError
+        If the number of token matrices in a sequence differs from that of nodes.
+    """
+    if isinstance(nodes, BaseNode):
+        raise InvalidArgumentError("nodes", "a list of nodes", "one node")
+    if token_embeddings is None:
+        yield from (Row(node, None) for node in nodes)
+    elif isinstance(token_embeddings, Mapping):
+        for node in nodes:
+            yield Row(node, _checked(token_embeddings.get(node.node_id), repr(node.node_id)))
+    else:
+        pairs = aligned(nodes, "node", token_embeddings=token_embeddings)
+        for i, (node, values) in enumerate(pairs):
+            yield Row(node, _checked(values["token_embeddings"], str(i)))
+
+
+def peeked(rows: Iterator[Row]) -> tuple[Row | None, Iterator[Row]]:
+    """Return the first row, and all rows with it."""
+    first = next(rows, None)
+    return first, rows if first is None else chain([first], rows)
+
+
+class Batches:
+    """Batches for a collection; iterating collects the ids of the nodes.
+
+    Parameters
+    ----------
+    shared : FrameworkCollection
+        Collection of the store.
+    rows : iterable of Row
+        Nodes that are added.
+    batch_size : int
+        Number of nodes in a batch.
+    dense_name : str or None
+        Name of the dense vector that the nodes' embeddings are. None leaves embeddings aside.
+    text_key : str
+        Payload field of the text.
+
+    Attributes
+    ----------
+    ids : list of str
+        Ids of the nodes so far.
+    """
+
+    def __init__(
+        self,
+        shared: FrameworkCollection,
+        rows: Iterable[Row],
+        batch_size: int,
+        dense_name: str | None,
+        text_key: str,
+    ) -> None:
+        self.ids: list[str] = []
+        self._shared = shared
+        self._rows = rows
+        self._batch_size = batch_size
+        self._dense_name = dense_name
+        self._text_key = text_key
+
+    def __iter__(self) -> Iterator[Documents]:
+        for batch in batched(self._rows, self._batch_size):
+            yield self._documents(batch)
+            self.ids += [row.node.node_id for row in batch]
+
+    def _documents(self, batch: Sequence[Row]) -> Documents:
+        nodes = [row.node for row in batch]
+        tokens = [row.tokens for row in batch if row.tokens is not None] or None
+        dense = self._embeddings(nodes)
+        recipe = self._shared.collection.recipe
+        needs_text = documents_need_text(recipe, has_tokens=tokens is not None, dense=dense)
+        return Documents(
+            ids=[self._shared.ids.to_collection(node.node_id) for node in nodes],
+            tokens=tokens,
+            dense=dense,
+            texts=[node.get_content(MetadataMode.EMBED) for node in nodes] if needs_text else None,
+            payloads=[self._payload(node) for node in nodes],
+        )
+
+    def _embeddings(self, nodes: Sequence[BaseNode]) -> dict[str, Any] | None:
+        """Return the nodes' embeddings by the name of the dense vector; None if an encoder makes them."""
+        if self._dense_name is None:
+            return None
+        missing = [i for i, node in enumerate(nodes) if node.embedding is None]
+        if len(missing) == len(nodes) and self._shared.collection.has_encoder:
+            return None
+        if missing:
+            argument = f"nodes[{len(self.ids) + missing[0]}].embedding"
+            expected = "an embedding; an encoder makes those of all nodes of a batch or of none"
+            raise InvalidArgumentError(argument, expected, None)
+        return {self._dense_name: [node.embedding for node in nodes]}
+
+    def _payload(self, node: BaseNode) -> dict[str, Any]:
+        return plain_payload(node) if self._shared.is_plain else to_payload(node, self._text_key)
+
+
+def _checked(tokens: ArrayLike | None, place: str) -> ArrayLike:
+    if tokens is None:
+        raise InvalidArgumentError(f"token_embeddings[{place}]", "a token matrix", "none")
+    return tokens

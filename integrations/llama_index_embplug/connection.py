@@ -1,0 +1,74 @@
+"""Opens the collection of a store."""
+
+from __future__ import annotations
+
+from qdrant_client import models
+
+from embplug import Encoder, Recipe
+from embplug.engines import Engine, traits_of
+from embplug.frameworks.collection import FrameworkCollection
+from embplug.frameworks.defaults import default_recipe, with_text_key
+from embplug.frameworks.opening import open_or_create
+from llama_index_embplug.nodes import PLAIN_TEXT_KEY, REF_DOC_KEY, TEXT_KEY
+
+_HOW_TO_COMPRESS = (
+    "run `embplug migrate` (docs/migrating.md), which embeds nothing again; or fill another store: "
+    "VectorStoreIndex(store.get_nodes(), storage_context=StorageContext.from_defaults("
+    "vector_store=EmbplugVectorStore('another name', client, recipe=...)))"
+)
+
+
+def open_collection(
+    client: Engine,
+    name: str,
+    encoder: Encoder | None,
+    *,
+    recipe: Recipe | None,
+    dim: int | None,
+    vector_name: str,
+    text_key: str | None,
+    distance: models.Distance,
+    create: bool,
+) -> FrameworkCollection:
+    """Open the collection of a store, or create it.
+
+    Parameters
+    ----------
+    client, name, encoder, recipe, vector_name, text_key, distance, create
+        See :class:`EmbplugVectorStore`. Without recipe, dimension and encoder, no collection is created.
+    dim : int or None
+        Dimension of the nodes' embeddings, if it is known.
+
+    Returns
+    -------
+    FrameworkCollection
+        The collection.
+    """
+
+    def default() -> Recipe:
+        return default_recipe(dim, encoder, vector_name, distance)
+
+    has_recipe = recipe is not None or dim is not None or encoder is not None
+
+    collection, is_plain = open_or_create(
+        name,
+        client,
+        encoder,
+        recipe=recipe,
+        adapt=lambda recipe: _adapted(recipe, client, text_key),
+        default=default if create and has_recipe else None,
+        vector_name=vector_name,
+        text_key=text_key or PLAIN_TEXT_KEY,
+        how_to_compress=_HOW_TO_COMPRESS,
+    )
+    return FrameworkCollection(collection, is_plain)
+
+
+def _adapted(recipe: Recipe, client: Engine, text_key: str | None) -> Recipe:
+    """Return the recipe with the payload field of the text, and an index on the documents' ids."""
+    adapted = with_text_key(recipe, text_key, TEXT_KEY)
+    # The simulation builds no indexes, and warns each time.
+    if not traits_of(client).indexes_payloads:
+        return adapted
+    indexes = {REF_DOC_KEY: models.PayloadSchemaType.KEYWORD} | recipe.payload_indexes
+    return adapted.model_copy(update={"payload_indexes": indexes})
