@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +17,10 @@ from embplug.methods.numeric.arrays import (
     state_bytes,
 )
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
-from embplug.methods.quantizers.base import Description
 from embplug.methods.transforms.rotation import Rotation
+
+if TYPE_CHECKING:
+    from embplug.methods.quantizers.base import Description
 
 SAME_LENGTH = 1e-3
 BLOCK_BYTES = 4 << 20
@@ -117,6 +119,8 @@ class Levels:
 
     def _described(self, state: State, fit_cost: str) -> Description:
         differ = f"{LENGTH_BYTES} bytes hold the length: those of the sample differ"
+        from embplug.methods.quantizers.base import Description
+
         return Description(
             method=self.kind,
             dim=self.dim,
