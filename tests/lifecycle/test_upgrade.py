@@ -403,7 +403,7 @@ def test_from_a_shell(tmp_path: Path) -> None:
     early = embplug("reembed", "up", "--at", folder)
     assert early.exit_code == 1 and "no upgrade" in early.stderr
     taken = embplug(*begin, "tests-new", "--adapter", "affine", "--recall", 0.8)
-    assert taken.exit_code == 0 and "affine taken" in taken.stdout, taken.stderr
+    assert taken.exit_code == 0 and "affine installed" in taken.stdout, taken.stderr
     again = embplug(*begin, "tests-new", "--json")
     assert again.exit_code == 1 and "report" not in json.loads(again.stdout)
     half = embplug("reembed", "up", "--at", folder, "--limit", 150, "--batch", 50, "--rate", 1e6, "--json")
