@@ -1,4 +1,4 @@
-"""The typed exceptions of embplug. Every one derives from :class:`EmbplugError`."""
+"""The typed exceptions of embplug. All of them derive from :class:`EmbplugError`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from typing import Any
 
 
 class EmbplugError(Exception):
-    """Base of everything that embplug raises on purpose."""
+    """Base class of the errors that embplug raises."""
 
 
 class InvalidArgumentError(EmbplugError, ValueError):
-    """An argument is not what was expected.
+    """An argument is not valid.
 
-    Attributes:
-        argument: name of the argument, with the index of the first offender: ``tokens[3]``.
-        expected: what would have been accepted.
-        got: what came.
+    Attributes
+    ----------
+    argument : str
+        Name of the argument, with the index of the first wrong element: ``tokens[3]``.
+    expected : str
+        Description of valid values.
+    got : object
+        The value, or a description of it.
     """
 
     def __init__(self, argument: str, expected: str, got: Any) -> None:
@@ -26,11 +30,11 @@ class InvalidArgumentError(EmbplugError, ValueError):
 
 
 class DimensionError(InvalidArgumentError):
-    """A vector or token matrix has the wrong number of dimensions."""
+    """A vector or a token matrix has the wrong number of dimensions."""
 
 
 class NonFiniteError(InvalidArgumentError):
-    """A vector or token matrix holds NaN or an infinite value."""
+    """A vector or a token matrix holds NaN or an infinite value."""
 
 
 class EmptyTokensError(InvalidArgumentError):
@@ -38,30 +42,34 @@ class EmptyTokensError(InvalidArgumentError):
 
 
 class LengthMismatchError(InvalidArgumentError):
-    """Arguments that run in parallel have different lengths."""
+    """Arguments that belong together element by element have different lengths."""
 
 
 class DuplicateIdError(InvalidArgumentError):
-    """An id stands twice in one call."""
+    """An id occurs twice in one call."""
 
 
 class PointTooLargeError(InvalidArgumentError):
-    """A point exceeds what the engine accepts, so it was not sent."""
+    """A point is larger than the engine accepts, so it is not sent."""
 
 
 class FilterError(InvalidArgumentError):
-    """A filter condition that the engine cannot evaluate, or whose type contradicts the payload index."""
+    """The engine cannot evaluate a condition of a filter, or its type contradicts the payload index."""
 
 
 class RecipeError(InvalidArgumentError):
-    """A recipe is contradictory or has unknown fields."""
+    """A recipe contradicts itself or has unknown fields."""
 
 
 class RecipeMismatchError(EmbplugError):
     """The collection exists with another recipe.
 
-    Attributes:
-        differences: dotted field -> (stored value, given value).
+    Attributes
+    ----------
+    name : str
+        Name of the collection.
+    differences : dict of str to tuple
+        For each field that differs, by its dotted name, the stored value and the value of the caller.
     """
 
     def __init__(self, name: str, differences: dict[str, tuple[Any, Any]]) -> None:
@@ -74,35 +82,35 @@ class RecipeMismatchError(EmbplugError):
 
 
 class RecipeVersionError(EmbplugError):
-    """The recipe was written by a newer embplug than this one."""
+    """The recipe was written by a newer version of embplug."""
 
 
 class CollectionNotFoundError(EmbplugError):
-    """No collection of that name on the engine."""
+    """The engine has no collection of that name."""
 
 
 class NotAnEmbplugCollectionError(EmbplugError):
-    """The collection exists, but embplug did not make it: it has no recipe."""
+    """The collection has no recipe, because embplug did not create it."""
 
 
 class NotFittedError(EmbplugError):
-    """A method that learns from data is used before ``fit``."""
+    """A method that learns from data is used before it is fitted."""
 
 
 class StateError(EmbplugError):
-    """Fitted state of a collection is missing, truncated or altered."""
+    """The fitted state of a collection is missing, truncated or altered."""
 
 
 class CapabilityError(EmbplugError):
-    """The engine, at its version, cannot do what was asked."""
+    """The engine cannot do this in its version."""
 
 
 class EngineError(EmbplugError):
-    """The engine failed, or refused for a reason that no other class names."""
+    """The engine failed, or refused a request for a reason that no other class describes."""
 
 
 class EngineLockedError(EmbplugError):
-    """Another process owns the embedded collection."""
+    """Another process owns the directory of Qdrant Edge."""
 
 
 class EngineConnectionError(EmbplugError, ConnectionError):
@@ -110,10 +118,12 @@ class EngineConnectionError(EmbplugError, ConnectionError):
 
 
 class IngestError(EmbplugError):
-    """Some batches could not be written after all retries.
+    """Some batches could not be written, even after all retries.
 
-    Attributes:
-        report: the ``AddReport`` of the call: ``report.failed`` lists the ids and the reasons.
+    Attributes
+    ----------
+    report : AddReport
+        Report of the call; ``report.failed`` lists the ids and the reasons.
     """
 
     def __init__(self, message: str, report: Any) -> None:
@@ -122,14 +132,16 @@ class IngestError(EmbplugError):
 
 
 class MigrationError(EmbplugError):
-    """A migration cannot go on; what it wrote stays, and the next call goes on from there."""
+    """A migration cannot continue. What it has written stays, and the next call continues from there."""
 
 
 class UpgradeError(EmbplugError):
-    """An upgrade to a new model cannot begin or go on.
+    """An upgrade to a new model cannot begin or continue.
 
-    Attributes:
-        report: the ``UpgradeReport`` where the recall was too low, else ``None``.
+    Attributes
+    ----------
+    report : UpgradeReport or None
+        The measurements if the recall is too low, otherwise ``None``.
     """
 
     def __init__(self, message: str, report: Any = None) -> None:
@@ -138,10 +150,12 @@ class UpgradeError(EmbplugError):
 
 
 class VerificationError(MigrationError):
-    """The copy is not what was asked for, so no alias was switched.
+    """The copy of a migration fails verification, so the alias is not switched.
 
-    Attributes:
-        report: the ``MigrationReport`` as far as it got.
+    Attributes
+    ----------
+    report : MigrationReport
+        Report of the migration up to the failed check.
     """
 
     def __init__(self, message: str, report: Any) -> None:
@@ -150,11 +164,19 @@ class VerificationError(MigrationError):
 
 
 class RerankError(EmbplugError):
-    """A reranker failed or took too long; its own error is the cause."""
+    """A reranker failed or took too long. Its own error is the cause."""
 
 
 class MissingExtraError(EmbplugError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Attributes
+    ----------
+    feature : str
+        What needs the dependency.
+    extra : str
+        Extra of embplug that installs it.
+    """
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional dependency: pip install 'embplug[{extra}]'")

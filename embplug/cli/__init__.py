@@ -1,10 +1,10 @@
-"""The ``embplug`` command: thin, it calls what the library offers.
+"""The ``embplug`` command, which calls the functions of the library.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe,
-4 no such collection, 5 a recipe, a copy or an upgrade that is not what was asked for.
+The exit codes are 0 for success, 1 for a failure, 2 for wrong usage, 3 if the collection exists with another
+recipe, 4 if there is no such collection, and 5 if a recipe, a copy or an upgrade misses its target.
 """
 
-from embplug.cli import advise as advise  # registers its commands
+from embplug.cli import advise as advise  # Each import registers commands.
 from embplug.cli import collection as collection
 from embplug.cli import evaluate as evaluate
 from embplug.cli import migrate as migrate

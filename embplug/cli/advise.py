@@ -1,4 +1,4 @@
-"""The command that recommends a recipe for a collection."""
+"""The command ``advise``, which recommends a recipe for a collection."""
 
 from __future__ import annotations
 
@@ -27,46 +27,55 @@ def advise_command(
     at: At = "./data",
     api_key: ApiKey = None,
     budget: Annotated[
-        str, typer.Option(help="Bytes of the whole collection, all replicas: 2GB, 500MiB.")
+        str, typer.Option(help="Largest size of the whole collection with all replicas: 2GB, 500MiB.")
     ] = "",
-    bytes_per_vector: Annotated[float | None, typer.Option(help="Bytes of one vector.")] = None,
-    recall: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Recall wanted, at the fewest bytes.")
+    bytes_per_vector: Annotated[
+        float | None, typer.Option(help="Largest number of bytes of one vector.")
     ] = None,
-    vector: Annotated[str | None, typer.Option(help="Name of the vector, where there are several.")] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Recall to reach at the fewest bytes.")
+    ] = None,
+    vector: Annotated[str | None, typer.Option(help="Name of the vector, if there are several.")] = None,
     queries: Annotated[
         Path | None,
         typer.Option(
-            help="Queries: .npy, or lines of texts or of JSON with text or vector. Default: points."
+            help="Queries: a .npy file, or a text or a JSON object (text or vector) on each line of a file. "
+            "Default: points of the collection."
         ),
     ] = None,
-    encoder: Annotated[str, typer.Option(help="Of queries that are texts.")] = "",
-    k: Annotated[int, typer.Option("--k", min=1, help="Recall is that of the best k.")] = 10,
+    encoder: Annotated[str, typer.Option(help="Encoder of queries that are texts.")] = "",
+    k: Annotated[
+        int, typer.Option("--k", min=1, help="Number of best points to which the recall refers.")
+    ] = 10,
     sample: Annotated[
         int | None,
         typer.Option(
-            min=FEWEST, help="Points of the largest sample. Default: 10000, of token matrices 2000."
+            min=FEWEST,
+            help="Points in the largest sample. Default: 10000 dense vectors or 2000 token matrices.",
         ),
     ] = None,
-    stratify: Annotated[str | None, typer.Option(help="Payload field to sample in proportion.")] = None,
+    stratify: Annotated[
+        str | None, typer.Option(help="Payload field whose values keep their proportions in the sample.")
+    ] = None,
     shards: Annotated[
-        int | None, typer.Option(min=1, help="For the costs. Default: as many as nodes.")
+        int | None, typer.Option(min=1, help="Shards for the costs. Default: one for each node.")
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option(min=1, help="For the costs and the budget. Default: the collection's.")
+        int | None,
+        typer.Option(min=1, help="Replicas for the costs and the budget. Default: as in the collection."),
     ] = None,
     nodes: Annotated[
-        int | None, typer.Option(min=1, help="For the costs. Default: as few as suffice.")
+        int | None, typer.Option(min=1, help="Nodes for the costs. Default: the smallest sufficient number.")
     ] = None,
-    node_memory: Annotated[str, typer.Option(help="Memory of a node that data may take.")] = "16GB",
+    node_memory: Annotated[str, typer.Option(help="Memory of a node for data.")] = "16GB",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the recommended recipe.")
+        Path | None, typer.Option("--output", "-o", help="File to which the recommended recipe is written.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try recipes on a sample of a collection: what each keeps and costs, and which to take.
+    """Try recipes on a sample of a collection and recommend one of them.
 
-    Exit code 5 when no recipe does what was asked for; the closest is shown.
+    The exit code is 5 if no recipe meets the target. The closest recipe is shown then.
     """
     with reporting(as_json):
         with open_engine(at, api_key) as engine:
@@ -98,15 +107,15 @@ def advise_command(
 
 
 def _bytes(text: str, argument: str) -> float:
-    """``2GB``, ``500 MiB`` or a plain number, as bytes."""
-    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kmgt]i?)?b?)\s*", text.lower())
-    if found is None:
+    """Read a number of bytes such as ``2GB``, ``500 MiB`` or a plain number."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(?:([kmgt]i?)?b?)\s*", text.lower())
+    if match is None:
         raise InvalidArgumentError(argument, "bytes, such as 2GB or 500MiB", repr(text))
-    return float(found[1]) * _UNITS[found[2] or ""]
+    return float(match[1]) * _UNITS[match[2] or ""]
 
 
 def _read_queries(file: Path) -> Any:
-    """Vectors of a .npy file, or what stands on each line."""
+    """Read vectors from a .npy file, or a text or a vector from each line."""
     try:
         if file.suffix == ".npy":
             return np.load(file, allow_pickle=False)
@@ -118,17 +127,18 @@ def _read_queries(file: Path) -> Any:
     except ValueError as error:
         raise InvalidArgumentError("path", "texts, or JSON objects with text or vector", error) from None
     for key in ("vector", "text"):
-        if read and all(isinstance(one, dict) and key in one for one in read):
-            return [one[key] for one in read]
+        if read and all(isinstance(query, dict) and key in query for query in read):
+            return [query[key] for query in read]
     raise InvalidArgumentError("path", "a text or a vector on every line", str(file))
 
 
 def _shown(advice: Advice) -> list[Any]:
     where = f"{advice.collection}{f' / {advice.vector}' if advice.vector else ''}: {advice.points:,} points"
-    asked = "held-out points as queries" if advice.held_out else f"{advice.queries} queries"
+    queries = "held-out points as queries" if advice.held_out else f"{advice.queries} queries"
     table = Table(
-        title=f"{where}, sample of {advice.sampled:,}, {asked}",
-        caption="bytes of a document, and recall, of the whole; * nothing tried is better in all three",
+        title=f"{where}, sample of {advice.sampled:,}, {queries}",
+        caption="Bytes of a document and recall are of the whole collection. "
+        "* No other recipe is at least as good in bytes, recall and latency.",
     )
     table.add_column("recipe")
     for column in ("", "memory", "disk", f"recall@{advice.k}", "p50 ms", "p95 ms"):
@@ -148,20 +158,20 @@ def _shown(advice: Advice) -> list[Any]:
     costs = Table(title=f"{advice.recommended}: the whole collection")
     for column in ("points", "memory", "disk", "nodes", "shards", "replicas", "memory a node", "disk a node"):
         costs.add_column(column, justify="right")
-    for each in advice.costs:
+    for cost in advice.costs:
         costs.add_row(
-            f"{each.points:,}",
-            _size(each.memory),
-            _size(each.disk),
-            str(each.nodes),
-            str(each.shards),
-            str(each.replicas),
-            _size(each.memory_per_node),
-            _size(each.disk_per_node),
+            f"{cost.points:,}",
+            _size(cost.memory),
+            _size(cost.disk),
+            str(cost.nodes),
+            str(cost.shards),
+            str(cost.replicas),
+            _size(cost.memory_per_node),
+            _size(cost.disk_per_node),
         )
     verdict = f"Recommended, for {advice.target}: {advice.recommended}"
     if not advice.met:
-        verdict = f"Nothing reaches {advice.target}; closest: {advice.recommended}"
+        verdict = f"No recipe reaches {advice.target}. The closest is {advice.recommended}"
     return [table, costs, verdict, "", Syntax(advice.to_yaml(), "yaml", background_color="default")]
 
 

@@ -1,4 +1,4 @@
-"""Commands on one collection, and the demonstration."""
+"""Commands on a collection, and the command ``demo``."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ BATCH = 256
 @app.command()
 def create(
     name: Name,
-    recipe: Annotated[Path, typer.Option(help="Recipe, a YAML or JSON file.")],
+    recipe: Annotated[Path, typer.Option(help="Recipe: a YAML or JSON file.")],
     at: At = "./data",
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a collection; the same recipe again changes nothing, another one is refused."""
+    """Create a collection.
+
+    Nothing changes if it exists with the same recipe. Another recipe is an error.
+    """
     with reporting(as_json), open_engine(at, api_key) as engine:
         existed = engine.collection_exists(name)
         Collection.create(name, Recipe.from_file(recipe), engine)
@@ -53,14 +56,19 @@ def create(
 @app.command()
 def add(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="Documents, one JSON object a line; - for standard input.")],
+    file: Annotated[
+        Path, typer.Argument(help="Documents: a file with a JSON object on each line; - for standard input.")
+    ],
     at: At = "./data",
     api_key: ApiKey = None,
-    id_key: Annotated[str, typer.Option(help="Key of the id. Default: id, or _id.")] = "",
+    id_key: Annotated[str, typer.Option(help="Key of the id. Default: id or _id.")] = "",
     text_key: Annotated[str, typer.Option(help="Key of the text.")] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Encode and add documents: id and text, the other keys are the payload. Adding again replaces."""
+    """Encode and add documents.
+
+    The keys other than id and text are the payload. A document replaces the earlier one with its id.
+    """
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
         lines = read_jsonl(file, id_key or None, text_key)
@@ -79,10 +87,13 @@ def search(
     at: At = "./data",
     api_key: ApiKey = None,
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
-    filter_json: Annotated[str | None, typer.Option("--filter", help="A Qdrant filter, as JSON.")] = None,
+    filter_json: Annotated[str | None, typer.Option("--filter", help="Qdrant filter as JSON.")] = None,
     stages: Annotated[bool, typer.Option(help="Show the score of each stage.")] = False,
     branch: Annotated[
-        list[str] | None, typer.Option(help="Search in this branch alone: tokens, sparse, or a dense vector.")
+        list[str] | None,
+        typer.Option(
+            help="Branch to search in: tokens, sparse, or the name of a dense vector. Default: all."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +112,7 @@ def search(
 
 @app.command()
 def info(name: Name, at: At = "./data", api_key: ApiKey = None, as_json: AsJson = False) -> None:
-    """Describe a collection: points, vectors, recipe, size."""
+    """Describe a collection: its points, vectors, recipe and size."""
     with reporting(as_json), open_engine(at, api_key) as engine:
         described = Collection.open(name, engine).info()
         rows = described.to_dict()
@@ -118,7 +129,7 @@ def info(name: Name, at: At = "./data", api_key: ApiKey = None, as_json: AsJson 
 @app.command()
 def delete(
     name: Name,
-    ids: Annotated[list[str], typer.Argument(help="Ids of documents; an integer is an integer id.")],
+    ids: Annotated[list[str], typer.Argument(help="Ids of documents. A number is an integer id.")],
     at: At = "./data",
     api_key: ApiKey = None,
     as_json: AsJson = False,
@@ -126,9 +137,9 @@ def delete(
     """Delete documents by id."""
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
-        collection.delete([int(one) if one.isdecimal() else one for one in ids])
+        collection.delete([int(id_) if id_.isdecimal() else id_ for id_ in ids])
         left = collection.count()
-        show({"collection": name, "points": left}, as_json, f"{name}: {left} documents left")
+        show({"collection": name, "points": left}, as_json, f"{name}: {left} documents remain")
 
 
 @app.command()
@@ -136,7 +147,7 @@ def drop(
     name: Name,
     at: At = "./data",
     api_key: ApiKey = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete a collection with all its documents."""
@@ -150,11 +161,13 @@ def drop(
 
 @app.command()
 def demo(
-    query: Annotated[str, typer.Argument(help="A text to search for. Default: asked on a terminal.")] = "",
+    query: Annotated[
+        str, typer.Argument(help="Text to search for. Default: the command asks for it on a terminal.")
+    ] = "",
     at: Annotated[Path, typer.Option(help="Folder of the demonstration.")] = Path("embplug-demo"),
     as_json: AsJson = False,
 ) -> None:
-    """Store the standard library's docstrings plainly and with embplug, and compare both."""
+    """Store the docstrings of the standard library with and without embplug, and compare both."""
     from embplug.cli.demo import Demo
 
     with reporting(as_json), Demo(at) as demonstration:
@@ -168,12 +181,12 @@ def demo(
         if hits:
             console.print(hits_table(hits))
         elif sys.stdin.isatty():
-            for asked in _questions():
-                console.print(hits_table(demonstration.search(asked)))
+            for question in _questions():
+                console.print(hits_table(demonstration.search(question)))
 
 
 def hits_table(hits: list[Hit], text_key: str = "text") -> Table:
-    """Hits for people."""
+    """Make a table of hits."""
     table = Table("score", "id", "document")
     for hit in hits:
         payload = hit.payload or {}
@@ -203,12 +216,12 @@ def _figures_table(figures: list[dict[str, Any]], documents: int) -> Table:
 def _questions() -> Iterator[str]:
     while True:
         try:
-            asked = input("query (empty to end): ").strip()
+            question = input("query (empty to end): ").strip()
         except EOFError:
             return
-        if not asked:
+        if not question:
             return
-        yield asked
+        yield question
 
 
 def _batches(lines: Iterator[tuple[Any, str, dict[str, Any]]]) -> Iterator[Documents]:

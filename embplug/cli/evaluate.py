@@ -1,4 +1,4 @@
-"""Commands that measure recipes and show what was measured."""
+"""The commands ``evaluate`` and ``report``."""
 
 from __future__ import annotations
 
@@ -21,28 +21,32 @@ from embplug.recipe import Recipe
 @app.command("evaluate")
 def evaluate_command(
     beir: Annotated[Path, typer.Option(help="Folder in BEIR format.")],
-    recipe: Annotated[list[Path], typer.Option(help="Recipe file; give it again to compare several.")],
+    recipe: Annotated[
+        list[Path], typer.Option(help="Recipe file. Repeat the option to compare several recipes.")
+    ],
     at: Annotated[
         str,
         typer.Option(
             envvar="EMBPLUG_AT",
-            help="A directory (Qdrant Edge), or http(s)://host:port (a server). Default: Edge, temporary.",
+            help="A directory for Qdrant Edge, or http(s)://host:port of a server. "
+            "Default: Edge in a temporary directory.",
         ),
     ] = "",
     api_key: ApiKey = None,
-    encoder: Annotated[str, typer.Option(help="For recipes that name none.")] = "",
+    encoder: Annotated[str, typer.Option(help="Encoder of recipes that do not name an encoder.")] = "",
     cache: Annotated[Path | None, typer.Option(help="Folder in which encoded texts are kept.")] = None,
-    limit: Annotated[int, typer.Option(help="Hits of a search, at least 10.")] = 10,
+    limit: Annotated[int, typer.Option(help="Number of hits of a search, at least 10.")] = 10,
     filtered: Annotated[
-        bool, typer.Option("--filtered", help="Also under filters that match 50, 10, 1 and 0.1 %.")
+        bool, typer.Option("--filtered", help="Search also under filters that match 50, 10, 1 and 0.1 %.")
     ] = False,
-    queries: Annotated[int | None, typer.Option(help="Ask only so many.")] = None,
+    queries: Annotated[int | None, typer.Option(help="Number of queries. Default: all.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the result, for embplug report.")
+        Path | None,
+        typer.Option("--output", "-o", help="File to which the result is written, for embplug report."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure quality, latency and bytes of one or several recipes on a collection with judgements."""
+    """Measure the quality, latency and bytes of recipes on a judged collection."""
     with reporting(as_json):
         recipes = _named([(path, Recipe.from_file(path)) for path in recipe])
         options = {
@@ -65,11 +69,13 @@ def evaluate_command(
 
 @app.command()
 def report(
-    result: Annotated[Path, typer.Argument(help="What embplug evaluate wrote.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")] = Path("report.html"),
+    result: Annotated[Path, typer.Argument(help="Result that embplug evaluate wrote.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to which the page is written.")] = Path(
+        "report.html"
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Make one self-contained HTML page of an evaluation, to be looked at."""
+    """Make a self-contained HTML page of an evaluation."""
     from embplug.evaluation.report import report_html
 
     with reporting(as_json):
@@ -83,10 +89,10 @@ def report(
 
 
 def _named(recipes: list[tuple[Path, Recipe]]) -> dict[str, Recipe]:
-    """Recipes by the names of their files; by their paths where names are alike."""
+    """Name recipes by their files, or by their paths if two files have the same name."""
     stems = [path.stem for path, _ in recipes]
-    alike = len(set(stems)) < len(stems)
-    named = {str(path) if alike else path.stem: recipe for path, recipe in recipes}
+    ambiguous = len(set(stems)) < len(stems)
+    named = {str(path) if ambiguous else path.stem: recipe for path, recipe in recipes}
     if len(named) < len(recipes):
         raise InvalidArgumentError("path", "recipe files that differ", [str(path) for path, _ in recipes])
     return named
@@ -102,14 +108,14 @@ def _write(file: Path, text: str) -> None:
 def _tables(result: Evaluation) -> list[Table]:
     title = f"{result.data}: {result.documents} documents, {result.queries} queries, on {result.engine}"
     measures = [*result.recipes[0].figures]
-    table = Table(title=title, caption="± half of the 95 % confidence interval")
+    table = Table(title=title, caption="± is half of the 95 % confidence interval")
     table.add_column("recipe")
     for column in (*measures, "bytes/document", "p50 ms", "p95 ms", "p99 ms"):
         table.add_column(column, justify="right")
-    for one in result.recipes:
-        size = "-" if one.bytes_per_document is None else f"{one.bytes_per_document:,.0f}"
-        shown = [_figure(one.figures[measure]) for measure in measures]
-        table.add_row(one.name, *shown, size, *(f"{ms:.2f}" for ms in one.latency_ms.values()))
+    for recipe in result.recipes:
+        size = "-" if recipe.bytes_per_document is None else f"{recipe.bytes_per_document:,.0f}"
+        shown = [_figure(recipe.figures[measure]) for measure in measures]
+        table.add_row(recipe.name, *shown, size, *(f"{ms:.2f}" for ms in recipe.latency_ms.values()))
     tables = [table]
     if result.comparisons:
         pairs = Table(title="pairs of recipes")
@@ -126,9 +132,9 @@ def _tables(result: Evaluation) -> list[Table]:
         under.add_column("recipe")
         for shares in result.recipes[0].filtered:
             under.add_column(f"{100 * shares.share:g} % ({shares.documents})", justify="right")
-        for one in result.recipes:
-            cells = [f"{_figure(each.overlap)}  {each.latency_ms['p50']:.2f}" for each in one.filtered]
-            under.add_row(one.name, *cells)
+        for recipe in result.recipes:
+            cells = [f"{_figure(f.overlap)}  {f.latency_ms['p50']:.2f}" for f in recipe.filtered]
+            under.add_row(recipe.name, *cells)
         tables.append(under)
     return tables
 

@@ -1,4 +1,4 @@
-"""From an existing collection to a compressed one."""
+"""The command ``migrate``, which copies a collection into a compressed one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from embplug.search.types import Query
 
 @app.command()
 def migrate(
-    source: Annotated[str, typer.Argument(help="Collection or alias to copy; it is only read.")],
-    target: Annotated[str, typer.Argument(help="Compressed collection to make; none with --in-place.")] = "",
+    source: Annotated[str, typer.Argument(help="Collection or alias to copy. It is not changed.")],
+    target: Annotated[
+        str, typer.Argument(help="Compressed collection to create. Not used with --in-place.")
+    ] = "",
     recipe: Annotated[Path | None, typer.Option(help="Recipe, a YAML or JSON file.")] = None,
     at: At = "./data",
     api_key: ApiKey = None,
     alias: Annotated[str | None, typer.Option(help="Alias to switch to the target at the end.")] = None,
     recall: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Switch only where recall@10 reaches this.")
+        float | None, typer.Option(min=0, max=1, help="Smallest recall@10 with which the alias is switched.")
     ] = None,
     queries: Annotated[
         Path | None,
         typer.Option(
-            help="Queries for recall: .npy of vectors, or one JSON object a line with text, vector or tokens."
-            " Default: points of the source."
+            help="Queries for the recall: a .npy file of vectors, or a JSON object (text, vector or tokens) "
+            "on each line of a file. Default: points of the source."
         ),
     ] = None,
     vector: Annotated[
@@ -41,16 +43,18 @@ def migrate(
         typer.Option(help="Vector of the source, or RECIPE=SOURCE for each vector of the recipe."),
     ] = None,
     updated_at: Annotated[
-        str | None, typer.Option(help="Indexed payload field with the time of the last change.")
+        str | None, typer.Option(help="Indexed payload field with the time of the last change of a point.")
     ] = None,
-    shards: Annotated[int | None, typer.Option(min=1, help="Of the target. Default: as the source.")] = None,
+    shards: Annotated[
+        int | None, typer.Option(min=1, help="Shards of the target. Default: as in the source.")
+    ] = None,
     replicas: Annotated[
-        int | None, typer.Option(min=1, help="Of the target. Default: as the source.")
+        int | None, typer.Option(min=1, help="Replicas of the target. Default: as in the source.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 4,
-    finish: Annotated[bool, typer.Option("--finish", help="Without an alias: it is over, tidy up.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Number of concurrent requests.")] = 4,
+    finish: Annotated[bool, typer.Option("--finish", help="Finish a migration without an alias.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure on a sample, say what would be done, write nothing.")
+        bool, typer.Option("--dry-run", help="Measure on a sample and write nothing.")
     ] = False,
     roll_back: Annotated[
         bool, typer.Option("--rollback", help="Point the alias back at the source.")
@@ -60,7 +64,10 @@ def migrate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a live collection into a compressed one, verify it, switch an alias. Again: go on, or catch up."""
+    """Copy a live collection into a compressed one, verify the copy, and switch an alias.
+
+    The same command continues after an interruption, and catches up with later writes.
+    """
     with reporting(as_json), open_engine(at, api_key) as engine:
         if roll_back:
             if alias is None:
@@ -71,12 +78,14 @@ def migrate(
             return
         if recipe is None:
             raise InvalidArgumentError("--recipe", "a recipe file", None)
-        wanted = Recipe.from_file(recipe)
+        target_recipe = Recipe.from_file(recipe)
         sharding = {"shard_number": shards, "replication_factor": replicas}
         report = run_migration(
             source,
             target or None,
-            wanted.replaced({field: number for field, number in sharding.items() if number is not None}),
+            target_recipe.replaced(
+                {field: number for field, number in sharding.items() if number is not None}
+            ),
             engine,
             alias=alias,
             recall=recall,
@@ -91,33 +100,33 @@ def migrate(
         show(report.to_dict(), as_json, _table(report))
 
 
-def _vectors(given: list[str]) -> str | dict[str, str] | None:
-    if len(given) == 1 and "=" not in given[0]:
-        return given[0]
+def _vectors(options: list[str]) -> str | dict[str, str] | None:
+    if len(options) == 1 and "=" not in options[0]:
+        return options[0]
     named = {}
-    for one in given:
-        own, equals, source = one.partition("=")
+    for option in options:
+        own, equals, source = option.partition("=")
         if not equals:
-            raise InvalidArgumentError("--vector", "RECIPE=SOURCE, where there are several", repr(one))
+            raise InvalidArgumentError("--vector", "RECIPE=SOURCE, if there are several", repr(option))
         named[own] = source
     return named or None
 
 
 def _read_queries(path: Path) -> list[Query]:
-    """Vectors ``(n, dim)`` or matrices ``(n, tokens, dim)`` from numpy, or JSON objects."""
+    """Read vectors of shape (n, dim) or token matrices of shape (n, n_tokens, dim), or JSON objects."""
     try:
         if path.suffix == ".npy":
             array = np.load(path, allow_pickle=False)
             return [Query(dense=row) if array.ndim == 2 else Query(tokens=row) for row in array]
         lines = path.read_text(encoding="utf-8").splitlines()
         objects: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
-        return [Query(one.get("tokens"), one.get("vector"), one.get("text")) for one in objects]
+        return [Query(query.get("tokens"), query.get("vector"), query.get("text")) for query in objects]
     except (OSError, ValueError, AttributeError) as error:
         raise InvalidArgumentError("path", "a readable file of queries", f"{path}: {error}") from None
 
 
 def _table(report: MigrationReport) -> Table:
-    """What was done, or would be, for people."""
+    """Show what the migration has done or would do."""
     would = "would be " if report.dry_run else ""
     table = Table(show_header=False, box=None)
     vectors = ", ".join(f"{source or 'the vector'} as {own}" for own, source in report.vectors.items())
@@ -127,11 +136,11 @@ def _table(report: MigrationReport) -> Table:
     if not report.dry_run:
         table.add_row("caught up", f"{report.changed:,} points written, {report.deleted:,} deleted meanwhile")
     if report.recall is not None:
-        found = report.recall
-        whose = "given queries" if found.given else "points of the source as queries"
-        against = "exact search" if found.exact else "the source's own answers"
+        recall = report.recall
+        whose = "queries of the caller" if recall.given else "points of the source as queries"
+        against = "exact search" if recall.exact else "the source's own answers"
         table.add_row(
-            f"recall@{found.limit}", f"{found.value:.3f} ({found.queries} {whose}, against {against})"
+            f"recall@{recall.limit}", f"{recall.value:.3f} ({recall.queries} {whose}, against {against})"
         )
     if report.checked_payloads:
         table.add_row("payloads", f"{report.checked_payloads:,} compared, all equal")

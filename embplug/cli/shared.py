@@ -1,4 +1,4 @@
-"""What every command shares: its options, the engine, exit codes and output."""
+"""Options, the engine, exit codes and output, which all commands share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from embplug.errors import (
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
-    "4 no such collection, 5 a recipe, a copy or an upgrade that is not what was asked for.",
+    "4 no such collection, 5 a recipe, a copy or an upgrade misses its target.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,16 +36,18 @@ console = Console()
 Name = Annotated[str, typer.Argument(help="Name of the collection.")]
 At = Annotated[
     str,
-    typer.Option(envvar="EMBPLUG_AT", help="A directory (Qdrant Edge), or http(s)://host:port (a server)."),
+    typer.Option(
+        envvar="EMBPLUG_AT", help="A directory for Qdrant Edge, or http(s)://host:port of a server."
+    ),
 ]
 ApiKey = Annotated[
-    str | None, typer.Option(envvar="QDRANT_API_KEY", show_envvar=True, help="Key of the server.")
+    str | None, typer.Option(envvar="QDRANT_API_KEY", show_envvar=True, help="API key of the server.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def parse_filter(text: str | None) -> models.Filter | None:
-    """A Qdrant filter given as JSON."""
+    """Read a Qdrant filter from JSON."""
     if text is None:
         return None
     try:
@@ -56,7 +58,7 @@ def parse_filter(text: str | None) -> models.Filter | None:
 
 @contextmanager
 def open_engine(at: str, api_key: str | None) -> Iterator[Engine]:
-    """The engine at ``at``, closed at the end; the key is only sent to a server."""
+    """Open the engine at ``at`` and close it at the end. The API key is only sent to a server."""
     engine = connect(at, api_key=api_key if "://" in at else None)
     try:
         yield engine
@@ -66,7 +68,7 @@ def open_engine(at: str, api_key: str | None) -> Iterator[Engine]:
 
 @contextmanager
 def reporting(as_json: bool) -> Iterator[None]:
-    """Errors of embplug as one line or one JSON object, and their exit code."""
+    """Print an error of embplug as a line or as a JSON object, and exit with its code."""
     try:
         yield
     except CollectionNotFoundError as error:
@@ -97,7 +99,7 @@ def _fail(
 
 
 def show(result: dict[str, Any], as_json: bool, shown: Any) -> None:
-    """Print ``result`` as JSON, or ``shown`` for people."""
+    """Print ``result`` as a JSON object, or ``shown`` for people."""
     if as_json:
         typer.echo(json.dumps(result))
     else:

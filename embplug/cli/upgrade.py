@@ -1,4 +1,4 @@
-"""A new embedding model for a collection that is there."""
+"""The commands ``upgrade`` and ``reembed``, which change the embedding model of a collection."""
 
 from __future__ import annotations
 
@@ -23,29 +23,37 @@ from embplug.methods.registry import registered
 @app.command()
 def upgrade(
     name: Name,
-    encoder: Annotated[str, typer.Option(help="The new model, named as in a recipe.")],
+    encoder: Annotated[str, typer.Option(help="New model, named as in a recipe.")],
     at: At = "./data",
     api_key: ApiKey = None,
     adapter: Annotated[
-        str, typer.Option(help="Kind of the adapter that maps queries, or best: all are measured.")
+        str,
+        typer.Option(help="Kind of the adapter of queries, or best to measure all and take the best."),
     ] = "procrustes",
-    pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Documents to learn and measure from.")] = 2000,
+    pairs: Annotated[int, typer.Option(min=LEAST_PAIRS, help="Documents to fit and to measure with.")] = 2000,
     queries: Annotated[
-        Path | None, typer.Option(help="Real queries to measure with, one JSON object with text a line.")
+        Path | None,
+        typer.Option(help="File of queries to measure with: a JSON object with text on each line."),
     ] = None,
     recall: Annotated[
-        float, typer.Option(min=0, max=1, help="Do not begin below this recall@10 of the new model's search.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Smallest recall@10 against the new model with which the upgrade begins."
+        ),
     ] = 0.9,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure only, change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure, and change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Search with a new model today: measure what an adapter keeps, then take it. `reembed` does the rest."""
+    """Search with a new model through an adapter, if its measured recall is high enough.
+
+    `embplug reembed` embeds the documents with the new model afterwards.
+    """
     with reporting(as_json):
         kinds = ["best", *registered("adapter")]
         if adapter not in kinds:
             raise InvalidArgumentError("--adapter", f"one of {kinds}", repr(adapter))
-        asked = None if queries is None else [text for _, text, _ in read_jsonl(queries, None, "text")]
-        if asked == []:
+        texts = None if queries is None else [text for _, text, _ in read_jsonl(queries, None, "text")]
+        if texts == []:
             raise InvalidArgumentError("--queries", "a file with at least one text", str(queries))
         with open_engine(at, api_key) as engine:
             try:
@@ -54,7 +62,7 @@ def upgrade(
                     encoder,
                     adapter=adapter,
                     pairs=pairs,
-                    queries=asked,
+                    queries=texts,
                     min_recall=recall,
                     dry_run=dry_run,
                 )
@@ -70,33 +78,36 @@ def reembed(
     name: Name,
     at: At = "./data",
     api_key: ApiKey = None,
-    rate: Annotated[float | None, typer.Option(help="At most so many documents a second.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Documents in one call of the encoder.")] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many documents in this call.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Largest number of documents a second.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Number of documents in a call of the encoder.")] = 64,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of documents in this call.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Embed with the new model what has a vector of the old one. Break it off at will; again goes on."""
+    """Embed documents with the new model after an upgrade.
+
+    The command can be interrupted at any time. The next call continues.
+    """
     with reporting(as_json):
         if rate is not None and not rate > 0:
             raise InvalidArgumentError("--rate", "more than 0", rate)
         with open_engine(at, api_key) as engine:
             report = run_reembed(Collection.open(name, engine), rate=rate, batch=batch, limit=limit)
-        rest = "the old model is gone" if report.finished else f"{report.left} left"
-        show(report.to_dict(), as_json, f"{name}: {report.embedded} documents embedded anew, {rest}")
+        rest = "no vector of the old model remains" if report.finished else f"{report.left} documents remain"
+        show(report.to_dict(), as_json, f"{name}: {report.embedded} documents embedded, {rest}")
 
 
 def _shown(report: UpgradeReport) -> Group:
-    done = "taken" if report.installed else "not taken"
-    learned = (
-        f"{report.queries} searches among {report.held_out} documents, learned from {report.pairs} others"
-    )
-    title = f"{report.collection}, model {report.model}: {report.chosen} {done}"
-    table = Table(title=title, caption=learned)
+    state = "installed" if report.installed else "not installed"
+    caption = f"{report.queries} searches among {report.held_out} documents, fitted to {report.pairs} others"
+    title = f"{report.collection}, model {report.model}: {report.chosen} {state}"
+    table = Table(title=title, caption=caption)
     table.add_column("adapter")
-    table.add_column(f"recall@{report.k} of the new model's search", justify="right")
-    table.add_column("half embedded anew", justify="right")
+    table.add_column(f"recall@{report.k} against the new model", justify="right")
+    table.add_column("with half of the documents embedded", justify="right")
     for row in report.adapters:
         mixed = "" if row.mixed is None else f"{row.mixed:.3f}"
         table.add_row(row.adapter, f"{row.recall:.3f}", mixed)
-    # As a text, because the name of an extra in brackets would be taken for a style.
+    # Text is used because rich takes the name of an extra in brackets for a style.
     return Group(table, *(Text(f"{kind} not measured: {why}") for kind, why in report.skipped.items()))

@@ -1,1 +1,1 @@
-"""Pieces without a domain: ids, text encodings, argument checks, threads."""
+"""General helpers: ids, text encodings, argument checks and threads."""

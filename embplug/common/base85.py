@@ -1,6 +1,7 @@
-"""Bytes as text of 85 characters that JSON does not escape: a quarter longer, where base64 is a third.
+"""Bytes as base85 text, which JSON does not have to escape.
 
-The text is that of :func:`base64.b85encode`, which Python computes one group at a time.
+The text is a quarter longer than the bytes; base64 is a third longer. It equals that of
+:func:`base64.b85encode`, which Python computes group by group.
 """
 
 from __future__ import annotations
@@ -18,27 +19,48 @@ _digits = bytes(ALPHABET.find(byte) if byte in ALPHABET else INVALID for byte in
 
 
 def encode(strings: Sequence[bytes]) -> list[str]:
-    """Text of each string."""
+    """Encode byte strings as base85 text.
+
+    Parameters
+    ----------
+    strings : sequence of bytes
+        Byte strings of any lengths.
+
+    Returns
+    -------
+    list of str
+        Text of each byte string.
+    """
     padded = [string + bytes(-len(string) % GROUP_BYTES) for string in strings]
     groups = np.frombuffer(b"".join(padded), dtype=">u4").astype(np.uint32)
     places = np.empty((len(groups), GROUP_CHARACTERS), dtype=np.uint8)
     for place in range(GROUP_CHARACTERS - 1, -1, -1):
         groups, places[:, place] = np.divmod(groups, 85)
     text = places.tobytes().translate(_letters).decode("ascii")
-    made, stop = [], 0
+    encoded, stop = [], 0
     for string, whole in zip(strings, padded, strict=True):
         start, stop = stop, stop + len(whole) // GROUP_BYTES * GROUP_CHARACTERS
-        made.append(text[start : stop - (len(whole) - len(string))])
-    return made
+        encoded.append(text[start : stop - (len(whole) - len(string))])
+    return encoded
 
 
 def decode(texts: Sequence[str]) -> list[bytes]:
-    """Undo :func:`encode`.
+    """Decode base85 texts.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Texts that :func:`encode` returned.
+
+    Returns
+    -------
+    list of bytes
+        Byte string of each text.
 
     Raises
     ------
     ValueError
-        A character that is none of the 85, a group that is too large, or a text that is cut off.
+        If a text has a character outside of the alphabet, has a group that is too large, or is cut off.
     """
     raw = [text.encode("ascii") for text in texts]
     padded = [text + b"~" * (-len(text) % GROUP_CHARACTERS) for text in raw]
@@ -52,8 +74,8 @@ def decode(texts: Sequence[str]) -> list[bytes]:
     if groups.max(initial=0) >> 32 or any(len(text) % GROUP_CHARACTERS == 1 for text in raw):
         raise ValueError("not base85, or cut off")
     joined = groups.astype(">u4").tobytes()
-    made, stop = [], 0
+    decoded, stop = [], 0
     for text, whole in zip(raw, padded, strict=True):
         start, stop = stop, stop + len(whole) // GROUP_CHARACTERS * GROUP_BYTES
-        made.append(joined[start : stop - (len(whole) - len(text))])
-    return made
+        decoded.append(joined[start : stop - (len(whole) - len(text))])
+    return decoded

@@ -1,4 +1,4 @@
-"""Libraries that are not needed by all, imported where they are used."""
+"""Optional libraries, imported where they are used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,24 @@ from embplug.errors import MissingExtraError
 
 
 def import_extra(module: str, feature: str) -> Any:
-    """A module that the extra of the same name installs.
+    """Import a module that the extra of the same name installs.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module and of the extra.
+    feature : str
+        What needs the module, for the error.
+
+    Returns
+    -------
+    module
+        The imported module.
 
     Raises
     ------
     MissingExtraError
-        It is not installed; names the feature that needs it, and the extra.
+        If the module is not installed; the error names the feature and the extra.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Point ids: everything that Qdrant takes, and any other string by way of a UUID."""
+"""Point ids: all ids that Qdrant accepts, and any other string, which is mapped to a UUID."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 Id: TypeAlias = int | str | uuid.UUID
-"""An unsigned 64-bit integer, a UUID, or any string that is not empty."""
+"""An unsigned 64-bit integer, a UUID, or any non-empty string."""
 
 ORIGINAL_ID = "_embplug_id"
-"""Payload field that keeps a string that is no UUID."""
+"""Payload field with the id of a document whose id is a string that is not a UUID."""
 
 CODES = "_embplug_codes"
-"""Payload field that keeps the codes of a document's tokens, as base85."""
+"""Payload field with the codes of a document's tokens, as base85."""
 
 DENSE_CODES = "_embplug_dense"
-"""Payload field that keeps the codes of a document's dense vectors, one after the other, as base85."""
+"""Payload field with the concatenated codes of a document's dense vectors, as base85."""
 
 MIGRATED = "_embplug_migrated"
-"""Payload field with the digest of what a point was copied from, while its migration is not over."""
+"""Payload field with the digest of the source point, until the migration is finished."""
 
 MODEL = "_embplug_model"
-"""Payload field with the version of the model whose vector a point has, while models are mixed."""
+"""Payload field with the model version of a point's vector, as long as vectors of two models are mixed."""
 
 CODE_FIELDS = (CODES, DENSE_CODES)
 OWN_FIELDS = (ORIGINAL_ID, *CODE_FIELDS, MIGRATED, MODEL)
@@ -34,61 +34,118 @@ OWN_FIELDS = (ORIGINAL_ID, *CODE_FIELDS, MIGRATED, MODEL)
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")
 
 
-def point_id(given: Any, argument: str) -> int | str:
-    """Id under which Qdrant keeps a document: itself, or the uuid5 of a string that is no UUID.
+def point_id(value: Any, argument: str) -> int | str:
+    """Map an id to the id under which Qdrant keeps the document.
+
+    Integers and UUIDs are kept as they are. Any other string is mapped to its uuid5.
+
+    Parameters
+    ----------
+    value : int, str or UUID
+        Id of a document.
+    argument : str
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    int or str
+        Id of the point.
 
     Raises
     ------
     InvalidArgumentError
-        Neither an integer in 0..2**64 - 1, nor a UUID, nor a string that is not empty.
+        If the id is neither an integer in 0..2**64 - 1, nor a UUID, nor a non-empty string.
     """
-    if isinstance(given, (int, np.integer)) and not isinstance(given, bool) and 0 <= given < 1 << 64:
-        return int(given)
-    if isinstance(given, uuid.UUID):
-        return str(given)
-    if isinstance(given, str) and given and _is_unicode(given):
-        return given if _is_canonical(given) else str(uuid.uuid5(_NAMESPACE, given))
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < 1 << 64:
+        return int(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, str) and value and _is_unicode(value):
+        return value if _is_canonical(value) else str(uuid.uuid5(_NAMESPACE, value))
     raise InvalidArgumentError(
-        argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(given)
+        argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(value)
     )
 
 
-def point_ids(given: Sequence[Any], argument: str = "ids") -> list[int | str]:
-    """Ids of a batch.
+def point_ids(values: Sequence[Any], argument: str = "ids") -> list[int | str]:
+    """Map the ids of a batch to point ids.
+
+    Parameters
+    ----------
+    values : sequence of int, str or UUID
+        Ids of documents.
+    argument : str, default="ids"
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    list of int or str
+        Ids of the points, in the same order.
 
     Raises
     ------
     DuplicateIdError
-        Naming the first id that stands twice.
+        If an id occurs twice; the error names the first such id.
     InvalidArgumentError
-        As :func:`point_id`.
+        If an id is not valid; see :func:`point_id`.
     """
     seen: dict[int | str, int] = {}
-    for i, one in enumerate(given):
-        mapped = point_id(one, f"{argument}[{i}]")
+    for i, value in enumerate(values):
+        mapped = point_id(value, f"{argument}[{i}]")
         first = seen.setdefault(mapped, i)
         if first != i:
-            raise DuplicateIdError(f"{argument}[{i}]", "ids that differ", f"{one!r}, as {argument}[{first}]")
+            raise DuplicateIdError(
+                f"{argument}[{i}]", "ids that differ", f"{value!r}, as {argument}[{first}]"
+            )
     return list(seen)
 
 
-def original_ids(given: Sequence[Any], mapped: Sequence[int | str]) -> list[str | None]:
-    """Strings that the payload has to keep, because the point's id does not show them."""
+def original_ids(values: Sequence[Any], mapped: Sequence[int | str]) -> list[str | None]:
+    """Return the ids that the payload has to keep, because the id of the point differs.
+
+    Parameters
+    ----------
+    values : sequence of int, str or UUID
+        Ids of documents.
+    mapped : sequence of int or str
+        Ids of the points, as :func:`point_ids` returns them.
+
+    Returns
+    -------
+    list of str or None
+        Ids to keep; ``None`` for a document whose point has the same id.
+    """
     return [
-        one if isinstance(one, str) and one != to else None for one, to in zip(given, mapped, strict=True)
+        value if isinstance(value, str) and value != point else None
+        for value, point in zip(values, mapped, strict=True)
     ]
 
 
-def split_payload(found: Any, payload: dict[str, Any] | None) -> tuple[int | str, dict[str, Any] | None]:
-    """Id as it was given, and the payload without embplug's own fields."""
+def split_payload(id_: Any, payload: dict[str, Any] | None) -> tuple[int | str, dict[str, Any] | None]:
+    """Split what Qdrant returns into the document's id and payload.
+
+    Parameters
+    ----------
+    id_ : int or str
+        Id of the point.
+    payload : dict or None
+        Payload of the point.
+
+    Returns
+    -------
+    id : int or str
+        Id of the document.
+    payload : dict or None
+        Payload without embplug's own fields.
+    """
     if payload and not payload.keys().isdisjoint(OWN_FIELDS):
         shown = {key: value for key, value in payload.items() if key not in OWN_FIELDS}
-        return payload.get(ORIGINAL_ID, found), shown
-    return found, payload
+        return payload.get(ORIGINAL_ID, id_), shown
+    return id_, payload
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether the text can be written down: half of a surrogate pair cannot."""
+    """Tell whether the text can be encoded; a lone half of a surrogate pair cannot."""
     return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""Documents from a file of JSON lines."""
+"""Documents in a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -16,21 +16,31 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/te
 
 
 def read_jsonl(file: Path, id_key: str | None, text_key: str) -> Iterator[tuple[Any, str, dict[str, Any]]]:
-    """(id, text, payload) of each line; payload is what neither is.
+    """Read documents from a file with one JSON object a line.
 
     Parameters
     ----------
-    file
-        ``-`` reads standard input.
-    id_key
-        Default: ``id``, else ``_id``, else an id made from the text, so that reading again replaces.
-    text_key
+    file : path
+        The file; ``-`` reads standard input.
+    id_key : str or None
+        Key of the id. ``None`` takes ``id``, or ``_id``, or an id computed from the text, so that adding the
+        file again replaces the same documents.
+    text_key : str
         Key of the text.
+
+    Yields
+    ------
+    id : object
+        Id of the document.
+    text : str
+        Text of the document.
+    payload : dict
+        All other keys of the object.
 
     Raises
     ------
     InvalidArgumentError
-        Naming the line that is no JSON object, or has no text.
+        If a line is not a JSON object or has no text; the error names the line.
     """
     try:
         opened = nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8")

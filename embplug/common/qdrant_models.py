@@ -1,4 +1,4 @@
-"""The models of qdrant-client, which embplug takes and returns; imported when they are first used."""
+"""The models of qdrant-client, which embplug takes and returns. They are imported on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep BLAS and PyTorch on one thread where more of them would only wait for each other."""
+"""Limits on the threads of BLAS and PyTorch, for small products on which more threads only wait."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _before: list[tuple[Any, int]] = []
 
 @contextmanager
 def single_blas_thread() -> Iterator[None]:
-    """Run the body with one BLAS thread, then restore what was set before.
+    """Run a block with one BLAS thread, and restore the number of threads afterwards.
 
     A matrix product of a few tokens takes microseconds on one thread and, on a busy machine,
-    milliseconds on several. The limit holds for the whole process; bodies may nest and may run in
-    several threads at once: the first to enter sets the limit, the last to leave lifts it.
+    milliseconds on several threads. The limit holds for the whole process. Blocks may nest and may run in
+    several threads: the first to enter sets the limit, and the last to leave removes it.
     """
     global _holders
     with _lock:
@@ -48,7 +48,13 @@ def single_blas_thread() -> Iterator[None]:
 
 @contextmanager
 def single_torch_thread(torch: Any) -> Iterator[None]:
-    """Run the body with one thread of PyTorch: of small products, more threads only wait for each other."""
+    """Run a block with one thread of PyTorch, and restore the number of threads afterwards.
+
+    Parameters
+    ----------
+    torch : module
+        The imported module ``torch``.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -58,12 +64,22 @@ def single_torch_thread(torch: Any) -> Iterator[None]:
 
 
 def worker_count(n_jobs: int) -> int:
-    """Turn an ``n_jobs`` argument into a number of threads: as given, or all cores for -1.
+    """Turn an ``n_jobs`` argument into a number of threads.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Number of threads; -1 stands for all cores that the process may use.
+
+    Returns
+    -------
+    int
+        Number of threads.
 
     Raises
     ------
     InvalidArgumentError
-        ``n_jobs`` is neither -1 nor at least 1.
+        If ``n_jobs`` is neither -1 nor at least 1.
     """
     if n_jobs == -1:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -74,5 +90,5 @@ def worker_count(n_jobs: int) -> int:
 
 @lru_cache(maxsize=1)
 def _blas_libraries() -> list[Any]:
-    """Find the BLAS libraries of this process; once, because the search takes milliseconds."""
+    """Find the BLAS libraries of this process. The search runs once, because it takes milliseconds."""
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)

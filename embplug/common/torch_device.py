@@ -1,4 +1,4 @@
-"""A device of torch, checked before anything is computed."""
+"""Devices of PyTorch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ from embplug.errors import InvalidArgumentError
 
 
 def torch_on(device: str, feature: str) -> tuple[Any, Any]:
-    """The module torch, and its device of that name.
+    """Import PyTorch and check that it can use a device.
+
+    Parameters
+    ----------
+    device : str
+        Name of the device, such as ``"cpu"`` or ``"cuda:0"``.
+    feature : str
+        What needs PyTorch, for the error.
+
+    Returns
+    -------
+    torch : module
+        The module ``torch``.
+    device : torch.device
+        The device.
 
     Raises
     ------
     MissingExtraError
-        torch is not installed; names the feature that needs it.
+        If PyTorch is not installed; the error names the feature.
     InvalidArgumentError
-        torch has no such device.
+        If PyTorch cannot use the device.
     """
     torch = import_extra("torch", feature)
     try:
-        made = torch.device(device)
-        torch.empty(0, device=made)
+        torch_device = torch.device(device)
+        torch.empty(0, device=torch_device)
     except (RuntimeError, AssertionError) as error:
         raise InvalidArgumentError("device", "a device that torch can use", f"{device!r}: {error}") from None
-    return torch, made
+    return torch, torch_device

@@ -1,4 +1,4 @@
-"""From texts to vectors: the encoder protocol, and adapters for the libraries that people use."""
+"""Encoders turn texts into vectors: a protocol, and adapters for popular libraries."""
 
 from __future__ import annotations
 

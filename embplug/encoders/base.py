@@ -1,4 +1,4 @@
-"""What an encoder is, and what it returns."""
+"""The encoder protocol, and the vectors that an encoder returns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from embplug.methods.token_batch import TokenBatch
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Vectors of n texts.
+    """Vectors of texts.
 
     Attributes
     ----------
-    tokens
-        One token matrix per text; ``None`` when the encoder makes none.
-    dense : float32 (n, dim)
-        One vector per text; ``None`` when the encoder makes none.
-    saliency : float32 (sum_tokens,)
-        How much attention each token of ``tokens`` receives, for pruning; ``None`` when the encoder
-        does not tell.
+    tokens : TokenBatch or None, default=None
+        One token matrix for each text. ``None`` if the encoder makes no token vectors.
+    dense : float32 array of shape (n_texts, dim) or None, default=None
+        One vector for each text. ``None`` if the encoder makes no dense vectors.
+    saliency : float32 array of shape (sum_tokens,) or None, default=None
+        How much attention each token of ``tokens`` receives, for pruning. ``None`` if the encoder does not
+        compute it.
     """
 
     tokens: TokenBatch | None = None
@@ -32,7 +32,18 @@ class Encoded:
     saliency: NDArray[np.float32] | None = None
 
     def saliency_of(self, row: int) -> NDArray[np.float32] | None:
-        """That of the tokens of one text; ``None`` when the encoder does not tell."""
+        """Return the saliency of the tokens of one text.
+
+        Parameters
+        ----------
+        row : int
+            Position of the text.
+
+        Returns
+        -------
+        float32 array of shape (n_tokens,) or None
+            Saliency of each token. ``None`` if the encoder does not compute it.
+        """
         if self.tokens is None or self.saliency is None:
             return None
         return self.saliency[slice(*self.tokens.offsets[row : row + 2])]
@@ -40,33 +51,78 @@ class Encoded:
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns texts into vectors. Any object with these three names is one.
+    """Protocol of encoders, which turn texts into vectors.
+
+    Any object with these three attributes is an encoder.
 
     Attributes
     ----------
-    spec
-        By which :func:`~embplug.encoders.load_encoder` finds it again; a recipe keeps it.
+    spec : str
+        Name by which :func:`~embplug.load_encoder` loads the encoder again. A recipe stores it.
     """
 
     spec: str
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts that are searched; at least one."""
+        """Encode documents.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            Vectors of the texts.
+        """
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode texts that are looked for; at least one."""
+        """Encode queries.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            Vectors of the texts.
+        """
         ...
 
 
-def marks(tokenizer: Any) -> list[int]:
-    """Ids of a transformers tokenizer that stand for no text: beginning, end, padding, mask.
+def special_token_ids(tokenizer: Any) -> list[int]:
+    """Return the ids of special tokens that stand for no text: beginning, end, padding and mask.
 
-    The unknown token stands for text: without it a text of nothing but emoji would have no tokens.
+    The unknown token stands for text. Without it, a text of emoji alone would have no tokens.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+        Tokenizer of a transformers model.
+
+    Returns
+    -------
+    list of int
+        Token ids.
     """
     return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
 
 
 def token_batch(matrices: Sequence[Any]) -> TokenBatch:
-    """Float32 batch of what a model returned: arrays or tensors ``(t_i, dim)``."""
+    """Make a float32 batch of the token matrices that a model returned.
+
+    Parameters
+    ----------
+    matrices : sequence of arrays or tensors of shape (n_tokens, dim)
+        One token matrix for each text.
+
+    Returns
+    -------
+    TokenBatch
+        The same matrices as float32.
+    """
     return TokenBatch.from_list(matrices).to_float32()

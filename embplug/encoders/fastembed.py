@@ -1,4 +1,4 @@
-"""fastembed's late interaction models (ONNX, no torch)."""
+"""Adapter for the late interaction models of fastembed, which run on ONNX without torch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from embplug.errors import MissingExtraError
 
 
 class FastEmbedEncoder:
-    """Token vectors of a ``fastembed.LateInteractionTextEmbedding`` model.
+    """Encoder with a ``fastembed.LateInteractionTextEmbedding`` model, which makes token vectors.
 
     Parameters
     ----------
     model : str or LateInteractionTextEmbedding
-        A name such as ``"colbert-ir/colbertv2.0"``, downloaded when it is first used, or a loaded model.
+        Name such as ``"colbert-ir/colbertv2.0"``, which is downloaded on first use, or a loaded model.
 
     Raises
     ------
     MissingExtraError
-        fastembed is not installed.
+        If fastembed is not installed.
     """
 
     def __init__(self, model: Any) -> None:
@@ -34,9 +34,31 @@ class FastEmbedEncoder:
         self.spec = f"fastembed:{model.model_name}"
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents: ``tokens``."""
+        """Encode documents as token vectors.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            ``tokens`` of the texts.
+        """
         return Encoded(token_batch(list(self._model.embed(list(texts)))))
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries: ``tokens``, with the model's query marker and expansion."""
+        """Encode queries as token vectors, with the model's query marker and expansion.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            ``tokens`` of the texts.
+        """
         return Encoded(token_batch(list(self._model.query_embed(list(texts)))))

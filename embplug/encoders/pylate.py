@@ -1,4 +1,4 @@
-"""PyLate: ColBERT models on sentence-transformers."""
+"""Adapter for PyLate: ColBERT models on sentence-transformers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from embplug.errors import MissingExtraError
 
 
 class PyLateEncoder:
-    """Token vectors of a ``pylate.models.ColBERT``.
+    """Encoder with a ``pylate.models.ColBERT`` model, which makes token vectors.
 
     Parameters
     ----------
     model : str or pylate.models.ColBERT
-        Name, folder, or a loaded model.
+        Name or folder of a model, or a loaded model.
 
     Raises
     ------
     MissingExtraError
-        PyLate is not installed.
+        If PyLate is not installed.
     """
 
     def __init__(self, model: Any) -> None:
@@ -36,11 +36,33 @@ class PyLateEncoder:
         self._model = model
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents: ``tokens``."""
+        """Encode documents as token vectors.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            ``tokens`` of the texts.
+        """
         return self._encode(texts, is_query=False)
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries: ``tokens``, with the model's query marker and expansion."""
+        """Encode queries as token vectors, with the model's query marker and expansion.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            ``tokens`` of the texts.
+        """
         return self._encode(texts, is_query=True)
 
     def _encode(self, texts: Sequence[str], is_query: bool) -> Encoded:

@@ -1,4 +1,4 @@
-"""Encoders by name, each imported only when it is used."""
+"""The registry of encoders by name; the module of an encoder is imported when it is loaded."""
 
 from __future__ import annotations
 
@@ -19,12 +19,22 @@ _registered: dict[str, Callable[..., Encoder]] = {}
 
 
 def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
-    """Make ``load_encoder("kind")`` call ``make()``, and ``load_encoder("kind:model")`` ``make("model")``.
+    """Register an encoder under a name, by which recipes and :func:`load_encoder` find it.
+
+    Registering a name again replaces the earlier encoder.
+
+    Parameters
+    ----------
+    kind : str
+        Name of the encoder, without a colon.
+    make : callable
+        Function or class that returns the encoder. ``load_encoder("kind")`` calls ``make()``, and
+        ``load_encoder("kind:model")`` calls ``make("model")``.
 
     Raises
     ------
     InvalidArgumentError
-        ``kind`` is empty, has a colon, or names a built-in encoder.
+        If ``kind`` is empty, has a colon, or is the name of a built-in encoder.
     """
     if not isinstance(kind, str) or not kind or ":" in kind or kind in _BUILT_IN:
         raise InvalidArgumentError("kind", f"a name without a colon, not one of {[*_BUILT_IN]}", repr(kind))
@@ -32,22 +42,29 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
 
 
 def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:
-    """Load the encoder that ``spec`` names: ``"minilm"``, or ``"fastembed:colbert-ir/colbertv2.0"``.
+    """Load an encoder by its name.
 
     Parameters
     ----------
-    spec
-        The kind, and where the kind needs one a colon and the model.
-    with_saliency
-        Have it tell how much each token matters. Of the built-in ones MiniLM can; one of
-        :func:`register_encoder` is made as always, and has to by itself.
+    spec : str
+        Kind of the encoder, followed by a colon and a model if the kind needs a model: ``"minilm"`` or
+        ``"fastembed:colbert-ir/colbertv2.0"``.
+    with_saliency : bool, default=False
+        Whether the encoder computes the saliency of tokens. Of the built-in encoders, only ``minilm`` can.
+        A registered encoder is made as usual, and has to compute it by itself.
+
+    Returns
+    -------
+    Encoder
+        The encoder.
 
     Raises
     ------
     InvalidArgumentError
-        No encoder of that kind, no model where the kind needs one, or one that tells no saliency.
+        If there is no encoder of that kind, if the model is missing or not expected, or if the encoder
+        cannot compute saliency.
     MissingExtraError
-        Its library is not installed.
+        If the library of the encoder is not installed.
     """
     kind, colon, model = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     make: Any = _registered.get(kind)
@@ -62,7 +79,9 @@ def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:
     options = {}
     if with_saliency and kind in _BUILT_IN:
         if kind != "minilm":
-            raise InvalidArgumentError("encoder", "'minilm', which tells the saliency of tokens", repr(spec))
+            raise InvalidArgumentError(
+                "encoder", "'minilm', which computes the saliency of tokens", repr(spec)
+            )
         options = {"with_saliency": True}
     try:
         encoder: Encoder = make(model) if model else make(**options)

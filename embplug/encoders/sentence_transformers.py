@@ -1,4 +1,4 @@
-"""sentence-transformers: sentence vectors, and token vectors from the last layer."""
+"""Adapter for sentence-transformers: sentence vectors, and token vectors of the last layer."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from embplug.encoders.base import Encoded, marks, token_batch
+from embplug.encoders.base import Encoded, special_token_ids, token_batch
 from embplug.errors import MissingExtraError
 
 
 class SentenceTransformersEncoder:
-    """Sentence and token vectors of a ``SentenceTransformer``, both of unit length.
+    """Encoder with a ``SentenceTransformer``, which makes sentence and token vectors of unit length.
 
-    The marks of beginning, end and padding are dropped from the tokens. Prompts named ``query`` and
-    ``document`` are used where the model has them.
+    Special tokens of beginning, end and padding are left out of the token vectors. The prompts named
+    ``query`` and ``document`` are used if the model has them.
 
     Parameters
     ----------
     model : str or SentenceTransformer
-        Name, folder, or a loaded model.
+        Name or folder of a model, or a loaded model.
 
     Raises
     ------
     MissingExtraError
-        sentence-transformers is not installed.
+        If sentence-transformers is not installed.
     """
 
     def __init__(self, model: Any) -> None:
@@ -41,14 +41,36 @@ class SentenceTransformersEncoder:
         else:
             self.spec = f"sentence-transformers:{model.model_card_data.base_model or 'given'}"
         self._model = model
-        self._marks = marks(model.tokenizer)
+        self._special = special_token_ids(model.tokenizer)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents: ``tokens`` and ``dense``."""
+        """Encode documents as sentence and token vectors.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            ``tokens`` and ``dense`` of the texts.
+        """
         return self._encode(texts, "document")
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries: ``tokens`` and ``dense``."""
+        """Encode queries as sentence and token vectors.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            At least one text.
+
+        Returns
+        -------
+        Encoded
+            ``tokens`` and ``dense`` of the texts.
+        """
         return self._encode(texts, "query")
 
     def _encode(self, texts: Sequence[str], prompt: str) -> Encoded:
@@ -59,7 +81,7 @@ class SentenceTransformersEncoder:
         tokens, dense = [], []
         for output in outputs:
             ids = output["input_ids"].cpu().numpy()
-            kept = (output["attention_mask"].cpu().numpy() > 0) & ~np.isin(ids, self._marks)
+            kept = (output["attention_mask"].cpu().numpy() > 0) & ~np.isin(ids, self._special)
             tokens.append(_unit(output["token_embeddings"].float().cpu().numpy()[: len(kept)][kept]))
             dense.append(output["sentence_embedding"].float().cpu().numpy())
         return Encoded(token_batch(tokens), _unit(np.stack(dense)))

@@ -1,4 +1,4 @@
-"""Payloads as JSON types, checked as Qdrant keeps them."""
+"""Payloads as JSON types, with the limits of Qdrant."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ from embplug.errors import InvalidArgumentError
 
 
 def jsonable_payload(payload: Any, argument: str) -> dict[str, Any]:
-    """Payload with dates, UUIDs, enums, numpy numbers and the like as JSON.
+    """Convert a payload to JSON types.
+
+    Parameters
+    ----------
+    payload : mapping
+        Payload, which may hold dates, UUIDs, enums, numpy numbers and the like.
+    argument : str
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    dict
+        Payload of JSON types.
 
     Raises
     ------
     InvalidArgumentError
-        Not a mapping, or not JSON as Qdrant keeps it: NaN and infinite numbers are not, nor are
-        integers of more than 64 bits.
+        If the payload is not a mapping, or holds a value that Qdrant cannot keep, such as NaN, infinity or
+        an integer of more than 64 bits.
     """
     try:
         converted = to_jsonable_python(payload, fallback=_without_numpy)
@@ -36,7 +48,7 @@ def jsonable_payload(payload: Any, argument: str) -> dict[str, Any]:
 def _without_numpy(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 
 def _check_integers(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The demonstration: the standard library's docstrings, searched plainly and with embplug."""
+"""The demonstration searches the docstrings of the standard library with and without embplug."""
 
 from __future__ import annotations
 

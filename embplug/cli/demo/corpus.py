@@ -1,4 +1,4 @@
-"""Some two thousand real texts that every machine with Python has: its standard library's docstrings."""
+"""The docstrings of the standard library: about two thousand texts that come with Python."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SHORTEST = 120
-"""Characters of a document."""
+"""Smallest number of characters of a document."""
 
 LONGEST = 240
-"""Characters after which a document is cut, so that two cores encode all of them in about two minutes."""
+"""Characters after which a document is cut. Two cores then encode all documents in about two minutes."""
 
 SHORTEST_QUERY = 15
 _LEFT_OUT = {
@@ -33,16 +33,16 @@ _SENTENCE = re.compile(r"(.+?[.!?])(?:\s|$)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Docstring:
-    """A document, and the query that it is the one right answer to.
+    """A document, and the query for which it is the only relevant document.
 
     Attributes
     ----------
-    name
-        Where the docstring stands: ``"textwrap.TextWrapper.wrap"``.
-    query
-        Its first sentence.
-    text
-        The beginning of the rest.
+    name : str
+        Dotted name of the object: ``"textwrap.TextWrapper.wrap"``.
+    query : str
+        First sentence of the docstring.
+    text : str
+        Beginning of the rest of the docstring.
     """
 
     name: str
@@ -51,37 +51,42 @@ class Docstring:
 
 
 def stdlib_docstrings(folder: Path | None = None) -> list[Docstring]:
-    """Collect docstrings whose rest is long enough, each text and query once, ordered by their names.
+    """Collect docstrings of Python sources, which are parsed and not imported.
 
-    Sources are parsed, not imported.
+    Docstrings that are too short, and repeated texts and queries, are left out.
 
     Parameters
     ----------
-    folder
-        Of Python sources. Default: this interpreter's standard library.
+    folder : path or None, default=None
+        Folder of Python sources. ``None`` stands for the standard library of this interpreter.
+
+    Returns
+    -------
+    list of Docstring
+        Docstrings, sorted by their names.
     """
     root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
     seen: set[str] = set()
-    found = []
+    docstrings = []
     for file in sorted(root.rglob("*.py")):
         if _LEFT_OUT.isdisjoint(file.relative_to(root).parts):
             for name, docstring in _in_file(file, root):
                 split = _split(docstring)
                 if split is not None and seen.isdisjoint(split):
                     seen.update(split)
-                    found.append(Docstring(name, *split))
-    return sorted(found, key=lambda one: one.name)
+                    docstrings.append(Docstring(name, *split))
+    return sorted(docstrings, key=lambda docstring: docstring.name)
 
 
 def _in_file(file: Path, root: Path) -> Iterator[tuple[str, str]]:
     module = ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
     try:
         with warnings.catch_warnings():
-            # Old sources have escapes that are no escapes, which is not the reader's concern.
+            # Old sources have invalid escapes, of which Python warns.
             warnings.simplefilter("ignore")
             tree = ast.parse(file.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
-        return  # Some files are there to be wrong.
+        return  # Some files are invalid on purpose.
     yield from _in_node(tree, module)
 
 

@@ -1,4 +1,4 @@
-"""One collection stored plainly, one by embplug, the same questions to both, and what each answer costs."""
+"""The same documents stored with and without embplug, and the cost of the same searches in both."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ PLAIN = Recipe(
     tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector(datatype="float32", on_disk=None)),
     encoder="minilm",
 )
-"""Token matrices as Qdrant keeps them by default: float32, in memory; searched by comparing with all of
-them, because a graph over these matrices takes many minutes to build."""
+"""Token matrices as Qdrant keeps them by default: float32, in memory.
+
+A search compares the query with all of them, because a graph over these matrices takes many minutes to build.
+"""
 
 COMPRESSED = Recipe(
     tokens=Tokens(
@@ -46,7 +48,10 @@ COMPRESSED = Recipe(
     rerank=Rerank(candidates=200),
     encoder="minilm",
 )
-"""512 bytes find the candidates, 48 bytes a token rank them; methods small enough to be fitted in seconds."""
+"""512 bytes of a document find candidates, and 48 bytes of a token rank them.
+
+The methods are small enough to be fitted in seconds.
+"""
 
 QUERIES = 200
 BATCH = 128
@@ -55,18 +60,20 @@ K = 10
 
 @dataclass(frozen=True)
 class MethodFigures:
-    """What was measured of one way to store and search.
+    """Figures of one way to store and search.
 
     Attributes
     ----------
-    bytes_per_document
-        Of the collection's segments on disk: vectors, indexes and payload.
-    recall_at_10
-        Share of the exact MaxSim's ten best that are found.
-    mrr_at_10
-        Mean reciprocal rank of the document whose first sentence was the query.
-    p50_ms, p95_ms
-        Latency of one search.
+    method : str
+        Name of the method.
+    bytes_per_document : float
+        Bytes of the collection's segments on disk for each document: vectors, indexes and payload.
+    recall_at_10 : float
+        Share of the ten best documents of exact MaxSim that a search returns, 0 to 1.
+    mrr_at_10 : float
+        Mean reciprocal rank of the document whose first sentence is the query.
+    p50_ms, p95_ms : float
+        Median and 95th percentile of the latency of one search, in milliseconds.
     """
 
     method: str
@@ -78,16 +85,16 @@ class MethodFigures:
 
 
 class Demo:
-    """The demonstration in a folder; what is there already is used again.
+    """The demonstration in a folder, which is used again by the next call.
 
     Parameters
     ----------
-    folder
-        Of the two collections and of what was measured.
-    documents
-        What is stored. Default: :func:`~embplug.cli.demo.corpus.stdlib_docstrings`.
-    progress
-        Show progress bars. Default: on a terminal.
+    folder : str or path
+        Folder of the two collections and of their figures.
+    documents : sequence of Docstring or None, default=None
+        Documents to store. Default: :func:`~embplug.cli.demo.corpus.stdlib_docstrings`.
+    progress : bool or None, default=None
+        Whether to show progress bars. ``None`` shows them on a terminal only.
     """
 
     def __init__(
@@ -98,7 +105,7 @@ class Demo:
         progress: bool | None = None,
     ) -> None:
         self.folder = Path(folder)
-        self._given = documents
+        self._corpus = documents
         self._progress = progress
         self._client = EdgeClient(self.folder)
 
@@ -114,8 +121,8 @@ class Demo:
 
     @cached_property
     def documents(self) -> Sequence[Docstring]:
-        """The corpus; the query of a document is what is asked for it."""
-        return stdlib_docstrings() if self._given is None else self._given
+        """The documents, each with its query."""
+        return stdlib_docstrings() if self._corpus is None else self._corpus
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -123,18 +130,22 @@ class Demo:
 
     @cached_property
     def collections(self) -> dict[str, Collection]:
-        """Both collections, filled."""
-        made = {
+        """Both collections, with all documents."""
+        collections = {
             "plain": Collection.create("plain", PLAIN, self._client, encoder=self._encoder),
             "embplug": Collection.create("embplug", COMPRESSED, self._client, encoder=self._encoder),
         }
-        missing = [c for c in made.values() if c.count() != len(self.documents) or c.info().status != "green"]
-        if missing:
-            self._fill(missing)
-        return made
+        incomplete = [
+            collection
+            for collection in collections.values()
+            if collection.count() != len(self.documents) or collection.info().status != "green"
+        ]
+        if incomplete:
+            self._fill(incomplete)
+        return collections
 
     def figures(self) -> list[MethodFigures]:
-        """The table: measured once, then read."""
+        """Return the figures of both methods, which are measured once and then read from a file."""
         file = self.folder / "figures.json"
         measured_on = digest([PLAIN.to_dict(), COMPRESSED.to_dict(), [d.text for d in self.documents]])
         if file.exists():
@@ -147,7 +158,7 @@ class Demo:
         return figures
 
     def search(self, text: str, limit: int = 5) -> list[Hit]:
-        """Hits of the compressed collection."""
+        """Search the compressed collection."""
         return self.collections["embplug"].search(text=text, limit=limit)
 
     def _fill(self, collections: Sequence[Collection]) -> None:
@@ -179,8 +190,8 @@ class Demo:
 
     def _measure(self, collections: dict[str, Collection]) -> list[MethodFigures]:
         count = len(self.documents)
-        wanted = np.random.default_rng(0).choice(count, min(QUERIES, count), replace=False).tolist()
-        queries = self._encoded("encoding queries", [self.documents[i].query for i in wanted])
+        chosen = np.random.default_rng(0).choice(count, min(QUERIES, count), replace=False).tolist()
+        queries = self._encoded("encoding queries", [self.documents[i].query for i in chosen])
         plain, ours = collections["plain"], collections["embplug"]
         exact, _ = self._timed("exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True))
         methods: dict[str, tuple[Collection, Callable[[Any], list[Hit]]]] = {
@@ -189,13 +200,13 @@ class Demo:
         }
         figures = []
         for name, (collection, search) in methods.items():
-            found, seconds = self._timed(name, queries, search)
-            ranks = [ids.index(i) + 1 if i in ids else 0 for i, ids in zip(wanted, found, strict=True)]
+            rankings, seconds = self._timed(name, queries, search)
+            ranks = [ids.index(i) + 1 if i in ids else 0 for i, ids in zip(chosen, rankings, strict=True)]
             figures.append(
                 MethodFigures(
                     name,
                     (collection.info().disk_bytes or 0) / count,
-                    float(np.mean([len({*f} & {*e}) / len(e) for f, e in zip(found, exact, strict=True)])),
+                    float(np.mean([len({*r} & {*e}) / len(e) for r, e in zip(rankings, exact, strict=True)])),
                     float(np.mean([1 / rank if rank else 0.0 for rank in ranks])),
                     float(np.percentile(seconds, 50) * 1e3),
                     float(np.percentile(seconds, 95) * 1e3),
@@ -204,24 +215,24 @@ class Demo:
         return figures
 
     def _plain_search(self, query: Any) -> list[Hit]:
-        found = self._client.query_points("plain", query=query, using="tokens", limit=K)
+        response = self._client.query_points("plain", query=query, using="tokens", limit=K)
         return [
             Hit(str(point.id) if isinstance(point.id, UUID) else point.id, point.score)
-            for point in found.points
+            for point in response.points
         ]
 
     def _timed(
         self, title: str, queries: TokenBatch, search: Callable[[Any], list[Hit]]
     ) -> tuple[list[list[Any]], list[float]]:
-        found, seconds = [], []
+        rankings, seconds = [], []
         with single_blas_thread():
             search(queries[0])
             for query in tqdm(queries, desc=title, disable=self._disabled):
                 start = time.perf_counter()
                 hits = search(query)
                 seconds.append(time.perf_counter() - start)
-                found.append([hit.id for hit in hits])
-        return found, seconds
+                rankings.append([hit.id for hit in hits])
+        return rankings, seconds
 
     @property
     def _disabled(self) -> bool | None:

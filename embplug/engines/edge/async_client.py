@@ -1,4 +1,4 @@
-"""The asynchronous Edge client: each method runs in a thread, where Edge leaves the interpreter free."""
+"""The asynchronous client of Edge. Each method runs in a thread, and Edge releases the interpreter lock."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ def _in_thread(
 
 
 class AsyncEdgeClient:
-    """:class:`~embplug.engines.edge.client.EdgeClient` for asyncio, with the names of ``AsyncQdrantClient``.
+    """Client of a directory of collections for asyncio, with the methods of ``AsyncQdrantClient``.
+
+    The methods are those of :class:`~embplug.engines.edge.client.EdgeClient`, awaited.
 
     Parameters
     ----------
     client : EdgeClient
-        The client to run; closing this closes it.
+        Client that does the work. Closing this object closes the client.
     """
 
     def __init__(self, client: EdgeClient) -> None:
@@ -39,7 +41,7 @@ class AsyncEdgeClient:
 
     @property
     def path(self) -> Path:
-        """The directory."""
+        """The directory of the collections."""
         return self.sync.path
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Points, vectors, payload selectors and results: ``qdrant_client.models`` <-> ``qdrant_edge``."""
+"""Conversion of points, vectors, payload selectors and results to and from ``qdrant_edge``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
+from pydantic_core import to_jsonable_python
 from qdrant_client import models
 
 from embplug.engines.edge.convert_config import VectorSchema
@@ -24,7 +25,10 @@ from embplug.errors import (
 
 
 def to_edge_vector(vector: Any, argument: str) -> Any:
-    """One dense, multi or sparse vector. numpy becomes lists, which the binding reads faster than arrays."""
+    """Convert a dense, multi or sparse vector.
+
+    Arrays become lists, which the binding reads faster.
+    """
     if isinstance(vector, models.SparseVector):
         return edge.SparseVector(vector.indices, vector.values)
     if isinstance(vector, np.ndarray):
@@ -41,7 +45,7 @@ def to_edge_vector(vector: Any, argument: str) -> Any:
 
 
 def from_edge_vectors(vectors: Any) -> Any:
-    """What Edge returns for a point's vectors, as QdrantClient returns it."""
+    """Convert the vectors of a point to what QdrantClient returns."""
     if isinstance(vectors, dict):
         return {name: from_edge_vectors(vector) for name, vector in vectors.items()}
     if isinstance(vectors, edge.SparseVector):
@@ -50,14 +54,28 @@ def from_edge_vectors(vectors: Any) -> Any:
 
 
 def iterate_points(points: models.Batch | Sequence[models.PointStruct]) -> Iterator[tuple[Any, Any, Any]]:
-    """(id, vector struct, payload) of each point, whichever form the points came in.
+    """Iterate over points of either form.
+
+    Parameters
+    ----------
+    points : models.Batch or sequence of models.PointStruct
+        The points.
+
+    Yields
+    ------
+    id : int, str or UUID
+        Id of the point.
+    vectors : object
+        Vectors of the point.
+    payload : dict or None
+        Payload of the point.
 
     Raises
     ------
     InvalidArgumentError
-        Something that is not a point.
+        If an element is not a point.
     LengthMismatchError
-        The columns of a batch differ in length.
+        If the columns of a batch differ in length.
     """
     if isinstance(points, models.Batch):
         yield from _iterate_batch(points)
@@ -72,13 +90,13 @@ def _iterate_batch(batch: models.Batch) -> Iterator[tuple[Any, Any, Any]]:
     count = len(batch.ids)
     payloads: Sequence[Any] = batch.payloads if batch.payloads is not None else [None] * count
     if len(payloads) != count:
-        raise LengthMismatchError("points.payloads", f"{count} payloads, as there are ids", len(payloads))
+        raise LengthMismatchError("points.payloads", f"{count} payloads, one for each id", len(payloads))
     vectors: Any = batch.vectors
     columns = vectors if isinstance(vectors, Mapping) else {"": vectors}
     for name, column in columns.items():
         if len(column) != count:
             where = f"points.vectors[{name!r}]" if name else "points.vectors"
-            raise LengthMismatchError(where, f"{count} vectors, as there are ids", len(column))
+            raise LengthMismatchError(where, f"{count} vectors, one for each id", len(column))
     for i, point_id in enumerate(batch.ids):
         yield point_id, {name: column[i] for name, column in columns.items()}, payloads[i]
 
@@ -86,30 +104,49 @@ def _iterate_batch(batch: models.Batch) -> Iterator[tuple[Any, Any, Any]]:
 def to_edge_point(
     point_id: Any, vectors: Any, payload: Any, schema: Mapping[str, VectorSchema], argument: str
 ) -> edge.Point:
-    """A checked point: Edge writes the rest of a batch when it refuses one point of it, so nothing
-    that it would refuse may reach it.
+    """Check and convert a point.
+
+    Edge writes the rest of a batch if it refuses a point. So all that it would refuse is refused here.
     """
     named = check_vectors(vectors, schema, f"{argument}.vector")
-    wanted = to_edge_id(point_id, f"{argument}.id")
+    edge_id = to_edge_id(point_id, f"{argument}.id")
     try:
-        return edge.Point(wanted, named, payload)
+        return edge.Point(edge_id, named, payload)
     except (TypeError, ValueError):
-        return edge.Point(wanted, named, jsonable_payload(payload, f"{argument}.payload"))
+        return edge.Point(edge_id, named, jsonable_payload(payload, f"{argument}.payload"))
 
 
 def check_vectors(vectors: Any, schema: Mapping[str, VectorSchema], argument: str) -> dict[str, Any]:
-    """Vectors by name, converted, each of the size and kind that the collection stores, and finite.
+    """Check and convert vectors by their names.
+
+    Parameters
+    ----------
+    vectors : vector, or mapping of str to vector
+        Vectors; a single vector stands for the unnamed one.
+    schema : mapping of str to VectorSchema
+        Vectors of the collection.
+    argument : str
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    dict
+        Converted vectors by name.
 
     Raises
     ------
     InvalidArgumentError
-        A name that the collection does not have, or a sparse vector for a dense one.
-    DimensionError, EmptyTokensError, NonFiniteError
-        As named.
+        If the collection has no vector of that name, or if the vector is of another kind.
+    DimensionError
+        If a vector has the wrong number of dimensions.
+    EmptyTokensError
+        If a token matrix has no rows.
+    NonFiniteError
+        If a vector holds NaN or an infinite value.
     """
-    given = vectors if isinstance(vectors, Mapping) else {"": vectors}
+    by_name = vectors if isinstance(vectors, Mapping) else {"": vectors}
     converted = {}
-    for name, vector in given.items():
+    for name, vector in by_name.items():
         where = f"{argument}[{name!r}]" if name else argument
         expected = schema.get(name)
         if expected is None:
@@ -120,7 +157,10 @@ def check_vectors(vectors: Any, schema: Mapping[str, VectorSchema], argument: st
 
 
 def check_vector(expected: VectorSchema, vector: Any, argument: str) -> None:
-    """Refuse a converted vector that Edge would refuse, or that it would store and answer nonsense for."""
+    """Check a converted vector.
+
+    Vectors that Edge refuses, and vectors that make its results meaningless, raise an error.
+    """
     if expected.kind == "sparse":
         if not isinstance(vector, edge.SparseVector):
             raise InvalidArgumentError(argument, "a SparseVector", type(vector).__name__)
@@ -143,7 +183,7 @@ def check_vector(expected: VectorSchema, vector: Any, argument: str) -> None:
         return
     if not vector:
         raise EmptyTokensError(argument, f"a matrix of {expected.size} columns", "no rows")
-    # One flat vector is a multi-vector of one row, as on the server.
+    # A flat vector is a multi-vector of one row, as on the server.
     for i, row in enumerate(vector if is_matrix else [vector]):
         if len(row) != expected.size:
             raise DimensionError(f"{argument}[{i}]", f"{expected.size} dimensions", len(row))
@@ -162,7 +202,7 @@ def _check_finite(values: Sequence[float], argument: str) -> None:
 
 
 def to_edge_payload_selector(selector: Any, argument: str = "with_payload") -> Any:
-    """A bool, a list of keys or a ``PayloadSelector``; ``None`` is no payload."""
+    """Convert a bool, a list of keys or a ``PayloadSelector``; ``None`` selects no payload."""
     if selector is None or isinstance(selector, bool):
         return bool(selector)
     try:
@@ -179,7 +219,7 @@ def to_edge_payload_selector(selector: Any, argument: str = "with_payload") -> A
 
 
 def to_edge_vector_selector(selector: Any, schema: Mapping[str, VectorSchema], argument: str) -> Any:
-    """bool or list of vector names; ``None`` is no vectors."""
+    """Convert a bool or a list of vector names; ``None`` selects no vectors."""
     if selector is None or isinstance(selector, bool):
         return bool(selector)
     if not isinstance(selector, (list, tuple)):
@@ -191,7 +231,10 @@ def to_edge_vector_selector(selector: Any, schema: Mapping[str, VectorSchema], a
 
 
 def from_edge_record(record: edge.Record) -> models.Record:
-    """Edge's values are trusted, so the model is not validated again: it would cost more than the read."""
+    """Convert a record of Edge.
+
+    The model is not validated, because validation takes longer than reading.
+    """
     return models.Record.model_construct(
         id=from_edge_id(record.id),
         payload=record.payload,
@@ -202,7 +245,7 @@ def from_edge_record(record: edge.Record) -> models.Record:
 
 
 def from_edge_scored_point(point: edge.ScoredPoint) -> models.ScoredPoint:
-    """As :func:`from_edge_record`, with score and version."""
+    """Convert a scored point of Edge; see :func:`from_edge_record`."""
     return models.ScoredPoint.model_construct(
         id=from_edge_id(point.id),
         version=point.version,
@@ -212,3 +255,21 @@ def from_edge_scored_point(point: edge.ScoredPoint) -> models.ScoredPoint:
         shard_key=None,
         order_value=point.order_value,
     )
+
+
+def jsonable_metadata(metadata: Any) -> dict[str, Any] | None:
+    """Convert the metadata of a collection to JSON types; ``None`` stays ``None``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the metadata is not a mapping, or holds a value that JSON cannot hold.
+    """
+    if metadata is None:
+        return None
+    try:
+        return jsonable_payload(to_jsonable_python(metadata), "metadata")
+    except ValueError as error:
+        if isinstance(error, InvalidArgumentError):
+            raise
+        raise InvalidArgumentError("metadata", "values that JSON can hold", error) from None

@@ -1,4 +1,4 @@
-"""Collection parameters and payload indexes: ``qdrant_client.models`` <-> ``qdrant_edge``."""
+"""Conversion of collection parameters and payload indexes to and from ``qdrant_edge``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from embplug.errors import CapabilityError, InvalidArgumentError
 
-# What Edge takes where a field is not given; its binding has no defaults of its own.
+# The defaults of the server. The binding of Edge has no defaults.
 DEFAULT_HNSW = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000}
 DEFAULT_INDEXING_THRESHOLD_KB = 10_000
 
@@ -21,7 +21,15 @@ EnumT = TypeVar("EnumT", bound=Enum)
 
 @dataclass(frozen=True)
 class VectorSchema:
-    """What a vector name holds: its kind, and for dense and multi vectors the dimension."""
+    """Kind and dimension of a named vector.
+
+    Attributes
+    ----------
+    kind : {"dense", "multi", "sparse"}
+        Kind of the vector.
+    size : int, default=0
+        Dimension of dense and multi vectors; 0 for sparse ones.
+    """
 
     kind: Literal["dense", "multi", "sparse"]
     size: int = 0
@@ -37,13 +45,16 @@ def to_edge_config(
     payload: models.PayloadStorageParams | None = None,
     id_tracker: models.IdTrackerParams | None = None,
 ) -> edge.EdgeConfig:
-    """Parameters of a new collection. The write-ahead log is always on: without it a kill loses
-    everything that was acknowledged.
+    """Convert the parameters of a new collection.
+
+    The write-ahead log is always on. Without it, a process that is killed loses acknowledged writes.
 
     Raises
     ------
-    CapabilityError, InvalidArgumentError
-        Naming the argument.
+    CapabilityError
+        If Edge cannot honour an argument; the error names it.
+    InvalidArgumentError
+        If an argument is wrong; the error names it.
     """
     named = {"": vectors} if isinstance(vectors, models.VectorParams) else dict(vectors or {})
     if not named and not sparse_vectors:
@@ -65,12 +76,12 @@ def to_edge_config(
 
 
 def to_edge_enum(kind: Any, value: Enum | str | None, argument: str) -> Any:
-    """Member of an Edge enum under the name that the REST API gives it: ``max_sim`` is ``MaxSim``.
+    """Find a member of an Edge enum by its name in the REST API: ``max_sim`` is ``MaxSim``.
 
     Raises
     ------
     CapabilityError
-        This Edge has no such member.
+        If this version of Edge has no such member.
     """
     if value is None:
         return None
@@ -82,7 +93,7 @@ def to_edge_enum(kind: Any, value: Enum | str | None, argument: str) -> Any:
 
 
 def from_edge_enum(kind: type[EnumT], value: Any) -> EnumT | None:
-    """The other way."""
+    """Find the member of an enum of ``qdrant_client.models`` for a member of an Edge enum."""
     if value is None:
         return None
     name = _folded(repr(value).rsplit(".", 1)[-1])
@@ -119,7 +130,7 @@ def _vector_params(
 
 
 def to_edge_multivector(config: models.MultiVectorConfig | None) -> edge.MultiVectorConfig | None:
-    """Multi-vector comparator."""
+    """Convert the configuration of a multi-vector."""
     if config is None:
         return None
     comparator = to_edge_enum(edge.MultiVectorComparator, config.comparator, "multivector_config.comparator")
@@ -138,26 +149,26 @@ def _sparse_params(params: models.SparseVectorParams) -> edge.EdgeSparseVectorPa
 
 
 def to_edge_modifier(modifier: models.Modifier | None) -> Any:
-    """Edge has no member for 'none'."""
+    """Convert the modifier of a sparse vector; Edge has no member for ``none``."""
     return edge.Modifier.Idf if modifier is models.Modifier.IDF else None
 
 
 def _hnsw(
-    given: models.HnswConfigDiff | None, base: models.HnswConfigDiff | None = None
+    diff: models.HnswConfigDiff | None, base: models.HnswConfigDiff | None = None
 ) -> edge.HnswIndexConfig | None:
-    """A difference as the whole that Edge wants: over the collection's, over the defaults."""
-    if given is None:
+    """Complete a difference with the parameters of the collection and the defaults."""
+    if diff is None:
         return None
-    whole: dict[str, Any] = dict(DEFAULT_HNSW)
-    for diff in (base, given):
-        if diff is not None:
-            whole |= diff.model_dump(exclude_none=True)
-    whole["memory"] = _memory(whole.get("memory"), "hnsw_config.memory")
-    return edge.HnswIndexConfig(**whole)
+    complete: dict[str, Any] = dict(DEFAULT_HNSW)
+    for layer in (base, diff):
+        if layer is not None:
+            complete |= layer.model_dump(exclude_none=True)
+    complete["memory"] = _memory(complete.get("memory"), "hnsw_config.memory")
+    return edge.HnswIndexConfig(**complete)
 
 
 def to_edge_quantization(config: Any) -> Any:
-    """Scalar, product, binary or TurboQuant."""
+    """Convert a scalar, product, binary or TurboQuant quantization."""
     argument = "quantization_config"
     if config is None:
         return None
@@ -196,31 +207,31 @@ def to_edge_quantization(config: Any) -> Any:
     raise InvalidArgumentError(argument, "a quantization of qdrant_client.models", type(config).__name__)
 
 
-def _optimizers(given: models.OptimizersConfigDiff | None) -> edge.EdgeOptimizersConfig | None:
-    if given is None:
+def _optimizers(diff: models.OptimizersConfigDiff | None) -> edge.EdgeOptimizersConfig | None:
+    if diff is None:
         return None
     for name, reason in _NO_OPTIMIZER_FIELDS.items():
-        if getattr(given, name) is not None:
-            raise CapabilityError(f"optimizers_config.{name}: not in Qdrant Edge, {reason}")
+        if getattr(diff, name) is not None:
+            raise CapabilityError(f"optimizers_config.{name}: Qdrant Edge cannot honour it, because {reason}")
     return edge.EdgeOptimizersConfig(
-        deleted_threshold=given.deleted_threshold,
-        vacuum_min_vector_number=given.vacuum_min_vector_number,
-        default_segment_number=given.default_segment_number,
-        max_segment_size=given.max_segment_size,
-        indexing_threshold=given.indexing_threshold,
-        prevent_unoptimized=given.prevent_unoptimized,
+        deleted_threshold=diff.deleted_threshold,
+        vacuum_min_vector_number=diff.vacuum_min_vector_number,
+        default_segment_number=diff.default_segment_number,
+        max_segment_size=diff.max_segment_size,
+        indexing_threshold=diff.indexing_threshold,
+        prevent_unoptimized=diff.prevent_unoptimized,
     )
 
 
 _NO_OPTIMIZER_FIELDS = {
-    "memmap_threshold": "which decides by `on_disk` or `memory` of each vector",
-    "flush_interval_sec": "which flushes when told to",
-    "max_optimization_threads": "which optimizes in the calling thread",
+    "memmap_threshold": "`on_disk` or `memory` of each vector decides",
+    "flush_interval_sec": "it flushes on demand",
+    "max_optimization_threads": "it optimizes in the calling thread",
 }
 
 
 def schema_of(config: Mapping[str, Any]) -> dict[str, VectorSchema]:
-    """Vector names of a shard, from its ``edge_config.json``."""
+    """Read the vectors of a shard from its ``edge_config.json``."""
     schema = {
         name: VectorSchema("multi" if params.get("multivector_config") else "dense", int(params["size"]))
         for name, params in (config.get("vectors") or {}).items()
@@ -229,7 +240,7 @@ def schema_of(config: Mapping[str, Any]) -> dict[str, VectorSchema]:
 
 
 def from_edge_config(config: Mapping[str, Any], metadata: dict[str, Any] | None) -> models.CollectionConfig:
-    """A shard's ``edge_config.json`` as QdrantClient would return it."""
+    """Convert the ``edge_config.json`` of a shard to what QdrantClient returns."""
     vectors = {name: _from_vector_params(params) for name, params in (config.get("vectors") or {}).items()}
     sparse = {
         name: _from_sparse_params(params) for name, params in (config.get("sparse_vectors") or {}).items()
@@ -246,7 +257,7 @@ def from_edge_config(config: Mapping[str, Any], metadata: dict[str, Any] | None)
             sparse_vectors=sparse or None,
         ),
         hnsw_config=models.HnswConfig(**(DEFAULT_HNSW | (config.get("hnsw_config") or {}))),
-        # Edge flushes when told to, so the interval is 0.
+        # Edge flushes on demand, so the interval is 0.
         optimizer_config=models.OptimizersConfig(flush_interval_sec=0, **optimizers),
         quantization_config=config.get("quantization_config"),
         metadata=metadata,
@@ -269,22 +280,34 @@ def _memory_params(kind: type[Any], memory: str | None) -> Any:
 
 
 def to_edge_index(schema: Any) -> Any:
-    """A payload index: a type, its name, or its parameters.
+    """Convert a payload index.
+
+    Parameters
+    ----------
+    schema : models.PayloadSchemaType, str or index parameters
+        Type of the index, its name, or its parameters.
+
+    Returns
+    -------
+    qdrant_edge.PayloadSchemaType or index parameters
+        The schema for Edge.
 
     Raises
     ------
-    InvalidArgumentError, CapabilityError
-        Naming ``field_schema``.
+    InvalidArgumentError
+        If the schema is of another type.
+    CapabilityError
+        If this version of Edge has no such index.
     """
     if isinstance(schema, str):
         return to_edge_enum(edge.PayloadSchemaType, schema, "field_schema")
     kind = _INDEX_PARAMS.get(type(schema))
     if kind is None:
         raise InvalidArgumentError("field_schema", "a PayloadSchemaType or its parameters", repr(schema))
-    given = {
+    fields = {
         name: _to_index_field(name, value) for name, value in schema if value is not None and name != "type"
     }
-    return kind(**given)
+    return kind(**fields)
 
 
 _INDEX_PARAMS: dict[type[Any], Any] = {
@@ -320,18 +343,18 @@ def _to_index_field(name: str, value: Any) -> Any:
 
 
 def from_edge_index(info: edge.PayloadIndexInfo) -> models.PayloadIndexInfo:
-    """A payload index as ``CollectionInfo.payload_schema`` shows it."""
+    """Convert a payload index to what ``CollectionInfo.payload_schema`` holds."""
     data_type = from_edge_enum(models.PayloadSchemaType, info.data_type)
     assert data_type is not None
     params = None
     if info.params is not None:
         kind: Any = next(model for model, params in _INDEX_PARAMS.items() if isinstance(info.params, params))
-        given = {
+        fields = {
             name: _from_index_field(name, getattr(info.params, name))
             for name in kind.model_fields
             if name != "type"
         }
-        params = kind(type=data_type.value, **given)
+        params = kind(type=data_type.value, **fields)
     return models.PayloadIndexInfo(data_type=data_type, params=params, points=info.points)
 
 

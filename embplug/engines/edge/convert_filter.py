@@ -1,4 +1,4 @@
-"""Filters: every condition of ``qdrant_client.models`` as ``qdrant_edge`` takes it."""
+"""Conversion of filters, with every condition of ``qdrant_client.models``, to ``qdrant_edge``."""
 
 from __future__ import annotations
 
@@ -13,36 +13,48 @@ from embplug.engines.edge.convert_ids import to_edge_ids
 from embplug.errors import FilterError
 
 
-def to_edge_filter(given: Any, argument: str = "filter") -> edge.Filter | None:
-    """A whole filter, nested to any depth.
+def to_edge_filter(value: Any, argument: str = "filter") -> edge.Filter | None:
+    """Convert a filter, nested to any depth.
+
+    Parameters
+    ----------
+    value : models.Filter or None
+        The filter.
+    argument : str, default="filter"
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    qdrant_edge.Filter or None
+        The filter for Edge.
 
     Raises
     ------
     FilterError
-        Naming the condition, as in ``filter.must[2].range``.
+        If Edge cannot evaluate a condition; the error names it, as in ``filter.must[2].range``.
     """
-    if given is None:
+    if value is None:
         return None
-    if not isinstance(given, models.Filter):
-        raise FilterError(argument, "a models.Filter", type(given).__name__)
+    if not isinstance(value, models.Filter):
+        raise FilterError(argument, "a models.Filter", type(value).__name__)
     min_should = None
-    if given.min_should is not None:
-        conditions = _conditions(given.min_should.conditions, f"{argument}.min_should") or []
-        min_should = edge.MinShould(conditions, given.min_should.min_count)
+    if value.min_should is not None:
+        conditions = _conditions(value.min_should.conditions, f"{argument}.min_should") or []
+        min_should = edge.MinShould(conditions, value.min_should.min_count)
     return edge.Filter(
-        must=_conditions(given.must, f"{argument}.must"),
-        should=_conditions(given.should, f"{argument}.should"),
-        must_not=_conditions(given.must_not, f"{argument}.must_not"),
+        must=_conditions(value.must, f"{argument}.must"),
+        should=_conditions(value.should, f"{argument}.should"),
+        must_not=_conditions(value.must_not, f"{argument}.must_not"),
         min_should=min_should,
     )
 
 
-def _conditions(given: Any, argument: str) -> list[Any] | None:
-    if given is None:
+def _conditions(value: Any, argument: str) -> list[Any] | None:
+    if value is None:
         return None
-    if not isinstance(given, list):
-        return [_checked_condition(given, argument)]
-    return [_checked_condition(condition, f"{argument}[{i}]") for i, condition in enumerate(given)]
+    if not isinstance(value, list):
+        return [_checked_condition(value, argument)]
+    return [_checked_condition(condition, f"{argument}[{i}]") for i, condition in enumerate(value)]
 
 
 def _checked_condition(condition: Any, argument: str) -> Any:
@@ -98,7 +110,7 @@ def _match(match: Any, argument: str) -> Any:
     if match is None:
         return None
     if isinstance(match, models.MatchValue):
-        # The binding takes a Python bool for the integer 0 or 1; numpy's it takes for what it is.
+        # The binding mistakes a Python bool for the integer 0 or 1, but not a bool of numpy.
         value: Any = np.bool_(match.value) if isinstance(match.value, bool) else match.value
         return edge.MatchValue(value)
     if isinstance(match, models.MatchAny):
@@ -118,20 +130,20 @@ def _match(match: Any, argument: str) -> Any:
     raise FilterError(argument, "a match of qdrant_client.models", type(match).__name__)
 
 
-def _range(given: Any, argument: str) -> Any:
-    if given is None:
+def _range(value: Any, argument: str) -> Any:
+    if value is None:
         return None
-    if isinstance(given, models.Range):
-        return edge.RangeFloat(gte=given.gte, gt=given.gt, lte=given.lte, lt=given.lt)
-    if isinstance(given, models.DatetimeRange):
+    if isinstance(value, models.Range):
+        return edge.RangeFloat(gte=value.gte, gt=value.gt, lte=value.lte, lt=value.lt)
+    if isinstance(value, models.DatetimeRange):
         return edge.RangeDateTime(
-            gte=timestamp(given.gte), gt=timestamp(given.gt), lte=timestamp(given.lte), lt=timestamp(given.lt)
+            gte=timestamp(value.gte), gt=timestamp(value.gt), lte=timestamp(value.lte), lt=timestamp(value.lt)
         )
-    raise FilterError(argument, "a Range or a DatetimeRange", type(given).__name__)
+    raise FilterError(argument, "a Range or a DatetimeRange", type(value).__name__)
 
 
 def timestamp(moment: datetime | date | None) -> str | None:
-    """ISO 8601, as QdrantClient sends it; without a zone it is UTC to every engine."""
+    """Format a time as ISO 8601, as QdrantClient does; engines take a time without a zone as UTC."""
     return None if moment is None else moment.isoformat()
 
 

@@ -1,4 +1,4 @@
-"""Point ids: unsigned integers and UUIDs."""
+"""Conversion of point ids, which are unsigned integers and UUIDs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MAX_NUMERIC_ID = 2**64 - 1
 
 
 def to_edge_id(point_id: Any, argument: str = "id") -> int | UUID:
-    """An unsigned integer or a UUID in any of its spellings, as Edge takes it.
+    """Convert an unsigned integer or a UUID in any of its spellings.
 
     Raises
     ------
     InvalidArgumentError
-        Naming ``argument``.
+        If it is not the id of a point; the error names ``argument``.
     """
     if isinstance(point_id, UUID):
         return point_id
@@ -35,10 +35,10 @@ def to_edge_id(point_id: Any, argument: str = "id") -> int | UUID:
 
 
 def to_edge_ids(point_ids: Iterable[Any], argument: str) -> list[int | UUID]:
-    """Ids in order; an error names ``argument[i]``."""
+    """Convert ids; an error names ``argument[i]``."""
     return [to_edge_id(point_id, f"{argument}[{i}]") for i, point_id in enumerate(point_ids)]
 
 
 def from_edge_id(point_id: int | UUID | str) -> int | str:
-    """As QdrantClient returns it: integer, or UUID as hyphenated text."""
+    """Convert to what QdrantClient returns: an integer, or a UUID as hyphenated text."""
     return point_id if isinstance(point_id, int) else str(point_id)

@@ -1,4 +1,4 @@
-"""Queries: vectors, fusions, orders and samples of ``qdrant_client.models`` as ``qdrant_edge`` takes them."""
+"""Conversion of queries: vectors, fusions, orders and samples."""
 
 from __future__ import annotations
 
@@ -24,62 +24,69 @@ DEFAULT_MMR_DIVERSITY = 0.5
 
 Id = int | UUID
 VectorLookup = Callable[[Id, str, str], Any]
-"""(id, vector name, argument) -> the stored vector; raises where there is none."""
+"""Function of id, vector name and argument that returns the stored vector, or raises if there is none."""
 
 
 @dataclass(frozen=True)
 class QueryConverter:
-    """Turns queries on one collection into Edge's.
+    """Converter of queries on one collection.
 
-    Edge takes vectors only. Where the caller gives a point id, its vector is looked up and the point
-    is left out of the results of that stage, as the server does.
+    Edge accepts vectors only. If a query is the id of a point, the vector of that point is looked up, and
+    the point is left out of the results of that stage, as on a server.
 
     Attributes
     ----------
-    schema : mapping
-        Vector names of the collection.
+    schema : mapping of str to VectorSchema
+        Vectors of the collection.
     lookup : callable
-        Reads stored vectors.
+        Function that reads stored vectors.
     """
 
     schema: Mapping[str, VectorSchema]
     lookup: VectorLookup
 
-    def prefetches(self, given: Any, argument: str = "prefetch") -> list[edge.Prefetch]:
-        """A prefetch, a list of them, or none; nested to any depth."""
-        if given is None:
+    def prefetches(self, value: Any, argument: str = "prefetch") -> list[edge.Prefetch]:
+        """Convert a prefetch, a list of prefetches or ``None``, nested to any depth."""
+        if value is None:
             return []
-        if not isinstance(given, (list, tuple)):
-            return [self._prefetch(given, argument)]
-        return [self._prefetch(prefetch, f"{argument}[{i}]") for i, prefetch in enumerate(given)]
+        if not isinstance(value, (list, tuple)):
+            return [self._prefetch(value, argument)]
+        return [self._prefetch(prefetch, f"{argument}[{i}]") for i, prefetch in enumerate(value)]
 
-    def _prefetch(self, given: Any, argument: str) -> edge.Prefetch:
-        if not isinstance(given, models.Prefetch):
-            raise InvalidArgumentError(argument, "a models.Prefetch", type(given).__name__)
-        if given.lookup_from is not None:
+    def _prefetch(self, value: Any, argument: str) -> edge.Prefetch:
+        if not isinstance(value, models.Prefetch):
+            raise InvalidArgumentError(argument, "a models.Prefetch", type(value).__name__)
+        if value.lookup_from is not None:
             raise CapabilityError(f"{argument}.lookup_from: Qdrant Edge searches one collection at a time")
-        limit = DEFAULT_LIMIT if given.limit is None else given.limit
-        query, used_ids = self.query(given.query, given.using, limit, f"{argument}.query")
+        limit = DEFAULT_LIMIT if value.limit is None else value.limit
+        query, used_ids = self.query(value.query, value.using, limit, f"{argument}.query")
         return edge.Prefetch(
             limit,
             query=query,
-            prefetches=self.prefetches(given.prefetch, f"{argument}.prefetch") or None,
-            params=to_edge_search_params(given.params),
-            filter=excluding(to_edge_filter(given.filter, f"{argument}.filter"), used_ids),
-            score_threshold=given.score_threshold,
+            prefetches=self.prefetches(value.prefetch, f"{argument}.prefetch") or None,
+            params=to_edge_search_params(value.params),
+            filter=excluding(to_edge_filter(value.filter, f"{argument}.filter"), used_ids),
+            score_threshold=value.score_threshold,
         )
 
     def query(
         self, query: Any, using: str | None, limit: int, argument: str = "query"
     ) -> tuple[Any, list[Id]]:
-        """A query and the ids that it was made from.
+        """Convert a query.
+
+        Returns
+        -------
+        query : object
+            The query for Edge; ``None`` without a query.
+        ids : list of int or UUID
+            Ids of points whose vectors the query uses.
 
         Raises
         ------
         InvalidArgumentError
-            Naming what cannot be a query on this collection.
+            If the query does not fit the collection.
         CapabilityError
-            A kind of query that embplug has no use for, or that embeds text or images.
+            If embplug does not use this kind of query, or if it embeds text or images.
         """
         if query is None:
             return None, []
@@ -112,12 +119,12 @@ class QueryConverter:
         return edge.Mmr(vector, 1.0 - diversity, candidates, name), used_ids
 
 
-def excluding(given: edge.Filter | None, ids: Sequence[Id]) -> edge.Filter | None:
-    """The filter, and not these points."""
+def excluding(condition: edge.Filter | None, ids: Sequence[Id]) -> edge.Filter | None:
+    """Extend a filter so that it leaves out points."""
     if not ids:
-        return given
+        return condition
     others = edge.Filter(must_not=[edge.HasIdCondition(set(ids))])
-    return others if given is None else edge.Filter(must=[given, others])
+    return others if condition is None else edge.Filter(must=[condition, others])
 
 
 _WITHOUT_VECTORS = (models.FusionQuery, models.RrfQuery, models.OrderByQuery, models.SampleQuery)
@@ -146,16 +153,16 @@ def _query_without_vectors(query: Any, using: str | None, argument: str) -> Any:
 
 
 def to_edge_order_by(order_by: Any) -> edge.OrderBy:
-    """A payload key, or a key with direction and start."""
-    given = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
-    if not isinstance(given, models.OrderBy):
-        raise InvalidArgumentError("order_by", "a payload key or a models.OrderBy", type(given).__name__)
+    """Convert a payload key, or a key with direction and start."""
+    order = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
+    if not isinstance(order, models.OrderBy):
+        raise InvalidArgumentError("order_by", "a payload key or a models.OrderBy", type(order).__name__)
     start = (
-        timestamp(given.start_from) if isinstance(given.start_from, (datetime, date)) else given.start_from
+        timestamp(order.start_from) if isinstance(order.start_from, (datetime, date)) else order.start_from
     )
-    direction = to_edge_enum(edge.Direction, given.direction, "order_by.direction")
+    direction = to_edge_enum(edge.Direction, order.direction, "order_by.direction")
     try:
-        return edge.OrderBy(given.key, direction, start)
+        return edge.OrderBy(order.key, direction, start)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(
             "order_by", "a path into the payload, and a start of its type", error
@@ -163,7 +170,7 @@ def to_edge_order_by(order_by: Any) -> edge.OrderBy:
 
 
 def to_edge_search_params(params: models.SearchParams | None) -> edge.SearchParams | None:
-    """Search parameters, complete."""
+    """Convert search parameters, and complete them with defaults."""
     if params is None:
         return None
     if not isinstance(params, models.SearchParams):

@@ -1,14 +1,14 @@
-"""The directory behind an :class:`~embplug.engines.edge.client.EdgeClient`: one owner, several shards.
+"""The directory of an :class:`~embplug.engines.edge.client.EdgeClient`: one owner, several shards.
 
 ::
 
     data/
-      .lock  .owner.json      who owns the directory; the lock decides, the file only tells
+      .lock  .owner.json      the owner of the directory; the lock decides, the file is for messages
       .aliases.json
       docs/
         collection.json       name and metadata
-        unoptimized           there while points were written since the last optimize
-        shard/                Qdrant Edge's own files
+        unoptimized           exists if points have been written since the last optimize
+        shard/                the files of Qdrant Edge
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from embplug.errors import (
 FORMAT = 1
 LOCK_POLL_SECONDS = 0.05
 LONGEST_FOLDER_NAME = 150
-# The server refuses the same.
+# The server refuses the same characters.
 FORBIDDEN_IN_NAMES = set('<>:"/\\|?*\0\x1f')
 WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
 
@@ -52,9 +52,10 @@ T = TypeVar("T")
 
 
 class EdgeStore:
-    """An owned directory. One per directory and process, shared by all its clients.
+    """A directory that this process owns.
 
-    Use :meth:`acquire` and :meth:`release`; the last release closes the shards and frees the lock.
+    All clients of a directory in one process share a store. They call :meth:`acquire` and :meth:`release`.
+    The last release closes the shards and frees the lock.
     """
 
     def __init__(self, root: Path, lock: IO[str]) -> None:
@@ -70,23 +71,28 @@ class EdgeStore:
 
     @classmethod
     def acquire(cls, path: str | os.PathLike[str], timeout: float | None = None) -> EdgeStore:
-        """The store of a directory, made if it is not there.
+        """Return the store of a directory, which is created if it does not exist.
 
         Parameters
         ----------
         path : str or path
             Directory of collections.
-        timeout : float, optional
-            Seconds to wait for another process to release it. Default: do not wait.
+        timeout : float or None, default=None
+            Seconds to wait for another process to release the directory. ``None`` does not wait.
+
+        Returns
+        -------
+        EdgeStore
+            The store of the directory in this process.
 
         Raises
         ------
         EngineLockedError
-            Another process owns it; the error says which.
+            If another process owns the directory; the error names the process.
         InvalidArgumentError
-            The path cannot be such a directory.
+            If the path cannot be such a directory.
         StateError
-            The file of aliases is damaged.
+            If the file of aliases is damaged.
         """
         root = _directory(path)
         deadline = time.monotonic() + (timeout or 0.0)
@@ -111,7 +117,7 @@ class EdgeStore:
             time.sleep(LOCK_POLL_SECONDS)
 
     def release(self) -> None:
-        """Give back what :meth:`acquire` gave."""
+        """Undo one call of :meth:`acquire`."""
         with _REGISTRY_GUARD:
             self.users -= 1
             if self.users > 0 or self.closed_because is not None:
@@ -125,17 +131,20 @@ class EdgeStore:
             self._lock_file.close()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: the engine's threads are gone, and the parent still owns the directory."""
+        """Close the store in a forked child.
+
+        The child has no threads of the engine, and the parent still owns the directory.
+        """
         self.closed_because = (
             f"it was opened by process {os.getppid()}, from which this one was forked; "
             "start workers with the 'spawn' method and open it there after the parent has closed it"
         )
         self._guard = threading.RLock()
-        # A lock is freed when its last descriptor is: without this, a child would outlive the owner's lock.
+        # A lock is free when its last descriptor is closed, so the child must not keep a descriptor.
         self._lock_file.close()
 
     def check_open(self) -> None:
-        """Raise if this process does not own the directory any more."""
+        """Raise an error if this process does not own the directory any more."""
         if self.closed_because is not None:
             raise EngineError(f"Edge directory {self.root} is not open: {self.closed_because}")
 
@@ -144,46 +153,46 @@ class EdgeStore:
         return self.root / ".aliases.json"
 
     def names(self) -> list[str]:
-        """Collections, sorted."""
+        """Return the names of the collections, sorted."""
         self.check_open()
         with self._guard:
             return sorted(self._collections)
 
     def aliases(self) -> dict[str, str]:
-        """Alias -> collection."""
+        """Return the collection of each alias."""
         self.check_open()
         with self._guard:
             return dict(self._aliases)
 
     def exists(self, name: str) -> bool:
-        """Whether a collection or alias of that name is there."""
+        """Tell whether there is a collection or an alias of that name."""
         self.check_open()
         with self._guard:
             return self._aliases.get(name, name) in self._collections
 
     def collection(self, name: str) -> EdgeCollection:
-        """The collection of that name or alias, its shard loaded.
+        """Return the collection of a name or an alias, with its shard loaded.
 
         Raises
         ------
         CollectionNotFoundError
-            There is none.
+            If there is no such collection.
         """
         self.check_open()
         with self._guard:
-            found = self._collections.get(self._aliases.get(name, name))
-            if found is None:
+            collection = self._collections.get(self._aliases.get(name, name))
+            if collection is None:
                 raise CollectionNotFoundError(f"no collection {name!r} in {self.root}")
-            found.load()
-            return found
+            collection.load()
+            return collection
 
     def create(self, name: str, config: edge.EdgeConfig, metadata: dict[str, Any] | None) -> None:
-        """A new collection; a kill half-way leaves nothing.
+        """Create a collection. A process that is killed meanwhile leaves nothing behind.
 
         Raises
         ------
         InvalidArgumentError
-            The name is taken, or cannot be a name.
+            If the name is taken or not valid.
         """
         self.check_open()
         folder = self.root / folder_name(name)
@@ -207,7 +216,18 @@ class EdgeStore:
             self._collections[name] = EdgeCollection(folder)
 
     def delete(self, name: str) -> bool:
-        """Delete a collection, by name and not by alias, and its aliases; ``False`` when there was none."""
+        """Delete a collection and its aliases.
+
+        Parameters
+        ----------
+        name : str
+            Name of the collection; an alias is not accepted.
+
+        Returns
+        -------
+        bool
+            Whether the collection existed.
+        """
         self.check_open()
         with self._guard:
             collection = self._collections.get(name)
@@ -225,21 +245,21 @@ class EdgeStore:
         return True
 
     def set_aliases(self, aliases: dict[str, str]) -> None:
-        """Replace all aliases at once."""
+        """Replace all aliases in one step."""
         with self._guard:
             _write_json(self._alias_file, aliases)
             self._aliases = dict(aliases)
 
     @contextlib.contextmanager
     def exclusively(self) -> Iterator[None]:
-        """Keep creation, deletion and aliases as they are."""
+        """Prevent other threads from changing collections and aliases."""
         self.check_open()
         with self._guard:
             yield
 
 
 class EdgeCollection:
-    """One collection: its shard, loaded when first used, and the files beside it."""
+    """A collection: its shard, which is loaded on first use, and the files beside the shard."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -254,7 +274,7 @@ class EdgeCollection:
             if stored["format"] > FORMAT:
                 self._broken = f"has format {stored['format']}, this embplug reads up to {FORMAT}; upgrade it"
             elif folder_name(self.name) != folder.name:
-                self._broken = f"is that of collection {self.name!r}: a copy is no collection of its own"
+                self._broken = f"is that of collection {self.name!r}; a copied folder is not a collection"
                 self.name = folder.name
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.name, self.metadata = folder.name, None
@@ -276,14 +296,14 @@ class EdgeCollection:
         return self.folder / "unoptimized"
 
     def load(self) -> None:
-        """Load the shard unless it is. Replays the write-ahead log.
+        """Load the shard if it is not loaded yet, which replays the write-ahead log.
 
         Raises
         ------
         StateError
-            ``collection.json`` is damaged or newer than this library.
+            If ``collection.json`` is damaged or written by a newer version of embplug.
         EngineLockedError
-            Another program opened the shard itself.
+            If another program has opened the shard.
         """
         if self._broken is not None:
             raise StateError(f"{self.folder / 'collection.json'} {self._broken}")
@@ -293,23 +313,23 @@ class EdgeCollection:
                 self.read_schema()
 
     def read_schema(self) -> None:
-        """Take the vector names from the shard's own configuration."""
+        """Read the vectors from the configuration of the shard."""
         self.schema = schema_of(self.config())
 
     def config(self) -> dict[str, Any]:
-        """The shard's own configuration; Edge keeps it current and offers no other way to it."""
+        """Read the configuration of the shard from its file, because Edge has no call for it."""
         config: dict[str, Any] = _read_json(self._config_file)
         return config
 
     def close(self) -> None:
-        """Release the shard."""
+        """Close the shard."""
         with self._guard:
             shard, self._shard = self._shard, None
         if shard is not None:
             shard.close()
 
     def set_metadata(self, metadata: dict[str, Any] | None) -> None:
-        """Replace the metadata, atomically."""
+        """Replace the metadata in one atomic step."""
         with self._guard:
             stored = {"format": FORMAT, "name": self.name, "metadata": metadata}
             _write_json(self.folder / "collection.json", stored)
@@ -317,12 +337,12 @@ class EdgeCollection:
 
     @property
     def is_optimized(self) -> bool:
-        """Whether nothing was written since the last :meth:`optimize`."""
+        """Whether nothing has been written since the last :meth:`optimize`."""
         return not self._unoptimized_file.exists()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Around every write of points: not optimized from before its first to after its last moment."""
+        """Mark the collection as not optimized before and after a write of points."""
         self._note_write()
         try:
             yield
@@ -336,7 +356,13 @@ class EdgeCollection:
                 self._unoptimized_file.touch()
 
     def optimize(self) -> bool:
-        """Build what indexes are due, and let go of the log that is no longer needed."""
+        """Build the indexes that are due, and flush.
+
+        Returns
+        -------
+        bool
+            True if the collection changed.
+        """
         writes = self._writes
         changed = translating(self.shard.optimize)
         translating(self.shard.flush)
@@ -347,12 +373,22 @@ class EdgeCollection:
 
 
 def folder_name(name: str) -> str:
-    """The folder of a collection: its name where that is safe, percent-encoded where it is not.
+    """Compute the folder name of a collection.
+
+    Parameters
+    ----------
+    name : str
+        Name of the collection.
+
+    Returns
+    -------
+    str
+        The name, with unsafe characters percent-encoded.
 
     Raises
     ------
     InvalidArgumentError
-        A name that a server would refuse too.
+        If a server would refuse the name too.
     """
     if not isinstance(name, str) or not 0 < len(name) <= 255:
         raise InvalidArgumentError("collection_name", "a text of 1 to 255 characters", repr(name)[:300])
@@ -368,7 +404,7 @@ def folder_name(name: str) -> str:
 
 
 def bytes_on_disk(path: Path) -> int:
-    """Allocated bytes of a folder; Edge preallocates files that are mostly holes."""
+    """Measure the allocated bytes of a folder. Edge allocates sparse files, so their lengths say little."""
     total = 0
     for folder, _, files in os.walk(path):
         for file in files:
@@ -380,14 +416,16 @@ def bytes_on_disk(path: Path) -> int:
 
 
 def translating(call: Callable[[], T]) -> T:
-    """Run a call of the binding, whose errors are plain ``Exception``, and raise one of ours.
+    """Run a call of the binding, and translate its plain ``Exception`` to an error of embplug.
 
     Raises
     ------
     InvalidArgumentError
-        The request was wrong.
-    EngineLockedError, EngineError
-        As named.
+        If the request is wrong.
+    EngineLockedError
+        If another program has opened the shard.
+    EngineError
+        If the engine fails for another reason.
     """
     try:
         return call()
@@ -396,7 +434,7 @@ def translating(call: Callable[[], T]) -> T:
     except Exception as error:
         raise _translated(error) from error
     except BaseException as panic:
-        # pyo3 derives its panics from BaseException.
+        # Panics of pyo3 derive from BaseException.
         if type(panic).__name__ != "PanicException":
             raise
         raise EngineError(f"Qdrant Edge panicked: {panic}") from panic
@@ -433,12 +471,12 @@ def _directory(path: str | os.PathLike[str]) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidArgumentError("path", "a directory that is there or can be made", error) from None
+        raise InvalidArgumentError("path", "a directory that exists or can be created", error) from None
     root = root.resolve()
     if (root / "edge_config.json").exists():
         raise InvalidArgumentError("path", "a directory of collections", f"{root}, a single Edge shard")
     if not os.access(root, os.W_OK):
-        raise InvalidArgumentError("path", "a directory that can be written to", root)
+        raise InvalidArgumentError("path", "a directory with write permission", root)
     return root
 
 
@@ -454,7 +492,7 @@ def _read_aliases(file: Path) -> dict[str, str]:
         return {str(alias): str(name) for alias, name in aliases.items()}
     except (OSError, ValueError, AttributeError) as error:
         raise StateError(
-            f"{file} is damaged ({error}); restore it from a backup, or delete it and name the aliases anew"
+            f"{file} is damaged ({error}); restore it from a backup, or delete it and set the aliases again"
         ) from error
 
 

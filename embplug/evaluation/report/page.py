@@ -57,9 +57,8 @@ def report_html(result: Any) -> str:
         "</div>",
         *filtered_plots(recipes),
         "<h2>Figures</h2>",
-        '<p class="soft">Each figure is a mean over the queries, with the 95 % interval of a bootstrap '
-        "below. The best value of each column is bold. Overlap is with exact search on uncompressed "
-        "vectors.</p>",
+        '<p class="soft">Each figure is a mean over the queries, with its 95 % bootstrap interval below. '
+        "The best value of each column is bold. Overlap is with exact search on uncompressed vectors.</p>",
         figures_table(recipes),
         *_examples(result),
         *pairs_section(result),
@@ -84,9 +83,8 @@ def _examples(result: dict[str, Any]) -> list[str]:
         losses = [q for q in order if changes[q] < 0][:EXAMPLES]
         wins = [q for q in reversed(order) if changes[q] > 0][:EXAMPLES]
         won, lost = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
-        summary = (
-            f"{won} of {len(changes)} queries better, {lost} worse, {len(changes) - won - lost} as before"
-        )
+        equal = len(changes) - won - lost
+        summary = f"{won} of {len(changes)} queries are better, {lost} worse, {equal} equal"
         parts.append(
             f'<div class="card"><h3>{inline_mark(i)} {escape(recipe["name"])} against {inline_mark(0)} '
             f"{escape(recipes[0]['name'])}: {summary}</h3>"
