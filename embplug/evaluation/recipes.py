@@ -11,21 +11,9 @@ from embplug.engines.capabilities import Capabilities
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import CapabilityError, RecipeError
 from embplug.evaluation.bits import turbo_bytes
-from embplug.methods import (
-    PCA,
-    BitAllocationQuantizer,
-    CentroidQuantizer,
-    ITQRotation,
-    OPQRotation,
-    PredictiveQuantizer,
-    ResidualQuantizer,
-    Rotation,
-    SparseRandomProjection,
-    Truncation,
-)
-from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
-from embplug.methods.reductions.pooling import HierarchicalPooling
+from embplug.methods import PCA
+from embplug.methods.registry import Role, registered
+from embplug.methods.roles import Transform
 from embplug.recipe import Dense, Multivector, Recipe, Rerank, Tokens
 
 RATIOS = (2, 4, 8, 16, 32, 64)
@@ -35,9 +23,7 @@ PRODUCT_RATIOS = (16, 32, 64)
 CANDIDATES = 100
 """Documents that original vectors rank anew."""
 
-POOLED = 2
-"""Tokens of a document that become one."""
-
+POOLED_ENCODING = "learned 1024"
 POOLED_RANKERS = ("float16 matrix", "residual 32", "residual 16", "predictive 32", "predictive 16")
 
 ON_DISK = ", original on disk"
@@ -51,7 +37,7 @@ def dense_recipes(dim: int, distance: models.Distance, capabilities: Capabilitie
     At every size from half to a 64th of float32: the engine's own datatypes and codes, transforms before
     them, and shorter vectors.
     """
-    made: dict[str, Recipe] = {"float32": Recipe(dense=Dense(dim=dim, distance=distance))}
+    recipes: dict[str, Recipe] = {"float32": Recipe(dense=Dense(dim=dim, distance=distance))}
     for name, fields in [*_engine(dim), *_transformed(dim)]:
         transformed = "transforms" in fields
         if transformed and distance not in (models.Distance.COSINE, models.Distance.DOT):
@@ -59,52 +45,55 @@ def dense_recipes(dim: int, distance: models.Distance, capabilities: Capabilitie
         quantized = "quantization" in fields
         try:
             alone = Dense(dim=dim, distance=distance, on_disk=True if quantized else None, **fields)
-            made[name] = Recipe(dense=alone)
+            recipes[name] = Recipe(dense=alone)
             if transformed:
-                made[name + ON_DISK] = Recipe(
+                recipes[name + ON_DISK] = Recipe(
                     dense=Dense(**_set(alone), keep_original="disk"), rerank=Rerank(candidates=CANDIDATES)
                 )
             elif quantized:
                 # Ten hits, and ten times as many ranked anew: as many as by a transform's original.
-                made[name + ON_DISK] = Recipe(dense=alone, rerank=Rerank(oversampling=CANDIDATES / 10))
+                recipes[name + ON_DISK] = Recipe(dense=alone, rerank=Rerank(oversampling=CANDIDATES / 10))
         except RecipeError:
             continue  # a transform that cannot make so few dimensions of these
-    return {name: recipe for name, recipe in made.items() if _is_served(recipe, capabilities)}
+    return {name: recipe for name, recipe in recipes.items() if _is_served(recipe, capabilities)}
 
 
 def token_recipes(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
     """Recipes of token matrices that an engine can serve: what finds candidates, and what ranks them."""
-    finders: dict[str, Any] = {
-        "FDE 5120": FDE(repetitions=20, simhash_bits=4, projection_dim=16, dtype="uint8"),
-        "learned 512": LearnedEncoding(stored_dim=512),
-        "learned 1024": LearnedEncoding(stored_dim=1024),
-    }
+    encodings = _trials("encoding", dim)
     rankers: dict[str, dict[str, Any]] = {
         "float32 matrix": {"multivector": Multivector(datatype=models.Datatype.FLOAT32)},
         "float16 matrix": {"multivector": Multivector()},
-        "residual 32": {"codes": ResidualQuantizer(size=32), "multivector": None},
-        "residual 16": {"codes": ResidualQuantizer(size=16), "multivector": None},
-        "residual 8": {"codes": ResidualQuantizer(size=8), "multivector": None},
-        # Learns from few tokens what the others need many for.
-        "bit allocation 32": {"codes": BitAllocationQuantizer(size=32), "multivector": None},
-        "predictive 32": {"codes": PredictiveQuantizer(size=32), "multivector": None},
-        "predictive 16": {"codes": PredictiveQuantizer(size=16), "multivector": None},
-        "centroids 256": {"codes": CentroidQuantizer(count=256), "multivector": None},
     }
-    tried: list[tuple[str, str, str, dict[str, Any]]] = [
-        (finder, ranker, "", {}) for ranker in rankers for finder in finders
+    for name, codes in _trials("token_codes", dim).items():
+        rankers[name] = {"codes": codes, "multivector": None}
+    combinations: list[tuple[str, str, str, dict[str, Any]]] = [
+        (encoding, ranker, "", {}) for ranker in rankers for encoding in encodings
     ]
     # Fewer tokens before codes of the same size compete with all tokens in codes of half of it.
-    pooled = {"reduction": HierarchicalPooling(factor=POOLED)}
-    tried += [("learned 1024", ranker, ", pooled", pooled) for ranker in POOLED_RANKERS]
-    made = {
-        f"{finder}, {ranker}{label}": Recipe(
-            tokens=Tokens(dim=dim, encoding=finders[finder], **rankers[ranker], **more),
+    for name, reduction in _trials("reduction", dim).items():
+        reduced = {"reduction": reduction}
+        combinations += [(POOLED_ENCODING, ranker, f", {name}", reduced) for ranker in POOLED_RANKERS]
+    recipes = {
+        f"{encoding}, {ranker}{label}": Recipe(
+            tokens=Tokens(dim=dim, encoding=encodings[encoding], **rankers[ranker], **more),
             rerank=Rerank(candidates=2 * CANDIDATES),
         )
-        for finder, ranker, label, more in tried
+        for encoding, ranker, label, more in combinations
     }
-    return {name: recipe for name, recipe in made.items() if _is_served(recipe, capabilities)}
+    return {name: recipe for name, recipe in recipes.items() if _is_served(recipe, capabilities)}
+
+
+def _trials(role: Role, dim: int) -> dict[str, Any]:
+    """Trials of all methods of a role, by name."""
+    return {name: method for cls in registered(role).values() for name, method in cls.trials(dim).items()}
+
+
+def _transforms(storage: str, dim: int, size: int) -> Iterator[tuple[str, Transform]]:
+    """Trials of the transforms that are tried with this storage, by name."""
+    for cls in registered("transform").values():
+        if cls.trial_storage == storage:
+            yield from cls.trials_of_size(dim, size).items()
 
 
 def _engine(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -125,11 +114,7 @@ def _transformed(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
     half = {"datatype": models.Datatype.FLOAT16}
     for size in (4 * dim // ratio for ratio in RATIOS if ratio <= 4 * dim):
         if SMALLEST <= size // 2 < dim:
-            for label, transform in (
-                ("PCA", PCA(size // 2)),
-                ("truncation", Truncation(dim=size // 2)),
-                ("random projection", SparseRandomProjection(dim=size // 2)),
-            ):
+            for label, transform in _transforms("float16", dim, size // 2):
                 yield f"{label} {size // 2} float16", {"transforms": [transform], **half}
         if SMALLEST <= size - 4 < dim:
             yield f"PCA {size - 4} int8", {"transforms": [PCA(size - 4)], "quantization": _int8()}
@@ -141,20 +126,19 @@ def _transformed(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
                     {"transforms": [PCA(components)], "quantization": _turbo(bits)},
                 )
         if 64 <= 8 * size <= dim:
-            for label, rotation in (("ITQ", ITQRotation()), ("rotation", Rotation())):
+            for label, rotation in _transforms("binary", dim, 8 * size):
                 transforms = [PCA(8 * size), rotation] if 8 * size < dim else [rotation]
                 yield (
                     f"{label} {8 * size} binary",
                     {"transforms": transforms, "quantization": _binary("one_bit")},
                 )
-        if 4 * dim // size in PRODUCT_RATIOS and dim % size == 0:
-            yield (
-                f"OPQ product x{4 * dim // size}",
-                {
-                    "transforms": [OPQRotation(subspaces=size, iterations=4)],
-                    "quantization": _product(4 * dim // size),
-                },
-            )
+        ratio = 4 * dim // size
+        if ratio in PRODUCT_RATIOS and dim % size == 0:
+            for label, transform in _transforms("product", dim, size):
+                yield (
+                    f"{label} product x{ratio}",
+                    {"transforms": [transform], "quantization": _product(ratio)},
+                )
 
 
 def _set(dense: Dense) -> dict[str, Any]:

@@ -177,6 +177,22 @@ class Method:
         """
         return 4 * dim
 
+    @classmethod
+    def trials(cls, dim: int) -> dict[str, Self]:
+        """Return parameters that are worth a trial by the advisor, by the names of the trials.
+
+        Parameters
+        ----------
+        dim : int
+            Dimension of the vectors.
+
+        Returns
+        -------
+        dict of str to Method
+            Empty by default: the advisor does not try the method.
+        """
+        return {}
+
     def unfitted(self) -> Self:
         """Return a new method with the same parameters that has learned nothing.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,6 +27,27 @@ class Transform(Method):
     """
 
     _order: ClassVar[str] = "that of the input"
+
+    trial_storage: ClassVar[Literal["float16", "binary", "product"]] = "float16"
+    """Storage in Qdrant with which the advisor tries the transform."""
+
+    @classmethod
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        """Return transforms that are worth a trial by the advisor, by the names of the trials.
+
+        Parameters
+        ----------
+        dim : int
+            Dimension of the vectors.
+        size : int
+            Dimension of the results. If ``trial_storage`` is ``product``, bytes of the codes that follow.
+
+        Returns
+        -------
+        dict of str to Transform
+            Empty by default: the advisor does not try the method.
+        """
+        return {}
 
     @property
     def unit_length(self) -> bool:

@@ -126,7 +126,7 @@ class Trials:
         mean = 0.0 if tokens is None else float(np.ceil(tokens.lengths / pooled).mean())
         size = 0.0
         if recipe.tokens is not None and codes is not None:
-            size = recipe.tokens.document_bytes + mean * float(getattr(codes, "size", None) or 1)
+            size = recipe.tokens.document_bytes + mean * codes.bytes_per_vector(recipe.tokens.dim)
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)
 
     def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[TriedRecipe], list[TriedRecipe]]:

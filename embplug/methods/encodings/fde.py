@@ -145,6 +145,11 @@ class FDE(Encoding):
         self.bytes_: BalancedBytes | None = None
         self._maps: dict[int, _Maps] = {}
 
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        return {"FDE 5120": cls(repetitions=20, simhash_bits=4, projection_dim=16, dtype="uint8")}
+
     @property
     @override
     def hnsw_ef(self) -> int:

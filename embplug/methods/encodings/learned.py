@@ -200,6 +200,11 @@ class LearnedEncoding(Encoding):
             )
         self.fitted_: _Fitted | None = None
 
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        return {f"learned {size}": cls(stored_dim=size) for size in (512, 1024)}
+
     @property
     @override
     def fitted_dim(self) -> int | None:

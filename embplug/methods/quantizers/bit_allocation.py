@@ -81,6 +81,12 @@ class BitAllocationQuantizer(Quantizer):
         self.lengths_: Float32 | None = None
         self.sampled_ = 0
 
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        # Learns from few tokens what others need many for.
+        return {"bit allocation 32": cls(size=32)}
+
     @property
     @override
     def fitted_dim(self) -> int | None:

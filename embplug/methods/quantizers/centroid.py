@@ -66,6 +66,11 @@ class CentroidQuantizer(Quantizer):
         self._search: CentroidSearch | None = None
         self.sampled_ = 0
 
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        return {"centroids 256": cls(count=256)}
+
     @property
     @override
     def fitted_dim(self) -> int | None:

@@ -80,6 +80,11 @@ class ResidualQuantizer(Quantizer):
         self._search: CentroidSearch | None = None
         self.sampled_ = 0
 
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        return {f"residual {size}": cls(size=size) for size in (32, 16, 8)}
+
     @property
     @override
     def fitted_dim(self) -> int | None:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from scipy.cluster.hierarchy import fcluster, linkage
+from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread
 from embplug.errors import InvalidArgumentError, LengthMismatchError
@@ -44,6 +45,11 @@ class HierarchicalPooling(Reduction):
     kind: Literal["hierarchical"] = "hierarchical"
 
     pools: ClassVar[bool] = True
+
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        return {"pooled": cls(factor=2)}
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Replace every group by one token; groups stand in the order of their first tokens."""

@@ -155,6 +155,11 @@ class PredictiveQuantizer(TokenCodes):
     def __post_init__(self) -> None:
         self._learned: _Learned | None = None
 
+    @classmethod
+    @override
+    def trials(cls, dim: int) -> dict[str, Self]:
+        return {f"predictive {size}": cls(size=size) for size in (32, 16)}
+
     @property
     @override
     def fitted_dim(self) -> int | None:

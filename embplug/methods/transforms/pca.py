@@ -99,6 +99,11 @@ class PCA(Transform):
         learned = self._learned()
         return None if learned is None else learned.variances
 
+    @classmethod
+    @override
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        return {"PCA": cls(size)}
+
     @property
     @override
     def fitted_dim(self) -> int | None:

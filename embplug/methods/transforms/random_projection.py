@@ -43,6 +43,11 @@ class SparseRandomProjection(Transform):
     def __post_init__(self) -> None:
         self._matrices: dict[int, Any] = {}
 
+    @classmethod
+    @override
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        return {"random projection": cls(dim=size)}
+
     @override
     def output_dim(self, dim: int) -> int:
         return check_output_dim("dim", self.dim, dim)

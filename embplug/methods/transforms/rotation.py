@@ -46,6 +46,13 @@ class Rotation(Transform):
 
     _order: ClassVar[str] = KEPT
 
+    trial_storage: ClassVar[Literal["float16", "binary", "product"]] = "binary"
+
+    @classmethod
+    @override
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        return {"rotation": cls()}
+
     @override
     def output_dim(self, dim: int) -> int:
         return dim
@@ -117,6 +124,13 @@ class OPQRotation(_LearnedRotation):
     seed: int = Field(default=0, ge=0)
     kind: Literal["opq_rotation"] = "opq_rotation"
 
+    trial_storage: ClassVar[Literal["float16", "binary", "product"]] = "product"
+
+    @classmethod
+    @override
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        return {"OPQ": cls(subspaces=size, iterations=4)}
+
     @override
     def output_dim(self, dim: int) -> int:
         check_output_dim("subspaces", self.subspaces, dim)
@@ -167,6 +181,13 @@ class ITQRotation(_LearnedRotation):
     iterations: int = Field(default=50, ge=1)
     seed: int = Field(default=0, ge=0)
     kind: Literal["itq_rotation"] = "itq_rotation"
+
+    trial_storage: ClassVar[Literal["float16", "binary", "product"]] = "binary"
+
+    @classmethod
+    @override
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        return {"ITQ": cls()}
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn from documents (n, d); queries are not used."""

@@ -39,6 +39,11 @@ class Truncation(Transform):
 
     _order: ClassVar[str] = "close to that of the input, if the model was trained for prefixes"
 
+    @classmethod
+    @override
+    def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
+        return {"truncation": cls(dim=size)}
+
     @property
     @override
     def unit_length(self) -> bool:

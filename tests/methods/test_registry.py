@@ -1,0 +1,86 @@
+"""Methods of other packages: a decorator is all that recipes need to know them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from pydantic.dataclasses import dataclass
+
+from embplug import Collection, Dense, Recipe
+from embplug import methods as public
+from embplug.engines import EdgeClient
+from embplug.errors import RecipeError
+from embplug.methods import Transform, register, registered, registry
+from embplug.methods.registry import is_built_in
+
+
+@pytest.fixture
+def reversing() -> Iterator[Any]:
+    """A transform that a test registers."""
+
+    @register("reversed", roles=("transform",))
+    @dataclass
+    class Reversed(Transform):
+        scale: float = 1.0
+        kind: Literal["reversed"] = "reversed"
+
+        def output_dim(self, dim: int) -> int:
+            return dim
+
+        def _transform(self, vectors: Any) -> Any:
+            return self.scale * vectors[:, ::-1]
+
+    yield Reversed
+    del registry._registered["transform"]["reversed"]
+
+
+def test_a_registered_method_stands_in_recipes_and_collections(
+    reversing: Any, edge_client: EdgeClient
+) -> None:
+    recipe = Recipe(dense=Dense(dim=4, transforms=[reversing(scale=2)]))
+    assert Recipe.from_yaml("dense: {dim: 4, transforms: [{kind: reversed, scale: 2}]}") == recipe
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert recipe.model_dump(mode="json")["dense"]["dense"]["transforms"] == [
+        {"scale": 2, "kind": "reversed"}
+    ]
+    vectors = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    Collection.create("turned", recipe, edge_client).add(range(20), dense=vectors)
+    collection = Collection.open("turned", edge_client)
+    assert collection.search(dense=vectors[7], limit=1)[0].id == 7
+    assert collection.describe()["dense.dense.transforms.0"]["method"] == "reversed"
+    assert not is_built_in(reversing)
+
+
+def test_a_registered_class_is_found_by_its_name(reversing: Any) -> None:
+    assert public.Reversed is reversing  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError):
+        public.Turned  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_kind_that_is_not_registered_is_refused_with_those_that_are() -> None:
+    with pytest.raises(RecipeError, match=r"^dense\.dense\.transforms\.0: .*itq_rotation, .*, truncation"):
+        Recipe.from_yaml("dense: {dim: 4, transforms: [{kind: reversed}]}")
+    with pytest.raises(RecipeError, match=r"^dense\.dense\.codes: .*a kind of: bit_allocation"):
+        Recipe.from_yaml("dense: {dim: 4, codes: {size: 3}}")
+    with pytest.raises(RecipeError, match=r"^dense\.dense\.codes\.size"):
+        Recipe.from_yaml("dense: {dim: 4, codes: {kind: bit_allocation, size: 0}}")
+    with pytest.raises(RecipeError, match=r"^codes: .*a kind of"):
+        Dense(dim=4, codes=public.FDE())
+
+
+def test_wrong_registrations_are_refused(reversing: Any) -> None:
+    with pytest.raises(ValueError, match=r"^roles: .*'magic'"):
+        register("reversed", roles=("magic",))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^kind: expected 'turned'"):
+        register("turned", roles=("transform",))(reversing)
+    with pytest.raises(ValueError, match=r"^kind: 'pca' is PCA"):
+
+        @register("pca", roles=("transform",))
+        @dataclass
+        class Other(Transform):
+            kind: Literal["pca"] = "pca"
+
+    assert registered("transform")["pca"] is public.PCA
