@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
+from embplug.errors import InvalidArgumentError
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
@@ -94,6 +95,12 @@ class BitAllocationQuantizer(Quantizer):
     @override
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return self.size
+
+    @override
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        if not unit_length and self.length == "unit":
+            expected = "own or decoded, because dot products compare lengths too"
+            raise InvalidArgumentError("length", expected, repr(self.length))
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn directions, bits and levels from ``X`` (n, d); ``queries`` are not used."""

@@ -68,6 +68,11 @@ class ProductQuantizer(Quantizer):
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return packed_bytes([self.bits] * self.subspaces)
 
+    @override
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        if self.subspaces > dim:
+            raise InvalidArgumentError("subspaces", f"at most the {dim} dimensions", self.subspaces)
+
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
         """Learn centroids from documents (n, d) by faiss; queries are not used.
 
@@ -79,10 +84,7 @@ class ProductQuantizer(Quantizer):
             faiss is not installed.
         """
         sample = as_sample(X)
-        if self.subspaces > sample.shape[1]:
-            raise InvalidArgumentError(
-                "subspaces", f"at most the {sample.shape[1]} dimensions", self.subspaces
-            )
+        self.check_vectors(sample.shape[1], unit_length=False)
         self.length_ = common_length(sample) if self.rescale else 0.0
         self.rotation_ = self._learn_rotation(sample)
         self.centroids_ = self._learn_centroids(self._rotated(sample))

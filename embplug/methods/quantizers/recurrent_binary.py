@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
-from embplug.errors import DimensionError, LengthMismatchError
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample, as_vectors
 from embplug.methods.numeric.balanced import LIMIT, BalancedBytes
 from embplug.methods.numeric.contrast import batches, between, ranking_loss, signs
@@ -83,6 +83,8 @@ class RecurrentBinaryQuantizer(Quantizer):
     noise: float = Field(default=0.5, ge=0)
     seed: int = Field(default=0, ge=0)
     kind: Literal["recurrent_binary"] = "recurrent_binary"
+
+    has_signs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.networks_: dict[str, dict[str, Float32]] = {}
@@ -178,18 +180,28 @@ class RecurrentBinaryQuantizer(Quantizer):
         self.decoder_ = _decoder(self._values(self._numbers(sample)), sample)
         return self
 
+    @override
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        if not unit_length:
+            raise InvalidArgumentError("distance", "Cosine, because these codes keep no lengths", "Dot")
+
+    @override
+    def signs_dim(self, dim: int) -> int:
+        return self.dim_out or dim
+
     def levels_of(self, X: ArrayLike) -> NDArray[np.uint8]:
         """All bits of each dimension as a number, uint8 (n, width): the first bit is the highest."""
         return self._numbers(as_vectors(X, self.dim))
 
+    @override
     def signs(self, X: ArrayLike) -> Float32:
-        """The first bits as -1 and 1, float32 (n, width)."""
         numbers = self._numbers(as_vectors(X, self.dim))
         first: Float32 = np.where(numbers >> self.levels, np.float32(1), np.float32(-1))
         return first
 
+    @override
     def sign_queries(self, Q: ArrayLike) -> Float32:
-        """Queries (n, d), with all their bits or exact, to compare with :meth:`signs`: float32 (n, width)."""
+        # With all their bits, or exact.
         queries = as_vectors(Q, self.dim, "Q")
         if self.queries == "codes":
             return self._values(self._numbers(queries))
