@@ -56,10 +56,10 @@ class _AffineAdapter(Adapter):
         MissingExtraError
             The method trains with PyTorch, and it is not installed.
         """
-        given, wanted = as_sample(new), as_sample(old)
-        if len(given) != len(wanted):
-            raise LengthMismatchError("old", f"{len(given)} vectors, one for each new one", len(wanted))
-        x, y = given.astype(np.float64), wanted.astype(np.float64)
+        sources, targets = as_sample(new), as_sample(old)
+        if len(sources) != len(targets):
+            raise LengthMismatchError("old", f"{len(sources)} vectors, one for each new one", len(targets))
+        x, y = sources.astype(np.float64), targets.astype(np.float64)
         matrix, offset = self._solve(x, y)
         self.matrix_, self.offset_ = matrix.astype(np.float32), offset.astype(np.float32)
         self.new_mean_, self.old_mean_ = x.mean(0).astype(np.float32), y.mean(0).astype(np.float32)
@@ -129,8 +129,8 @@ class Procrustes(_AffineAdapter):
         matrix = left @ right
         offset = target - middle @ matrix
         if self.scale:
-            made = x @ matrix + offset
-            factors = (made * y).sum(0) / np.maximum(np.square(made).sum(0), 1e-12)
+            estimate = x @ matrix + offset
+            factors = (estimate * y).sum(0) / np.maximum(np.square(estimate).sum(0), 1e-12)
             matrix, offset = matrix * factors, offset * factors
         return matrix, offset
 
@@ -157,11 +157,11 @@ class LowRankAffine(_AffineAdapter):
     kind: Literal["affine"] = "affine"
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
-        centered, wanted = y - y.mean(0), x - x.mean(0)
+        centered, targets = y - y.mean(0), x - x.mean(0)
         gram = centered.T @ centered
         variance = max(np.trace(gram) / len(gram), 1e-12)
         gram[np.diag_indices_from(gram)] += max(self.ridge, LEAST_RIDGE) * variance
-        guess = np.linalg.solve(gram, centered.T @ wanted)
+        guess = np.linalg.solve(gram, centered.T @ targets)
         if self.rank is not None and self.rank < min(guess.shape):
             directions = np.linalg.svd(centered @ guess, full_matrices=False)[2][: self.rank]
             guess = guess @ directions.T @ directions
@@ -209,9 +209,11 @@ class RelativeAnchors(_AffineAdapter):
         count = min(self.anchors, len(x))
         rows = np.sort(np.random.default_rng(self.seed).choice(len(x), count, replace=False))
         # What all vectors of a model have in common says nothing about which are alike.
-        there, here = x[rows] - x.mean(0), y[rows] - y.mean(0)
-        lengths = np.linalg.norm(there, axis=1, keepdims=True) * np.linalg.norm(here, axis=1, keepdims=True)
-        matrix = (there / np.maximum(lengths, 1e-12)).T @ here
+        new_rows, old_rows = x[rows] - x.mean(0), y[rows] - y.mean(0)
+        lengths = np.linalg.norm(new_rows, axis=1, keepdims=True) * np.linalg.norm(
+            old_rows, axis=1, keepdims=True
+        )
+        matrix = (new_rows / np.maximum(lengths, 1e-12)).T @ old_rows
         return matrix, -x.mean(0) @ matrix
 
 
@@ -252,11 +254,11 @@ class RankedAffine(_AffineAdapter):
         # One document alone has nothing to rank.
         for step in range(1, self.steps + 1) if len(new) > 1 else ():
             rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
-            there, here = new[rows], old[rows]
-            asked = there[: self.batch]
-            wanted = _shares(asked @ there.T / self.temperature)
-            made = _shares(asked @ matrix @ here.T / self.temperature)
-            gradient = asked.T @ ((made - wanted) @ here) / (len(asked) * self.temperature)
+            new_rows, old_rows = new[rows], old[rows]
+            queries = new_rows[: self.batch]
+            targets = _shares(queries @ new_rows.T / self.temperature)
+            estimate = _shares(queries @ matrix @ old_rows.T / self.temperature)
+            gradient = queries.T @ ((estimate - targets) @ old_rows) / (len(queries) * self.temperature)
             # Adam, with a rate that falls to zero.
             first += 0.1 * (gradient - first)
             second += 0.001 * (np.square(gradient) - second)
@@ -321,17 +323,17 @@ class ResidualMLP(_AffineAdapter):
         with single_torch_thread(torch):
             for _ in range(self.steps):
                 rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
-                there, here = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])
-                asked = there[: self.batch]
-                inner = torch.nn.functional.gelu(asked @ weights["w1"] + weights["b1"], approximate="tanh")
-                mapped = asked @ weights["matrix"] + inner @ weights["w2"] + weights["b2"]
+                new_rows, old_rows = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])
+                queries = new_rows[: self.batch]
+                inner = torch.nn.functional.gelu(queries @ weights["w1"] + weights["b1"], approximate="tanh")
+                mapped = queries @ weights["matrix"] + inner @ weights["w2"] + weights["b2"]
                 # A document that stands for a query does not rank itself.
-                itself = torch.eye(len(asked), len(rows), dtype=torch.bool)
-                exact, made = (
+                itself = torch.eye(len(queries), len(rows), dtype=torch.bool)
+                exact, estimate = (
                     (scores / self.temperature).masked_fill(itself, -1e9)
-                    for scores in (asked @ there.T, mapped @ here.T)
+                    for scores in (queries @ new_rows.T, mapped @ old_rows.T)
                 )
-                loss = -(exact.softmax(1) * made.log_softmax(1)).sum(1).mean()
+                loss = -(exact.softmax(1) * estimate.log_softmax(1)).sum(1).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -351,8 +353,8 @@ class ResidualMLP(_AffineAdapter):
         weights = self.network_
         inner = as_vectors(X) @ weights["w1"] + weights["b1"]
         inner *= 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
-        made: Float32 = rotated + (inner @ weights["w2"] + weights["b2"]).astype(np.float32)
-        return made
+        estimate: Float32 = rotated + (inner @ weights["w2"] + weights["b2"]).astype(np.float32)
+        return estimate
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {

@@ -252,8 +252,8 @@ class LearnedEncoding(Encoding):
         """
         if self.steps or device is not None:
             torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
-        sample, asked = self._checked_sample(tokens, queries)
-        landmarks = self._landmarks(sample, asked)
+        sample, query_tokens = self._checked_sample(tokens, queries)
+        landmarks = self._landmarks(sample, query_tokens)
         least = LANDMARKS_A_FEATURE * self.features
         if self.steps and len(landmarks) < least:
             expected = f"at least {least} tokens to train {self.features} features on"
@@ -527,11 +527,13 @@ class LearnedEncoding(Encoding):
     def _landmarks(self, sample: TokenBatch, queries: NDArray[Any] | None) -> NDArray[Any]:
         """Random tokens (landmarks, dim) of the documents and, for a share of them, of the queries."""
         generator = self._generator(LANDMARKS)
-        asked = 0 if queries is None else min(len(queries), int(self.landmarks * QUERY_SHARE))
-        count = min(self.landmarks - asked, len(sample.values))
+        query_tokens = 0 if queries is None else min(len(queries), int(self.landmarks * QUERY_SHARE))
+        count = min(self.landmarks - query_tokens, len(sample.values))
         chosen = sample.values[generator.choice(len(sample.values), count, replace=False)]
         if queries is not None:
-            chosen = np.concatenate([chosen, queries[generator.choice(len(queries), asked, replace=False)]])
+            chosen = np.concatenate(
+                [chosen, queries[generator.choice(len(queries), query_tokens, replace=False)]]
+            )
             chosen = chosen[generator.permutation(len(chosen))]
         return chosen
 
@@ -568,10 +570,10 @@ class LearnedEncoding(Encoding):
         rows = generator.choice(
             len(documents.values), min(DRIFT_TOKENS, len(documents.values)), replace=False
         )
-        asked = documents.values[np.sort(rows)].astype(np.float32)
-        true = _targets(documents, asked, worker_count(-1), device)
+        query_tokens = documents.values[np.sort(rows)].astype(np.float32)
+        true = _targets(documents, query_tokens, worker_count(-1), device)
         vectors = _document_vectors(self.fitted_, documents, worker_count(-1), device)
-        single = TokenBatch(asked, np.arange(len(asked) + 1))
+        single = TokenBatch(query_tokens, np.arange(len(query_tokens) + 1))
         predicted = vectors @ _query_vectors(self.fitted_, single, None).T
         true -= true.mean(axis=0)
         predicted -= predicted.mean(axis=0)

@@ -173,8 +173,8 @@ class BitAllocationQuantizer(Quantizer):
 
     def _scale(self, squares: NDArray[Any], codes: Codes) -> NDArray[Any]:
         lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
-        wanted = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
-        return np.asarray(wanted / lengths)
+        lengths_after = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
+        return np.asarray(lengths_after / lengths)
 
 
 def table_cost(levels: Literal["joint", "scalar"]) -> str:
@@ -225,13 +225,13 @@ def tables_along(
         return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
     whole = integer_bits(variances, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
-    kept = np.array([direction for one in bins for direction in one], dtype=np.int64)
+    kept = np.array([direction for byte in bins for direction in byte], dtype=np.int64)
     rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
-    of_bytes = [[int(whole[direction]) for direction in one] for one in bins]
+    of_bytes = [[int(whole[direction]) for direction in byte] for byte in bins]
     sample = centered
     if len(sample) > ENTRIES * 32:
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
-    widths = [len(one) for one in bins]
+    widths = [len(byte) for byte in bins]
     tables = fit_scalar(sample @ rotation, of_bytes)
     return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
 

@@ -189,11 +189,11 @@ class CentroidSearch:
         """Ids (n,) for vectors (n, dim)."""
         if self._directions is None:
             return nearest(vectors, self._places)
-        found = np.empty(len(vectors), dtype=np.int64)
+        ids = np.empty(len(vectors), dtype=np.int64)
         for rows in blocks(len(vectors)):
             turned = np.asarray((vectors[rows] - self._mean) @ self._directions, dtype=np.float32)
-            found[rows] = nearest_block(turned, self._places)
-        return found
+            ids[rows] = nearest_block(turned, self._places)
+        return ids
 
 
 def most_vectors(count: int) -> int:
@@ -208,9 +208,9 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
     a round of Lloyd's algorithm over all centroids settles the borders. With fewer vectors than
     centroids some coincide.
     """
-    wanted = most_vectors(count)
-    if len(sample) > wanted:
-        sample = sample[np.sort(generator.choice(len(sample), wanted, replace=False))]
+    most = most_vectors(count)
+    if len(sample) > most:
+        sample = sample[np.sort(generator.choice(len(sample), most, replace=False))]
     if count <= FLAT:
         return _stored(kmeans(sample, count, generator))
     coarse = kmeans(sample, round(count**0.5), generator)

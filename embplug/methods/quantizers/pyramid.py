@@ -109,14 +109,14 @@ def on_pyramid(vectors: Float32, pulses: int, largest: int) -> NDArray[np.int32]
         magnitudes = np.abs(vectors[rows]).astype(np.float64)
         sums = magnitudes.sum(axis=1, keepdims=True)
         alive = sums[:, 0] > 0
-        wanted = magnitudes * (pulses / np.where(sums > 0, sums, 1))
-        integers = np.clip(np.rint(wanted), 0, largest)
+        scaled = magnitudes * (pulses / np.where(sums > 0, sums, 1))
+        integers = np.clip(np.rint(scaled), 0, largest)
         for _ in range(64):
             missing = np.where(alive, pulses - integers.sum(axis=1), 0).astype(np.int64)
             if not missing.any():
                 break
             # The coordinate whose rounding error grows least takes, or gives, a pulse first.
-            gains = (wanted - integers) * np.sign(missing)[:, None]
+            gains = (scaled - integers) * np.sign(missing)[:, None]
             closed = np.where(missing[:, None] > 0, integers >= largest, integers <= 0)
             gains[closed] = -np.inf
             order = np.argsort(-gains, axis=1, kind="stable")

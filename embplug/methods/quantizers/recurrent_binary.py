@@ -149,7 +149,7 @@ class RecurrentBinaryQuantizer(Quantizer):
             if older.width != width:
                 raise DimensionError("older", f"codes of {width} dimensions", older.width)
             older_values = unit_rows(older._values(older._numbers(older_sample)))
-        asked = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
+        query_sample = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
         self.steps_ = self._steps(older is not None)
         generator = np.random.default_rng(self.seed)
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
@@ -159,8 +159,10 @@ class RecurrentBinaryQuantizer(Quantizer):
             for rows in batches(sample, self.batch, self.steps_, True, generator):
                 documents = sample[rows]
                 left = between(documents, self.noise, generator)
-                if asked is not None and len(asked):
-                    left = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                if query_sample is not None and len(query_sample):
+                    left = query_sample[
+                        generator.choice(len(query_sample), min(len(query_sample), self.batch), replace=False)
+                    ]
                 exact = torch.from_numpy(left @ documents.T)
                 both = torch.from_numpy(np.concatenate([left, documents]))
                 values = torch.nn.functional.normalize(_recur(torch, both, networks, self.levels), dim=1)
@@ -307,8 +309,10 @@ class RecurrentBinaryQuantizer(Quantizer):
             block = vectors[start : start + BLOCK_ROWS]
             bits = (_apply(self.networks_["first"], block) > 0).astype(np.uint8)
             for level in range(self.levels):
-                made = (2.0 * bits - (2 ** (level + 1) - 1)) / 2**level
-                rebuilt = unit_rows(_apply(self.networks_[f"rebuild{level}"], made.astype(np.float32)))
+                levels_so_far = (2.0 * bits - (2 ** (level + 1) - 1)) / 2**level
+                rebuilt = unit_rows(
+                    _apply(self.networks_[f"rebuild{level}"], levels_so_far.astype(np.float32))
+                )
                 more = _apply(self.networks_[f"residual{level}"], block - rebuilt) > 0
                 bits = 2 * bits + more.astype(np.uint8)
             numbers[start : start + BLOCK_ROWS] = bits

@@ -55,9 +55,9 @@ class HierarchicalPooling(Reduction):
         """Replace every group by one token; groups stand in the order of their first tokens."""
         groups = np.empty(len(tokens.values), dtype=np.int64)
         with single_blas_thread():
-            for i, wanted in enumerate(_left(tokens.lengths, self.factor).tolist()):
+            for i, count_left in enumerate(_left(tokens.lengths, self.factor).tolist()):
                 document = tokens[i].astype(np.float32, copy=False)
-                groups[tokens.offsets[i] : tokens.offsets[i + 1]] = _ward(document, wanted)
+                groups[tokens.offsets[i] : tokens.offsets[i + 1]] = _ward(document, count_left)
         return merge(tokens, groups, mean=True, keep_length=self.keep_length)
 
 
@@ -103,13 +103,13 @@ class KMeansPooling(Reduction):
     def _groups(self, tokens: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Group (documents, tokens) of padded tokens (documents, tokens, dim)."""
         documents, padded, dim = tokens.shape
-        wanted = _left(lengths, self.factor)[:, None]
-        numbers = np.arange(wanted.max())
-        absent = numbers >= wanted
-        first = np.where(absent, 0, numbers * lengths[:, None] // wanted)
+        count_left = _left(lengths, self.factor)[:, None]
+        numbers = np.arange(count_left.max())
+        absent = numbers >= count_left
+        first = np.where(absent, 0, numbers * lengths[:, None] // count_left)
         centroids = np.take_along_axis(tokens, first[..., None], axis=1)
-        one_each = np.arange(documents * padded + 1)
-        everyone = np.ones(documents * padded, dtype=np.float32)
+        starts = np.arange(documents * padded + 1)
+        ones = np.ones(documents * padded, dtype=np.float32)
         for i in range(self.rounds + 1):
             halves = np.where(absent, np.inf, np.einsum("dcx,dcx->dc", centroids, centroids) / 2)
             groups: NDArray[np.int64] = (tokens @ centroids.transpose(0, 2, 1) - halves[:, None]).argmax(
@@ -119,9 +119,9 @@ class KMeansPooling(Reduction):
                 break
             owner = (groups + np.arange(documents)[:, None] * len(numbers)).reshape(-1)
             shape = (documents * len(numbers), documents * padded)
-            sums = sp.csc_array((everyone, owner, one_each), shape=shape) @ tokens.reshape(-1, dim)
-            here = np.arange(padded) < lengths[:, None]
-            sizes = np.bincount(owner[here.reshape(-1)], minlength=shape[0])[:, None]
+            sums = sp.csc_array((ones, owner, starts), shape=shape) @ tokens.reshape(-1, dim)
+            inside = np.arange(padded) < lengths[:, None]
+            sizes = np.bincount(owner[inside.reshape(-1)], minlength=shape[0])[:, None]
             means = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids.reshape(-1, dim))
             centroids = means.reshape(centroids.shape).astype(np.float32)
         return groups
@@ -186,12 +186,12 @@ class GridPooling(Reduction):
         return merge(tokens, groups, mean=True, keep_length=self.keep_length)
 
     def _grids(
-        self, given: ArrayLike | None, tokens: TokenBatch
+        self, shapes: ArrayLike | None, tokens: TokenBatch
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and columns of every page."""
-        if given is None:
-            given = np.full((len(tokens), 2), (self.rows, self.columns))
-        grids = np.asarray(given)
+        if shapes is None:
+            shapes = np.full((len(tokens), 2), (self.rows, self.columns))
+        grids = np.asarray(shapes)
         if grids.shape != (len(tokens), 2):
             raise LengthMismatchError("grids", f"shape ({len(tokens)}, 2)", f"shape {grids.shape}")
         if grids.size and (grids.dtype.kind not in "iu" or grids.min() < 1):
@@ -210,14 +210,14 @@ def _left(lengths: Any, factor: float) -> Any:
     return np.ceil(lengths / factor - 1e-9).astype(np.int64)
 
 
-def _ward(tokens: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
-    """Group of every token, by its first member, of at most ``wanted`` groups."""
+def _ward(tokens: NDArray[np.float32], count_left: int) -> NDArray[np.int64]:
+    """Group of every token, by its first member, of at most ``count_left`` groups."""
     count = len(tokens)
-    if wanted == count:
+    if count_left == count:
         return np.arange(count)
     directions = unit(tokens)
     cosines = (directions @ directions.T)[~np.tri(count, dtype=np.bool_)]
     distances = np.sqrt(np.maximum(2 - 2 * cosines, 0), dtype=np.float64)
-    labels = fcluster(linkage(distances, method="ward"), wanted, criterion="maxclust")
+    labels = fcluster(linkage(distances, method="ward"), count_left, criterion="maxclust")
     _, first, groups = np.unique(labels, return_index=True, return_inverse=True)
     return first[groups]

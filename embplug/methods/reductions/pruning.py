@@ -143,8 +143,8 @@ def _keep_highest(tokens: TokenBatch, values: NDArray[Any], share: float) -> Red
     documents = np.repeat(np.arange(len(tokens)), tokens.lengths)
     order = np.lexsort((-values, documents))
     # A product such as 0.7 * 10 may lie a rounding error above the number that is meant.
-    wanted = np.ceil(tokens.lengths * share - 1e-9).astype(np.int64)
+    left = np.ceil(tokens.lengths * share - 1e-9).astype(np.int64)
     rank = np.arange(len(values)) - tokens.offsets[documents]
     kept = np.zeros(len(values), dtype=np.bool_)
-    kept[order[rank < wanted[documents]]] = True
+    kept[order[rank < left[documents]]] = True
     return select(tokens, kept)

@@ -249,29 +249,31 @@ class PredictiveQuantizer(TokenCodes):
         InvalidArgumentError
             Naming the first string that these codes did not make.
         """
-        asked, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
+        query_tokens, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
         # Tables of products grow with the query: a few tokens of it at a time.
-        some = [asked[rows] for rows in blocks(len(asked), QUERY_TOKENS)] or [asked]
-        scores = [self._sum_of_maxima(one, strings, offsets) for one in some]
+        some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]
+        scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
         return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
 
-    def _sum_of_maxima(self, asked: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]) -> Float32:
+    def _sum_of_maxima(
+        self, query_tokens: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]
+    ) -> Float32:
         learned = self._fitted()
         with single_blas_thread():
-            of_centroids = learned.centroids @ asked.T
+            of_centroids = learned.centroids @ query_tokens.T
             ends = ENTRIES * np.cumsum(learned.sizes)
-            of_entries = np.empty((int(ends[-1]), len(asked)), dtype=np.float32)
-            for table, made in zip(learned.tables, np.split(of_entries, ends[:-1]), strict=True):
-                table.products(asked, out=made)
+            of_entries = np.empty((int(ends[-1]), len(query_tokens)), dtype=np.float32)
+            for table, coded in zip(learned.tables, np.split(of_entries, ends[:-1]), strict=True):
+                table.products(query_tokens, out=coded)
 
         def products(_: slice, documents: slice) -> Float32:
             taken = parsed(strings, documents, learned.sizes, len(learned.centroids))
-            rests = np.empty((len(taken.ids), len(asked)), dtype=np.float32)
+            rests = np.empty((len(taken.ids), len(query_tokens)), dtype=np.float32)
             by_class = np.argsort(taken.classes.astype(np.uint8), kind="stable")
             rests[by_class] = sums_of_entries(of_entries, taken.codes)
             return _predicted(learned, taken, rests, np.take(of_centroids, taken.ids, axis=0))
 
-        return sum_of_maxima(products, offsets, len(asked), SCORE_TOKENS)
+        return sum_of_maxima(products, offsets, len(query_tokens), SCORE_TOKENS)
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         arrays = {
@@ -351,15 +353,20 @@ class PredictiveQuantizer(TokenCodes):
         # A class that nobody is in is as good as any other.
         members = [classes == k if (classes == k).any() else slice(None) for k in range(CLASSES)]
         directions = principal_directions(remains)[1].astype(np.float32)
-        variances = np.array([np.square(remains[one] @ directions).mean(axis=0) for one in members])
+        variances = np.array([np.square(remains[member] @ directions).mean(axis=0) for member in members])
         sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)
         tables, kept = [], []
-        for one, falling, size in zip(members, variances, sizes, strict=True):
+        for member, falling, size in zip(members, variances, sizes, strict=True):
             order = np.argsort(-falling, kind="stable")
-            made, columns = tables_along(
-                remains[one], falling[order].astype(np.float64), directions[:, order], size, levels, generator
+            coded, columns = tables_along(
+                remains[member],
+                falling[order].astype(np.float64),
+                directions[:, order],
+                size,
+                levels,
+                generator,
             )
-            tables.append(made)
+            tables.append(coded)
             kept.append(order[columns])
         factors, mean_bytes = np.ones(1, dtype=np.float32), float(self.size)
         return _Learned(
@@ -410,15 +417,17 @@ def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float3
     parts = []
     for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
         block = tokens[documents]
-        mine = residuals[token_rows(tokens.offsets, documents)]
-        np.subtract(block.values, centroids[search(block.values)], out=mine)
-        references = find_references(mine, block.offsets)
+        own_rows = residuals[token_rows(tokens.offsets, documents)]
+        np.subtract(block.values, centroids[search(block.values)], out=own_rows)
+        references = find_references(own_rows, block.offsets)
         rows = np.flatnonzero(references >= 0)
-        parts.append((mine, rows, references[rows], _wanted_gains(mine[rows], mine[references[rows]])))
-    wanted = np.concatenate([gains for *_, gains in parts])
-    gains = lloyd_max(wanted, GAINS) if wanted.size else np.linspace(0, 1, GAINS, dtype=np.float32)
-    for mine, rows, references, own in parts:
-        mine[rows] -= gains[nearest_level(gains, own)][:, None] * mine[references]
+        parts.append(
+            (own_rows, rows, references[rows], _wanted_gains(own_rows[rows], own_rows[references[rows]]))
+        )
+    needed = np.concatenate([gains for *_, gains in parts])
+    gains = lloyd_max(needed, GAINS) if needed.size else np.linspace(0, 1, GAINS, dtype=np.float32)
+    for own_rows, rows, references, own in parts:
+        own_rows[rows] -= gains[nearest_level(gains, own)][:, None] * own_rows[references]
     return gains, residuals
 
 
@@ -446,8 +455,8 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
     for rows in in_order(references):
         with_reference = rows[references[rows] >= 0]
         if with_reference.size:
-            told = references[with_reference]
-            shapes, rest = decoded[told] - bases[told], remains[with_reference]
+            sources = references[with_reference]
+            shapes, rest = decoded[sources] - bases[sources], remains[with_reference]
             gain = nearest_level(learned.gains, _wanted_gains(rest, shapes))
             predicted = learned.gains[gain][:, None] * shapes
             # A gain is one of few, so that what is left can be more than what there was.
@@ -455,14 +464,14 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
             helped = with_reference[helps]
             remains[helped] -= predicted[helps]
             decoded[helped] += predicted[helps]
-            back[helped], gains[helped] = helped - told[helps], gain[helps]
+            back[helped], gains[helped] = helped - sources[helps], gain[helps]
         classes[rows] = np.searchsorted(learned.borders, np.square(remains[rows]).sum(axis=1))
         for k, table in enumerate(learned.tables):
-            mine = rows[classes[rows] == k]
-            if mine.size:
-                made = table.encode(remains[mine])
-                codes[mine, : made.shape[1]] = made
-                decoded[mine] += table.decode(made)
+            own_rows = rows[classes[rows] == k]
+            if own_rows.size:
+                coded = table.encode(remains[own_rows])
+                codes[own_rows, : coded.shape[1]] = coded
+                decoded[own_rows] += table.decode(coded)
         factors[rows] = length_factors(values[rows], decoded[rows])
         levels[rows] = nearest_level(learned.factors, factors[rows])
         decoded[rows] *= learned.factors[levels[rows]][:, None]
@@ -499,10 +508,10 @@ def _predicted(learned: _Learned, taken: Parsed, rests: Float32, bases: Float32)
 def _byte_sizes(variances: NDArray[np.float64], shares: NDArray[np.float64], budget: int) -> list[int]:
     """Whole bytes of each class, together ``budget`` on average: reverse water-filling over all of them."""
     weights = np.repeat(shares[:, None], variances.shape[1], axis=1)
-    wanted = water_filling(variances, 8 * budget, weights=weights).sum(axis=1) / 8
-    sizes = np.floor(wanted).astype(np.int64)
-    for k in np.argsort(sizes - wanted, kind="stable"):
-        if sizes[k] < wanted[k] and (shares * sizes).sum() + shares[k] <= budget:
+    needed = water_filling(variances, 8 * budget, weights=weights).sum(axis=1) / 8
+    sizes = np.floor(needed).astype(np.int64)
+    for k in np.argsort(sizes - needed, kind="stable"):
+        if sizes[k] < needed[k] and (shares * sizes).sum() + shares[k] <= budget:
             sizes[k] += 1
     return [int(size) for size in sizes]
 

@@ -68,11 +68,11 @@ class TokenCoder:
         strings: list[bytes] = []
         for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
             block = tokens[documents]
-            made = self._tokens.encode(block)
+            codes = self._tokens.encode(block)
             if self._correction is not None:
-                heads = self._correction.encode(self._lost(block, made))
-                made = [head.tobytes() + one for head, one in zip(heads, made, strict=True)]
-            strings += made
+                heads = self._correction.encode(self._lost(block, codes))
+                codes = [head.tobytes() + string for head, string in zip(heads, codes, strict=True)]
+            strings += codes
         return strings
 
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
@@ -87,11 +87,11 @@ class TokenCoder:
         InvalidArgumentError
             Naming the first string that these codes did not make.
         """
-        asked = as_vectors(query, self._tokens.dim, "query")
+        query_tokens = as_vectors(query, self._tokens.dim, "query")
         heads, rests = self._parted(strings)
-        scores = self._tokens.maxsim(asked, rests)
+        scores = self._tokens.maxsim(query_tokens, rests)
         if self._correction is not None and len(strings):
-            whole = self._correction.encode_query(asked.sum(axis=0))
+            whole = self._correction.encode_query(query_tokens.sum(axis=0))
             scores += self._correction.score(whole, heads)
         return scores
 

@@ -105,7 +105,7 @@ class LearnedTruncation(Transform):
         sample = as_sample(X)
         self.output_dim(sample.shape[1])
         sample = unit_rows(sample)
-        asked = None if queries is None else unit_rows(as_vectors(queries, sample.shape[1], "queries"))
+        query_sample = None if queries is None else unit_rows(as_vectors(queries, sample.shape[1], "queries"))
         generator = np.random.default_rng(self.seed)
         start = PCA(self.dim, center="none" if self.target == "float" else "documents").fit(sample)
         assert start.components_ is not None
@@ -121,22 +121,24 @@ class LearnedTruncation(Transform):
         with single_torch_thread(torch):
             for rows in batches(sample, self.batch, self.steps, self.sampling == "local", generator):
                 documents = sample[rows]
-                if asked is None or len(asked) == 0:
+                if query_sample is None or len(query_sample) == 0:
                     queried = noised(documents, self.noise, generator)
                 else:
-                    queried = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                    queried = query_sample[
+                        generator.choice(len(query_sample), min(len(query_sample), self.batch), replace=False)
+                    ]
                 left, right = torch.from_numpy(queried), torch.from_numpy(documents)
                 exact = left @ right.T
                 small_left, small_right = left @ weights.T, (right - mean) @ weights.T
                 loss = torch.zeros(())
                 for prefix in self._prefixes():
-                    ours = small_left[:, :prefix]
-                    theirs = small_right[:, :prefix]
+                    left_prefix = small_left[:, :prefix]
+                    right_prefix = small_right[:, :prefix]
                     if self.target == "binary":
-                        theirs = signs(theirs * scale)
-                    ours = torch.nn.functional.normalize(ours, dim=1)
-                    theirs = torch.nn.functional.normalize(theirs, dim=1)
-                    loss = loss + ranking_loss(ours @ theirs.T, exact, self.temperature)
+                        right_prefix = signs(right_prefix * scale)
+                    left_prefix = torch.nn.functional.normalize(left_prefix, dim=1)
+                    right_prefix = torch.nn.functional.normalize(right_prefix, dim=1)
+                    loss = loss + ranking_loss(left_prefix @ right_prefix.T, exact, self.temperature)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -132,15 +132,15 @@ class PCA(Transform):
             No vector to learn from.
         """
         sample = as_sample(X)
-        wanted = self.output_dim(sample.shape[1])
+        kept = self.output_dim(sample.shape[1])
         self.__post_init__()
         self._count = len(sample)
         self._sum = sample.sum(axis=0, dtype=np.float64)
-        if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
-            self._solution = self._kept(*self._subspace(sample, wanted), sample.shape[1])
+        if self._randomizes(sample.shape[1], kept) and kept + OVERSAMPLES < len(sample):
+            self._solution = self._kept(*self._subspace(sample, kept), sample.shape[1])
         else:
             self._moments = second_moments(sample)
-            self._solution = self._solved(wanted)
+            self._solution = self._solved(kept)
         self._moments = None
         return self
 
@@ -225,11 +225,11 @@ class PCA(Transform):
             self._solution = self._solved(self.output_dim(len(self._moments)))
         return self._solution
 
-    def _randomizes(self, dim: int, wanted: int) -> bool:
-        large = dim >= RANDOMIZED_FROM_DIM and 4 * wanted <= dim
+    def _randomizes(self, dim: int, kept: int) -> bool:
+        large = dim >= RANDOMIZED_FROM_DIM and 4 * kept <= dim
         return self.solver == "randomized" or (self.solver == "auto" and large)
 
-    def _solved(self, wanted: int) -> _Solution:
+    def _solved(self, kept: int) -> _Solution:
         """Eigenvectors of the covariance, from the sums."""
         assert self._sum is not None and self._moments is not None
         covariance = self._moments / max(self._count, 1)
@@ -237,30 +237,30 @@ class PCA(Transform):
             mean = self._sum / max(self._count, 1)
             covariance -= np.outer(mean, mean)
         dim = len(covariance)
-        width = wanted + OVERSAMPLES
-        if self._randomizes(dim, wanted) and width < min(dim, self._count):
-            return self._kept(*self._principal(covariance, wanted), dim)
-        variances, vectors = eigh(covariance, subset_by_index=[dim - wanted, dim - 1])
+        width = kept + OVERSAMPLES
+        if self._randomizes(dim, kept) and width < min(dim, self._count):
+            return self._kept(*self._principal(covariance, kept), dim)
+        variances, vectors = eigh(covariance, subset_by_index=[dim - kept, dim - 1])
         return self._kept(variances[::-1], vectors[:, ::-1].T, dim)
 
     def _principal(
-        self, covariance: NDArray[np.float64], wanted: int
+        self, covariance: NDArray[np.float64], kept: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Variances and components by subspace iteration on the covariance itself."""
         generator = np.random.default_rng(self.seed)
-        basis = generator.standard_normal((len(covariance), wanted + OVERSAMPLES))
+        basis = generator.standard_normal((len(covariance), kept + OVERSAMPLES))
         for _ in range(POWER_ROUNDS):
             basis = covariance @ np.linalg.qr(basis)[0]
         basis = np.linalg.qr(basis)[0]
-        return _leading(basis, basis.T @ covariance @ basis, wanted)
+        return _leading(basis, basis.T @ covariance @ basis, kept)
 
-    def _subspace(self, sample: Float32, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _subspace(self, sample: Float32, kept: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Variances and components by subspace iteration; centring is done without a centred copy."""
         assert self._sum is not None
         mean = self._sum / len(sample) if self.center != "none" else np.zeros(sample.shape[1])
         mean = mean.astype(np.float32)
         generator = np.random.default_rng(self.seed)
-        width = min(wanted + OVERSAMPLES, *sample.shape)
+        width = min(kept + OVERSAMPLES, *sample.shape)
         basis = generator.standard_normal((sample.shape[1], width)).astype(np.float32)
         for _ in range(POWER_ROUNDS):
             basis = np.linalg.qr(basis)[0]
@@ -268,7 +268,7 @@ class PCA(Transform):
             basis = sample.T @ scores - np.outer(mean, scores.sum(axis=0))
         basis = np.linalg.qr(basis)[0]
         scores = (sample @ basis - mean @ basis).astype(np.float64)
-        return _leading(basis, scores.T @ scores / len(sample), wanted)
+        return _leading(basis, scores.T @ scores / len(sample), kept)
 
     def _kept(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> _Solution:
         assert self._sum is not None
@@ -298,9 +298,9 @@ class PCA(Transform):
 
 
 def _leading(
-    basis: NDArray[Any], projected: NDArray[np.float64], wanted: int
+    basis: NDArray[Any], projected: NDArray[np.float64], kept: int
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Variances and components within a basis (d, m), from the covariance (m, m) in its coordinates."""
     variances, rotation = np.linalg.eigh(projected)
-    order = np.argsort(-variances)[:wanted]
+    order = np.argsort(-variances)[:kept]
     return variances[order], (basis @ rotation[:, order]).T
