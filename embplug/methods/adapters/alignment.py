@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
@@ -46,16 +46,8 @@ class _AffineAdapter(Adapter):
     def fitted_dim(self) -> int | None:
         return None if self.matrix_ is None else int(self.matrix_.shape[0])
 
+    @override
     def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
-        """Learn from the same texts as the new model (n, new dim) and the old one (n, old dim) sees them.
-
-        Raises
-        ------
-        LengthMismatchError
-            The two differ in length.
-        MissingExtraError
-            The method trains with PyTorch, and it is not installed.
-        """
         sources, targets = as_sample(new), as_sample(old)
         if len(sources) != len(targets):
             raise LengthMismatchError("old", f"{len(sources)} vectors, one for each new one", len(targets))
@@ -65,18 +57,15 @@ class _AffineAdapter(Adapter):
         self.new_mean_, self.old_mean_ = x.mean(0).astype(np.float32), y.mean(0).astype(np.float32)
         return self
 
+    @override
     def transform(self, X: ArrayLike) -> Float32:
-        """Map vectors of the new model (n, new dim) to where the old model would have put them."""
         vectors = as_vectors(X, self.new_dim)
         assert self.matrix_ is not None and self.offset_ is not None
         mapped: Float32 = vectors @ self.matrix_ + self.offset_
         return mapped
 
+    @override
     def missing(self, X: ArrayLike) -> Float32:
-        """What the new model's score of a query (n,) has on average over that of the mapped query.
-
-        It differs from query to query, and makes their scores comparable in a collection of both models.
-        """
         self._check_fitted()
         assert self.new_mean_ is not None and self.old_mean_ is not None
         missing: Float32 = as_vectors(X) @ self.new_mean_ - self.transform(X) @ self.old_mean_
@@ -106,16 +95,20 @@ class _AffineAdapter(Adapter):
 @register("procrustes", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class Procrustes(_AffineAdapter):
-    """The rotation that brings the new vectors closest to the old ones.
+    """Rotation that brings the new vectors closest to the old ones.
 
-    It has so little freedom that a few hundred pairs suffice, and it cannot do much harm.
+    A few hundred pairs are enough to learn it.
 
     Parameters
     ----------
-    center
-        Also move the middle of the new vectors to that of the old.
-    scale
-        Also stretch each dimension.
+    center : bool, default=True
+        Whether the mean of the new vectors is moved to that of the old vectors.
+    scale : bool, default=False
+        Whether each dimension is also scaled.
+
+    References
+    ----------
+    .. [1] Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika, 1966.
     """
 
     center: bool = True
@@ -138,18 +131,17 @@ class Procrustes(_AffineAdapter):
 @register("affine", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class LowRankAffine(_AffineAdapter):
-    """The map of old documents to new ones that errs least, carried over to the query.
+    """Linear map of old documents to new ones with the least squared error, applied to the query.
 
-    What is wanted is the dot product of a query with what the new model would make of a document. The
-    best linear guess at that from the old vector is a matrix, and a matrix may as well stand on the
-    side of the query, so that documents stay as they are. Needs more pairs than dimensions.
+    The dot product of a new query with the prediction of a new document from the old one is a dot product
+    with the old document. It needs more pairs than dimensions.
 
     Parameters
     ----------
-    rank
-        Directions of the new space that are guessed; ``None`` guesses all.
-    ridge
-        The higher, the more careful the guess, as a share of the mean variance.
+    rank : int, default=256
+        Number of directions of the new space that are predicted. None predicts all.
+    ridge : float, default=0.03
+        Regularisation, as a share of the mean variance.
     """
 
     rank: Annotated[int, Field(ge=1)] | None = 256
@@ -171,7 +163,7 @@ class LowRankAffine(_AffineAdapter):
 @register("dimension_scale", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class DimensionScale(_AffineAdapter):
-    """Each dimension stretched and moved by itself, for two versions of one model. Dimensions are equal."""
+    """Scale and offset for each dimension, for two versions of one model with equal dimensions."""
 
     kind: Literal["dimension_scale"] = "dimension_scale"
 
@@ -187,18 +179,22 @@ class DimensionScale(_AffineAdapter):
 @register("relative", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class RelativeAnchors(_AffineAdapter):
-    """Relative representations: vectors are compared by their similarities to anchors both models know.
+    """Relative representations: vectors are compared by their similarities to shared anchors.
 
-    Documents stay as they are stored: the dot product of two such representations is that of the
-    document with a map of the query. Only the length of the document's own representation is left
-    out. No more than anchors are needed, and any dimensions.
+    The dot product of two such representations is that of the old document with a map of the query, so that
+    documents stay as they are. The length of the document's representation is left out.
 
     Parameters
     ----------
-    anchors
-        Number of pairs that serve as anchors; all where there are fewer.
-    seed
-        The same seed draws the same anchors.
+    anchors : int, default=1000
+        Largest number of pairs that serve as anchors.
+    seed : int, default=0
+        Seed of the choice of anchors.
+
+    References
+    ----------
+    .. [1] Moschella et al., "Relative representations enable zero-shot latent space communication",
+           ICLR 2023.
     """
 
     anchors: int = Field(default=1000, ge=1)
@@ -220,21 +216,25 @@ class RelativeAnchors(_AffineAdapter):
 @register("ranked", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class RankedAffine(_AffineAdapter):
-    """The affine map, trained further until old documents rank as the new model ranks them.
+    """Linear map that is trained until old documents rank as the new model ranks them.
 
-    Documents stand for queries, and the loss is the cross-entropy between the softmax of the new
-    model's scores and of the mapped ones.
+    It starts at :class:`LowRankAffine`. Documents stand for queries. The loss is the cross-entropy between
+    the softmax of the new model's scores and of the scores of mapped queries.
 
     Parameters
     ----------
-    ridge
-        Of the affine map with which it begins.
-    temperature
-        Of the softmax, as a share of the mean squared length; the lower, the more the best count.
-    steps, batch, learning_rate
-        Of the training.
-    seed
-        Of the batches.
+    ridge : float, default=0.03
+        Regularisation of the map at the start.
+    temperature : float, default=0.05
+        Temperature of the softmax, as a share of the mean squared length.
+    steps : int, default=200
+        Number of training steps.
+    batch : int, default=256
+        Number of queries in a step.
+    learning_rate : float, default=1e-3
+        Learning rate of Adam, which falls to zero.
+    seed : int, default=0
+        Seed of the batches.
     """
 
     ridge: float = Field(default=0.03, ge=0)
@@ -273,18 +273,27 @@ class RankedAffine(_AffineAdapter):
 @register("mlp", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ResidualMLP(_AffineAdapter):
-    """The affine map and a small network beside it, trained to rank by PyTorch and used without.
+    """Linear map and a small network beside it, trained to rank like the new model.
+
+    The training needs PyTorch, and the use does not. It starts at :class:`LowRankAffine`; see
+    :class:`RankedAffine` for the loss.
 
     Parameters
     ----------
-    hidden
+    hidden : int, default=256
         Width of the network.
-    ridge
-        Of the affine map with which it begins.
-    temperature, steps, batch, learning_rate
-        As of :class:`RankedAffine`.
-    seed
-        Of the initial weights and the batches.
+    ridge : float, default=0.03
+        Regularisation of the map at the start.
+    temperature : float, default=0.05
+        Temperature of the softmax, as a share of the mean squared length.
+    steps : int, default=200
+        Number of training steps.
+    batch : int, default=256
+        Number of queries in a step.
+    learning_rate : float, default=1e-3
+        Learning rate of Adam, which falls to zero.
+    seed : int, default=0
+        Seed of the initial weights and the batches.
     """
 
     hidden: int = Field(default=256, ge=1)
@@ -345,8 +354,8 @@ class ResidualMLP(_AffineAdapter):
         self.network_ = learned
         return matrix, offset
 
+    @override
     def transform(self, X: ArrayLike) -> Float32:
-        """Map vectors of the new model (n, new dim) to where the old model would have put them."""
         rotated = super().transform(X)
         if not self.network_:
             return rotated

@@ -27,17 +27,22 @@ BLOCK_TOKENS = 4096
 @register("hierarchical", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class HierarchicalPooling(Reduction):
-    """Merge the tokens of a document that are most alike, step by step (token pooling, arXiv 2409.14683).
+    """Merges the most similar tokens of a document, step by step.
 
-    Ward's method on directions: tokens are compared by their cosine.
+    It is Ward's method on the directions of tokens.
 
     Parameters
     ----------
-    factor
-        A document of t tokens keeps at most ``ceil(t / factor)``.
-    keep_length
-        Give the mean of a group the mean length of its tokens, which unit tokens need for MaxSim to
-        compare the same thing as before.
+    factor : float, default=2.0
+        A document of t tokens keeps at most ``ceil(t / factor)`` tokens.
+    keep_length : bool, default=True
+        Whether the mean of a group is scaled to the mean length of its tokens. MaxSim over unit tokens needs
+        it.
+
+    References
+    ----------
+    .. [1] Clavié, Chaffin and Adams, "Reducing the Footprint of Multi-Vector Retrieval with Minimal
+           Performance Impact via Token Pooling", 2024, arXiv:2409.14683.
     """
 
     factor: float = Field(default=2.0, ge=1)
@@ -52,7 +57,19 @@ class HierarchicalPooling(Reduction):
         return {"pooled": cls(factor=2)}
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Replace every group by one token; groups stand in the order of their first tokens."""
+        """Replace every group of tokens by one token.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Groups stand in the order of their first tokens.
+        """
         groups = np.empty(len(tokens.values), dtype=np.int64)
         with single_blas_thread():
             for i, count_left in enumerate(_left(tokens.lengths, self.factor).tolist()):
@@ -64,16 +81,22 @@ class HierarchicalPooling(Reduction):
 @register("kmeans", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class KMeansPooling(Reduction):
-    """Merge the tokens of a document by k-means on their directions.
+    """Merges the tokens of a document by k-means on their directions.
 
     Parameters
     ----------
-    factor
-        A document of t tokens keeps at most ``ceil(t / factor)``.
-    rounds
-        Of Lloyd's algorithm, which starts from tokens at equal steps through the document.
-    keep_length
-        As for :class:`HierarchicalPooling`.
+    factor : float, default=2.0
+        A document of t tokens keeps at most ``ceil(t / factor)`` tokens.
+    rounds : int, default=4
+        Number of rounds of Lloyd's algorithm, which starts from tokens at equal steps through the document.
+    keep_length : bool, default=True
+        Whether the mean of a group is scaled to the mean length of its tokens. MaxSim over unit tokens needs
+        it.
+
+    References
+    ----------
+    .. [1] Clavié, Chaffin and Adams, "Reducing the Footprint of Multi-Vector Retrieval with Minimal
+           Performance Impact via Token Pooling", 2024, arXiv:2409.14683.
     """
 
     factor: float = Field(default=2.0, ge=1)
@@ -84,7 +107,19 @@ class KMeansPooling(Reduction):
     pools: ClassVar[bool] = True
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Replace every group by one token; groups stand in the order of the tokens that they began with."""
+        """Replace every cluster of tokens by one token.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Clusters stand in the order of the tokens that they started from.
+        """
         groups = np.empty(len(tokens.values), dtype=np.int64)
         # Documents of like lengths are computed together, padded to the longest.
         order = np.argsort(tokens.lengths, kind="stable")
@@ -130,18 +165,23 @@ class KMeansPooling(Reduction):
 @register("grid", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class GridPooling(Reduction):
-    """Merge the patches of a page image that lie in the same tile: rows, columns or rectangles.
+    """Merges the patches of a page image that lie in the same tile: rows, columns or rectangles.
 
     Parameters
     ----------
-    rows, columns
-        Patches of a page, which are its first ``rows * columns`` tokens, row by row. Tokens after them
-        (of the instruction, as in ColPali) are kept.
-    tile_rows, tile_columns
-        Patches of a tile, ``None`` for all: 1 and ``None`` pool every row, ``None`` and 1 every
-        column, 2 and 2 squares of four. Tiles at the right and lower margin may be smaller.
-    keep_length
-        As for :class:`HierarchicalPooling`.
+    rows : int, default=32
+        Number of rows of patches on a page.
+    columns : int, default=32
+        Number of columns of patches on a page. The first ``rows * columns`` tokens are the patches, row by
+        row. Later tokens, such as those of the instruction of ColPali, are kept.
+    tile_rows : int, default=1
+        Number of rows of a tile. None takes all rows.
+    tile_columns : int, default=None
+        Number of columns of a tile. None takes all columns. Tiles at the right and lower margin may be
+        smaller.
+    keep_length : bool, default=True
+        Whether the mean of a tile is scaled to the mean length of its tokens. MaxSim over unit tokens needs
+        it.
     """
 
     rows: int = Field(default=32, ge=1)
@@ -156,20 +196,28 @@ class GridPooling(Reduction):
     def reduce(
         self, tokens: TokenBatch, saliency: ArrayLike | None = None, *, grids: ArrayLike | None = None
     ) -> Reduced:
-        """Replace every tile by one token; tiles stand row by row, then the tokens after the patches.
+        """Replace every tile by one token.
 
         Parameters
         ----------
-        tokens
+        tokens : TokenBatch
             Pages.
-        grids : integers (n, 2), optional
-            Rows and columns of each page, for models that cut pages by their shape.
+        saliency : array-like, default=None
+            Not used.
+        grids : array-like of shape (n, 2), int, default=None
+            Rows and columns of each page, for models that cut pages by their shape. None takes ``rows`` and
+            ``columns``.
+
+        Returns
+        -------
+        Reduced
+            Tiles stand row by row, then the tokens after the patches. A page without tokens is left as it is.
 
         Raises
         ------
         LengthMismatchError
-            Not as many grids as pages, or naming the first page that has fewer tokens than patches. A
-            page without tokens is left as it is.
+            There are not as many grids as pages, or a page has fewer tokens than patches. The error names the
+            page.
         InvalidArgumentError
             ``grids`` are not positive integers.
         """

@@ -119,30 +119,27 @@ class _Learned:
 @register("predictive", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PredictiveQuantizer(TokenCodes):
-    """Codes of whole documents: a token is the share of an earlier one, and the rest in bytes.
+    """Codes of whole documents, in which a token is predicted from an earlier token.
 
-    Words come back in a document, and what a document is about colours all its tokens, so that most
-    tokens lie close to one that is already told. Each names that token, its *reference*, as video
-    names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
-    What is left of one differs greatly from token to token; a rest has therefore one of eight sizes,
-    by reverse water-filling over tokens as well as directions, so that all tokens err about alike.
+    Most tokens of a document are similar to an earlier one. A token names that token, its *reference*, as
+    video names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
+    The rest has one of eight sizes. Reverse water-filling over tokens and directions gives more bytes to
+    larger rests, so that all tokens err alike.
 
-    Scores need no decoding: that of a token is the gain of the score of its reference, and looked-up
-    sums for its own centroid and rest.
-
-    Unlike the other quantizers it codes a :class:`~embplug.TokenBatch`, not single vectors.
+    Scoring does not decode: the score of a token is the gain times that of its reference, plus lookups for
+    its own centroid and rest.
 
     Parameters
     ----------
-    size
-        Bytes of a token, on average; four of them tell centroid, reference, gain, class, and the
-        factor that restores the length.
-    centroids
-        At most 4,096.
-    levels
-        As in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocationQuantizer`.
-    seed
-        Of the k-means, and of what it learns from.
+    size : int, default=32
+        Mean bytes of a token. Four of them hold centroid, reference, gain, class, and the factor that
+        restores the length.
+    centroids : int, default=4096
+        Number of centroids, at most 4,096.
+    levels : {"joint", "scalar"}, default="joint"
+        See :class:`BitAllocationQuantizer`.
+    seed : int, default=0
+        Seed of the k-means initialisation and of the sample.
     """
 
     size: int = Field(default=32, ge=HEADER_BYTES + 2)
@@ -165,20 +162,30 @@ class PredictiveQuantizer(TokenCodes):
         return None if self._learned is None else int(self._learned.centroids.shape[1])
 
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
-        """Mean bytes of a token: ``size`` before ``fit``, then what the sample took."""
+        """Mean bytes of a token: ``size`` before ``fit``, and the mean over the sample after it."""
         return self.size if self._learned is None else self._learned.mean_bytes
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
-        """Learn from documents; ``queries`` are not used.
+        """Learn from documents, or a random sample of them.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        queries : TokenBatch, default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         InvalidArgumentError
-            Something other than a TokenBatch.
+            ``tokens`` is not a TokenBatch.
         EmptyTokensError
-            No tokens.
+            There is no token.
         NonFiniteError
-            Naming the first row that holds NaN or infinity.
+            A token holds NaN or infinity. The error names the first one.
         """
         _check(tokens)
         if len(tokens.values) == 0:
@@ -202,14 +209,25 @@ class PredictiveQuantizer(TokenCodes):
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
-        """One string a document: its number of tokens, their headers, and the rests class by class.
+        """Encode documents.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        list of bytes
+            One string for each document: its number of tokens, their headers, and the rests class by class.
 
         Raises
         ------
         InvalidArgumentError
-            Something other than a TokenBatch.
-        DimensionError, NonFiniteError
-            Tokens of another dimension, or NaN or infinity among them.
+            ``tokens`` is not a TokenBatch.
+        DimensionError
+            The tokens have another dimension than those given to :meth:`fit`.
+        NonFiniteError
+            A token holds NaN or infinity. The error names the first one.
         """
         learned = self._fitted()
         _check(tokens, self.dim)
@@ -220,14 +238,8 @@ class PredictiveQuantizer(TokenCodes):
             strings += written(coded.fields, coded.codes, block.offsets, learned.sizes)
         return strings
 
+    @override
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        """Token matrices that the strings stand for.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Naming the first string that these codes did not make.
-        """
         learned = self._fitted()
         offsets = token_offsets(strings)
         values = np.empty((offsets[-1], self.dim), dtype=np.float32)
@@ -236,19 +248,13 @@ class PredictiveQuantizer(TokenCodes):
             values[token_rows(offsets, documents)] = _decoded(learned, taken)
         return TokenBatch(values, offsets)
 
+    @override
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
-        """Bytes (n,) that the string of each document has at most."""
         most = HEADER_BYTES + int(self._fitted().sizes.max())
         return np.asarray(COUNT_BYTES + tokens.lengths * most)
 
+    @override
     def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
-        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Naming the first string that these codes did not make.
-        """
         query_tokens, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
         # Tables of products grow with the query: a few tokens of it at a time.
         some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]

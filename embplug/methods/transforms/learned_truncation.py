@@ -26,33 +26,51 @@ from embplug.methods.transforms.pca import PCA
 @register("learned_truncation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class LearnedTruncation(Transform):
-    """Matryoshka after the fact, for models that were not trained for it.
+    """Linear map trained so that the prefixes of its results rank like whole vectors.
 
-    A linear map starts at the principal components and is trained until the softmax of similarities
-    among prefixes is that among the given vectors. Results have unit length and so do their prefixes,
-    once :class:`~embplug.methods.transforms.truncation.Truncation` has cut them.
+    It gives a model that was not trained for it Matryoshka embeddings. The map starts at the principal
+    components. Gradient descent then brings the softmax of the similarities among prefixes close to that of
+    the similarities among the original vectors. Results have length 1. :class:`Truncation` cuts them to a
+    prefix of length 1.
 
-    With ``target="binary"`` the documents' side of the training are signs, so that what Qdrant's
-    binary quantization keeps of the results ranks as the full vectors do (BiDR: coarse codes trained by
-    contrast, full vectors on disk).
+    With ``target="binary"`` documents are replaced by their signs during the training, so that Qdrant's
+    binary quantization of the results ranks like the original vectors.
 
     Parameters
     ----------
-    dim
-        Dimensions of the results.
-    prefixes
-        Those that shall work, ``dim`` always among them; ``None`` is ``dim`` and its halves down to 16.
-        Only ``dim`` for ``target="binary"``.
-    target
-        What documents become afterwards.
-    sampling
-        ``local``: batches of neighbours. ``random``: of any vectors.
-    steps, batch, learning_rate, temperature
-        Of the training.
-    noise
-        Length of what is added to a document to stand for a query, where no queries are given.
-    seed
-        Of the training.
+    dim : int
+        Dimension of the results.
+    prefixes : tuple of int, default=None
+        Lengths of the prefixes to train. ``dim`` is always among them. None takes ``dim`` and its halves down
+        to 16. With ``target="binary"`` only ``dim`` is trained.
+    target : {"float", "binary"}, default="float"
+        What Qdrant stores of the results.
+    sampling : {"local", "random"}, default="local"
+        How batches are drawn: neighbouring vectors, or any vectors.
+    steps : int, default=200
+        Number of training steps.
+    batch : int, default=256
+        Number of documents in a step.
+    learning_rate : float, default=1e-3
+        Learning rate of Adam.
+    temperature : float, default=0.05
+        Temperature of the softmax.
+    noise : float, default=2.0
+        Length of the noise that turns a document into a query if ``fit`` gets no queries.
+    seed : int, default=0
+        Seed of batches and noise.
+
+    Attributes
+    ----------
+    map_ : ndarray of shape (dim, d), float32
+        The linear map.
+    mean_ : ndarray of shape (d,), float32
+        Mean that is subtracted from documents.
+
+    References
+    ----------
+    .. [1] Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
+    .. [2] Bi-Granular Document Representation (BiDR), WWW 2022, for ``target="binary"``.
     """
 
     dim: int = Field(ge=1)
@@ -92,12 +110,25 @@ class LearnedTruncation(Transform):
         return check_output_dim("dim", self.dim, dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Train on documents (n, d), and on queries (m, d) where there are some.
+        """Train the map.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Vectors of queries. None takes noised documents.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
+        LengthMismatchError
+            ``X`` is empty.
         InvalidArgumentError
-            More dimensions than the vectors have.
+            ``dim`` is larger than the dimension of the vectors.
         MissingExtraError
             PyTorch is not installed.
         """

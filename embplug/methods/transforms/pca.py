@@ -39,31 +39,45 @@ class _Solution(NamedTuple):
 @register("pca", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PCA(Transform):
-    """Rotate vectors to their principal components and keep the first ones (PCA-RAG).
+    """Principal component analysis: keeps the directions in which vectors differ most.
 
-    With the defaults the dot product of a query and a document is kept but for what the dropped
-    components held and one constant a query, so the ranking is that of the dot product.
+    With the default parameters, dot products of queries and documents rank as before, except for what the
+    dropped components held.
 
     Parameters
     ----------
-    dim
-        Components to keep; ``None`` keeps all, which is a rotation.
-    center
-        ``documents``: subtract the mean of the sample from documents, which shifts all scores of a
-        query alike. ``both``: from queries too, as published. ``none``: from neither, and the
-        components are those of the uncentred second moments.
-    whiten
-        ``documents``: divide each component of documents by its standard deviation and multiply it
-        in queries, so that the engine's quantizers meet components of one size while dot products
-        stay. ``both``: divide in both, which changes the ranking. ``none``: do neither.
-    normalize
-        Bring results to unit length, documents and queries, so that dot products are cosines.
-    solver
-        ``exact``: eigenvectors of the covariance. ``randomized``: a subspace iteration that costs
-        ``dim`` instead of all dimensions. ``auto``: randomized from 2,048 dimensions on, where at most
-        a quarter of them is kept.
-    seed
-        Of the randomized solver.
+    dim : int, default=None
+        Number of components to keep. None keeps all of them, which is a rotation.
+    center : {"documents", "both", "none"}, default="documents"
+        Vectors from which the mean of the sample is subtracted. ``"documents"`` shifts all scores of a query
+        by the same number. ``"both"`` also centres queries, as in PCA-RAG. ``"none"`` takes the components of
+        the second moments without centring.
+    whiten : {"none", "documents", "both"}, default="none"
+        Vectors whose components are divided by their standard deviation. ``"documents"`` multiplies the
+        components of queries instead, so that dot products stay. ``"both"`` divides on both sides, which
+        changes the ranking.
+    normalize : bool, default=False
+        Whether results are scaled to length 1, so that dot products are cosines.
+    solver : {"auto", "exact", "randomized"}, default="auto"
+        ``"exact"`` computes the eigenvectors of the covariance. ``"randomized"`` is a subspace iteration
+        whose cost grows with ``dim`` instead of all dimensions. ``"auto"`` takes the randomized solver for
+        2,048 dimensions or more if at most a quarter of them is kept.
+    seed : int, default=0
+        Seed of the randomized solver.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (d,), float32
+        Mean of the sample, or zeros if ``center="none"``.
+    components_ : ndarray of shape (output_dim, d), float32
+        Directions, as rows.
+    variances_ : ndarray of shape (output_dim,), float32
+        Variance of the sample along each direction, in falling order.
+
+    References
+    ----------
+    .. [1] Khaledian et al., "PCA-RAG: Principal Component Analysis for Efficient Retrieval-Augmented
+           Generation", 2025.
     """
 
     dim: int | None = Field(default=None, ge=1)
@@ -82,19 +96,19 @@ class PCA(Transform):
 
     @property
     def mean_(self) -> Float32 | None:
-        """(d,): what is subtracted; ``None`` before anything was learned."""
+        """Mean that is subtracted, (d,). None before anything was learned."""
         learned = self._learned()
         return None if learned is None else learned.mean
 
     @property
     def components_(self) -> Float32 | None:
-        """(output_dim, d): the directions, as rows."""
+        """Directions as rows, (output_dim, d). None before anything was learned."""
         learned = self._learned()
         return None if learned is None else learned.components
 
     @property
     def variances_(self) -> Float32 | None:
-        """(output_dim,): of the sample along each direction, falling."""
+        """Variance of the sample along each direction, (output_dim,), in falling order."""
         learned = self._learned()
         return None if learned is None else learned.variances
 
@@ -119,17 +133,28 @@ class PCA(Transform):
         return dim if self.dim is None else check_output_dim("dim", self.dim, dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn the components of documents ``X`` (n, d); queries are not used.
+        """Learn the components.
 
-        With fewer samples than components the directions that the sample does not show are any that
-        are orthogonal to those it does; :meth:`describe` says so.
+        With fewer vectors than components, the components that the sample does not determine are any
+        orthogonal directions. :meth:`describe` notes it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
-        InvalidArgumentError
-            More components than dimensions.
         LengthMismatchError
-            No vector to learn from.
+            ``X`` is empty.
+        InvalidArgumentError
+            ``dim`` is larger than the dimension of the vectors.
         """
         sample = as_sample(X)
         kept = self.output_dim(sample.shape[1])
@@ -145,18 +170,27 @@ class PCA(Transform):
         return self
 
     def partial_fit(self, X: ArrayLike) -> Self:
-        """Learn from one more batch; the result is that of :meth:`fit` on all batches together.
+        """Learn from one more batch. The result is that of :meth:`fit` on all batches together.
 
-        Memory holds one matrix (d, d), whatever the number of batches. A batch is only added up: the
-        components are computed when they are first asked for after it. Only batches given to this
-        object count: sums are not part of the state that is saved.
+        The memory is one matrix (d, d) for any number of batches. A batch is only added to sums. The
+        components are computed when they are first needed after it. The sums are not part of the stored
+        state.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Vectors of documents.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         InvalidArgumentError
-            The object was fitted by :meth:`fit`, or restored, so its sums are not known.
+            The object was fitted by :meth:`fit` or restored, so that its sums are not known.
         DimensionError
-            The batch has another dimension than those before.
+            The batch has another dimension than the batches before.
         """
         if self._solution is not None and self._moments is None:
             raise InvalidArgumentError("X", "batches from the beginning", "one after fit or set_state")
