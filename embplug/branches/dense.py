@@ -20,7 +20,6 @@ from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
 from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.rows import unit_rows
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 from embplug.methods.roles import Quantizer, Transform
 from embplug.recipe import Dense, Rerank, Storage
 from embplug.search.diversity import dense_similarities
@@ -224,7 +223,7 @@ class DenseBranch(Branch):
     def as_stored(self, vectors: Float32) -> dict[str, Float32]:
         """Documents (n, dim) as they are stored, by name in Qdrant."""
         transformed = self._prepared(vectors)
-        if self.recipe.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
+        if self.recipe.signs and self.codes is not None:
             transformed = self.codes.signs(transformed)
         for transform in self.transforms:
             transformed = transform.transform(transformed)
@@ -233,7 +232,7 @@ class DenseBranch(Branch):
     def as_compared(self, vectors: Float32) -> dict[str, Float32]:
         """Queries (n, dim) as they are compared, by name in Qdrant."""
         transformed = self._prepared(vectors)
-        if self.recipe.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
+        if self.recipe.signs and self.codes is not None:
             transformed = self.codes.sign_queries(transformed)
         for transform in self.transforms:
             transformed = transform.transform_query(transformed)

@@ -39,14 +39,14 @@ def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
     DimensionError, NonFiniteError
         The query is not a finite matrix of the documents' dimension.
     """
-    asked = as_vectors(query, documents.dim, "query")
-    turned = np.ascontiguousarray(asked.T)
+    query_tokens = as_vectors(query, documents.dim, "query")
+    turned = np.ascontiguousarray(query_tokens.T)
 
     def products(rows: slice, _: slice) -> Float32:
         scores: Float32 = np.asarray(documents.values[rows], dtype=np.float32) @ turned
         return scores
 
-    return sum_of_maxima(products, documents.offsets, len(asked))
+    return sum_of_maxima(products, documents.offsets, len(query_tokens))
 
 
 def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: NDArray[np.int64]) -> Float32:
@@ -63,10 +63,12 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
     """
     if len(codes) != offsets[-1]:
         raise LengthMismatchError("codes", f"{offsets[-1]} codes, as offsets say", len(codes))
-    asked = as_vectors(query, quantizer.dim, "query")
+    query_tokens = as_vectors(query, quantizer.dim, "query")
     with single_blas_thread():
-        prepared = quantizer.encode_query(asked)
-        return sum_of_maxima(lambda rows, _: quantizer.score(prepared, codes[rows]), offsets, len(asked))
+        prepared = quantizer.encode_query(query_tokens)
+        return sum_of_maxima(
+            lambda rows, _: quantizer.score(prepared, codes[rows]), offsets, len(query_tokens)
+        )
 
 
 def sum_of_maxima(

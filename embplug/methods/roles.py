@@ -155,6 +155,9 @@ class Quantizer(Method):
     ``_decode``, ``_prepare`` and ``_score``.
     """
 
+    has_signs: ClassVar[bool] = False
+    """Whether the first bits of codes are signs that Qdrant can search; see :meth:`signs`."""
+
     @property
     def dim(self) -> int:
         """Dimension of the vectors that the quantizer has learned from."""
@@ -248,6 +251,53 @@ class Quantizer(Method):
         """
         scores = self._score(query.parts, check_codes(codes, self.code_bytes))
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
+
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        """Refuse vectors for which the codes make no sense. The default accepts all.
+
+        Parameters
+        ----------
+        dim : int
+            Dimension of the vectors.
+        unit_length : bool
+            Whether all vectors have length 1. If False, codes have to keep the lengths.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The error names the parameter of the quantizer that does not fit, or ``distance``.
+        """
+
+    def signs_dim(self, dim: int) -> int:
+        """Dimension of the results of :meth:`signs` for vectors of dimension ``dim``."""
+        raise NotImplementedError
+
+    def signs(self, X: ArrayLike) -> Float32:
+        """Compute the signs of documents, if :attr:`has_signs`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, signs_dim), float32
+            All numbers are -1 or 1.
+        """
+        raise NotImplementedError
+
+    def sign_queries(self, Q: ArrayLike) -> Float32:
+        """Compute queries whose dot products with :meth:`signs` rank documents.
+
+        Parameters
+        ----------
+        Q : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, signs_dim), float32
+        """
+        raise NotImplementedError
 
     def token_codes(self) -> TokenCodes:
         """Return this quantizer as token codes: a document is the codes of its tokens in a row.

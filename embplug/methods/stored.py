@@ -54,17 +54,17 @@ def checked_state(
         )
     arrays: State = {}
     sizes: dict[str, int] = {}
-    for name, wanted in expected.items():
+    for name, spec in expected.items():
         if name not in state:
             raise StateError(
                 f"state {name!r} of {owner} is missing: expected {sorted(expected)}, got {sorted(state)}"
             )
         array = np.asarray(state[name])
-        if array.dtype != wanted.dtype or not _fits(array.shape, wanted.shape, sizes):
-            shape = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in wanted.shape)
+        if array.dtype != spec.dtype or not _fits(array.shape, spec.shape, sizes):
+            shape = tuple(sizes.get(size, size) if isinstance(size, str) else size for size in spec.shape)
             shown = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
             raise StateError(
-                f"state {name!r} of {owner}: expected {np.dtype(wanted.dtype)} {shown}, "
+                f"state {name!r} of {owner}: expected {np.dtype(spec.dtype)} {shown}, "
                 f"got {array.dtype} {array.shape}"
             )
         arrays[name] = array
@@ -75,7 +75,7 @@ def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...], sizes: dict[s
     """Whether a shape is the expected one; sizes of names that are new are noted."""
     if len(shape) != len(expected):
         return False
-    for size, wanted in zip(shape, expected, strict=True):
-        if (sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted) != size:
+    for size, spec in zip(shape, expected, strict=True):
+        if (sizes.setdefault(spec, size) if isinstance(spec, str) else spec) != size:
             return False
     return True

@@ -200,20 +200,20 @@ class TokenBatch:
         InvalidArgumentError
             Something other than a list of integers.
         """
-        wanted = np.asarray(indices)
-        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+        chosen = np.asarray(indices)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
             raise InvalidArgumentError(
-                "indices", "a list of integers", f"{wanted.dtype} of shape {wanted.shape}"
+                "indices", "a list of integers", f"{chosen.dtype} of shape {chosen.shape}"
             )
-        wanted = wanted.astype(np.int64)
-        outside = wanted[(wanted < -len(self)) | (wanted >= len(self))]
+        chosen = chosen.astype(np.int64)
+        outside = chosen[(chosen < -len(self)) | (chosen >= len(self))]
         if outside.size:
             raise IndexError(f"document {outside[0]} of a batch of {len(self)}")
-        wanted[wanted < 0] += len(self)
-        lengths = self.lengths[wanted]
-        offsets = np.zeros(len(wanted) + 1, dtype=np.int64)
+        chosen[chosen < 0] += len(self)
+        lengths = self.lengths[chosen]
+        offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[wanted] - offsets[:-1], lengths)
+        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
         return TokenBatch(self.values[rows], offsets)
 
     def to_float32(self) -> TokenBatch:

@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from embplug.errors import InvalidArgumentError, LengthMismatchError, NonFiniteError
 
 
-def checked_weights(given: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
+def checked_weights(values: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
     """Weights of tokens as float32 ``(tokens,)``, all finite."""
     try:
-        weights = np.asarray(given, dtype=np.float32)
+        weights = np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError):
-        raise InvalidArgumentError(argument, "numbers", repr(given)) from None
+        raise InvalidArgumentError(argument, "numbers", repr(values)) from None
     if weights.shape != (tokens,):
         raise LengthMismatchError(argument, f"shape ({tokens},), one per token", f"shape {weights.shape}")
     wrong = np.flatnonzero(~np.isfinite(weights))

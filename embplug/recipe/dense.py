@@ -9,9 +9,6 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import InvalidArgumentError, RecipeError
-from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
-from embplug.methods.quantizers.product import ProductQuantizer
-from embplug.methods.quantizers.recurrent_binary import RecurrentBinaryQuantizer
 from embplug.recipe.methods import DenseCodes, Transform
 from embplug.recipe.part import Storage
 
@@ -61,8 +58,8 @@ class Dense(Storage):
     @property
     def stored_dim(self) -> int:
         """Dimension after the transforms, or of the signs."""
-        if self.signs and isinstance(self.codes, RecurrentBinaryQuantizer):
-            return self.codes.dim_out or self.dim
+        if self.signs and self.codes is not None and self.codes.has_signs:
+            return self.codes.signs_dim(self.dim)
         dim = self.dim
         for transform in self.transforms:
             dim = transform.output_dim(dim)
@@ -121,7 +118,7 @@ class Dense(Storage):
     @model_validator(mode="after")
     def _can_be_coded(self) -> Self:
         codes = self.codes
-        if self.signs and not isinstance(codes, RecurrentBinaryQuantizer):
+        if self.signs and not (codes is not None and codes.has_signs):
             raise RecipeError("signs", "codes of the kind recurrent_binary, whose first bits they are", None)
         if self.signs and (self.transforms or self.funnel):
             part = "transforms" if self.transforms else "funnel"
@@ -132,14 +129,11 @@ class Dense(Storage):
             raise RecipeError("codes", "none, because the original ranks the candidates", codes.kind)
         if self.distance not in (models.Distance.COSINE, models.Distance.DOT):
             raise RecipeError("distance", "Cosine or Dot, which codes keep", self.distance.value)
-        if self.distance == models.Distance.DOT:
-            if isinstance(codes, RecurrentBinaryQuantizer):
-                raise RecipeError("distance", "Cosine, because these codes keep no lengths", "Dot")
-            if isinstance(codes, BitAllocationQuantizer) and codes.length == "unit":
-                expected = "own or decoded, because dot products compare lengths too"
-                raise RecipeError("codes.length", expected, repr(codes.length))
-        if isinstance(codes, ProductQuantizer) and codes.subspaces > self.dim:
-            raise RecipeError("codes.subspaces", f"at most the {self.dim} dimensions", codes.subspaces)
+        try:
+            codes.check_vectors(self.dim, unit_length=self.distance == models.Distance.COSINE)
+        except InvalidArgumentError as error:
+            field = error.argument if error.argument == "distance" else f"codes.{error.argument}"
+            raise RecipeError(field, error.expected, error.got) from None
         if codes.fitted_dim not in (None, self.dim):
             raise RecipeError("codes", f"fitted on vectors of {self.dim} dimensions", codes.fitted_dim)
         return self

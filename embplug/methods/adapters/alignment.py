@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from typing_extensions import Self
+from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
@@ -46,37 +46,26 @@ class _AffineAdapter(Adapter):
     def fitted_dim(self) -> int | None:
         return None if self.matrix_ is None else int(self.matrix_.shape[0])
 
+    @override
     def fit(self, new: ArrayLike, old: ArrayLike) -> Self:
-        """Learn from the same texts as the new model (n, new dim) and the old one (n, old dim) sees them.
-
-        Raises
-        ------
-        LengthMismatchError
-            The two differ in length.
-        MissingExtraError
-            The method trains with PyTorch, and it is not installed.
-        """
-        given, wanted = as_sample(new), as_sample(old)
-        if len(given) != len(wanted):
-            raise LengthMismatchError("old", f"{len(given)} vectors, one for each new one", len(wanted))
-        x, y = given.astype(np.float64), wanted.astype(np.float64)
+        sources, targets = as_sample(new), as_sample(old)
+        if len(sources) != len(targets):
+            raise LengthMismatchError("old", f"{len(sources)} vectors, one for each new one", len(targets))
+        x, y = sources.astype(np.float64), targets.astype(np.float64)
         matrix, offset = self._solve(x, y)
         self.matrix_, self.offset_ = matrix.astype(np.float32), offset.astype(np.float32)
         self.new_mean_, self.old_mean_ = x.mean(0).astype(np.float32), y.mean(0).astype(np.float32)
         return self
 
+    @override
     def transform(self, X: ArrayLike) -> Float32:
-        """Map vectors of the new model (n, new dim) to where the old model would have put them."""
         vectors = as_vectors(X, self.new_dim)
         assert self.matrix_ is not None and self.offset_ is not None
         mapped: Float32 = vectors @ self.matrix_ + self.offset_
         return mapped
 
+    @override
     def missing(self, X: ArrayLike) -> Float32:
-        """What the new model's score of a query (n,) has on average over that of the mapped query.
-
-        It differs from query to query, and makes their scores comparable in a collection of both models.
-        """
         self._check_fitted()
         assert self.new_mean_ is not None and self.old_mean_ is not None
         missing: Float32 = as_vectors(X) @ self.new_mean_ - self.transform(X) @ self.old_mean_
@@ -106,16 +95,20 @@ class _AffineAdapter(Adapter):
 @register("procrustes", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class Procrustes(_AffineAdapter):
-    """The rotation that brings the new vectors closest to the old ones.
+    """Rotation that brings the new vectors closest to the old ones.
 
-    It has so little freedom that a few hundred pairs suffice, and it cannot do much harm.
+    A few hundred pairs are enough to learn it.
 
     Parameters
     ----------
-    center
-        Also move the middle of the new vectors to that of the old.
-    scale
-        Also stretch each dimension.
+    center : bool, default=True
+        Whether the mean of the new vectors is moved to that of the old vectors.
+    scale : bool, default=False
+        Whether each dimension is also scaled.
+
+    References
+    ----------
+    .. [1] Schönemann, "A generalized solution of the orthogonal Procrustes problem", Psychometrika, 1966.
     """
 
     center: bool = True
@@ -129,8 +122,8 @@ class Procrustes(_AffineAdapter):
         matrix = left @ right
         offset = target - middle @ matrix
         if self.scale:
-            made = x @ matrix + offset
-            factors = (made * y).sum(0) / np.maximum(np.square(made).sum(0), 1e-12)
+            estimate = x @ matrix + offset
+            factors = (estimate * y).sum(0) / np.maximum(np.square(estimate).sum(0), 1e-12)
             matrix, offset = matrix * factors, offset * factors
         return matrix, offset
 
@@ -138,18 +131,17 @@ class Procrustes(_AffineAdapter):
 @register("affine", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class LowRankAffine(_AffineAdapter):
-    """The map of old documents to new ones that errs least, carried over to the query.
+    """Linear map of old documents to new ones with the least squared error, applied to the query.
 
-    What is wanted is the dot product of a query with what the new model would make of a document. The
-    best linear guess at that from the old vector is a matrix, and a matrix may as well stand on the
-    side of the query, so that documents stay as they are. Needs more pairs than dimensions.
+    The dot product of a new query with the prediction of a new document from the old one is a dot product
+    with the old document. It needs more pairs than dimensions.
 
     Parameters
     ----------
-    rank
-        Directions of the new space that are guessed; ``None`` guesses all.
-    ridge
-        The higher, the more careful the guess, as a share of the mean variance.
+    rank : int, default=256
+        Number of directions of the new space that are predicted. None predicts all.
+    ridge : float, default=0.03
+        Regularisation, as a share of the mean variance.
     """
 
     rank: Annotated[int, Field(ge=1)] | None = 256
@@ -157,11 +149,11 @@ class LowRankAffine(_AffineAdapter):
     kind: Literal["affine"] = "affine"
 
     def _solve(self, x: Float64, y: Float64) -> tuple[Float64, Float64]:
-        centered, wanted = y - y.mean(0), x - x.mean(0)
+        centered, targets = y - y.mean(0), x - x.mean(0)
         gram = centered.T @ centered
         variance = max(np.trace(gram) / len(gram), 1e-12)
         gram[np.diag_indices_from(gram)] += max(self.ridge, LEAST_RIDGE) * variance
-        guess = np.linalg.solve(gram, centered.T @ wanted)
+        guess = np.linalg.solve(gram, centered.T @ targets)
         if self.rank is not None and self.rank < min(guess.shape):
             directions = np.linalg.svd(centered @ guess, full_matrices=False)[2][: self.rank]
             guess = guess @ directions.T @ directions
@@ -171,7 +163,7 @@ class LowRankAffine(_AffineAdapter):
 @register("dimension_scale", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class DimensionScale(_AffineAdapter):
-    """Each dimension stretched and moved by itself, for two versions of one model. Dimensions are equal."""
+    """Scale and offset for each dimension, for two versions of one model with equal dimensions."""
 
     kind: Literal["dimension_scale"] = "dimension_scale"
 
@@ -187,18 +179,22 @@ class DimensionScale(_AffineAdapter):
 @register("relative", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class RelativeAnchors(_AffineAdapter):
-    """Relative representations: vectors are compared by their similarities to anchors both models know.
+    """Relative representations: vectors are compared by their similarities to shared anchors.
 
-    Documents stay as they are stored: the dot product of two such representations is that of the
-    document with a map of the query. Only the length of the document's own representation is left
-    out. No more than anchors are needed, and any dimensions.
+    The dot product of two such representations is that of the old document with a map of the query, so that
+    documents stay as they are. The length of the document's representation is left out.
 
     Parameters
     ----------
-    anchors
-        Number of pairs that serve as anchors; all where there are fewer.
-    seed
-        The same seed draws the same anchors.
+    anchors : int, default=1000
+        Largest number of pairs that serve as anchors.
+    seed : int, default=0
+        Seed of the choice of anchors.
+
+    References
+    ----------
+    .. [1] Moschella et al., "Relative representations enable zero-shot latent space communication",
+           ICLR 2023.
     """
 
     anchors: int = Field(default=1000, ge=1)
@@ -209,31 +205,38 @@ class RelativeAnchors(_AffineAdapter):
         count = min(self.anchors, len(x))
         rows = np.sort(np.random.default_rng(self.seed).choice(len(x), count, replace=False))
         # What all vectors of a model have in common says nothing about which are alike.
-        there, here = x[rows] - x.mean(0), y[rows] - y.mean(0)
-        lengths = np.linalg.norm(there, axis=1, keepdims=True) * np.linalg.norm(here, axis=1, keepdims=True)
-        matrix = (there / np.maximum(lengths, 1e-12)).T @ here
+        new_rows, old_rows = x[rows] - x.mean(0), y[rows] - y.mean(0)
+        lengths = np.linalg.norm(new_rows, axis=1, keepdims=True) * np.linalg.norm(
+            old_rows, axis=1, keepdims=True
+        )
+        matrix = (new_rows / np.maximum(lengths, 1e-12)).T @ old_rows
         return matrix, -x.mean(0) @ matrix
 
 
 @register("ranked", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class RankedAffine(_AffineAdapter):
-    """The affine map, trained further until old documents rank as the new model ranks them.
+    """Linear map that is trained until old documents rank as the new model ranks them.
 
-    Documents stand for queries, and the loss is the cross-entropy between the softmax of the new
-    model's scores and of the mapped ones.
+    It starts at :class:`LowRankAffine`. Documents stand for queries. The loss is the cross-entropy between
+    the softmax of the new model's scores and of the scores of mapped queries.
 
     Parameters
     ----------
-    ridge
-        Of the affine map with which it begins.
-    temperature
-        Of the softmax, as a share of the mean squared length; the lower, the more the best count.
-    steps, batch, learning_rate
-        Of the training.
-    seed
-        Seed of the batches. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    ridge : float, default=0.03
+        Regularisation of the map at the start.
+    temperature : float, default=0.05
+        Temperature of the softmax, as a share of the mean squared length.
+    steps : int, default=200
+        Number of training steps.
+    batch : int, default=256
+        Number of queries in a step.
+    learning_rate : float, default=1e-3
+        Learning rate of Adam, which falls to zero.
+    seed : int, default=0
+        Seed of the batches.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
     """
 
     ridge: float = Field(default=0.03, ge=0)
@@ -253,11 +256,11 @@ class RankedAffine(_AffineAdapter):
         # One document alone has nothing to rank.
         for step in range(1, self.steps + 1) if len(new) > 1 else ():
             rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
-            there, here = new[rows], old[rows]
-            asked = there[: self.batch]
-            wanted = _shares(asked @ there.T / self.temperature)
-            made = _shares(asked @ matrix @ here.T / self.temperature)
-            gradient = asked.T @ ((made - wanted) @ here) / (len(asked) * self.temperature)
+            new_rows, old_rows = new[rows], old[rows]
+            queries = new_rows[: self.batch]
+            targets = _shares(queries @ new_rows.T / self.temperature)
+            estimate = _shares(queries @ matrix @ old_rows.T / self.temperature)
+            gradient = queries.T @ ((estimate - targets) @ old_rows) / (len(queries) * self.temperature)
             # Adam, with a rate that falls to zero.
             first += 0.1 * (gradient - first)
             second += 0.001 * (np.square(gradient) - second)
@@ -272,19 +275,29 @@ class RankedAffine(_AffineAdapter):
 @register("mlp", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ResidualMLP(_AffineAdapter):
-    """The affine map and a small network beside it, trained to rank by PyTorch and used without.
+    """Linear map and a small network beside it, trained to rank like the new model.
+
+    The training needs PyTorch, and the use does not. It starts at :class:`LowRankAffine`; see
+    :class:`RankedAffine` for the loss.
 
     Parameters
     ----------
-    hidden
+    hidden : int, default=256
         Width of the network.
-    ridge
-        Of the affine map with which it begins.
-    temperature, steps, batch, learning_rate
-        As of :class:`RankedAffine`.
-    seed
-        Seed of the initial weights and the batches. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    ridge : float, default=0.03
+        Regularisation of the map at the start.
+    temperature : float, default=0.05
+        Temperature of the softmax, as a share of the mean squared length.
+    steps : int, default=200
+        Number of training steps.
+    batch : int, default=256
+        Number of queries in a step.
+    learning_rate : float, default=1e-3
+        Learning rate of Adam, which falls to zero.
+    seed : int, default=0
+        Seed of the initial weights and the batches.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
     """
 
     hidden: int = Field(default=256, ge=1)
@@ -323,17 +336,17 @@ class ResidualMLP(_AffineAdapter):
         with single_torch_thread(torch):
             for _ in range(self.steps):
                 rows = generator.choice(len(new), min(CANDIDATES, len(new)), replace=False)
-                there, here = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])
-                asked = there[: self.batch]
-                inner = torch.nn.functional.gelu(asked @ weights["w1"] + weights["b1"], approximate="tanh")
-                mapped = asked @ weights["matrix"] + inner @ weights["w2"] + weights["b2"]
+                new_rows, old_rows = torch.from_numpy(new[rows]), torch.from_numpy(old[rows])
+                queries = new_rows[: self.batch]
+                inner = torch.nn.functional.gelu(queries @ weights["w1"] + weights["b1"], approximate="tanh")
+                mapped = queries @ weights["matrix"] + inner @ weights["w2"] + weights["b2"]
                 # A document that stands for a query does not rank itself.
-                itself = torch.eye(len(asked), len(rows), dtype=torch.bool)
-                exact, made = (
+                itself = torch.eye(len(queries), len(rows), dtype=torch.bool)
+                exact, estimate = (
                     (scores / self.temperature).masked_fill(itself, -1e9)
-                    for scores in (asked @ there.T, mapped @ here.T)
+                    for scores in (queries @ new_rows.T, mapped @ old_rows.T)
                 )
-                loss = -(exact.softmax(1) * made.log_softmax(1)).sum(1).mean()
+                loss = -(exact.softmax(1) * estimate.log_softmax(1)).sum(1).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -345,16 +358,16 @@ class ResidualMLP(_AffineAdapter):
         self.network_ = learned
         return matrix, offset
 
+    @override
     def transform(self, X: ArrayLike) -> Float32:
-        """Map vectors of the new model (n, new dim) to where the old model would have put them."""
         rotated = super().transform(X)
         if not self.network_:
             return rotated
         weights = self.network_
         inner = as_vectors(X) @ weights["w1"] + weights["b1"]
         inner *= 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
-        made: Float32 = rotated + (inner @ weights["w2"] + weights["b2"]).astype(np.float32)
-        return made
+        estimate: Float32 = rotated + (inner @ weights["w2"] + weights["b2"]).astype(np.float32)
+        return estimate
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {

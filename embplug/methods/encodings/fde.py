@@ -71,53 +71,65 @@ class _Maps(NamedTuple):
 @register("fde", roles=("encoding",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class FDE(Encoding):
-    """Fixed dimensional encoding of token matrices (MUVERA, arXiv 2405.19504).
+    """Fixed dimensional encoding of token matrices (MUVERA).
 
-    Token space is cut into ``2 ** simhash_bits`` cells, ``repetitions`` times over. In every cell a
-    query has the sum of its tokens, a document the mean of its tokens, each projected to
-    ``projection_dim`` dimensions; all cells of all repetitions, one after the other, are the
-    encoding. Its dot product estimates ``repetitions`` times the MaxSim (Chamfer) score.
+    Token space is cut into ``2 ** simhash_bits`` cells, ``repetitions`` times. For each cell, a query has the
+    sum of its tokens and a document the mean of its tokens, both projected to ``projection_dim`` dimensions.
+    The encoding is the concatenation over all cells. Its dot product estimates ``repetitions`` times the
+    MaxSim score.
 
-    ``FDE(fill=True)`` is the published method with the semantics of its reference code
-    (google/graph-mining). Without the fill, and more so with ``partitioner="kmeans"``, more of the
-    true neighbours are found on token vectors that share a large common direction, as those of most
-    contextual models do.
+    ``FDE(fill=True)`` is the published method, with the semantics of its reference code
+    (google/graph-mining). On token vectors that share a large common direction, as those of most contextual
+    models, more of the true neighbours are found without the fill, and more again with
+    ``partitioner="kmeans"``.
 
     Parameters
     ----------
-    repetitions
-        Independent partitions.
-    simhash_bits
+    repetitions : int, default=20
+        Number of independent partitions.
+    simhash_bits : int, default=5
         Binary logarithm of the number of cells of a partition, for every partitioner.
-    projection_dim
-        Dimensions of a cell; ``None`` keeps the tokens' own.
-    projection
-        ``count_sketch``: one entry of +-1 for each token dimension (the reference code).
-        ``dense``: all entries +-1/sqrt(projection_dim) (the paper).
-    partitioner
-        ``simhash``: signs of random projections. ``kmeans``: nearest of centroids learned from a
-        sample, another one for each repetition. ``cross_polytope``: the axis of a random rotation, or
-        its opposite, along which a token lies farthest out.
-    center
-        Partition by the tokens minus their mean in the sample given to :meth:`fit`.
-    fill
-        Give an empty cell of a document the token that is nearest to the cell: the fewest differing
-        signs, or the highest score of the other partitioners; ties go to the first token. The
-        default leaves it empty.
-    indexing
-        Number SimHash cells by ``gray`` code (the reference code) or ``plain`` binary.
-    final_dim
-        Project the whole encoding to this many dimensions; ``None`` does not.
-    final_projection
-        As ``projection``.
-    dtype
-        Of the encodings, and of the engine's vectors. ``uint8`` stores one byte a dimension plus a
-        few dimensions that keep the order of dot products exact: see
-        :class:`~embplug.methods.numeric.balanced.BalancedBytes`.
-    seed
-        The same seed draws the same partitions and projections everywhere; another dimension, another seed or
-        another stream of the seed are independent. Sums are rounded by the processor: a float may differ in
-        its last bits, a byte by one step, and a k-means fit by more.
+    projection_dim : int, default=16
+        Dimension of a cell. None keeps the dimension of the tokens.
+    projection : {"count_sketch", "dense"}, default="count_sketch"
+        ``"count_sketch"`` has one entry of +-1 for each token dimension, as the reference code. ``"dense"``
+        has entries of +-1/sqrt(projection_dim), as the paper.
+    partitioner : {"simhash", "kmeans", "cross_polytope"}, default="simhash"
+        ``"simhash"`` takes the signs of random projections. ``"kmeans"`` takes the nearest of centroids that
+        are learned from a sample, other ones in each repetition. ``"cross_polytope"`` takes the axis of a
+        random rotation, or its opposite, that is closest to the token.
+    center : bool, default=False
+        Whether the mean of the sample is subtracted from tokens before they are assigned to cells.
+    fill : bool, default=False
+        Whether an empty cell of a document gets the token that is nearest to the cell. Ties go to the first
+        token.
+    indexing : {"gray", "plain"}, default="gray"
+        Whether SimHash cells are numbered by Gray code, as the reference code, or by plain binary numbers.
+    final_dim : int, default=None
+        Dimension to which the whole encoding is projected. None does not project.
+    final_projection : {"count_sketch", "dense"}, default="count_sketch"
+        Kind of this projection; see ``projection``.
+    dtype : {"float32", "float16", "uint8"}, default="float32"
+        Type of the encodings and of the vectors in Qdrant. ``"uint8"`` stores one byte for each dimension,
+        and a few more dimensions that keep the order of dot products.
+    seed : int, default=0
+        Seed of all that is drawn. The same seed gives the same bytes on every machine.
+
+    Attributes
+    ----------
+    dim_ : int
+        Dimension of the tokens, if anything was learned.
+    mean_ : ndarray of shape (dim,), float32
+        Mean of the sample, if ``center``.
+    centroids_ : ndarray of shape (repetitions, 2 ** simhash_bits, dim), float32
+        Centroids, if ``partitioner="kmeans"``.
+    bytes_ : BalancedBytes
+        Scale of the encodings, if ``dtype="uint8"``.
+
+    References
+    ----------
+    .. [1] Dhulipala et al., "MUVERA: Multi-Vector Retrieval via Fixed Dimensional Encodings", NeurIPS 2024,
+           arXiv:2405.19504.
     """
 
     repetitions: int = Field(default=20, ge=1)
@@ -168,14 +180,20 @@ class FDE(Encoding):
     def fit(
         self, tokens: TokenBatch, queries: TokenBatch | None = None, *, device: str | None = None
     ) -> Self:
-        """Learn what depends on the data: mean, centroids, scale. Nothing when all is drawn from the seed.
+        """Learn the mean, the centroids and the scale, if the parameters need them.
 
         Parameters
         ----------
-        tokens
-            Documents, or a sample of them.
-        queries
+        tokens : TokenBatch
+            Documents, or a random sample of them.
+        queries : TokenBatch, default=None
             Not used.
+        device : str, default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -208,30 +226,30 @@ class FDE(Encoding):
     def encode_documents(
         self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
     ) -> NDArray[Any]:
-        """Encode documents; one without tokens is the zero vector.
+        """Encode documents.
 
         Parameters
         ----------
-        tokens
-            float32 or float16.
-        n_jobs
-            Threads, each with its own chunks; -1 uses all cores.
-        device
-            Compute with torch on this device, such as ``"cuda"``, instead of with numpy; ``n_jobs`` has
-            no effect then. Results differ within rounding.
+        tokens : TokenBatch
+            Tokens of float32 or float16.
+        n_jobs : int, default=1
+            Number of threads. -1 uses all cores.
+        device : str, default=None
+            Torch device, such as ``"cuda"``. None computes with numpy. Results differ by rounding.
 
         Returns
         -------
-        array (n, output_dim) of ``dtype``
+        ndarray of shape (n, output_dim), of the type ``dtype``
+            The encoding of a document without tokens is zero.
 
         Raises
         ------
         NotFittedError
-            Something is learned from data and :meth:`fit` was not called.
+            The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have not the dimension of those given to :meth:`fit`.
+            The tokens have another dimension than those given to :meth:`fit`.
         MissingExtraError
-            A device is given, and torch is not installed.
+            ``device`` is given, and torch is not installed.
         """
         if device is None:
             return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
@@ -244,28 +262,28 @@ class FDE(Encoding):
         return out
 
     def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
-        """Encode queries; one without tokens is the zero vector.
+        """Encode queries.
 
         Parameters
         ----------
-        tokens
-            float32 or float16.
-        token_weights : (sum_tokens,), optional
-            Factor of each token in its query, such as its inverse document frequency; the encoding is
-            linear in them.
+        tokens : TokenBatch
+            Tokens of float32 or float16.
+        token_weights : array-like of shape (sum_tokens,), default=None
+            Weight of each token in its query, such as its inverse document frequency. None weighs all alike.
 
         Returns
         -------
-        array (n, output_dim) of ``dtype``
+        ndarray of shape (n, output_dim), of the type ``dtype``
+            The encoding of a query without tokens is zero.
 
         Raises
         ------
         NotFittedError
-            Something is learned from data and :meth:`fit` was not called.
+            The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have not the dimension of those given to :meth:`fit`.
+            The tokens have another dimension than those given to :meth:`fit`.
         LengthMismatchError
-            Not as many weights as tokens.
+            There are not as many weights as tokens.
         InvalidArgumentError
             A weight is not a finite number.
         """

@@ -93,10 +93,12 @@ class TorchEncoder:
         """(repetitions, scores, tokens), as :meth:`Cells.scores`."""
         repetitions, scores, dim = self.normals.shape
         flat = self.normals.reshape(-1, dim) @ tokens.T
-        made = flat.reshape(repetitions, scores, len(tokens))
+        scored = flat.reshape(repetitions, scores, len(tokens))
         if self.bias is not None:
-            made = made - self.bias
-        return self.torch.cat([made, -made], dim=1) if isinstance(self.cells, CrossPolytopeCells) else made
+            scored = scored - self.bias
+        return (
+            self.torch.cat([scored, -scored], dim=1) if isinstance(self.cells, CrossPolytopeCells) else scored
+        )
 
     def _assign(self, scores: Any) -> Any:
         """(repetitions, tokens), as :meth:`Cells.assign`."""

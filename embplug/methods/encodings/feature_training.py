@@ -76,9 +76,9 @@ def train_features(
     torch, where = torch_on(device or "cpu", "LearnedEncoding(steps=…)")
     # The learning rate is one for tokens of about unit length.
     length = np.float32(np.sqrt(np.square(points).sum(axis=1, dtype=np.float64).mean()))
-    wanted = targets.T @ generator.standard_normal((len(targets), COMBINATIONS)).astype(np.float32)
-    wanted /= max(float(wanted.std()), float(np.finfo(np.float32).tiny))
-    x, y = torch.from_numpy(points / length).to(where), torch.from_numpy(wanted).to(where)
+    combined = targets.T @ generator.standard_normal((len(targets), COMBINATIONS)).astype(np.float32)
+    combined /= max(float(combined.std()), float(np.finfo(np.float32).tiny))
+    x, y = torch.from_numpy(points / length).to(where), torch.from_numpy(combined).to(where)
     moved = torch.from_numpy(np.ascontiguousarray(directions.T) / length).to(where).requires_grad_()
     levels = torch.from_numpy(thresholds / length**2).to(where).requires_grad_()
 
@@ -108,9 +108,9 @@ def _output_layer(torch: Any, features: Any, x: Any, y: Any, ridge: float) -> An
     """Solution (features + dim, combinations) of the ridge regression."""
     with torch.no_grad():
         gram, sums = 0.0, 0.0
-        for rows, wanted in zip(x.split(BLOCK_POINTS), y.split(BLOCK_POINTS), strict=True):
-            made = features(rows)
-            gram, sums = gram + made.T @ made, sums + made.T @ wanted
+        for rows, combined in zip(x.split(BLOCK_POINTS), y.split(BLOCK_POINTS), strict=True):
+            inputs = features(rows)
+            gram, sums = gram + inputs.T @ inputs, sums + inputs.T @ combined
         gram.diagonal().add_(ridge * gram.diagonal().mean())  # type: ignore[attr-defined]
         return torch.cholesky_solve(sums, torch.linalg.cholesky(gram))
 

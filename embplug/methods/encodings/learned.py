@@ -120,58 +120,56 @@ class _Fitted:
 @register("learned", roles=("encoding",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class LearnedEncoding(Encoding):
-    """One vector per token matrix whose dot product predicts MaxSim, learned from a sample of documents.
+    """One vector for each token matrix whose dot product predicts MaxSim, learned from a sample.
 
-    MaxSim of a query is a sum over its tokens x of ``y_d(x) = max_j <x, d_j>``. Every ``y_d`` is
-    approximated by a linear function of common nonlinear features of x (half-spaces around sample
-    tokens, and x itself), learned by ridge regression on *landmarks*: tokens of the sample. The
-    sample also tells which few combinations of features its documents need (the leading
-    directions of their weights, in the metric of the regression): the encoding of a document is its
-    weights in these, that of a query the sum of the combined features of its tokens. A common
-    rotation then spreads the information evenly over all dimensions, so that a byte each is enough.
+    MaxSim of a query is the sum over its tokens x of ``y_d(x) = max_j <x, d_j>``. Each ``y_d`` is
+    approximated by a linear function of common nonlinear features of x: half-spaces around sample tokens, and
+    x itself. Ridge regression on *landmarks*, which are tokens of the sample, learns the weights. The leading
+    directions of the documents' weights, in the metric of the regression, tell which combinations of features
+    matter. The encoding of a document is its weights in these directions, that of a query the sum of the
+    combined features of its tokens. A rotation spreads the information evenly over all dimensions, so that
+    one byte for each is enough.
 
-    A new document is compared with the landmarks, and one matrix product makes its encoding: the
-    most probable weights, given what the sample says about their spread. Nothing is fitted anew.
-    Dot products estimate MaxSim up to a constant factor and a constant of the query, so their order
-    is what counts. A part in which queries are zero brings all documents to one length: without it a
-    graph (HNSW) by dot products leads to the longest documents alone, and misses half of the best.
-
-    Features may be trained (``steps``), starting with those around sample tokens: more of the best documents
-    are then found, at the same bytes and in the same time of a query.
+    A new document is compared with the landmarks, and one matrix product gives its encoding. Nothing is
+    fitted again. Dot products estimate MaxSim up to a constant factor and a constant of the query, so that
+    only their order has a meaning. One more dimension, in which queries are zero, brings all documents to the
+    same length, which a graph search (HNSW) by dot products needs.
 
     Parameters
     ----------
-    stored_dim
-        Dimension of the stored vectors, all included: as ``uint8`` the bytes of a document. A
-        small sample may not fill it; the rest is zero.
-    features
-        Nonlinear features. More are more precise; a query costs ``features`` times ``dim`` per
-        token and ``features`` times ``stored_dim`` once.
-    landmarks
-        Sample tokens on which the features are learned; the time of :meth:`fit` grows with them.
-    compared
-        Landmarks with which a document is compared; the time of :meth:`encode_documents` grows with
+    stored_dim : int, default=1536
+        Dimension of the stored vectors, which is the bytes of a document with ``dtype="uint8"``. A small
+        sample may not fill all dimensions; the rest is zero.
+    features : int, default=4096
+        Number of nonlinear features. More are more precise, and the time of a query grows with them.
+    landmarks : int, default=8192
+        Number of sample tokens on which features are learned. The time of :meth:`fit` grows with them.
+    compared : int, default=8192
+        Number of landmarks that a document is compared with. The time of :meth:`encode_documents` grows with
         them.
-    sample
-        At most so many of the documents given to :meth:`fit` are learned from, evenly spaced.
-    sample_tokens
-        At most so many tokens, roughly, in the documents that are learned from: the time of
-        :meth:`fit` grows with them. Short documents need more of their kind than long ones.
-    activity
-        Share of the landmarks on which a feature of middle breadth is not zero; features are from a quarter
-        to four times as broad, in turns, but never active on more than half.
-    ridge
+    sample : int, default=8000
+        Largest number of documents to learn from, evenly spaced among those given to :meth:`fit`.
+    sample_tokens : int, default=650000
+        Approximate largest number of tokens in the documents to learn from.
+    activity : float, default=0.05
+        Share of the landmarks for which a feature of middle breadth is not zero. The breadths of features
+        range from a quarter of it to four times of it, up to half of the landmarks.
+    ridge : float, default=0.01
         Regularisation, relative to the mean square of the features.
-    steps
-        Of gradient descent on the features, by torch; 0 takes them as they are. They are trained on the
-        landmarks, of which there have to be four for every feature: ``steps=300, landmarks=32768``.
-    dtype
-        Of the encodings, and of the engine's vectors. ``uint8`` keeps the order of dot products:
-        see :class:`~embplug.methods.numeric.balanced.BalancedBytes`.
-    seed
-        The same seed, sample and machine give the same encodings. A fit on another processor or device scores
-        alike, but its encodings cannot be compared with these: share the fitted state between machines.
-        A byte then differs by one step at most, and rarely.
+    steps : int, default=0
+        Number of steps of gradient descent on the features, which needs PyTorch. 0 does not train them.
+        Training needs four landmarks for each feature: ``steps=300, landmarks=32768``.
+    dtype : {"uint8", "float16", "float32"}, default="uint8"
+        Type of the encodings and of the vectors in Qdrant. ``"uint8"`` keeps the order of dot products.
+    seed : int, default=0
+        Seed of all that is drawn. The same seed, sample and machine give the same encodings.
+        The same seed, sample and machine give the same encodings. A fit on another processor or
+        device scores alike, but its encodings cannot be compared with these: share the fitted state
+        between machines. A byte then differs by one step at most, and rarely.
+
+    References
+    ----------
+    .. [1] LEMUR: learned multi-vector retrieval, 2026, arXiv:2601.21853, for trained features.
     """
 
     stored_dim: int = Field(default=1536, ge=16)
@@ -230,32 +228,35 @@ class LearnedEncoding(Encoding):
 
         Parameters
         ----------
-        tokens
-            Documents, or a random sample of them: a few thousand are enough.
-        queries
-            Queries like those to come, if there are any, real or made from the documents' text
-            (sentences or titles, encoded as queries): half of the landmarks are then theirs.
-        device
-            A torch device, such as ``"cuda"``, that compares documents with landmarks and trains.
+        tokens : TokenBatch
+            Documents, or a random sample of them. A few thousand are enough.
+        queries : TokenBatch, default=None
+            Queries similar to those to come, real or made from the text of documents (sentences or titles,
+            encoded as queries). Half of the landmarks are then tokens of queries.
+        device : str, default=None
+            Torch device, such as ``"cuda"``, that compares documents with landmarks and trains.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         EmptyTokensError
             There is no token.
         InvalidArgumentError
-            There are too few documents or tokens to learn from, tokens are all zero, or torch has no such
-            device.
+            There are too few documents or tokens, all tokens are zero, or torch has no such device.
         NonFiniteError
             A token is not finite.
         DimensionError
             Queries have another dimension than documents.
         MissingExtraError
-            Features are to be trained, or a device is given, and torch is not installed.
+            ``steps`` or ``device`` is given, and torch is not installed.
         """
         if self.steps or device is not None:
             torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
-        sample, asked = self._checked_sample(tokens, queries)
-        landmarks = self._landmarks(sample, asked)
+        sample, query_tokens = self._checked_sample(tokens, queries)
+        landmarks = self._landmarks(sample, query_tokens)
         least = LANDMARKS_A_FEATURE * self.features
         if self.steps and len(landmarks) < least:
             expected = f"at least {least} tokens to train {self.features} features on"
@@ -323,29 +324,30 @@ class LearnedEncoding(Encoding):
     def encode_documents(
         self, tokens: TokenBatch, *, n_jobs: int = 1, device: str | None = None
     ) -> NDArray[Any]:
-        """Encode documents; one without tokens is the zero vector.
+        """Encode documents.
 
         Parameters
         ----------
-        tokens
-            float32 or float16.
-        n_jobs
-            Threads; -1 uses all cores.
-        device
-            A torch device that compares documents with landmarks, instead of the threads.
+        tokens : TokenBatch
+            Tokens of float32 or float16.
+        n_jobs : int, default=1
+            Number of threads. -1 uses all cores.
+        device : str, default=None
+            Torch device, such as ``"cuda"``. None computes with numpy. Results differ by rounding.
 
         Returns
         -------
-        array (n, stored_dim) of ``dtype``
+        ndarray of shape (n, stored_dim), of the type ``dtype``
+            The encoding of a document without tokens is zero.
 
         Raises
         ------
         NotFittedError
-            :meth:`fit` was not called.
+            The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have not the dimension of those given to :meth:`fit`.
+            The tokens have another dimension than those given to :meth:`fit`.
         MissingExtraError
-            A device is given and torch is not installed.
+            ``device`` is given, and torch is not installed.
         """
         fitted = self._learned(tokens)
         out = np.zeros((len(tokens), self.stored_dim), dtype=self.dtype)
@@ -357,28 +359,28 @@ class LearnedEncoding(Encoding):
         return out
 
     def encode_queries(self, tokens: TokenBatch, token_weights: ArrayLike | None = None) -> NDArray[Any]:
-        """Encode queries; one without tokens is the zero vector.
+        """Encode queries.
 
         Parameters
         ----------
-        tokens
-            float32 or float16.
-        token_weights : (sum_tokens,), optional
-            Factor of each token in its query, such as its inverse document frequency; the encoding is
-            linear in them (as ``uint8`` up to rounding and a scale for each query).
+        tokens : TokenBatch
+            Tokens of float32 or float16.
+        token_weights : array-like of shape (sum_tokens,), default=None
+            Weight of each token in its query, such as its inverse document frequency. None weighs all alike.
 
         Returns
         -------
-        array (n, stored_dim) of ``dtype``
+        ndarray of shape (n, stored_dim), of the type ``dtype``
+            The encoding of a query without tokens is zero.
 
         Raises
         ------
         NotFittedError
-            :meth:`fit` was not called.
+            The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have not the dimension of those given to :meth:`fit`.
+            The tokens have another dimension than those given to :meth:`fit`.
         LengthMismatchError
-            Not as many weights as tokens.
+            There are not as many weights as tokens.
         InvalidArgumentError
             A weight is not a finite number.
         """
@@ -388,29 +390,32 @@ class LearnedEncoding(Encoding):
             return self._coded(_query_vectors(fitted, tokens, weights), documents=False)
 
     def drift(self, tokens: TokenBatch, *, device: str | None = None) -> float:
-        """How much worse the encoding predicts MaxSim between new documents than in its sample.
+        """Measure how much worse the encoding predicts MaxSim between new documents than in its sample.
 
-        The share of the variance of MaxSim, over new documents and tokens of new documents in the
-        role of query tokens, that the encodings do not explain, divided by the same share in the
-        sample. A little above 1 where the new documents resemble the sample; above ``DRIFT_LIMIT``, 2,
-        fitting again pays (and encoding anew all documents, since encodings of two fits cannot be
-        compared).
+        It compares the shares of the variance of MaxSim that the encodings do not explain, over new documents
+        and over the sample. Tokens of documents stand for query tokens.
 
         Parameters
         ----------
-        tokens
-            New documents; of many a random part is looked at.
-        device
-            As in :meth:`encode_documents`.
+        tokens : TokenBatch
+            New documents. Of many, a random part is used.
+        device : str, default=None
+            Torch device, such as ``"cuda"``. None computes with numpy.
+
+        Returns
+        -------
+        float
+            A little above 1 if the new documents resemble the sample. Above ``DRIFT_LIMIT``, 2, it pays to
+            fit again and to encode all documents again, because encodings of two fits cannot be compared.
 
         Raises
         ------
         NotFittedError
             :meth:`fit` was not called.
         DimensionError
-            The tokens have not the dimension of those given to :meth:`fit`.
+            The tokens have another dimension than those given to :meth:`fit`.
         InvalidArgumentError
-            Fewer than two documents with tokens.
+            Fewer than two documents have tokens.
         """
         fitted = self._learned(tokens)
         inhabited = np.flatnonzero(tokens.lengths)
@@ -529,11 +534,13 @@ class LearnedEncoding(Encoding):
     def _landmarks(self, sample: TokenBatch, queries: NDArray[Any] | None) -> NDArray[Any]:
         """Random tokens (landmarks, dim) of the documents and, for a share of them, of the queries."""
         generator = self._generator(LANDMARKS)
-        asked = 0 if queries is None else min(len(queries), int(self.landmarks * QUERY_SHARE))
-        count = min(self.landmarks - asked, len(sample.values))
+        query_tokens = 0 if queries is None else min(len(queries), int(self.landmarks * QUERY_SHARE))
+        count = min(self.landmarks - query_tokens, len(sample.values))
         chosen = sample.values[generator.choice(len(sample.values), count, replace=False)]
         if queries is not None:
-            chosen = np.concatenate([chosen, queries[generator.choice(len(queries), asked, replace=False)]])
+            chosen = np.concatenate(
+                [chosen, queries[generator.choice(len(queries), query_tokens, replace=False)]]
+            )
             chosen = chosen[generator.permutation(len(chosen))]
         return chosen
 
@@ -570,10 +577,10 @@ class LearnedEncoding(Encoding):
         rows = generator.choice(
             len(documents.values), min(DRIFT_TOKENS, len(documents.values)), replace=False
         )
-        asked = documents.values[np.sort(rows)].astype(np.float32)
-        true = _targets(documents, asked, worker_count(-1), device)
+        query_tokens = documents.values[np.sort(rows)].astype(np.float32)
+        true = _targets(documents, query_tokens, worker_count(-1), device)
         vectors = _document_vectors(self.fitted_, documents, worker_count(-1), device)
-        single = TokenBatch(asked, np.arange(len(asked) + 1))
+        single = TokenBatch(query_tokens, np.arange(len(query_tokens) + 1))
         predicted = vectors @ _query_vectors(self.fitted_, single, None).T
         true -= true.mean(axis=0)
         predicted -= predicted.mean(axis=0)

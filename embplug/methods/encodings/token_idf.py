@@ -24,24 +24,34 @@ from embplug.methods.token_checks import check_finite
 @register("idf", roles=("query_weights",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class TokenIDF(QueryWeights):
-    """Weights of query tokens, learned from documents' tokens alone.
+    """Weights of query tokens: the inverse document frequency of similar tokens.
 
-    Encoders give vectors, not words. Tokens of one word and one meaning lie together, so the centroids of
-    a k-means stand for words, and a document has those that are nearest to one of its tokens. The
-    weight of a token is the inverse document frequency of its centroid, as BM25 has it (Robertson and
-    Zaragoza, 2009): ``log(1 + (n - df + 0.5) / (df + 0.5))``.
+    Tokens of one word and meaning lie together, so that k-means centroids stand for words. A document
+    contains the centroids that are nearest to its tokens. The weight of a token is the inverse document
+    frequency of its centroid, as in BM25: ``log(1 + (n - df + 0.5) / (df + 0.5))``.
 
-    In a recipe, ``Tokens(query_weights=TokenIDF())`` learns them with the collection and weighs every
-    query. By hand, give the weights to ``Collection.search(token_weights=…)``, or to ``encode_queries`` of
-    an encoding.
+    In a recipe, ``Tokens(query_weights=TokenIDF())`` learns the weights with the collection and applies them
+    to every query.
 
     Parameters
     ----------
-    cells
-        Centroids.
-    seed
-        Seed of the k-means. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    cells : int, default=4096
+        Number of centroids.
+    seed : int, default=0
+        Seed of the k-means initialisation.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    centroids_ : ndarray of shape (cells, dim), float32
+        Centroids, in the precision of float16.
+    idf_ : ndarray of shape (cells,), float32
+        Weight of each centroid.
+
+    References
+    ----------
+    .. [1] Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
     """
 
     cells: int = Field(default=4096, ge=1, le=65536)
@@ -60,6 +70,14 @@ class TokenIDF(QueryWeights):
 
     def fit(self, documents: TokenBatch) -> Self:
         """Learn from documents, or a random sample of them.
+
+        Parameters
+        ----------
+        documents : TokenBatch
+
+        Returns
+        -------
+        self
 
         Raises
         ------
@@ -82,19 +100,23 @@ class TokenIDF(QueryWeights):
         return self
 
     def weights(self, queries: TokenBatch) -> Float32:
-        """Weight of every token.
+        """Compute the weight of every token.
+
+        Parameters
+        ----------
+        queries : TokenBatch
 
         Returns
         -------
-        float32 (sum_tokens,)
-            All positive.
+        ndarray of shape (sum_tokens,), float32
+            All weights are positive.
 
         Raises
         ------
         NotFittedError
             :meth:`fit` was not called.
         DimensionError
-            The tokens have not the dimension of the documents.
+            The tokens have another dimension than those given to :meth:`fit`.
         NonFiniteError
             A token is not finite.
         """

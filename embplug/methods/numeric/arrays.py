@@ -18,7 +18,7 @@ Codes: TypeAlias = NDArray[np.uint8]
 State: TypeAlias = dict[str, NDArray[Any]]
 
 
-def as_vectors(given: ArrayLike, dim: int | None = None, argument: str = "X") -> Float32:
+def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -> Float32:
     """Vectors as C-contiguous float32 (n, d).
 
     Raises
@@ -29,7 +29,7 @@ def as_vectors(given: ArrayLike, dim: int | None = None, argument: str = "X") ->
         Naming the first row that holds NaN or infinity.
     """
     try:
-        vectors = np.ascontiguousarray(given, dtype=np.float32)
+        vectors = np.ascontiguousarray(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise DimensionError(argument, "numbers of shape (n, dim)", str(error)) from None
     if vectors.ndim != 2 or vectors.shape[1] == 0 or (dim is not None and vectors.shape[1] != dim):
@@ -40,18 +40,18 @@ def as_vectors(given: ArrayLike, dim: int | None = None, argument: str = "X") ->
     return vectors
 
 
-def as_sample(given: ArrayLike) -> Float32:
+def as_sample(values: ArrayLike) -> Float32:
     """Vectors to learn from: as :func:`as_vectors`, and at least one."""
-    vectors = as_vectors(given)
+    vectors = as_vectors(values)
     if len(vectors) == 0:
         raise LengthMismatchError("X", "at least one vector to learn from", 0)
     return vectors
 
 
-def as_query(given: ArrayLike, dim: int) -> tuple[Float32, bool]:
+def as_query(values: ArrayLike, dim: int) -> tuple[Float32, bool]:
     """A query as float32 (t, dim), and whether it was given as a single vector (dim,)."""
-    single = np.ndim(given) == 1
-    return as_vectors(np.asarray(given)[None] if single else given, dim, "q"), single
+    single = np.ndim(values) == 1
+    return as_vectors(np.asarray(values)[None] if single else values, dim, "q"), single
 
 
 def check_codes(codes: Codes, code_bytes: int) -> Codes:

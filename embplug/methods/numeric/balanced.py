@@ -92,10 +92,10 @@ class BalancedBytes:
         count = self.balancing_dims(self.dim)
         mean = missing[:, None] / count
         squares = np.square(codes, dtype=np.float64).sum(axis=1)
-        wanted = np.where(squares > 0, (self.length * self.scale) ** 2 - squares, 0)
+        lacking = np.where(squares > 0, (self.length * self.scale) ** 2 - squares, 0)
         # Half of the dimensions above the mean, half below: sums stay, squares grow.
         pairs = count // 2
-        spread = np.sqrt(np.maximum(wanted[:, None] - count * np.square(mean), 0) / (2 * pairs))
+        spread = np.sqrt(np.maximum(lacking[:, None] - count * np.square(mean), 0) / (2 * pairs))
         spread = np.minimum(spread, np.maximum(LIMIT - np.abs(mean), 0))
         signs = np.zeros(count)
         signs[:pairs], signs[pairs : 2 * pairs] = 1, -1

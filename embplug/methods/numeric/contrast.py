@@ -48,9 +48,9 @@ def between(vectors: Float32, noise: float, generator: np.random.Generator) -> F
 def ranking_loss(scores: Any, exact: Any, temperature: float) -> Any:
     """Cross-entropy of rows and columns of ``scores`` against the softmax of exact similarities."""
     loss = 0.0
-    for ours, wanted in ((scores, exact), (scores.T, exact.T)):
-        target = (wanted / temperature).softmax(dim=1)
-        loss = loss - (target * (ours / temperature).log_softmax(dim=1)).sum(dim=1).mean() / 2
+    for similarities, exact_similarities in ((scores, exact), (scores.T, exact.T)):
+        target = (exact_similarities / temperature).softmax(dim=1)
+        loss = loss - (target * (similarities / temperature).log_softmax(dim=1)).sum(dim=1).mean() / 2
     return loss
 
 

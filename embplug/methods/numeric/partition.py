@@ -51,16 +51,16 @@ class Cells:
 
     def nearest(
         self,
-        wanted: NDArray[np.intp],
+        selected: NDArray[np.intp],
         scores: Float32,
         places: NDArray[np.intp],
         offsets: NDArray[np.int64],
     ) -> NDArray[np.integer[Any]]:
-        """Token of its document that is nearest to each wanted cell; ties go to the lowest token index.
+        """Token of its document that is nearest to each selected cell; ties go to the lowest token index.
 
         Parameters
         ----------
-        wanted : (m,)
+        selected : (m,)
             Indices into the flattened (documents, repetitions, cells).
         scores : float32 (repetitions, scores, tokens)
         places : (tokens * repetitions,)
@@ -81,7 +81,7 @@ class Cells:
             repetition, cell, token = np.nonzero(scores == highest[:, :, owner])
             # Of repeated assignments the last one stays, so the lowest token is written last.
             table[inhabited[owner[token[::-1]]], repetition[::-1], cell[::-1]] = token[::-1]
-        return table.reshape(-1)[wanted]
+        return table.reshape(-1)[selected]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +113,12 @@ class SimHashCells(Cells):
 
     def nearest(
         self,
-        wanted: NDArray[np.intp],
+        selected: NDArray[np.intp],
         scores: Float32,
         places: NDArray[np.intp],
         offsets: NDArray[np.int64],
     ) -> NDArray[np.integer[Any]]:
-        """Token of its document whose signs differ least from each wanted cell's: see :class:`Cells`."""
+        """Token of its document whose signs differ least from each selected cell's: see :class:`Cells`."""
         repetitions, bits, tokens = scores.shape
         # table = Hamming distance * tokens + token, in the smallest type that holds it.
         far = tokens * (bits + 1)
@@ -131,7 +131,7 @@ class SimHashCells(Cells):
         # One step per sign reaches every distance, because the Hamming distance is a sum over signs.
         for mark in self.marks.astype(np.intp):
             np.minimum(by_cell, by_cell[cells ^ mark] + dtype.type(tokens), out=by_cell)
-        nearest = by_cell[wanted % self.per_repetition, wanted // self.per_repetition]
+        nearest = by_cell[selected % self.per_repetition, selected // self.per_repetition]
         return np.where(nearest < far, nearest % max(tokens, 1), NOBODY)
 
 
@@ -151,9 +151,9 @@ def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float
     A centroid that loses all its tokens stays where it is. With fewer tokens than cells some
     centroids coincide, and the first of them gets all their tokens.
     """
-    wanted = cells * LLOYD_TOKENS_PER_CELL
-    if len(tokens) > wanted:
-        tokens = tokens[np.sort(generator.choice(len(tokens), wanted, replace=False))]
+    selected = cells * LLOYD_TOKENS_PER_CELL
+    if len(tokens) > selected:
+        tokens = tokens[np.sort(generator.choice(len(tokens), selected, replace=False))]
     first = generator.choice(len(tokens), cells, replace=len(tokens) < cells)
     centroids = tokens[first].astype(np.float32)
     tokens = tokens.astype(np.float32, copy=False)

@@ -11,8 +11,8 @@ from embplug.methods.numeric.arrays import Float32
 def unit_rows(vectors: Float32) -> Float32:
     """Rows divided by their lengths; a row of zeros stays as it is."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    made: Float32 = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return made
+    scaled: Float32 = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return scaled
 
 
 def second_moments(rows: Float32) -> NDArray[np.float64]:

@@ -65,18 +65,18 @@ class ByteTables:
         """
         turned = vectors if self.rotation is None else vectors @ self.rotation
         shape = len(self.widths), ENTRIES, len(vectors)
-        made = np.empty(shape, dtype=np.float32) if out is None else out.reshape(shape)
-        made[self.widths == 0] = 0
+        entries = np.empty(shape, dtype=np.float32) if out is None else out.reshape(shape)
+        entries[self.widths == 0] = 0
         for byte, columns in self._columns():
-            np.matmul(self.tables[:, columns], turned[:, columns].T, out=made[byte])
-        return made.reshape(len(self.widths) * ENTRIES, len(vectors))
+            np.matmul(self.tables[:, columns], turned[:, columns].T, out=entries[byte])
+        return entries.reshape(len(self.widths) * ENTRIES, len(vectors))
 
     def squares(self) -> Float32:
         """Squared length (bytes * 256,) of every entry."""
-        made = np.zeros((len(self.widths), ENTRIES), dtype=np.float32)
+        entries = np.zeros((len(self.widths), ENTRIES), dtype=np.float32)
         for byte, columns in self._columns():
-            made[byte] = np.square(self.tables[:, columns]).sum(axis=1)
-        return made.reshape(-1)
+            entries[byte] = np.square(self.tables[:, columns]).sum(axis=1)
+        return entries.reshape(-1)
 
     def get_state(self) -> State:
         """Arrays that :meth:`from_state` reads."""
@@ -230,16 +230,16 @@ def nearest_level(levels: NDArray[Any], values: NDArray[Any]) -> NDArray[np.int6
 def length_factors(vectors: Float32, decoded: Float32) -> Float32:
     """Length of each vector over the length of the decoded one."""
     lengths = np.linalg.norm(decoded, axis=1)
-    wanted = np.linalg.norm(vectors, axis=1)
-    return np.where(lengths > 0, wanted / np.where(lengths > 0, lengths, 1), 1).astype(np.float32)
+    lengths_before = np.linalg.norm(vectors, axis=1)
+    return np.where(lengths > 0, lengths_before / np.where(lengths > 0, lengths, 1), 1).astype(np.float32)
 
 
 def nearest(vectors: Float32, centroids: Float32) -> NDArray[np.int64]:
     """Index of the centroid that is nearest to each vector; ties go to the first."""
-    found = np.empty(len(vectors), dtype=np.int64)
+    ids = np.empty(len(vectors), dtype=np.int64)
     for rows in blocks(len(vectors)):
-        found[rows] = nearest_block(vectors[rows], centroids)
-    return found
+        ids[rows] = nearest_block(vectors[rows], centroids)
+    return ids
 
 
 def nearest_block(vectors: Float32, centroids: Float32) -> NDArray[np.intp]:

@@ -45,20 +45,28 @@ class _Parts(NamedTuple):
 @register("binary", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class BinaryQuantizer(Quantizer):
-    """The signs of coordinates; a decoded vector has, in each, the sample's mean deviation and length 1.
+    """One bit for each dimension: on which side of the mean the coordinate lies.
+
+    A decoded vector has the mean plus or minus the mean deviation in each coordinate, scaled to length 1.
 
     Parameters
     ----------
-    center
-        Take the signs about the mean of the sample, which is added again when codes are compared.
-    rotate
-        Even out the coordinates first, by a random rotation: for vectors of which a few coordinates hold
-        most, which tokens of language models are not once they are centred.
-    queries
-        ``float``: exact as they are. ``int8``: a query's coordinates become whole numbers up to 127, and
-        scores are summed up in 16 bits, in about half the time.
-    seed
-        Of the rotation.
+    center : bool, default=True
+        Whether the sides are those of the sample's mean. If False, they are those of zero.
+    rotate : bool, default=False
+        Whether vectors are rotated at random first. It helps if a few coordinates hold most of the variance.
+    queries : {"float", "int8"}, default="float"
+        ``"float"`` compares exact queries. ``"int8"`` rounds the coordinates of queries to whole numbers up
+        to 127 and sums in 16 bits, in about half the time.
+    seed : int, default=0
+        Seed of the rotation.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (dim,), float32
+        Mean of the rotated sample, or zeros.
+    deviations_ : ndarray of shape (dim,), float32
+        Mean distance of each coordinate from its mean.
     """
 
     center: bool = True
@@ -83,12 +91,25 @@ class BinaryQuantizer(Quantizer):
         return packed_bytes([1] * dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn mean and deviations from ``X`` (n, d); ``queries`` are not used.
+        """Learn the mean and the mean deviations.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
+        LengthMismatchError
+            ``X`` is empty.
         DimensionError
-            More than 16,384 dimensions, whose products do not fit into 16 bits, for int8 queries.
+            ``queries="int8"``, and the vectors have more than 16,384 dimensions.
         """
         sample = as_sample(X)
         if self.queries == "int8" and sample.shape[1] > LARGEST_DIM:

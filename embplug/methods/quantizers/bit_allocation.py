@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
+from embplug.errors import InvalidArgumentError
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
@@ -46,27 +47,36 @@ class _Parts(NamedTuple):
 @register("bit_allocation", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class BitAllocationQuantizer(Quantizer):
-    """Spend a budget of bits in the basis of principal components by reverse water-filling.
+    """Principal directions with as many bits for each as its variance is worth.
 
-    A direction of variance v is worth ``1/2 log2(v / water)`` bits, where the water level spends the
-    budget; those below it get none. Each byte then serves as many of the following directions as
+    Reverse water-filling gives a direction of variance v ``1/2 log2(v / water)`` bits, or none below the
+    water level, which spends the budget. Each byte of the code then serves as many consecutive directions as
     are worth eight bits together.
 
     Parameters
     ----------
-    size
-        Bytes of a vector.
-    levels
-        ``joint``: the 256 entries of a byte are learned by k-means over its directions together.
-        ``scalar``: whole bits per direction and Lloyd-Max levels for each; worse at equal size,
-        but fitted in a fraction of the time and from few vectors.
-    length
-        ``unit``: decoded vectors are rescaled to length 1, for vectors that have it: what is cut off
-        no longer lowers the scores. ``own``: to the vector's own length, of which the last byte
-        keeps the logarithm. ``decoded``: not rescaled, which is closest to the vector itself.
-    seed
-        Seed of the k-means. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    size : int, default=48
+        Bytes of a code.
+    levels : {"joint", "scalar"}, default="joint"
+        ``"joint"`` learns the 256 entries of a byte by k-means over its directions together. ``"scalar"``
+        gives whole bits to each direction and learns Lloyd-Max levels for it. It is worse at equal size, but
+        is fitted in a fraction of the time and from fewer vectors.
+    length : {"unit", "own", "decoded"}, default="unit"
+        Length of decoded vectors. ``"unit"`` is 1. ``"own"`` is the length of the vector, which the last byte
+        of the code holds. ``"decoded"`` does not rescale, which is closest to the vector itself.
+    seed : int, default=0
+        Seed of the k-means initialisation.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (dim,), float32
+        Mean of the sample.
+    tables_ : ByteTables
+        Directions, and the entries of each byte.
+    lengths_ : ndarray of shape (256,), float32, or None
+        Lengths that the last byte stands for, if ``length="own"``.
     """
 
     size: int = Field(default=48, ge=2)
@@ -96,8 +106,31 @@ class BitAllocationQuantizer(Quantizer):
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return self.size
 
+    @override
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        if not unit_length and self.length == "unit":
+            expected = "own or decoded, because dot products compare lengths too"
+            raise InvalidArgumentError("length", expected, repr(self.length))
+
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn directions, bits and levels from ``X`` (n, d); ``queries`` are not used."""
+        """Learn directions, their bits and their levels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``X`` is empty.
+        """
         sample = as_sample(X)
         self.mean_ = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
         spent = self.size - (self.length == "own")
@@ -167,8 +200,8 @@ class BitAllocationQuantizer(Quantizer):
 
     def _scale(self, squares: NDArray[Any], codes: Codes) -> NDArray[Any]:
         lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
-        wanted = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
-        return np.asarray(wanted / lengths)
+        lengths_after = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
+        return np.asarray(lengths_after / lengths)
 
 
 def table_cost(levels: Literal["joint", "scalar"]) -> str:
@@ -219,13 +252,13 @@ def tables_along(
         return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
     whole = integer_bits(variances, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
-    kept = np.array([direction for one in bins for direction in one], dtype=np.int64)
+    kept = np.array([direction for byte in bins for direction in byte], dtype=np.int64)
     rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
-    of_bytes = [[int(whole[direction]) for direction in one] for one in bins]
+    of_bytes = [[int(whole[direction]) for direction in byte] for byte in bins]
     sample = centered
     if len(sample) > ENTRIES * 32:
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
-    widths = [len(one) for one in bins]
+    widths = [len(byte) for byte in bins]
     tables = fit_scalar(sample @ rotation, of_bytes)
     return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
 

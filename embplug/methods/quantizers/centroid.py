@@ -35,21 +35,32 @@ SEARCH_DIMS = 96
 @register("centroids", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class CentroidQuantizer(Quantizer):
-    """K-means ids (HPC-ColPali): a query is multiplied with the centroids once, a vector is one lookup.
+    """Number of the nearest k-means centroid: one or two bytes for a vector.
+
+    A query is multiplied with all centroids once, and the score of a code is one lookup.
 
     Parameters
     ----------
-    count
-        Number of centroids: one byte a vector up to 256, two up to 65,536.
-    compare
-        ``products``: an exact query with the centroids of vectors. ``hamming``: queries are coded too,
-        and the bits in which two ids differ stand for their product (HPC-ColPali's binary mode). Ids
-        are then ordered so that the fewer bits differ, the closer the centroids are (polysemous codes,
-        arXiv 1609.01882; needs faiss). Coarser than products; what it saves is the centroids in the
-        comparison, for code that compares bits alone.
-    seed
-        Seed of the k-means and of the order. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    count : int, default=256
+        Number of centroids. A code has one byte up to 256 centroids, two bytes up to 65,536.
+    compare : {"products", "hamming"}, default="products"
+        ``"products"`` multiplies exact queries with centroids. ``"hamming"`` codes queries too, and compares
+        the bits of the numbers, which are ordered so that close centroids differ in few bits. It is less
+        precise, and needs faiss.
+    seed : int, default=0
+        Seed of the k-means initialisation and of the order.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    centroids_ : ndarray of shape (count, dim), float32
+        Centroids, in the precision of float16.
+
+    References
+    ----------
+    .. [1] HPC-ColPali: hierarchical patch compression of ColPali embeddings, 2025.
+    .. [2] Douze, Jégou and Perronnin, "Polysemous codes", ECCV 2016, arXiv:1609.01882, for ``"hamming"``.
     """
 
     count: int = Field(default=256, ge=1, le=65536)
@@ -81,7 +92,28 @@ class CentroidQuantizer(Quantizer):
         return 1 if self.count <= 256 else 2
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn centroids from ``X`` (n, d); ``queries`` are not used."""
+        """Learn the centroids.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``X`` is empty.
+        InvalidArgumentError
+            A centroid is too large for float16.
+        MissingExtraError
+            ``compare="hamming"``, and faiss is not installed.
+        """
         sample = as_sample(X)
         self.centroids_ = find_centroids(sample, self.count, np.random.default_rng(self.seed))
         if self.compare == "hamming":
@@ -190,11 +222,11 @@ class CentroidSearch:
         """Ids (n,) for vectors (n, dim)."""
         if self._directions is None:
             return nearest(vectors, self._places)
-        found = np.empty(len(vectors), dtype=np.int64)
+        ids = np.empty(len(vectors), dtype=np.int64)
         for rows in blocks(len(vectors)):
             turned = np.asarray((vectors[rows] - self._mean) @ self._directions, dtype=np.float32)
-            found[rows] = nearest_block(turned, self._places)
-        return found
+            ids[rows] = nearest_block(turned, self._places)
+        return ids
 
 
 def most_vectors(count: int) -> int:
@@ -209,9 +241,9 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
     a round of Lloyd's algorithm over all centroids settles the borders. With fewer vectors than
     centroids some coincide.
     """
-    wanted = most_vectors(count)
-    if len(sample) > wanted:
-        sample = sample[np.sort(generator.choice(len(sample), wanted, replace=False))]
+    most = most_vectors(count)
+    if len(sample) > most:
+        sample = sample[np.sort(generator.choice(len(sample), most, replace=False))]
     if count <= FLAT:
         return _stored(kmeans(sample, count, generator))
     coarse = kmeans(sample, round(count**0.5), generator)

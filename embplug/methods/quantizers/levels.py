@@ -65,10 +65,10 @@ class Levels(Quantizer):
 
     def _scales(self, values: Float32, codes: Codes) -> Float32:
         lengths: Float32 = np.sqrt(np.einsum("nd,nd->n", values, values))
-        wanted: float | Float32 = self.length_
+        target_lengths: float | Float32 = self.length_
         if not self.length_:
-            wanted = codes[:, -LENGTH_BYTES:].copy().view("<f2")[:, 0].astype(np.float32)
-        scales: Float32 = np.divide(wanted, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+            target_lengths = codes[:, -LENGTH_BYTES:].copy().view("<f2")[:, 0].astype(np.float32)
+        scales: Float32 = np.divide(target_lengths, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         return scales
 
     def _coded(self, numbers: Codes, vectors: Float32) -> Codes:

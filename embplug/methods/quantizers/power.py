@@ -25,20 +25,34 @@ SHARES_IN_RANGE = (0.95, 0.99, 0.999, 1.0)
 @register("power", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PowerQuantizer(Levels):
-    """Quantize ``sign(x) |x| ** a`` in even steps (NUPES), with the exponent and range that fit the sample.
+    """Even steps after a power function, whose exponent fits the sample.
 
-    Exponents below one give small values, of which there are most, the finer steps.
+    It quantizes ``sign(x) |x| ** a``. Exponents below 1 give small values, which are the most frequent, finer
+    steps.
 
     Parameters
     ----------
-    bits
-        Of a coordinate.
-    exponent
-        ``None`` searches it in (0, 1].
-    rotate
-        Even out the coordinates first, by a random rotation.
-    seed
-        Of the rotation.
+    bits : int, default=4
+        Bits of a coordinate, from 1 to 8.
+    exponent : float, default=None
+        Exponent of the power function, in (0, 1]. None searches it.
+    rotate : bool, default=True
+        Whether vectors are rotated at random first, which makes their coordinates similar in size.
+    seed : int, default=0
+        Seed of the rotation.
+
+    Attributes
+    ----------
+    exponent_ : float
+        The exponent.
+    levels_ : ndarray of shape (2 ** bits,), float32
+        Values of the steps, in rising order.
+    length_ : float
+        Length of all vectors of the sample. 0 if they differ, and then two bytes of a code hold the length.
+
+    References
+    ----------
+    .. [1] Yvinec et al., "NUPES: Non-Uniform Post-Training Quantization via Power Exponent Search", 2023.
     """
 
     bits: int = Field(default=4, ge=1, le=8)
@@ -55,7 +69,24 @@ class PowerQuantizer(Levels):
         self.dim_: int | None = None
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Search exponent and range on documents (n, d); queries are not used."""
+        """Search the exponent and the range.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``X`` is empty.
+        """
         sample = as_sample(X)
         self.dim_ = sample.shape[1]
         self.length_ = common_length(sample)

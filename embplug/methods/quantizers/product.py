@@ -24,27 +24,37 @@ from embplug.methods.stored import StoredArray
 @register("product", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ProductQuantizer(Quantizer):
-    """Cut vectors into ``subspaces`` pieces and keep, of each, the number of its nearest centroid.
+    """Product quantization: the number of the nearest centroid for each of several groups of dimensions.
 
-    Queries stay exact: a query makes one table of dot products a subspace, and a score is a sum of
-    looked-up entries.
+    A query becomes one table of dot products for each group, and the score of a code is a sum of lookups.
 
     Parameters
     ----------
-    subspaces
-        Pieces; they differ by one dimension where the dimension cannot be divided.
-    bits
-        Binary logarithm of the number of centroids of a piece. With fewer samples than centroids
-        there are as many centroids as samples.
-    rescale
-        Where all vectors of the sample have one length, as those of most models do, bring what the
-        codes stand for to that length. Averages are shorter than what they average, and not all
-        alike, which disturbs the ranking.
-    iterations
-        Rounds of k-means.
-    seed
-        Seed of the training. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    subspaces : int
+        Number of groups. Their sizes differ by one if the dimension cannot be divided.
+    bits : int, default=8
+        Binary logarithm of the number of centroids of a group. With fewer vectors to learn from than
+        centroids, there are as many centroids as vectors.
+    rescale : bool, default=True
+        Whether decoded vectors are scaled to the length of the sample, if all its vectors have the same
+        length.
+    iterations : int, default=25
+        Number of rounds of k-means.
+    seed : int, default=0
+        Seed of the training.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    centroids_ : ndarray of shape (n_centroids, dim), float32
+        Centroids of all groups side by side.
+    length_ : float
+        Length of decoded vectors. 0 does not rescale.
+
+    References
+    ----------
+    .. [1] Jégou, Douze and Schmid, "Product Quantization for Nearest Neighbor Search", TPAMI 2011.
     """
 
     subspaces: int = Field(ge=1)
@@ -69,21 +79,36 @@ class ProductQuantizer(Quantizer):
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return packed_bytes([self.bits] * self.subspaces)
 
+    @override
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        if self.subspaces > dim:
+            raise InvalidArgumentError("subspaces", f"at most the {dim} dimensions", self.subspaces)
+
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn centroids from documents (n, d) by faiss; queries are not used.
+        """Learn the centroids with faiss.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
+        LengthMismatchError
+            ``X`` is empty.
         InvalidArgumentError
-            More subspaces than dimensions.
+            There are more subspaces than dimensions.
         MissingExtraError
             faiss is not installed.
         """
         sample = as_sample(X)
-        if self.subspaces > sample.shape[1]:
-            raise InvalidArgumentError(
-                "subspaces", f"at most the {sample.shape[1]} dimensions", self.subspaces
-            )
+        self.check_vectors(sample.shape[1], unit_length=False)
         self.length_ = common_length(sample) if self.rescale else 0.0
         self.rotation_ = self._learn_rotation(sample)
         self.centroids_ = self._learn_centroids(self._rotated(sample))
@@ -171,14 +196,36 @@ class ProductQuantizer(Quantizer):
 @register("optimized_product", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class OptimizedProductQuantizer(ProductQuantizer):
-    """:class:`ProductQuantizer` after the rotation that serves it best (OPQ), trained by faiss.
+    """Product quantization after the rotation that fits it best (OPQ).
 
     Parameters
     ----------
-    subspaces, bits, rescale, iterations, seed
-        As there.
-    rotation_iterations
-        Rounds of training of the rotation.
+    subspaces : int
+        Number of groups. Their sizes differ by one if the dimension cannot be divided.
+    bits : int, default=8
+        Binary logarithm of the number of centroids of a group.
+    rescale : bool, default=True
+        Whether decoded vectors are scaled to the length of the sample, if all its vectors have the same
+        length.
+    iterations : int, default=25
+        Number of rounds of k-means.
+    seed : int, default=0
+        Seed of the training.
+    rotation_iterations : int, default=10
+        Number of training rounds of the rotation.
+
+    Attributes
+    ----------
+    centroids_ : ndarray of shape (n_centroids, dim), float32
+        Centroids of all groups side by side.
+    rotation_ : ndarray of shape (dim, dim), float32
+        The rotation.
+    length_ : float
+        Length of decoded vectors. 0 does not rescale.
+
+    References
+    ----------
+    .. [1] Ge et al., "Optimized Product Quantization for Approximate Nearest Neighbor Search", CVPR 2013.
     """
 
     rotation_iterations: int = Field(default=10, ge=1)

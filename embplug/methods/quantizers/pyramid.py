@@ -24,23 +24,34 @@ ROWS = 1024
 @register("pyramid", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PyramidQuantizer(Levels):
-    """The integer vector of ``pulses`` in all whose direction is close to the vector's.
+    """Pyramid vector quantization: integer vectors whose magnitudes sum to a constant.
 
-    A vector is scaled to sum of magnitudes ``pulses``, rounded, and repaired one pulse at a time where
-    that costs least. Its length is kept apart: once for all where all vectors have one, otherwise in
-    two bytes each.
+    A vector is scaled so that its magnitudes sum to ``pulses``, rounded, and repaired by one pulse at a time
+    where that costs least. The length is kept apart: once for all vectors if they have the same length,
+    otherwise in two bytes of each code.
 
     Parameters
     ----------
-    bits
-        Of a coordinate: it holds magnitudes below ``2 ** (bits - 1)``. 8 bits are one byte a dimension.
-    pulses
-        Sum of magnitudes; ``None`` takes, of a few multiples of the dimension, the one after which
-        the sample keeps its directions best.
-    rotate
-        Even out the coordinates first, by a random rotation.
-    seed
-        Of the rotation.
+    bits : int, default=4
+        Bits of a coordinate, from 2 to 8. It holds magnitudes below ``2 ** (bits - 1)``.
+    pulses : int, default=None
+        Sum of the magnitudes. None takes the multiple of the dimension that keeps the directions of the
+        sample best.
+    rotate : bool, default=True
+        Whether vectors are rotated at random first, which makes their coordinates similar in size.
+    seed : int, default=0
+        Seed of the rotation.
+
+    Attributes
+    ----------
+    pulses_ : int
+        Sum of the magnitudes.
+    length_ : float
+        Length of all vectors of the sample. 0 if they differ.
+
+    References
+    ----------
+    .. [1] Fischer, "A Pyramid Vector Quantizer", IEEE Transactions on Information Theory, 1986.
     """
 
     bits: int = Field(default=4, ge=2, le=8)
@@ -55,7 +66,24 @@ class PyramidQuantizer(Levels):
         self.dim_: int | None = None
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Choose the pulses for documents (n, d), and see whether they have one length."""
+        """Choose the number of pulses.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``X`` is empty.
+        """
         sample = as_sample(X)
         self.dim_ = sample.shape[1]
         self.length_ = common_length(sample)
@@ -71,7 +99,16 @@ class PyramidQuantizer(Levels):
         return self
 
     def integers(self, codes: Codes) -> NDArray[np.int8]:
-        """The integer vectors (n, d) themselves."""
+        """Read the integer vectors from codes.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n, code_bytes), uint8
+
+        Returns
+        -------
+        ndarray of shape (n, dim), int8
+        """
         codes = check_codes(codes, self.code_bytes)
         numbers = self._numbers(codes).astype(np.int16) - self._largest
         return numbers.astype(np.int8)
@@ -109,14 +146,14 @@ def on_pyramid(vectors: Float32, pulses: int, largest: int) -> NDArray[np.int32]
         magnitudes = np.abs(vectors[rows]).astype(np.float64)
         sums = magnitudes.sum(axis=1, keepdims=True)
         alive = sums[:, 0] > 0
-        wanted = magnitudes * (pulses / np.where(sums > 0, sums, 1))
-        integers = np.clip(np.rint(wanted), 0, largest)
+        scaled = magnitudes * (pulses / np.where(sums > 0, sums, 1))
+        integers = np.clip(np.rint(scaled), 0, largest)
         for _ in range(64):
             missing = np.where(alive, pulses - integers.sum(axis=1), 0).astype(np.int64)
             if not missing.any():
                 break
             # The coordinate whose rounding error grows least takes, or gives, a pulse first.
-            gains = (wanted - integers) * np.sign(missing)[:, None]
+            gains = (scaled - integers) * np.sign(missing)[:, None]
             closed = np.where(missing[:, None] > 0, integers >= largest, integers <= 0)
             gains[closed] = -np.inf
             order = np.argsort(-gains, axis=1, kind="stable")

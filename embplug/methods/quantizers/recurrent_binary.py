@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,7 @@ from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
-from embplug.errors import DimensionError, LengthMismatchError
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample, as_vectors
 from embplug.methods.numeric.balanced import LIMIT, BalancedBytes
 from embplug.methods.numeric.contrast import batches, between, ranking_loss, signs
@@ -37,43 +37,58 @@ DEFAULT_STEPS = 200
 @register("recurrent_binary", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class RecurrentBinaryQuantizer(Quantizer):
-    """Learned codes of ``levels + 1`` bits a dimension (BEBR), trained on embeddings alone.
+    """Recurrent binarization: bits of a vector, then bits of what they cannot rebuild (BEBR).
 
-    ``b = sign(W(x))``, then ``levels`` times ``b += 2 ** -i * sign(R_i(x - norm(B_i(b))))``: each level codes
-    what the levels before cannot rebuild. W, B_i and R_i are a linear map plus a hidden layer; the linear
-    maps start at a rotation learned for signs (ITQ), so little has to be learned from few vectors.
+    The code is ``b = sign(W(x))``, then ``levels`` times ``b += 2 ** -i * sign(R_i(x - norm(B_i(b))))``. W,
+    B_i and R_i are a linear map plus a hidden layer. The linear maps start at a rotation that is learned for
+    signs (ITQ).
 
-    The published loss is a cross-entropy of cosines between the codes of a vector and of its noised
-    copy, others of the batch being wrong. Here what the other vectors should score is known, so the
-    target is the softmax of exact cosines; and a copy is moved towards a neighbour before it is noised.
+    The published loss is a cross-entropy of cosines between the codes of a vector and of its noised copy.
+    Here the target is the softmax of the exact cosines, because the scores of the other vectors are known.
 
-    In a recipe, ``Dense(codes=…, signs=True)``: :meth:`signs` find the candidates, as float vectors under
-    binary quantization, which is exact on them, and all bits, in the payload, rank them anew.
-    :meth:`balanced_levels` make a uint8 vector of them, which Qdrant itself ranks by, to be stored by hand.
+    In a recipe, ``Dense(codes=..., signs=True)`` stores :meth:`signs` as the vector that finds candidates.
+    All bits, in the payload, rank them. :meth:`balanced_levels` gives all bits as one uint8 vector that
+    Qdrant ranks by.
 
     Parameters
     ----------
-    dim_out
-        Dimensions of the codes; ``None`` is the vectors' own.
-    levels
-        Rounds after the first bit (u in the paper).
-    queries
-        ``exact``: a query is compared, as it is, with what codes rebuild best in a linear way.
-        ``codes``: queries are coded too and compared by cosine, as published; needed to search codes
-        of an older version.
-    hidden
+    dim_out : int, default=None
+        Dimension of the codes. None takes that of the vectors.
+    levels : int, default=1
+        Number of rounds after the first bit, from 0 to 7.
+    queries : {"exact", "codes"}, default="exact"
+        ``"exact"`` compares exact queries with the vectors that codes rebuild by a linear map. ``"codes"``
+        codes queries too and compares by cosine, as published. It is needed to search codes of an older
+        model.
+    hidden : int, default=256
         Width of the hidden layers.
-    steps
-        Of training; none leaves the maps where they start. ``None``: 200 where queries are coded or there
-        is an older version, otherwise none, because training for codes against codes takes from exact
-        queries more than it gives.
-    batch, learning_rate, temperature
-        Of the training.
-    noise
-        Length of what is added to a vector for its noised copy.
-    seed
-        Seed of the training. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    steps : int, default=None
+        Number of training steps. None takes 200 if queries are coded or an older quantizer is given, else 0.
+    batch : int, default=256
+        Number of vectors in a step.
+    learning_rate : float, default=3e-4
+        Learning rate of Adam.
+    temperature : float, default=0.05
+        Temperature of the softmax.
+    noise : float, default=0.5
+        Length of the noise of copies.
+    seed : int, default=0
+        Seed of the training.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    networks_ : dict of str to dict of str to ndarray
+        Layers of W, B_i and R_i.
+    decoder_ : ndarray of shape (dim_out + 1, dim), float32
+        Linear map from codes to vectors. The last row is the offset.
+    steps_ : int
+        Number of training steps that were made.
+
+    References
+    ----------
+    .. [1] Gan et al., "Binary Embedding-based Retrieval at Tencent", KDD 2023.
     """
 
     dim_out: int | None = Field(default=None, ge=1)
@@ -87,6 +102,8 @@ class RecurrentBinaryQuantizer(Quantizer):
     noise: float = Field(default=0.5, ge=0)
     seed: int = Field(default=0, ge=0)
     kind: Literal["recurrent_binary"] = "recurrent_binary"
+
+    has_signs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.networks_: dict[str, dict[str, Float32]] = {}
@@ -102,7 +119,7 @@ class RecurrentBinaryQuantizer(Quantizer):
 
     @property
     def width(self) -> int:
-        """Dimensions of the codes."""
+        """Dimension of the codes."""
         self._check_fitted()
         assert self.decoder_ is not None
         return len(self.decoder_) - 1
@@ -119,23 +136,31 @@ class RecurrentBinaryQuantizer(Quantizer):
         older: RecurrentBinaryQuantizer | None = None,
         older_X: ArrayLike | None = None,
     ) -> Self:
-        """Train on documents (n, d), and on queries (m, d) in place of noised copies where given.
+        """Train the networks.
 
         Parameters
         ----------
-        older
-            A fitted binarizer whose codes stay in the collection: new codes learn to be compared with
-            its own (backward-compatible training). It may be of another model, so that
-            both embedding versions live in one collection; query with ``queries="codes"``.
-        older_X : (n, d_old)
-            The older model's vectors of the same documents; default: ``X``.
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Vectors of queries. None takes noised copies of documents.
+        older : RecurrentBinaryQuantizer, default=None
+            Fitted quantizer whose codes stay in the collection. The new codes learn to be compared with them
+            (backward-compatible training). It may be of another model. Search such a collection with
+            ``queries="codes"``.
+        older_X : array-like of shape (n, dim_old), default=None
+            Vectors of the same documents by the older model. None takes ``X``.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         DimensionError
-            The older binarizer's codes have another number of dimensions.
+            The codes of ``older`` have another dimension.
         LengthMismatchError
-            ``older_X`` has another number of rows than ``X``.
+            ``X`` is empty, or ``older_X`` has another number of rows.
         MissingExtraError
             PyTorch is not installed.
         """
@@ -151,7 +176,7 @@ class RecurrentBinaryQuantizer(Quantizer):
             if older.width != width:
                 raise DimensionError("older", f"codes of {width} dimensions", older.width)
             older_values = unit_rows(older._values(older._numbers(older_sample)))
-        asked = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
+        query_sample = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
         self.steps_ = self._steps(older is not None)
         generator = np.random.default_rng(self.seed)
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
@@ -161,8 +186,10 @@ class RecurrentBinaryQuantizer(Quantizer):
             for rows in batches(sample, self.batch, self.steps_, True, generator):
                 documents = sample[rows]
                 left = between(documents, self.noise, generator)
-                if asked is not None and len(asked):
-                    left = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                if query_sample is not None and len(query_sample):
+                    left = query_sample[
+                        generator.choice(len(query_sample), min(len(query_sample), self.batch), replace=False)
+                    ]
                 exact = torch.from_numpy(left @ documents.T)
                 both = torch.from_numpy(np.concatenate([left, documents]))
                 values = torch.nn.functional.normalize(_recur(torch, both, networks, self.levels), dim=1)
@@ -182,18 +209,38 @@ class RecurrentBinaryQuantizer(Quantizer):
         self.decoder_ = _decoder(self._values(self._numbers(sample)), sample)
         return self
 
+    @override
+    def check_vectors(self, dim: int, *, unit_length: bool) -> None:
+        if not unit_length:
+            raise InvalidArgumentError("distance", "Cosine, because these codes keep no lengths", "Dot")
+
+    @override
+    def signs_dim(self, dim: int) -> int:
+        return self.dim_out or dim
+
     def levels_of(self, X: ArrayLike) -> NDArray[np.uint8]:
-        """All bits of each dimension as a number, uint8 (n, width): the first bit is the highest."""
+        """Compute all bits of each dimension as one number.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, width), uint8
+            The first bit is the highest.
+        """
         return self._numbers(as_vectors(X, self.dim))
 
+    @override
     def signs(self, X: ArrayLike) -> Float32:
-        """The first bits as -1 and 1, float32 (n, width)."""
         numbers = self._numbers(as_vectors(X, self.dim))
         first: Float32 = np.where(numbers >> self.levels, np.float32(1), np.float32(-1))
         return first
 
+    @override
     def sign_queries(self, Q: ArrayLike) -> Float32:
-        """Queries (n, d), with all their bits or exact, to compare with :meth:`signs`: float32 (n, width)."""
+        # With all their bits, or exact.
         queries = as_vectors(Q, self.dim, "Q")
         if self.queries == "codes":
             return self._values(self._numbers(queries))
@@ -202,12 +249,30 @@ class RecurrentBinaryQuantizer(Quantizer):
         return compared
 
     def balanced_levels(self, X: ArrayLike) -> NDArray[np.uint8]:
-        """All bits as uint8 vectors (n, width and a few) whose dot products in Qdrant rank as signed ones."""
+        """Compute all bits as uint8 vectors whose dot products in Qdrant rank like those of signed vectors.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, width + a few), uint8
+        """
         values = self._values(self.levels_of(X))
         return self._balanced().documents(values)
 
     def balanced_queries(self, Q: ArrayLike) -> NDArray[np.uint8]:
-        """Queries (n, d) to compare with :meth:`balanced_levels`, coded or not, in eight bits a dimension."""
+        """Compute uint8 queries to compare with :meth:`balanced_levels`.
+
+        Parameters
+        ----------
+        Q : array-like of shape (n, dim)
+
+        Returns
+        -------
+        ndarray of shape (n, width + a few), uint8
+        """
         return self._balanced().queries(self.sign_queries(Q))
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
@@ -299,8 +364,10 @@ class RecurrentBinaryQuantizer(Quantizer):
             block = vectors[start : start + BLOCK_ROWS]
             bits = (_apply(self.networks_["first"], block) > ROUNDING).astype(np.uint8)
             for level in range(self.levels):
-                made = (2.0 * bits - (2 ** (level + 1) - 1)) / 2**level
-                rebuilt = unit_rows(_apply(self.networks_[f"rebuild{level}"], made.astype(np.float32)))
+                levels_so_far = (2.0 * bits - (2 ** (level + 1) - 1)) / 2**level
+                rebuilt = unit_rows(
+                    _apply(self.networks_[f"rebuild{level}"], levels_so_far.astype(np.float32))
+                )
                 more = _apply(self.networks_[f"residual{level}"], block - rebuilt) > ROUNDING
                 bits = 2 * bits + more.astype(np.uint8)
             numbers[start : start + BLOCK_ROWS] = bits

@@ -44,26 +44,40 @@ class _Parts(NamedTuple):
 @register("residual", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ResidualQuantizer(Quantizer):
-    """A centroid and the residual to it, in bytes that are spent where the residuals vary.
+    """Number of the nearest centroid, and the residual in the remaining bytes.
 
-    Token vectors of one word lie close together, so that a few thousand centroids hold more of them
-    than the first ten bytes of any other code. The two first bytes are the centroid and, in the bits
-    that its number leaves free, the factor that gives the decoded vector its true length.
+    Token vectors of one word lie close together, so that a few thousand centroids describe them well. The
+    first two bytes are the number of the centroid and, in the free bits, the factor that restores the length.
 
     Parameters
     ----------
-    size
-        Bytes of a vector; those after the first two are spent on the residual by reverse
-        water-filling, as in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocationQuantizer`.
-    centroids
-        At most 8,192, so that the factor has three bits. With 1, ``bits=1`` is a binary code.
-    bits
-        Instead of ``size``: this many bits for every dimension of the residual (ColBERTv2, PLAID).
-    levels
-        As in ``BitAllocationQuantizer``; with ``bits`` always per dimension.
-    seed
-        Seed of the k-means. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    size : int, default=16
+        Bytes of a code. The bytes after the first two describe the residual; see
+        :class:`BitAllocationQuantizer`.
+    centroids : int, default=4096
+        Number of centroids, at most 8,192.
+    bits : {1, 2, 4}, default=None
+        Bits for every dimension of the residual, as in ColBERTv2. It replaces ``size``.
+    levels : {"joint", "scalar"}, default="joint"
+        See :class:`BitAllocationQuantizer`. With ``bits`` the levels are always those of single dimensions.
+    seed : int, default=0
+        Seed of the k-means initialisation.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    centroids_ : ndarray of shape (centroids, dim), float32
+        Centroids, in the precision of float16.
+    tables_ : ByteTables
+        Directions of residuals, and the entries of each byte.
+    factors_ : ndarray, float32
+        Factors that restore the length.
+
+    References
+    ----------
+    .. [1] Santhanam et al., "ColBERTv2: Effective and Efficient Retrieval via Lightweight Late Interaction",
+           NAACL 2022.
     """
 
     size: int = Field(default=16, ge=3)
@@ -95,7 +109,26 @@ class ResidualQuantizer(Quantizer):
         return self.size if self.bits is None else HEADER_BYTES + -(-dim // (8 // self.bits))
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn centroids, directions, entries and factors from ``X`` (n, d); ``queries`` are not used."""
+        """Learn centroids, directions of residuals, entries and factors.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``X`` is empty.
+        InvalidArgumentError
+            A centroid is too large for float16.
+        """
         sample = as_sample(X)
         generator = np.random.default_rng(self.seed)
         centroids = find_centroids(sample, self.centroids, generator)

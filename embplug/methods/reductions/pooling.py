@@ -27,17 +27,22 @@ BLOCK_TOKENS = 4096
 @register("hierarchical", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class HierarchicalPooling(Reduction):
-    """Merge the tokens of a document that are most alike, step by step (token pooling, arXiv 2409.14683).
+    """Merges the most similar tokens of a document, step by step.
 
-    Ward's method on directions: tokens are compared by their cosine.
+    It is Ward's method on the directions of tokens.
 
     Parameters
     ----------
-    factor
-        A document of t tokens keeps at most ``ceil(t / factor)``.
-    keep_length
-        Give the mean of a group the mean length of its tokens, which unit tokens need for MaxSim to
-        compare the same thing as before.
+    factor : float, default=2.0
+        A document of t tokens keeps at most ``ceil(t / factor)`` tokens.
+    keep_length : bool, default=True
+        Whether the mean of a group is scaled to the mean length of its tokens. MaxSim over unit tokens needs
+        it.
+
+    References
+    ----------
+    .. [1] Clavié, Chaffin and Adams, "Reducing the Footprint of Multi-Vector Retrieval with Minimal
+           Performance Impact via Token Pooling", 2024, arXiv:2409.14683.
     """
 
     factor: float = Field(default=2.0, ge=1)
@@ -52,28 +57,46 @@ class HierarchicalPooling(Reduction):
         return {"pooled": cls(factor=2)}
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Replace every group by one token; groups stand in the order of their first tokens."""
+        """Replace every group of tokens by one token.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Groups stand in the order of their first tokens.
+        """
         groups = np.empty(len(tokens.values), dtype=np.int64)
         with single_blas_thread():
-            for i, wanted in enumerate(_left(tokens.lengths, self.factor).tolist()):
+            for i, count_left in enumerate(_left(tokens.lengths, self.factor).tolist()):
                 document = tokens[i].astype(np.float32, copy=False)
-                groups[tokens.offsets[i] : tokens.offsets[i + 1]] = _ward(document, wanted)
+                groups[tokens.offsets[i] : tokens.offsets[i + 1]] = _ward(document, count_left)
         return merge(tokens, groups, mean=True, keep_length=self.keep_length)
 
 
 @register("kmeans", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class KMeansPooling(Reduction):
-    """Merge the tokens of a document by k-means on their directions.
+    """Merges the tokens of a document by k-means on their directions.
 
     Parameters
     ----------
-    factor
-        A document of t tokens keeps at most ``ceil(t / factor)``.
-    rounds
-        Of Lloyd's algorithm, which starts from tokens at equal steps through the document.
-    keep_length
-        As for :class:`HierarchicalPooling`.
+    factor : float, default=2.0
+        A document of t tokens keeps at most ``ceil(t / factor)`` tokens.
+    rounds : int, default=4
+        Number of rounds of Lloyd's algorithm, which starts from tokens at equal steps through the document.
+    keep_length : bool, default=True
+        Whether the mean of a group is scaled to the mean length of its tokens. MaxSim over unit tokens needs
+        it.
+
+    References
+    ----------
+    .. [1] Clavié, Chaffin and Adams, "Reducing the Footprint of Multi-Vector Retrieval with Minimal
+           Performance Impact via Token Pooling", 2024, arXiv:2409.14683.
     """
 
     factor: float = Field(default=2.0, ge=1)
@@ -84,7 +107,19 @@ class KMeansPooling(Reduction):
     pools: ClassVar[bool] = True
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Replace every group by one token; groups stand in the order of the tokens that they began with."""
+        """Replace every cluster of tokens by one token.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Clusters stand in the order of the tokens that they started from.
+        """
         groups = np.empty(len(tokens.values), dtype=np.int64)
         # Documents of like lengths are computed together, padded to the longest.
         order = np.argsort(tokens.lengths, kind="stable")
@@ -103,13 +138,13 @@ class KMeansPooling(Reduction):
     def _groups(self, tokens: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Group (documents, tokens) of padded tokens (documents, tokens, dim)."""
         documents, padded, dim = tokens.shape
-        wanted = _left(lengths, self.factor)[:, None]
-        numbers = np.arange(wanted.max())
-        absent = numbers >= wanted
-        first = np.where(absent, 0, numbers * lengths[:, None] // wanted)
+        count_left = _left(lengths, self.factor)[:, None]
+        numbers = np.arange(count_left.max())
+        absent = numbers >= count_left
+        first = np.where(absent, 0, numbers * lengths[:, None] // count_left)
         centroids = np.take_along_axis(tokens, first[..., None], axis=1)
-        one_each = np.arange(documents * padded + 1)
-        everyone = np.ones(documents * padded, dtype=np.float32)
+        starts = np.arange(documents * padded + 1)
+        ones = np.ones(documents * padded, dtype=np.float32)
         for i in range(self.rounds + 1):
             halves = np.where(absent, np.inf, np.einsum("dcx,dcx->dc", centroids, centroids) / 2)
             groups: NDArray[np.int64] = (tokens @ centroids.transpose(0, 2, 1) - halves[:, None]).argmax(
@@ -119,9 +154,9 @@ class KMeansPooling(Reduction):
                 break
             owner = (groups + np.arange(documents)[:, None] * len(numbers)).reshape(-1)
             shape = (documents * len(numbers), documents * padded)
-            sums = sp.csc_array((everyone, owner, one_each), shape=shape) @ tokens.reshape(-1, dim)
-            here = np.arange(padded) < lengths[:, None]
-            sizes = np.bincount(owner[here.reshape(-1)], minlength=shape[0])[:, None]
+            sums = sp.csc_array((ones, owner, starts), shape=shape) @ tokens.reshape(-1, dim)
+            inside = np.arange(padded) < lengths[:, None]
+            sizes = np.bincount(owner[inside.reshape(-1)], minlength=shape[0])[:, None]
             means = np.where(sizes > 0, sums / np.maximum(sizes, 1), centroids.reshape(-1, dim))
             centroids = means.reshape(centroids.shape).astype(np.float32)
         return groups
@@ -130,18 +165,23 @@ class KMeansPooling(Reduction):
 @register("grid", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class GridPooling(Reduction):
-    """Merge the patches of a page image that lie in the same tile: rows, columns or rectangles.
+    """Merges the patches of a page image that lie in the same tile: rows, columns or rectangles.
 
     Parameters
     ----------
-    rows, columns
-        Patches of a page, which are its first ``rows * columns`` tokens, row by row. Tokens after them
-        (of the instruction, as in ColPali) are kept.
-    tile_rows, tile_columns
-        Patches of a tile, ``None`` for all: 1 and ``None`` pool every row, ``None`` and 1 every
-        column, 2 and 2 squares of four. Tiles at the right and lower margin may be smaller.
-    keep_length
-        As for :class:`HierarchicalPooling`.
+    rows : int, default=32
+        Number of rows of patches on a page.
+    columns : int, default=32
+        Number of columns of patches on a page. The first ``rows * columns`` tokens are the patches, row by
+        row. Later tokens, such as those of the instruction of ColPali, are kept.
+    tile_rows : int, default=1
+        Number of rows of a tile. None takes all rows.
+    tile_columns : int, default=None
+        Number of columns of a tile. None takes all columns. Tiles at the right and lower margin may be
+        smaller.
+    keep_length : bool, default=True
+        Whether the mean of a tile is scaled to the mean length of its tokens. MaxSim over unit tokens needs
+        it.
     """
 
     rows: int = Field(default=32, ge=1)
@@ -156,20 +196,28 @@ class GridPooling(Reduction):
     def reduce(
         self, tokens: TokenBatch, saliency: ArrayLike | None = None, *, grids: ArrayLike | None = None
     ) -> Reduced:
-        """Replace every tile by one token; tiles stand row by row, then the tokens after the patches.
+        """Replace every tile by one token.
 
         Parameters
         ----------
-        tokens
+        tokens : TokenBatch
             Pages.
-        grids : integers (n, 2), optional
-            Rows and columns of each page, for models that cut pages by their shape.
+        saliency : array-like, default=None
+            Not used.
+        grids : array-like of shape (n, 2), int, default=None
+            Rows and columns of each page, for models that cut pages by their shape. None takes ``rows`` and
+            ``columns``.
+
+        Returns
+        -------
+        Reduced
+            Tiles stand row by row, then the tokens after the patches. A page without tokens is left as it is.
 
         Raises
         ------
         LengthMismatchError
-            Not as many grids as pages, or naming the first page that has fewer tokens than patches. A
-            page without tokens is left as it is.
+            There are not as many grids as pages, or a page has fewer tokens than patches. The error names the
+            page.
         InvalidArgumentError
             ``grids`` are not positive integers.
         """
@@ -186,12 +234,12 @@ class GridPooling(Reduction):
         return merge(tokens, groups, mean=True, keep_length=self.keep_length)
 
     def _grids(
-        self, given: ArrayLike | None, tokens: TokenBatch
+        self, shapes: ArrayLike | None, tokens: TokenBatch
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows and columns of every page."""
-        if given is None:
-            given = np.full((len(tokens), 2), (self.rows, self.columns))
-        grids = np.asarray(given)
+        if shapes is None:
+            shapes = np.full((len(tokens), 2), (self.rows, self.columns))
+        grids = np.asarray(shapes)
         if grids.shape != (len(tokens), 2):
             raise LengthMismatchError("grids", f"shape ({len(tokens)}, 2)", f"shape {grids.shape}")
         if grids.size and (grids.dtype.kind not in "iu" or grids.min() < 1):
@@ -210,14 +258,14 @@ def _left(lengths: Any, factor: float) -> Any:
     return np.ceil(lengths / factor - 1e-9).astype(np.int64)
 
 
-def _ward(tokens: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
-    """Group of every token, by its first member, of at most ``wanted`` groups."""
+def _ward(tokens: NDArray[np.float32], count_left: int) -> NDArray[np.int64]:
+    """Group of every token, by its first member, of at most ``count_left`` groups."""
     count = len(tokens)
-    if wanted == count:
+    if count_left == count:
         return np.arange(count)
     directions = unit(tokens)
     cosines = (directions @ directions.T)[~np.tri(count, dtype=np.bool_)]
     distances = np.sqrt(np.maximum(2 - 2 * cosines, 0), dtype=np.float64)
-    labels = fcluster(linkage(distances, method="ward"), wanted, criterion="maxclust")
+    labels = fcluster(linkage(distances, method="ward"), count_left, criterion="maxclust")
     _, first, groups = np.unique(labels, return_index=True, return_inverse=True)
     return first[groups]

@@ -22,12 +22,16 @@ _CONFIG = ConfigDict(extra="forbid")
 @register("saliency", roles=("reduction", "query_reduction"))
 @dataclass(frozen=True, config=_CONFIG)
 class SaliencyPruning(Reduction):
-    """Keep the share of each document's tokens that matters most (HPC-ColPali).
+    """Keeps the share of each document's or query's tokens that matter most.
 
     Parameters
     ----------
-    keep
-        Share, rounded up: a document that has tokens keeps at least one.
+    keep : float, default=0.6
+        Share of tokens to keep, rounded up to whole tokens.
+
+    References
+    ----------
+    .. [1] HPC-ColPali: hierarchical patch compression of ColPali embeddings, 2025.
     """
 
     keep: float = Field(default=0.6, gt=0, le=1)
@@ -36,22 +40,27 @@ class SaliencyPruning(Reduction):
     needs_saliency: ClassVar[bool] = True
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Leave out the others; what is kept stays in order.
+        """Keep the tokens that matter most.
 
         Parameters
         ----------
-        tokens
+        tokens : TokenBatch
             Documents or queries.
-        saliency : (sum_tokens,)
-            How much each token matters, such as the attention that it receives. Of equal ones the
-            first are kept.
+        saliency : array-like of shape (sum_tokens,)
+            How much each token matters, such as the attention that it receives. Of equal ones the first are
+            kept.
+
+        Returns
+        -------
+        Reduced
+            Tokens stay in order.
 
         Raises
         ------
         LengthMismatchError
-            Not as many saliencies as tokens.
+            There are not as many saliencies as tokens.
         InvalidArgumentError
-            Naming the first saliency that is not a finite number.
+            ``saliency`` is None, or one is not a finite number. The error names the first one.
         """
         if saliency is None:
             raise InvalidArgumentError("saliency", "how much each token matters", None)
@@ -60,14 +69,16 @@ class SaliencyPruning(Reduction):
 
 @dataclass(frozen=True, config=_CONFIG)
 class RandomPruning(Reduction):
-    """Keep a random share of each document's tokens: what any other pruning has to beat.
+    """Keeps a random share of each document's tokens: the baseline of other prunings.
+
+    It is not registered, so that no recipe can name it.
 
     Parameters
     ----------
-    keep
-        Share, rounded up.
-    seed
-        Of the choice, which depends on the place of the tokens in the batch.
+    keep : float, default=0.6
+        Share of tokens to keep, rounded up to whole tokens.
+    seed : int, default=0
+        Seed of the choice, which depends on the place of the tokens in the batch.
     """
 
     keep: float = Field(default=0.6, gt=0, le=1)
@@ -75,7 +86,19 @@ class RandomPruning(Reduction):
     kind: Literal["random"] = "random"
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Leave out the others; what is kept stays in order."""
+        """Keep the chosen tokens.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Tokens stay in order.
+        """
         drawn = np.random.default_rng(self.seed).random(len(tokens.values))
         return _keep_highest(tokens, drawn, self.keep)
 
@@ -83,19 +106,31 @@ class RandomPruning(Reduction):
 @register("first", roles=("reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class FirstTokens(Reduction):
-    """Keep the first tokens of each document.
+    """Keeps the first tokens of each document.
 
     Parameters
     ----------
-    count
-        How many; a shorter document keeps all.
+    count : int, default=128
+        Number of tokens to keep. A shorter document keeps all.
     """
 
     count: int = Field(default=128, ge=1)
     kind: Literal["first"] = "first"
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Leave out the others."""
+        """Keep the first tokens.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Tokens stay in order.
+        """
         place = np.arange(len(tokens.values)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
         return select(tokens, place < self.count)
 
@@ -103,16 +138,20 @@ class FirstTokens(Reduction):
 @register("ball_carving", roles=("query_reduction",))
 @dataclass(frozen=True, config=_CONFIG)
 class BallCarving(Reduction):
-    """Add up query tokens that lie close together (MUVERA, section on ball carving).
+    """Adds up the tokens of a query that lie close together.
 
-    The first token takes all that lie close to it, then the first of the others, and so on. MaxSim
-    with the sums is MaxSim with the given tokens, as long as those of a ball have the same nearest
-    document token; it takes as many times less work as there are fewer tokens.
+    The first token takes all that lie close to it, then the first of the others, and so on. MaxSim with the
+    sums equals MaxSim with the tokens if the tokens of each ball have the same nearest document token.
 
     Parameters
     ----------
-    threshold
-        Tokens are close from this cosine on.
+    threshold : float, default=0.7
+        Smallest cosine at which two tokens are close.
+
+    References
+    ----------
+    .. [1] Dhulipala et al., "MUVERA: Multi-Vector Retrieval via Fixed Dimensional Encodings", NeurIPS 2024,
+           arXiv:2405.19504.
     """
 
     threshold: float = Field(default=0.7, gt=0, le=1)
@@ -121,7 +160,19 @@ class BallCarving(Reduction):
     pools: ClassVar[bool] = True
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
-        """Replace every ball by the sum of its tokens; balls stand in the order of their first tokens."""
+        """Replace every ball by the sum of its tokens.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        saliency : array-like, default=None
+            Not used.
+
+        Returns
+        -------
+        Reduced
+            Balls stand in the order of their first tokens.
+        """
         directions = unit(tokens.values.astype(np.float32, copy=False))
         groups = np.empty(len(directions), dtype=np.int64)
         documents = np.repeat(np.arange(len(tokens)), tokens.lengths)
@@ -143,8 +194,8 @@ def _keep_highest(tokens: TokenBatch, values: NDArray[Any], share: float) -> Red
     documents = np.repeat(np.arange(len(tokens)), tokens.lengths)
     order = np.lexsort((-values, documents))
     # A product such as 0.7 * 10 may lie a rounding error above the number that is meant.
-    wanted = np.ceil(tokens.lengths * share - 1e-9).astype(np.int64)
+    left = np.ceil(tokens.lengths * share - 1e-9).astype(np.int64)
     rank = np.arange(len(values)) - tokens.offsets[documents]
     kept = np.zeros(len(values), dtype=np.bool_)
-    kept[order[rank < wanted[documents]]] = True
+    kept[order[rank < left[documents]]] = True
     return select(tokens, kept)

@@ -80,11 +80,13 @@ def merge(tokens: TokenBatch, groups: NDArray[np.int64], *, mean: bool, keep_len
             (shares[first:last], owner[first:last] - rows.start, np.arange(last - first + 1)),
             shape=(rows.stop - rows.start, last - first),
         )
-        given = tokens.values[first:last].astype(np.float32, copy=False)
-        merged = members @ given
+        members_values = tokens.values[first:last].astype(np.float32, copy=False)
+        merged = members @ members_values
         if keep_length:
-            wanted, got = members @ _lengths(given), _lengths(merged)
-            merged *= np.divide(wanted, got, out=np.ones_like(got), where=got > 0)[:, None]
+            length_before, length_after = members @ _lengths(members_values), _lengths(merged)
+            merged *= np.divide(
+                length_before, length_after, out=np.ones_like(length_after), where=length_after > 0
+            )[:, None]
         values[rows] = merged
     return Reduced(TokenBatch(values, offsets), owner.astype(np.int64))
 

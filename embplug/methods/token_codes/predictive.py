@@ -119,31 +119,29 @@ class _Learned:
 @register("predictive", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PredictiveQuantizer(TokenCodes):
-    """Codes of whole documents: a token is the share of an earlier one, and the rest in bytes.
+    """Codes of whole documents, in which a token is predicted from an earlier token.
 
-    Words come back in a document, and what a document is about colours all its tokens, so that most
-    tokens lie close to one that is already told. Each names that token, its *reference*, as video
-    names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
-    What is left of one differs greatly from token to token; a rest has therefore one of eight sizes,
-    by reverse water-filling over tokens as well as directions, so that all tokens err about alike.
+    Most tokens of a document are similar to an earlier one. A token names that token, its *reference*, as
+    video names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
+    The rest has one of eight sizes. Reverse water-filling over tokens and directions gives more bytes to
+    larger rests, so that all tokens err alike.
 
-    Scores need no decoding: that of a token is the gain of the score of its reference, and looked-up
-    sums for its own centroid and rest.
-
-    Unlike the other quantizers it codes a :class:`~embplug.TokenBatch`, not single vectors.
+    Scoring does not decode: the score of a token is the gain times that of its reference, plus lookups for
+    its own centroid and rest.
 
     Parameters
     ----------
-    size
-        Bytes of a token, on average; four of them tell centroid, reference, gain, class, and the
-        factor that restores the length.
-    centroids
-        At most 4,096.
-    levels
-        As in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocationQuantizer`.
-    seed
-        Seed of the k-means, and of what it learns from. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    size : int, default=32
+        Mean bytes of a token. Four of them hold centroid, reference, gain, class, and the factor that
+        restores the length.
+    centroids : int, default=4096
+        Number of centroids, at most 4,096.
+    levels : {"joint", "scalar"}, default="joint"
+        See :class:`BitAllocationQuantizer`.
+    seed : int, default=0
+        Seed of the k-means initialisation and of the sample.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
     """
 
     size: int = Field(default=32, ge=HEADER_BYTES + 2)
@@ -166,20 +164,30 @@ class PredictiveQuantizer(TokenCodes):
         return None if self._learned is None else int(self._learned.centroids.shape[1])
 
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
-        """Mean bytes of a token: ``size`` before ``fit``, then what the sample took."""
+        """Mean bytes of a token: ``size`` before ``fit``, and the mean over the sample after it."""
         return self.size if self._learned is None else self._learned.mean_bytes
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
-        """Learn from documents; ``queries`` are not used.
+        """Learn from documents, or a random sample of them.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        queries : TokenBatch, default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         InvalidArgumentError
-            Something other than a TokenBatch.
+            ``tokens`` is not a TokenBatch.
         EmptyTokensError
-            No tokens.
+            There is no token.
         NonFiniteError
-            Naming the first row that holds NaN or infinity.
+            A token holds NaN or infinity. The error names the first one.
         """
         _check(tokens)
         if len(tokens.values) == 0:
@@ -203,14 +211,25 @@ class PredictiveQuantizer(TokenCodes):
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
-        """One string a document: its number of tokens, their headers, and the rests class by class.
+        """Encode documents.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        list of bytes
+            One string for each document: its number of tokens, their headers, and the rests class by class.
 
         Raises
         ------
         InvalidArgumentError
-            Something other than a TokenBatch.
-        DimensionError, NonFiniteError
-            Tokens of another dimension, or NaN or infinity among them.
+            ``tokens`` is not a TokenBatch.
+        DimensionError
+            The tokens have another dimension than those given to :meth:`fit`.
+        NonFiniteError
+            A token holds NaN or infinity. The error names the first one.
         """
         learned = self._fitted()
         _check(tokens, self.dim)
@@ -221,14 +240,8 @@ class PredictiveQuantizer(TokenCodes):
             strings += written(coded.fields, coded.codes, block.offsets, learned.sizes)
         return strings
 
+    @override
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        """Token matrices that the strings stand for.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Naming the first string that these codes did not make.
-        """
         learned = self._fitted()
         offsets = token_offsets(strings)
         values = np.empty((offsets[-1], self.dim), dtype=np.float32)
@@ -237,42 +250,38 @@ class PredictiveQuantizer(TokenCodes):
             values[token_rows(offsets, documents)] = _decoded(learned, taken)
         return TokenBatch(values, offsets)
 
+    @override
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
-        """Bytes (n,) that the string of each document has at most."""
         most = HEADER_BYTES + int(self._fitted().sizes.max())
         return np.asarray(COUNT_BYTES + tokens.lengths * most)
 
+    @override
     def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
-        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Naming the first string that these codes did not make.
-        """
-        asked, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
+        query_tokens, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
         # Tables of products grow with the query: a few tokens of it at a time.
-        some = [asked[rows] for rows in blocks(len(asked), QUERY_TOKENS)] or [asked]
-        scores = [self._sum_of_maxima(one, strings, offsets) for one in some]
+        some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]
+        scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
         return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
 
-    def _sum_of_maxima(self, asked: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]) -> Float32:
+    def _sum_of_maxima(
+        self, query_tokens: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]
+    ) -> Float32:
         learned = self._fitted()
         with single_blas_thread():
-            of_centroids = learned.centroids @ asked.T
+            of_centroids = learned.centroids @ query_tokens.T
             ends = ENTRIES * np.cumsum(learned.sizes)
-            of_entries = np.empty((int(ends[-1]), len(asked)), dtype=np.float32)
-            for table, made in zip(learned.tables, np.split(of_entries, ends[:-1]), strict=True):
-                table.products(asked, out=made)
+            of_entries = np.empty((int(ends[-1]), len(query_tokens)), dtype=np.float32)
+            for table, coded in zip(learned.tables, np.split(of_entries, ends[:-1]), strict=True):
+                table.products(query_tokens, out=coded)
 
         def products(_: slice, documents: slice) -> Float32:
             taken = parsed(strings, documents, learned.sizes, len(learned.centroids))
-            rests = np.empty((len(taken.ids), len(asked)), dtype=np.float32)
+            rests = np.empty((len(taken.ids), len(query_tokens)), dtype=np.float32)
             by_class = np.argsort(taken.classes.astype(np.uint8), kind="stable")
             rests[by_class] = sums_of_entries(of_entries, taken.codes)
             return _predicted(learned, taken, rests, np.take(of_centroids, taken.ids, axis=0))
 
-        return sum_of_maxima(products, offsets, len(asked), SCORE_TOKENS)
+        return sum_of_maxima(products, offsets, len(query_tokens), SCORE_TOKENS)
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         arrays = {
@@ -352,15 +361,20 @@ class PredictiveQuantizer(TokenCodes):
         # A class that nobody is in is as good as any other.
         members = [classes == k if (classes == k).any() else slice(None) for k in range(CLASSES)]
         directions = principal_directions(remains)[1].astype(np.float32)
-        variances = np.array([np.square(remains[one] @ directions).mean(axis=0) for one in members])
+        variances = np.array([np.square(remains[member] @ directions).mean(axis=0) for member in members])
         sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)
         tables, kept = [], []
-        for one, falling, size in zip(members, variances, sizes, strict=True):
+        for member, falling, size in zip(members, variances, sizes, strict=True):
             order = np.argsort(-falling, kind="stable")
-            made, columns = tables_along(
-                remains[one], falling[order].astype(np.float64), directions[:, order], size, levels, generator
+            coded, columns = tables_along(
+                remains[member],
+                falling[order].astype(np.float64),
+                directions[:, order],
+                size,
+                levels,
+                generator,
             )
-            tables.append(made)
+            tables.append(coded)
             kept.append(order[columns])
         factors, mean_bytes = np.ones(1, dtype=np.float32), float(self.size)
         return _Learned(
@@ -411,15 +425,17 @@ def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float3
     parts = []
     for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
         block = tokens[documents]
-        mine = residuals[token_rows(tokens.offsets, documents)]
-        np.subtract(block.values, centroids[search(block.values)], out=mine)
-        references = find_references(mine, block.offsets)
+        own_rows = residuals[token_rows(tokens.offsets, documents)]
+        np.subtract(block.values, centroids[search(block.values)], out=own_rows)
+        references = find_references(own_rows, block.offsets)
         rows = np.flatnonzero(references >= 0)
-        parts.append((mine, rows, references[rows], _wanted_gains(mine[rows], mine[references[rows]])))
-    wanted = np.concatenate([gains for *_, gains in parts])
-    gains = lloyd_max(wanted, GAINS) if wanted.size else np.linspace(0, 1, GAINS, dtype=np.float32)
-    for mine, rows, references, own in parts:
-        mine[rows] -= gains[nearest_level(gains, own)][:, None] * mine[references]
+        parts.append(
+            (own_rows, rows, references[rows], _wanted_gains(own_rows[rows], own_rows[references[rows]]))
+        )
+    needed = np.concatenate([gains for *_, gains in parts])
+    gains = lloyd_max(needed, GAINS) if needed.size else np.linspace(0, 1, GAINS, dtype=np.float32)
+    for own_rows, rows, references, own in parts:
+        own_rows[rows] -= gains[nearest_level(gains, own)][:, None] * own_rows[references]
     return gains, residuals
 
 
@@ -447,8 +463,8 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
     for rows in in_order(references):
         with_reference = rows[references[rows] >= 0]
         if with_reference.size:
-            told = references[with_reference]
-            shapes, rest = decoded[told] - bases[told], remains[with_reference]
+            sources = references[with_reference]
+            shapes, rest = decoded[sources] - bases[sources], remains[with_reference]
             gain = nearest_level(learned.gains, _wanted_gains(rest, shapes))
             predicted = learned.gains[gain][:, None] * shapes
             # A gain is one of few, so that what is left can be more than what there was.
@@ -456,14 +472,14 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
             helped = with_reference[helps]
             remains[helped] -= predicted[helps]
             decoded[helped] += predicted[helps]
-            back[helped], gains[helped] = helped - told[helps], gain[helps]
+            back[helped], gains[helped] = helped - sources[helps], gain[helps]
         classes[rows] = np.searchsorted(learned.borders, np.square(remains[rows]).sum(axis=1))
         for k, table in enumerate(learned.tables):
-            mine = rows[classes[rows] == k]
-            if mine.size:
-                made = table.encode(remains[mine])
-                codes[mine, : made.shape[1]] = made
-                decoded[mine] += table.decode(made)
+            own_rows = rows[classes[rows] == k]
+            if own_rows.size:
+                coded = table.encode(remains[own_rows])
+                codes[own_rows, : coded.shape[1]] = coded
+                decoded[own_rows] += table.decode(coded)
         factors[rows] = length_factors(values[rows], decoded[rows])
         levels[rows] = nearest_level(learned.factors, factors[rows])
         decoded[rows] *= learned.factors[levels[rows]][:, None]
@@ -500,10 +516,10 @@ def _predicted(learned: _Learned, taken: Parsed, rests: Float32, bases: Float32)
 def _byte_sizes(variances: NDArray[np.float64], shares: NDArray[np.float64], budget: int) -> list[int]:
     """Whole bytes of each class, together ``budget`` on average: reverse water-filling over all of them."""
     weights = np.repeat(shares[:, None], variances.shape[1], axis=1)
-    wanted = water_filling(variances, 8 * budget, weights=weights).sum(axis=1) / 8
-    sizes = np.floor(wanted).astype(np.int64)
-    for k in np.argsort(sizes - wanted, kind="stable"):
-        if sizes[k] < wanted[k] and (shares * sizes).sum() + shares[k] <= budget:
+    needed = water_filling(variances, 8 * budget, weights=weights).sum(axis=1) / 8
+    sizes = np.floor(needed).astype(np.int64)
+    for k in np.argsort(sizes - needed, kind="stable"):
+        if sizes[k] < needed[k] and (shares * sizes).sum() + shares[k] <= budget:
             sizes[k] += 1
     return [int(size) for size in sizes]
 

@@ -69,12 +69,12 @@ def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
     InvalidArgumentError
         Naming the first string that is too short for its tokens.
     """
-    counts = [int.from_bytes(one[:COUNT_BYTES], "little") for one in strings]
-    for i, one in enumerate(strings):
+    counts = [int.from_bytes(string[:COUNT_BYTES], "little") for string in strings]
+    for i, string in enumerate(strings):
         least = COUNT_BYTES + HEADER_BYTES * counts[i]
-        if len(one) < least or (counts[i] == 0 and len(one) > least):
+        if len(string) < least or (counts[i] == 0 and len(string) > least):
             expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
-            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(one)} bytes of codes")
+            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(string)} bytes of codes")
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
@@ -90,16 +90,17 @@ def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64],
     offsets = token_offsets(block)
     lengths = np.diff(offsets)
     stops = (COUNT_BYTES + HEADER_BYTES * lengths).tolist()
-    headers = b"".join(one[COUNT_BYTES:stop] for one, stop in zip(block, stops, strict=True))
-    given = np.array([len(one) for one in block], dtype=np.int64)
+    headers = b"".join(string[COUNT_BYTES:stop] for string, stop in zip(block, stops, strict=True))
+    string_bytes = np.array([len(string) for string in block], dtype=np.int64)
     fields = unpack(np.frombuffer(headers, dtype=np.uint8).reshape(-1, HEADER_BYTES), HEADER)
     ids, back, gains, classes, factors = fields.astype(np.int64).T
     owner = np.repeat(np.arange(len(block)), lengths)
     members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES).reshape(-1, CLASSES)
     ends = np.cumsum(members * sizes, axis=1) + np.array(stops)[:, None]
-    for i in np.flatnonzero(given != ends[:, -1]):
+    for i in np.flatnonzero(string_bytes != ends[:, -1]):
         expected = f"{ends[i, -1]} bytes, as its headers say"
-        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, f"{given[i]} bytes of codes")
+        got = f"{string_bytes[i]} bytes of codes"
+        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, got)
     references = np.arange(len(ids)) - back
     for row in np.flatnonzero((references < offsets[owner]) | (ids >= centroids)):
         token = row - offsets[owner[row]]
@@ -111,7 +112,9 @@ def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64],
     starts = stops
     for k, size in enumerate(sizes.tolist()):
         ends_of_class = ends[:, k].tolist()
-        joined = b"".join(one[a:b] for one, a, b in zip(block, starts, ends_of_class, strict=True) if a < b)
+        joined = b"".join(
+            string[a:b] for string, a, b in zip(block, starts, ends_of_class, strict=True) if a < b
+        )
         codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(members[:, k].sum(), size))
         starts = ends_of_class
     return Parsed(ids, references, gains, classes, factors, codes)

@@ -18,7 +18,7 @@ def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[n
     At most :data:`WINDOW` rows back; -1 where none points the same way.
     """
     unit = unit_rows(residuals)
-    found = np.full(len(residuals), -1, dtype=np.int64)
+    references = np.full(len(residuals), -1, dtype=np.int64)
     for first, stop in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         for start in range(first, stop, SEARCH_ROWS):
             rows = np.arange(start, min(start + SEARCH_ROWS, stop))
@@ -28,8 +28,8 @@ def find_references(residuals: Float32, offsets: NDArray[np.int64]) -> NDArray[n
             cosines[(back < 1) | (back > WINDOW)] = 0
             best = cosines.argmax(axis=1)
             alike = cosines[np.arange(len(rows)), best] > 0
-            found[rows[alike]] = earlier[best[alike]]
-    return found
+            references[rows[alike]] = earlier[best[alike]]
+    return references
 
 
 def in_order(references: NDArray[np.int64]) -> list[NDArray[np.int64]]:

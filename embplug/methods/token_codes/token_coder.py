@@ -48,9 +48,24 @@ class TokenCoder:
         return self._tokens.fitted and (self._correction is None or self._correction.fitted)
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> TokenCoder:
-        """Learn from documents, or a sample of them, and where the quantizer can from queries.
+        """Learn from documents, or a random sample of them.
 
         A quantizer that has learned already is taken as it is.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+        queries : TokenBatch, default=None
+            Tokens of queries, for the methods that use them.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        EmptyTokensError
+            There is no token.
         """
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
@@ -64,44 +79,83 @@ class TokenCoder:
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
-        """One string a document: the correction, then the codes of its tokens."""
+        """Encode documents.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        list of bytes
+            One string for each document: the correction, then the codes of its tokens.
+        """
         strings: list[bytes] = []
         for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
             block = tokens[documents]
-            made = self._tokens.encode(block)
+            codes = self._tokens.encode(block)
             if self._correction is not None:
-                heads = self._correction.encode(self._lost(block, made))
-                made = [head.tobytes() + one for head, one in zip(heads, made, strict=True)]
-            strings += made
+                heads = self._correction.encode(self._lost(block, codes))
+                codes = [head.tobytes() + string for head, string in zip(heads, codes, strict=True)]
+            strings += codes
         return strings
 
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
-        """Bytes (n,) that the string of each document has at most."""
+        """Compute how many bytes the string of each document has at most.
+
+        Parameters
+        ----------
+        tokens : TokenBatch
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+        """
         return self._tokens.sizes(tokens) + self.document_bytes
 
     def score(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
-        """MaxSim (n,) of one query (t, dim) with coded documents; -inf for one without tokens.
+        """Score documents by MaxSim.
+
+        Parameters
+        ----------
+        query : array-like of shape (t, dim)
+            Tokens of one query.
+        strings : sequence of bytes
+            Results of :meth:`encode`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+            The score of a document without tokens is -inf.
 
         Raises
         ------
         InvalidArgumentError
-            Naming the first string that these codes did not make.
+            A string is not one of these codes. The error names the first one.
         """
-        asked = as_vectors(query, self._tokens.dim, "query")
+        query_tokens = as_vectors(query, self._tokens.dim, "query")
         heads, rests = self._parted(strings)
-        scores = self._tokens.maxsim(asked, rests)
+        scores = self._tokens.maxsim(query_tokens, rests)
         if self._correction is not None and len(strings):
-            whole = self._correction.encode_query(asked.sum(axis=0))
+            whole = self._correction.encode_query(query_tokens.sum(axis=0))
             scores += self._correction.score(whole, heads)
         return scores
 
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        """Token matrices that the strings stand for, the corrections included.
+        """Compute the token matrices that strings stand for, including the corrections.
+
+        Parameters
+        ----------
+        strings : sequence of bytes
+
+        Returns
+        -------
+        TokenBatch
 
         Raises
         ------
         InvalidArgumentError
-            Naming the first string that these codes did not make.
+            A string is not one of these codes. The error names the first one.
         """
         heads, rests = self._parted(strings)
         tokens = self._tokens.decode(rests)
@@ -111,14 +165,14 @@ class TokenCoder:
         return TokenBatch(tokens.values + corrections, tokens.offsets)
 
     def get_state(self) -> State:
-        """Learned arrays; empty before :meth:`fit`."""
+        """Return the learned arrays, by name. Empty before :meth:`fit`."""
         state = {f"tokens.{name}": array for name, array in self.quantizer.get_state().items()}
         if self._correction is not None:
             state |= {f"documents.{name}": array for name, array in self._correction.get_state().items()}
         return state
 
     def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
+        """Restore the learned arrays that :meth:`get_state` returned."""
         self.quantizer.set_state(state_part(state, "tokens."))
         if self._correction is not None:
             self._correction.set_state(state_part(state, "documents."))

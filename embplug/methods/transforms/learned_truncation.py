@@ -26,34 +26,53 @@ from embplug.methods.transforms.pca import PCA
 @register("learned_truncation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class LearnedTruncation(Transform):
-    """Matryoshka after the fact, for models that were not trained for it.
+    """Linear map trained so that the prefixes of its results rank like whole vectors.
 
-    A linear map starts at the principal components and is trained until the softmax of similarities
-    among prefixes is that among the given vectors. Results have unit length and so do their prefixes,
-    once :class:`~embplug.methods.transforms.truncation.Truncation` has cut them.
+    It gives a model that was not trained for it Matryoshka embeddings. The map starts at the principal
+    components. Gradient descent then brings the softmax of the similarities among prefixes close to that of
+    the similarities among the original vectors. Results have length 1. :class:`Truncation` cuts them to a
+    prefix of length 1.
 
-    With ``target="binary"`` the documents' side of the training are signs, so that what Qdrant's
-    binary quantization keeps of the results ranks as the full vectors do (BiDR: coarse codes trained by
-    contrast, full vectors on disk).
+    With ``target="binary"`` documents are replaced by their signs during the training, so that Qdrant's
+    binary quantization of the results ranks like the original vectors.
 
     Parameters
     ----------
-    dim
-        Dimensions of the results.
-    prefixes
-        Those that shall work, ``dim`` always among them; ``None`` is ``dim`` and its halves down to 16.
-        Only ``dim`` for ``target="binary"``.
-    target
-        What documents become afterwards.
-    sampling
-        ``local``: batches of neighbours. ``random``: of any vectors.
-    steps, batch, learning_rate, temperature
-        Of the training.
-    noise
-        Length of what is added to a document to stand for a query, where no queries are given.
-    seed
-        Seed of the training. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    dim : int
+        Dimension of the results.
+    prefixes : tuple of int, default=None
+        Lengths of the prefixes to train. ``dim`` is always among them. None takes ``dim`` and its halves down
+        to 16. With ``target="binary"`` only ``dim`` is trained.
+    target : {"float", "binary"}, default="float"
+        What Qdrant stores of the results.
+    sampling : {"local", "random"}, default="local"
+        How batches are drawn: neighbouring vectors, or any vectors.
+    steps : int, default=200
+        Number of training steps.
+    batch : int, default=256
+        Number of documents in a step.
+    learning_rate : float, default=1e-3
+        Learning rate of Adam.
+    temperature : float, default=0.05
+        Temperature of the softmax.
+    noise : float, default=2.0
+        Length of the noise that turns a document into a query if ``fit`` gets no queries.
+    seed : int, default=0
+        Seed of batches and noise.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    map_ : ndarray of shape (dim, d), float32
+        The linear map.
+    mean_ : ndarray of shape (d,), float32
+        Mean that is subtracted from documents.
+
+    References
+    ----------
+    .. [1] Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
+    .. [2] Bi-Granular Document Representation (BiDR), WWW 2022, for ``target="binary"``.
     """
 
     dim: int = Field(ge=1)
@@ -93,12 +112,25 @@ class LearnedTruncation(Transform):
         return check_output_dim("dim", self.dim, dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Train on documents (n, d), and on queries (m, d) where there are some.
+        """Train the map.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Vectors of queries. None takes noised documents.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
+        LengthMismatchError
+            ``X`` is empty.
         InvalidArgumentError
-            More dimensions than the vectors have.
+            ``dim`` is larger than the dimension of the vectors.
         MissingExtraError
             PyTorch is not installed.
         """
@@ -106,7 +138,7 @@ class LearnedTruncation(Transform):
         sample = as_sample(X)
         self.output_dim(sample.shape[1])
         sample = unit_rows(sample)
-        asked = None if queries is None else unit_rows(as_vectors(queries, sample.shape[1], "queries"))
+        query_sample = None if queries is None else unit_rows(as_vectors(queries, sample.shape[1], "queries"))
         generator = np.random.default_rng(self.seed)
         start = PCA(self.dim, center="none" if self.target == "float" else "documents").fit(sample)
         assert start.components_ is not None
@@ -122,22 +154,24 @@ class LearnedTruncation(Transform):
         with single_torch_thread(torch):
             for rows in batches(sample, self.batch, self.steps, self.sampling == "local", generator):
                 documents = sample[rows]
-                if asked is None or len(asked) == 0:
+                if query_sample is None or len(query_sample) == 0:
                     queried = noised(documents, self.noise, generator)
                 else:
-                    queried = asked[generator.choice(len(asked), min(len(asked), self.batch), replace=False)]
+                    queried = query_sample[
+                        generator.choice(len(query_sample), min(len(query_sample), self.batch), replace=False)
+                    ]
                 left, right = torch.from_numpy(queried), torch.from_numpy(documents)
                 exact = left @ right.T
                 small_left, small_right = left @ weights.T, (right - mean) @ weights.T
                 loss = torch.zeros(())
                 for prefix in self._prefixes():
-                    ours = small_left[:, :prefix]
-                    theirs = small_right[:, :prefix]
+                    left_prefix = small_left[:, :prefix]
+                    right_prefix = small_right[:, :prefix]
                     if self.target == "binary":
-                        theirs = signs(theirs * scale)
-                    ours = torch.nn.functional.normalize(ours, dim=1)
-                    theirs = torch.nn.functional.normalize(theirs, dim=1)
-                    loss = loss + ranking_loss(ours @ theirs.T, exact, self.temperature)
+                        right_prefix = signs(right_prefix * scale)
+                    left_prefix = torch.nn.functional.normalize(left_prefix, dim=1)
+                    right_prefix = torch.nn.functional.normalize(right_prefix, dim=1)
+                    loss = loss + ranking_loss(left_prefix @ right_prefix.T, exact, self.temperature)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -39,32 +39,47 @@ class _Solution(NamedTuple):
 @register("pca", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PCA(Transform):
-    """Rotate vectors to their principal components and keep the first ones (PCA-RAG).
+    """Principal component analysis: keeps the directions in which vectors differ most.
 
-    With the defaults the dot product of a query and a document is kept but for what the dropped
-    components held and one constant a query, so the ranking is that of the dot product.
+    With the default parameters, dot products of queries and documents rank as before, except for what the
+    dropped components held.
 
     Parameters
     ----------
-    dim
-        Components to keep; ``None`` keeps all, which is a rotation.
-    center
-        ``documents``: subtract the mean of the sample from documents, which shifts all scores of a
-        query alike. ``both``: from queries too, as published. ``none``: from neither, and the
-        components are those of the uncentred second moments.
-    whiten
-        ``documents``: divide each component of documents by its standard deviation and multiply it
-        in queries, so that the engine's quantizers meet components of one size while dot products
-        stay. ``both``: divide in both, which changes the ranking. ``none``: do neither.
-    normalize
-        Bring results to unit length, documents and queries, so that dot products are cosines.
-    solver
-        ``exact``: eigenvectors of the covariance. ``randomized``: a subspace iteration that costs
-        ``dim`` instead of all dimensions. ``auto``: randomized from 2,048 dimensions on, where at most
-        a quarter of them is kept.
-    seed
-        Seed of the randomized solver. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    dim : int, default=None
+        Number of components to keep. None keeps all of them, which is a rotation.
+    center : {"documents", "both", "none"}, default="documents"
+        Vectors from which the mean of the sample is subtracted. ``"documents"`` shifts all scores of a query
+        by the same number. ``"both"`` also centres queries, as in PCA-RAG. ``"none"`` takes the components of
+        the second moments without centring.
+    whiten : {"none", "documents", "both"}, default="none"
+        Vectors whose components are divided by their standard deviation. ``"documents"`` multiplies the
+        components of queries instead, so that dot products stay. ``"both"`` divides on both sides, which
+        changes the ranking.
+    normalize : bool, default=False
+        Whether results are scaled to length 1, so that dot products are cosines.
+    solver : {"auto", "exact", "randomized"}, default="auto"
+        ``"exact"`` computes the eigenvectors of the covariance. ``"randomized"`` is a subspace iteration
+        whose cost grows with ``dim`` instead of all dimensions. ``"auto"`` takes the randomized solver for
+        2,048 dimensions or more if at most a quarter of them is kept.
+    seed : int, default=0
+        Seed of the randomized solver.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (d,), float32
+        Mean of the sample, or zeros if ``center="none"``.
+    components_ : ndarray of shape (output_dim, d), float32
+        Directions, as rows.
+    variances_ : ndarray of shape (output_dim,), float32
+        Variance of the sample along each direction, in falling order.
+
+    References
+    ----------
+    .. [1] Khaledian et al., "PCA-RAG: Principal Component Analysis for Efficient Retrieval-Augmented
+           Generation", 2025.
     """
 
     dim: int | None = Field(default=None, ge=1)
@@ -83,19 +98,19 @@ class PCA(Transform):
 
     @property
     def mean_(self) -> Float32 | None:
-        """(d,): what is subtracted; ``None`` before anything was learned."""
+        """Mean that is subtracted, (d,). None before anything was learned."""
         learned = self._learned()
         return None if learned is None else learned.mean
 
     @property
     def components_(self) -> Float32 | None:
-        """(output_dim, d): the directions, as rows."""
+        """Directions as rows, (output_dim, d). None before anything was learned."""
         learned = self._learned()
         return None if learned is None else learned.components
 
     @property
     def variances_(self) -> Float32 | None:
-        """(output_dim,): of the sample along each direction, falling."""
+        """Variance of the sample along each direction, (output_dim,), in falling order."""
         learned = self._learned()
         return None if learned is None else learned.variances
 
@@ -120,44 +135,64 @@ class PCA(Transform):
         return dim if self.dim is None else check_output_dim("dim", self.dim, dim)
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn the components of documents ``X`` (n, d); queries are not used.
+        """Learn the components.
 
-        With fewer samples than components the directions that the sample does not show are any that
-        are orthogonal to those it does; :meth:`describe` says so.
+        With fewer vectors than components, the components that the sample does not determine are any
+        orthogonal directions. :meth:`describe` notes it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
-        InvalidArgumentError
-            More components than dimensions.
         LengthMismatchError
-            No vector to learn from.
+            ``X`` is empty.
+        InvalidArgumentError
+            ``dim`` is larger than the dimension of the vectors.
         """
         sample = as_sample(X)
-        wanted = self.output_dim(sample.shape[1])
+        kept = self.output_dim(sample.shape[1])
         self.__post_init__()
         self._count = len(sample)
         self._sum = sample.sum(axis=0, dtype=np.float64)
-        if self._randomizes(sample.shape[1], wanted) and wanted + OVERSAMPLES < len(sample):
-            self._solution = self._kept(*self._subspace(sample, wanted), sample.shape[1])
+        if self._randomizes(sample.shape[1], kept) and kept + OVERSAMPLES < len(sample):
+            self._solution = self._kept(*self._subspace(sample, kept), sample.shape[1])
         else:
             self._moments = second_moments(sample)
-            self._solution = self._solved(wanted)
+            self._solution = self._solved(kept)
         self._moments = None
         return self
 
     def partial_fit(self, X: ArrayLike) -> Self:
-        """Learn from one more batch; the result is that of :meth:`fit` on all batches together.
+        """Learn from one more batch. The result is that of :meth:`fit` on all batches together.
 
-        Memory holds one matrix (d, d), whatever the number of batches. A batch is only added up: the
-        components are computed when they are first asked for after it. Only batches given to this
-        object count: sums are not part of the state that is saved.
+        The memory is one matrix (d, d) for any number of batches. A batch is only added to sums. The
+        components are computed when they are first needed after it. The sums are not part of the stored
+        state.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Vectors of documents.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         InvalidArgumentError
-            The object was fitted by :meth:`fit`, or restored, so its sums are not known.
+            The object was fitted by :meth:`fit` or restored, so that its sums are not known.
         DimensionError
-            The batch has another dimension than those before.
+            The batch has another dimension than the batches before.
         """
         if self._solution is not None and self._moments is None:
             raise InvalidArgumentError("X", "batches from the beginning", "one after fit or set_state")
@@ -226,11 +261,11 @@ class PCA(Transform):
             self._solution = self._solved(self.output_dim(len(self._moments)))
         return self._solution
 
-    def _randomizes(self, dim: int, wanted: int) -> bool:
-        large = dim >= RANDOMIZED_FROM_DIM and 4 * wanted <= dim
+    def _randomizes(self, dim: int, kept: int) -> bool:
+        large = dim >= RANDOMIZED_FROM_DIM and 4 * kept <= dim
         return self.solver == "randomized" or (self.solver == "auto" and large)
 
-    def _solved(self, wanted: int) -> _Solution:
+    def _solved(self, kept: int) -> _Solution:
         """Eigenvectors of the covariance, from the sums."""
         assert self._sum is not None and self._moments is not None
         covariance = self._moments / max(self._count, 1)
@@ -238,30 +273,30 @@ class PCA(Transform):
             mean = self._sum / max(self._count, 1)
             covariance -= np.outer(mean, mean)
         dim = len(covariance)
-        width = wanted + OVERSAMPLES
-        if self._randomizes(dim, wanted) and width < min(dim, self._count):
-            return self._kept(*self._principal(covariance, wanted), dim)
-        variances, vectors = eigh(covariance, subset_by_index=[dim - wanted, dim - 1])
+        width = kept + OVERSAMPLES
+        if self._randomizes(dim, kept) and width < min(dim, self._count):
+            return self._kept(*self._principal(covariance, kept), dim)
+        variances, vectors = eigh(covariance, subset_by_index=[dim - kept, dim - 1])
         return self._kept(variances[::-1], vectors[:, ::-1].T, dim)
 
     def _principal(
-        self, covariance: NDArray[np.float64], wanted: int
+        self, covariance: NDArray[np.float64], kept: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Variances and components by subspace iteration on the covariance itself."""
         generator = np.random.default_rng(self.seed)
-        basis = generator.standard_normal((len(covariance), wanted + OVERSAMPLES))
+        basis = generator.standard_normal((len(covariance), kept + OVERSAMPLES))
         for _ in range(POWER_ROUNDS):
             basis = covariance @ np.linalg.qr(basis)[0]
         basis = np.linalg.qr(basis)[0]
-        return _leading(basis, basis.T @ covariance @ basis, wanted)
+        return _leading(basis, basis.T @ covariance @ basis, kept)
 
-    def _subspace(self, sample: Float32, wanted: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _subspace(self, sample: Float32, kept: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Variances and components by subspace iteration; centring is done without a centred copy."""
         assert self._sum is not None
         mean = self._sum / len(sample) if self.center != "none" else np.zeros(sample.shape[1])
         mean = mean.astype(np.float32)
         generator = np.random.default_rng(self.seed)
-        width = min(wanted + OVERSAMPLES, *sample.shape)
+        width = min(kept + OVERSAMPLES, *sample.shape)
         basis = generator.standard_normal((sample.shape[1], width)).astype(np.float32)
         for _ in range(POWER_ROUNDS):
             basis = np.linalg.qr(basis)[0]
@@ -269,7 +304,7 @@ class PCA(Transform):
             basis = sample.T @ scores - np.outer(mean, scores.sum(axis=0))
         basis = np.linalg.qr(basis)[0]
         scores = (sample @ basis - mean @ basis).astype(np.float64)
-        return _leading(basis, scores.T @ scores / len(sample), wanted)
+        return _leading(basis, scores.T @ scores / len(sample), kept)
 
     def _kept(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> _Solution:
         assert self._sum is not None
@@ -299,9 +334,9 @@ class PCA(Transform):
 
 
 def _leading(
-    basis: NDArray[Any], projected: NDArray[np.float64], wanted: int
+    basis: NDArray[Any], projected: NDArray[np.float64], kept: int
 ) -> tuple[NDArray[np.float64], NDArray[Any]]:
     """Variances and components within a basis (d, m), from the covariance (m, m) in its coordinates."""
     variances, rotation = np.linalg.eigh(projected)
-    order = np.argsort(-variances)[:wanted]
+    order = np.argsort(-variances)[:kept]
     return variances[order], (basis @ rotation[:, order]).T

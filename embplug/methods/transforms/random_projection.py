@@ -20,19 +20,23 @@ from embplug.methods.transforms.base import check_output_dim
 @register("sparse_random_projection", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class SparseRandomProjection(Transform):
-    """Very sparse random projection (Li et al., 2006; FastRP): entries of -1, 0 and 1, scaled.
+    """Very sparse random projection to fewer dimensions, which learns nothing.
 
-    Dot products are kept in expectation; nothing is learned, so vectors may come before any sample
-    is known. At equal dimension PCA keeps more, where it can be fitted.
+    The entries of the matrix are -1, 0 and 1, scaled so that dot products are kept in expectation. At equal
+    dimension :class:`PCA` keeps more.
 
     Parameters
     ----------
-    dim
-        Dimensions of the results.
-    density
-        Share of entries that are not zero; ``None`` is ``1 / sqrt(d)``.
-    seed
-        The same seed gives the same matrix everywhere.
+    dim : int
+        Dimension of the results.
+    density : float, default=None
+        Share of the entries that are not zero. None takes ``1 / sqrt(d)``.
+    seed : int, default=0
+        Seed of the matrix. The same seed gives the same matrix on every machine.
+
+    References
+    ----------
+    .. [1] Li, Hastie and Church, "Very Sparse Random Projections", KDD 2006.
     """
 
     dim: int = Field(ge=1)

@@ -25,19 +25,22 @@ KEPT = "that of the input: a rotation keeps dot products"
 @register("rotation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class Rotation(Transform):
-    """Randomised Hadamard rotation of vectors of any dimension.
+    """Randomised Hadamard rotation of vectors of any dimension, which learns nothing.
 
-    Coordinates become alike in size and independent of what the model did with each, which is what
-    scalar and binary quantizers work best on. Each round flips random signs and mixes the first
-    ``2 ** k`` coordinates, then flips again and mixes the last ``2 ** k``, where ``2 ** k`` is the largest
-    power of two that fits.
+    Dot products stay. The coordinates become similar in size, which helps scalar and binary quantization.
+    Each round flips random signs and mixes the first ``2 ** k`` coordinates, then flips signs again and mixes
+    the last ``2 ** k``, where ``2 ** k`` is the largest power of two that fits.
 
     Parameters
     ----------
-    rounds
-        Rounds of mixing.
-    seed
-        The same seed gives the same rotation everywhere.
+    rounds : int, default=2
+        Number of rounds.
+    seed : int, default=0
+        Seed of the signs. The same seed gives the same rotation on every machine.
+
+    References
+    ----------
+    .. [1] Ailon and Chazelle, "The Fast Johnson-Lindenstrauss Transform", SIAM Journal on Computing, 2009.
     """
 
     rounds: int = Field(default=2, ge=1, le=8)
@@ -103,19 +106,29 @@ class _LearnedRotation(Transform):
 @register("opq_rotation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class OPQRotation(_LearnedRotation):
-    """The rotation of optimized product quantization, trained by faiss, in front of a product quantizer.
+    """Rotation of optimized product quantization, to be put in front of a product quantizer.
 
     Parameters
     ----------
-    subspaces
-        Of the product quantizer that follows.
-    bits
-        Of that quantizer, for each subspace.
-    iterations
-        Rounds of training.
-    seed
-        Seed of the training. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    subspaces : int
+        Number of subspaces of the product quantizer that follows.
+    bits : int, default=8
+        Bits for each subspace of that quantizer.
+    iterations : int, default=10
+        Number of training rounds.
+    seed : int, default=0
+        Seed of the training.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    rotation_ : ndarray of shape (d, d), float32
+        The rotation.
+
+    References
+    ----------
+    .. [1] Ge et al., "Optimized Product Quantization for Approximate Nearest Neighbor Search", CVPR 2013.
     """
 
     subspaces: int = Field(ge=1)
@@ -137,12 +150,25 @@ class OPQRotation(_LearnedRotation):
         return dim
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn from documents (n, d); queries are not used.
+        """Learn the rotation with faiss.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
+        LengthMismatchError
+            ``X`` is empty.
         InvalidArgumentError
-            More subspaces than dimensions.
+            There are more subspaces than dimensions.
         MissingExtraError
             faiss is not installed.
         """
@@ -164,18 +190,29 @@ class OPQRotation(_LearnedRotation):
 @register("itq_rotation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ITQRotation(_LearnedRotation):
-    """The rotation after which signs of coordinates stand best for vectors (iterative quantization).
+    """Rotation after which the signs of coordinates represent vectors best (iterative quantization).
 
-    For one bit a dimension: in front of the engine's binary quantization. Put
-    :class:`~embplug.methods.transforms.pca.PCA` in front of it to have fewer bits than dimensions.
+    It is to be put in front of Qdrant's binary quantization. Put :class:`PCA` in front of it to store fewer
+    bits than dimensions.
 
     Parameters
     ----------
-    iterations
-        Rounds of training.
-    seed
-        Seed of the rotation it starts from. A fit on another processor rounds otherwise
-        and may differ: share the fitted state between machines.
+    iterations : int, default=50
+        Number of training rounds.
+    seed : int, default=0
+        Seed of the rotation at the start.
+        A fit on another processor rounds differently and may differ:
+        share the fitted state between machines.
+
+    Attributes
+    ----------
+    rotation_ : ndarray of shape (d, d), float32
+        The rotation.
+
+    References
+    ----------
+    .. [1] Gong et al., "Iterative Quantization: A Procrustean Approach to Learning Binary Codes for
+           Large-Scale Image Retrieval", TPAMI 2013.
     """
 
     iterations: int = Field(default=50, ge=1)
@@ -190,7 +227,24 @@ class ITQRotation(_LearnedRotation):
         return {"ITQ": cls()}
 
     def fit(self, X: ArrayLike, queries: ArrayLike | None = None) -> Self:
-        """Learn from documents (n, d); queries are not used."""
+        """Learn the rotation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, dim)
+            Vectors of documents.
+        queries : array-like of shape (m, dim), default=None
+            Not used.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        LengthMismatchError
+            ``X`` is empty.
+        """
         sample = as_sample(X)
         dim = sample.shape[1]
         generator = np.random.default_rng(self.seed)

@@ -19,18 +19,21 @@ from embplug.methods.transforms.base import check_output_dim
 @register("truncation", roles=("transform",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class Truncation(Transform):
-    """Keep the first dimensions and bring what is left to unit length.
+    """Keeps the first dimensions and scales the result to length 1.
 
-    For models trained with Matryoshka losses. The dimensions of another model have no order, so half
-    of them lose about half of what was there: put :class:`~embplug.methods.transforms.pca.PCA` or
-    :class:`~embplug.methods.transforms.learned_truncation.LearnedTruncation` in front.
+    It is meant for models that were trained with Matryoshka losses. The dimensions of other models have no
+    order: put :class:`PCA` or :class:`LearnedTruncation` in front.
 
     Parameters
     ----------
-    dim
-        Dimensions to keep.
-    normalize
-        Bring the results to unit length.
+    dim : int
+        Number of dimensions to keep.
+    normalize : bool, default=True
+        Whether results are scaled to length 1.
+
+    References
+    ----------
+    .. [1] Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
     """
 
     dim: int = Field(ge=1)
