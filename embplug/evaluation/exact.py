@@ -113,6 +113,13 @@ def exact_dense(
 def maxsim_scores(queries: TokenBatch, documents: TokenBatch) -> NDArray[np.float32]:
     """Compute the MaxSim of each query with each document.
 
+    Parameters
+    ----------
+    queries : TokenBatch
+        Token matrices of the queries.
+    documents : TokenBatch
+        Token matrices of the documents.
+
     Returns
     -------
     float32 array of shape (n_queries, n_documents)

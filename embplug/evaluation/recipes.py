@@ -18,10 +18,13 @@ from embplug.recipe import Dense, Multivector, Recipe, Rerank, Tokens
 
 RATIOS = (2, 4, 8, 16, 32, 64)
 PRODUCT_RATIOS = (16, 32, 64)
-"""Of product quantization, whose codebooks take the longest: at larger sizes other codes keep more."""
+"""Compression ratios of product quantization.
+
+Its codebooks take the longest to fit, and at lower ratios other codes keep more.
+"""
 
 CANDIDATES = 100
-"""Documents that original vectors rank anew."""
+"""Number of documents that original vectors rerank."""
 
 POOLED_ENCODING = "learned 1024"
 POOLED_RANKERS = ("float16 matrix", "residual 32", "residual 16", "predictive 32", "predictive 16")
@@ -32,10 +35,24 @@ _TURBO_BITS = (8, 4, 2, 1)
 
 
 def dense_recipes(dim: int, distance: models.Distance, capabilities: Capabilities) -> dict[str, Recipe]:
-    """Recipes of one dense vector that an engine can serve: each alone, and with the original on disk.
+    """Make the trial recipes of a dense vector that an engine can serve.
 
-    At every size from half to a 64th of float32: the engine's own datatypes and codes, transforms before
-    them, and shorter vectors.
+    At each size from half to a 64th of float32, the recipes use the engine's own datatypes and codes,
+    transforms before them, and shorter vectors. Each is tried alone, and with the original vector on disk.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of the vector.
+    distance : models.Distance
+        Distance by which vectors are compared.
+    capabilities : Capabilities
+        What the engine can do.
+
+    Returns
+    -------
+    dict of str to Recipe
+        Recipes by names that say what they store.
     """
     recipes: dict[str, Recipe] = {"float32": Recipe(dense=Dense(dim=dim, distance=distance))}
     for name, fields in [*_engine(dim), *_transformed(dim)]:
@@ -51,15 +68,30 @@ def dense_recipes(dim: int, distance: models.Distance, capabilities: Capabilitie
                     dense=Dense(**_set(alone), keep_original="disk"), rerank=Rerank(candidates=CANDIDATES)
                 )
             elif quantized:
-                # Ten hits, and ten times as many ranked anew: as many as by a transform's original.
+                # For ten hits, this reranks as many candidates as the original of a transform does.
                 recipes[name + ON_DISK] = Recipe(dense=alone, rerank=Rerank(oversampling=CANDIDATES / 10))
         except RecipeError:
-            continue  # a transform that cannot make so few dimensions of these
+            continue  # The transform cannot make so few dimensions.
     return {name: recipe for name, recipe in recipes.items() if _is_served(recipe, capabilities)}
 
 
 def token_recipes(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
-    """Recipes of token matrices that an engine can serve: what finds candidates, and what ranks them."""
+    """Make the trial recipes of token matrices that an engine can serve.
+
+    The recipes combine encodings, which find candidates, with matrices or token codes, which rank them.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of a token.
+    capabilities : Capabilities
+        What the engine can do.
+
+    Returns
+    -------
+    dict of str to Recipe
+        Recipes by names that say what they store.
+    """
     encodings = _trials("encoding", dim)
     rankers: dict[str, dict[str, Any]] = {
         "float32 matrix": {"multivector": Multivector(datatype=models.Datatype.FLOAT32)},
@@ -70,7 +102,7 @@ def token_recipes(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
     combinations: list[tuple[str, str, str, dict[str, Any]]] = [
         (encoding, ranker, "", {}) for ranker in rankers for encoding in encodings
     ]
-    # Fewer tokens before codes of the same size compete with all tokens in codes of half of it.
+    # Fewer tokens in codes of one size compete with all tokens in codes of half that size.
     for name, reduction in _trials("reduction", dim).items():
         reduced = {"reduction": reduction}
         combinations += [(POOLED_ENCODING, ranker, f", {name}", reduced) for ranker in POOLED_RANKERS]
@@ -85,19 +117,19 @@ def token_recipes(dim: int, capabilities: Capabilities) -> dict[str, Recipe]:
 
 
 def _trials(role: Role, dim: int) -> dict[str, Any]:
-    """Trials of all methods of a role, by name."""
+    """Collect the trials of all methods of a role, by name."""
     return {name: method for cls in registered(role).values() for name, method in cls.trials(dim).items()}
 
 
 def _transforms(storage: str, dim: int, size: int) -> Iterator[tuple[str, Transform]]:
-    """Trials of the transforms that are tried with this storage, by name."""
+    """Iterate over the trials of the transforms that are tried with this storage, by name."""
     for cls in registered("transform").values():
         if cls.trial_storage == storage:
             yield from cls.trials_of_size(dim, size).items()
 
 
 def _engine(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the engine does by itself."""
+    """Iterate over datatypes and quantizations of the engine."""
     yield "float16", {"datatype": models.Datatype.FLOAT16}
     yield "int8", {"quantization": _int8()}
     for bits in _TURBO_BITS:
@@ -110,7 +142,7 @@ def _engine(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _transformed(dim: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Transforms at each size, before what the engine does."""
+    """Iterate over transforms at each size, combined with datatypes and quantizations of the engine."""
     half = {"datatype": models.Datatype.FLOAT16}
     for size in (4 * dim // ratio for ratio in RATIOS if ratio <= 4 * dim):
         if SMALLEST <= size // 2 < dim:

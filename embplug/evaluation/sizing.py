@@ -76,7 +76,18 @@ class Part:
     points: int
 
     def at(self, points: int) -> Part:
-        """Return the same part for a collection of another size."""
+        """Return the same part for a collection of another size.
+
+        Parameters
+        ----------
+        points : int
+            Number of points in that collection.
+
+        Returns
+        -------
+        Part
+            The part; only the bytes of a graph change.
+        """
         grown = self.bytes
         if self.kind == "graph":
             grown *= link_bits(points) / link_bits(self.points)

@@ -57,8 +57,8 @@ from embplug.errors import CapabilityError, EngineError, InvalidArgumentError
 class EdgeClient:
     """Client of a directory of collections, each of which is a Qdrant Edge shard.
 
-    The methods have the names, parameters and results of ``qdrant_client.QdrantClient``, where they are
-    documented. A parameter that Edge cannot honour raises :class:`~embplug.errors.CapabilityError`. Only
+    The methods have the names, parameters and results of ``qdrant_client.QdrantClient``, whose documentation
+    describes them. A parameter that Edge cannot honour raises :class:`~embplug.errors.CapabilityError`. Only
     ``wait`` has no effect, because every write is durable when its call returns.
 
     One process owns a directory at a time. All clients of a process share the directory, and they may be
@@ -275,6 +275,11 @@ class EdgeClient:
 
         The call blocks. Other threads can search and write meanwhile.
 
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+
         Returns
         -------
         bool
@@ -302,7 +307,18 @@ class EdgeClient:
         return bytes_on_disk(collection.folder / "shard" / "segments")
 
     def collection_path(self, collection_name: str) -> Path:
-        """Return the folder of a collection, which may hold further files beside the shard."""
+        """Return the folder of a collection, which may hold further files beside the shard.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
         return self._collection(collection_name).folder
 
     def get_aliases(self) -> models.CollectionsAliasesResponse:

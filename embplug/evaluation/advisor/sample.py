@@ -177,6 +177,24 @@ def sample_ids_steps(
     """Choose random ids of points, in random order.
 
     A server draws the sample itself, unless it is stratified. Otherwise every id is read once.
+
+    Parameters
+    ----------
+    engine : Engine
+        Client of the engine, which the generator asks for its kind only.
+    name : str
+        Name of the collection.
+    count : int
+        Number of ids.
+    stratify : str or None
+        Payload field whose values the sample has in the same proportions as the collection.
+    seed : int
+        Seed of the random choice.
+
+    Returns
+    -------
+    list of int or str
+        Ids of points.
     """
     if stratify is None and traits_of(engine).draws_samples:
         drawn = yield Call.of(

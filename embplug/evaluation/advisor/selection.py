@@ -20,6 +20,11 @@ def better_third(trials: Sequence[TriedRecipe]) -> set[str]:
 
     Recipes with and without original vectors are compared separately.
 
+    Parameters
+    ----------
+    trials : sequence of TriedRecipe
+        Recipes that were tried on the same sample.
+
     Returns
     -------
     set of str
@@ -39,7 +44,18 @@ def better_third(trials: Sequence[TriedRecipe]) -> set[str]:
 
 
 def with_front(trials: Sequence[TriedRecipe]) -> list[TriedRecipe]:
-    """Mark the recipes on the Pareto front of bytes, recall and median latency."""
+    """Mark the recipes on the Pareto front of bytes, recall and median latency.
+
+    Parameters
+    ----------
+    trials : sequence of TriedRecipe
+        Recipes that were tried on the same sample.
+
+    Returns
+    -------
+    list of TriedRecipe
+        The same recipes with ``front`` set.
+    """
 
     def beats(a: TriedRecipe, b: TriedRecipe) -> bool:
         mine = (a.bytes, -a.expected_recall, a.latency_ms["p50"])

@@ -118,7 +118,18 @@ class Trials:
         return dense_recipes(source.documents.dense.shape[1], source.distance, source.capabilities)
 
     def expected(self, recipe: Recipe) -> list[Part]:
-        """Compute the parts of the whole collection by formula, before anything is tried."""
+        """Compute the parts of the whole collection by formula, before anything is tried.
+
+        Parameters
+        ----------
+        recipe : Recipe
+            Recipe of the collection.
+
+        Returns
+        -------
+        list of Part
+            Bytes of one document, part by part.
+        """
         tokens = self._source.documents.tokens
         codes = None if recipe.tokens is None else recipe.tokens.codes
         reductions = () if recipe.tokens is None else recipe.tokens.reductions
@@ -131,6 +142,11 @@ class Trials:
 
     def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[TriedRecipe], list[TriedRecipe]]:
         """Try recipes on samples of growing size; the better third goes on to the next size.
+
+        Parameters
+        ----------
+        recipes : mapping of str to Recipe
+            Recipes to try, by name.
 
         Returns
         -------
