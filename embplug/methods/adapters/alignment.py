@@ -232,7 +232,8 @@ class RankedAffine(_AffineAdapter):
     steps, batch, learning_rate
         Of the training.
     seed
-        Of the batches.
+        Seed of the batches. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     ridge: float = Field(default=0.03, ge=0)
@@ -282,7 +283,8 @@ class ResidualMLP(_AffineAdapter):
     temperature, steps, batch, learning_rate
         As of :class:`RankedAffine`.
     seed
-        Of the initial weights and the batches.
+        Seed of the initial weights and the batches. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     hidden: int = Field(default=256, ge=1)

@@ -115,8 +115,9 @@ class FDE(Encoding):
         few dimensions that keep the order of dot products exact: see
         :class:`~embplug.methods.numeric.balanced.BalancedBytes`.
     seed
-        The same seed gives the same bytes everywhere; another dimension, another seed or another
-        stream of the seed are independent.
+        The same seed draws the same partitions and projections everywhere; another dimension, another seed or
+        another stream of the seed are independent. Sums are rounded by the processor: a float may differ in
+        its last bits, a byte by one step, and a k-means fit by more.
     """
 
     repetitions: int = Field(default=20, ge=1)

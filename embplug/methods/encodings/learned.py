@@ -169,7 +169,9 @@ class LearnedEncoding(Encoding):
         Of the encodings, and of the engine's vectors. ``uint8`` keeps the order of dot products:
         see :class:`~embplug.methods.numeric.balanced.BalancedBytes`.
     seed
-        The same seed, sample and machine give the same encodings.
+        The same seed, sample and machine give the same encodings. A fit on another processor or device scores
+        alike, but its encodings cannot be compared with these: share the fitted state between machines.
+        A byte then differs by one step at most, and rarely.
     """
 
     stored_dim: int = Field(default=1536, ge=16)

@@ -40,7 +40,8 @@ class TokenIDF(QueryWeights):
     cells
         Centroids.
     seed
-        Of the k-means.
+        Seed of the k-means. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     cells: int = Field(default=4096, ge=1, le=65536)

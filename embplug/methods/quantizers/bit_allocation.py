@@ -65,7 +65,8 @@ class BitAllocationQuantizer(Quantizer):
         no longer lowers the scores. ``own``: to the vector's own length, of which the last byte
         keeps the logarithm. ``decoded``: not rescaled, which is closest to the vector itself.
     seed
-        Of the k-means.
+        Seed of the k-means. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     size: int = Field(default=48, ge=2)

@@ -48,7 +48,8 @@ class CentroidQuantizer(Quantizer):
         arXiv 1609.01882; needs faiss). Coarser than products; what it saves is the centroids in the
         comparison, for code that compares bits alone.
     seed
-        Of the k-means and of the order.
+        Seed of the k-means and of the order. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     count: int = Field(default=256, ge=1, le=65536)

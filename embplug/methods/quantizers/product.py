@@ -43,7 +43,8 @@ class ProductQuantizer(Quantizer):
     iterations
         Rounds of k-means.
     seed
-        Of the training.
+        Seed of the training. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     subspaces: int = Field(ge=1)

@@ -28,6 +28,9 @@ from embplug.methods.transforms.rotation import ITQRotation
 BLOCK_ROWS = 4096
 LAYERS = ("linear", "first", "first_bias", "second", "second_bias")
 RIDGE = 1e-3
+ROUNDING = np.float32(1e-5)
+"""What float32 sums of numbers up to one may be off by. A bit asks for more, so that a difference of zero
+has the same bit on every processor."""
 DEFAULT_STEPS = 200
 
 
@@ -69,7 +72,8 @@ class RecurrentBinaryQuantizer(Quantizer):
     noise
         Length of what is added to a vector for its noised copy.
     seed
-        Of the training.
+        Seed of the training. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     dim_out: int | None = Field(default=None, ge=1)
@@ -293,11 +297,11 @@ class RecurrentBinaryQuantizer(Quantizer):
         numbers = np.empty((len(vectors), width), dtype=np.uint8)
         for start in range(0, len(vectors), BLOCK_ROWS):
             block = vectors[start : start + BLOCK_ROWS]
-            bits = (_apply(self.networks_["first"], block) > 0).astype(np.uint8)
+            bits = (_apply(self.networks_["first"], block) > ROUNDING).astype(np.uint8)
             for level in range(self.levels):
                 made = (2.0 * bits - (2 ** (level + 1) - 1)) / 2**level
                 rebuilt = unit_rows(_apply(self.networks_[f"rebuild{level}"], made.astype(np.float32)))
-                more = _apply(self.networks_[f"residual{level}"], block - rebuilt) > 0
+                more = _apply(self.networks_[f"residual{level}"], block - rebuilt) > ROUNDING
                 bits = 2 * bits + more.astype(np.uint8)
             numbers[start : start + BLOCK_ROWS] = bits
         return numbers

@@ -62,7 +62,8 @@ class ResidualQuantizer(Quantizer):
     levels
         As in ``BitAllocationQuantizer``; with ``bits`` always per dimension.
     seed
-        Of the k-means.
+        Seed of the k-means. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     size: int = Field(default=16, ge=3)

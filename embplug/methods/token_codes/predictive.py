@@ -142,7 +142,8 @@ class PredictiveQuantizer(TokenCodes):
     levels
         As in :class:`~embplug.methods.quantizers.bit_allocation.BitAllocationQuantizer`.
     seed
-        Of the k-means, and of what it learns from.
+        Seed of the k-means, and of what it learns from. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     size: int = Field(default=32, ge=HEADER_BYTES + 2)

@@ -52,7 +52,8 @@ class LearnedTruncation(Transform):
     noise
         Length of what is added to a document to stand for a query, where no queries are given.
     seed
-        Of the training.
+        Seed of the training. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     dim: int = Field(ge=1)

@@ -63,7 +63,8 @@ class PCA(Transform):
         ``dim`` instead of all dimensions. ``auto``: randomized from 2,048 dimensions on, where at most
         a quarter of them is kept.
     seed
-        Of the randomized solver.
+        Seed of the randomized solver. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     dim: int | None = Field(default=None, ge=1)

@@ -107,7 +107,8 @@ class OPQRotation(_LearnedRotation):
     iterations
         Rounds of training.
     seed
-        Of the training.
+        Seed of the training. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     subspaces: int = Field(ge=1)
@@ -159,7 +160,8 @@ class ITQRotation(_LearnedRotation):
     iterations
         Rounds of training.
     seed
-        Of the rotation it starts from.
+        Seed of the rotation it starts from. A fit on another processor rounds otherwise
+        and may differ: share the fitted state between machines.
     """
 
     iterations: int = Field(default=50, ge=1)
