@@ -18,7 +18,6 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.models import QueryResponse
 
 from embplug.common.checks import checked_integer
-from embplug.common.json_types import jsonable_payload
 from embplug.engines.edge.convert import (
     check_vectors,
     from_edge_record,
@@ -48,6 +47,7 @@ from embplug.engines.edge.convert_query import (
     to_edge_search_params,
 )
 from embplug.engines.edge.store import EdgeCollection, EdgeStore, bytes_on_disk, translating
+from embplug.engines.json_types import jsonable_payload
 from embplug.errors import CapabilityError, EngineError, InvalidArgumentError
 
 _DONE = models.UpdateStatus.COMPLETED
