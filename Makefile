@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test demo lint clean
+.PHONY: test fast lint fix demo clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,9 +17,18 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --cache-dir .cache/import_linter
 
 test: lint
 	$(BIN)/pytest
+
+# No server, no model, no network, nothing that takes long: make fast ARGS="tests/search -k fusion"
+fast: $(STAMP)
+	$(BIN)/pytest -m "not server and not model and not slow" $(ARGS)
+
+fix: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 demo: $(STAMP)
 	$(BIN)/embplug demo --at .cache/demo $(if $(QUERY),"$(QUERY)")

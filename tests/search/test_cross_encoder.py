@@ -13,6 +13,7 @@ import pytest
 
 from embplug.errors import InvalidArgumentError, MissingExtraError, RerankError
 from embplug.search import CrossEncoder, load_cross_encoder
+from embplug.search.cross_encoder import register_cross_encoder
 from embplug.search.types import Hit
 
 HITS = [Hit(i, 1.0 - i / 10, {"text": "x" * i}, {"fde": 1.0 - i / 10}) for i in range(1, 6)]
@@ -148,3 +149,20 @@ def test_what_a_named_model_needs_is_said(package: str, monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, module, empty)
         with pytest.raises(InvalidArgumentError, match="'any'"):
             load_cross_encoder("rerankers:any")
+
+
+def test_a_registered_scorer_is_loaded_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embplug.search.cross_encoder._registered", {})
+    register_cross_encoder("by-length", lambda: by_length)
+    assert CrossEncoder(load_cross_encoder("by-length")).rerank("q", HITS)[0].id == 5
+    with pytest.raises(InvalidArgumentError, match=r"^cross_encoder: .*'by-length', 'sentence-.*'other'"):
+        load_cross_encoder("other")
+    for name in ("", "a:b", None):
+        with pytest.raises(InvalidArgumentError, match=r"^name: .*without a colon"):
+            register_cross_encoder(name, lambda: by_length)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("option", "value"), [("batch_size", 0), ("timeout", 0), ("timeout", float("nan"))])
+def test_options_out_of_range_are_named(option: str, value: float) -> None:
+    with pytest.raises(InvalidArgumentError, match=rf"^{option}: "):
+        CrossEncoder(by_length, **{option: value})  # type: ignore[arg-type]

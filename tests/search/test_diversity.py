@@ -47,3 +47,38 @@ def test_relevance_and_similarity_are_on_one_scale():
         relevance, similarity = dense_similarities(documents[0][1], documents[0], distance)
         assert relevance[1] == pytest.approx(1, abs=1e-5)
         np.testing.assert_allclose(np.diag(similarity), 1, atol=1e-5)
+
+
+def test_similarities_are_those_of_their_definitions():
+    rng = np.random.default_rng(2)
+    query, vectors = rng.standard_normal(4).astype(np.float32), rng.standard_normal((3, 4)).astype(np.float32)
+    rows = np.concatenate([query[None], vectors])
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    relevance, similarity = dense_similarities(query, vectors, models.Distance.COSINE)
+    np.testing.assert_allclose(relevance, unit[1:] @ unit[0], atol=1e-6)
+    np.testing.assert_allclose(similarity, unit[1:] @ unit[1:].T, atol=1e-6)
+    apart = np.linalg.norm(rows[:, None] - rows, axis=2)
+    for distance in (models.Distance.EUCLID, models.Distance.MANHATTAN):
+        relevance, similarity = dense_similarities(query, vectors, distance)
+        np.testing.assert_allclose(relevance, 1 / (1 + apart[0, 1:]), atol=1e-6)
+        np.testing.assert_allclose(similarity, 1 / (1 + apart[1:, 1:]), atol=1e-6)
+
+    documents = [rng.standard_normal((count, 4)).astype(np.float32) for count in (1, 2, 5)]
+    asked = rng.standard_normal((2, 4)).astype(np.float32)
+
+    def share(of, by):
+        return (by @ of.T).max(axis=1).sum() / np.square(by).sum()
+
+    relevance, similarity = token_similarities(asked, TokenBatch.from_list(documents))
+    itself = (asked @ asked.T).max(axis=1).sum()
+    exact = [(asked @ document.T).max(axis=1).sum() / itself for document in documents]
+    np.testing.assert_allclose(relevance, exact, atol=1e-5)
+    both = [[(share(a, b) + share(b, a)) / 2 for a in documents] for b in documents]
+    np.testing.assert_allclose(similarity, both, atol=1e-5)
+
+
+def test_relevance_is_a_share_of_the_query_as_a_document_where_it_was_weighed():
+    asked = np.eye(2, 4, dtype=np.float32)
+    documents = TokenBatch.from_list([asked])
+    relevance, _ = token_similarities(asked * np.float32(2), documents, documents)
+    assert relevance.tolist() == [1.0]

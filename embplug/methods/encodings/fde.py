@@ -114,6 +114,8 @@ class FDE(Encoding):
         and a few more dimensions that keep the order of dot products.
     seed : int, default=0
         Seed of all that is drawn. The same seed gives the same bytes on every machine.
+        Sums are rounded by the processor: on another processor a float may differ in its last bits, a
+        byte by one step, and a k-means fit by more.
 
     Attributes
     ----------

@@ -1,0 +1,97 @@
+"""Rankings that are fused in this process, against sums by hand and against Qdrant's own fusion."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from embplug.errors import InvalidArgumentError
+from embplug.search import reciprocal_rank_fusion, weighted_fusion
+from embplug.search.fusion import distribution_based_fusion
+from embplug.search.types import Hit
+
+RANKINGS = {
+    "words": [Hit("a", 9.0), Hit("b", 5.0), Hit("c", 1.0)],
+    "dense": [Hit("b", 0.9, {"year": 1}), Hit("d", 0.1, None, {"fde": 0.2})],
+}
+
+
+def test_reciprocal_ranks_are_summed() -> None:
+    hits = reciprocal_rank_fusion(RANKINGS, k=1, limit=3)
+    assert [hit.id for hit in hits] == ["b", "a", "d"]
+    assert hits[0].score == pytest.approx(1 / 3 + 1 / 2)
+    assert hits[0].payload == {"year": 1}
+    assert hits[0].stages == {"words": 5.0, "dense": 0.9, "fusion": hits[0].score}
+    assert hits[2].stages == {"fde": 0.2, "dense": 0.1, "fusion": hits[2].score}
+
+
+def test_weights_turn_the_order() -> None:
+    assert reciprocal_rank_fusion(RANKINGS, weights={"dense": 0})[0].id == "a"
+    assert weighted_fusion(RANKINGS)[0].id == "b"
+    assert weighted_fusion(RANKINGS, weights={"dense": 0.1})[0].id == "a"
+    plain = weighted_fusion(RANKINGS, scale="none")
+    assert {hit.id: hit.score for hit in plain} == pytest.approx({"a": 9, "b": 5.9, "c": 1, "d": 0.1})
+    assert [hit.score for hit in weighted_fusion({"one": [Hit(1, 3.0), Hit(2, 3.0)]})] == [1.0, 1.0]
+    assert weighted_fusion({"none": []}) == []
+
+
+def test_wrong_weights_are_named() -> None:
+    with pytest.raises(InvalidArgumentError, match="sparse"):
+        reciprocal_rank_fusion(RANKINGS, weights={"sparse": 1})
+    with pytest.raises(InvalidArgumentError, match="words"):
+        weighted_fusion(RANKINGS, weights={"words": -1})
+    with pytest.raises(InvalidArgumentError, match="k"):
+        reciprocal_rank_fusion(RANKINGS, k=-1)
+
+
+def test_a_limit_cuts_the_fused_ranking_and_not_what_is_fused() -> None:
+    whole = weighted_fusion(RANKINGS)
+    assert weighted_fusion(RANKINGS, limit=2) == whole[:2]
+    assert reciprocal_rank_fusion({}) == []
+
+
+def test_distributions_are_brought_to_one_scale_by_their_deviations() -> None:
+    hits = distribution_based_fusion(RANKINGS, weights={"dense": 2.0})
+    expected = {hit.id: 0.0 for ranking in RANKINGS.values() for hit in ranking}
+    for name, weight in (("words", 1.0), ("dense", 2.0)):
+        scores = [hit.score for hit in RANKINGS[name]]
+        low, wide = fmean(scores) - 3 * stdev(scores), 6 * stdev(scores)
+        for hit in RANKINGS[name]:
+            expected[hit.id] += weight * (hit.score - low) / wide
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(expected)
+    assert [hit.score for hit in hits] == pytest.approx(sorted(expected.values(), reverse=True))
+
+
+def test_scores_without_a_spread_are_in_the_middle_of_their_distribution() -> None:
+    assert [hit.score for hit in distribution_based_fusion({"one": [Hit(1, 3.0)]})] == [0.5]
+    assert [hit.score for hit in distribution_based_fusion({"same": [Hit(1, 3.0), Hit(2, 3.0)]})] == [
+        0.5,
+        0.5,
+    ]
+    assert distribution_based_fusion({"none": []}) == []
+
+
+@pytest.mark.parametrize("fusion", [models.Fusion.RRF, models.Fusion.DBSF])
+def test_fused_here_or_by_the_engine_is_the_same_ranking(
+    memory_client: QdrantClient, fusion: models.Fusion
+) -> None:
+    line = models.VectorParams(size=1, distance=models.Distance.DOT)
+    memory_client.create_collection("lines", vectors_config={"a": line, "b": line})
+    values = {1: (9.0, 1.0), 2: (5.0, 8.0), 3: (1.0, 3.0), 4: (4.0, 2.0)}
+    points = [models.PointStruct(id=i, vector={"a": [a], "b": [b]}) for i, (a, b) in values.items()]
+    memory_client.upsert("lines", points)
+    prefetch = [models.Prefetch(query=[1.0], using=name, limit=4) for name in "ab"]
+    found = memory_client.query_points(
+        "lines", prefetch=prefetch, query=models.FusionQuery(fusion=fusion), limit=4
+    ).points
+    rankings = {
+        name: sorted((Hit(i, pair[place]) for i, pair in values.items()), key=lambda hit: -hit.score)
+        for place, name in enumerate("ab")
+    }
+    fuse = distribution_based_fusion if fusion is models.Fusion.DBSF else reciprocal_rank_fusion
+    hits = fuse(rankings)
+    assert [hit.id for hit in hits] == [point.id for point in found]
+    if fusion is models.Fusion.DBSF:
+        assert [hit.score for hit in hits] == pytest.approx([point.score for point in found], abs=1e-5)
