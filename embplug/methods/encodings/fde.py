@@ -113,7 +113,7 @@ class FDE(Encoding):
         Type of the encodings and of the vectors in Qdrant. ``"uint8"`` stores one byte for each dimension,
         and a few more dimensions that keep the order of dot products.
     seed : int, default=0
-        Seed of all that is drawn. The same seed gives the same bytes on every machine.
+        Seed of all that is drawn: partitions and projections are the same on every machine.
         Sums are rounded by the processor: on another processor a float may differ in its last bits, a
         byte by one step, and a k-means fit by more.
 
