@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug.branches.base import Branch, EncodedDocuments, Item
+from embplug.branches.base import Branch, Item
+from embplug.branches.codes_field import with_codes
 from embplug.branches.dense import DenseBranch, dense_branches
 from embplug.branches.documents import CheckedDocuments, CheckedSample, TokensLike
 from embplug.branches.loaded_models import LoadedModels
@@ -19,7 +20,6 @@ from embplug.branches.queries import CheckedQuery, check_query
 from embplug.branches.sparse import SparseBranch
 from embplug.branches.tokens import TokensBranch
 from embplug.branches.vector_version import VectorVersion
-from embplug.common import base85
 from embplug.common.checks import checked_integer
 from embplug.common.ids import CODE_FIELDS
 from embplug.common.torch_device import torch_on
@@ -213,7 +213,7 @@ class Pipeline:
             if own.payload:
                 payloads = [with_fields(payload, own.payload) for payload in payloads]
         for field in CODE_FIELDS:
-            payloads = self._with_codes(payloads, field, encoded)
+            payloads = with_codes(payloads, field, self.branches, encoded)
         return vectors, payloads
 
     def check_filter(self, filter: models.Filter | None) -> None:
@@ -287,23 +287,6 @@ class Pipeline:
             if name not in self.branches:
                 raise InvalidArgumentError("fusion.weights", f"some of {[*self.branches]}", repr(name))
         self.check_filter(options.filter)
-
-    def _with_codes(
-        self, payloads: Sequence[Mapping[str, Any]], field: str, encoded: Mapping[str, EncodedDocuments]
-    ) -> Sequence[Mapping[str, Any]]:
-        """Payloads with the codes of all branches that share a field, in the order of their names."""
-        sharing = sorted(name for name, branch in self.branches.items() if branch.codes_field == field)
-        if all(encoded[name].codes is None for name in sharing):
-            return payloads
-        # A point that is copied may lack one of several vectors.
-        parts = [
-            encoded[name].codes or [self.branches[name].absent_codes] * len(payloads) for name in sharing
-        ]
-        codes = parts[0] if len(parts) == 1 else [b"".join(row) for row in zip(*parts, strict=True)]
-        return [
-            with_fields(payload, {field: text})
-            for payload, text in zip(payloads, base85.encode(codes), strict=True)
-        ]
 
 
 def _branches_of(recipe: Recipe, versions: Mapping[str, VectorVersion], device: str | None) -> list[Branch]:
