@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
-from embplug.branches.base import Branch, Item
+from embplug.branches.base import Branch
 from embplug.branches.codes_field import with_codes
 from embplug.branches.dense import DenseBranch, dense_branches
 from embplug.branches.documents import CheckedDocuments, CheckedSample, TokensLike
 from embplug.branches.loaded_models import LoadedModels
 from embplug.branches.points import Vectors, with_fields
-from embplug.branches.prepare import Branches, checked_queries, chosen_branches, prepared_query, takers
+from embplug.branches.prepare import Branches, checked_queries, chosen_branches, prepared_query
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.branches.sparse import SparseBranch
 from embplug.branches.tokens import TokensBranch
@@ -171,23 +171,6 @@ class Pipeline:
         branch, encoder = self.dense(name), self.models.encoder
         encoded = encoder.encode_documents(list(texts))
         return branch.as_stored(branch.checked(encoded.dense, len(texts), encoder.spec))
-
-    def with_vectors(self, documents: CheckedDocuments) -> CheckedDocuments:
-        """Documents with the vectors that the encoder has to make, and with reduced tokens."""
-        texts = documents.texts
-        if texts is not None and not documents.has_vectors(self.recipe):
-            encoder = self.models.encoder
-            encoded = encoder.encode_documents(texts)
-            lacking = [branch for branch in self.branches.values() if not branch.has_documents(documents)]
-            for branch in takers(lacking, encoder.spec):
-                documents = branch.take_documents(documents, encoded, encoder.spec)
-        return self.reduce(documents)
-
-    def reduce(self, item: Item) -> Item:
-        """Documents or a sample with fewer tokens, where the recipe pools or prunes them."""
-        for branch in self.branches.values():
-            item = branch.reduce(item)
-        return item
 
     def count_numbers(self, documents: CheckedDocuments) -> NDArray[np.int64]:
         """How many numbers of four bytes :meth:`encode` makes of each document, int64 ``(n,)``."""

@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 from tqdm import tqdm
 
+from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.chunks import check_payload_sizes
@@ -65,7 +66,7 @@ def _checked_parts(
         whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
         check_payload_sizes(whole, form)
         for part in [whole] if whole.has_vectors(pipeline.recipe) else whole.slices(TEXTS_AT_ONCE):
-            yield pipeline.with_vectors(part)
+            yield complete_documents(part, pipeline)
 
 
 def _learn(

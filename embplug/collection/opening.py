@@ -7,6 +7,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -61,7 +62,7 @@ def create_steps(
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
-        yield Call.compute(lambda: pipeline.fit(pipeline.reduce(sample)))
+        yield Call.compute(lambda: pipeline.fit(reduce_tokens(sample, pipeline)))
     yield Call.of(
         "create_collection",
         collection_name=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.encoders import Encoded
@@ -42,7 +43,7 @@ def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | 
                 sample = take(documents, range(min(FIT_DOCUMENTS, document_count(documents))))
                 dense = {} if sample.dense is None else {DENSE: sample.dense}
                 tokens = None if sample.tokens is None else sample.tokens.to_float32()
-                pipeline.fit(pipeline.reduce(CheckedSample(tokens, dense)))
+                pipeline.fit(reduce_tokens(CheckedSample(tokens, dense), pipeline))
             known[key] = pipeline.get_state()
         state |= known[key]
     return state

@@ -16,6 +16,7 @@ from qdrant_client import models
 from tqdm import tqdm
 
 from embplug.branches.bm25 import SparseBatch
+from embplug.branches.complete import reduce_tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
 from embplug.collection.maintenance import optimize_steps
@@ -190,7 +191,7 @@ class _InPlace:
         if not pipeline.fitted:
             if sample is None:
                 raise MigrationError(f"{self.name!r} has no points yet from which the recipe could learn")
-            pipeline.fit(pipeline.reduce(sample))
+            pipeline.fit(reduce_tokens(sample, pipeline))
             replicas = self.plan.info.config.params.replication_factor
             reference = run(self.engine, save(self.engine, self.name, pipeline.get_state(), replicas))
         field = self.options.updated_at
@@ -265,7 +266,7 @@ class _InPlace:
 
     def _encoded(self, pipeline: Pipeline, points: Sequence[Point]) -> Iterator[models.PointVectors]:
         for part in documents(points, self.report.vectors, pipeline.recipe, None):
-            vectors, _ = pipeline.encode(pipeline.reduce(part))
+            vectors, _ = pipeline.encode(reduce_tokens(part, pipeline))
             # Sparse vectors are refused in place.
             columns = {
                 n: list(column) for n, column in vectors.items() if not isinstance(column, SparseBatch)

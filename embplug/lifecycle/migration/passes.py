@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from qdrant_client import models
 from tqdm import tqdm
 
+from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
@@ -214,7 +215,7 @@ class Passes:
         digests = [point.digest() for point in points]
         recipe = self.pipeline.recipe
         for part in documents(points, self.record.vectors, recipe, digests):
-            yield start, self.pipeline.reduce(part)
+            yield start, reduce_tokens(part, self.pipeline)
 
     def _write(
         self,

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from qdrant_client import models
 
+from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.fitting import learn_steps
@@ -104,7 +105,7 @@ class Migration:
         if not pipeline.fitted:
             # An earlier call was killed before it could keep what it had learned.
             sample = self._sample(record)
-            learned_from = None if sample is None else pipeline.reduce(sample)
+            learned_from = None if sample is None else reduce_tokens(sample, pipeline)
             run(self.engine, learn_steps(self.engine, self.target, pipeline, learned_from))
         return passes
 
