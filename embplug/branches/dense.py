@@ -97,7 +97,7 @@ class DenseBranch(Branch):
         self.version = version or VectorVersion()
         self.transforms: list[Transform] = [copy.deepcopy(transform) for transform in recipe.transforms]
         self.codes: Quantizer | None = copy.deepcopy(recipe.codes)
-        self.stored = recipe.stored_names(self.version.stored_as or name)
+        self.stored = recipe.stored_names(self.stored_as)
         previous = self.version.previous
         self._adapter = None if previous is None else copy.deepcopy(previous.adapter)
         self._layout = layout or CodesLayout()
@@ -112,8 +112,8 @@ class DenseBranch(Branch):
 
     @property
     def stored_as(self) -> str:
-        """Name in Qdrant of the vector itself."""
-        return self.version.stored_as or self.name
+        """Name in Qdrant of the vector itself; the empty string is that of a plain collection's only one."""
+        return self.name if self.version.stored_as is None else self.version.stored_as
 
     def methods(self) -> dict[str, Any]:
         """Transforms, codes and the adapter, by the key of their state."""
