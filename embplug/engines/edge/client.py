@@ -116,7 +116,13 @@ class EdgeClient:
         return self._open_store().collection(name)
 
     def info(self) -> models.VersionInfo:
-        """Return the title and the version of the engine."""
+        """Return the title and the version of the engine.
+
+        Returns
+        -------
+        models.VersionInfo
+            Title and version.
+        """
         version = importlib.metadata.version("qdrant-edge-py")
         return models.VersionInfo(title="qdrant edge", version=version)
 
@@ -143,6 +149,33 @@ class EdgeClient:
         id_tracker: models.IdTrackerParams | None = None,
     ) -> bool:
         """Create a collection. A call that fails leaves nothing behind.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection.
+        vectors_config : models.VectorParams or mapping of str to models.VectorParams, default=None
+            Parameters of the unnamed dense vector, or of dense vectors by name.
+        sparse_vectors_config : mapping of str to models.SparseVectorParams, default=None
+            Parameters of the sparse vectors, by name.
+        shard_number, replication_factor, write_consistency_factor : 1 or None, default=None
+            Edge has one shard and one copy of it.
+        on_disk_payload : bool or None, default=None
+            Whether payloads are kept on disk.
+        hnsw_config : models.HnswConfigDiff or None, default=None
+            Parameters of the graph, for vectors that do not set their own.
+        optimizers_config : models.OptimizersConfigDiff or None, default=None
+            Parameters of :meth:`optimize`.
+        quantization_config : models.QuantizationConfig or None, default=None
+            Quantization of vectors that do not set their own.
+        metadata : dict or None, default=None
+            Metadata of the collection, as JSON types.
+        payload : models.PayloadStorageParams or None, default=None
+            Storage of the payloads.
+        id_tracker : models.IdTrackerParams or None, default=None
+            Storage of the ids.
+        sharding_method, wal_config, timeout, strict_mode_config : None
+            Not supported by Edge.
 
         Returns
         -------
@@ -199,6 +232,15 @@ class EdgeClient:
 
         Only ``metadata`` can be changed. A value of ``None`` removes its key.
 
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        metadata : dict or None, default=None
+            Changes of the metadata. A value of ``None`` removes its key.
+        all other arguments : None
+            Not supported by Edge.
+
         Returns
         -------
         bool
@@ -232,6 +274,13 @@ class EdgeClient:
     def delete_collection(self, collection_name: str, timeout: int | None = None) -> bool:
         """Delete a collection and its aliases.
 
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection; an alias is not accepted.
+        timeout : None
+            Not supported by Edge.
+
         Returns
         -------
         bool
@@ -241,11 +290,28 @@ class EdgeClient:
         return self._open_store().delete(collection_name)
 
     def collection_exists(self, collection_name: str) -> bool:
-        """Tell whether there is a collection or an alias of that name."""
+        """Tell whether there is a collection or an alias of that name.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+
+        Returns
+        -------
+        bool
+            Whether it exists.
+        """
         return self._open_store().exists(collection_name)
 
     def get_collections(self) -> models.CollectionsResponse:
-        """List all collections."""
+        """List all collections.
+
+        Returns
+        -------
+        models.CollectionsResponse
+            Names of the collections.
+        """
         names = self._open_store().names()
         return models.CollectionsResponse(
             collections=[models.CollectionDescription(name=name) for name in names]
@@ -256,6 +322,16 @@ class EdgeClient:
 
         The status is green if nothing has been written since the last :meth:`optimize`. Otherwise it is
         grey, which means in Qdrant that optimizations are possible but not running.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+
+        Returns
+        -------
+        models.CollectionInfo
+            Description of the collection.
         """
         collection = self._collection(collection_name)
         info = translating(collection.shard.info)
@@ -322,11 +398,28 @@ class EdgeClient:
         return self._collection(collection_name).folder
 
     def get_aliases(self) -> models.CollectionsAliasesResponse:
-        """List all aliases."""
+        """List all aliases.
+
+        Returns
+        -------
+        models.CollectionsAliasesResponse
+            Aliases and their collections.
+        """
         return alias_response(self._open_store().aliases())
 
     def get_collection_aliases(self, collection_name: str) -> models.CollectionsAliasesResponse:
-        """List the aliases of a collection."""
+        """List the aliases of a collection.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection.
+
+        Returns
+        -------
+        models.CollectionsAliasesResponse
+            Aliases and their collections.
+        """
         aliases = self._open_store().aliases()
         return alias_response({alias: name for alias, name in aliases.items() if name == collection_name})
 
@@ -334,6 +427,13 @@ class EdgeClient:
         self, change_aliases_operations: Sequence[models.AliasOperations], timeout: int | None = None
     ) -> bool:
         """Apply changes of aliases, all of them or none.
+
+        Parameters
+        ----------
+        change_aliases_operations : sequence of models.AliasOperations
+            Changes, which are applied in this order.
+        timeout : None
+            Not supported by Edge.
 
         Returns
         -------
@@ -365,6 +465,24 @@ class EdgeClient:
     ) -> models.UpdateResult:
         """Add a named vector to a collection.
 
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        vector_name : str
+            Name of the vector.
+        vector_name_config : models.VectorNameConfig
+            Parameters of the vector.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+
         Raises
         ------
         InvalidArgumentError
@@ -389,6 +507,22 @@ class EdgeClient:
     ) -> models.UpdateResult:
         """Remove a named vector from a collection, with all its data.
 
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        vector_name : str
+            Name of the vector.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+
         Raises
         ------
         InvalidArgumentError
@@ -411,7 +545,26 @@ class EdgeClient:
         ordering: models.WriteOrdering | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Create an index of a payload field."""
+        """Create an index of a payload field.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        field_name : str
+            Path of the payload field.
+        field_schema : models.PayloadFieldSchema or str
+            Type of the index, or its parameters.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, timeout=timeout)
         schema = to_edge_index(field_schema)
         return update(
@@ -427,7 +580,24 @@ class EdgeClient:
         ordering: models.WriteOrdering | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Delete the index of a payload field. A missing index is not an error, as on a server."""
+        """Delete the index of a payload field. A missing index is not an error, as on a server.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        field_name : str
+            Path of the payload field.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, timeout=timeout)
         return update(
             self._collection(collection_name), lambda: edge.UpdateOperation.delete_field_index(field_name)
@@ -494,7 +664,26 @@ class EdgeClient:
         update_filter: models.Filter | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Replace vectors of points; their other vectors and their payload are kept."""
+        """Replace vectors of points; their other vectors and their payload are kept.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        points : sequence of models.PointVectors
+            Ids of points with their new vectors. A missing id is an error.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        update_filter : models.Filter or None, default=None
+            Condition under which a point is updated.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
         converted = [
@@ -518,7 +707,26 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Remove vectors from points."""
+        """Remove vectors from points.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        vectors : sequence of str
+            Names of the vectors to remove.
+        points : list of ids, models.Filter or models.PointsSelector
+            Points to change. A missing id is an error.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
         check_names(vectors, collection, "vectors")
@@ -539,7 +747,24 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Delete points. A missing id is not an error."""
+        """Delete points. A missing id is not an error.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        points_selector : list of ids, models.Filter or models.PointsSelector
+            Points to delete. A missing id is not an error.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         return update_selected(
             self._collection(collection_name),
@@ -561,7 +786,29 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Set fields of the payload, or of the object at ``key`` in it. The other fields are kept."""
+        """Set fields of the payload, or of the object at ``key`` in it. The other fields are kept.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        payload : dict
+            Fields to set.
+        points : list of ids, models.Filter or models.PointsSelector
+            Points to change. A missing id is an error.
+        key : str or None, default=None
+            Path of an object in the payload whose fields are set. ``None`` sets fields of the payload
+            itself.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         checked = jsonable_payload(payload, "payload")
         return update_selected(
@@ -582,7 +829,26 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Replace the whole payload."""
+        """Replace the whole payload.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        payload : dict
+            The new payload.
+        points : list of ids, models.Filter or models.PointsSelector
+            Points to change. A missing id is an error.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         checked = jsonable_payload(payload, "payload")
         return update_selected(
@@ -603,7 +869,26 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Remove fields of the payload."""
+        """Remove fields of the payload.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        keys : sequence of str
+            Paths of the fields to remove.
+        points : list of ids, models.Filter or models.PointsSelector
+            Points to change. A missing id is an error.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         return update_selected(
             self._collection(collection_name),
@@ -622,7 +907,24 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.UpdateResult:
-        """Remove the whole payload."""
+        """Remove the whole payload.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        points_selector : list of ids, models.Filter or models.PointsSelector
+            Points to change. A missing id is an error.
+        wait : bool, default=True
+            Has no effect, because every write is durable when its call returns.
+        ordering, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.UpdateResult
+            Result with the status ``completed``.
+        """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         return update_selected(
             self._collection(collection_name),
@@ -723,7 +1025,22 @@ class EdgeClient:
         consistency: models.ReadConsistency | None = None,
         timeout: int | None = None,
     ) -> list[QueryResponse]:
-        """Run several searches. Queries that differ in their vector only are scored together."""
+        """Run several searches. Queries that differ in their vector only are scored together.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        requests : sequence of models.QueryRequest
+            Searches to run.
+        consistency, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        list of models.QueryResponse
+            Hits of each search, best first.
+        """
         refuse(consistency=consistency, timeout=timeout)
         collection = self._collection(collection_name)
         converted = []
@@ -758,7 +1075,26 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> list[models.Record]:
-        """Return points by their ids. Missing ids are left out."""
+        """Return points by their ids. Missing ids are left out.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        ids : sequence of int, str or UUID
+            Ids of the points.
+        with_payload : bool, list of str or models.PayloadSelector, default=True
+            Fields of the payload to return.
+        with_vectors : bool or list of str, default=False
+            Vectors to return.
+        consistency, shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        list of models.Record
+            Points, without those that are missing.
+        """
         refuse(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
         point_ids = to_edge_ids(ids, "ids")
@@ -781,6 +1117,25 @@ class EdgeClient:
         timeout: int | None = None,
     ) -> tuple[list[models.Record], int | str | None]:
         """Return a page of points in the order of their ids or of a payload field.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        scroll_filter : models.Filter or None, default=None
+            Condition that points have to meet.
+        limit : int, default=10
+            Largest number of results.
+        order_by : str, models.OrderBy or None, default=None
+            Payload field by which points are sorted. ``None`` sorts them by id.
+        offset : int, str, UUID or None, default=None
+            Id at which the page begins.
+        with_payload : bool, list of str or models.PayloadSelector, default=True
+            Fields of the payload to return.
+        with_vectors : bool or list of str, default=False
+            Vectors to return.
+        consistency, shard_key_selector, timeout : None
+            Not supported by Edge.
 
         Returns
         -------
@@ -811,7 +1166,24 @@ class EdgeClient:
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
     ) -> models.CountResult:
-        """Count the points, or the points that match a filter."""
+        """Count the points, or the points that match a filter.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        count_filter : models.Filter or None, default=None
+            Condition that points have to meet.
+        exact : bool, default=True
+            Whether to count exactly.
+        shard_key_selector, timeout : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.CountResult
+            Number of points.
+        """
         refuse(shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
         request = edge.CountRequest(exact, to_edge_filter(count_filter, "count_filter"))
@@ -828,7 +1200,28 @@ class EdgeClient:
         timeout: int | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
     ) -> models.FacetResponse:
-        """Return the values of an indexed payload field, each with its number of points."""
+        """Return the values of an indexed payload field, each with its number of points.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        key : str
+            Path of the indexed payload field.
+        facet_filter : models.Filter or None, default=None
+            Condition that points have to meet.
+        limit : int, default=10
+            Largest number of results.
+        exact : bool, default=False
+            Whether to count exactly.
+        consistency, timeout, shard_key_selector : None
+            Not supported by Edge.
+
+        Returns
+        -------
+        models.FacetResponse
+            Values, the most frequent ones first.
+        """
         refuse(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
         count = checked_integer(limit, "limit", at_least=1)
