@@ -1,4 +1,4 @@
-"""What every method is: parameters, learned arrays, and a description of both."""
+"""Base of all methods: parameters, learned arrays, and a description of both."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from embplug.methods.stored import StoredArray, checked_state
 
 @dataclass(frozen=True)
 class Description:
-    """What a method costs and what it does.
+    """Cost and behaviour of a method.
 
     Attributes
     ----------
@@ -241,11 +241,11 @@ class Method:
         return 8.0 * size
 
     def _fit_cost(self) -> str:
-        """What ``fit`` computes, in words."""
+        """Describe in words what ``fit`` computes."""
         return "none"
 
     def _notes(self) -> list[str]:
-        """What differs from the parameters."""
+        """List the differences from the parameters."""
         return []
 
     def _check_fitted(self) -> None:

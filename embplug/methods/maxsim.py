@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from embplug.methods.roles import Quantizer
 
 BLOCK_TOKENS = 4096
-"""Tokens whose scores are held at once, unless one document has more."""
+"""Largest number of tokens whose scores are in memory at once, unless one document has more."""
 
 
 def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
@@ -50,12 +50,12 @@ def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
 
 
 def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: NDArray[np.int64]) -> Float32:
-    """As :func:`maxsim`, with the codes of the tokens of all documents, one below the other.
+    """Compute MaxSim of one query with the codes of the tokens of documents.
 
     Parameters
     ----------
     quantizer
-        The one that made the codes.
+        The quantizer of the codes.
     query : (t, dim)
     codes : uint8 (sum_tokens, code_bytes)
     offsets : int64 (n + 1,)
@@ -77,9 +77,9 @@ def sum_of_maxima(
     query_tokens: int,
     block_tokens: int = BLOCK_TOKENS,
 ) -> Float32:
-    """MaxSim (n,) from products (tokens, query tokens), made block by block.
+    """Compute MaxSim (n,) from products (tokens, query tokens), block by block.
 
-    ``products`` is asked with the rows of tokens and with the documents that they are of.
+    ``products`` is called with the rows of tokens of a block, and with their documents.
     """
     scores = np.full(len(offsets) - 1, -np.inf, dtype=np.float32)
     with single_blas_thread():

@@ -1,4 +1,4 @@
-"""What methods do: one base class for each role, with the checks of arguments that all of a role share."""
+"""One base class for each role of methods, with the checks of arguments that methods of a role share."""
 
 from __future__ import annotations
 
@@ -324,7 +324,7 @@ class Quantizer(Method):
         raise NotImplementedError
 
     def _prepare(self, query: Float32) -> Any:
-        """What :meth:`_score` needs of a query (t, dim)."""
+        """Parts that :meth:`_score` needs of a query (t, dim)."""
         raise NotImplementedError
 
     def _score(self, parts: Any, codes: Codes) -> Float32:

@@ -70,7 +70,7 @@ Encoding: TypeAlias = Annotated[
     OneOf("encoding", "encoding_kind", "an encoding:", default="fde", entry="{name} (kind: {kind})"),
 ]
 
-Codes: TypeAlias = Annotated[
+TokenCodes: TypeAlias = Annotated[
     roles.Quantizer | roles.TokenCodes, OneOf("token_codes", "codes_kind", default="residual")
 ]
 

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from embplug.errors import RecipeError
 from embplug.methods.encodings.fde import FDE
-from embplug.recipe.methods import Codes, Encoding, QueryReduction, QueryWeights, Reduction, Reductions
+from embplug.recipe.methods import Encoding, QueryReduction, QueryWeights, Reduction, Reductions, TokenCodes
 from embplug.recipe.part import Part, Storage
 
 
@@ -85,7 +85,7 @@ class Tokens(Part):
     reduction: Reductions | None = None
     query_reduction: QueryReduction | None = None
     query_weights: QueryWeights | None = None
-    codes: Codes | None = None
+    codes: TokenCodes | None = None
     document_bytes: int = Field(48, ge=0)
 
     def unfitted(self) -> Self:

@@ -43,16 +43,16 @@ except ImportError:
 Sketch = Literal["count_sketch", "dense"]
 
 HNSW_EF = 400
-"""Unless the recipe says: queries lie far from documents, where a graph is searched less well."""
+"""Default of hnsw_ef: queries lie far from documents, where a graph search is less precise."""
 
 WORKSPACE_BYTES = 4 << 20
-"""Bound of the intermediate arrays of a chunk, together; what fits in the cache is fastest."""
+"""Bytes of all intermediate arrays of a chunk. Arrays that fit in the cache are fastest."""
 
 FINAL_DENSE_ENTRIES = 1 << 28
 """Largest dense final projection: 1 GiB of float32."""
 
 SCALE_SAMPLE = 1000
-"""Documents from which the scale of uint8 output is taken."""
+"""Number of documents from which the scale of uint8 encodings is learned."""
 
 # The streams of the seed: what is drawn for one purpose does not depend on the other parameters.
 NORMALS, PROJECTION, FINAL, CLUSTERS = range(4)

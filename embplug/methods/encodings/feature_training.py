@@ -24,7 +24,7 @@ SMALL = 1 << 17
 """Numbers in the directions below which one thread is faster."""
 
 BLOCK_POINTS = 4096
-"""Of which the features are held at once."""
+"""Number of points whose features are in memory at once."""
 
 
 def train_features(

@@ -42,26 +42,26 @@ QUERY_BLOCK = 512
 """Query tokens whose features are held at a time."""
 
 SAMPLE_TOKENS = 650_000
-"""Of a sample that can be learned from in minutes."""
+"""Tokens of a sample from which an encoding is learned in minutes."""
 
 MIN_DOCUMENTS = 16
 MIN_TOKENS = 256
-"""The least to learn from. More is better up to ``sample`` documents and ``landmarks`` tokens."""
+"""Smallest sample. More is better up to ``sample`` documents and ``landmarks`` tokens."""
 
 HNSW_EF = 800
-"""Unless the recipe says: queries lie far from all documents, where a graph is searched less well."""
+"""Default of hnsw_ef: queries lie far from all documents, where a graph search is less precise."""
 
 LANDMARKS_A_FEATURE = 4
-"""The least to train features on: with fewer they fit the landmarks alone."""
+"""Smallest number of landmarks for each feature to train. With fewer, features overfit."""
 
 QUERY_SHARE = 0.5
-"""Of the landmarks, how many are query tokens where queries are given."""
+"""Share of the landmarks that are query tokens, if queries are given."""
 
 SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Times ``activity``, in turns: narrow features are precise in the sample, broad ones hold beyond it."""
 
 BROADEST = 0.5
-"""Of activities."""
+"""Largest activity."""
 
 POWER_ROUNDS = 3
 OVERSAMPLING = 64
@@ -81,7 +81,7 @@ LANDMARKS, DIRECTIONS, ROTATION, DRIFT, TRAINING = range(5)
 
 @plain_dataclass(frozen=True)
 class _Fitted:
-    """What is learned. The maps are rounded to float16, as the state keeps them."""
+    """Learned arrays. The maps are rounded to float16, the type of the stored state."""
 
     landmarks: NDArray[Any]
     """(landmarks, dim): the first ``features`` are feature directions unless these were trained, the first
@@ -98,7 +98,7 @@ class _Fitted:
     """(rank,)"""
     bytes_scale: float
     length: float
-    """That documents are brought to: see :class:`BalancedBytes`."""
+    """Length of all documents; see :class:`BalancedBytes`."""
     unexplained: float
     """Share of the variance of MaxSim that the encodings of the sample do not explain."""
 
@@ -625,7 +625,7 @@ def _features(points: Float32, products: Float32, thresholds: Float32) -> Float3
 
 
 def _mean_square_error(targets: Float32, vectors: Float32, components: Float32) -> float:
-    """Of ``vectors @ components'`` as targets (documents, points), by blocks of documents."""
+    """Mean square error of ``vectors @ components'`` against targets (documents, points)."""
     total = 0.0
     for start in range(0, len(targets), DOCUMENT_BLOCK):
         rows = slice(start, start + DOCUMENT_BLOCK)
@@ -650,7 +650,7 @@ def _posterior_map(components: Float32, variances: Float32, noise: float) -> Flo
 
 
 def _halves(directions: Float32) -> NDArray[np.float16]:
-    """As the state keeps them.
+    """Round directions to float16, the type of the stored state.
 
     Raises
     ------
@@ -729,7 +729,7 @@ def _for_each(work: Callable[[int], None], items: list[int], workers: int) -> No
 
 
 def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
-    """As :func:`_targets`, by torch on a device, many documents in one product."""
+    """Compute :func:`_targets` with torch on a device, many documents in one product."""
     torch, where = torch_on(device, f"encoding on device {device!r}")
     targets = np.zeros((len(documents), len(points)), dtype=np.float32)
     landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(where)

@@ -1,4 +1,4 @@
-"""How telling a token is: the inverse document frequency of the cell of token space that it falls in."""
+"""Inverse document frequency of tokens, by the cell of token space that they fall in."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def sum_of_entries(products: NDArray[Number], codes: Codes) -> NDArray[Number]:
 
 
 def sums_of_entries(products: NDArray[Number], of_classes: Sequence[Codes]) -> NDArray[Number]:
-    """As :func:`sum_of_entries`, all at once, for codes of several widths, each with products of its own.
+    """Sum the entries of codes of several widths, each with products of its own, without blocks.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def nearest(vectors: Float32, centroids: Float32) -> NDArray[np.int64]:
 
 
 def nearest_block(vectors: Float32, centroids: Float32) -> NDArray[np.intp]:
-    """As :func:`nearest`, all at once."""
+    """Index of the centroid that is nearest to each vector, without blocks."""
     scores = vectors @ centroids.T
     scores -= half_squares(centroids)
     return np.asarray(scores.argmax(axis=1))

@@ -1,4 +1,4 @@
-"""One bit a dimension: on which side of the mean a vector lies."""
+"""Binary quantization: one bit for each dimension."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIGNS: Float32 = 2 * np.unpackbits(np.arange(ENTRIES, dtype=np.uint8)[:, None], 
 
 
 class _Parts(NamedTuple):
-    """What is computed from a query."""
+    """Parts of a prepared query."""
 
     products: NDArray[Any]
     """(bytes * 256, t + 1), float32 or int16; the last column gives the squared lengths."""

@@ -1,4 +1,4 @@
-"""Bits where the variance is: principal directions, and as many bits for each as lower the error most."""
+"""Bit allocation: principal directions, each with the number of bits that lowers the error most."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOTHING = 1e-9
 
 
 class _Parts(NamedTuple):
-    """What is computed from a query."""
+    """Parts of a prepared query."""
 
     products: Float32
     """(bytes * 256, t + 1); the last column gives the squared lengths."""
@@ -205,7 +205,7 @@ class BitAllocationQuantizer(Quantizer):
 
 
 def table_cost(levels: Literal["joint", "scalar"]) -> str:
-    """In words, what it takes to learn the entries of the bytes."""
+    """Describe in words the cost of learning the entries of the bytes."""
     if levels == "joint":
         return f"256 means a byte on at most {JOINT_SAMPLE:,} vectors"
     return f"levels of each dimension from at most {SCALAR_SAMPLE:,} vectors"

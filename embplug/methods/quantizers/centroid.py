@@ -1,4 +1,4 @@
-"""The number of the nearest centroid, and nothing else: one or two bytes a vector."""
+"""Centroid quantization: a code is the number of the nearest centroid."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from embplug.methods.roles import Quantizer
 from embplug.methods.stored import StoredArray
 
 FLAT = 512
-"""Up to as many centroids k-means runs over all at once; more are found inside of coarse clusters."""
+"""Largest number of centroids for one k-means. More centroids are learned inside coarse clusters."""
 VECTORS_PER_CENTROID = 32
 LEAST_SAMPLE = 65536
 HAMMING_COUNTS = tuple(1 << bits for bits in range(1, 12))
 ORDER_ROUNDS = 200_000
-"""Of the simulated annealing: more change little with 256 centroids."""
+"""Rounds of the simulated annealing that orders the centroids. More change little for 256 centroids."""
 SEARCH_DIMS = 96
-"""Principal directions of the centroids in which the nearest of many is looked for."""
+"""Number of principal directions in which the nearest of many centroids is searched."""
 
 
 @register("centroids", roles=("token_codes",))

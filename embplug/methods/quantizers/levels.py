@@ -1,4 +1,4 @@
-"""What quantizers share that keep one small number a dimension."""
+"""Base of quantizers that keep one small number for each dimension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recurrent binarization (BEBR): bits of a vector, then bits of what they left out, as often as wanted."""
+"""Recurrent binarization (BEBR): bits of a vector, then bits of the rest, several times."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class RecurrentBinaryQuantizer(Quantizer):
         self.decoder_: Float32 | None = None
         """(bits of a level + 1, dim): the last row is what is added."""
         self.steps_ = 0
-        """Of the training that was done."""
+        """Number of training steps that were made."""
 
     @property
     @override
@@ -374,7 +374,7 @@ class RecurrentBinaryQuantizer(Quantizer):
         return numbers
 
     def _values(self, numbers: NDArray[np.uint8]) -> Float32:
-        """What levels stand for: the sum of their signs, each half as large as the one before."""
+        """Values of levels: sums of signs, each half as large as the sign before."""
         values: Float32 = np.float32(2.0**-self.levels) * (
             2 * numbers.astype(np.float32) - (2 ** (self.levels + 1) - 1)
         )

@@ -1,4 +1,4 @@
-"""The nearest centroid, and what is left of the vector in a few bytes more."""
+"""Residual quantization: the nearest centroid, and the residual in a few more bytes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEADER_BITS = 8 * HEADER_BYTES
 
 
 class _Parts(NamedTuple):
-    """What is computed from a query."""
+    """Parts of a prepared query."""
 
     of_centroids: Float32
     """(centroids, t)"""

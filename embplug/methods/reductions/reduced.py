@@ -1,4 +1,4 @@
-"""Fewer tokens than before: the result of pooling and pruning."""
+"""Result of pooling and pruning."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from embplug.methods.token_batch import TokenBatch, document_blocks
 
 DROPPED = -1
-"""Stands for the owner of a token that is in no token of the result."""
+"""Owner of a token that is in no token of the result."""
 
 BLOCK_TOKENS = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Reduced:
-    """What is left of a batch, and where every token went.
+    """Result of a token reduction: the tokens that are left, and where every token went.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Tokens of a document told by earlier tokens of it, and what is left in as many bytes as that needs."""
+"""Predictive codes: tokens are predicted from earlier tokens, and the rest is coded."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ from embplug.methods.token_codes.references import find_references, in_order
 
 FIT_TOKENS = 1 << 17
 HELD_OUT = 4
-"""One document of so many has no part in the centroids."""
+"""One of this many documents is not used to learn the centroids."""
 ENCODE_TOKENS = SCORE_TOKENS = 1 << 14
 QUERY_TOKENS = 64
 
@@ -74,7 +74,7 @@ class _Coded(NamedTuple):
 
 @plain_dataclass(frozen=True, eq=False)
 class _Learned:
-    """All that :class:`PredictiveQuantizer` learns.
+    """Learned arrays of :class:`PredictiveQuantizer`.
 
     Attributes
     ----------
@@ -502,7 +502,7 @@ def _predicted(learned: _Learned, taken: Parsed, rests: Float32, bases: Float32)
     """
     factors = learned.factors[taken.factors][:, None]
     gains = factors * learned.gains[taken.gains][:, None]
-    # From here on the difference to the base, of which references pass on a share.
+    # From here on, ``rests`` is the difference to the base, of which references pass on a share.
     rests *= factors
     rests += (factors - 1) * bases
     for rows in in_order(taken.references)[1:]:

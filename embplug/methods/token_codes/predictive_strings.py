@@ -29,7 +29,7 @@ class Parsed(NamedTuple):
     classes: NDArray[np.int64]
     factors: NDArray[np.int64]
     codes: list[Codes]
-    """Of the tokens of each class, in their order"""
+    """Codes of the tokens of each class, in their order."""
 
 
 def written(
@@ -62,7 +62,7 @@ def written(
 
 
 def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
-    """Where the tokens of each document begin (documents + 1,).
+    """Compute the offsets (documents + 1,) of the tokens of each document.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which earlier token of its document each token is predicted from."""
+"""References of predictive codes: the earlier token that each token is predicted from."""
 
 from __future__ import annotations
 

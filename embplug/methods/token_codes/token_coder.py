@@ -1,4 +1,4 @@
-"""Token matrices as strings of bytes, one a document, that ride in the payload and are scored as they are."""
+"""Token codes with a correction for each document: one string of bytes for each document."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from embplug.methods.token_batch import TokenBatch, document_blocks
 
 ENCODE_TOKENS = 1 << 14
 FIT_DOCUMENTS = 1000
-"""From so many documents the correction is learned."""
+"""Largest number of documents from which the correction is learned."""
 
 
 class TokenCoder:
     """Codes of all tokens of a document, behind a correction for the document as a whole.
 
-    What the codes lose of a document's tokens has a mean, and that mean falls on every score of the
-    document alike. It is the part of the error that changes the ranking most and the cheapest to
-    keep: a few bytes for all tokens together.
+    The errors of the codes of a document have a mean, which changes all its scores by the same amount. It
+    changes the ranking more than the rest of the error, and is kept in a few bytes for all tokens together.
 
     Parameters
     ----------
-    quantizer
-        Codes of single tokens, or of a document's tokens together.
-    document_bytes
-        Bytes of a document for the mean of what its codes lose; 0 keeps nothing.
+    quantizer : Quantizer or TokenCodes
+        Codes of single tokens, or of the tokens of a document together.
+    document_bytes : int, default=48
+        Bytes for the mean error of a document. 0 keeps none.
     """
 
     def __init__(self, quantizer: Quantizer | TokenCodes, document_bytes: int = 48) -> None:
@@ -187,7 +186,7 @@ class TokenCoder:
         return joined.reshape(len(strings), head), [string[head:] for string in strings]
 
     def _lost(self, tokens: TokenBatch, strings: Sequence[bytes]) -> Float32:
-        """Mean (n, dim) over each document of what its codes lose; zero without tokens."""
+        """Mean error (n, dim) of the codes of each document. It is zero without tokens."""
         lost = np.zeros((len(tokens), tokens.dim), dtype=np.float32)
         inhabited = np.flatnonzero(tokens.lengths)
         if inhabited.size:

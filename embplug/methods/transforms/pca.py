@@ -29,7 +29,7 @@ ROUNDING = 1e-7
 
 
 class _Solution(NamedTuple):
-    """What is learned: ``mean`` (d,), ``components`` (output_dim, d) and ``variances`` (output_dim,)."""
+    """Learned arrays: ``mean`` (d,), ``components`` (output_dim, d) and ``variances`` (output_dim,)."""
 
     mean: Float32
     components: Float32
@@ -256,7 +256,7 @@ class PCA(Transform):
         return [f"{empty} of {len(learned.variances)} components hold nothing in a sample of {self._count}"]
 
     def _learned(self) -> _Solution | None:
-        """What was learned, computed now where batches came since it was last asked for."""
+        """Learned arrays, which are computed now if batches came since the last use."""
         if self._solution is None and self._moments is not None:
             self._solution = self._solved(self.output_dim(len(self._moments)))
         return self._solution
@@ -308,7 +308,7 @@ class PCA(Transform):
 
     def _kept(self, variances: NDArray[Any], components: NDArray[Any], dim: int) -> _Solution:
         assert self._sum is not None
-        # The sign of an eigenvector is a matter of the solver; a fixed one makes results repeatable.
+        # Solvers choose the sign of an eigenvector. A fixed one makes results repeatable.
         largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
         components = components * np.where(largest < 0, -1.0, 1.0)[:, None]
         variances = np.where(variances > ROUNDING * variances[0], variances, 0.0)
