@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: test fast lint fix demo clean
+.PHONY: test fast slow lint fix demo clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,10 @@ test: lint
 # No server, no model, no network, nothing that takes long: make fast ARGS="tests/search -k fusion"
 fast: $(STAMP)
 	$(BIN)/pytest -m "not server and not model and not slow" $(ARGS)
+
+# Which tests take longer than a second, for the marker slow: run it on a quiet machine.
+slow: $(STAMP)
+	$(BIN)/pytest --write-slow
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: the real server, and each engine in turn."""
+"""Fixtures and markers shared by all tests: the real server, each engine in turn, what is slow."""
 
 from __future__ import annotations
 
@@ -21,17 +21,47 @@ if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 4 << 30:
 import pytest
 from qdrant_client import QdrantClient
 
+from embplug.encoders.minilm import MiniLMEncoder
 from embplug.engines import EdgeClient, Engine, connect
+from tests.marks import ENGINES, SlowRecorder, engine_of, set_markers
 from tests.servers import NoServerError, qdrant_server
 from tests.servers import qdrant_cluster as start_cluster
 
-ENGINES = ("edge", "memory", "server")
 _ran: Counter[str] = Counter()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--write-slow``: keep the names of the slow tests of this run in ``tests/slow.txt``."""
+    parser.addoption("--write-slow", action="store_true", help="write tests/slow.txt; run the whole suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record what is slow where that is asked for."""
+    if config.getoption("--write-slow"):
+        config.pluginmanager.register(SlowRecorder())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set the markers before ``-m`` reads them."""
+    set_markers(items)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_model(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Fail a test that asks a model where tests that do are left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "not model" in pytestconfig.option.markexpr:
+            message = "this test lacks the marker 'model', see tests/marks.py"
+            patch.setattr(MiniLMEncoder, "_forward", lambda *_, **__: pytest.fail(message, pytrace=False))
+        yield
+
+
 @pytest.fixture(scope="session")
-def qdrant_address() -> Iterator[tuple[str, int]]:
+def qdrant_address(pytestconfig: pytest.Config) -> Iterator[tuple[str, int]]:
     """URL and gRPC port of a real server. Without one: skipped, or failed when CI=true."""
+    if "not server" in pytestconfig.option.markexpr:
+        pytest.fail("this test lacks the marker 'server', see tests/marks.py", pytrace=False)
     with contextlib.ExitStack() as stack:
         yield _started(stack, qdrant_server)
 
@@ -135,12 +165,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Note the engine where the report will carry it, also across processes."""
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    names = [parameters.get("engine_name"), *(n for n in ENGINES if f"{n}_client" in item.fixturenames)]
-    names += ["server"] if "qdrant_address" in item.fixturenames else []
-    path = parameters.get("engine_path")
-    names.append("server" if path in ("rest", "grpc") else path)
-    engine = next(filter(None, names), None)
+    engine = engine_of(item)
     if engine is not None:
         item.user_properties.append(("engine", engine))
     return (yield)
