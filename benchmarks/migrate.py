@@ -119,7 +119,7 @@ def worker(name: str, url: str, grpc_port: int, arguments: argparse.Namespace) -
 def run_migration(client: QdrantClient, arguments: argparse.Namespace) -> dict[str, Any]:
     """Migrate and switch an alias."""
     field = "number" if arguments.updated_at else None
-    done = migrate("source", "target", RECIPE, client, alias="live", progress=False, updated_at=field)
+    done = migrate("source", "target", RECIPE, engine=client, alias="live", progress=False, updated_at=field)
     assert (done.target_points, done.switched, done.finished) == (arguments.points, True, True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"report": done.to_dict(), "peak_rss_mib": peak}

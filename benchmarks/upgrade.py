@@ -28,7 +28,7 @@ from _metrics import ndcg, overlap, top
 from numpy.typing import NDArray
 
 from embplug.evaluation.beir import Beir
-from embplug.lifecycle.upgrade import Trial
+from embplug.lifecycle.adapter_trial import AdapterTrial
 from embplug.methods import Procrustes
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.registry import registered
@@ -116,7 +116,7 @@ def _rows(data: EncodedBeir, old: Side, new: Side, count: int) -> Iterator[dict[
         # As the engine compares them, by cosine.
         scores = unit_rows(mapped(new.queries)) @ old.documents.T
         yield row("peer", name, scores, **_mixed(scores, exact, wanted), fit_s=seconds)
-    trial = Trial(*pairs, None, K, SEED)
+    trial = AdapterTrial(*pairs, None, K, SEED)
     for name, make in OURS.items():
         start = time.process_time()
         adapter = make().fit(*pairs)

@@ -19,11 +19,8 @@ from .evaluation.results import Evaluation as Evaluation
 from .lifecycle.migration.entry import migrate as migrate
 from .lifecycle.migration.report import MigrationReport as MigrationReport
 from .lifecycle.recode import recode as recode
-from .lifecycle.recode import recode_async as recode_async
-from .lifecycle.upgrade import reembed as reembed
-from .lifecycle.upgrade import reembed_async as reembed_async
+from .lifecycle.reembed import reembed as reembed
 from .lifecycle.upgrade import upgrade as upgrade
-from .lifecycle.upgrade import upgrade_async as upgrade_async
 from .methods.token_batch import TokenBatch as TokenBatch
 from .recipe.dense import Dense as Dense
 from .recipe.part import Storage as Storage

@@ -81,7 +81,7 @@ def advise_command(
         with open_engine(at, api_key) as engine:
             advice = advise(
                 name,
-                engine,
+                engine=engine,
                 budget=_bytes(budget, "--budget") if budget else None,
                 bytes_per_vector=bytes_per_vector,
                 recall=recall,

@@ -58,7 +58,7 @@ def evaluate_command(
         }
         if at:
             with open_engine(at, api_key) as engine:
-                result = evaluate(beir, recipes, engine, **options)  # type: ignore[arg-type]
+                result = evaluate(beir, recipes, engine=engine, **options)  # type: ignore[arg-type]
         else:
             result = evaluate(beir, recipes, **options)  # type: ignore[arg-type]
         contents = result.to_dict()

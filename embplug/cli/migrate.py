@@ -72,7 +72,7 @@ def migrate(
         if roll_back:
             if alias is None:
                 raise InvalidArgumentError("--alias", "the alias to point back", None)
-            switched = rollback(source, target, alias, engine)
+            switched = rollback(source, target, alias, engine=engine)
             state = "points at the source again" if switched else "points at the source already"
             show({"alias": alias, "switched": switched}, as_json, f"{alias}: {state}")
             return
@@ -86,7 +86,7 @@ def migrate(
             target_recipe.replaced(
                 {field: number for field, number in sharding.items() if number is not None}
             ),
-            engine,
+            engine=engine,
             alias=alias,
             recall=recall,
             queries=None if queries is None else _read_queries(queries),
@@ -144,7 +144,7 @@ def _table(report: MigrationReport) -> Table:
         )
     if report.checked_payloads:
         table.add_row("payloads", f"{report.checked_payloads:,} compared, all equal")
-    for side, size in report.vector_bytes.items():
+    for side, size in report.point_bytes.items():
         whole = f"{size.stored * report.points / 1e9:,.2f} GB"
         table.add_row(
             f"bytes, {side}", f"{size.stored:,.0f} a point ({size.searched:,.0f} searched), {whole} in all"

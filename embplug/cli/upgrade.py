@@ -14,8 +14,8 @@ from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, repor
 from embplug.collection.collection import Collection
 from embplug.common.jsonl import read_jsonl
 from embplug.errors import InvalidArgumentError, UpgradeError
+from embplug.lifecycle.reembed import reembed as run_reembed
 from embplug.lifecycle.upgrade import LEAST_PAIRS, UpgradeReport
-from embplug.lifecycle.upgrade import reembed as run_reembed
 from embplug.lifecycle.upgrade import upgrade as run_upgrade
 from embplug.methods.registry import registered
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -18,7 +17,7 @@ from embplug.collection.operation import waiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
-from embplug.engines import Engine, connect, to_async
+from embplug.engines import Engine, EngineTarget, connect, to_async
 from embplug.engines.calls import Steps, T, run
 from embplug.recipe import Recipe
 from embplug.search.cross_encoder import Scorer
@@ -42,7 +41,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         cls,
         name: str,
         recipe: Recipe,
-        engine: Engine | str | os.PathLike[str],
+        engine: EngineTarget,
         *,
         sample: Sample | None = None,
         encoder: Encoder | None = None,
@@ -105,7 +104,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
     def open(
         cls,
         name: str,
-        engine: Engine | str | os.PathLike[str],
+        engine: EngineTarget,
         *,
         encoder: Encoder | None = None,
         cross_encoder: Scorer | None = None,
@@ -150,7 +149,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
     def open_plain(
         cls,
         name: str,
-        engine: Engine | str | os.PathLike[str],
+        engine: EngineTarget,
         *,
         vector: str | None = None,
         encoder: Encoder | None = None,

@@ -33,6 +33,8 @@ GRPC_OPTIONS = {"grpc.compression_enabled_algorithms_bitset": 1}
 Engine: TypeAlias = QdrantClient | EdgeClient
 AsyncEngine: TypeAlias = AsyncQdrantClient | AsyncEdgeClient
 AnyEngine: TypeAlias = Engine | AsyncEngine
+EngineTarget: TypeAlias = Engine | str | os.PathLike[str]
+"""What :func:`connect` takes for a synchronous engine."""
 
 _EXPECTED = (
     "a directory, 'http(s)://host:port', ':memory:', or a QdrantClient, AsyncQdrantClient or EdgeClient"

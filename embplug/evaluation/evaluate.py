@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.encoders import Encoded, Encoder, load_encoder
-from embplug.engines import Engine, connect
+from embplug.engines import Engine, EngineTarget, connect
 from embplug.engines.calls import run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, MissingExtraError
@@ -33,8 +33,8 @@ SHOWN_CHARACTERS = 320
 def evaluate(
     data: str | os.PathLike[str] | Beir,
     recipes: Mapping[str, Recipe],
-    engine: Engine | str | os.PathLike[str] | None = None,
     *,
+    engine: EngineTarget | None = None,
     encoder: Encoder | str | None = None,
     cache: str | os.PathLike[str] | None = None,
     limit: int = CUT,
@@ -45,7 +45,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate recipes on a judged collection.
 
-    Each recipe gets a collection of its own, which is deleted at the end. The vectors of all documents
+    The first argument is judged data and not a collection, as in the functions beside it, because each
+    recipe gets a collection of its own, which is deleted at the end. From asyncio, run the call in a
+    thread, by ``asyncio.to_thread``. The vectors of all documents
     are held in memory.
 
     Parameters
@@ -55,8 +57,9 @@ def evaluate(
     recipes : mapping of str to Recipe
         Recipes by the names under which they are reported. The report compares the others with the
         first one.
-    engine : Engine, str, path or None, default=None
-        A client, or what :func:`embplug.connect` takes. Default: Edge in a temporary directory.
+    engine : str, path, client or None, default=None
+        Where the collections are made; a client, or what :func:`embplug.connect` takes. Default: Edge in a
+        temporary directory.
     encoder : Encoder, str or None, default=None
         Encoder for recipes that do not name one.
     cache : str, path or None, default=None
@@ -307,7 +310,7 @@ def _beginning(text: str) -> str:
 
 
 @contextmanager
-def _opened(engine: Engine | str | os.PathLike[str] | None) -> Iterator[Engine]:
+def _opened(engine: EngineTarget | None) -> Iterator[Engine]:
     """Yield a client as it is, or open an engine and close it at the end."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="embplug-"))

@@ -8,61 +8,64 @@ from numpy.typing import ArrayLike
 
 from embplug.branches.dense import dense_key
 from embplug.branches.documents import check_dense
-from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
 from embplug.collection.fitting import save_manifest_steps
+from embplug.collection.named import opened
 from embplug.encoders import Encoder, load_encoder
-from embplug.engines.calls import Call, Steps, run, run_async
+from embplug.engines import EngineTarget
+from embplug.engines.calls import Call, Steps, run
 from embplug.errors import InvalidArgumentError, NotFittedError
-from embplug.lifecycle.upgrade import AnyCollection
 from embplug.methods import RecurrentBinaryQuantizer
 from embplug.recipe import Recipe
 
 
 def recode(
-    collection: Collection, new: ArrayLike, old: ArrayLike, *, encoder: Encoder | str | None = None
+    collection: Collection | str,
+    new: ArrayLike,
+    old: ArrayLike,
+    *,
+    engine: EngineTarget | None = None,
+    encoder: Encoder | str | None = None,
 ) -> None:
     """Search a collection of binary codes with a new model from now on.
 
-    New codes are trained to be compared with those that are stored (backward-compatible training), so
-    that documents keep the codes they have. Queries and documents that are added are of the new model
-    from then on. The given collection is searched with it at once; other processes have to open theirs
-    anew.
+    New codes are trained to be compared with the stored codes (backward-compatible training), so that
+    documents keep the codes they have. Queries and new documents are of the new model from then on. An
+    open collection that is passed is searched with it at once; collections that are open elsewhere take it
+    over by :meth:`embplug.Collection.reload`. From asyncio, run the call in a thread, by
+    ``asyncio.to_thread``.
 
     Parameters
     ----------
-    collection
-        Its one dense vector has ``signs`` and ``codes=RecurrentBinaryQuantizer(queries="codes")``.
-    new : (n, new dim)
+    collection : Collection or str
+        The collection, open or by name. Its one dense vector has ``signs`` and
+        ``codes=RecurrentBinaryQuantizer(queries="codes")``.
+    new : array-like of shape (n, new dim)
         Vectors of documents by the new model; a few thousand.
-    old : (n, dim)
-        Those of the same documents by the old one.
-    encoder
+    old : array-like of shape (n, dim)
+        Vectors of the same documents by the old model.
+    engine : str, path or client, default=None
+        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+    encoder : Encoder or str, default=None
         The new model, or its name as in a recipe, where the collection encodes texts.
 
     Raises
     ------
     InvalidArgumentError
-        Naming the argument; or the collection has no such codes.
+        An argument is wrong, and the error names it; or the collection has no such codes.
     NotFittedError
-        Nothing was added yet, so there is nothing to be compared with.
+        Nothing was added yet, so that there is nothing to be compared with.
     MissingExtraError
         PyTorch is not installed.
     """
-    run(collection.engine, _recode_steps(collection, new, old, encoder))
-
-
-async def recode_async(
-    collection: AsyncCollection, new: ArrayLike, old: ArrayLike, *, encoder: Encoder | str | None = None
-) -> None:
-    """As :func:`recode`, awaited: training runs in a thread."""
-    await run_async(collection.engine, _recode_steps(collection, new, old, encoder))
+    with opened(collection, engine) as own:
+        run(own.engine, _recode_steps(own, new, old, encoder))
 
 
 def _recode_steps(
-    collection: AnyCollection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
+    collection: Collection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
 ) -> Steps[None]:
-    before, recipe = collection._pipeline, collection.recipe
+    before, recipe = collection.pipeline, collection.recipe
     name = _coded_vector(recipe)
     branch = before.dense(name)
     dense, older = branch.recipe, branch.codes
@@ -76,19 +79,20 @@ def _recode_steps(
     yield Call.compute(lambda: codes.fit(new_vectors, older=older, older_X=old_vectors))
     coded = dense.model_copy(update={"dim": dim, "codes": codes})
     version = branch.version.model_copy(update={"model": branch.version.model + 1})
+    model = load_encoder(encoder) if isinstance(encoder, str) else encoder
     pipeline = before.changed(
         recipe.model_copy(
             update={"dense": {name: coded}, "encoder": encoder if isinstance(encoder, str) else None}
         ),
         {name: version},
-        load_encoder(encoder) if isinstance(encoder, str) else encoder,
+        model,
     )
     others = {
         key: array for key, array in before.get_state().items() if not key.startswith(f"{dense_key(name)}.")
     }
     pipeline.set_state(others)
     yield from save_manifest_steps(collection.engine, collection.name, pipeline)
-    collection._pipeline = pipeline
+    collection.reload(encoder=model)
 
 
 def _coded_vector(recipe: Recipe) -> str:

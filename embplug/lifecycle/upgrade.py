@@ -2,91 +2,71 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import models
 from tqdm import tqdm
 
-from embplug.branches.dense import adapter_key, dense_key, model_condition
+from embplug.branches.dense import adapter_key, dense_key
 from embplug.branches.documents import CheckedSample, check_dense
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import PreviousModel, VectorVersion
-from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.collection import Collection
 from embplug.collection.fitting import save_manifest_steps
 from embplug.collection.info import existing_steps
+from embplug.collection.named import opened
 from embplug.common.checks import checked_integer
-from embplug.common.ids import MODEL, ORIGINAL_ID
+from embplug.common.ids import MODEL
 from embplug.encoders import Encoder, load_encoder
-from embplug.engines import AnyEngine
-from embplug.engines.calls import Call, Steps, run, run_async
+from embplug.engines import AnyEngine, EngineTarget
+from embplug.engines.calls import Call, Steps, run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, UpgradeError
-from embplug.evaluation.exact import overlap
+from embplug.lifecycle.adapter_trial import HELD_OUT, AdapterRecall, AdapterTrial
+from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.registry import registered
 from embplug.recipe import Dense, Recipe
 
-Float32 = NDArray[np.float32]
-AnyCollection: TypeAlias = Collection | AsyncCollection
-
-HELD_OUT = 0.5
-"""Share of the pairs that are searched to measure adapters, which learn from the others."""
-MOST_QUERIES = 300
 LEAST_PAIRS = 50
 TEXTS_AT_ONCE = 64
-CALIBRATED = 50
-"""Best documents of each query on whose scores the two spaces are brought to one scale."""
-
-
-@dataclass(frozen=True)
-class AdapterRecall:
-    """What an adapter keeps of the search that the new model would give.
-
-    Attributes
-    ----------
-    adapter
-        Its kind; ``none`` asks old vectors with queries of the new model as they are.
-    recall
-        Of the k best by the new model's vectors, the share that is found among the old ones.
-    mixed
-        The same where half of the documents are embedded anew, and scores are on one scale.
-    """
-
-    adapter: str
-    recall: float
-    mixed: float | None = None
 
 
 @dataclass(frozen=True)
 class UpgradeReport:
-    """What was measured before an upgrade, and whether it was begun.
+    """What was measured before an upgrade, and whether the upgrade was begun.
 
     Attributes
     ----------
-    adapters
-        Each that was measured, best first, and after them ``none``, to compare with.
-    chosen
-        Kind of the one that maps queries.
-    k
-        Of the recall.
-    pairs, held_out
-        Documents from which the adapters that were measured learned, and others that were searched for
-        it. The one that is installed learns from both, so that it is somewhat better.
-    queries
-        How many searches were made: given queries, or held out documents that stand for them.
-    model
+    collection : str
+        Name of the collection.
+    vector : str
+        Name of the vector in the recipe.
+    adapters : list of AdapterRecall
+        Every adapter that was measured, best first, and after them ``none`` for comparison.
+    chosen : str
+        Kind of the adapter that maps queries.
+    recall : float
+        Recall of the chosen adapter.
+    k : int
+        Number of best documents whose recall is measured.
+    pairs : int
+        Number of documents on which the measured adapters were fitted.
+    held_out : int
+        Number of other documents, among which was searched. The adapter that is installed is fitted on
+        both, so that it is somewhat better.
+    queries : int
+        Number of searches, with the queries that were passed or with held out documents in their place.
+    model : int
         Version of the new model in the collection.
-    installed
+    installed : bool
         Whether the collection is searched with the new model now.
-    skipped
-        With ``best``: adapters that the dimensions or the installed extras do not allow, and why.
+    skipped : dict of str to str
+        With ``adapter="best"``, adapters that the dimensions or the installed extras do not allow, and why.
     """
 
     collection: str
@@ -103,39 +83,15 @@ class UpgradeReport:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class ReembedReport:
-    """How far a collection is with its new model.
-
-    Attributes
-    ----------
-    embedded
-        Documents that this call embedded anew.
-    left
-        Documents that still have a vector of the old model.
-    finished
-        Whether none is left, and what belonged to the old model is removed.
-    """
-
-    collection: str
-    vector: str
-    embedded: int
-    left: int
-    finished: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the fields as JSON types."""
         return asdict(self)
 
 
 def upgrade(
-    collection: Collection,
+    collection: Collection | str,
     encoder: Encoder | str,
     *,
+    engine: EngineTarget | None = None,
     adapter: str = "procrustes",
     pairs: int = 2000,
     queries: Sequence[str] | None = None,
@@ -147,123 +103,78 @@ def upgrade(
 ) -> UpgradeReport:
     """Measure whether a collection can be searched with a new model today, and begin to.
 
-    A sample of documents is embedded by the new model, and an adapter learns from these texts how to
-    map its queries to where the old model would have put them. What that keeps of the new model's own
-    search is measured on documents from which it did not learn. Only where that is enough, recipe and
-    state of the collection are replaced, in one write: queries and new documents are of the new model
-    from then on, and :func:`reembed` embeds the rest. The given collection is searched with the new
-    model at once; other processes have to open theirs anew.
+    A sample of documents is embedded by the new model. An adapter is fitted on these texts, to map queries
+    of the new model to where the old model would have put them. The recall of the new model's own search
+    is measured on documents on which the adapter was not fitted. Only if it is high enough, recipe and
+    state of the collection are replaced, in one write: queries and new documents are of the new model from
+    then on, and :func:`reembed` embeds the rest.
+
+    An open collection that is passed is searched with the new model at once. Collections that are open
+    elsewhere take it over by :meth:`embplug.Collection.reload`. From asyncio, run the call in a thread:
+    ``await asyncio.to_thread(upgrade, "docs", "minilm", engine=url)``.
 
     Parameters
     ----------
-    collection
-        Opened; its documents have to have their texts in the payload.
-    encoder
+    collection : Collection or str
+        The collection, open or by name. Its documents must have their texts in the payload.
+    encoder : Encoder or str
         The new model, or its name as in a recipe.
-    adapter
-        A registered kind of adapter, or ``best``: all that the dimensions and the installed extras allow are
-        measured, and the best is taken.
-    pairs
-        Documents to learn and measure from.
-    queries
-        Real queries to measure with. Default: documents that are held out stand for queries.
-    k
-        Of the recall; at most half of the documents that are held out, among which more are found anyhow.
-    min_recall
-        Do not begin below it.
-    dry_run
-        Measure only.
-    seed
-        Of the split.
-    progress
-        Show a progress bar. Default: on a terminal.
+    engine : str, path or client, default=None
+        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+    adapter : str, default="procrustes"
+        Kind of a registered adapter; or ``"best"``, which measures all that the dimensions and the installed
+        extras allow, and takes the best.
+    pairs : int, default=2000
+        Number of documents to fit and to measure on.
+    queries : sequence of str, default=None
+        Real queries to measure with. By default documents that are held out stand for queries.
+    k : int, default=10
+        Number of best documents whose recall is measured; at most half of the documents that are held out.
+    min_recall : float, default=0.9
+        Lowest recall with which the upgrade begins.
+    dry_run : bool, default=False
+        Whether to measure only.
+    seed : int, default=0
+        Seed of the split into documents to fit and to measure on.
+    progress : bool, default=None
+        Whether to show a progress bar. By default on a terminal.
+
+    Returns
+    -------
+    UpgradeReport
+        The recall of each adapter, and whether the upgrade was begun.
 
     Raises
     ------
     UpgradeError
-        One is under way already, or the recall is below ``min_recall``; ``error.report`` is the report.
+        An upgrade is under way already, or the recall is below ``min_recall``; ``error.report`` is the
+        report.
     InvalidArgumentError
-        Naming the argument; or the collection has no texts, or not enough of them; or its recipe is one
-        that cannot be upgraded in place.
+        An argument is wrong, and the error names it; or the collection has no texts, or not enough of
+        them; or its recipe cannot be upgraded in place.
     CapabilityError
         The engine cannot store vectors of the new model's dimension beside the old ones.
     """
-    return run(
-        collection.engine,
-        upgrade_steps(collection, encoder, adapter, pairs, queries, k, min_recall, dry_run, seed, progress),
-    )
+    with opened(collection, engine) as own:
+        steps = _upgrade_steps(
+            own,
+            encoder,
+            adapter=adapter,
+            pairs=pairs,
+            queries=queries,
+            k=k,
+            min_recall=min_recall,
+            dry_run=dry_run,
+            seed=seed,
+            progress=progress,
+        )
+        return run(own.engine, steps)
 
 
-async def upgrade_async(
-    collection: AsyncCollection,
-    encoder: Encoder | str,
-    *,
-    adapter: str = "procrustes",
-    pairs: int = 2000,
-    queries: Sequence[str] | None = None,
-    k: int = 10,
-    min_recall: float = 0.9,
-    dry_run: bool = False,
-    seed: int = 0,
-    progress: bool | None = None,
-) -> UpgradeReport:
-    """As :func:`upgrade`, awaited: embedding and learning run in a thread."""
-    return await run_async(
-        collection.engine,
-        upgrade_steps(collection, encoder, adapter, pairs, queries, k, min_recall, dry_run, seed, progress),
-    )
-
-
-def reembed(
+def _upgrade_steps(
     collection: Collection,
-    *,
-    rate: float | None = None,
-    batch: int = 64,
-    limit: int | None = None,
-    progress: bool | None = None,
-) -> ReembedReport:
-    """Embed with the new model what still has a vector of the old one, until nothing is left.
-
-    Can be broken off at any moment and called again. Searches see every document all the while; one
-    that is replaced while its batch is embedded may keep the vector of its earlier text, so replace
-    documents when no batch is under way, or add them once more.
-
-    Parameters
-    ----------
-    collection
-        One for which :func:`upgrade` was begun.
-    rate
-        At most so many documents a second.
-    batch
-        Documents in one call of the encoder; with a ``rate``, no more than those of a second.
-    limit
-        At most so many documents in this call.
-    progress
-        Show a progress bar. Default: on a terminal.
-
-    Raises
-    ------
-    UpgradeError
-        No upgrade is under way; or a document has no text.
-    """
-    return run(collection.engine, reembed_steps(collection, rate, batch, limit, progress))
-
-
-async def reembed_async(
-    collection: AsyncCollection,
-    *,
-    rate: float | None = None,
-    batch: int = 64,
-    limit: int | None = None,
-    progress: bool | None = None,
-) -> ReembedReport:
-    """As :func:`reembed`, awaited: embedding runs in a thread. Cancelling is breaking off."""
-    return await run_async(collection.engine, reembed_steps(collection, rate, batch, limit, progress))
-
-
-def upgrade_steps(
-    collection: AnyCollection,
     encoder: Encoder | str,
+    *,
     adapter: str,
     pairs: int,
     queries: Sequence[str] | None,
@@ -273,7 +184,6 @@ def upgrade_steps(
     seed: int,
     progress: bool | None,
 ) -> Steps[UpgradeReport]:
-    """What :func:`upgrade` asks of the engine and computes."""
     adapters = registered("adapter")
     if adapter != "best" and adapter not in adapters:
         raise InvalidArgumentError("adapter", f"one of {['best', *adapters]}", repr(adapter))
@@ -285,7 +195,7 @@ def upgrade_steps(
     recipe = collection.recipe
     name = _vector_name(recipe)
     dense = recipe.dense[name]
-    version = collection._pipeline.dense(name).version
+    version = collection.pipeline.dense(name).version
     if version.previous is not None:
         raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
     model: Encoder = (
@@ -298,28 +208,28 @@ def upgrade_steps(
         raise InvalidArgumentError("k", f"at most {most}, half of the documents that are held out", k)
     with tqdm(desc=f"embedding a sample of {collection.name}", unit=" texts", disable=disable) as bar:
         new = yield from _embedded(model, documents, dense, bar, as_queries=False)
-        asked = None
+        query_vectors = None
         if texts is not None:
-            asked = yield from _embedded(model, texts, dense, bar, as_queries=True)
-    trial: Trial = yield Call.compute(partial(Trial, new, old, asked, k, seed))
+            query_vectors = yield from _embedded(model, texts, dense, bar, as_queries=True)
+    trial: AdapterTrial = yield Call.compute(partial(AdapterTrial, new, old, query_vectors, k, seed))
     kinds = [*adapters] if adapter == "best" else [adapter]
     fitted, skipped = yield Call.compute(partial(_fitted, kinds, *trial.pairs))
     rows = yield Call.compute(
-        lambda: [*sorted(map(trial.measured, fitted), key=lambda one: -one.recall), *trial.without_adapter()]
+        lambda: [*sorted(map(trial.measured, fitted), key=lambda row: -row.recall), *trial.without_adapter()]
     )
     best: AdapterRecall = rows[0]
-    chosen = next(one for one in fitted if one.kind == best.adapter)
+    chosen = next(method for method in fitted if method.kind == best.adapter)
     report = UpgradeReport(
-        collection.name,
-        name,
-        rows,
-        chosen.kind,
-        best.recall,
-        k,
-        len(trial.pairs[0]),
-        len(trial.old),
-        len(trial.queries),
-        version.model + 1,
+        collection=collection.name,
+        vector=name,
+        adapters=rows,
+        chosen=chosen.kind,
+        recall=best.recall,
+        k=k,
+        pairs=len(trial.pairs[0]),
+        held_out=len(trial.old),
+        queries=len(trial.queries),
+        model=version.model + 1,
         installed=False,
         skipped=skipped,
     )
@@ -339,117 +249,17 @@ def upgrade_steps(
     return replace(report, installed=True)
 
 
-def reembed_steps(
-    collection: AnyCollection, rate: float | None, batch: int, limit: int | None, progress: bool | None
-) -> Steps[ReembedReport]:
-    """What :func:`reembed` asks of the engine and computes."""
-    batch = checked_integer(batch, "batch", 1)
-    limit = None if limit is None else checked_integer(limit, "limit", 1)
-    if rate is not None:
-        if not rate > 0:
-            raise InvalidArgumentError("rate", "more than 0", rate)
-        batch = max(1, int(min(batch, rate)))
-    versions = collection._pipeline.versions
-    name = next((name for name, version in versions.items() if version.previous), None)
-    if name is None:
-        raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
-    done, started = 0, time.monotonic()
-    old = models.Filter(must_not=[model_condition(versions[name].model)])
-    left = yield from _count(collection.name, old)
-    with tqdm(
-        total=left,
-        desc=f"embedding {collection.name}",
-        unit=" documents",
-        disable=None if progress is None else not progress,
-    ) as bar:
-        while limit is None or done < limit:
-            size = batch if limit is None else min(batch, limit - done)
-            embedded = yield from _reembed_batch(collection, name, old, size)
-            if not embedded:
-                break
-            done += embedded
-            bar.update(embedded)
-            if rate is not None:
-                yield Call.pause(max(0.0, started + done / rate - time.monotonic()))
-    left = yield from _count(collection.name, old)
-    if left == 0:
-        yield from _finish(collection, name)
-    return ReembedReport(collection.name, name, done, left, left == 0)
-
-
-class Trial:
-    """Adapters learned from some pairs, and measured by searches among the others.
-
-    Documents that an adapter knows would be found better than those of the whole collection.
-    """
-
-    def __init__(self, new: Float32, old: Float32, queries: Float32 | None, k: int, seed: int = 0) -> None:
-        order = np.random.default_rng(seed).permutation(len(new))
-        held = order[: int(len(order) * HELD_OUT)]
-        rest = order[len(held) :]
-        self.pairs, self.k = (new[rest], old[rest]), k
-        self.old = old[held]
-        # A document that stands for a query does not find itself.
-        self.by_documents = queries is None
-        self.queries = new[held[:MOST_QUERIES]] if queries is None else queries
-        self.exact = self._hidden(self.queries @ new[held].T)
-        self.wanted = _top(self.exact, k)
-
-    def measured(self, adapter: Any) -> AdapterRecall:
-        """What an adapter keeps, alone and with half of the documents embedded anew."""
-        scores = self._scores(adapter)
-        factor, offset = self.calibration(adapter)
-        mixed = factor * scores + offset
-        half = np.arange(scores.shape[1]) % 2 == 0
-        mixed[:, half] = self.exact[:, half]
-        return AdapterRecall(adapter.kind, self._recall(scores), self._recall(mixed))
-
-    def without_adapter(self) -> list[AdapterRecall]:
-        """What is found when nothing is done, where the dimensions allow it."""
-        if self.queries.shape[1] != self.old.shape[1]:
-            return []
-        return [AdapterRecall("none", self._recall(self._hidden(self.queries @ self.old.T)))]
-
-    def calibration(self, adapter: Any) -> tuple[float, float]:
-        """Factor and offset that bring old scores closest to the new ones, among the best documents."""
-        scores = self._scores(adapter)
-        best = _top(scores, min(CALIBRATED, scores.shape[1] - 1))
-        x = np.take_along_axis(scores, best, axis=1).reshape(-1).astype(np.float64)
-        y = np.take_along_axis(self.exact, best, axis=1).reshape(-1).astype(np.float64)
-        spread = np.square(x - x.mean()).sum()
-        factor = float(((x - x.mean()) * (y - y.mean())).sum() / spread) if spread else 1.0
-        # One that would turn the ranking of old documents round says that nothing was learned.
-        factor = max(factor, 1e-3)
-        return factor, float(y.mean() - factor * x.mean())
-
-    def _scores(self, adapter: Any) -> Float32:
-        scores = adapter.transform(self.queries) @ self.old.T + adapter.missing(self.queries)[:, None]
-        return self._hidden(scores)
-
-    def _hidden(self, scores: Float32) -> Float32:
-        if self.by_documents:
-            np.fill_diagonal(scores, -np.inf)
-        return scores
-
-    def _recall(self, scores: Float32) -> float:
-        return float(overlap(_top(scores, self.k), self.wanted).mean())
-
-
-def _top(scores: Float32, count: int) -> NDArray[np.int64]:
-    return np.argsort(-scores, axis=1, kind="stable")[:, :count]
-
-
-def _checked_queries(given: Any) -> list[str]:
-    if isinstance(given, np.ndarray):
-        given = given.tolist()
-    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence):
-        raise InvalidArgumentError("queries", "a sequence of texts", type(given).__name__)
-    if not given:
+def _checked_queries(queries: Any) -> list[str]:
+    if isinstance(queries, np.ndarray):
+        queries = queries.tolist()
+    if isinstance(queries, (str, bytes, Mapping)) or not isinstance(queries, Sequence):
+        raise InvalidArgumentError("queries", "a sequence of texts", type(queries).__name__)
+    if not queries:
         raise InvalidArgumentError("queries", "at least one", "none")
-    for i, text in enumerate(given):
+    for i, text in enumerate(queries):
         if not isinstance(text, str) or not text.strip():
             raise InvalidArgumentError(f"queries[{i}]", "a text that is not empty", repr(text))
-    return list(given)
+    return list(queries)
 
 
 def _fitted(kinds: list[str], new: Float32, old: Float32) -> tuple[list[Any], dict[str, str]]:
@@ -491,10 +301,10 @@ def _vector_name(recipe: Recipe) -> str:
     return name
 
 
-def _sample(collection: AnyCollection, name: str, count: int) -> Steps[tuple[list[str], Float32]]:
+def _sample(collection: Collection, name: str, count: int) -> Steps[tuple[list[str], Float32]]:
     """Texts of documents at random, and their vectors as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
-    stored = collection._pipeline.dense(name).stored_as
+    stored = collection.pipeline.dense(name).stored_as
     answer = yield Call.of(
         "query_points",
         collection_name=collection.name,
@@ -503,7 +313,7 @@ def _sample(collection: AnyCollection, name: str, count: int) -> Steps[tuple[lis
         with_payload=[key],
         with_vectors=[stored],
     )
-    found = [
+    pairs = [
         (str(point.payload[key]), point.vector[stored])
         for point in answer.points
         if isinstance((point.payload or {}).get(key), str)
@@ -511,11 +321,11 @@ def _sample(collection: AnyCollection, name: str, count: int) -> Steps[tuple[lis
         and isinstance(point.vector, dict)
         and stored in point.vector
     ]
-    if len(found) < LEAST_PAIRS:
+    if len(pairs) < LEAST_PAIRS:
         expected = f"at least {LEAST_PAIRS} documents with a text in their payload"
-        raise InvalidArgumentError(f"payload[{key!r}]", expected, len(found))
-    texts = [text for text, _ in found]
-    old = np.asarray([vector for _, vector in found], dtype=np.float32)
+        raise InvalidArgumentError(f"payload[{key!r}]", expected, len(pairs))
+    texts = [text for text, _ in pairs]
+    old = np.asarray([vector for _, vector in pairs], dtype=np.float32)
     if dense.stored_distance == models.Distance.COSINE:
         old = unit_rows(old)
     return texts, old
@@ -530,18 +340,18 @@ def _embedded(
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         some = list(texts[start : start + TEXTS_AT_ONCE])
         encode = encoder.encode_queries if as_queries else encoder.encode_documents
-        made = (yield Call.compute(partial(encode, some))).dense
-        if made is None:
+        dense_vectors = (yield Call.compute(partial(encode, some))).dense
+        if dense_vectors is None:
             raise InvalidArgumentError("encoder", "one that makes dense vectors", encoder.spec)
-        dim = np.shape(made)[1]
-        parts.append(check_dense(made, dim, len(some), f"dense of encoder {encoder.spec!r}"))
+        dim = np.shape(dense_vectors)[1]
+        parts.append(check_dense(dense_vectors, dim, len(some), f"dense of encoder {encoder.spec!r}"))
         bar.update(len(some))
     vectors = np.concatenate(parts)
     return unit_rows(vectors) if dense.distance == models.Distance.COSINE else vectors
 
 
 def _install(
-    collection: AnyCollection,
+    collection: Collection,
     name: str,
     encoder: Encoder,
     spec: str | None,
@@ -550,7 +360,7 @@ def _install(
     sample: Float32,
 ) -> Steps[None]:
     """Let the collection be searched with the new model: everything it needs, then one write."""
-    recipe, before = collection.recipe, collection._pipeline
+    recipe, before = collection.recipe, collection.pipeline
     branch = before.dense(name)
     dense = branch.recipe
     new = dense.model_copy(update={"dim": sample.shape[1]})
@@ -581,7 +391,7 @@ def _install(
     if not pipeline.fitted:
         yield Call.compute(partial(pipeline.fit, CheckedSample(None, {name: sample})))
     yield from _install_steps(collection.engine, collection.name, name, pipeline)
-    collection._pipeline = pipeline
+    collection.reload(encoder=encoder)
 
 
 def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipeline) -> Steps[None]:
@@ -609,69 +419,3 @@ def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipe
         wait=True,
     )
     yield from save_manifest_steps(engine, collection, pipeline)
-
-
-def _reembed_batch(collection: AnyCollection, name: str, old: models.Filter, size: int) -> Steps[int]:
-    """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
-    recipe, pipeline = collection.recipe, collection._pipeline
-    branch = pipeline.dense(name)
-    previous = branch.version.previous
-    assert previous is not None
-    records, _ = yield Call.of(
-        "scroll",
-        collection_name=collection.name,
-        scroll_filter=old,
-        limit=size,
-        with_payload=[recipe.text_key, ORIGINAL_ID],
-    )
-    if not records:
-        return 0
-    texts = []
-    for record in records:
-        text = (record.payload or {}).get(recipe.text_key)
-        if not isinstance(text, str) or not text.strip():
-            given = (record.payload or {}).get(ORIGINAL_ID, record.id)
-            raise UpgradeError(
-                f"document {given!r} of {collection.name!r} has no text in {recipe.text_key!r}: add it again "
-                "with its text or vector, or delete it, then go on"
-            )
-        texts.append(text)
-    vectors: Any = yield Call.compute(lambda: pipeline.encode_dense(name, texts))
-    ids = [record.id for record in records]
-    points = [
-        models.PointVectors(id=one, vector={stored: column[i].tolist() for stored, column in vectors.items()})
-        for i, one in enumerate(ids)
-    ]
-    yield Call.of("update_vectors", collection_name=collection.name, points=points, wait=True)
-    mark = {MODEL: branch.version.model}
-    yield Call.of("set_payload", collection_name=collection.name, payload=mark, points=ids, wait=True)
-    if previous.stored_as != branch.stored_as:
-        yield Call.of(
-            "delete_vectors",
-            collection_name=collection.name,
-            vectors=[previous.stored_as],
-            points=ids,
-            wait=True,
-        )
-    return len(ids)
-
-
-def _finish(collection: AnyCollection, name: str) -> Steps[None]:
-    """Forget the old model: its adapter, and its vector where it has one of its own."""
-    engine, before = collection.engine, collection._pipeline
-    branch = before.dense(name)
-    previous = branch.version.previous
-    assert previous is not None
-    version = branch.version.model_copy(update={"previous": None})
-    pipeline = before.changed(collection.recipe, {**before.versions, name: version})
-    pipeline.set_state(before.get_state())
-    yield from save_manifest_steps(engine, collection.name, pipeline)
-    collection._pipeline = pipeline
-    if previous.stored_as != branch.stored_as:
-        yield Call.of("delete_vector_name", collection_name=collection.name, vector_name=previous.stored_as)
-    yield Call.of("delete_payload_index", collection_name=collection.name, field_name=MODEL)
-
-
-def _count(name: str, given: models.Filter) -> Steps[int]:
-    result = yield Call.of("count", collection_name=name, count_filter=given, exact=True)
-    return int(result.count)

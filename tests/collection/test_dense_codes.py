@@ -23,7 +23,6 @@ from embplug import (
     Tokens,
     models,
     recode,
-    recode_async,
 )
 from embplug.common.ids import DENSE_CODES
 from embplug.engines import EdgeClient, Engine
@@ -342,7 +341,7 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
     collection.add(range(100), dense=old[:100])
     if awaited:
         asyncio.run(_recoded(engine, new, old))
-        collection = Collection.open("coded", engine)
+        collection.reload()
     else:
         recode(collection, new, old)
     collection.add(range(100, COUNT), dense=new[100:])
@@ -357,7 +356,7 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
 
 
 async def _recoded(engine: Engine, new: Any, old: Any) -> None:
-    await recode_async(Collection.open("coded", engine).to_async(), new, old)
+    await asyncio.to_thread(recode, "coded", new, old, engine=engine)
 
 
 def test_only_codes_that_two_models_can_share_are_recoded(edge_client: EdgeClient) -> None:

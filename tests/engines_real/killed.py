@@ -53,7 +53,7 @@ def _migrate(url: str, grpc_port: int, target: str, alias: str | None) -> dict[s
     record.SHORTEST_INTERVAL_S, record.SHARE_OF_TIME = 0.05, 0.3
     verify.SAMPLED_QUERIES = 20
     client = connect(url, grpc_port=grpc_port)
-    return migrate("source", target, RECIPE, client, alias=alias, progress=False).to_dict()
+    return migrate("source", target, RECIPE, engine=client, alias=alias, progress=False).to_dict()
 
 
 if __name__ == "__main__":

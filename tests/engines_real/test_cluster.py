@@ -62,14 +62,14 @@ def test_migrate(nodes, monkeypatch):
     engine.upsert("source", points(400), wait=True)
     # Shards as they are given, replicas as in the source.
     recipe = RECIPE.replaced({"shard_number": 2})
-    first = migrate("source", "target", recipe, engine, progress=False)
+    first = migrate("source", "target", recipe, engine=engine, progress=False)
     made = engine.get_collection("target").config.params
     assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (2, 2, 2)
     assert (first.copied, first.target_points) == (400, 400)
     # Another node goes on.
     other.upsert("source", points(410)[400:], wait=True)
     other.delete("source", models.PointIdsList(points=[point_id(0)]))
-    done = migrate("source", "target", recipe, other, alias="live", recall=0.9, progress=False)
+    done = migrate("source", "target", recipe, engine=other, alias="live", recall=0.9, progress=False)
     assert (done.changed, done.deleted, done.finished) == (10, 1, True)
     assert alias_of(other) == "target"
     assert_same(other, "source", "live")
@@ -92,7 +92,7 @@ def test_advise(nodes, monkeypatch):
     # Replicas are not sampled twice.
     assert sorted(payload["number"] for payload in source.payloads) == [*range(500)]
     queries = vectors(30, 7)
-    advice = advise("docs", nodes[1], recall=0.5, queries=queries, sample=200, shards=6, nodes=3)
+    advice = advise("docs", engine=nodes[1], recall=0.5, queries=queries, sample=200, shards=6, nodes=3)
     assert advice.points == 500 and advice.met
     local = [len(node.collection_cluster_info("docs").local_shards) for node in nodes]
     assert sum(local) == 12
@@ -102,16 +102,16 @@ def test_advise(nodes, monkeypatch):
     assert today.disk_per_node == pytest.approx(today.disk * max(local) / 12, abs=1)
     # A budget is for all that the cluster keeps, its replicas too.
     budgeted = {"queries": queries, "sample": 200, "shards": 6, "nodes": 3}
-    enough = advise("docs", nodes[2], budget=1.01 * today.memory, **budgeted)
+    enough = advise("docs", engine=nodes[2], budget=1.01 * today.memory, **budgeted)
     assert enough.met and enough.costs[0].memory <= 1.01 * today.memory
     with pytest.raises(InvalidArgumentError, match="budget"):
-        advise("docs", nodes[2], budget=0.1 * today.memory, **budgeted)
+        advise("docs", engine=nodes[2], budget=0.1 * today.memory, **budgeted)
 
 
 def test_evaluate_and_hybrid_search(nodes, tmp_path):
     folder = write_beir(tmp_path / "small")
     hybrid = Recipe(dense=Dense(dim=32), sparse=Sparse(), **SHARDED)
-    measured = evaluate(folder, {"hybrid": hybrid}, nodes[0], encoder=Words(), progress=False)
+    measured = evaluate(folder, {"hybrid": hybrid}, engine=nodes[0], encoder=Words(), progress=False)
     assert measured.recipes[0].figures["nDCG@10"].mean > 0.95
     collection = Collection.create("words", hybrid, nodes[0], encoder=Words())
     texts = [f"common w{i} v{i // 2}" for i in range(60)]

@@ -52,7 +52,7 @@ def small_pages(monkeypatch):
 
 
 def go(engine: Engine, target: str = "target", recipe: Recipe = RECIPE, **options: Any) -> Any:
-    return migrate("source", target, recipe, engine, progress=False, **options)
+    return migrate("source", target, recipe, engine=engine, progress=False, **options)
 
 
 @on("edge", "server")
@@ -63,7 +63,7 @@ def test_ids_payloads_indexes_and_vectors_are_kept(engine):
     assert (done.points, done.target_points, done.copied, done.changed, done.deleted) == (300, 300, 300, 0, 0)
     assert (done.switched, done.finished, done.resumed, done.checked_payloads) == (True, True, False, 300)
     assert done.recall.value > 0.95 and not done.recall.given and done.recall.exact
-    assert done.vector_bytes["target"].stored == done.vector_bytes["source"].stored / 2 == DIM * 2
+    assert done.point_bytes["target"].stored == done.point_bytes["source"].stored / 2 == DIM * 2
     assert alias_of(engine) == "target"
     # The marks are gone: also what embplug does not hide is as it was.
     assert stored(engine, "target") == stored(engine, "source")
@@ -73,7 +73,10 @@ def test_ids_payloads_indexes_and_vectors_are_kept(engine):
         "number": models.PayloadSchemaType.INTEGER,
         "tags": models.PayloadSchemaType.KEYWORD,
     }
-    assert Collection.open("live", engine).recipe.payload_indexes == {"number": "integer", "tags": "keyword"}
+    assert Collection.open("live", engine).recipe.payload_indexes == {
+        "number": "integer",
+        "tags": "keyword",
+    }
     again = go(engine, alias="live", recall=0.9)
     assert (again.copied, again.changed, again.switched, again.finished) == (0, 0, False, True)
 
@@ -151,7 +154,7 @@ def test_matrices_become_codes_and_an_encoding(engine):
     payloads = stored(engine, "target")
     assert shown(payloads) == stored(engine, "source")
     assert all(payload.keys() >= {"_embplug_codes"} for payload in payloads.values())
-    assert done.vector_bytes["source"].stored == pytest.approx(
+    assert done.point_bytes["source"].stored == pytest.approx(
         4 * DIM * np.mean([len(m) for m in matrices]), rel=0.5
     )
     given = [Query(tokens=matrices[3]), Query(tokens=matrices[4])]
@@ -296,18 +299,18 @@ def test_a_recall_below_what_was_asked_for_switches_nothing(engine):
 def test_back_and_forth(engine):
     make_source(engine, 100)
     go(engine, alias="live")
-    assert rollback("source", "target", "live", engine) and alias_of(engine) == "source"
-    assert not rollback("source", "target", "live", engine)
+    assert rollback("source", "target", "live", engine=engine) and alias_of(engine) == "source"
+    assert not rollback("source", "target", "live", engine=engine)
     engine.upsert("source", points(101)[100:], wait=True)
     Collection.open("target", engine).add([5000], dense=vectors(1))
     # Called by the alias, which points at the source again.
-    done = migrate("live", "target", RECIPE, engine, alias="live", progress=False)
+    done = migrate("live", "target", RECIPE, engine=engine, alias="live", progress=False)
     assert (done.switched, done.deleted, alias_of(engine)) == (True, 1, "target")
     assert_same(engine, "source", "live")
     # And once more, though the alias is switched.
-    again = migrate("live", "target", RECIPE, engine, alias="live", progress=False)
+    again = migrate("live", "target", RECIPE, engine=engine, alias="live", progress=False)
     assert (again.source, again.changed, again.finished) == ("source", 0, True)
-    assert rollback("live", "target", "live", engine) and alias_of(engine) == "source"
+    assert rollback("live", "target", "live", engine=engine) and alias_of(engine) == "source"
     engine.create_collection("third", vectors_config=COSINE)
     engine.update_collection_aliases(
         [
@@ -317,7 +320,7 @@ def test_back_and_forth(engine):
         ]
     )
     with pytest.raises(InvalidArgumentError, match=r"alias: .*one of 'third'"):
-        rollback("source", "target", "x", engine)
+        rollback("source", "target", "x", engine=engine)
 
 
 @on("server")
@@ -329,7 +332,7 @@ def test_a_rehearsal_writes_nothing(engine):
     assert alias_of(engine) is None
     assert done.dry_run and (done.points, done.copied, done.recall.queries) == (300, 300, 30)
     assert 0.2 < done.recall.value < 1.0
-    assert done.vector_bytes["target"].stored == 8 * 4
+    assert done.point_bytes["target"].stored == 8 * 4
     with pytest.raises(VerificationError, match="was asked for"):
         go(engine, dry_run=True, recall=0.99, recipe=Recipe(dense=Dense(dim=DIM, transforms=[PCA(2)])))
 
@@ -395,14 +398,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(engine):
         with pytest.raises(error, match=said):
             go(engine, **options)
     with pytest.raises(CollectionNotFoundError, match="'absent'"):
-        migrate("absent", "target", RECIPE, engine)
+        migrate("absent", "target", RECIPE, engine=engine)
     assert {one.name for one in engine.get_collections().collections} == before
     go(engine)
     with pytest.raises(RecipeMismatchError, match="datatype"):
         go(engine, recipe=Recipe(dense=Dense(dim=DIM)))
     engine.create_collection("elsewhere", vectors_config=COSINE)
     with pytest.raises(MigrationError, match="a migration of 'source'"):
-        migrate("elsewhere", "target", RECIPE, engine)
+        migrate("elsewhere", "target", RECIPE, engine=engine)
     engine.update_collection_aliases(
         [
             models.CreateAliasOperation(
@@ -470,7 +473,7 @@ def test_dense_vectors_become_codes(engine):
     done = go(engine, recipe=coded)
     assert done.recall.value > 0.95 and done.target_points == 101
     payload_bytes = -(-DIM * 5 // 4)
-    assert done.vector_bytes["target"].stored == pytest.approx(4 * 6 + payload_bytes, abs=2)
+    assert done.point_bytes["target"].stored == pytest.approx(4 * 6 + payload_bytes, abs=2)
     hits = Collection.open("target", engine).search(dense=rows[4], limit=1, with_stages=True)
     assert (hits[0].id, hits[0].payload) == (4, {"n": 4})
     assert set(hits[0].stages or ()) == {"dense", "dense_codes"}

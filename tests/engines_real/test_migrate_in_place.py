@@ -31,7 +31,7 @@ def small(monkeypatch):
 
 
 def go(engine, recipe=SMALL, **options):
-    return migrate("source", None, recipe, engine, in_place=True, progress=False, **options)
+    return migrate("source", None, recipe, engine=engine, in_place=True, progress=False, **options)
 
 
 def test_added_filled_and_opened(edge_client):
@@ -40,7 +40,7 @@ def test_added_filled_and_opened(edge_client):
     done = go(edge_client, recall=0.7)
     assert (done.copied, done.points, done.finished, done.in_place) == (300, 300, True, True)
     assert done.vectors == {"small": ""} and done.recall.value > 0.7
-    assert done.vector_bytes["target"].stored - done.vector_bytes["source"].stored == 24
+    assert done.point_bytes["target"].stored - done.point_bytes["source"].stored == 24
     assert stored(edge_client, "source") == before
     collection = Collection.open("source", edge_client)
     assert collection.search(dense=vectors(300)[7], limit=1)[0].id == point_id(7)

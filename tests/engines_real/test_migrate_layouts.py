@@ -36,7 +36,13 @@ def test_langchain(server_client, vector_name):
     old.add_texts(texts, [{"year": 2000 + i, "tags": ["a", "b"]} for i in range(40)])
     server_client.create_payload_index("docs", "metadata.year", models.PayloadSchemaType.INTEGER, wait=True)
     done = migrate(
-        "docs", "small", recipe("page_content"), server_client, alias="live", recall=0.9, progress=False
+        "docs",
+        "small",
+        recipe("page_content"),
+        engine=server_client,
+        alias="live",
+        recall=0.9,
+        progress=False,
     )
     assert done.vectors == {"dense": vector_name} and alias_of(server_client) == "small"
     assert stored(server_client, "live") == stored(server_client, "docs")
@@ -77,7 +83,9 @@ def test_llama_index(server_client, hybrid):
         for i, row in enumerate(rows)
     ]
     old.add(nodes)
-    done = migrate("docs", "small", recipe("text"), server_client, alias="live", recall=0.9, progress=False)
+    done = migrate(
+        "docs", "small", recipe("text"), engine=server_client, alias="live", recall=0.9, progress=False
+    )
     assert done.points == 40 and len(done.notes) == hybrid, done
     assert shown(stored(server_client, "live")) == stored(server_client, "docs")
     new = EmbplugVectorStore("live", client=server_client)

@@ -76,7 +76,7 @@ def plain(tmp_path):
 
 
 def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
-    advice = advise("plain", plain, recall=0.9, queries=clustered(30, seed=5), sample=300, replicas=2)
+    advice = advise("plain", engine=plain, recall=0.9, queries=clustered(30, seed=5), sample=300, replicas=2)
     assert (advice.points, advice.sampled, advice.held_out, advice.met) == (COUNT, 300, False, True)
     assert advice.best.expected_recall >= 0.9
     others = [one for one in advice.tried if one.expected_recall >= 0.9]
@@ -93,13 +93,13 @@ def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
 
 
 def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
-    advice = advise("plain", plain, bytes_per_vector=40, sample=300)
+    advice = advise("plain", engine=plain, bytes_per_vector=40, sample=300)
     assert advice.held_out and advice.met and advice.queries == 125
     assert all(one.vector_bytes <= 40 for one in advice.tried)
     assert advice.best.expected_recall >= max(one.expected_recall for one in advice.tried) - 0.002
     assert all(one.documents == 300 for one in advice.tried)
     with pytest.raises(InvalidArgumentError, match="budget"):
-        advise("plain", plain, budget=1000, sample=300)
+        advise("plain", engine=plain, budget=1000, sample=300)
 
 
 def test_a_sample_has_the_proportions_of_the_collection(plain):
@@ -171,7 +171,7 @@ def test_token_matrices(tmp_path, monkeypatch):
             "matrices", points=[models.PointStruct(id=i, vector=d.tolist()) for i, d in enumerate(documents)]
         )
         queries = TokenBatch.from_list([document[:2] for document in documents[:20]])
-        advice = advise("matrices", client, budget=400 * 7000, queries=queries, sample=300)
+        advice = advise("matrices", engine=client, budget=400 * 7000, queries=queries, sample=300)
     assert "FDE 5120, centroids 256" in {one.name for one in advice.tried}
     tried = {one.name: one for one in advice.tried + advice.dropped}
     assert tried[POOLED].recipe.tokens.reduction.factor == 2
@@ -204,9 +204,9 @@ def test_wrong_arguments_are_named(plain):
         ({"queries": ["a text"]}, "encoder"),
     ]:
         with pytest.raises(InvalidArgumentError, match=said):
-            advise("plain", plain, **arguments)
+            advise("plain", engine=plain, **arguments)
     with pytest.raises(CollectionNotFoundError):
-        advise("absent", plain)
+        advise("absent", engine=plain)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from embplug.collection.collection import Collection
+from embplug.collection.named import located
 from embplug.common.checks import checked_integer
 from embplug.encoders import Encoded, Encoder, load_encoder
-from embplug.engines import Engine, connect
+from embplug.engines import EngineTarget
 from embplug.engines.calls import run
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation.advisor import trials as trials_module
@@ -26,9 +28,9 @@ from embplug.methods.token_batch import TokenBatch
 
 
 def advise(
-    collection: str,
-    engine: Engine | str,
+    collection: Collection | str,
     *,
+    engine: EngineTarget | None = None,
     budget: float | None = None,
     bytes_per_vector: float | None = None,
     recall: float | None = None,
@@ -49,14 +51,15 @@ def advise(
 
     The sample is read from the engine, and the collection is not changed. The trials run on Edge in this
     process, with graphs and codes whatever the size of the sample. All recipes are tried on a small sample;
-    the better third at each size goes on to a larger sample.
+    the better third at each size goes on to a larger sample. From asyncio, run the call in a thread:
+    ``await asyncio.to_thread(advise, "docs", engine=url)``.
 
     Parameters
     ----------
-    collection : str
-        Name of any Qdrant collection, whether embplug created it or not.
-    engine : Engine or str
-        A client, or what :func:`embplug.connect` takes.
+    collection : Collection or str
+        An open collection, or the name of any Qdrant collection, whether embplug created it or not.
+    engine : str, path, client or None, default=None
+        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
     budget : float or None, default=None
         Largest number of bytes of the whole collection with all its replicas. At most one of ``budget``,
         ``bytes_per_vector`` and ``recall`` may be set; see :class:`Target`. Without any of them, the target
@@ -106,18 +109,14 @@ def advise(
     target = checked_target(budget, bytes_per_vector, recall)
     k = checked_integer(k, "k", 1)
     counts = {"shards": shards, "replicas": replicas, "nodes": nodes}
-    for name, number in counts.items():
+    for argument, number in counts.items():
         if number is not None:
-            checked_integer(number, name, 1)
+            checked_integer(number, argument, 1)
     if not node_memory > 0:
         raise InvalidArgumentError("node_memory", "more than 0 bytes", node_memory)
     sample = None if sample is None else checked_integer(sample, "sample", trials_module.FEWEST)
-    client = connect(engine)
-    try:
-        source = run(client, sample_steps(client, collection, vector, sample, stratify, seed, progress))
-    finally:
-        if client is not engine:
-            client.close()
+    with located(collection, engine) as (name, client):
+        source = run(client, sample_steps(client, name, vector, sample, stratify, seed, progress))
     return advise_on(
         source,
         _encoded_queries(queries, encoder, source),

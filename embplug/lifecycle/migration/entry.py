@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from embplug.collection.collection import Collection
 from embplug.collection.info import existing_steps
+from embplug.collection.named import located
 from embplug.collection.writing import IN_FLIGHT
-from embplug.engines import Engine, connect
+from embplug.engines import Engine, EngineTarget
 from embplug.engines.calls import run
 from embplug.engines.connect import for_reading
 from embplug.errors import InvalidArgumentError
@@ -24,11 +25,11 @@ from embplug.search.types import Query
 
 
 def migrate(
-    source: str,
+    source: Collection | str,
     target: str | None,
     recipe: Recipe,
-    engine: Engine | str | os.PathLike[str],
     *,
+    engine: EngineTarget | None = None,
     alias: str | None = None,
     recall: float | None = None,
     queries: Sequence[Query] | None = None,
@@ -42,55 +43,63 @@ def migrate(
 ) -> MigrationReport:
     """Copy any Qdrant collection into a compressed one, while it is in use.
 
-    Ids, payloads and payload indexes are kept. How far it is stands in the metadata of the target: a
-    call that was broken off, however hard, goes on when it is made again. When all is copied, what was
-    written to the source meanwhile is looked for; counts, payloads and recall are checked; then the
-    alias is switched in one atomic call, what was written until then is looked for once more, and the
-    marks by which changes are found are removed from the payloads. Without an alias the target stays
-    open: every later call catches up with the source.
+    Ids, payloads and payload indexes are kept. The metadata of the target record how far the migration is,
+    so that a call that was interrupted goes on when it is made again. When all points are copied, the call
+    looks for what was written to the source meanwhile, and checks counts, payloads and recall. Then it
+    switches the alias in one atomic request, looks once more for what was written until then, and removes
+    from the payloads the marks by which changes are recognised. Without an alias the target stays open:
+    every later call catches up with the source. From asyncio, run the call in a thread:
+    ``await asyncio.to_thread(migrate, "docs", "docs-small", recipe, engine=url)``.
 
     Parameters
     ----------
-    source
-        A collection or an alias. It is only read.
-    target
-        A name that is not taken, or the target of the same migration.
-    recipe
-        What the target stores. Shards, replicas and ``on_disk_payload`` that it leaves open are as in
-        the source. Methods that learn do so from a sample of the source.
-    engine
-        A client, or what :func:`embplug.connect` takes.
-    alias
-        Switched to the target at the end; a new one, or one of the source.
-    recall
-        Switch nothing, and raise, where fewer of the source's ten best hits are found.
-    queries
-        For measuring recall; without ``token_weights``, which the source does not know. Default: points
-        of the source.
-    vector
-        Name of the source's vector, or such names by those of the recipe. Default: the only one that
-        fits, or the one of the same name.
-    updated_at
-        Payload field with the time of a point's last change, a number or a date, with an index. It
-        makes catching up cheap: only what changed is read.
-    finish
-        Without an alias: the target is as it should be, remove the marks.
-    dry_run
-        Write nothing: check what can be checked, and measure recall and bytes on a sample.
-    in_place
-        Add the compressed vectors to the source itself, where the engine can; see
+    source : Collection or str
+        The source, open or by the name of a collection or an alias. It is only read.
+    target : str or None
+        A name that is not taken, or the target of the same migration. None with ``in_place``.
+    recipe : Recipe
+        What the target stores. Shards, replicas and ``on_disk_payload`` that the recipe leaves open are as
+        in the source. Methods that learn are fitted on a sample of the source.
+    engine : str, path or client, default=None
+        Where the source is, beside its name; a client, or what :func:`embplug.connect` takes.
+    alias : str, default=None
+        Alias that is switched to the target at the end; a new alias, or an alias of the source.
+    recall : float, default=None
+        Lowest share of the source's ten best hits that the target must find; below it nothing is switched,
+        and the call raises. By default the recall is only reported.
+    queries : sequence of Query, default=None
+        Queries that measure the recall, without ``token_weights``, which the source does not know. By
+        default points of the source.
+    vector : str, or mapping of str to str, default=None
+        Name of the source's vector, or such names by the names in the recipe. By default the only vector
+        that fits, or the vector of the same name.
+    updated_at : str, default=None
+        Payload field with the time of a point's last change, a number or a date, with an index. With it,
+        catching up reads only what changed.
+    finish : bool, default=False
+        Whether the target is as it should be, and the marks can be removed, without an alias.
+    dry_run : bool, default=False
+        Whether to write nothing: what can be checked is checked, and recall and bytes are measured on a
+        sample.
+    in_place : bool, default=False
+        Whether to add the compressed vectors to the source itself, where the engine can; see
         ``docs/migrating.md``. Nothing is copied, and there is neither target nor alias.
-    workers
-        Requests under way at a time.
-    progress
-        Show progress bars. Default: on a terminal.
+    workers : int, default=4
+        Number of requests under way at a time.
+    progress : bool, default=None
+        Whether to show progress bars. By default on a terminal.
+
+    Returns
+    -------
+    MigrationReport
+        What was copied, checked and switched.
 
     Raises
     ------
     InvalidArgumentError
-        Naming the argument; nothing was written.
+        An argument is wrong, and the error names it; nothing was written.
     CollectionNotFoundError
-        There is no such source.
+        The source does not exist.
     RecipeMismatchError
         The target was begun with another recipe.
     VerificationError
@@ -102,47 +111,69 @@ def migrate(
         The engine cannot do what the recipe says.
     """
     check_recall(recall, queries, recipe)
-    options = Options(alias, recall, queries, vector, updated_at, finish, workers, progress)
-    client = connect(engine)
-    with _reading_client(client) as reading:
+    options = Options(
+        alias=alias,
+        recall=recall,
+        queries=queries,
+        vector=vector,
+        updated_at=updated_at,
+        finish=finish,
+        workers=workers,
+        progress=progress,
+    )
+    with located(source, engine, "source") as (name, client), _reading_client(client) as reading:
         if in_place:
-            return migrate_in_place(client, reading, source, target, recipe, options, dry_run)
+            return migrate_in_place(client, reading, name, target, recipe, options, dry_run)
         if target is None:
             raise InvalidArgumentError("target", "a name, or in_place", None)
-        plan = plan_migration(client, source, target, recipe, options)
+        plan = plan_migration(client, name, target, recipe, options)
         if dry_run:
             return rehearse(reading, plan, options)
         return Migration(client, reading, plan, options).run()
 
 
-def rollback(source: str, target: str, alias: str, engine: Engine | str | os.PathLike[str]) -> bool:
-    """Point an alias back from the target of a migration to its source, in one atomic call.
+def rollback(
+    source: Collection | str, target: str, alias: str, *, engine: EngineTarget | None = None
+) -> bool:
+    """Point an alias back from the target of a migration to its source, in one atomic request.
 
     What was written through the alias since the switch stays in the target alone. Migrating again
     brings the target up to date with the source, whatever was written to it.
 
+    Parameters
+    ----------
+    source : Collection or str
+        Source of the migration, open or by name.
+    target : str
+        Target of the migration.
+    alias : str
+        The alias.
+    engine : str, path or client, default=None
+        Where the source is, beside its name; a client, or what :func:`embplug.connect` takes.
+
     Returns
     -------
     bool
-        Whether it was to do.
+        True if the alias changed.
 
     Raises
     ------
-    CollectionNotFoundError, InvalidArgumentError
-        There is no such collection; or the alias points elsewhere.
+    CollectionNotFoundError
+        A collection does not exist.
+    InvalidArgumentError
+        An argument is wrong, and the error names it; or the alias points elsewhere.
     """
-    client = connect(engine)
-    name = collection_behind(client, source)
-    info = run(client, existing_steps(target))
-    record = read_record(target, info)
-    if record is not None and name == target:
-        name = record.source
-    run(client, existing_steps(name))
-    check_alias(client, alias, name, target)
-    switched = switch(client, alias, name)
-    if record is not None and switched:
-        Checkpoint(client, target, record).save(phase=CATCH_UP, cursor=None, since=None, until=None)
-    return switched
+    with located(source, engine, "source") as (own, client):
+        name = collection_behind(client, own)
+        record = read_record(target, run(client, existing_steps(target)))
+        if record is not None and name == target:
+            name = record.source
+        run(client, existing_steps(name))
+        check_alias(client, alias, name, target)
+        switched = switch(client, alias, name)
+        if record is not None and switched:
+            Checkpoint(client, target, record).save(phase=CATCH_UP, cursor=None, since=None, until=None)
+        return switched
 
 
 @contextmanager

@@ -36,13 +36,13 @@ from embplug.errors import (
 )
 from embplug.lifecycle.migration.alias import collection_behind
 from embplug.lifecycle.migration.passes import changed_since, newest
-from embplug.lifecycle.migration.plan import Options, Plan, check_reduction, check_updated_at
+from embplug.lifecycle.migration.plan import MigrationPlan, Options, check_reduction, check_updated_at
 from embplug.lifecycle.migration.reader import Point, Reader
-from embplug.lifecycle.migration.record import DONE, Checkpoint, Record, read_record
+from embplug.lifecycle.migration.record import DONE, Checkpoint, MigrationRecord, read_record
 from embplug.lifecycle.migration.rehearsal import rehearse
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.run import LEARN_BYTES
-from embplug.lifecycle.migration.sizes import vector_bytes
+from embplug.lifecycle.migration.sizes import point_bytes
 from embplug.lifecycle.migration.source import (
     choose_vectors,
     documents,
@@ -76,7 +76,7 @@ def migrate_in_place(
     return _InPlace(engine, reading, plan, options).run()
 
 
-def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, options: Options) -> Plan:
+def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, options: Options) -> MigrationPlan:
     name = collection_behind(engine, source)
     if target not in (None, source, name):
         raise InvalidArgumentError("target", "none, in place", repr(target))
@@ -122,7 +122,7 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
         raise InvalidArgumentError("recipe.dense", f"names that {name!r} does not have yet", f"{taken[0]!r}")
     _check_storage(added, capabilities)
     report = MigrationReport(name, name, vectors, resumed=record is not None, in_place=True)
-    return Plan(old, whole, record, report)
+    return MigrationPlan(old, whole, record, report)
 
 
 def _without(info: models.CollectionInfo, added: dict[str, Any]) -> models.CollectionInfo:
@@ -140,7 +140,7 @@ def _check_storage(added: dict[str, models.VectorParams], capabilities: Capabili
 
 
 class _InPlace:
-    def __init__(self, engine: Engine, reading: Engine, plan: Plan, options: Options) -> None:
+    def __init__(self, engine: Engine, reading: Engine, plan: MigrationPlan, options: Options) -> None:
         self.engine = engine
         self.reading = reading
         self.plan = plan
@@ -195,7 +195,7 @@ class _InPlace:
             replicas = self.plan.info.config.params.replication_factor
             reference = run(self.engine, save(self.engine, self.name, pipeline.get_state(), replicas))
         field = self.options.updated_at
-        record = Record(
+        record = MigrationRecord(
             self.name,
             self.report.vectors,
             updated_at=field,
@@ -287,9 +287,9 @@ class _InPlace:
             self.options.queries,
         )
         whole = run(self.engine, existing_steps(self.name))
-        report.vector_bytes = {
-            "source": vector_bytes(self.reading, self.name, self.plan.info),
-            "target": vector_bytes(self.reading, self.name, whole),
+        report.point_bytes = {
+            "source": point_bytes(self.reading, self.name, self.plan.info),
+            "target": point_bytes(self.reading, self.name, whole),
         }
         found = report.recall
         if found is not None and asked is not None and found.value < asked:

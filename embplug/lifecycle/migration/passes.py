@@ -23,7 +23,7 @@ from embplug.engines import Engine
 from embplug.engines.calls import Call, Steps, retried, run
 from embplug.errors import InvalidArgumentError
 from embplug.lifecycle.migration.reader import Page, Point, PointId, Reader, order
-from embplug.lifecycle.migration.record import Checkpoint, Record
+from embplug.lifecycle.migration.record import Checkpoint, MigrationRecord
 from embplug.lifecycle.migration.source import documents
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Passes:
         self.marks = Reader(self.reading, self.target, payload=[MIGRATED])
 
     @property
-    def record(self) -> Record:
+    def record(self) -> MigrationRecord:
         """How far the migration is."""
         return self.checkpoint.record
 

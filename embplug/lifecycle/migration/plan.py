@@ -17,7 +17,7 @@ from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import InvalidArgumentError, MigrationError, RecipeMismatchError
 from embplug.lifecycle.migration.alias import check_alias, collection_behind
-from embplug.lifecycle.migration.record import Record, read_record
+from embplug.lifecycle.migration.record import MigrationRecord, read_record
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.source import choose_vectors, completed, completed_from, not_kept
 from embplug.recipe import Recipe
@@ -45,7 +45,7 @@ class Options:
 
 
 @dataclass
-class Plan:
+class MigrationPlan:
     """A migration that can be run.
 
     Attributes
@@ -60,11 +60,13 @@ class Plan:
 
     info: models.CollectionInfo
     recipe: Recipe
-    record: Record | None
+    record: MigrationRecord | None
     report: MigrationReport
 
 
-def plan_migration(engine: Engine, source: str, target: str, recipe: Recipe, options: Options) -> Plan:
+def plan_migration(
+    engine: Engine, source: str, target: str, recipe: Recipe, options: Options
+) -> MigrationPlan:
     """Look at source and target; raises what :func:`embplug.migrate` does, and writes nothing."""
     capabilities = run(engine, capabilities_steps(engine))
     check_recipe(recipe, capabilities)
@@ -94,12 +96,12 @@ def plan_migration(engine: Engine, source: str, target: str, recipe: Recipe, opt
         if record.updated_at != options.updated_at:
             record.updated_at = options.updated_at
             record.since = record.until = None
-    return Plan(info, whole, record, report)
+    return MigrationPlan(info, whole, record, report)
 
 
 def _target(
     engine: Engine, source: str, target: str
-) -> tuple[str, models.CollectionInfo | None, Record | None]:
+) -> tuple[str, models.CollectionInfo | None, MigrationRecord | None]:
     """The collection to read, and what there is of the target."""
     name = collection_behind(engine, source)
     stored = record = None

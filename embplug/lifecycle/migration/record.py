@@ -28,7 +28,7 @@ SHARE_OF_TIME = 0.05
 
 
 @dataclass
-class Record:
+class MigrationRecord:
     """How far a migration is.
 
     Attributes
@@ -71,7 +71,7 @@ class Record:
         return int(self.cursor) if self.cursor.isdecimal() else self.cursor
 
 
-def read_record(name: str, info: models.CollectionInfo) -> Record | None:
+def read_record(name: str, info: models.CollectionInfo) -> MigrationRecord | None:
     """The record in the metadata of a collection.
 
     Raises
@@ -83,7 +83,7 @@ def read_record(name: str, info: models.CollectionInfo) -> Record | None:
     if stored is None:
         return None
     try:
-        record = Record(**stored)
+        record = MigrationRecord(**stored)
     except TypeError:
         raise StateError(f"the record of the migration into {name!r} cannot be read: {stored}") from None
     if record.version > RECORD_VERSION:
@@ -97,7 +97,7 @@ class Checkpoint:
 
     engine: Engine
     name: str
-    record: Record
+    record: MigrationRecord
     _next: float = field(default=0.0, init=False)
 
     def save(self, **changes: Any) -> None:

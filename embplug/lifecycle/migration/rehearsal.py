@@ -11,11 +11,11 @@ from qdrant_client import models
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.errors import VerificationError
-from embplug.lifecycle.migration.plan import Options, Plan, plan_migration
+from embplug.lifecycle.migration.plan import MigrationPlan, Options, plan_migration
 from embplug.lifecycle.migration.reader import Point, Reader
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.run import Migration
-from embplug.lifecycle.migration.sizes import vector_bytes
+from embplug.lifecycle.migration.sizes import point_bytes
 from embplug.lifecycle.migration.source import payload_needed, stored_vectors
 
 SAMPLE = 5000
@@ -25,7 +25,7 @@ UPSERT = 500
 _OF_A_CLUSTER = ("shard_number", "replication_factor", "write_consistency_factor")
 
 
-def rehearse(reading: Engine, plan: Plan, options: Options) -> MigrationReport:
+def rehearse(reading: Engine, plan: MigrationPlan, options: Options) -> MigrationReport:
     """Measure recall and bytes on a sample; nothing is written to the engine.
 
     The sample is compressed by the same recipe on Qdrant Edge, in a temporary folder of this machine.
@@ -40,7 +40,7 @@ def rehearse(reading: Engine, plan: Plan, options: Options) -> MigrationReport:
     report.copied = 0 if report.resumed else report.points
     started = time.monotonic()
     sample = reader.sample(SAMPLE, SAMPLE_BYTES)
-    report.vector_bytes["source"] = vector_bytes(reading, report.source, plan.info)
+    report.point_bytes["source"] = point_bytes(reading, report.source, plan.info)
     if sample:
         with tempfile.TemporaryDirectory(prefix="embplug-") as folder, EdgeClient(folder) as edge:
             _copy_plainly(edge, plan.info, sample)
@@ -48,7 +48,7 @@ def rehearse(reading: Engine, plan: Plan, options: Options) -> MigrationReport:
             inner = Options(queries=options.queries, vector=report.vectors, progress=False)
             inside = plan_migration(edge, "sample", "compressed", alone, inner)
             done = Migration(edge, edge, inside, inner).run()
-        report.recall, report.vector_bytes["target"] = done.recall, done.vector_bytes["target"]
+        report.recall, report.point_bytes["target"] = done.recall, done.point_bytes["target"]
     report.notes.append(f"measured on {len(sample)} of {report.points} points")
     report.seconds["rehearsal"] = time.monotonic() - started
     asked, found = options.recall, report.recall

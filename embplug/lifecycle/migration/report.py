@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from embplug.lifecycle.migration.sizes import VectorBytes
+from embplug.lifecycle.migration.sizes import PointBytes
 from embplug.lifecycle.migration.verify import Recall
 
 
@@ -41,7 +41,7 @@ class MigrationReport:
         Whether the alias was switched by this call.
     finished
         Whether the migration is over: nothing is left to catch up with.
-    vector_bytes
+    point_bytes
         Bytes of a point's vectors in ``source`` and ``target``.
     notes
         What of the source the target does not have, and what else one should know.
@@ -66,7 +66,7 @@ class MigrationReport:
     finished: bool = False
     dry_run: bool = False
     in_place: bool = False
-    vector_bytes: dict[str, VectorBytes] = field(default_factory=dict)
+    point_bytes: dict[str, PointBytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

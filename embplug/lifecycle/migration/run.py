@@ -22,7 +22,7 @@ from embplug.engines.calls import run
 from embplug.errors import MigrationError, VerificationError
 from embplug.lifecycle.migration.alias import aliases, switch
 from embplug.lifecycle.migration.passes import Passes, newest
-from embplug.lifecycle.migration.plan import Options, Plan
+from embplug.lifecycle.migration.plan import MigrationPlan, Options
 from embplug.lifecycle.migration.reader import Reader
 from embplug.lifecycle.migration.record import (
     CATCH_UP,
@@ -32,10 +32,10 @@ from embplug.lifecycle.migration.record import (
     LATE,
     RECORD_KEY,
     Checkpoint,
-    Record,
+    MigrationRecord,
 )
 from embplug.lifecycle.migration.report import MigrationReport
-from embplug.lifecycle.migration.sizes import vector_bytes
+from embplug.lifecycle.migration.sizes import point_bytes
 from embplug.lifecycle.migration.source import learning_sample, learns, payload_needed, stored_vectors
 from embplug.lifecycle.migration.verify import check_payloads, measure_recall
 
@@ -53,7 +53,7 @@ STALLED_S = 600.0
 class Migration:
     """One call of :func:`embplug.migrate`, from source to target."""
 
-    def __init__(self, engine: Engine, reading: Engine, plan: Plan, options: Options) -> None:
+    def __init__(self, engine: Engine, reading: Engine, plan: MigrationPlan, options: Options) -> None:
         self.engine = engine
         self.reading = reading
         self.plan = plan
@@ -88,7 +88,9 @@ class Migration:
         """Make or open the target."""
         plan, record = self.plan, self.plan.record
         if record is None:
-            record = Record(plan.report.source, plan.report.vectors, updated_at=self.options.updated_at)
+            record = MigrationRecord(
+                plan.report.source, plan.report.vectors, updated_at=self.options.updated_at
+            )
             pipeline = self._create(record)
         else:
             # Makes the payload indexes that a kill may have left out, too.
@@ -190,14 +192,14 @@ class Migration:
             checkpoint.save(phase=then, cursor=None, since=record.until)
         return done
 
-    def _create(self, record: Record) -> Pipeline:
+    def _create(self, record: MigrationRecord) -> Pipeline:
         recipe = self.plan.recipe
         sample = self._sample(record) if learns(recipe) else None
         metadata = {RECORD_KEY: asdict(record)}
         steps = create_steps(self.engine, self.target, recipe, sample=sample, metadata=metadata)
         return run(self.engine, steps)
 
-    def _sample(self, record: Record) -> CheckedSample | None:
+    def _sample(self, record: MigrationRecord) -> CheckedSample | None:
         recipe = self.plan.recipe
         vectors = list(record.vectors.values())
         reader = Reader(self.reading, record.source, vectors, payload=payload_needed(recipe))
@@ -239,7 +241,7 @@ class Migration:
         report.finished = passes.record.phase == DONE
         for side, name in (("source", report.source), ("target", report.target)):
             info = run(self.engine, existing_steps(name))
-            report.vector_bytes[side] = vector_bytes(self.reading, name, info)
+            report.point_bytes[side] = point_bytes(self.reading, name, info)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -18,7 +18,7 @@ SAMPLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class VectorBytes:
+class PointBytes:
     """Bytes of a point's vectors.
 
     Attributes
@@ -34,7 +34,7 @@ class VectorBytes:
     searched: float
 
 
-def vector_bytes(engine: Engine, name: str, info: models.CollectionInfo) -> VectorBytes:
+def point_bytes(engine: Engine, name: str, info: models.CollectionInfo) -> PointBytes:
     """Bytes of a point's vectors in a collection; matrices and codes in the payload as in a sample of it."""
     config = stored_vectors(info)
     matrices = [vector for vector, params in config.items() if params.multivector_config]
@@ -49,4 +49,4 @@ def vector_bytes(engine: Engine, name: str, info: models.CollectionInfo) -> Vect
             searched += rows * (codes or numbers)
     for field in CODE_FIELDS:
         stored += float(np.mean([len(point.payload.get(field, "")) for point in sample] or [0]))
-    return VectorBytes(stored, searched)
+    return PointBytes(stored, searched)

@@ -1,0 +1,55 @@
+"""A collection as functions take it: open, or by its name and its engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from embplug.collection.collection import Collection
+from embplug.engines import Engine, EngineTarget, connect
+from embplug.errors import InvalidArgumentError
+
+
+@contextmanager
+def located(
+    collection: Collection | str, engine: EngineTarget | None, argument: str = "collection"
+) -> Iterator[tuple[str, Engine]]:
+    """Name and client of a collection; a client that is opened here is closed at the end.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is neither open nor a name; or ``engine`` is passed beside an open collection, or missing beside
+        a name.
+    """
+    if isinstance(collection, Collection):
+        if engine is not None:
+            raise InvalidArgumentError("engine", "none beside an open collection", repr(engine))
+        yield collection.name, collection.engine
+        return
+    if not isinstance(collection, str):
+        expected = "a Collection, or the name of one"
+        raise InvalidArgumentError(argument, expected, type(collection).__name__)
+    if engine is None:
+        raise InvalidArgumentError("engine", f"where {collection!r} is, beside its name", None)
+    client = connect(engine)
+    try:
+        yield collection, client
+    finally:
+        if client is not engine:
+            client.close()
+
+
+@contextmanager
+def opened(collection: Collection | str, engine: EngineTarget | None) -> Iterator[Collection]:
+    """The collection itself, or the one of that name, opened.
+
+    Raises
+    ------
+    InvalidArgumentError
+        See :func:`located`.
+    CollectionNotFoundError, NotAnEmbplugCollectionError, StateError, RecipeVersionError
+        See :meth:`embplug.Collection.open`.
+    """
+    with located(collection, engine) as (name, client):
+        yield collection if isinstance(collection, Collection) else Collection.open(name, client)

@@ -1,0 +1,200 @@
+"""Documents embedded anew with the new model of an upgrade, until nothing of the old model is left."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qdrant_client import models
+from tqdm import tqdm
+
+from embplug.branches.dense import model_condition
+from embplug.collection.collection import Collection
+from embplug.collection.fitting import save_manifest_steps
+from embplug.collection.named import opened
+from embplug.common.checks import checked_integer
+from embplug.common.ids import MODEL, ORIGINAL_ID
+from embplug.engines import EngineTarget
+from embplug.engines.calls import Call, Steps, run
+from embplug.errors import InvalidArgumentError, UpgradeError
+
+
+@dataclass(frozen=True)
+class ReembedReport:
+    """How far a collection is with its new model.
+
+    Attributes
+    ----------
+    collection : str
+        Name of the collection.
+    vector : str
+        Name of the vector in the recipe.
+    embedded : int
+        Number of documents that this call embedded anew.
+    left : int
+        Number of documents that still have a vector of the old model.
+    finished : bool
+        Whether no such document is left, and what belonged to the old model is removed.
+    """
+
+    collection: str
+    vector: str
+    embedded: int
+    left: int
+    finished: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON types."""
+        return asdict(self)
+
+
+def reembed(
+    collection: Collection | str,
+    *,
+    engine: EngineTarget | None = None,
+    rate: float | None = None,
+    batch: int = 64,
+    limit: int | None = None,
+    progress: bool | None = None,
+) -> ReembedReport:
+    """Embed with the new model what still has a vector of the old model, until nothing is left.
+
+    The call can be interrupted at any moment and made again. Searches see every document all the while.
+    A document that is replaced while its batch is embedded may keep the vector of its earlier text, so
+    replace documents when no batch is under way, or add them once more. From asyncio, run it in a thread:
+    ``await asyncio.to_thread(reembed, "docs", engine=url)``. When it is finished, collections that are open
+    elsewhere take over the new recipe by :meth:`embplug.Collection.reload`.
+
+    Parameters
+    ----------
+    collection : Collection or str
+        Collection for which :func:`upgrade` was begun, open or by name.
+    engine : str, path or client, default=None
+        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+    rate : float, default=None
+        Highest number of documents a second. By default there is no limit.
+    batch : int, default=64
+        Number of documents in one call of the encoder; with a ``rate``, at most those of a second.
+    limit : int, default=None
+        Highest number of documents in this call. By default all are embedded.
+    progress : bool, default=None
+        Whether to show a progress bar. By default on a terminal.
+
+    Returns
+    -------
+    ReembedReport
+        How many documents were embedded, and how many are left.
+
+    Raises
+    ------
+    UpgradeError
+        No upgrade is under way; or a document has no text.
+    InvalidArgumentError
+        An argument is wrong, and the error names it.
+    """
+    with opened(collection, engine) as own:
+        return run(own.engine, _reembed_steps(own, rate=rate, batch=batch, limit=limit, progress=progress))
+
+
+def _reembed_steps(
+    collection: Collection, *, rate: float | None, batch: int, limit: int | None, progress: bool | None
+) -> Steps[ReembedReport]:
+    batch = checked_integer(batch, "batch", 1)
+    limit = None if limit is None else checked_integer(limit, "limit", 1)
+    if rate is not None:
+        if not rate > 0:
+            raise InvalidArgumentError("rate", "more than 0", rate)
+        batch = max(1, int(min(batch, rate)))
+    versions = collection.pipeline.versions
+    name = next((name for name, version in versions.items() if version.previous), None)
+    if name is None:
+        raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
+    done, started = 0, time.monotonic()
+    old = models.Filter(must_not=[model_condition(versions[name].model)])
+    left = yield from _count(collection.name, old)
+    with tqdm(
+        total=left,
+        desc=f"embedding {collection.name}",
+        unit=" documents",
+        disable=None if progress is None else not progress,
+    ) as bar:
+        while limit is None or done < limit:
+            size = batch if limit is None else min(batch, limit - done)
+            embedded = yield from _reembed_batch(collection, name, old, size)
+            if not embedded:
+                break
+            done += embedded
+            bar.update(embedded)
+            if rate is not None:
+                yield Call.pause(max(0.0, started + done / rate - time.monotonic()))
+    left = yield from _count(collection.name, old)
+    if left == 0:
+        yield from _finish(collection, name)
+    return ReembedReport(collection.name, name, done, left, left == 0)
+
+
+def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: int) -> Steps[int]:
+    """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
+    recipe, pipeline = collection.recipe, collection.pipeline
+    branch = pipeline.dense(name)
+    previous = branch.version.previous
+    assert previous is not None
+    records, _ = yield Call.of(
+        "scroll",
+        collection_name=collection.name,
+        scroll_filter=old,
+        limit=size,
+        with_payload=[recipe.text_key, ORIGINAL_ID],
+    )
+    if not records:
+        return 0
+    texts = []
+    for record in records:
+        text = (record.payload or {}).get(recipe.text_key)
+        if not isinstance(text, str) or not text.strip():
+            document_id = (record.payload or {}).get(ORIGINAL_ID, record.id)
+            raise UpgradeError(
+                f"document {document_id!r} of {collection.name!r} has no text in {recipe.text_key!r}: add it "
+                "again with its text or vector, or delete it, then go on"
+            )
+        texts.append(text)
+    vectors: Any = yield Call.compute(lambda: pipeline.encode_dense(name, texts))
+    ids = [record.id for record in records]
+    points = [
+        models.PointVectors(id=key, vector={stored: column[i].tolist() for stored, column in vectors.items()})
+        for i, key in enumerate(ids)
+    ]
+    yield Call.of("update_vectors", collection_name=collection.name, points=points, wait=True)
+    mark = {MODEL: branch.version.model}
+    yield Call.of("set_payload", collection_name=collection.name, payload=mark, points=ids, wait=True)
+    if previous.stored_as != branch.stored_as:
+        yield Call.of(
+            "delete_vectors",
+            collection_name=collection.name,
+            vectors=[previous.stored_as],
+            points=ids,
+            wait=True,
+        )
+    return len(ids)
+
+
+def _finish(collection: Collection, name: str) -> Steps[None]:
+    """Forget the old model: its adapter, and its vector where it has one of its own."""
+    engine, before = collection.engine, collection.pipeline
+    branch = before.dense(name)
+    previous = branch.version.previous
+    assert previous is not None
+    version = branch.version.model_copy(update={"previous": None})
+    pipeline = before.changed(collection.recipe, {**before.versions, name: version})
+    pipeline.set_state(before.get_state())
+    yield from save_manifest_steps(engine, collection.name, pipeline)
+    collection.reload()
+    if previous.stored_as != branch.stored_as:
+        yield Call.of("delete_vector_name", collection_name=collection.name, vector_name=previous.stored_as)
+    yield Call.of("delete_payload_index", collection_name=collection.name, field_name=MODEL)
+
+
+def _count(name: str, condition: models.Filter) -> Steps[int]:
+    result = yield Call.of("count", collection_name=name, count_filter=condition, exact=True)
+    return int(result.count)
