@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.console import Group
-from rich.syntax import Syntax
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.advisor import FEWEST, Advice, advise
+
+if TYPE_CHECKING:
+    from embplug.evaluation.advisor import Advice
+
+FEWEST = 300
+"""As in :mod:`embplug.evaluation.advisor`, which takes seconds to import."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
@@ -77,6 +80,8 @@ def advise_command(
 
     The exit code is 5 if no recipe meets the target. The closest recipe is shown then.
     """
+    from embplug.evaluation.advisor import advise
+
     with reporting(as_json):
         with open_engine(at, api_key) as engine:
             advice = advise(
@@ -118,6 +123,8 @@ def _read_queries(file: Path) -> Any:
     """Read vectors from a .npy file, or a text or a vector from each line."""
     try:
         if file.suffix == ".npy":
+            import numpy as np
+
             return np.load(file, allow_pickle=False)
         lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
@@ -133,6 +140,8 @@ def _read_queries(file: Path) -> Any:
 
 
 def _shown(advice: Advice) -> list[Any]:
+    from rich.syntax import Syntax
+
     where = f"{advice.collection}{f' / {advice.vector}' if advice.vector else ''}: {advice.points:,} points"
     queries = "held-out points as queries" if advice.held_out else f"{advice.queries} queries"
     table = Table(

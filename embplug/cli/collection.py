@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from embplug.branches.documents import Documents
 from embplug.cli.shared import (
     ApiKey,
     AsJson,
@@ -26,10 +25,11 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
-from embplug.collection.collection import Collection
 from embplug.common.jsonl import read_jsonl
-from embplug.recipe import Recipe
-from embplug.search.types import Hit
+
+if TYPE_CHECKING:
+    from embplug.branches.documents import Documents
+    from embplug.search.types import Hit
 
 BATCH = 256
 
@@ -46,6 +46,8 @@ def create(
 
     Nothing changes if it exists with the same recipe. Another recipe is an error.
     """
+    from embplug import Collection, Recipe
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         existed = engine.collection_exists(name)
         Collection.create(name, Recipe.from_file(recipe), engine)
@@ -69,6 +71,8 @@ def add(
 
     The keys other than id and text are the payload. A document replaces the earlier one with its id.
     """
+    from embplug import Collection
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
         lines = read_jsonl(file, id_key or None, text_key)
@@ -98,6 +102,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search by text."""
+    from embplug import Collection
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
         hits = collection.search(
@@ -113,6 +119,8 @@ def search(
 @app.command()
 def info(name: Name, at: At = "./data", api_key: ApiKey = None, as_json: AsJson = False) -> None:
     """Describe a collection: its points, vectors, recipe and size."""
+    from embplug import Collection
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         described = Collection.open(name, engine).info()
         rows = described.to_dict()
@@ -135,6 +143,8 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete documents by id."""
+    from embplug import Collection
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
         collection.delete([int(id_) if id_.isdecimal() else id_ for id_ in ids])
@@ -151,6 +161,8 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete a collection with all its documents."""
+    from embplug import Collection
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
         if not yes:
@@ -225,6 +237,8 @@ def _questions() -> Iterator[str]:
 
 
 def _batches(lines: Iterator[tuple[Any, str, dict[str, Any]]]) -> Iterator[Documents]:
+    from embplug.branches.documents import Documents
+
     while batch := list(islice(lines, BATCH)):
         ids, texts, payloads = zip(*batch, strict=True)
         yield Documents(ids, texts=texts, payloads=payloads)

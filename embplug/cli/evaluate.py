@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -12,10 +12,11 @@ from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.evaluate import SELECTIVITIES, evaluate
-from embplug.evaluation.results import Evaluation
-from embplug.evaluation.statistics import Figure
-from embplug.recipe import Recipe
+
+if TYPE_CHECKING:
+    from embplug.evaluation.results import Evaluation
+    from embplug.evaluation.statistics import Figure
+    from embplug.recipe import Recipe
 
 
 @app.command("evaluate")
@@ -47,6 +48,9 @@ def evaluate_command(
     as_json: AsJson = False,
 ) -> None:
     """Measure the quality, latency and bytes of recipes on a judged collection."""
+    from embplug.evaluation.evaluate import SELECTIVITIES, evaluate
+    from embplug.recipe import Recipe
+
     with reporting(as_json):
         recipes = _named([(path, Recipe.from_file(path)) for path in recipe])
         options = {

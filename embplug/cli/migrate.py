@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
-from embplug.lifecycle.migration import MigrationReport, rollback
-from embplug.lifecycle.migration import migrate as run_migration
-from embplug.recipe import Recipe
-from embplug.search.types import Query
+
+if TYPE_CHECKING:
+    from embplug.lifecycle.migration import MigrationReport
+    from embplug.search.types import Query
 
 
 @app.command()
@@ -68,6 +67,10 @@ def migrate(
 
     The same command continues after an interruption, and catches up with later writes.
     """
+    from embplug.lifecycle.migration import migrate as run_migration
+    from embplug.lifecycle.migration import rollback
+    from embplug.recipe import Recipe
+
     with reporting(as_json), open_engine(at, api_key) as engine:
         if roll_back:
             if alias is None:
@@ -114,6 +117,10 @@ def _vectors(options: list[str]) -> str | dict[str, str] | None:
 
 def _read_queries(path: Path) -> list[Query]:
     """Read vectors of shape (n, dim) or token matrices of shape (n, n_tokens, dim), or JSON objects."""
+    import numpy as np
+
+    from embplug.search.types import Query
+
     try:
         if path.suffix == ".npy":
             array = np.load(path, allow_pickle=False)

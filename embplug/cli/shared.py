@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
-from qdrant_client import models
 from rich.console import Console
 
-from embplug.engines import Engine, connect
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
@@ -22,6 +19,11 @@ from embplug.errors import (
     UpgradeError,
     VerificationError,
 )
+
+if TYPE_CHECKING:
+    from qdrant_client import models
+
+    from embplug.engines import Engine
 
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
@@ -50,6 +52,9 @@ def parse_filter(text: str | None) -> models.Filter | None:
     """Read a Qdrant filter from JSON."""
     if text is None:
         return None
+    from pydantic import ValidationError
+    from qdrant_client import models
+
     try:
         return models.Filter.model_validate_json(text)
     except ValidationError as error:
@@ -59,6 +64,8 @@ def parse_filter(text: str | None) -> models.Filter | None:
 @contextmanager
 def open_engine(at: str, api_key: str | None) -> Iterator[Engine]:
     """Open the engine at ``at`` and close it at the end. The API key is only sent to a server."""
+    from embplug.engines import connect
+
     engine = connect(at, api_key=api_key if "://" in at else None)
     try:
         yield engine

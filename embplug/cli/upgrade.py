@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group
@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
-from embplug.collection.collection import Collection
 from embplug.common.jsonl import read_jsonl
 from embplug.errors import InvalidArgumentError, UpgradeError
-from embplug.lifecycle.reembed import reembed as run_reembed
-from embplug.lifecycle.upgrade import LEAST_PAIRS, UpgradeReport
-from embplug.lifecycle.upgrade import upgrade as run_upgrade
-from embplug.methods.registry import registered
+
+if TYPE_CHECKING:
+    from embplug.lifecycle.upgrade import UpgradeReport
+
+LEAST_PAIRS = 50
+"""As in :mod:`embplug.lifecycle.upgrade`, which takes seconds to import."""
 
 
 @app.command()
@@ -48,6 +49,10 @@ def upgrade(
 
     `embplug reembed` embeds the documents with the new model afterwards.
     """
+    from embplug import Collection
+    from embplug.lifecycle.upgrade import upgrade as run_upgrade
+    from embplug.methods.registry import registered
+
     with reporting(as_json):
         kinds = ["best", *registered("adapter")]
         if adapter not in kinds:
@@ -89,6 +94,9 @@ def reembed(
 
     The command can be interrupted at any time. The next call continues.
     """
+    from embplug import Collection
+    from embplug.lifecycle.reembed import reembed as run_reembed
+
     with reporting(as_json):
         if rate is not None and not rate > 0:
             raise InvalidArgumentError("--rate", "more than 0", rate)
