@@ -45,10 +45,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate recipes on a judged collection.
 
-    The first argument is judged data and not a collection, as in the functions beside it, because each
-    recipe gets a collection of its own, which is deleted at the end. From asyncio, run the call in a
-    thread, by ``asyncio.to_thread``. The vectors of all documents
-    are held in memory.
+    The first argument is judged data and not a collection, unlike in :func:`embplug.advise`. Each recipe
+    gets a collection of its own, which is deleted at the end. The vectors of all documents are held in
+    memory. From asyncio, run the call in a thread with ``asyncio.to_thread``.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def advise(
     collection : Collection or str
         An open collection, or the name of any Qdrant collection, whether embplug created it or not.
     engine : str, path, client or None, default=None
-        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     budget : float or None, default=None
         Largest number of bytes of the whole collection with all its replicas. At most one of ``budget``,
         ``bytes_per_vector`` and ``recall`` may be set; see :class:`Target`. Without any of them, the target
