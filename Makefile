@@ -26,7 +26,7 @@ test: lint
 fast: $(STAMP)
 	$(BIN)/pytest -m "not server and not model and not slow" $(ARGS)
 
-# Which tests take longer than a second, for the marker slow: run it on a quiet machine.
+# Which tests take longer than half a second, for the marker slow: run it on a quiet machine.
 slow: $(STAMP)
 	$(BIN)/pytest --write-slow
 

@@ -11,7 +11,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 SLOW_FILE = TESTS / "slow.txt"
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.5
 """A test function is slow when one of its cases takes longer."""
 
 ENGINES = ("edge", "memory", "server")
