@@ -215,9 +215,9 @@ def search_params(
     )
     if options.search_params is None:
         return params
-    return params.model_copy(
-        update={name: value for name, value in options.search_params if value is not None}
-    )
+    # What the user leaves out is None or False, and an exact search stays exact.
+    own = {name: value for name, value in options.search_params if value is not None and value is not False}
+    return params.model_copy(update=own)
 
 
 def vector_of(record: models.Record, name: str) -> Any:

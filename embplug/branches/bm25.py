@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.errors import MissingExtraError, NotFittedError
-from embplug.methods.numeric.arrays import State
+from embplug.methods.base import Description
+from embplug.methods.numeric.arrays import State, state_bytes
 from embplug.recipe import Sparse
 
 CHARACTERS_PER_NUMBER = 3
@@ -99,6 +100,28 @@ class BM25Encoder:
         if self.requires_fit:
             self.average_length_ = float(state["average_length"])
 
+    def describe(self) -> Description:
+        """Describe BM25; a sparse vector has no dimension, and as many numbers as its text has terms.
+
+        Raises
+        ------
+        NotFittedError
+            The average length is still to be learned.
+        """
+        length = self._known_length()
+        return Description(
+            method="bm25",
+            dim=None,
+            output_dim=None,
+            code_bytes=None,
+            bits=None,
+            state_bytes=state_bytes(self.get_state()),
+            exact_queries=True,
+            order="that of BM25",
+            fit_cost="counts the terms of the sample" if self.requires_fit else "none",
+            notes=(f"average_length is {length:g} terms",) if self.requires_fit else (),
+        )
+
     def encode(self, texts: Sequence[str]) -> SparseBatch:
         """Weights of the terms of documents: how often they occur, damped, for a text of that length.
 
@@ -109,13 +132,12 @@ class BM25Encoder:
         MissingExtraError
             The extra ``sparse`` is not installed.
         """
-        if self.average_length_ is None:
-            raise NotFittedError("the average length of documents is learned from the first ones added")
+        average_length = self._known_length()
         batch = _counted(split(texts, self.recipe.language))
         counts, k1, b = batch.values, self.recipe.k1, self.recipe.b
         lengths = np.zeros(len(batch))
         np.add.at(lengths, np.repeat(np.arange(len(batch)), np.diff(batch.offsets)), counts)
-        norms = k1 * (1 - b + b * lengths / self.average_length_)
+        norms = k1 * (1 - b + b * lengths / average_length)
         weights = counts * (k1 + 1) / (counts + np.repeat(norms, np.diff(batch.offsets)))
         return SparseBatch(batch.indices, weights.astype(np.float32), batch.offsets)
 
@@ -123,6 +145,11 @@ class BM25Encoder:
         """How often each term occurs in a query."""
         indices, values = _counted(split([text], self.recipe.language)).lists()[0]
         return models.SparseVector(indices=indices, values=values)
+
+    def _known_length(self) -> float:
+        if self.average_length_ is None:
+            raise NotFittedError("the average length of documents is learned from the first ones added")
+        return self.average_length_
 
 
 def split(texts: Sequence[str], language: str | None) -> list[list[str]]:

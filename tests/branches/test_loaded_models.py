@@ -1,0 +1,116 @@
+"""Models are loaded when they are first needed, unless the user passes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from embplug import CrossEncoderStage, Dense, Recipe, Rerank, Sparse, Tokens, register_encoder
+from embplug.branches.loaded_models import LoadedModels
+from embplug.encoders import registry
+from embplug.errors import InvalidArgumentError
+from embplug.methods import SaliencyPruning
+from tests.branches.parts import DIM, RecordingEncoder
+
+NAMED = Recipe(dense=Dense(dim=DIM), encoder="recording")
+NAMELESS = Recipe(dense=Dense(dim=DIM))
+
+
+def scorer(query: str, texts: Any) -> list[float]:
+    return [float(len(text)) for text in texts]
+
+
+def with_stage(**fields: Any) -> Recipe:
+    return Recipe(
+        dense=Dense(dim=DIM), text_key="body", rerank=Rerank(cross_encoder=CrossEncoderStage(**fields))
+    )
+
+
+@pytest.fixture
+def loaded() -> Iterator[list[RecordingEncoder]]:
+    """The encoders of the name ``recording`` that were loaded."""
+    made: list[RecordingEncoder] = []
+
+    def make() -> RecordingEncoder:
+        made.append(RecordingEncoder())
+        return made[-1]
+
+    register_encoder("recording", make)
+    yield made
+    del registry._registered["recording"]
+
+
+def test_the_encoder_of_the_recipe_is_loaded_once_when_it_is_needed(loaded: list[RecordingEncoder]) -> None:
+    models = LoadedModels(NAMED, None, None)
+    assert models.has_encoder and models.passed_encoder is None and loaded == []
+    assert models.encoder is models.encoder is models.passed_encoder
+    assert len(loaded) == 1
+
+
+def test_a_passed_encoder_takes_the_place_of_the_recipes(loaded: list[RecordingEncoder]) -> None:
+    own = RecordingEncoder()
+    models = LoadedModels(NAMED, own, None)
+    assert models.encoder is own and models.passed_encoder is own and loaded == []
+    assert LoadedModels(NAMELESS, own, None).has_encoder
+
+
+def test_without_any_encoder_the_error_names_it() -> None:
+    models = LoadedModels(NAMELESS, None, None)
+    assert not models.has_encoder
+    with pytest.raises(InvalidArgumentError) as raised:
+        _ = models.encoder
+    assert raised.value.argument == "encoder" and "sparse" not in raised.value.expected
+    with pytest.raises(InvalidArgumentError, match=r"branches=\['sparse'\]"):
+        _ = LoadedModels(Recipe(dense=Dense(dim=DIM), sparse=Sparse()), None, None).encoder
+
+
+@pytest.mark.parametrize("prunes", [True, False])
+def test_saliency_is_asked_for_where_the_recipe_prunes(monkeypatch: pytest.MonkeyPatch, prunes: bool) -> None:
+    asked = []
+
+    def load(spec: str, *, with_saliency: bool) -> RecordingEncoder:
+        asked.append((spec, with_saliency))
+        return RecordingEncoder()
+
+    monkeypatch.setattr("embplug.branches.loaded_models.load_encoder", load)
+    tokens = Tokens(dim=DIM, reduction=SaliencyPruning() if prunes else None)
+    _ = LoadedModels(Recipe(tokens=tokens, encoder="any"), None, None).encoder
+    assert asked == [("any", prunes)]
+
+
+def test_the_encoder_of_another_recipe_is_adopted(loaded: list[RecordingEncoder]) -> None:
+    first, second = LoadedModels(NAMED, None, None), LoadedModels(NAMED, None, None)
+    encoder = first.encoder
+    second.adopt_encoder(first)
+    assert second.encoder is encoder and len(loaded) == 1
+
+
+def test_the_cross_encoder_has_what_the_recipe_says() -> None:
+    recipe = with_stage(batch_size=3, timeout=2.0, on_failure="keep")
+    stage = LoadedModels(recipe, None, scorer).cross_encoder()
+    assert stage is not None and stage.scorer is scorer
+    assert (stage.text_key, stage.batch_size, stage.timeout, stage.on_failure) == ("body", 3, 2.0, "keep")
+    assert LoadedModels(NAMELESS, None, scorer).cross_encoder() is None
+
+
+def test_the_cross_encoder_of_the_recipe_is_loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+
+    def load(name: str) -> Any:
+        names.append(name)
+        return scorer
+
+    monkeypatch.setattr("embplug.branches.loaded_models.load_cross_encoder", load)
+    models = LoadedModels(with_stage(name="some"), None, None)
+    assert models.passed_scorer is None
+    stages = [models.cross_encoder() for _ in range(2)]
+    assert names == ["some"] and models.passed_scorer is scorer
+    assert [stage.scorer for stage in stages if stage is not None] == [scorer, scorer]
+
+
+def test_a_cross_encoder_without_name_and_function_is_named() -> None:
+    with pytest.raises(InvalidArgumentError) as raised:
+        LoadedModels(with_stage(), None, None).cross_encoder()
+    assert raised.value.argument == "cross_encoder"
