@@ -14,36 +14,51 @@ from embplug.recipe.part import Storage
 
 
 class Dense(Storage):
-    """One vector per document.
+    """A named vector of each document.
+
+    The storage options of :class:`Storage` apply to the vector that Qdrant searches first.
 
     Attributes
     ----------
-    dim
-        Dimension of the vectors that are given; what is stored has that of the last transform.
-    distance
-        Qdrant's distance. With transforms, cosine or dot product: for the cosine, vectors are brought
-        to unit length first, and the dot products of what the transforms make are compared.
-    datatype
-        Of the stored vectors; Qdrant's default is float32. ``uint8`` is for vectors of whole numbers
-        from 0 to 255, as some models make them; others are refused.
-    transforms
-        Applied in order before storing, and to queries. What learns from data learns from the sample,
-        or from the first documents; what has learned already is taken as it is.
-    funnel
-        Dimensions, rising, of prefixes that are stored beside the vector: the shortest finds
-        candidates in its graph, each longer one keeps half of them, the vector itself ranks the rest.
-    keep_original
-        ``disk``: also store the vectors as given, on disk, without a graph. They rank the candidates
-        anew in the same request.
-    codes
-        Codes of the vectors as given, before the transforms and for the cosine at unit length: they ride
-        in the payload, come back with the candidates in the same request, and rank them anew in this
-        process. Their scores stand for the cosine or dot product itself. An exact search uses them only
-        where the vectors as given are not stored.
-    signs
-        Store, in place of the vectors, the first bits of a :class:`RecurrentBinaryQuantizer`'s codes as -1
-        and 1, which find the candidates. Binary quantization keeps all of them: with it, the numbers
-        themselves may lie on disk.
+    dim : int
+        Dimension of the vectors that the user or the encoder passes. The dimension of the stored vectors is
+        that of the last transform.
+    distance : models.Distance, default=models.Distance.COSINE
+        Qdrant's distance. With transforms or codes it is Cosine or Dot. For Cosine, vectors are then scaled
+        to unit length before the first transform.
+    datatype : models.Datatype, default=None
+        Datatype of the stored vectors. None is Qdrant's default, which is float32. ``uint8`` only holds
+        whole numbers from 0 to 255; other vectors are refused.
+    transforms : tuple of transforms, default=()
+        Transforms that are applied in order to documents before they are stored, and to queries. Transforms
+        that are not fitted are fitted on the sample, or else on the first documents.
+    funnel : tuple of int, default=()
+        Rising dimensions of prefixes that are stored as vectors of their own. The shortest prefix finds
+        candidates in its HNSW graph, each longer prefix keeps half of them, and the full vector ranks the
+        rest. All stages are nested prefetches of one request.
+    keep_original : {"disk"}, default=None
+        ``"disk"`` also stores the vectors before the transforms, on disk and without a graph. They rerank the
+        candidates in the same request. None does not store them.
+    codes : quantizer, default=None
+        Quantizer of the vectors before the transforms. For Cosine they are scaled to unit length first. The
+        codes are stored in the payload, come back with the candidates in the same request, and rerank them in
+        this process. Their scores approximate the cosine or dot product. An exact search uses them only with
+        ``transforms`` or ``signs``; otherwise it compares the stored vectors.
+    signs : bool, default=False
+        Whether the first bits of the codes of a :class:`~embplug.methods.RecurrentBinaryQuantizer` are stored
+        as a vector of -1 and 1, in place of the vector itself, to find candidates. Qdrant's binary
+        quantization loses nothing of such a vector, so that its original can be kept on disk.
+
+    References
+    ----------
+    .. [1] Kusupati et al., "Matryoshka Representation Learning", 2022, for ``funnel``.
+
+    Examples
+    --------
+    >>> from embplug import Dense, Recipe
+    >>> from embplug.methods import PCA
+    >>> Dense(dim=384, transforms=(PCA(96),)).stored_dim
+    96
     """
 
     dim: int = Field(ge=1, le=65536)
@@ -57,7 +72,7 @@ class Dense(Storage):
 
     @property
     def stored_dim(self) -> int:
-        """Dimension after the transforms, or of the signs."""
+        """Dimension of the stored vector: that after the transforms, or that of the signs."""
         if self.signs and self.codes is not None and self.codes.has_signs:
             return self.codes.signs_dim(self.dim)
         dim = self.dim
@@ -67,7 +82,7 @@ class Dense(Storage):
 
     @property
     def stored_distance(self) -> models.Distance:
-        """Qdrant's distance of what is stored after the transforms."""
+        """Qdrant's distance for the stored vector."""
         if self.signs:
             return models.Distance.DOT
         if not self.transforms:
@@ -76,20 +91,31 @@ class Dense(Storage):
 
     @property
     def code_bytes(self) -> float:
-        """Bytes of the codes of one vector, also before they are fitted; 0 without codes."""
+        """Size of the codes of a vector in bytes, also before they are fitted; 0 without codes."""
         if self.codes is None:
             return 0.0
         unit_length = self.distance == models.Distance.COSINE
         return self.codes.bytes_per_vector(self.dim, unit_length=unit_length)
 
     def unfitted(self) -> Self:
-        """The same without what its methods have learned."""
+        """Return a copy whose transforms and codes are not fitted."""
         transforms = tuple(transform.unfitted() for transform in self.transforms)
         codes = None if self.codes is None else self.codes.unfitted()
         return self.model_copy(update={"transforms": transforms, "codes": codes})
 
     def stored_names(self, name: str) -> list[str]:
-        """Names in Qdrant of what is stored for the vector ``name``, coarsest first."""
+        """Return the names in Qdrant of all vectors that are stored for the vector ``name``.
+
+        Parameters
+        ----------
+        name : str
+            Name of the vector.
+
+        Returns
+        -------
+        list of str
+            Names of the prefixes, of the vector and of the original, in the order in which they are searched.
+        """
         prefixes = [f"{name}_{dim}" for dim in self.funnel]
         return [*prefixes, name, *([f"{name}_original"] if self.keep_original else [])]
 
@@ -112,7 +138,8 @@ class Dense(Storage):
         if list(self.funnel) != sorted({*self.funnel}) or (self.funnel and self.funnel[-1] >= stored):
             raise RecipeError("funnel", f"rising dimensions below {stored}", list(self.funnel))
         if self.keep_original and not self.transforms:
-            raise RecipeError("keep_original", "transforms: without any the original is stored", "none")
+            expected = "at least one transform, because without transforms the original is stored"
+            raise RecipeError("keep_original", expected, "none")
         return self
 
     @model_validator(mode="after")

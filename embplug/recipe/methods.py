@@ -1,4 +1,4 @@
-"""Which methods stand in which field of a recipe: those that are registered for it."""
+"""Types of the recipe's fields that hold methods: each accepts what is registered for its role."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from embplug.methods.registry import Role, registered
 
 @dataclass(frozen=True)
 class OneOf:
-    """Validates a method of a role, or the mapping that stands for it, by its ``kind``.
+    """Validates a method of a role, or a mapping of its parameters, by its ``kind``.
 
     The registry is read when a recipe is validated, so that a method can be registered at any time before.
 
     Attributes
     ----------
-    role
+    role : Role
         Role in which the method is registered.
-    error_type
-        Type of the pydantic error for another kind.
-    expected
-        Begin of the message of this error, before the registered kinds.
-    default
-        Kind of a mapping that names none.
-    entry
-        Form in which the message lists each method.
+    error_type : str
+        Type of the pydantic error for an unknown kind.
+    expected : str, default="a kind of:"
+        Beginning of the message of this error. The registered kinds follow it.
+    default : str, default=None
+        Kind of a mapping without ``kind``. None refuses such a mapping.
+    entry : str, default="{kind}"
+        Format in which the message lists each method.
     """
 
     role: Role
@@ -40,18 +40,34 @@ class OneOf:
     entry: str = "{kind}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Validate by :meth:`validate`; a method is serialized by the schema of its class."""
+        """Return a schema that calls :meth:`validate`."""
         return core_schema.no_info_plain_validator_function(self.validate)
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Describe a mapping by the kinds that are registered now."""
+        """Return the JSON schema of a mapping of any kind that is registered now."""
         kinds = [handler(TypeAdapter(cls).core_schema) for cls in registered(self.role).values()]
         return {"oneOf": kinds, "type": "object"}
 
     def validate(self, value: Any) -> Any:
-        """Return the method that ``value`` is, or stands for."""
+        """Return a method as it is, or build it from a mapping of its parameters.
+
+        Parameters
+        ----------
+        value : method or dict
+            A method, or its parameters with its ``kind``.
+
+        Returns
+        -------
+        method
+            The method.
+
+        Raises
+        ------
+        PydanticCustomError
+            If no method of that kind is registered for the role.
+        """
         methods = registered(self.role)
         if isinstance(value, dict):
             kind = value.get("kind", self.default)

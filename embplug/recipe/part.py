@@ -1,4 +1,4 @@
-"""What every part of a recipe is: checked fields, with errors that name them."""
+"""The base of all parts of a recipe: checked fields, with errors that name them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from embplug.errors import RecipeError
 
 
 class Part(BaseModel):
-    """Fields that are checked when they are set, and never changed afterwards."""
+    """Base of all parts of a recipe: fields that are checked at construction and never change afterwards.
+
+    Raises
+    ------
+    RecipeError
+        If a field is unknown or its value is wrong; the error names the first such field.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True
     )
 
-    if not TYPE_CHECKING:  # type checkers see the fields, users see our error
+    if not TYPE_CHECKING:  # Type checkers see the fields, and users see a RecipeError.
 
         def __init__(self, **data: Any) -> None:
             try:
@@ -27,16 +33,22 @@ class Part(BaseModel):
 
 
 class Storage(Part):
-    """How Qdrant keeps a vector; fields and values are Qdrant's own.
+    """How Qdrant stores a vector.
+
+    All values are models of ``qdrant_client.models``, and mean what they mean there.
 
     Attributes
     ----------
-    quantization
-        Qdrant's quantization of the vectors in memory: scalar, product, binary or turbo.
-    on_disk
-        Keep the original vectors on disk; Qdrant's default is memory.
-    hnsw
-        Parameters of the graph. ``HnswConfigDiff(m=0)`` builds none.
+    quantization : models.QuantizationConfig, default=None
+        Quantization of the vectors: scalar, product, binary or turbo. None stores no quantized vectors.
+    on_disk : bool, default=None
+        Whether the original vectors are kept on disk. None is Qdrant's default, which is memory.
+    hnsw : models.HnswConfigDiff, default=None
+        Parameters of the HNSW graph. ``HnswConfigDiff(m=0)`` builds no graph. None is Qdrant's default.
+
+    References
+    ----------
+    .. [1] Qdrant documentation, "Quantization", https://qdrant.tech/documentation/guides/quantization/
     """
 
     quantization: models.QuantizationConfig | None = None
@@ -45,7 +57,7 @@ class Storage(Part):
 
 
 def _recipe_error(error: ValidationError) -> RecipeError:
-    """Report the first complaint, by the dotted name of its field."""
+    """Turn pydantic's first complaint into an error that names the field by its dotted path."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"] if not _is_type_name(part))
     cause = first.get("ctx", {}).get("error")
@@ -62,5 +74,5 @@ def _recipe_error(error: ValidationError) -> RecipeError:
 
 
 def _is_type_name(part: Any) -> bool:
-    """Whether pydantic put the name of a union's member, not of a field, into a location."""
+    """Return whether a part of a location is the name of a union's member, and not of a field."""
     return isinstance(part, str) and ("[" in part or hasattr(models, part) or part == "Dense")

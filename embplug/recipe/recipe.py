@@ -1,4 +1,4 @@
-"""What a collection stores and how it is searched, as data: the same in Python, YAML and the collection."""
+"""The recipe of a collection as data: the same in Python, in YAML and in the collection's metadata."""
 
 from __future__ import annotations
 
@@ -31,38 +31,58 @@ RECIPE_VERSION = 2
 
 
 class Recipe(Part):
-    """What a collection stores and how it is searched.
+    """The recipe of a collection: what it stores, and how it is searched.
+
+    At least one of ``tokens``, ``dense`` and ``sparse`` is needed.
 
     Attributes
     ----------
-    tokens
-        Token matrices, their encoding and storage.
-    dense
-        One :class:`Dense`, then named ``"dense"``, or several by name.
-    sparse
-        Texts found by their words.
-    fusion
-        How the rankings of tokens, dense vectors and sparse become one.
-    rerank
+    tokens : Tokens, default=None
+        Token vectors for late interaction. None stores none.
+    dense : Dense or dict of str to Dense, default={}
+        Dense vectors by name. A single :class:`Dense` gets the name ``"dense"``.
+    sparse : Sparse, default=None
+        Sparse vector for full-text search with BM25. None stores none.
+    fusion : Fusion, default=Fusion()
+        How the rankings of several branches are fused.
+    rerank : Rerank, default=Rerank()
         How candidates are found and reranked.
-    payload_indexes
-        Payload field -> Qdrant's schema: ``{"year": "integer"}``.
-    shard_number, replication_factor, write_consistency_factor, on_disk_payload
-        As in Qdrant; ``None`` is Qdrant's default.
-    encoder
-        Names the model that turns texts into vectors: see :func:`embplug.encoders.load_encoder`.
-    text_key
-        Payload field that keeps the text of a document that was given as text.
-    fit_sample
-        Number of documents from which data-dependent methods learn, when no sample was given; fewer
-        where they have more than 650,000 tokens.
-    version
-        Of the format.
+    payload_indexes : dict of str to schema, default={}
+        Payload indexes: Qdrant's schema by the name of the payload field, such as ``{"year": "integer"}``.
+    shard_number : int, default=None
+        Number of shards. None is Qdrant's default.
+    replication_factor : int, default=None
+        Number of replicas of each shard. None is Qdrant's default.
+    write_consistency_factor : int, default=None
+        Number of replicas that confirm a write. None is Qdrant's default.
+    on_disk_payload : bool, default=None
+        Whether Qdrant keeps payloads on disk. None is Qdrant's default.
+    encoder : str, default=None
+        Name of the model that encodes texts; see :func:`~embplug.load_encoder`. None needs vectors, or an
+        encoder that the user passes to ``Collection.open`` or ``Collection.create``.
+    text_key : str, default="text"
+        Payload field in which the text of a document is stored.
+    fit_sample : int, default=8000
+        Number of the first documents on which methods are fitted if ``Collection.create`` gets no sample.
+        It is fewer documents if these have more than 650,000 tokens.
+    version : int, default=2
+        Version of the recipe's format.
 
     Raises
     ------
     RecipeError
-        Naming the first field that is unknown, wrong, or contradicts another.
+        If a field is unknown, wrong, or contradicts another field; the error names the first such field.
+    RecipeVersionError
+        If the format is newer than this version of embplug.
+
+    Examples
+    --------
+    >>> from embplug import Dense, Recipe, Sparse
+    >>> recipe = Recipe(dense=Dense(dim=384), sparse=Sparse(), encoder="minilm")
+    >>> recipe.branches
+    ['dense', 'sparse']
+    >>> Recipe.from_yaml(recipe.to_yaml()) == recipe
+    True
     """
 
     tokens: Tokens | None = None
@@ -122,26 +142,24 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if self.tokens is None and not self.dense and self.sparse is None:
-            raise RecipeError("tokens", "tokens, dense or sparse to be given", "none of them")
+            raise RecipeError("tokens", "at least one of tokens, dense and sparse", "none of them")
         finders = self.dense or self.sparse
         if self.tokens is not None and not (self.tokens.encoding or self.tokens.multivector or finders):
-            raise RecipeError(
-                "tokens.encoding", "an encoding, a matrix, dense or sparse, to find what the codes rank", None
-            )
+            expected = "an encoding, a multivector, dense or sparse, which find what the codes rank"
+            raise RecipeError("tokens.encoding", expected, None)
         if self.rerank.exact is not None and not (
             self.tokens and self.tokens.codes and self.tokens.multivector
         ):
-            raise RecipeError(
-                "rerank.exact", "none, because tokens do not have codes and a matrix", "a number"
-            )
+            expected = "none, because it needs both tokens.codes and tokens.multivector"
+            raise RecipeError("rerank.exact", expected, self.rerank.exact)
         for branch in self.fusion.weights:
             if branch not in self.branches:
-                raise RecipeError(f"fusion.weights.{branch}", f"one of {self.branches}", "another name")
+                raise RecipeError(f"fusion.weights.{branch}", f"one of {self.branches}", repr(branch))
         for name in (ENCODING_VECTOR, TOKENS_VECTOR, SPARSE_VECTOR):
             if name in self.dense:
-                raise RecipeError("dense", f"other names than {name!r}, which is embplug's own", repr(name))
-        stored = [one for name, dense in self.dense.items() for one in dense.stored_names(name)]
-        twice = next((one for one in stored if stored.count(one) > 1), None)
+                raise RecipeError("dense", f"a name other than {name!r}, which embplug uses", repr(name))
+        stored = [vector for name, dense in self.dense.items() for vector in dense.stored_names(name)]
+        twice = next((vector for vector in stored if stored.count(vector) > 1), None)
         if twice is not None:
             raise RecipeError("dense", "names that differ from those of prefixes and originals", repr(twice))
         if self.text_key in self.payload_indexes and not _indexes_text(self.payload_indexes[self.text_key]):
@@ -152,41 +170,74 @@ class Recipe(Part):
         return self
 
     def with_encoding(self, encoding: Encoding | None) -> Self:
-        """This recipe, with ``encoding`` where tokens say ``auto``."""
+        """Return a recipe with this encoding if that of ``tokens`` is ``"auto"``, else the same recipe.
+
+        Parameters
+        ----------
+        encoding : Encoding or None
+            Encoding in place of ``"auto"``.
+
+        Returns
+        -------
+        Recipe
+            Recipe whose encoding is decided.
+        """
         if self.tokens is None or self.tokens.encoding != "auto":
             return self
         return self.model_copy(update={"tokens": self.tokens.model_copy(update={"encoding": encoding})})
 
     def unfitted(self) -> Self:
-        """This recipe without what its methods have learned."""
+        """Return a copy whose methods are not fitted."""
         dense = {name: part.unfitted() for name, part in self.dense.items()}
         tokens = None if self.tokens is None else self.tokens.unfitted()
         return self.model_copy(update={"dense": dense, "tokens": tokens})
 
     @property
     def branches(self) -> list[str]:
-        """Names of the ways to find documents."""
+        """Names of the branches: ``"tokens"``, the names of dense vectors, ``"sparse"``."""
         tokens = [] if self.tokens is None else [TOKENS_BRANCH]
         return [*tokens, *self.dense, *([] if self.sparse is None else [SPARSE_VECTOR])]
 
     @staticmethod
     def check_version(version: int) -> None:
-        """Refuse a recipe that is newer than this library, with :class:`RecipeVersionError`."""
+        """Check that this version of embplug can read a recipe.
+
+        Parameters
+        ----------
+        version : int
+            Version of the recipe's format.
+
+        Raises
+        ------
+        RecipeVersionError
+            If the format is newer than this version of embplug.
+        """
         if version > RECIPE_VERSION:
             raise RecipeVersionError(
-                f"the recipe has version {version}, this embplug reads up to {RECIPE_VERSION}; upgrade it"
+                f"the recipe has version {version}, but this embplug reads versions up to {RECIPE_VERSION}; "
+                "upgrade embplug"
             )
 
     @classmethod
     def from_dict(cls, data: Any) -> Self:
-        """Read what :meth:`to_dict` wrote.
+        """Build a recipe from a dictionary, such as :meth:`to_dict` returns.
+
+        Parameters
+        ----------
+        data : dict
+            Fields of the recipe. Fields that are absent have their defaults.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
 
         Raises
         ------
         RecipeError
-            Naming the first field that is unknown or wrong.
+            If a field is unknown or wrong; the error names the first such field.
         RecipeVersionError
-            The recipe is newer than this library.
+            If the format is newer than this version of embplug.
         """
         if not isinstance(data, dict):
             raise RecipeError("recipe", "a mapping of fields", type(data).__name__)
@@ -197,7 +248,25 @@ class Recipe(Part):
 
     @classmethod
     def from_yaml(cls, text: str) -> Self:
-        """Read YAML or JSON text; see :meth:`from_dict` for the errors."""
+        """Build a recipe from YAML or JSON text.
+
+        Parameters
+        ----------
+        text : str
+            Text in YAML or JSON.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
+
+        Raises
+        ------
+        RecipeError
+            If the text cannot be read, or a field is unknown or wrong; the error names the first such field.
+        RecipeVersionError
+            If the format is newer than this version of embplug.
+        """
         try:
             data = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -206,7 +275,25 @@ class Recipe(Part):
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a YAML or JSON file; see :meth:`from_dict` for the errors."""
+        """Build a recipe from a YAML or JSON file.
+
+        Parameters
+        ----------
+        path : str or path
+            Path of the file.
+
+        Returns
+        -------
+        Recipe
+            The recipe.
+
+        Raises
+        ------
+        RecipeError
+            If the file cannot be read, or a field is unknown or wrong; the error names the first such field.
+        RecipeVersionError
+            If the format is newer than this version of embplug.
+        """
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -214,26 +301,76 @@ class Recipe(Part):
         return cls.from_yaml(text)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields, defaults included, as JSON types; reading them gives an equal recipe."""
+        """Return all fields as JSON types, including those that have their defaults.
+
+        Returns
+        -------
+        dict
+            Fields from which :meth:`from_dict` builds an equal recipe.
+        """
         return self.model_dump(mode="json")
 
     def to_yaml(self) -> str:
-        """As YAML; reading it gives an equal recipe."""
+        """Return all fields as YAML text.
+
+        Returns
+        -------
+        str
+            Text from which :meth:`from_yaml` builds an equal recipe.
+        """
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
     def replaced(self, fields: Mapping[str, Any]) -> Self:
-        """The recipe with other values in some fields, checked anew."""
+        """Return a recipe with other values in some fields.
+
+        Parameters
+        ----------
+        fields : mapping of str to object
+            New values by the name of the field.
+
+        Returns
+        -------
+        Recipe
+            The new recipe.
+
+        Raises
+        ------
+        RecipeError
+            If a field is unknown, wrong, or contradicts another field; the error names the first such field.
+        """
         return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **fields})
 
     def differences(self, other: Recipe) -> dict[str, tuple[Any, Any]]:
-        """Dotted field -> (this value, the other's) where the two differ."""
+        """Compare two recipes field by field.
+
+        Parameters
+        ----------
+        other : Recipe
+            Recipe to compare with.
+
+        Returns
+        -------
+        dict of str to tuple
+            Dotted name of each field that differs, with its value in this recipe and in the other.
+        """
         mine, others = _flat(self.to_dict()), _flat(other.to_dict())
         fields = [field for field in {**mine, **others} if mine.get(field) != others.get(field)]
         return {field: (mine.get(field), others.get(field)) for field in fields}
 
 
 def digest(data: Any) -> str:
-    """Sha256 of JSON data, whatever the order of its keys."""
+    """Compute the sha256 of JSON data; the order of its keys does not matter.
+
+    Parameters
+    ----------
+    data : object
+        Data of JSON types.
+
+    Returns
+    -------
+    str
+        Digest in hexadecimal digits.
+    """
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""How a recipe fuses and reranks."""
+"""The parts of a recipe that say how rankings are fused and reranked."""
 
 from __future__ import annotations
 
@@ -10,24 +10,35 @@ from embplug.recipe.part import Part
 
 
 class Fusion(Part):
-    """How the rankings of several branches become one.
+    """How the rankings of several branches are fused into one ranking.
 
-    A branch is one way to find documents: ``tokens``, a dense vector by its name, or ``sparse``.
-    Where tokens rank, the candidates of all branches are fused by ``rrf``, whatever the method.
+    A branch is one way to find documents: ``"tokens"``, a dense vector by its name, or ``"sparse"``.
+    If tokens rerank the candidates, the candidates of all branches are always fused by ``rrf``.
 
     Attributes
     ----------
-    method
-        ``min_max``: by scores, each ranking brought to 0..1 from its last to its first. ``dbsf``: by
-        scores, each ranking brought to 0..1 between three standard deviations below and above its
-        mean. ``rrf``: by ranks, the sum of ``weight / (k + rank)``.
-    k
-        Of ``rrf``: the higher, the less the first ranks stand out.
-    weights
-        By branch; 1 where none is given.
-    after_rerank
-        Fuse once more after tokens have ranked: their ranking with those of the other branches, so
-        that tokens do not have the last word alone.
+    method : {"min_max", "dbsf", "rrf"}, default="min_max"
+        How the score of a document is computed.
+
+        - ``"min_max"`` sums its weighted scores, after the scores of each ranking were scaled so that the
+          last hit has 0 and the first hit has 1.
+        - ``"dbsf"`` (distribution-based score fusion) sums its weighted scores, after the scores of each
+          ranking were scaled so that three standard deviations below the mean are 0 and three above are 1.
+        - ``"rrf"`` (reciprocal rank fusion) sums ``weight / (k + rank)``, with ranks from 1.
+    k : int, default=60
+        Constant of ``"rrf"``. The higher it is, the less the first ranks stand out.
+    weights : dict of str to float, default={}
+        Weight of each branch, by its name. The weight of a branch that is not named is 1.
+    after_rerank : bool, default=False
+        Whether the ranking by tokens is fused once more with the rankings of the other branches. Without it,
+        the order of the hits is that of the tokens alone.
+
+    References
+    ----------
+    .. [1] Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+       Learning Methods", 2009.
+    .. [2] Qdrant documentation, "Hybrid Queries",
+       https://qdrant.tech/documentation/concepts/hybrid-queries/
     """
 
     method: Literal["min_max", "dbsf", "rrf"] = "min_max"
@@ -37,17 +48,24 @@ class Fusion(Part):
 
 
 class CrossEncoderStage(Part):
-    """The last stage: a model that reads query and text together. Queries have to have a text.
+    """The last stage of a search: a cross-encoder, which reads the query and a text together.
+
+    Queries need a text, and so do the payloads of the documents.
 
     Attributes
     ----------
-    name
-        Names the model: see :func:`embplug.search.load_cross_encoder`. ``None`` takes the function
-        that is given to ``open`` or ``create``.
-    candidates
-        Number of hits that it ranks anew.
-    batch_size, timeout, on_failure
-        As in :class:`embplug.search.CrossEncoder`.
+    name : str, default=None
+        Name of the model; see :func:`embplug.search.load_cross_encoder`. None uses the function that the
+        user passes to ``Collection.open`` or ``Collection.create``.
+    candidates : int, default=50
+        Number of hits that are reranked.
+    batch_size : int, default=32
+        Number of texts in one call of the model.
+    timeout : float, default=None
+        Seconds for all calls of a search together. None sets no limit.
+    on_failure : {"raise", "keep"}, default="raise"
+        What happens if the model fails or a hit has no text: raise an error, or keep the order of the hits;
+        see :class:`embplug.search.CrossEncoder`.
     """
 
     name: str | None = None
@@ -58,27 +76,33 @@ class CrossEncoderStage(Part):
 
 
 class Rerank(Part):
-    """How candidates are found and reranked.
+    """How candidates are found, and how they are reranked.
 
     Attributes
     ----------
-    candidates
-        Number of candidates that MaxSim, or the original or the codes of a dense vector, rank anew.
-    hnsw_ef
-        Size of the beam in the graph. ``None`` is Qdrant's default, and for encodings of tokens, whose
-        graphs need more, 400 (``FDE``) or 800 (``LearnedEncoding``).
-    oversampling
-        Where the candidates' vectors are quantized: this many times more are found by their codes,
-        and the original vectors choose among them. ``None`` trusts the codes, because rescoring
-        without oversampling hardly changes which candidates are found.
-    quantized_tokens
-        Let MaxSim read quantized tokens, where the matrix is quantized. Off by default: reranking is
-        for the last word, so Qdrant is told to ignore the codes.
-    exact
-        Where tokens have both codes and a matrix: this many hits, the best by the codes, are scored
-        anew on the matrix, in one request more.
-    cross_encoder
-        Ranks the best hits anew by their texts.
+    candidates : int, default=100
+        Number of documents that are reranked by MaxSim, by the original vector or by codes.
+    hnsw_ef : int, default=None
+        Beam size of the search in the HNSW graph. None is Qdrant's default for dense vectors, 400 for
+        :class:`~embplug.methods.FDE` and 800 for :class:`~embplug.methods.LearnedEncoding`, whose graphs need
+        a larger beam.
+    oversampling : float, default=None
+        Qdrant finds this many times more candidates by their quantized vectors, and rescores them with the
+        original vectors. It has an effect only with quantization. None does not rescore, because
+        rescoring without oversampling hardly changes which candidates are found.
+    quantized_tokens : bool, default=False
+        Whether MaxSim reads the quantized vectors of a multivector with quantization. By default it reads
+        the original vectors.
+    exact : int, default=None
+        Number of the best hits by codes that MaxSim scores again on the multivector, in one more request.
+        It needs both ``Tokens.codes`` and ``Tokens.multivector``. None keeps the scores of the codes.
+    cross_encoder : CrossEncoderStage, default=None
+        Cross-encoder that reranks the best hits by their texts. None uses no cross-encoder.
+
+    References
+    ----------
+    .. [1] Qdrant documentation, "Quantization: Searching with Quantization",
+       https://qdrant.tech/documentation/guides/quantization/#searching-with-quantization
     """
 
     candidates: int = Field(100, ge=1)

@@ -26,24 +26,40 @@ Language = Literal[
 
 
 class Sparse(Part):
-    """Texts found by their words: BM25 over a sparse vector, with Qdrant's own IDF.
+    """A sparse vector for full-text search with BM25 [1]_.
 
-    Needs the extra ``sparse``. Documents and queries have to have texts.
+    embplug computes the weights of the terms, and Qdrant multiplies them by the inverse document frequency
+    (the ``IDF`` modifier of a sparse vector [2]_). Documents and queries need texts. BM25 needs the extra
+    ``sparse``: ``pip install 'embplug[sparse]'``.
 
     Attributes
     ----------
-    language
-        Of the words that are left out and of the stems; ``None`` takes every word as it is.
-    k1
-        The lower, the less it says that a term occurs again in a document.
-    b
-        How much the length of a document counts against it, from 0 to 1.
-    average_length
-        Terms of an average document. Default: learned from the sample, or the first documents.
-    datatype
-        Of the weights; Qdrant's default is float32.
-    on_disk
-        Keep the index on disk; Qdrant's default is memory.
+    language : str, default="english"
+        Language of the stop words, which are left out, and of the stemmer. None keeps all words unchanged.
+    k1 : float, default=1.2
+        Saturation of the term frequency. The lower it is, the less it counts that a term occurs again in the
+        same document.
+    b : float, default=0.75
+        Length normalization, from 0 (none) to 1 (full).
+    average_length : float, default=None
+        Mean number of terms in a document. None computes it from the sample, or else from the first
+        documents.
+    datatype : models.Datatype, default=None
+        Datatype of the weights in the index. None is Qdrant's default, which is float32.
+    on_disk : bool, default=None
+        Whether the index is kept on disk. None is Qdrant's default, which is memory.
+
+    References
+    ----------
+    .. [1] Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
+    .. [2] Qdrant documentation, "Indexing: IDF Modifier",
+       https://qdrant.tech/documentation/concepts/indexing/#idf-modifier
+
+    Examples
+    --------
+    >>> from embplug import Recipe, Sparse
+    >>> Recipe(sparse=Sparse(language="german")).branches
+    ['sparse']
     """
 
     language: Language | None = "english"

@@ -1,4 +1,4 @@
-"""Token matrices in a recipe: late interaction."""
+"""The tokens of documents in a recipe: late interaction."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from embplug.recipe.part import Part, Storage
 
 
 class Multivector(Storage):
-    """The token matrix of each document, from which MaxSim is computed inside Qdrant.
+    """How Qdrant stores the tokens of a document as a multivector, on which it computes MaxSim.
 
     Attributes
     ----------
-    datatype
-        float16 by default: half the room, and the ranking is that of float32.
-    on_disk
-        True by default: reranking reads a few hundred matrices a query, not all.
-    hnsw
-        No graph by default: candidates come from the FDE, and a graph over token matrices costs more
-        than everything else together.
+    datatype : models.Datatype, default=models.Datatype.FLOAT16
+        Datatype of the tokens. float16 takes half the space of float32 and gives the same ranking.
+    on_disk : bool, default=True
+        Whether the multivectors are kept on disk. Reranking reads only a few hundred of them for a query.
+    hnsw : models.HnswConfigDiff, default=models.HnswConfigDiff(m=0)
+        Parameters of the HNSW graph. The default builds no graph: the encoding finds candidates, and a graph
+        over multivectors costs more than everything else together.
+    quantization : models.QuantizationConfig, default=None
+        Quantization of the tokens. MaxSim reads it only with ``Rerank.quantized_tokens``.
+
+    References
+    ----------
+    .. [1] Qdrant documentation, "Vectors: Multivectors",
+       https://qdrant.tech/documentation/concepts/vectors/#multivectors
     """
 
     datatype: models.Datatype = models.Datatype.FLOAT16
@@ -41,41 +48,57 @@ class Multivector(Storage):
 
 
 class Tokens(Part):
-    """Many vectors per document: late interaction.
+    """Token vectors of each document for late interaction, as ColBERT [1]_ computes them.
+
+    A search has two stages. The encoding, a single vector, finds candidates. MaxSim over the tokens then
+    reranks them: inside Qdrant on a multivector, or in this process on codes.
 
     Attributes
     ----------
-    dim
-        Dimension of a token.
-    encoding
-        Encoding of the matrix into the one vector that finds candidates, an :class:`FDE` or a
-        :class:`LearnedEncoding`; ``None`` stores none. ``auto`` is decided when the collection is made,
-        and its recipe then says so: the learned encoding where a sample with enough tokens is given,
-        else the FDE, which needs none.
-    encoding_storage
-        How Qdrant keeps that vector. Its datatype is that of the encoding. Unless ``hnsw`` says, a graph
-        is built from 98,304 KB of encodings on (``full_scan_threshold``), because below that comparing
-        them one by one is as fast and misses none.
-    multivector
-        How Qdrant keeps the matrix for reranking; ``None`` keeps none, so that the codes rank the
-        candidates, or without codes the candidates are the result.
-    reduction
-        Pooling or pruning, or several in a row, so that fewer tokens of a document are encoded, coded and
-        stored. :class:`SaliencyPruning` needs the saliency that documents or the encoder bring, and so
-        comes before pooling.
-    query_reduction
-        Before MaxSim ranks by a query's tokens: adds up close ones, or keeps those that matter most,
-        by the saliency that the query or the encoder brings.
-    query_weights
-        Weighs the tokens of every query, for its candidates and for MaxSim, by what it learned from
-        documents as they are stored; a factor of ``search(token_weights=…)``.
-    codes
-        Codes of the tokens, from which MaxSim is computed in this process: they ride in the payload
-        and come back with the candidates. Beside a matrix they rank in its place; see
+    dim : int
+        Dimension of a token vector.
+    encoding : encoding, "auto" or None, default="auto"
+        Encoding of all tokens of a document into a single vector that finds candidates:
+        :class:`~embplug.methods.FDE` [2]_ or :class:`~embplug.methods.LearnedEncoding`. ``"auto"`` is decided
+        when the collection is created, and the stored recipe names the decision: ``LearnedEncoding`` with a
+        sample of enough tokens, else ``FDE``, which needs no sample. None stores no encoding.
+    encoding_storage : Storage, default=Storage()
+        How Qdrant stores the encoding. Its datatype is that of the encoding. Unless ``hnsw`` sets
+        ``full_scan_threshold``, it is 98,304 KB: up to this size of a segment, a full scan is as fast as the
+        graph and misses no candidate.
+    multivector : Multivector, default=Multivector()
+        How Qdrant stores the tokens for reranking. None does not store them: the codes then rerank the
+        candidates, and without codes the candidates are the result.
+    reduction : reduction or tuple of reductions, default=None
+        Pooling or pruning, or several in this order, so that fewer tokens of a document are encoded and
+        stored. :class:`~embplug.methods.SaliencyPruning` needs the saliency of the tokens, from the user or
+        from the encoder, and comes before pooling.
+    query_reduction : reduction, default=None
+        Pooling or pruning of a query's tokens before MaxSim. The search for candidates uses all tokens.
+        Pruning needs the saliency of the tokens, from the user or from the encoder.
+    query_weights : query weights, default=None
+        Weights of the tokens of a query, for candidates and for MaxSim, such as
+        :class:`~embplug.methods.TokenIDF`. They are fitted on documents, and are multiplied by
+        ``token_weights`` of a search.
+    codes : quantizer or token codes, default=None
+        Codes of the tokens. They are stored in the payload, come back with the candidates, and MaxSim is
+        computed on them in this process. With a multivector too, they rerank in its place; see
         ``Rerank.exact``.
-    document_bytes
-        Beside the codes, for each document: the mean of what they lose; see
-        :class:`~embplug.methods.token_codes.token_coder.TokenCoder`.
+    document_bytes : int, default=48
+        Bytes for each document, in addition to the codes, that keep the mean of what the codes of its tokens
+        lose; see :class:`~embplug.methods.token_codes.token_coder.TokenCoder`.
+
+    References
+    ----------
+    .. [1] Khattab and Zaharia, "ColBERT: Efficient and Effective Passage Search via Contextualized Late
+       Interaction over BERT", 2020.
+    .. [2] Dhulipala et al., "MUVERA: Multi-Vector Retrieval via Fixed Dimensional Encodings", 2024.
+
+    Examples
+    --------
+    >>> from embplug import Recipe, Tokens
+    >>> Recipe(tokens=Tokens(dim=128)).branches
+    ['tokens']
     """
 
     dim: int = Field(ge=1, le=65536)
@@ -89,7 +112,7 @@ class Tokens(Part):
     document_bytes: int = Field(48, ge=0)
 
     def unfitted(self) -> Self:
-        """The same without what its methods have learned."""
+        """Return a copy whose methods are not fitted."""
         encoding = self.encoding
         if encoding is not None and encoding != "auto":
             encoding = encoding.unfitted()
@@ -99,40 +122,40 @@ class Tokens(Part):
 
     @property
     def encoding_or_default(self) -> Encoding | None:
-        """What ``encoding`` is; ``auto`` without a sample is the FDE."""
+        """The encoding; ``"auto"`` stands for an ``FDE``, as without a sample."""
         return FDE() if self.encoding == "auto" else self.encoding
 
     @property
     def reductions(self) -> tuple[Reduction, ...]:
-        """What ``reduction`` is, one after the other."""
+        """The reductions of documents, in the order in which they are applied."""
         if self.reduction is None:
             return ()
         return self.reduction if isinstance(self.reduction, tuple) else (self.reduction,)
 
     @property
     def prunes(self) -> bool:
-        """Whether tokens of documents are left out by their saliency."""
+        """Whether tokens of documents are pruned by their saliency."""
         return any(reduction.needs_saliency for reduction in self.reductions)
 
     @property
     def prunes_queries(self) -> bool:
-        """Whether tokens of queries are, before MaxSim ranks by them."""
+        """Whether tokens of queries are pruned by their saliency before MaxSim."""
         ranks = self.multivector is not None or self.codes is not None
         return ranks and self.query_reduction is not None and self.query_reduction.needs_saliency
 
     @property
     def reads_saliency(self) -> bool:
-        """Whether documents or queries are pruned by saliency, so that an encoder has to tell it."""
+        """Whether documents or queries are pruned by saliency, so that an encoder has to compute it."""
         return self.prunes or self.prunes_queries
 
     @model_validator(mode="after")
     def _was_fitted_on_such_tokens(self) -> Self:
-        learned_from = {
+        fitted_dims = {
             "encoding": None if self.encoding_or_default is None else self.encoding_or_default.fitted_dim,
             "query_weights": None if self.query_weights is None else self.query_weights.fitted_dim,
             "codes": None if self.codes is None else self.codes.fitted_dim,
         }
-        for name, dim in learned_from.items():
+        for name, dim in fitted_dims.items():
             if dim not in (None, self.dim):
                 raise RecipeError(name, f"fitted on {self.dim} dimensions", dim)
         return self
@@ -150,9 +173,8 @@ class Tokens(Part):
     @model_validator(mode="after")
     def _is_searchable(self) -> Self:
         if self.encoding is None and self.multivector is None and self.codes is None:
-            raise RecipeError(
-                "encoding", "an encoding, or a matrix: without both nothing can be searched", None
-            )
+            expected = "an encoding, a multivector or codes: without them nothing can be searched"
+            raise RecipeError("encoding", expected, None)
         if self.encoding is None and self.encoding_storage != Storage():
             raise RecipeError("encoding_storage", "nothing, because encoding is null", self.encoding_storage)
         return self

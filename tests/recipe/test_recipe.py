@@ -240,7 +240,7 @@ def test_a_wrong_value_is_named(text, field):
         (
             "tokens: {dim: 8, encoding: null, multivector: null}",
             "tokens.encoding",
-            "without both nothing can be searched",
+            "without them nothing can be searched",
         ),
         (
             "tokens: {dim: 8, encoding: null, encoding_storage: {on_disk: true}}",
@@ -248,8 +248,8 @@ def test_a_wrong_value_is_named(text, field):
             "encoding is null",
         ),
         ("tokens: {dim: 8, multivector: {datatype: uint8}}", "tokens.multivector.datatype", "cut tokens off"),
-        ("dense: {fde: {dim: 3}}", "dense", "embplug's own"),
-        ("dense: {tokens: {dim: 3}}", "dense", "embplug's own"),
+        ("dense: {fde: {dim: 3}}", "dense", "which embplug uses"),
+        ("dense: {tokens: {dim: 3}}", "dense", "which embplug uses"),
         (
             "dense: {dim: 8}\npayload_indexes: {text: integer}",
             "payload_indexes.text",
@@ -268,7 +268,7 @@ def test_python_sees_the_same_errors():
         Dense(dim=0)
     with pytest.raises(RecipeError, match=r"^candidates: "):
         Rerank(candidates=0)
-    with pytest.raises(RecipeError, match=r"^tokens: expected tokens, dense or sparse to be given"):
+    with pytest.raises(RecipeError, match=r"^tokens: expected at least one of tokens, dense and sparse"):
         Recipe()
 
 
