@@ -17,9 +17,10 @@ from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
+from embplug.collection.chunks import chunks_of_parts
 from embplug.collection.writing import write
 from embplug.common.ids import MIGRATED
-from embplug.engines import Engine
+from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, Steps, retried, run
 from embplug.errors import InvalidArgumentError
 from embplug.lifecycle.migration.reader import Page, Point, PointId, Reader, order
@@ -232,8 +233,7 @@ class Passes:
             return write(
                 self.engine,
                 self.target,
-                self.pipeline,
-                parts,
+                chunks_of_parts(parts, self.pipeline, traits_of(self.engine).point_form),
                 submit,
                 in_flight=self.workers,
                 bar=bar,
