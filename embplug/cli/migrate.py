@@ -144,7 +144,7 @@ def _table(report: MigrationReport) -> Table:
         table.add_row("caught up", f"{report.changed:,} points written, {report.deleted:,} deleted meanwhile")
     if report.recall is not None:
         recall = report.recall
-        whose = "queries of the caller" if recall.given else "points of the source as queries"
+        whose = "queries of the caller" if recall.user_queries else "points of the source as queries"
         against = "exact search" if recall.exact else "the source's own answers"
         table.add_row(
             f"recall@{recall.limit}", f"{recall.value:.3f} ({recall.queries} {whose}, against {against})"

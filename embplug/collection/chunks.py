@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,15 @@ def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, ma
         else:
             points = list(rest_points(part.ids, vectors, payloads, as_lists=form is PointForm.LISTS))
         yield Chunk(part.given_ids, points, mark)
+
+
+def chunks_of_parts(
+    parts: Iterable[tuple[Any, CheckedDocuments]], pipeline: Pipeline, form: PointForm
+) -> Iterator[Chunk]:
+    """Chunks of parts, each with a mark of where it comes from; a chunk without points ends each part."""
+    for mark, part in parts:
+        yield from chunked(part, pipeline, form, mark)
+        yield Chunk((), [], mark)
 
 
 def check_payload_sizes(documents: CheckedDocuments, form: PointForm) -> None:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.chunks import check_payload_sizes
+from embplug.collection.chunks import check_payload_sizes, chunks_of_parts
 from embplug.collection.fitting import learn_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.writing import AddReport, Submit, write
@@ -48,9 +48,8 @@ def ingest(
     with tqdm(
         desc=f"adding to {name}", unit=" documents", disable=None if progress is None else not progress
     ) as bar:
-        report = write(
-            engine, name, pipeline, ((None, part) for part in parts), submit, in_flight=in_flight, bar=bar
-        )
+        chunks = chunks_of_parts(((None, part) for part in parts), pipeline, traits.point_form)
+        report = write(engine, name, chunks, submit, in_flight=in_flight, bar=bar)
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
         submit(optimize_steps(engine, name, 0.0)).result()
     return report

@@ -67,7 +67,7 @@ class Manifest:
         }
         if self.versions:
             contents["versions"] = {
-                name: one.model_dump(mode="json") for name, one in sorted(self.versions.items())
+                name: own.model_dump(mode="json") for name, own in sorted(self.versions.items())
             }
         if self.created_from is not None:
             contents["created_from"] = self.created_from.to_dict()

@@ -1,4 +1,4 @@
-"""Checked documents sent to the engine: several requests at a time, retried, accounted for."""
+"""Chunks of points sent to the engine: several requests at a time, retried, accounted for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from embplug.branches.documents import CheckedDocuments
-from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import upsert_request
-from embplug.collection.chunks import Chunk, chunked
+from embplug.collection.chunks import Chunk
 from embplug.common.ids import Id
 from embplug.engines import AnyEngine, PointForm, traits_of
 from embplug.engines.calls import RETRIES, Call, Steps, is_transient, pause_before_retry
@@ -70,18 +68,17 @@ class Sent:
 def write(
     engine: AnyEngine,
     name: str,
-    pipeline: Pipeline,
-    parts: Iterable[tuple[Any, CheckedDocuments]],
+    chunks: Iterable[Chunk],
     submit: Submit,
     *,
     in_flight: int,
     bar: Any = None,
     written: Callable[[Any], None] | None = None,
 ) -> AddReport:
-    """Write parts of checked documents, each with a mark of where it comes from.
+    """Write chunks, ``in_flight`` at a time.
 
-    After each part the callback ``written`` is passed the mark of the oldest part that is not wholly
-    written, or of this part.
+    After each part, which a chunk without points ends, the callback ``written`` is passed the mark of the
+    oldest part that is not wholly written, or of this part.
 
     Raises
     ------
@@ -92,17 +89,16 @@ def write(
     report = AddReport()
     pending: dict[Future[Sent], Chunk] = {}
     try:
-        for mark, part in parts:
-            for chunk in chunked(part, pipeline, form, mark):
-                while len(pending) >= in_flight:
-                    _collect(pending, report, bar)
-                if report.failed:
-                    break
-                pending[submit(send_steps(upsert_call(engine, name, chunk, form), chunk.ids))] = chunk
+        for chunk in chunks:
+            if not chunk.points:
+                if written is not None:
+                    written(next(iter(pending.values())).mark if pending else chunk.mark)
+                continue
+            while len(pending) >= in_flight:
+                _collect(pending, report, bar)
             if report.failed:
                 break
-            if written is not None:
-                written(next(iter(pending.values())).mark if pending else mark)
+            pending[submit(send_steps(upsert_call(engine, name, chunk, form), chunk.ids))] = chunk
     finally:
         while pending:
             _collect(pending, report, bar)

@@ -89,7 +89,13 @@ def run(engine: Engine, steps: Steps[T]) -> T:
 
 
 async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
-    """As :func:`run`, on an asynchronous engine."""
+    """Run ``steps`` on an asynchronous engine.
+
+    Raises
+    ------
+    EngineConnectionError, EngineError
+        A call failed; the client's own error is its cause.
+    """
     try:
         call = next(steps)
         while True:

@@ -61,14 +61,16 @@ class Capabilities:
 
     Attributes
     ----------
-    kind
-        ``"edge"``, ``"memory"`` (qdrant-client's own simulation) or ``"server"``.
-    version
-        Of the engine, as it tells it.
-    max_request_bytes
-        Largest request, ``None`` without a limit.
-    max_matrix_floats
-        Largest multi-vector, ``None`` without a limit.
+    kind : {"edge", "memory", "server"}
+        Kind of the engine; ``"memory"`` is qdrant-client's own simulation.
+    version : str
+        Version of the engine.
+    max_request_bytes : int or None
+        Bytes of the largest request; None without a limit.
+    max_matrix_floats : int or None
+        Numbers of the largest multi-vector; None without a limit.
+    others : bool
+        Whether the engine has the feature of that name. See :meth:`require` for its words.
     """
 
     kind: Kind
@@ -119,6 +121,13 @@ class Capabilities:
     def require(self, name: str, field: str) -> None:
         """Raise unless the engine can do what ``field`` asks for.
 
+        Parameters
+        ----------
+        name : str
+            Name of the capability.
+        field : str
+            Field of the recipe, or argument, that needs it.
+
         Raises
         ------
         CapabilityError
@@ -135,8 +144,8 @@ class Capabilities:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """``1.16.3`` or ``v1.17.0-dev`` as numbers; a version that says nothing is taken for the newest."""
-    found = re.match(r"v?(\d+)\.(\d+)", version)
-    return tuple(map(int, found.groups())) if found else (1 << 16,)
+    match = re.match(r"v?(\d+)\.(\d+)", version)
+    return tuple(map(int, match.groups())) if match else (1 << 16,)
 
 
 def capabilities_steps(engine: AnyEngine) -> Steps[Capabilities]:

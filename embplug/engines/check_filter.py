@@ -36,7 +36,7 @@ _NEEDED: dict[type[Any], str] = {models.MatchPrefix: "match_prefix", models.Matc
 
 
 def check_filter(
-    given: Any,
+    condition_filter: Any,
     indexes: Mapping[str, Any],
     argument: str = "filter",
     capabilities: Capabilities | None = None,
@@ -51,9 +51,9 @@ def check_filter(
     CapabilityError
         A condition that the engine is too old for, by its place.
     """
-    if not isinstance(given, models.Filter):
-        raise FilterError(argument, "a qdrant_client.models.Filter", type(given).__name__)
-    for place, condition in _conditions(given, argument):
+    if not isinstance(condition_filter, models.Filter):
+        raise FilterError(argument, "a qdrant_client.models.Filter", type(condition_filter).__name__)
+    for place, condition in _conditions(condition_filter, argument):
         if isinstance(condition, models.Filter):
             check_filter(condition, indexes, place, capabilities)
         elif isinstance(condition, models.NestedCondition):
@@ -72,14 +72,14 @@ def check_filter(
                 _check_field(condition, indexes[condition.key], place)
 
 
-def _conditions(given: models.Filter, argument: str) -> Iterator[tuple[str, Any]]:
+def _conditions(condition_filter: models.Filter, argument: str) -> Iterator[tuple[str, Any]]:
     for clause in ("must", "should", "must_not"):
-        conditions = getattr(given, clause)
+        conditions = getattr(condition_filter, clause)
         if conditions is not None:
             listed = conditions if isinstance(conditions, list) else [conditions]
             yield from ((f"{argument}.{clause}[{i}]", condition) for i, condition in enumerate(listed))
-    if given.min_should is not None:
-        for i, condition in enumerate(given.min_should.conditions):
+    if condition_filter.min_should is not None:
+        for i, condition in enumerate(condition_filter.min_should.conditions):
             yield f"{argument}.min_should[{i}]", condition
 
 

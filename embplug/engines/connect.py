@@ -76,18 +76,23 @@ def connect(
         A directory opens Qdrant Edge in this process. ``http(s)://host:port`` opens a server or
         cluster, over gRPC where that can be reached. ``":memory:"`` opens qdrant-client's own
         simulation. A client is returned as it is.
-    api_key : str, optional
-        Servers only.
-    grpc_port : int, optional
-        Servers only. Default: 6334 beside 6333, 443 or 80, else the port after the URL's.
-    timeout : float, optional
-        Servers: seconds for each request, default 60. Directories: seconds to wait while another
-        process owns it, default 0.
+    api_key : str, default=None
+        Key of a server.
+    grpc_port : int, default=None
+        Port of a server for gRPC. By default 6334 beside 6333, 443 or 80, else the port after the URL's.
+    timeout : float, default=None
+        Seconds for each request to a server, by default 60; or seconds to wait while another process owns
+        a directory, by default 0.
+
+    Returns
+    -------
+    QdrantClient or EdgeClient
+        The client; the caller closes it.
 
     Raises
     ------
     InvalidArgumentError
-        Naming ``target``, or an option that means nothing for it.
+        The target is wrong, or an option means nothing for it; the error names it.
     EngineConnectionError
         No Qdrant answers at the URL.
     EngineLockedError
@@ -114,12 +119,32 @@ async def connect_async(
     grpc_port: int | None = None,
     timeout: float | None = None,
 ) -> AsyncEngine:
-    """As :func:`connect`, for asyncio: an ``AsyncQdrantClient``, or Edge in a thread.
+    """Connect to an engine for asyncio: an ``AsyncQdrantClient``, or Edge in a thread.
+
+    Parameters
+    ----------
+    target : str, path or client
+        See :func:`connect`. An ``EdgeClient`` is wrapped, and an asynchronous client is returned as it is.
+    api_key : str, default=None
+        Key of a server.
+    grpc_port : int, default=None
+        Port of a server for gRPC. See :func:`connect`.
+    timeout : float, default=None
+        Seconds for each request to a server, or to wait for a directory. See :func:`connect`.
+
+    Returns
+    -------
+    AsyncQdrantClient or AsyncEdgeClient
+        The client; the caller closes it.
 
     Raises
     ------
-    InvalidArgumentError, EngineConnectionError, EngineLockedError
-        As :func:`connect`; a synchronous ``QdrantClient`` is refused.
+    InvalidArgumentError
+        An argument is wrong, and the error names it; or the target is a synchronous ``QdrantClient``.
+    EngineConnectionError
+        No Qdrant answers at the URL.
+    EngineLockedError
+        Another process owns the directory.
     """
     options = {"api_key": api_key, "grpc_port": grpc_port, "timeout": timeout}
     if isinstance(target, (AsyncQdrantClient, AsyncEdgeClient, EdgeClient)):
@@ -159,9 +184,9 @@ def for_reading(engine: Engine) -> Engine:
     if isinstance(engine, EdgeClient):
         return engine
     options = engine.init_options
-    given = options.get("grpc_options") or {}
+    grpc_options = options.get("grpc_options") or {}
     over_grpc = is_server(engine) and options.get("prefer_grpc")
-    if not over_grpc or GRPC_OPTIONS.items() <= given.items():
+    if not over_grpc or GRPC_OPTIONS.items() <= grpc_options.items():
         return engine
     again = _options_again(engine)
     return QdrantClient(**again | {"grpc_options": {**(again["grpc_options"] or {}), **GRPC_OPTIONS}})
@@ -169,9 +194,11 @@ def for_reading(engine: Engine) -> Engine:
 
 def _options_again(engine: QdrantClient | AsyncQdrantClient) -> dict[str, Any]:
     """Options of an open client, for another one."""
-    given = engine.init_options["grpc_options"]
-    # The client adds its own name to the options that it was given, and complains when it finds it there.
-    options = given and {name: value for name, value in given.items() if name != "grpc.primary_user_agent"}
+    current = engine.init_options["grpc_options"]
+    # The client adds its own name to the options that it gets, and complains when it finds it there.
+    options = current and {
+        name: value for name, value in current.items() if name != "grpc.primary_user_agent"
+    }
     # The check would hold up an event loop, and was made when the first client was opened.
     return {**engine.init_options, "grpc_options": options, "check_compatibility": False}
 

@@ -62,7 +62,7 @@ def test_ids_payloads_indexes_and_vectors_are_kept(engine):
     done = go(engine, alias="live", recall=0.9)
     assert (done.points, done.target_points, done.copied, done.changed, done.deleted) == (300, 300, 300, 0, 0)
     assert (done.switched, done.finished, done.resumed, done.checked_payloads) == (True, True, False, 300)
-    assert done.recall.value > 0.95 and not done.recall.given and done.recall.exact
+    assert done.recall.value > 0.95 and not done.recall.user_queries and done.recall.exact
     assert done.point_bytes["target"].stored == done.point_bytes["source"].stored / 2 == DIM * 2
     assert alias_of(engine) == "target"
     # The marks are gone: also what embplug does not hide is as it was.
@@ -160,7 +160,7 @@ def test_matrices_become_codes_and_an_encoding(engine):
     given = [Query(tokens=matrices[3]), Query(tokens=matrices[4])]
     assert Collection.open("live", engine).batch_search(given)[0][0].id == point_id(3)
     asked = go(engine, "other", Recipe(tokens=tokens), queries=given)
-    assert (asked.recall.given, asked.recall.queries) == (True, 2)
+    assert (asked.recall.user_queries, asked.recall.queries) == (True, 2)
 
 
 @on("edge")

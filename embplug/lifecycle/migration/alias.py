@@ -11,8 +11,8 @@ from embplug.errors import InvalidArgumentError, MigrationError
 
 def aliases(engine: Engine) -> dict[str, str]:
     """Alias -> collection."""
-    found = run(engine, retried(Call.of("get_aliases"))).aliases
-    return {one.alias_name: one.collection_name for one in found}
+    answer = run(engine, retried(Call.of("get_aliases"))).aliases
+    return {alias.alias_name: alias.collection_name for alias in answer}
 
 
 def collection_behind(engine: Engine, name: str) -> str:
@@ -28,7 +28,7 @@ def check_alias(engine: Engine, alias: str, source: str, target: str) -> None:
     InvalidArgumentError
         It is the name of a collection, or points elsewhere.
     """
-    names = {one.name for one in run(engine, retried(Call.of("get_collections"))).collections}
+    names = {collection.name for collection in run(engine, retried(Call.of("get_collections"))).collections}
     if not alias.strip() or alias in names:
         raise InvalidArgumentError(
             "alias",

@@ -116,7 +116,9 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     vectors = choose_vectors(name, old, recipe, options.vector)
     added = Pipeline(whole).vectors_config()
     taken = [
-        one for one in added if one in stored_vectors(old) or one in (old.config.params.sparse_vectors or {})
+        added_name
+        for added_name in added
+        if added_name in stored_vectors(old) or added_name in (old.config.params.sparse_vectors or {})
     ]
     if taken:
         raise InvalidArgumentError("recipe.dense", f"names that {name!r} does not have yet", f"{taken[0]!r}")
@@ -225,9 +227,9 @@ class _InPlace:
 
     def _unfilled(self, added: Sequence[str]) -> models.Filter:
         """Points that have what the recipe compresses, and not all that it makes of it."""
-        given = [models.HasVectorCondition(has_vector=name) for name in self.report.vectors.values()]
-        made = [models.HasVectorCondition(has_vector=name) for name in added]
-        return models.Filter(must=given, must_not=[models.Filter(must=made)])
+        has_source = [models.HasVectorCondition(has_vector=name) for name in self.report.vectors.values()]
+        has_added = [models.HasVectorCondition(has_vector=name) for name in added]
+        return models.Filter(must=has_source, must_not=[models.Filter(must=has_added)])
 
     def _fill(self, pipeline: Pipeline, where: models.Filter) -> int:
         """Write the compressed vectors of points; how many they were."""
@@ -247,7 +249,7 @@ class _InPlace:
                     done = waiting.popleft().result()
                     written += done
                     bar.update(done)
-            written += sum(one.result() for one in waiting)
+            written += sum(future.result() for future in waiting)
         return written
 
     def _update(self, pipeline: Pipeline, points: Sequence[Point]) -> int:
@@ -272,11 +274,11 @@ class _InPlace:
                 n: list(column) for n, column in vectors.items() if not isinstance(column, SparseBatch)
             }
             for row, point_id in enumerate(part.ids):
-                made = {name: column[row].tolist() for name, column in columns.items()}
-                yield models.PointVectors.model_construct(id=point_id, vector=made)
+                named = {name: column[row].tolist() for name, column in columns.items()}
+                yield models.PointVectors.model_construct(id=point_id, vector=named)
 
     def _verify(self, pipeline: Pipeline) -> None:
-        report, asked = self.report, self.options.recall
+        report, lowest = self.report, self.options.recall
         report.recall = measure_recall(
             self.reading,
             self.name,
@@ -291,11 +293,11 @@ class _InPlace:
             "source": point_bytes(self.reading, self.name, self.plan.info),
             "target": point_bytes(self.reading, self.name, whole),
         }
-        found = report.recall
-        if found is not None and asked is not None and found.value < asked:
+        recall = report.recall
+        if recall is not None and lowest is not None and recall.value < lowest:
             raise VerificationError(
-                f"recall@{found.limit} of the vectors added to {self.name!r} is {found.value:.3f}, "
-                f"{asked:g} was asked for: the collection opens as before",
+                f"recall@{recall.limit} of the vectors added to {self.name!r} is {recall.value:.3f}, "
+                f"{lowest:g} was asked for: the collection opens as before",
                 report,
             )
 

@@ -17,9 +17,10 @@ from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
+from embplug.collection.chunks import chunks_of_parts
 from embplug.collection.writing import write
 from embplug.common.ids import MIGRATED
-from embplug.engines import Engine
+from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, Steps, retried, run
 from embplug.errors import InvalidArgumentError
 from embplug.lifecycle.migration.reader import Page, Point, PointId, Reader, order
@@ -149,7 +150,7 @@ class Passes:
 
         def parts() -> Iterator[tuple[PointId | None, CheckedDocuments]]:
             with closing(self.source.pages(start)) as pages, closing(self._copies(start)) as copies:
-                beside = _Beside(copies)
+                beside = _CopiesAlongside(copies)
                 for page in pages:
                     extra, changed = [], []
                     for point in page.points:
@@ -190,7 +191,7 @@ class Passes:
         """Delete what the source has no more, copy what it has without having told so."""
         ids = Reader(self.reading, self.record.source, payload=False)
         with closing(ids.pages(size=IDS_PAGE)) as pages, closing(self._copies(None)) as copies:
-            beside = _Beside(copies)
+            beside = _CopiesAlongside(copies)
             for page in pages:
                 extra, missing = [], []
                 for point in page.points:
@@ -232,8 +233,7 @@ class Passes:
             return write(
                 self.engine,
                 self.target,
-                self.pipeline,
-                parts,
+                chunks_of_parts(parts, self.pipeline, traits_of(self.engine).point_form),
                 submit,
                 in_flight=self.workers,
                 bar=bar,
@@ -245,11 +245,11 @@ class Passes:
 
     def _delete(self, ids: Iterable[PointId]) -> None:
         """Delete what the source surely has not: the replica that was read may have lagged behind."""
-        wanted = list(ids)
-        for start in range(0, len(wanted), DELETED_AT_ONCE):
-            batch = wanted[start : start + DELETED_AT_ONCE]
+        remaining = list(ids)
+        for start in range(0, len(remaining), DELETED_AT_ONCE):
+            batch = remaining[start : start + DELETED_AT_ONCE]
             there = {point.id for point in self.source.retrieve(batch, surely=True)}
-            gone = [one for one in batch if one not in there]
+            gone = [document_id for document_id in batch if document_id not in there]
             if gone:
                 self._ask("delete", points_selector=models.PointIdsList(points=gone), wait=True)
                 self.tally.deleted += len(gone)
@@ -262,7 +262,7 @@ class Passes:
         return tqdm(desc=f"{doing} {what}", total=total, unit=" points", disable=disable)
 
 
-class _Beside:
+class _CopiesAlongside:
     """The copies in the target, walked beside the points of the source."""
 
     def __init__(self, copies: Iterator[Point]) -> None:
@@ -271,25 +271,25 @@ class _Beside:
 
     def before(self, point_id: PointId) -> list[Point]:
         """Copies of what comes before a point of the source, and is not there."""
-        found = []
+        copies = []
         while self._next is not None and order(self._next.id) < order(point_id):
-            found.append(self._next)
+            copies.append(self._next)
             self._next = next(self._copies, None)
-        return found
+        return copies
 
     def at(self, point_id: PointId) -> Point | None:
         """The copy of a point."""
-        found = self._next
-        if found is None or found.id != point_id:
+        copy = self._next
+        if copy is None or copy.id != point_id:
             return None
         self._next = next(self._copies, None)
-        return found
+        return copy
 
     def rest(self, most: int) -> list[Point]:
         """Copies of what comes after all points of the source."""
-        found = [self._next, *islice(self._copies, most - 1)] if self._next is not None else []
+        copies = [self._next, *islice(self._copies, most - 1)] if self._next is not None else []
         self._next = next(self._copies, None)
-        return found
+        return copies
 
 
 def newest(engine: Engine, name: str, field: str | None) -> Any:

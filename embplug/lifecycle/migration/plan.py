@@ -32,7 +32,7 @@ _ORDERED = (
 
 @dataclass(frozen=True)
 class Options:
-    """What a migration was asked for; see :func:`migrate`."""
+    """Options of :func:`embplug.migrate`, which explains them."""
 
     alias: str | None = None
     recall: float | None = None
@@ -50,12 +50,14 @@ class MigrationPlan:
 
     Attributes
     ----------
-    info
-        Of the source.
-    recipe
-        With what it left open.
-    record
-        Of the migration that goes on; ``None`` begins one.
+    info : models.CollectionInfo
+        Configuration of the source.
+    recipe : Recipe
+        Recipe of the target, complete.
+    record : MigrationRecord or None
+        Record of the migration that goes on; None begins a migration.
+    report : MigrationReport
+        Report of this call.
     """
 
     info: models.CollectionInfo
@@ -124,10 +126,10 @@ def _target(
 def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
     """The stored recipe, if the given one says the same."""
     stored = read_manifest(target, info).recipe
-    given = completed_from(recipe, stored)
+    complete = completed_from(recipe, stored)
     if stored.tokens is not None:
-        given = given.with_encoding(stored.tokens.encoding_or_default)
-    differences = stored.differences(given)
+        complete = complete.with_encoding(stored.tokens.encoding_or_default)
+    differences = stored.differences(complete)
     if differences:
         raise RecipeMismatchError(target, differences)
     return stored

@@ -124,7 +124,7 @@ class Reader:
             return [self._from_record(record) for record in run(self.engine, retried(call))]
         request = grpc.GetPoints(
             collection_name=self.name,
-            ids=[RestToGrpc.convert_extended_point_id(one) for one in ids],
+            ids=[RestToGrpc.convert_extended_point_id(point_id) for point_id in ids],
             read_consistency=RestToGrpc.convert_read_consistency(consistency) if consistency else None,
             **self._wanted_over_grpc(),
         )
@@ -146,15 +146,15 @@ class Reader:
             ),
         )
         ids = [point.id for point in answer.points]
-        found: list[Point] = []
+        points: list[Point] = []
         done, size = 0, 16
-        while done < len(ids) and (read := sum(point.nbytes for point in found)) < most_bytes:
+        while done < len(ids) and (read := sum(point.nbytes for point in points)) < most_bytes:
             batch = self.retrieve(ids[done : done + size])
-            found += (point for point in batch if len(point.vectors) == len(self.vectors))
+            points += (point for point in batch if len(point.vectors) == len(self.vectors))
             done += size
-            mean = max(1.0, (read + sum(p.nbytes for p in batch)) / max(1, len(found)))
+            mean = max(1.0, (read + sum(p.nbytes for p in batch)) / max(1, len(points)))
             size = int(min(PAGE_POINTS, max(1, PAGE_BYTES / mean)))
-        return found
+        return points
 
     def count(self) -> int:
         """Exact number of points."""
@@ -196,17 +196,17 @@ class Reader:
         return {"with_vectors": vectors, "with_payload": self.payload}
 
     def _wanted_over_grpc(self) -> dict[str, Any]:
-        wanted = self._wanted()
+        selectors = self._wanted()
         return {
-            "with_vectors": RestToGrpc.convert_with_vectors(wanted["with_vectors"]),
-            "with_payload": RestToGrpc.convert_with_payload_interface(wanted["with_payload"]),
+            "with_vectors": RestToGrpc.convert_with_vectors(selectors["with_vectors"]),
+            "with_payload": RestToGrpc.convert_with_payload_interface(selectors["with_payload"]),
         }
 
     def _from_record(self, record: models.Record) -> Point:
         stored = record.vector if isinstance(record.vector, dict) else {"": record.vector}
-        found = {name: stored.get(name) for name in self.vectors}
+        named = {name: stored.get(name) for name in self.vectors}
         vectors = {
-            name: np.asarray(vector, dtype=np.float32) for name, vector in found.items() if vector is not None
+            name: np.asarray(vector, dtype=np.float32) for name, vector in named.items() if vector is not None
         }
         return Point(
             record.id if isinstance(record.id, int) else str(record.id), record.payload or {}, vectors

@@ -33,24 +33,27 @@ class MigrationRecord:
 
     Attributes
     ----------
-    source
-        The collection itself, where an alias was given.
-    vectors
-        Name in the recipe -> name in the source.
-    phase
-        ``copy``: the first pass; ``catch up``: copied, and what changed meanwhile is looked for;
-        ``late``: the alias is switched, and what was written to the source until then is looked for;
-        ``clean``: marks are removed from the payloads; ``done``.
-    cursor
-        Where the pass that was broken off goes on, as text.
-    updated_at
+    source : str
+        Name of the source; the collection behind it where an alias was passed.
+    vectors : dict of str to str
+        Name of each vector in the recipe, and its name in the source.
+    phase : str
+        ``copy`` in the first pass; ``catch up`` while changes of the source are looked for; ``late`` when
+        the alias is switched, and what was written to the source until then is looked for; ``clean`` while
+        marks are removed from the payloads; then ``done``.
+    cursor : str or None
+        Id at which an interrupted pass goes on, as text.
+    updated_at : str or None
         Payload field with the time of the last change.
-    since
-        Of it, the highest value when the last full pass began; ``None`` before.
-    until
-        The same for the pass under way.
-    manifest
-        In place: what makes it a collection of embplug, once all points have the new vectors.
+    since : Any
+        Highest value of that field when the last full pass began; None before.
+    until : Any
+        Highest value of that field when the pass under way began.
+    manifest : dict or None
+        In place, the manifest that makes the source a collection of embplug once all points have the new
+        vectors.
+    version : int
+        Version of this record's format.
     """
 
     source: str

@@ -51,10 +51,10 @@ def rehearse(reading: Engine, plan: MigrationPlan, options: Options) -> Migratio
         report.recall, report.point_bytes["target"] = done.recall, done.point_bytes["target"]
     report.notes.append(f"measured on {len(sample)} of {report.points} points")
     report.seconds["rehearsal"] = time.monotonic() - started
-    asked, found = options.recall, report.recall
-    if asked is not None and found is not None and found.value < asked:
+    lowest, recall = options.recall, report.recall
+    if lowest is not None and recall is not None and recall.value < lowest:
         raise VerificationError(
-            f"recall@{found.limit} is {found.value:.3f} on {len(sample)} points, {asked:g} was asked for",
+            f"recall@{recall.limit} is {recall.value:.3f} on {len(sample)} points, {lowest:g} was asked for",
             report,
         )
     return report

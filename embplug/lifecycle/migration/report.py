@@ -15,38 +15,42 @@ class MigrationReport:
 
     Attributes
     ----------
-    source, target
-        Collections; of an alias, the collection behind it. In place both are the same.
-    vectors
-        Vector of the recipe -> vector of the source; ``""`` has no name.
-    points
-        Of the source, at the end.
-    target_points
-        Of the target, at the end.
-    copied
-        Points written by the first pass of this call.
-    changed, deleted
-        Points written or deleted by later passes, because they were written to or deleted meanwhile.
-    passes
-        Over the source.
-    resumed
-        Whether this call went on with what an earlier one had begun.
-    checked_payloads
-        Payloads compared, all of which were equal.
-    recall
-        Part of the source's best hits that the target finds; ``None`` when nothing could be searched.
-    alias
-        As it was asked for.
-    switched
-        Whether the alias was switched by this call.
-    finished
-        Whether the migration is over: nothing is left to catch up with.
-    point_bytes
+    source, target : str
+        Names of the collections; of an alias, the collection behind it. In place both are the same.
+    vectors : dict of str to str
+        Name of each vector in the recipe, and its name in the source; ``""`` for a vector without a name.
+    points : int
+        Number of points of the source, at the end.
+    target_points : int
+        Number of points of the target, at the end.
+    copied : int
+        Number of points that the first pass of this call wrote.
+    changed, deleted : int
+        Number of points that later passes wrote or deleted, because they had changed meanwhile.
+    passes : int
+        Number of passes over the source.
+    resumed : bool
+        Whether this call went on with what an earlier call had begun.
+    checked_payloads : int
+        Number of payloads that were compared, all of which were equal.
+    recall : Recall or None
+        Share of the source's best hits that the target finds; None when nothing could be searched.
+    alias : str or None
+        Alias that was passed.
+    switched : bool
+        Whether this call switched the alias.
+    finished : bool
+        Whether the migration is over, and nothing is left to catch up with.
+    dry_run : bool
+        Whether nothing was written.
+    in_place : bool
+        Whether the vectors are added to the source itself.
+    point_bytes : dict of str to PointBytes
         Bytes of a point's vectors in ``source`` and ``target``.
-    notes
-        What of the source the target does not have, and what else one should know.
-    seconds
-        Of each stage.
+    notes : list of str
+        Parts of the source that the target does not have, and other remarks.
+    seconds : dict of str to float
+        Seconds of each stage.
     """
 
     source: str
@@ -71,7 +75,7 @@ class MigrationReport:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the fields as JSON types."""
         return {
             **asdict(self),
             "recall": None if self.recall is None else {**asdict(self.recall), "value": self.recall.value},

@@ -146,9 +146,9 @@ class Migration:
                 passes.pipeline,
                 self.options.queries,
             )
-        found, asked = self.report.recall, self.options.recall
-        if found is not None and asked is not None and found.value < asked:
-            self._refuse(passes, f"recall@{found.limit} is {found.value:.3f}, {asked:g} was asked for")
+        recall, lowest = self.report.recall, self.options.recall
+        if recall is not None and lowest is not None and recall.value < lowest:
+            self._refuse(passes, f"recall@{recall.limit} is {recall.value:.3f}, {lowest:g} was asked for")
 
     def _settle_phase(self, passes: Passes) -> None:
         """Correct the recorded phase by what the aliases say: a kill may have come between the two."""

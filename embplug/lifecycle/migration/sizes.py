@@ -23,11 +23,11 @@ class PointBytes:
 
     Attributes
     ----------
-    stored
-        Of all that is kept: vectors, codes of Qdrant's quantization, codes in the payload.
-    searched
-        Of what is compared to find candidates: the codes where vectors have some, and no vector without
-        a graph.
+    stored : float
+        Bytes of all that is kept: vectors, codes of Qdrant's quantization, codes in the payload.
+    searched : float
+        Bytes of what is compared to find candidates: the codes where vectors have some, and no vector
+        without a graph.
     """
 
     stored: float

@@ -29,7 +29,7 @@ def stored_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams
 
 
 def choose_vectors(
-    name: str, info: models.CollectionInfo, recipe: Recipe, given: str | Mapping[str, str] | None
+    name: str, info: models.CollectionInfo, recipe: Recipe, names: str | Mapping[str, str] | None
 ) -> dict[str, str]:
     """Name in the recipe -> name in the source, for each vector that the recipe stores.
 
@@ -39,21 +39,21 @@ def choose_vectors(
         ``vector``: none fits or several do, and they are named.
     """
     stored = stored_vectors(info)
-    wanted: dict[str, Dense | None] = dict(recipe.dense)
+    own_vectors: dict[str, Dense | None] = dict(recipe.dense)
     if recipe.tokens is not None:
-        wanted[TOKENS_VECTOR] = None
-    if isinstance(given, str):
-        if len(wanted) > 1:
-            raise InvalidArgumentError("vector", f"a name for each of {[*wanted]}", repr(given))
-        given = {next(iter(wanted)): given}
-    unknown = next((own for own in given or {} if own not in wanted), None)
+        own_vectors[TOKENS_VECTOR] = None
+    if isinstance(names, str):
+        if len(own_vectors) > 1:
+            raise InvalidArgumentError("vector", f"a name for each of {[*own_vectors]}", repr(names))
+        names = {next(iter(own_vectors)): names}
+    unknown = next((own for own in names or {} if own not in own_vectors), None)
     if unknown is not None:
-        raise InvalidArgumentError("vector", f"names of the recipe's vectors {[*wanted]}", repr(unknown))
+        raise InvalidArgumentError("vector", f"names of the recipe's vectors {[*own_vectors]}", repr(unknown))
     chosen = {}
-    for own, dense in wanted.items():
+    for own, dense in own_vectors.items():
         kind = "multi-vectors" if dense is None else "dense vectors"
         there = {key: it for key, it in stored.items() if (it.multivector_config is None) == bool(dense)}
-        source = (given or {}).get(own)
+        source = (names or {}).get(own)
         if source is None:
             source = next(iter(there)) if len(there) == 1 else own
         if source not in there:
@@ -120,14 +120,14 @@ def documents(
         has = tuple(own for own, source in vectors.items() if source in point.vectors)
         groups.setdefault(has if texts[row] is None else (*has, SPARSE_VECTOR), []).append(row)
     for has, rows in groups.items():
-        made = _documents(
+        checked = _documents(
             [points[row] for row in rows],
             {own: vectors[own] for own in has if own != SPARSE_VECTOR},
             None if marks is None else [marks[row] for row in rows],
         )
-        for own, rows_of in made.dense.items():
+        for own, rows_of in checked.dense.items():
             check_datatype(rows_of, recipe.dense[own].datatype, f"vector {vectors[own]!r}")
-        yield replace(made, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else made
+        yield replace(checked, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else checked
 
 
 def _text(point: Point, recipe: Recipe) -> str | None:
@@ -183,12 +183,12 @@ def _arrays(
     tokens, dense = None, {}
     for own, source in vectors.items():
         rows = [point.vectors[source] for point in points]
-        made = TokenBatch.from_list(rows) if own == TOKENS_VECTOR else np.stack(rows)
-        if not np.isfinite(made.values if isinstance(made, TokenBatch) else made).all():
+        array = TokenBatch.from_list(rows) if own == TOKENS_VECTOR else np.stack(rows)
+        if not np.isfinite(array.values if isinstance(array, TokenBatch) else array).all():
             bad = next(point.id for point in points if not np.isfinite(point.vectors[source]).all())
             raise NonFiniteError(f"point {bad!r}", "finite numbers", f"NaN or infinity in vector {source!r}")
-        if isinstance(made, TokenBatch):
-            tokens = made
+        if isinstance(array, TokenBatch):
+            tokens = array
         else:
-            dense[own] = made
+            dense[own] = array
     return tokens, dense

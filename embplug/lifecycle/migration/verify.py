@@ -42,30 +42,33 @@ class Recall:
 
     Attributes
     ----------
-    by_vector
-        Recall of the ``limit`` best for each vector of the recipe.
-    queries
-        Their number.
-    given
-        Whether they were the user's; otherwise points of the source, which are left out of their own hits.
-    exact
-        Whether the source compared all points, or answered from its index.
+    by_vector : dict of str to float
+        Recall of the ``limit`` best documents, for each vector of the recipe.
+    queries : int
+        Number of queries.
+    user_queries : bool
+        Whether the caller passed the queries. Otherwise they are points of the source, each of which is
+        left out of its own hits.
+    exact : bool
+        Whether the source compared all points. Otherwise it answered from its index.
+    limit : int
+        Number of best documents.
     """
 
     by_vector: dict[str, float]
     queries: int
-    given: bool
+    user_queries: bool
     exact: bool
     limit: int = LIMIT
 
     @property
     def value(self) -> float:
-        """The lowest."""
+        """The lowest recall of a vector."""
         return min(self.by_vector.values())
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _SearchedQuery:
     """One query on both sides; ``left_out`` is the point whose vector it is."""
 
     query: Query
@@ -90,26 +93,26 @@ def measure_recall(
     options = SearchOptions(limit=LIMIT + 1, with_payload=False, cross_encode=False)
     exact = reader.count() <= (MOST_EXACT_MATRICES if TOKENS_VECTOR in vectors else MOST_EXACT)
     if queries is not None:
-        asked = _given(queries, pipeline)
+        searched = _of_caller(queries, pipeline)
     else:
         points = reader.sample(SAMPLED_QUERIES, SAMPLE_BYTES)
         if not points:
             return None
-        asked = {own: _sampled(points, own, vectors, pipeline) for own in vectors}
-    found = {}
-    for own, own_queries in asked.items():
+        searched = {own: _sampled(points, own, vectors, pipeline) for own in vectors}
+    shares = {}
+    for own, own_queries in searched.items():
         parts = []
         for start in range(0, len(own_queries), AT_ONCE):
             some = own_queries[start : start + AT_ONCE]
             truth = _truth(reading, source, vectors[own], some, exact)
-            steps = search_steps(engine, target, pipeline, [one.query for one in some], options)
+            steps = search_steps(engine, target, pipeline, [query.query for query in some], options)
             hits = run(engine, steps)
-            for one, best, answer in zip(some, truth, hits, strict=True):
+            for query, best, answer in zip(some, truth, hits, strict=True):
                 ids = [point_id(hit.id, "id") for hit in answer]
-                parts.append(_share(best, [given for given in ids if given != one.left_out][:LIMIT]))
-        found[own] = float(np.mean(parts)) if parts else 1.0
-    count = len(queries) if queries is not None else max(map(len, asked.values()))
-    return Recall(found, count, queries is not None, exact)
+                parts.append(_share(best, [hit_id for hit_id in ids if hit_id != query.left_out][:LIMIT]))
+        shares[own] = float(np.mean(parts)) if parts else 1.0
+    count = len(queries) if queries is not None else max(map(len, searched.values()))
+    return Recall(shares, count, queries is not None, exact)
 
 
 def check_payloads(passes: Passes) -> tuple[int, list[PointId]]:
@@ -147,48 +150,52 @@ def _same_payload(point: Point, copy: Point | None) -> bool:
 
 def _sampled(
     points: Sequence[Point], own: str, vectors: Mapping[str, str], pipeline: Pipeline
-) -> list[_Asked]:
-    asked = []
+) -> list[_SearchedQuery]:
+    queries = []
     for point in points:
-        given = {name: point.vectors[source] for name, source in vectors.items()}
+        stored = {name: point.vectors[source] for name, source in vectors.items()}
         if own != TOKENS_VECTOR:
-            asked.append(_Asked(Query(dense={own: given[own]}), given[own], point.id))
+            queries.append(_SearchedQuery(Query(dense={own: stored[own]}), stored[own], point.id))
             continue
-        tokens = given[own][:QUERY_TOKENS]
-        dense = {name: vector for name, vector in given.items() if name != own}
+        tokens = stored[own][:QUERY_TOKENS]
+        dense = {name: vector for name, vector in stored.items() if name != own}
         # Without an encoding the dense vectors find what the tokens rank.
         finds = pipeline.recipe.tokens is not None and pipeline.recipe.tokens.encoding is None
-        asked.append(_Asked(Query(tokens, dense if finds and dense else None), tokens, point.id))
-    return asked
+        queries.append(_SearchedQuery(Query(tokens, dense if finds and dense else None), tokens, point.id))
+    return queries
 
 
-def _given(queries: Sequence[Query], pipeline: Pipeline) -> dict[str, list[_Asked]]:
-    asked: dict[str, list[_Asked]] = {}
+def _of_caller(queries: Sequence[Query], pipeline: Pipeline) -> dict[str, list[_SearchedQuery]]:
+    by_vector: dict[str, list[_SearchedQuery]] = {}
     for query in queries:
         whole = pipeline.with_query_vectors(query)
         if whole.tokens is not None:
-            asked.setdefault(TOKENS_VECTOR, []).append(_Asked(whole, np.asarray(whole.tokens), None))
+            by_vector.setdefault(TOKENS_VECTOR, []).append(
+                _SearchedQuery(whole, np.asarray(whole.tokens), None)
+            )
             continue
         dense: Any = whole.dense
         for name, vector in dense.items():
-            asked.setdefault(name, []).append(_Asked(Query(dense={name: vector}), np.asarray(vector), None))
-    return asked
+            by_vector.setdefault(name, []).append(
+                _SearchedQuery(Query(dense={name: vector}), np.asarray(vector), None)
+            )
+    return by_vector
 
 
 def _truth(
-    engine: Engine, source: str, vector: str, asked: Sequence[_Asked], exact: bool
+    engine: Engine, source: str, vector: str, queries: Sequence[_SearchedQuery], exact: bool
 ) -> list[dict[PointId, float]]:
     """Best points of the source by their scores, more than are wanted, so that ties can be told."""
     requests = [
         models.QueryRequest(
-            query=models.NearestQuery(nearest=one.vector.tolist()),
+            query=models.NearestQuery(nearest=query.vector.tolist()),
             using=vector or None,
-            filter=None if one.left_out is None else _without(one.left_out),
+            filter=None if query.left_out is None else _without(query.left_out),
             params=models.SearchParams(exact=exact),
             limit=3 * LIMIT,
             with_payload=False,
         )
-        for one in asked
+        for query in queries
     ]
     call = Call.of("query_batch_points", collection_name=source, requests=requests)
     answers = run(engine, retried(call))
@@ -199,13 +206,13 @@ def _without(left_out: PointId) -> models.Filter:
     return models.Filter(must_not=[models.HasIdCondition(has_id=[left_out])])
 
 
-def _share(truth: Mapping[PointId, float], found: Sequence[PointId]) -> float:
+def _share(truth: Mapping[PointId, float], hit_ids: Sequence[PointId]) -> float:
     """Part of the best that was found; of equally good ones, any."""
     best = list(truth.values())[:LIMIT]
     if not best:
         return 1.0
     worst = best[-1]
     tie = TIE * max(1.0, abs(worst))
-    good = {given for given, score in truth.items() if abs(score - worst) <= tie}
+    good = {document_id for document_id, score in truth.items() if abs(score - worst) <= tie}
     good |= set(list(truth)[:LIMIT])
-    return min(1.0, len(good.intersection(found)) / len(best))
+    return min(1.0, len(good.intersection(hit_ids)) / len(best))

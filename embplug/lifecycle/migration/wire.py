@@ -28,7 +28,7 @@ _FIXED_SIZES = {1: 8, 5: 4}
 
 
 def read_points(
-    answer: Any, wanted: Sequence[str]
+    answer: Any, names: Sequence[str]
 ) -> tuple[list[int | str], list[WirePayload], list[dict[str, Float32]], list[bytes]]:
     """Id, payload, the wanted vectors and the bytes of each ``RetrievedPoint`` of an answer."""
     answer.DiscardUnknownFields()
@@ -44,7 +44,7 @@ def read_points(
     wire = patched.tobytes()
     first, last = where[_PAYLOAD]
     payloads = [WirePayload(wire[start:stop]) for start, stop in _pairs(first, last)]
-    return _ids(wire, *where[_ID]), payloads, _all_vectors(wire, *where[_VECTORS], wanted), wires
+    return _ids(wire, *where[_ID]), payloads, _all_vectors(wire, *where[_VECTORS], names), wires
 
 
 def _walk(wire: Bytes, starts: Places, stops: Places) -> tuple[dict[int, tuple[Places, Places]], Places]:
@@ -100,26 +100,26 @@ def _ids(wire: bytes, starts: Places, stops: Places) -> list[int | str]:
 
 
 def _all_vectors(
-    wire: bytes, starts: Places, stops: Places, wanted: Sequence[str]
+    wire: bytes, starts: Places, stops: Places, names: Sequence[str]
 ) -> list[dict[str, Float32]]:
     """The wanted vectors in each ``VectorsOutput``; dense ones mostly stand at the same places in it."""
     sizes = stops - starts
     model = int(sizes.argmax())
     begin, end = int(starts[model]), int(stops[model])
-    found = list(_vectors(wire, begin, end))
-    spans = [(name, *value) for name, value in found if isinstance(value, tuple)]
-    same = sizes == (end - begin if len(spans) == len(found) else -1)
+    vectors = list(_vectors(wire, begin, end))
+    spans = [(name, *value) for name, value in vectors if isinstance(value, tuple)]
+    same = sizes == (end - begin if len(spans) == len(vectors) else -1)
     edges = [begin, *(edge for _, *span in spans for edge in span), end]
     whole = np.frombuffer(wire, dtype=np.uint8)
     for first, last in zip(edges[::2], edges[1::2], strict=True):
         rows = np.flatnonzero(same)
         places = np.arange(first, last) - begin
         same[rows] = (whole[starts[rows, None] + places] == whole[first:last]).all(axis=1)
-    offsets = [(name, first - begin, (last - first) // 4) for name, first, last in spans if name in wanted]
+    offsets = [(name, first - begin, (last - first) // 4) for name, first, last in spans if name in names]
     return [
         {name: np.frombuffer(wire, "<f4", count, start + at) for name, at, count in offsets}
         if alike
-        else {n: _values(wire, value) for n, value in _vectors(wire, start, stop) if n in wanted}
+        else {n: _values(wire, value) for n, value in _vectors(wire, start, stop) if n in names}
         for alike, (start, stop) in zip(same.tolist(), _pairs(starts, stops), strict=True)
     ]
 
