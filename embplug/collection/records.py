@@ -71,7 +71,10 @@ def delete_steps(
         raise InvalidArgumentError("ids", "either ids or filter", both)
     selector: models.PointsSelector
     if ids is not None:
-        selector = models.PointIdsList(points=_point_ids(ids))
+        points = _point_ids(ids)
+        if not points:  # engines refuse a request about no point
+            return
+        selector = models.PointIdsList(points=points)
     else:
         selector = models.FilterSelector(filter=condition)
     yield Call.of("delete", collection_name=name, points_selector=selector, wait=True)
@@ -80,6 +83,8 @@ def delete_steps(
 def set_payload_steps(name: str, payload: Mapping[str, Any], ids: Sequence[Any]) -> Steps[None]:
     """Merge ``payload`` into that of documents."""
     points = _point_ids(ids)
+    if not points:  # engines refuse a request about no point
+        return
     yield Call.of("set_payload", collection_name=name, payload=dict(payload), points=points, wait=True)
 
 
