@@ -1,4 +1,4 @@
-"""The last word on candidates: MaxSim, exact dense scores, cross-encoders, and the fusion of rankings."""
+"""Searching: the plan of a search, reranking, cross-encoders, and the fusion of rankings."""
 
 from __future__ import annotations
 

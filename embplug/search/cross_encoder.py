@@ -1,4 +1,4 @@
-"""Hits in the order of a model that reads query and text together."""
+"""Reranking by a cross-encoder, a model that reads the query and a text together."""
 
 from __future__ import annotations
 
@@ -18,28 +18,37 @@ if TYPE_CHECKING:
 CROSS_ENCODER_STAGE = "cross_encoder"
 
 Scorer = Callable[[str, "Sequence[str]"], "Sequence[float]"]
-"""Scores of texts for a query, higher is better."""
+"""Takes a query and texts, and returns one score for each text. Higher is better."""
 
 
 @dataclass(frozen=True)
 class CrossEncoder:
-    """Rank hits anew by any scorer of (query, texts).
+    """Reranks hits by a function that scores texts for a query.
 
     Parameters
     ----------
-    scorer
-        Takes a query and texts, returns one score for each.
-    text_key
+    scorer : callable
+        Function of a query and a list of texts that returns one score for each text. Higher is better.
+    text_key : str, default="text"
         Payload field with the text of a hit.
-    batch_size
-        Texts in one call of the scorer.
-    timeout
-        Seconds for all calls together. A call under way cannot be stopped: it ends in its own thread,
-        and its result is dropped.
-    on_failure
-        Of the scorer, or of a hit that has no text: ``raise``, or ``keep`` the order that the hits came
-        in. A hit without text then keeps its place, and the others are ranked around it; every hit that
-        has no score tells why under ``skipped``.
+    batch_size : int, default=32
+        Number of texts in one call of the scorer.
+    timeout : float, default=None
+        Seconds for all calls together. None sets no limit. A running call cannot be stopped: it ends in its
+        own thread, and its result is dropped.
+    on_failure : {"raise", "keep"}, default="raise"
+        What happens if the scorer fails or a hit has no text. ``"raise"`` raises an error. ``"keep"`` keeps
+        the order of the hits: a hit without a text keeps its place, and the others are ranked around it. The
+        attribute ``skipped`` of every hit without a score then has the reason.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If ``batch_size``, ``timeout`` or ``on_failure`` is out of range.
+
+    References
+    ----------
+    .. [1] Nogueira and Cho, "Passage Re-ranking with BERT", 2019.
     """
 
     scorer: Scorer
@@ -58,41 +67,75 @@ class CrossEncoder:
 
     @classmethod
     def from_sentence_transformers(cls, model: Any, **options: Any) -> CrossEncoder:
-        """Use a ``sentence_transformers.CrossEncoder``, or the one of this name.
+        """Build a reranker from a cross-encoder of sentence-transformers.
 
-        ``options`` are the other parameters of this class.
+        Parameters
+        ----------
+        model : sentence_transformers.CrossEncoder or str
+            Model, or the name of a model to load.
+        **options
+            Other parameters of this class.
+
+        Returns
+        -------
+        CrossEncoder
+            The reranker.
 
         Raises
         ------
         MissingExtraError
-            A name, and sentence-transformers is not installed.
+            If ``model`` is a name and sentence-transformers is not installed.
         """
         return cls(_sentence_transformers_scorer(model), **options)
 
     @classmethod
     def from_rerankers(cls, ranker: Any, **options: Any) -> CrossEncoder:
-        """Use a ``rerankers.Reranker``, or the one of this name.
+        """Build a reranker from a ranker of the package rerankers.
 
-        ``options`` are the other parameters of this class.
+        Parameters
+        ----------
+        ranker : rerankers.Reranker or str
+            Ranker, or the name of a ranker to load.
+        **options
+            Other parameters of this class.
+
+        Returns
+        -------
+        CrossEncoder
+            The reranker.
 
         Raises
         ------
         InvalidArgumentError
-            The package has no ranker of this name, or lacks what that needs.
+            If the package has no ranker of this name, or a package that the ranker needs is not installed.
         MissingExtraError
-            A name, and rerankers is not installed.
+            If ``ranker`` is a name and rerankers is not installed.
         """
         return cls(_rerankers_scorer(ranker), **options)
 
     def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
-        """Order hits by the scorer, best first; each tells its score as stage ``cross_encoder``.
+        """Rank hits by the scores of their texts.
+
+        Parameters
+        ----------
+        query : str
+            Text of the query.
+        hits : sequence of Hit
+            Hits with the payload field ``text_key``.
+        limit : int, default=None
+            Number of hits to return. None returns all.
+
+        Returns
+        -------
+        list of Hit
+            Hits from the best to the worst, each with its score as stage ``"cross_encoder"``.
 
         Raises
         ------
         InvalidArgumentError
-            A hit has no text, and ``on_failure`` is ``raise``; it has to be searched for with its payload.
+            If a hit has no text and ``on_failure`` is ``"raise"``. A search with a payload returns the text.
         RerankError
-            The scorer failed or took too long, and ``on_failure`` is ``raise``.
+            If the scorer fails or takes too long, and ``on_failure`` is ``"raise"``.
         """
         skipped: dict[int, str] = {}
         texts: dict[int, str] = {}
@@ -114,10 +157,10 @@ class CrossEncoder:
             skipped |= dict.fromkeys(texts, _reason(error))
         ranked = iter(sorted(scores, key=lambda i: -scores[i]))
         ordered = [i if i in skipped else next(ranked) for i in range(len(hits))]
-        return [_told(hits[i], scores.get(i), skipped.get(i)) for i in ordered[:limit]]
+        return [_with_result(hits[i], scores.get(i), skipped.get(i)) for i in ordered[:limit]]
 
     async def rerank_async(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> list[Hit]:
-        """As :meth:`rerank`, in a thread."""
+        """Rank hits by the scores of their texts, in a thread; see :meth:`rerank`."""
         return await asyncio.to_thread(self.rerank, query, hits, limit)
 
     def _scores(self, query: str, texts: list[str]) -> list[float]:
@@ -149,12 +192,12 @@ class CrossEncoder:
             if is_late():
                 break
             batch = texts[start : start + self.batch_size]
-            made = [float(score) for score in self.scorer(query, batch)]
-            if len(made) != len(batch):
-                raise LengthMismatchError("scores", f"{len(batch)}, one per text", len(made))
-            if not all(math.isfinite(score) for score in made):
-                raise InvalidArgumentError("scores", "finite numbers", made)
-            scores += made
+            batch_scores = [float(score) for score in self.scorer(query, batch)]
+            if len(batch_scores) != len(batch):
+                raise LengthMismatchError("scores", f"{len(batch)}, one per text", len(batch_scores))
+            if not all(math.isfinite(score) for score in batch_scores):
+                raise InvalidArgumentError("scores", "finite numbers", batch_scores)
+            scores += batch_scores
         return scores
 
 
@@ -162,8 +205,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _told(hit: Hit, score: float | None, reason: str | None) -> Hit:
-    """A hit with its score, or with the reason why it has none."""
+def _with_result(hit: Hit, score: float | None, reason: str | None) -> Hit:
+    """Return a hit with its score, or with the reason why it has none."""
     if score is None:
         return replace(hit, skipped={**(hit.skipped or {}), CROSS_ENCODER_STAGE: str(reason)})
     return replace(hit, score=score, stages={**(hit.stages or {}), CROSS_ENCODER_STAGE: score})
@@ -179,7 +222,7 @@ def _sentence_transformers_scorer(model: Any) -> Scorer:
 
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
         predicted = model.predict([(query, text) for text in texts], show_progress_bar=False)
-        return [float(one) for one in predicted]
+        return [float(value) for value in predicted]
 
     return score
 
@@ -189,13 +232,13 @@ def _rerankers_scorer(ranker: Any) -> Scorer:
         name = ranker
         ranker = import_extra("rerankers", "a cross-encoder by name").Reranker(name, verbose=0)
         if ranker is None:
-            # The package prints what is missing and goes on.
+            # The package prints what is missing and returns None.
             expected = "a ranker of the package rerankers, with what it needs installed"
             raise InvalidArgumentError("cross_encoder", expected, repr(name))
 
     def score(query: str, texts: Sequence[str]) -> Sequence[float]:
         ranked = ranker.rank(query=query, docs=list(texts), doc_ids=list(range(len(texts))))
-        scores = {int(one.doc_id): float(one.score) for one in ranked.results}
+        scores = {int(result.doc_id): float(result.score) for result in ranked.results}
         return [scores[i] for i in range(len(texts))]
 
     return score
@@ -209,12 +252,30 @@ _registered: dict[str, Callable[[], Scorer]] = {}
 
 
 def register_cross_encoder(name: str, make: Callable[[], Scorer]) -> None:
-    """Make ``load_cross_encoder(name)`` call ``make()``.
+    """Register a cross-encoder under a name, by which recipes and ``load_cross_encoder`` find it.
+
+    Registering a name again replaces the earlier cross-encoder.
+
+    Parameters
+    ----------
+    name : str
+        Name of the cross-encoder, without a colon.
+    make : callable
+        Function without arguments that returns the scorer: a function of a query and a list of texts that
+        returns one score for each text. It is called when the cross-encoder is first needed.
 
     Raises
     ------
     InvalidArgumentError
-        ``name`` is empty or has a colon.
+        If ``name`` is empty or has a colon.
+
+    Examples
+    --------
+    >>> from embplug import CrossEncoderStage, Rerank, register_cross_encoder
+    >>> def make():
+    ...     return lambda query, texts: [float(query in text) for text in texts]
+    >>> register_cross_encoder("contains", make)
+    >>> rerank = Rerank(cross_encoder=CrossEncoderStage(name="contains"))
     """
     if not isinstance(name, str) or not name or ":" in name:
         raise InvalidArgumentError("name", "a name without a colon", repr(name))
@@ -222,22 +283,30 @@ def register_cross_encoder(name: str, make: Callable[[], Scorer]) -> None:
 
 
 def load_cross_encoder(name: str) -> Scorer:
-    """Load the model that ``name`` names.
+    """Load a cross-encoder by its name.
 
-    A name given to :func:`register_cross_encoder`, ``"sentence-transformers:MODEL"`` or
-    ``"rerankers:MODEL"``.
+    Parameters
+    ----------
+    name : str
+        A name that was registered with :func:`register_cross_encoder`, ``"sentence-transformers:MODEL"`` or
+        ``"rerankers:MODEL"``.
+
+    Returns
+    -------
+    callable
+        Function of a query and a list of texts that returns one score for each text.
 
     Raises
     ------
     InvalidArgumentError
-        There is none of that name.
+        If there is no cross-encoder of that name.
     MissingExtraError
-        The package before the colon is not installed.
+        If the package before the colon is not installed.
     """
     if name in _registered:
         return _registered[name]()
     kind, _, model = name.partition(":")
     if kind not in _BY_NAME or not model:
-        known = [*_registered, *(f"{one}:MODEL" for one in _BY_NAME)]
+        known = [*_registered, *(f"{package}:MODEL" for package in _BY_NAME)]
         raise InvalidArgumentError("cross_encoder", f"one of {known}", repr(name))
     return _BY_NAME[kind](model)

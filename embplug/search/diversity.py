@@ -1,4 +1,4 @@
-"""Hits that are relevant and differ from one another: maximal marginal relevance."""
+"""Maximal marginal relevance: hits that are relevant and differ from each other."""
 
 from __future__ import annotations
 
@@ -14,24 +14,37 @@ from embplug.search.dense_codes import dense
 
 
 def mmr(relevance: ArrayLike, similarity: ArrayLike, diversity: float, limit: int) -> list[int]:
-    """Choose documents one by one: the most relevant first, then what adds most.
+    """Choose documents by maximal marginal relevance (MMR) [1]_.
 
-    Each next one has the highest ``(1 - diversity) * relevance - diversity * s``, where ``s`` is its
-    highest similarity to one already chosen.
+    The first document is the most relevant. Each next document has the highest
+    ``(1 - diversity) * relevance - diversity * s``, where ``s`` is its highest similarity to a document that
+    was chosen before.
 
     Parameters
     ----------
-    relevance : (n,)
-    similarity : (n, n)
-    diversity
-        0 ranks by relevance alone, 1 by difference alone.
-    limit
+    relevance : array-like of shape (n,)
+        Relevance of each document for the query.
+    similarity : array-like of shape (n, n)
+        Similarity of each pair of documents, on the same scale.
+    diversity : float
+        Weight of the similarity, from 0 (relevance alone) to 1 (difference alone).
+    limit : int
         Number of documents to choose.
 
     Returns
     -------
     list of int
-        Rows of what was chosen, in that order.
+        Rows of the chosen documents, in the order in which they were chosen.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If ``diversity`` is not a number from 0 to 1.
+
+    References
+    ----------
+    .. [1] Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking for Reordering Documents and
+       Producing Summaries", 1998.
     """
     if not isinstance(diversity, (int, float)) or not 0 <= diversity <= 1:
         raise InvalidArgumentError("diversity", "a number from 0 to 1", repr(diversity))
@@ -52,7 +65,25 @@ def mmr(relevance: ArrayLike, similarity: ArrayLike, diversity: float, limit: in
 def dense_similarities(
     query: ArrayLike, vectors: ArrayLike, distance: models.Distance
 ) -> tuple[Float32, Float32]:
-    """Relevance (n,) and similarity (n, n) on one scale: cosines, or ``1 / (1 + distance)``."""
+    """Compute relevance and similarity of documents by their vectors, on the same scale.
+
+    Parameters
+    ----------
+    query : array-like of shape (dim,)
+        Vector of the query.
+    vectors : array-like of shape (n, dim)
+        Vectors of the documents.
+    distance : models.Distance
+        Qdrant's distance. For Cosine and Dot the values are cosines, for Euclid and Manhattan they are
+        ``1 / (1 + d)`` with the Euclidean distance ``d``.
+
+    Returns
+    -------
+    relevance : ndarray of shape (n,), float32
+        Relevance of each document for the query.
+    similarity : ndarray of shape (n, n), float32
+        Similarity of each pair of documents.
+    """
     rows = np.asarray(vectors, dtype=np.float32)
     by_distance = distance in (models.Distance.EUCLID, models.Distance.MANHATTAN)
     compared = [np.asarray(query, dtype=np.float32), *rows]
@@ -63,23 +94,34 @@ def dense_similarities(
 
 
 def token_similarities(
-    query: ArrayLike, documents: TokenBatch, given: TokenBatch | None = None
+    query: ArrayLike, documents: TokenBatch, original_query: TokenBatch | None = None
 ) -> tuple[Float32, Float32]:
-    """Relevance (n,) and similarity (n, n) on one scale: MaxSim, as a share of that with itself.
+    """Compute relevance and similarity of documents by MaxSim, on the same scale.
+
+    Each MaxSim is divided by that of the query, or of the document, with itself. The similarity of two
+    documents is the mean of both directions.
 
     Parameters
     ----------
-    query : (t, dim)
-        Tokens that rank.
-    documents
-        What they rank.
-    given
-        The query as the one document that it would be, where ``query`` was weighed or reduced; default: its
-        own tokens.
+    query : array-like of shape (t, dim)
+        Tokens of the query by which documents are ranked, weighted or reduced if the recipe says so.
+    documents : TokenBatch
+        Tokens of n documents.
+    original_query : TokenBatch, default=None
+        A single document: the tokens of the query before they were weighted or reduced. None takes ``query``.
+
+    Returns
+    -------
+    relevance : ndarray of shape (n,), float32
+        Relevance of each document for the query.
+    similarity : ndarray of shape (n, n), float32
+        Similarity of each pair of documents.
     """
-    asked = np.asarray(query, dtype=np.float32)
-    itself = TokenBatch.from_list([asked]) if given is None else given
+    query_tokens = np.asarray(query, dtype=np.float32)
+    itself = TokenBatch.from_list([query_tokens]) if original_query is None else original_query
     matrices = [np.asarray(document, dtype=np.float32) for document in documents]
-    one_way = np.stack([maxsim(one, documents) / max(float(np.square(one).sum()), 1e-12) for one in matrices])
-    relevance = maxsim(asked, documents) / max(float(maxsim(asked, itself)[0]), 1e-12)
-    return relevance, (one_way + one_way.T) / 2
+    directed = np.stack(
+        [maxsim(tokens, documents) / max(float(np.square(tokens).sum()), 1e-12) for tokens in matrices]
+    )
+    relevance = maxsim(query_tokens, documents) / max(float(maxsim(query_tokens, itself)[0]), 1e-12)
+    return relevance, (directed + directed.T) / 2

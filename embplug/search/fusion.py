@@ -1,4 +1,4 @@
-"""Several rankings into one, in this process: for engines that cannot, or that ignore weights."""
+"""Fusion of several rankings in this process, for engines that cannot fuse them or ignore weights."""
 
 from __future__ import annotations
 
@@ -22,28 +22,37 @@ def reciprocal_rank_fusion(
     k: float = 60.0,
     limit: int | None = None,
 ) -> list[Hit]:
-    """Sum ``weight / (k + rank)`` over the rankings in which a document is, ranks from 1.
+    """Fuse rankings by reciprocal rank fusion [1]_.
+
+    The score of a document is the sum of ``weight / (k + rank)`` over the rankings that contain it. Ranks
+    count from 1.
 
     Parameters
     ----------
-    rankings
-        Hits by the name of the ranking, best first.
-    weights
-        By the same names; 1 where none is given.
-    k
-        The higher, the less the first ranks stand out.
-    limit
-        Number of hits; default all.
+    rankings : mapping of str to sequence of Hit
+        Hits from the best to the worst, by the name of the ranking.
+    weights : mapping of str to float, default=None
+        Weights by the name of the ranking. The weight of a ranking that is not named is 1.
+    k : float, default=60.0
+        Constant of the sum. The higher it is, the less the first ranks stand out.
+    limit : int, default=None
+        Number of hits to return. None returns all.
 
     Returns
     -------
     list of Hit
-        Each tells its score in every ranking by its name, and the sum as ``fusion``.
+        Hits from the best to the worst. The ``stages`` of each hit have its score in every ranking by the
+        name of the ranking, and its sum as ``"fusion"``.
 
     Raises
     ------
     InvalidArgumentError
-        Weights of rankings that are not there, or negative ones.
+        If ``k`` or a weight is negative, or a weight names no ranking.
+
+    References
+    ----------
+    .. [1] Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
+       Learning Methods", 2009.
     """
     if k < 0:
         raise InvalidArgumentError("k", "at least 0", k)
@@ -58,10 +67,30 @@ def weighted_fusion(
     scale: Literal["min_max", "none"] = "min_max",
     limit: int | None = None,
 ) -> list[Hit]:
-    """Sum the weighted scores of the rankings in which a document is.
+    """Fuse rankings by the weighted sum of their scores.
 
-    ``min_max`` brings the scores of each ranking to 0..1 first; all are 1 where they do not differ.
-    The other arguments, the result and the errors are those of :func:`reciprocal_rank_fusion`.
+    Parameters
+    ----------
+    rankings : mapping of str to sequence of Hit
+        Hits from the best to the worst, by the name of the ranking.
+    weights : mapping of str to float, default=None
+        Weights by the name of the ranking. The weight of a ranking that is not named is 1.
+    scale : {"min_max", "none"}, default="min_max"
+        ``"min_max"`` scales the scores of each ranking to 0..1 first; all are 1 if they are equal.
+        ``"none"`` sums the scores as they are.
+    limit : int, default=None
+        Number of hits to return. None returns all.
+
+    Returns
+    -------
+    list of Hit
+        Hits from the best to the worst. The ``stages`` of each hit have its score in every ranking by the
+        name of the ranking, and its sum as ``"fusion"``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a weight is negative or names no ranking.
     """
     points = {}
     for name, hits in rankings.items():
@@ -79,11 +108,35 @@ def distribution_based_fusion(
     weights: Mapping[str, float] | None = None,
     limit: int | None = None,
 ) -> list[Hit]:
-    """Sum the weighted scores of the rankings in which a document is, as Qdrant's DBSF does without weights.
+    """Fuse rankings by distribution-based score fusion (DBSF) [1]_, with weights.
 
-    The scores of each ranking are brought to 0..1 between three standard deviations below and above
-    their mean; all are 1/2 where they do not differ. The other arguments, the result and the errors are
-    those of :func:`reciprocal_rank_fusion`.
+    The scores of each ranking are scaled so that three standard deviations below their mean are 0 and three
+    above are 1; all are 1/2 if they are equal. Without weights, the result is that of Qdrant.
+
+    Parameters
+    ----------
+    rankings : mapping of str to sequence of Hit
+        Hits from the best to the worst, by the name of the ranking.
+    weights : mapping of str to float, default=None
+        Weights by the name of the ranking. The weight of a ranking that is not named is 1.
+    limit : int, default=None
+        Number of hits to return. None returns all.
+
+    Returns
+    -------
+    list of Hit
+        Hits from the best to the worst. The ``stages`` of each hit have its score in every ranking by the
+        name of the ranking, and its sum as ``"fusion"``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a weight is negative or names no ranking.
+
+    References
+    ----------
+    .. [1] Qdrant documentation, "Hybrid Queries",
+       https://qdrant.tech/documentation/concepts/hybrid-queries/
     """
     points = {}
     for name, hits in rankings.items():
@@ -116,12 +169,12 @@ def _fused(
             merged[hit.id] = replace(
                 known, payload=hit.payload if known.payload is None else known.payload, stages=stages
             )
-    order = sorted(sums, key=lambda found: -sums[found])[:limit]
+    order = sorted(sums, key=lambda hit_id: -sums[hit_id])[:limit]
     return [
         replace(
-            merged[found],
-            score=sums[found],
-            stages={**(merged[found].stages or {}), FUSION_STAGE: sums[found]},
+            merged[hit_id],
+            score=sums[hit_id],
+            stages={**(merged[hit_id].stages or {}), FUSION_STAGE: sums[hit_id]},
         )
-        for found in order
+        for hit_id in order
     ]

@@ -1,4 +1,4 @@
-"""Rank documents by codes in their payloads, in this process."""
+"""Reranking by codes in the payloads, in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from embplug.search.types import Hit, by_score
 
 @dataclass(frozen=True, eq=False)
 class PayloadRerank:
-    """Scores one query with the codes of documents, of tokens and of dense vectors alike.
+    """Reranks documents for a query by the codes of their tokens or of their dense vector.
 
     Attributes
     ----------
@@ -35,12 +35,22 @@ class PayloadRerank:
     code_bytes: int | None = None
 
     def rank(self, hits: Sequence[Hit]) -> list[Hit]:
-        """Hits in the order of their codes' scores.
+        """Rank hits by the scores of their codes.
+
+        Parameters
+        ----------
+        hits : sequence of Hit
+            Hits with the payload field ``field``.
+
+        Returns
+        -------
+        list of Hit
+            Hits from the best to the worst, each with its score as the stage ``stage``.
 
         Raises
         ------
         StateError
-            Naming the first hit whose payload has lost its codes.
+            If the payload of a hit has lost its codes; the error names the first such hit.
         """
         if not hits:
             return []
@@ -52,7 +62,7 @@ class PayloadRerank:
 
 
 def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> list[bytes]:
-    """Codes of n documents from a field of their payloads.
+    """Read the codes of n documents from a field of their payloads.
 
     Parameters
     ----------
@@ -66,11 +76,13 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
     Returns
     -------
     list of bytes, of length n
+        Codes of each document.
 
     Raises
     ------
     StateError
-        Naming the first point whose codes are missing, cannot be read or have another length.
+        If the codes of a point are missing, cannot be read or have another length; the error names the first
+        such point.
     """
     texts: list[Any] = [(point.payload or {}).get(field) for point in points]
     try:

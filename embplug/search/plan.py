@@ -1,4 +1,4 @@
-"""The plan of one search: which stages are asked for in which round, and how their answers become hits."""
+"""The plan of a search: which requests are sent in which round, and how their answers become hits."""
 
 from __future__ import annotations
 
@@ -23,11 +23,24 @@ from embplug.search.stages import PreparedQuery, PreviousModelStage, Ranker, Sta
 from embplug.search.types import Hit, SearchOptions, by_score
 
 Plan: TypeAlias = Generator[list[models.QueryRequest], Sequence[QueryResponse], list[Hit]]
-"""Yields the requests of a round, is sent their answers, returns the hits."""
+"""Yields the requests of a round, receives their answers, and returns the hits."""
 
 
 def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
-    """Plan one search: candidates, their fusion, the ranking of candidates, the cross-encoder."""
+    """Plan a search: candidates, their fusion, the reranking of candidates, the cross-encoder.
+
+    Parameters
+    ----------
+    query : PreparedQuery
+        Stages of the search.
+    options : SearchOptions
+        Options of the search.
+
+    Returns
+    -------
+    Plan
+        Generator of the requests. It returns the hits, with the users' ids and payloads.
+    """
     encoder = query.cross_encoder
     if encoder is None:
         hits = yield from _by_vectors(query, options)
@@ -46,7 +59,7 @@ def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
 
 
 def _by_vectors(query: PreparedQuery, options: SearchOptions) -> Plan:
-    """Hits by all that compares vectors, with the ids and payloads of the engine."""
+    """Search with all stages before the cross-encoder; hits have the ids and payloads of the engine."""
     whole = _in_one_request(query, options)
     if whole is None:
         return (yield from _in_rounds(query, options))
@@ -58,12 +71,12 @@ def _by_vectors(query: PreparedQuery, options: SearchOptions) -> Plan:
 
 
 def _candidate_count(query: PreparedQuery, options: SearchOptions) -> int:
-    """Number of candidates of each branch, and of their fusion."""
+    """Return the number of candidates of each branch, and of their fusion."""
     return max(options.candidates or query.candidates, options.limit)
 
 
 def _in_one_request(query: PreparedQuery, options: SearchOptions) -> Stage | None:
-    """The whole search as one stage; ``None`` where the engine cannot do all of it in one request."""
+    """Return the whole search as one stage, or None if the engine cannot run all of it in one request."""
     candidates = _fused_in_engine(query.finders, _first_fusion(query))
     ranker = query.ranker
     if ranker is None:
@@ -75,7 +88,7 @@ def _in_one_request(query: PreparedQuery, options: SearchOptions) -> Stage | Non
 
 
 def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Plan:
-    """Fuse or score in this process what the engine cannot, and ask it again where that needs it."""
+    """Fuse and rerank in this process when the engine cannot; this may take several rounds of requests."""
     ranker, count = query.ranker, _candidate_count(query, options)
     candidates = _fused_in_engine(query.finders, _first_fusion(query))
     after = _fused_after(query)
@@ -90,7 +103,7 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Plan:
     reranks = [stage.rerank for stage in stages.values()]
     reranks.append(None if ranker is None else ranker.by_codes)
     fields = [*dict.fromkeys(rerank.field for rerank in reranks if rerank is not None)]
-    # The payloads of all candidates are read at once only where their codes are needed anyway.
+    # The payloads of all candidates come with the first round only if their codes are needed anyway.
     payload_later = not fields and options.with_payload is not False
     round_options = replace(options, with_payload=False) if payload_later else options
     rankings = yield from _first_round(stages, count, round_options, fields)
@@ -111,7 +124,7 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Plan:
 def _first_round(
     stages: Mapping[str, Stage], count: int, options: SearchOptions, fields: Sequence[str]
 ) -> Generator[list[models.QueryRequest], Sequence[QueryResponse], dict[str, list[Hit]]]:
-    """The ranking of each stage: of both models where an upgrade is under way, by codes where it has any."""
+    """Rank by each stage, during an upgrade in the vector spaces of both models, and rerank by its codes."""
     spaces = [stage.previous.stage for stage in stages.values() if stage.previous]
     answers = yield from rankings_of([*stages.values(), *spaces], count, options, fields=fields)
     rankings = dict(zip([*stages, *(stage.name for stage in spaces)], answers, strict=True))
@@ -126,7 +139,7 @@ def _first_round(
 def _ranked(
     hits: list[Hit], ranker: Ranker, options: SearchOptions
 ) -> Generator[list[models.QueryRequest], Sequence[QueryResponse], tuple[list[Hit], str]]:
-    """Hits as the ranker orders them, and the name of the stage that had the last word."""
+    """Rerank hits; returns them with the name of the stage that ranked them last."""
     if ranker.by_codes is not None:
         hits = ranker.by_codes.rank(hits)
         if ranker.exact is None:
@@ -137,7 +150,7 @@ def _ranked(
 
 
 def _ranking_stage(ranker: Ranker, candidates: Stage | None) -> Stage:
-    """The ranker's stage over these candidates, or over all documents."""
+    """Return the ranker's stage over these candidates, or over all documents without candidates."""
     assert ranker.in_engine is not None
     params = (ranker.in_engine.params or models.SearchParams()).model_copy(
         update={"exact": candidates is None}
@@ -146,21 +159,21 @@ def _ranking_stage(ranker: Ranker, candidates: Stage | None) -> Stage:
 
 
 def _first_fusion(query: PreparedQuery) -> Fusion:
-    """How branches are fused: by ranks where a ranker follows, so that each branch gets its share."""
+    """Return how candidates are fused: by ranks if a ranker follows, so that each branch gets its share."""
     return query.fusion if query.ranker is None else query.fusion.model_copy(update={"method": "rrf"})
 
 
 def _fused_after(query: PreparedQuery) -> dict[str, Stage]:
-    """The branches whose rankings are fused with that of the ranker."""
+    """Return the stages of the branches whose rankings are fused with that of the ranker."""
     if query.ranker is None or not query.fusion.after_rerank:
         return {}
     return {branch: stage for branch, stage in query.finders.items() if branch != query.ranker.branch}
 
 
 def _fused_in_engine(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | None:
-    """One stage for several; ``None`` where there is none, or where the engine cannot fuse them so.
+    """Return a stage that fuses several, or None if there are none or the engine has no such fusion.
 
-    Engines read a weight as that of a rank, or ignore it, so that weights are always applied here.
+    Weights are always applied in this process, because engines apply them to ranks or ignore them.
     """
     if any(stage.previous or stage.rerank for stage in stages.values()):
         return None
@@ -176,7 +189,7 @@ def _fused_in_engine(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | Non
 
 
 def _fused_here(rankings: Mapping[str, tuple[str, list[Hit]]], fusion: Fusion) -> list[Hit]:
-    """Fuse rankings in this process; by branch, each with the name of its stage."""
+    """Fuse rankings in this process; each branch has the name of its stage and its hits."""
     by_stage = dict(rankings.values())
     weights = {rankings[branch][0]: weight for branch, weight in fusion.weights.items() if branch in rankings}
     if fusion.method == "rrf":
@@ -187,7 +200,7 @@ def _fused_here(rankings: Mapping[str, tuple[str, list[Hit]]], fusion: Fusion) -
 
 
 def _on_one_scale(stage: Stage, previous: PreviousModelStage, rankings: Mapping[str, list[Hit]]) -> list[Hit]:
-    """Hits in the spaces of two models as one ranking."""
+    """Merge the hits in the vector spaces of two models into one ranking."""
     others = []
     for hit in rankings[previous.stage.name]:
         score = previous.factor * hit.score + previous.offset
@@ -196,7 +209,7 @@ def _on_one_scale(stage: Stage, previous: PreviousModelStage, rankings: Mapping[
 
 
 def _scored_in_engine(hits: list[Hit], stage: Stage) -> Plan:
-    """Score hits again in the engine; a document that was deleted meanwhile is left out."""
+    """Score hits again in the engine; a document that was deleted in the meantime is left out."""
     if not hits:
         return []
     options = SearchOptions(filter=_with_ids_of(hits))
@@ -213,7 +226,7 @@ def _scored_in_engine(hits: list[Hit], stage: Stage) -> Plan:
 
 
 def _with_payloads(hits: list[Hit], options: SearchOptions) -> Plan:
-    """Read the payloads of hits; a document that was deleted meanwhile is left out."""
+    """Read the payloads of hits; a document that was deleted in the meantime is left out."""
     if not hits:
         return []
     answers = yield [
@@ -235,12 +248,12 @@ def _best(hits: list[Hit], options: SearchOptions) -> list[Hit]:
 
 
 def _was_skipped(hit: Hit) -> bool:
-    """Whether the cross-encoder gave no score, so that a threshold of its scores says nothing."""
+    """Return whether the hit has no score of the cross-encoder, so that a threshold does not apply to it."""
     return CROSS_ENCODER_STAGE in (hit.skipped or {})
 
 
 def _as_users_see_it(hit: Hit, options: SearchOptions) -> Hit:
-    """A hit with the user's id, and without the fields that are embplug's own."""
+    """Return a hit with the user's id, and without the payload fields that embplug adds."""
     user_id, payload = split_payload(hit.id, hit.payload)
     return replace(
         hit, id=user_id, payload=payload or None, stages=hit.stages if options.with_stages else None
@@ -248,7 +261,7 @@ def _as_users_see_it(hit: Hit, options: SearchOptions) -> Hit:
 
 
 def _without_read_text(hit: Hit, text_key: str, options: SearchOptions) -> Hit:
-    """Leave out the text that was read for the cross-encoder alone."""
+    """Remove the text if it was read only for the cross-encoder."""
     payload = hit.payload
     if options.with_payload is not True and text_key not in (options.with_payload or ()):
         payload = {key: value for key, value in (payload or {}).items() if key != text_key} or None

@@ -13,7 +13,7 @@ from embplug.search.stages import Stage
 from embplug.search.types import Hit, SearchOptions
 
 Rankings: TypeAlias = Generator[list[models.QueryRequest], Sequence[QueryResponse], list[list[Hit]]]
-"""Yields the requests of one round, is sent their answers, returns a ranking for each stage."""
+"""Yields the requests of one round, receives their answers, and returns a ranking for each stage."""
 
 
 def rankings_of(
@@ -25,7 +25,7 @@ def rankings_of(
     score_threshold: float | None = None,
     fields: Sequence[str] = (),
 ) -> Rankings:
-    """Ask for ``count`` hits of each stage, each with its score at every stage where the options say so.
+    """Request the first hits of each stage, with their scores at every inner stage if the options ask for it.
 
     Parameters
     ----------
@@ -36,11 +36,16 @@ def rankings_of(
     options : SearchOptions
         Filter, payload and stages of the search.
     below : int, default=None
-        Number of results of the stages in ``among``. By default it follows from their widening.
+        Number of results of the stages in ``among``. None multiplies ``count`` by the stage's ``widening``.
     score_threshold : float, default=None
-        Hits below this score are left out.
+        Lowest score of a hit. None sets no limit.
     fields : sequence of str, default=()
         Payload fields with codes that come with the hits.
+
+    Returns
+    -------
+    Rankings
+        Generator of the requests. It returns a list of hits for each stage.
     """
     selector = payload_selector(options.with_payload, fields)
     requests = [
@@ -75,14 +80,31 @@ def rankings_of(
 def request_fields(
     stage: Stage, count: int, options: SearchOptions, below: int | None = None
 ) -> dict[str, Any]:
-    """Fields of the request, or of the prefetch, for ``count`` results of a stage."""
+    """Return the fields of a request, or of a prefetch, for a stage.
+
+    Parameters
+    ----------
+    stage : Stage
+        Stage whose results are requested.
+    count : int
+        Number of results.
+    options : SearchOptions
+        Options of the search, of which the filter is read.
+    below : int, default=None
+        Number of results of the stages in ``among``. None multiplies ``count`` by the stage's ``widening``.
+
+    Returns
+    -------
+    dict
+        Arguments of ``models.QueryRequest`` and of ``models.Prefetch``.
+    """
     below = stage.widening * count if below is None else below
     return {
         "query": stage.query,
         "using": stage.using,
         "prefetch": [models.Prefetch(**request_fields(within, below, options)) for within in stage.among]
         or None,
-        # The documents that other stages find were filtered there.
+        # The filter was already applied to the documents that inner stages find.
         "filter": None if stage.among else _both(stage.filter, options.filter),
         "params": stage.params,
         "limit": count,
@@ -90,7 +112,20 @@ def request_fields(
 
 
 def payload_selector(with_payload: bool | Sequence[str], fields: Sequence[str] = ()) -> Any:
-    """Qdrant's payload selector: always with the original id, with codes only from ``fields``."""
+    """Return Qdrant's payload selector: always with the original id, and with codes only from ``fields``.
+
+    Parameters
+    ----------
+    with_payload : bool or sequence of str
+        Whether the payload is returned, or the names of its fields.
+    fields : sequence of str, default=()
+        Payload fields with codes that are returned too.
+
+    Returns
+    -------
+    bool, list of str or models.PayloadSelectorExclude
+        Value for ``with_payload`` of a request.
+    """
     if with_payload is True:
         hidden = [field for field in CODE_FIELDS if field not in fields]
         return models.PayloadSelectorExclude(exclude=hidden) if hidden else True
@@ -104,7 +139,7 @@ def _both(first: models.Filter | None, second: models.Filter | None) -> models.F
 
 
 def _stages_within(stage: Stage, count: int) -> Iterator[tuple[Stage, int]]:
-    """All stages below a stage, with the numbers of their results."""
+    """Iterate over all inner stages of a stage, with the number of results of each."""
     for within in stage.among:
         yield within, count
         yield from _stages_within(within, within.widening * count)

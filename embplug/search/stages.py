@@ -1,4 +1,4 @@
-"""What a search is made of: stages that the engine runs, and the ranking of their candidates."""
+"""The stages of a search that the engine runs, and the ranker of their candidates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embplug.search.payload_rerank import PayloadRerank
 
 @dataclass(frozen=True)
 class Stage:
-    """One ranking by the engine, of all documents or of what other stages find.
+    """One ranking by the engine, of all documents or of those that inner stages find.
 
     Attributes
     ----------

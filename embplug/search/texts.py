@@ -1,4 +1,4 @@
-"""Texts in the order of MaxSim or of a cross-encoder, for what others have found."""
+"""Reranking of texts from any source by MaxSim or by a cross-encoder."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from embplug.search.types import Hit
 
 
 class TextReranker:
-    """Rank any texts for a query; one of ``encoder`` and ``cross_encoder`` is given.
+    """Ranks texts for a query, by MaxSim or by a cross-encoder.
+
+    Exactly one of ``encoder`` and ``cross_encoder`` is needed.
 
     Parameters
     ----------
-    encoder
-        An encoder of tokens, or its name: texts are ranked by MaxSim.
-    cross_encoder
-        A :class:`~embplug.search.CrossEncoder`, or any function of a query and texts that returns one
-        score for each.
+    encoder : Encoder or str, default=None
+        Encoder of tokens, or its name. Texts are ranked by MaxSim.
+    cross_encoder : CrossEncoder or callable, default=None
+        A :class:`~embplug.search.CrossEncoder`, or a function of a query and a list of texts that returns one
+        score for each text.
 
     Raises
     ------
     InvalidArgumentError
-        Neither, both, or something else.
+        If neither or both are passed, or the argument has another type.
     """
 
     def __init__(
@@ -40,10 +42,10 @@ class TextReranker:
         if (encoder is None) == (cross_encoder is None):
             got = "neither" if encoder is None else "both"
             raise InvalidArgumentError("encoder", "either encoder or cross_encoder", got)
-        given: Any = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        if given is not None and not isinstance(given, Encoder):
-            raise InvalidArgumentError("encoder", "an embplug Encoder or its name", type(given).__name__)
-        self.encoder: Encoder | None = given
+        model: Any = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        if model is not None and not isinstance(model, Encoder):
+            raise InvalidArgumentError("encoder", "an embplug Encoder or its name", type(model).__name__)
+        self.encoder: Encoder | None = model
         if cross_encoder is not None and not isinstance(cross_encoder, CrossEncoder):
             if not callable(cross_encoder):
                 expected = "an embplug.search.CrossEncoder or a function"
@@ -54,14 +56,29 @@ class TextReranker:
     def rank(
         self, query: str, texts: Sequence[str], limit: int | None = None
     ) -> list[tuple[int, float | None]]:
-        """Place of each text and its score, best first; no score where a cross-encoder was passed over.
+        """Rank texts for a query.
+
+        Parameters
+        ----------
+        query : str
+            Text of the query.
+        texts : sequence of str
+            Texts to rank.
+        limit : int, default=None
+            Number of texts to return. None returns all.
+
+        Returns
+        -------
+        list of (int, float or None)
+            Index of each text in ``texts`` and its score, from the best to the worst. The score is None if
+            the cross-encoder failed and ``on_failure`` is ``"keep"``.
 
         Raises
         ------
         InvalidArgumentError
-            The encoder makes no tokens.
+            If the encoder makes no token vectors.
         RerankError
-            The cross-encoder failed; see :class:`~embplug.search.CrossEncoder`.
+            If the cross-encoder fails; see :class:`~embplug.search.CrossEncoder`.
         """
         if not texts:
             return []
@@ -70,9 +87,9 @@ class TextReranker:
             ranked = replace(self.cross_encoder, text_key="text").rerank(query, hits, limit)
             return [(int(hit.id), None if hit.skipped else hit.score) for hit in ranked]
         assert self.encoder is not None
-        asked = self.encoder.encode_queries([query]).tokens
+        query_tokens = self.encoder.encode_queries([query]).tokens
         documents = self.encoder.encode_documents(texts).tokens
-        if asked is None or documents is None:
+        if query_tokens is None or documents is None:
             raise InvalidArgumentError("encoder", "one that makes token vectors", self.encoder.spec)
-        scores = maxsim(asked[0], documents)
+        scores = maxsim(query_tokens[0], documents)
         return [(int(place), float(scores[place])) for place in np.argsort(-scores, kind="stable")[:limit]]

@@ -1,4 +1,4 @@
-"""What goes into a search and what comes out of it."""
+"""The query, the options and the hits of a search."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from embplug.recipe import Fusion
 
 @dataclass(frozen=True)
 class Hit:
-    """One document found.
+    """A document that a search returns.
 
     Attributes
     ----------
-    id
-        As it was given to ``add``; UUIDs as strings.
-    score
-        Of the last stage: MaxSim (a sum over query tokens) where tokens are reranked.
-    payload
-        ``None`` when it was not asked for.
-    stages
-        On request, the score of each stage by its name: ``{"fde": …, "maxsim": …}``. A stage in
-        which the document was not found is absent.
-    skipped
-        Stages that failed and were passed over, with the reason.
+    id : int or str
+        Id that the user passed to ``add``. UUIDs are strings.
+    score : float
+        Score of the last stage. If tokens rerank, it is MaxSim, a sum over the tokens of the query.
+    payload : dict, default=None
+        Payload, without the fields that embplug adds. None if the search does not return payloads.
+    stages : dict of str to float, default=None
+        Score of each stage by its name, such as ``{"fde": 12.3, "maxsim": 9.8}``. A stage that does not find
+        the document is absent. None unless the search has ``with_stages=True``.
+    skipped : dict of str to str, default=None
+        Reason for each stage that failed and was skipped, by its name. None if no stage failed.
     """
 
     id: int | str
@@ -40,21 +40,22 @@ class Hit:
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for: any of a token matrix, dense vectors and a text.
+    """A query: tokens, dense vectors, a text, or several of them.
 
     Attributes
     ----------
-    tokens
-        ``(t, dim)``.
-    dense
-        ``(dim,)``, or one such vector per name.
-    text
-        For the sparse branch, the cross-encoder, and the recipe's encoder to make what is not given.
-    token_weights
-        ``(t,)``, how much each token counts; see :class:`~embplug.methods.encodings.token_idf.TokenIDF`.
-    saliency
-        ``(t,)``, how much each token matters, for a recipe that prunes queries by it. Default: as the
-        encoder says.
+    tokens : array-like of shape (t, dim), default=None
+        Token vectors of the query. None lets the recipe's encoder make them from ``text``.
+    dense : array-like of shape (dim,) or mapping of str to array-like, default=None
+        Dense vector of the query, or a vector for each name. None lets the recipe's encoder make it from
+        ``text``.
+    text : str, default=None
+        Text of the query, for the encoder, the sparse vector and the cross-encoder.
+    token_weights : array-like of shape (t,), default=None
+        Weight of each token, at least 0. None weighs all tokens alike.
+    saliency : array-like of shape (t,), default=None
+        How much each token matters, for a recipe whose ``query_reduction`` prunes by it. None takes the
+        saliency that the encoder computes.
     """
 
     tokens: ArrayLike | None = None
@@ -66,7 +67,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """How a search is run; see ``Collection.search``."""
+    """Options of a search; see ``Collection.search`` for each."""
 
     limit: int = 10
     filter: models.Filter | None = None
@@ -83,5 +84,5 @@ class SearchOptions:
 
 
 def by_score(hits: Iterable[Hit]) -> list[Hit]:
-    """Hits from the highest score to the lowest; equal scores keep their order."""
+    """Sort hits from the highest score to the lowest; equal scores keep their order."""
     return sorted(hits, key=lambda hit: -hit.score)
