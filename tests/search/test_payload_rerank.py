@@ -1,0 +1,55 @@
+"""Documents ranked by codes in their payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from embplug import Hit
+from embplug.common import base85
+from embplug.common.ids import CODES, DENSE_CODES
+from embplug.errors import StateError
+from embplug.search.payload_rerank import PayloadRerank, payload_codes
+
+
+def hit(name: str, codes: bytes, score: float = 0.0) -> Hit:
+    return Hit(name, score, {CODES: base85.encode([codes])[0]}, {"fde": score})
+
+
+def lengths(strings: Sequence[bytes]) -> np.ndarray:
+    return np.array([len(string) for string in strings], dtype=np.float32)
+
+
+def test_hits_come_in_the_order_of_their_codes_scores() -> None:
+    ranked = PayloadRerank("codes", CODES, lengths).rank([hit("a", b"1", 0.9), hit("b", b"123", 0.1)])
+    assert [(hit.id, hit.score) for hit in ranked] == [("b", 3.0), ("a", 1.0)]
+    assert ranked[0].stages == {"fde": 0.1, "codes": 3.0}
+
+
+def test_equal_scores_keep_their_order() -> None:
+    ranked = PayloadRerank("codes", CODES, lengths).rank([hit("a", b"1"), hit("b", b"2"), hit("c", b"3")])
+    assert [hit.id for hit in ranked] == ["a", "b", "c"]
+
+
+def test_no_hits_are_not_scored() -> None:
+    def never(strings: Sequence[bytes]) -> np.ndarray:
+        raise AssertionError(strings)
+
+    assert PayloadRerank("codes", CODES, never).rank([]) == []
+
+
+@pytest.mark.parametrize("payload", [None, {}, {CODES: 7}, {CODES: "not base85 \u00e9"}])
+def test_the_point_that_has_lost_its_codes_is_named(payload) -> None:
+    with pytest.raises(StateError, match="point 'b' has lost the codes of its tokens"):
+        payload_codes([hit("a", b"12"), Hit("b", 0.0, payload)], CODES)
+
+
+def test_codes_of_another_length_are_lost_codes() -> None:
+    points = [
+        Hit(name, 0.0, {DENSE_CODES: base85.encode([code])[0]}) for name, code in (("a", b"12"), ("b", b"1"))
+    ]
+    assert payload_codes(points, DENSE_CODES) == [b"12", b"1"]
+    with pytest.raises(StateError, match="point 'b' has lost the codes of its dense vectors"):
+        payload_codes(points, DENSE_CODES, 2)

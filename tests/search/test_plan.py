@@ -1,0 +1,188 @@
+"""The plan of a search, driven by hand: what it asks in each round, and what it makes of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import models
+from qdrant_client.http.models import QueryResponse
+
+from embplug import Fusion, Hit
+from embplug.common import base85
+from embplug.common.ids import CODES, DENSE_CODES, ORIGINAL_ID
+from embplug.search.cross_encoder import CrossEncoder
+from embplug.search.payload_rerank import PayloadRerank
+from embplug.search.plan import search_plan
+from embplug.search.stages import PreparedQuery, PreviousModelStage, Ranker, Stage
+from embplug.search.types import SearchOptions
+
+RRF = Fusion(method="rrf")
+
+
+def stage(name: str, **fields: Any) -> Stage:
+    return Stage(name, name, models.NearestQuery(nearest=[1.0]), **fields)
+
+
+def two_finders(fusion: Fusion) -> PreparedQuery:
+    return PreparedQuery({"a": stage("a"), "b": stage("b")}, None, fusion, 50)
+
+
+def by_first_byte(strings: Sequence[bytes]) -> np.ndarray:
+    return np.array([string[0] for string in strings], dtype=np.float32)
+
+
+def answer(**scores: float) -> QueryResponse:
+    """Points by name, with codes whose first byte is the number in their name."""
+    points = [
+        models.ScoredPoint(
+            id=int(name[1:]),
+            version=0,
+            score=score,
+            payload={CODES: code(int(name[1:])), DENSE_CODES: code(int(name[1:]))},
+        )
+        for name, score in scores.items()
+    ]
+    return QueryResponse(points=points)
+
+
+def code(number: int) -> str:
+    return base85.encode([bytes([number])])[0]
+
+
+def ids(hits: Sequence[Hit]) -> list[int | str]:
+    return [hit.id for hit in hits]
+
+
+def finish(plan: Any, answers: Sequence[QueryResponse]) -> list[Hit]:
+    with pytest.raises(StopIteration) as stop:
+        plan.send(answers)
+    hits: list[Hit] = stop.value.value
+    return hits
+
+
+def test_a_single_finder_is_one_request_with_filter_limit_and_threshold() -> None:
+    only = models.Filter(must=[models.HasIdCondition(has_id=[1])])
+    options = SearchOptions(limit=3, filter=only, score_threshold=0.5)
+    plan = search_plan(PreparedQuery({"a": stage("a")}, None, RRF, 100), options)
+    (request,) = next(plan)
+    assert (request.using, request.limit, request.filter, request.score_threshold) == ("a", 3, only, 0.5)
+    assert request.prefetch is None
+    hits = finish(plan, [answer(p7=0.9, p2=0.8)])
+    assert ids(hits) == [7, 2] and hits[0].score == 0.9 and hits[0].stages is None
+
+
+def test_finders_are_fused_in_the_engine_by_rank() -> None:
+    plan = search_plan(
+        PreparedQuery({"a": stage("a"), "b": stage("b")}, None, RRF, 50), SearchOptions(limit=5)
+    )
+    (request,) = next(plan)
+    assert request.query == models.RrfQuery(rrf=models.Rrf(k=RRF.k + 1))
+    assert [(inner.using, inner.limit) for inner in request.prefetch] == [("a", 50), ("b", 50)]
+
+
+@pytest.mark.parametrize("fusion", [Fusion(method="min_max"), Fusion(method="rrf", weights={"b": 3.0})])
+def test_what_the_engine_cannot_fuse_is_fused_here(fusion: Fusion) -> None:
+    plan = search_plan(
+        PreparedQuery({"a": stage("a"), "b": stage("b")}, None, fusion, 50), SearchOptions(limit=2)
+    )
+    requests = next(plan)
+    assert [(request.using, request.limit) for request in requests] == [("a", 50), ("b", 50)]
+    # Payloads are read for the hits alone, in one request more.
+    assert all(request.with_payload == [ORIGINAL_ID] for request in requests)
+    (payloads,) = plan.send([answer(p1=0.9, p2=0.1), answer(p2=0.9, p3=0.8)])
+    best = payloads.filter.must[0].has_id
+    assert len(best) == 2 and 2 in best
+    hits = finish(plan, [answer(**{f"p{number}": 0.0 for number in best})])
+    assert ids(hits) == best and hits[0].id == (2 if fusion.weights else best[0])
+
+
+def test_a_ranker_in_the_engine_is_one_request_with_the_candidates_below() -> None:
+    ranker = Ranker("tokens", stage("maxsim"))
+    plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(limit=4))
+    (request,) = next(plan)
+    assert (request.using, request.limit, request.params.exact) == ("maxsim", 4, False)
+    assert [(inner.using, inner.limit) for inner in request.prefetch] == [("fde", 30)]
+
+
+def test_an_exact_search_ranks_all_documents() -> None:
+    ranker = Ranker("tokens", stage("maxsim"))
+    plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(exact=True))
+    (request,) = next(plan)
+    assert (request.using, request.prefetch, request.params.exact) == ("maxsim", None, True)
+
+
+def test_codes_come_with_the_candidates_and_rank_them() -> None:
+    ranker = Ranker("tokens", None, PayloadRerank("codes", CODES, by_first_byte))
+    plan = search_plan(
+        PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(limit=2, with_stages=True)
+    )
+    (request,) = next(plan)
+    assert (request.using, request.limit) == ("fde", 30)
+    assert CODES not in request.with_payload.exclude and DENSE_CODES in request.with_payload.exclude
+    hits = finish(plan, [answer(p3=0.9, p9=0.5, p5=0.1)])
+    assert ids(hits) == [9, 5] and hits[0].stages == {"fde": 0.5, "codes": 9.0}
+    assert hits[0].payload is None
+
+
+def test_the_best_by_codes_are_scored_again_in_the_engine() -> None:
+    ranker = Ranker("tokens", stage("maxsim"), PayloadRerank("codes", CODES, by_first_byte), exact=2)
+    plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(limit=1))
+    next(plan)
+    (request,) = plan.send([answer(p3=0.9, p9=0.5, p5=0.1)])
+    assert request.using == "maxsim" and request.filter.must[0].has_id == [9, 5]
+    assert ids(finish(plan, [answer(p5=8.0, p9=7.0)])) == [5]
+
+
+def test_codes_of_a_dense_vector_rank_its_own_stage() -> None:
+    dense = stage("a", rerank=PayloadRerank("a_codes", DENSE_CODES, by_first_byte, 1))
+    plan = search_plan(PreparedQuery({"a": dense}, None, RRF, 30), SearchOptions(limit=2))
+    (request,) = next(plan)
+    assert DENSE_CODES not in request.with_payload.exclude and request.limit == 30
+    hits = finish(plan, [answer(p3=0.9, p9=0.5)])
+    assert ids(hits) == [9, 3] and hits[0].score == 9.0
+
+
+def test_vectors_of_two_models_are_brought_to_one_scale() -> None:
+    new = stage("a", previous=PreviousModelStage(stage("a_v1"), factor=2.0, offset=1.0))
+    plan = search_plan(
+        PreparedQuery({"a": new}, None, RRF, 30), SearchOptions(limit=3, with_payload=False, with_stages=True)
+    )
+    assert [request.using for request in next(plan)] == ["a", "a_v1"]
+    hits = finish(plan, [answer(p1=2.5, p2=0.5), answer(p3=1.0)])
+    assert ids(hits) == [3, 1, 2] and hits[0].stages == {"a_v1": 1.0, "a": 3.0}
+
+
+def test_branches_are_fused_once_more_after_the_ranker_where_the_recipe_says_so() -> None:
+    ranker = Ranker("tokens", None, PayloadRerank("codes", CODES, by_first_byte))
+    finders = {"tokens": stage("fde"), "sparse": stage("sparse")}
+    fusion = Fusion(method="min_max", weights={"sparse": 100.0}, after_rerank=True)
+    plan = search_plan(PreparedQuery(finders, ranker, fusion, 30), SearchOptions(limit=1, with_stages=True))
+    requests = next(plan)
+    assert [request.using for request in requests] == ["fde", "sparse"]
+    hits = finish(plan, [answer(p9=0.9, p3=0.1), answer(p3=5.0, p9=1.0)])
+    assert ids(hits) == [3]
+    assert {"fde", "sparse", "codes", "fusion"} == set(hits[0].stages or ())
+
+
+def test_the_cross_encoder_has_the_last_word_and_reads_more_than_the_limit() -> None:
+    encoder = CrossEncoder(lambda query, texts: [float(text) for text in texts])
+    query = PreparedQuery({"a": stage("a")}, None, RRF, 30, "text", encoder, cross_encoded=7)
+    plan = search_plan(query, SearchOptions(limit=1, with_payload=["year"]))
+    (request,) = next(plan)
+    assert request.limit == 7 and "text" in request.with_payload and "year" in request.with_payload
+    points = [
+        models.ScoredPoint(id=i, version=0, score=1.0 - i, payload={"text": str(i), "year": i})
+        for i in (1, 2)
+    ]
+    hits = finish(plan, [QueryResponse(points=points)])
+    assert ids(hits) == [2] and hits[0].payload == {"year": 2}
+
+
+def test_a_document_that_is_deleted_between_two_rounds_is_left_out() -> None:
+    plan = search_plan(two_finders(Fusion(method="min_max")), SearchOptions())
+    next(plan)
+    plan.send([answer(p1=0.9), answer(p2=0.9)])
+    assert ids(finish(plan, [answer(p2=0.0)])) == [2]
