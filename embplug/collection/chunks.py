@@ -6,17 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic_core import to_json
-
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
-from embplug.branches.points import WirePayload, grpc_points, rest_points
+from embplug.branches.points import grpc_points, rest_points
+from embplug.collection.payload_sizes import check_sizes, payload_sizes
 from embplug.common.ids import Id
 from embplug.engines import PointForm
-from embplug.engines.capabilities import MAX_REST_BYTES
-from embplug.errors import PointTooLargeError
 
 CHUNK_BYTES = 8 << 20
 """Vectors and payloads of one request; far below what a server takes, and enough to be sent at full speed."""
@@ -49,9 +44,9 @@ def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, ma
     """Encode documents and make them into requests of bounded size."""
     sizes = pipeline.count_numbers(documents) * (JSON_BYTES_PER_FLOAT if form is PointForm.LISTS else 4)
     if form is not PointForm.ARRAYS:
-        sizes = sizes + _payload_sizes(documents)
+        sizes = sizes + payload_sizes(documents)
     if form is PointForm.LISTS:
-        _check_sizes(documents, sizes)
+        check_sizes(documents, sizes)
     for start, stop in _ranges(sizes):
         part = documents.part(start, stop)
         vectors, payloads = pipeline.encode(part)
@@ -71,18 +66,6 @@ def chunks_of_parts(
         yield Chunk((), [], mark)
 
 
-def check_payload_sizes(documents: CheckedDocuments, form: PointForm) -> None:
-    """Refuse a payload that no request over REST could carry, before anything is encoded.
-
-    Raises
-    ------
-    PointTooLargeError
-        Naming the first such document.
-    """
-    if form is PointForm.LISTS:
-        _check_sizes(documents, _payload_sizes(documents))
-
-
 def _ranges(sizes: Any) -> Iterator[tuple[int, int]]:
     start, total = 0, 0
     for i, size in enumerate(sizes.tolist()):
@@ -92,19 +75,3 @@ def _ranges(sizes: Any) -> Iterator[tuple[int, int]]:
         total += size
     if len(sizes) > start:
         yield start, len(sizes)
-
-
-def _payload_sizes(documents: CheckedDocuments) -> NDArray[np.int64]:
-    sizes = (
-        len(payload.entries) if isinstance(payload, WirePayload) else len(to_json(payload))
-        for payload in documents.payloads
-    )
-    return np.fromiter(sizes, dtype=np.int64, count=len(documents))
-
-
-def _check_sizes(documents: CheckedDocuments, sizes: NDArray[np.int64]) -> None:
-    large = np.flatnonzero(sizes > MAX_REST_BYTES)
-    if large.size:
-        at = int(large[0])
-        expected = f"at most {MAX_REST_BYTES} bytes as JSON, or a connection over gRPC"
-        raise PointTooLargeError(f"document {documents.given_ids[at]!r}", expected, int(sizes[at]))

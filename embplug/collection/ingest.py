@@ -11,9 +11,10 @@ from tqdm import tqdm
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.chunks import check_payload_sizes, chunks_of_parts
+from embplug.collection.chunks import chunks_of_parts
 from embplug.collection.fitting import learn_steps
 from embplug.collection.maintenance import optimize_steps
+from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.engines import AnyEngine, PointForm, traits_of
 from embplug.errors import InvalidArgumentError

@@ -12,7 +12,8 @@ from embplug import Dense, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
 from embplug.collection import chunks
-from embplug.collection.chunks import check_payload_sizes, chunked
+from embplug.collection.chunks import chunked
+from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.engines import PointForm
 from embplug.errors import PointTooLargeError
 from embplug.methods.token_batch import TokenBatch
