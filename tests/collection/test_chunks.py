@@ -11,7 +11,7 @@ from qdrant_client import grpc, models
 from embplug import Dense, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
-from embplug.collection import chunks
+from embplug.collection import chunks, payload_sizes
 from embplug.collection.chunks import chunked
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.engines import PointForm
@@ -80,7 +80,7 @@ def test_each_engine_gets_points_in_its_form() -> None:
 
 
 def test_a_document_that_rest_cannot_carry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "MAX_REST_BYTES", 1000)
+    monkeypatch.setattr(payload_sizes, "MAX_REST_BYTES", 1000)
     payloads = [{}, {"text": "x" * 900}, {"text": "x" * 2000}]
     given = documents(3, dense={"dense": vectors(3)}, payloads=payloads)
     check_payload_sizes(documents(2, payloads=payloads[:2]), PointForm.LISTS)
