@@ -34,8 +34,8 @@ class KernelBuildHook(BuildHookInterface[Any]):
             if setting == "require":
                 raise
             self.app.display_warning(
-                f"embplug is installed without its compiled kernel, so that numpy scores codes, which takes a "
-                f"few times longer: {error}"
+                "embplug is installed without its compiled kernel, so that numpy scores codes, which takes "
+                f"a few times longer: {error}"
             )
             return
         build_data["artifacts"].append(f"{FOLDER}/{library.name}")

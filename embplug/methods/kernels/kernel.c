@@ -27,6 +27,7 @@ typedef struct {
     const int64_t *offsets; /* (documents + 1,): number of its first token */
     int64_t stride;         /* bytes from one token to the next */
     int64_t width;          /* bytes of a token that are looked up */
+    int64_t lanes;          /* query tokens; what stands in the other lanes is left out */
     const void *table;      /* (width, ENTRIES, LANES) */
     const float *steps;     /* (LANES,): what one unit of a table of integers stands for */
     const float *shifts;    /* (LANES,): added to every sum */
@@ -41,11 +42,13 @@ typedef struct {
     const int64_t *starts;        /* byte of the first header of a document */
     const int64_t *offsets;
     const int64_t *widths;        /* (CLASSES,) */
+    int64_t lanes;
     const void *table;            /* (sum of widths, ENTRIES, LANES) */
     const float *steps, *shifts;  /* (CLASSES, LANES) */
     const float *bases;           /* (centroids, LANES) */
     const float *gains, *factors; /* (16,), (32,) */
-    float *scratch;               /* (tokens of the longest document, LANES) */
+    float *scratch;               /* (tokens of one call, LANES) */
+    int64_t *places, *order;      /* (tokens of one call,) */
     float *scores;
 } Predictive;
 
@@ -231,10 +234,10 @@ INLINE TARGET void NAME(lookup)(Floats *out, int kind, const uint8_t *code, int6
     EACH(i) out[i] = CONVERT(CONVERT(LOAD(narrow, flat + i * FLOATS), Ints), Floats);
 }
 
-INLINE TARGET float NAME(sum)(const Floats *parts) {
+INLINE TARGET float NAME(sum)(const Floats *parts, int64_t lanes) {
     float flat[LANES], total = 0;
     EACH(i) STORE(floats, flat + i * FLOATS) = parts[i];
-    for (int i = 0; i < LANES; i++) total += flat[i];
+    for (int64_t i = 0; i < lanes; i++) total += flat[i];
     return total;
 }
 
@@ -258,54 +261,74 @@ INLINE TARGET void NAME(maxsim_of)(int kind, const Uniform *in, int64_t first, i
                 highest[i] = GREATER(sums[i], highest[i]);
             }
         }
-        in->scores[document] = start < stop ? NAME(sum)(highest) : -INFINITY;
+        in->scores[document] = start < stop ? NAME(sum)(highest, in->lanes) : -INFINITY;
     }
 }
 
 INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
-    const char *tables[CLASSES];
-    tables[0] = (const char *)in->table;
-    for (int k = 1; k < CLASSES; k++)
-        tables[k] = tables[k - 1] + in->widths[k - 1] * ENTRIES * LANES * (kind == FLOAT32 ? 4 : 2);
+    const int64_t begin = in->offsets[first];
+    /* Classes one after the other, so that the table of one stays in the cache: where their tokens stand. */
+    int64_t at[CLASSES] = {0}, stop[CLASSES];
     for (int64_t document = first; document < last; document++) {
-        const uint8_t *headers = in->codes + in->starts[document];
         const int64_t count = in->offsets[document + 1] - in->offsets[document];
-        /* The codes follow the headers, class by class. */
-        const uint8_t *codes[CLASSES];
-        int64_t members[CLASSES] = {0};
-        for (int64_t token = 0; token < count; token++) members[headers[HEADER_BYTES * token + 3] >> 5]++;
-        codes[0] = headers + HEADER_BYTES * count;
-        for (int k = 1; k < CLASSES; k++) codes[k] = codes[k - 1] + members[k - 1] * in->widths[k - 1];
-        Floats highest[PARTS];
-        EACH(i) highest[i] = (Floats){0} - INFINITY;
+        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
+        for (int64_t token = 0; token < count; token++) at[classes[HEADER_BYTES * token] >> 5]++;
+    }
+    for (int64_t k = 0, tokens = 0; k < CLASSES; tokens += at[k++]) stop[k] = tokens;
+    for (int64_t document = first; document < last; document++) {
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
+        /* The codes of a document follow its headers, class by class. */
+        int64_t members[CLASSES] = {0}, places[CLASSES];
+        for (int64_t token = 0; token < count; token++) members[classes[HEADER_BYTES * token] >> 5]++;
+        places[0] = in->starts[document] + HEADER_BYTES * count;
+        for (int k = 1; k < CLASSES; k++) places[k] = places[k - 1] + members[k - 1] * in->widths[k - 1];
         for (int64_t token = 0; token < count; token++) {
-            /* The highest bits first: 12 of the id, 8 of how far back the reference stands, 4 of the gain,
-             * 3 of the class, 5 of the factor. */
-            const uint8_t *header = headers + HEADER_BYTES * token;
-            const int id = header[0] << 4 | header[1] >> 4;
-            const int back = (header[1] & 15) << 4 | header[2] >> 4;
-            const int k = header[3] >> 5;
-            const float factor = in->factors[header[3] & 31];
-            const float gain = factor * in->gains[header[2] & 15];
-            const float *base = in->bases + id * LANES;
-            float *own = in->scratch + token * LANES;
+            const int k = classes[HEADER_BYTES * token] >> 5;
+            in->places[stop[k]] = places[k];
+            in->order[stop[k]++] = in->offsets[document] - begin + token;
+            places[k] += in->widths[k];
+        }
+    }
+    const char *table = (const char *)in->table;
+    for (int64_t k = 0, i = 0; k < CLASSES; k++) {
+        Floats steps[PARTS], shifts[PARTS];
+        EACH(part) steps[part] = LOAD(floats, in->steps + k * LANES + part * FLOATS);
+        EACH(part) shifts[part] = LOAD(floats, in->shifts + k * LANES + part * FLOATS);
+        for (; i < stop[k]; i++) {
             Floats sums[PARTS];
-            NAME(lookup)(sums, kind, codes[k], in->widths[k], tables[k]);
-            codes[k] += in->widths[k];
-            EACH(i) {
-                const Floats origin = LOAD(floats, base + i * FLOATS);
-                if (kind == INT16)
-                    sums[i] = sums[i] * LOAD(floats, in->steps + k * LANES + i * FLOATS) +
-                              LOAD(floats, in->shifts + k * LANES + i * FLOATS);
-                sums[i] = sums[i] * factor + origin * (factor - 1.0f);
-                if (back) sums[i] += LOAD(floats, own - back * LANES + i * FLOATS) * gain;
-                /* A reference passes on a share of what differs from its base. */
-                STORE(floats, own + i * FLOATS) = sums[i];
-                sums[i] += origin;
-                highest[i] = GREATER(sums[i], highest[i]);
+            NAME(lookup)(sums, kind, in->codes + in->places[i], in->widths[k], table);
+            EACH(part) {
+                if (kind == INT16) sums[part] = sums[part] * steps[part] + shifts[part];
+                STORE(floats, in->scratch + in->order[i] * LANES + part * FLOATS) = sums[part];
             }
         }
-        in->scores[document] = count ? NAME(sum)(highest) : -INFINITY;
+        table += in->widths[k] * ENTRIES * LANES * (kind == FLOAT32 ? 4 : 2);
+    }
+    for (int64_t document = first; document < last; document++) {
+        const uint8_t *header = in->codes + in->starts[document];
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        float *own = in->scratch + (in->offsets[document] - begin) * LANES;
+        Floats highest[PARTS];
+        EACH(i) highest[i] = (Floats){0} - INFINITY;
+        for (int64_t token = 0; token < count; token++, header += HEADER_BYTES, own += LANES) {
+            /* The highest bits first: 12 of the id, 8 of how far back the reference stands, 4 of the gain,
+             * 3 of the class, 5 of the factor. */
+            const int id = header[0] << 4 | header[1] >> 4;
+            const int back = (header[1] & 15) << 4 | header[2] >> 4;
+            const float factor = in->factors[header[3] & 31];
+            const float gain = factor * in->gains[header[2] & 15];
+            EACH(i) {
+                const Floats base = LOAD(floats, in->bases + id * LANES + i * FLOATS);
+                Floats value = LOAD(floats, own + i * FLOATS) * factor + base * (factor - 1.0f);
+                if (back) value += LOAD(floats, own - back * LANES + i * FLOATS) * gain;
+                /* A reference passes on a share of what differs from its base. */
+                STORE(floats, own + i * FLOATS) = value;
+                value += base;
+                highest[i] = GREATER(value, highest[i]);
+            }
+        }
+        in->scores[document] = count ? NAME(sum)(highest, in->lanes) : -INFINITY;
     }
 }
 

@@ -33,6 +33,8 @@ class Kernel(NamedTuple):
     """The C functions; a call of one releases the GIL."""
     level: int
     """Number of the instruction set to use."""
+    exact: bool = True
+    """Whether products stay float32, or are rounded to int16."""
 
 
 def in_use() -> str:

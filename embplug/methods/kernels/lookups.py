@@ -7,7 +7,7 @@ or write beyond its arrays. :mod:`embplug.methods.kernels.reference` holds the s
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_int64, c_void_p
 from typing import Any, NamedTuple
@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 from embplug.common.threads import worker_count
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels.library import Kernel
+from embplug.methods.token_batch import document_blocks
 
 LANES = 32
-"""Query tokens of one call; fewer are filled up with zeros, which add nothing to a score."""
+"""Query tokens that one call scores together."""
 ENTRIES = 256
 CLASSES, GAINS, FACTORS, HEADER_BYTES = 8, 16, 32, 4
 """Of predictive codes, as the kernel reads them."""
 LARGEST_WIDTH = 16_384
 """Bytes of a token up to which sums of rounded products fit into 16 bits."""
+BLOCK_TOKENS = 1 << 15
+"""Tokens of predictive codes whose scores are held at once, unless one document has more."""
 LOOKUPS_OF_A_THREAD = 1 << 22
 """From so many looked-up rows on, another thread is worth its start."""
 
@@ -66,30 +69,65 @@ class Table(NamedTuple):
         return np.asarray(self.steps * np.float32(len(self.entries) / 2))
 
 
+NO_TABLE = Table(
+    np.zeros((0, ENTRIES, LANES), dtype=np.float32),
+    np.ones(LANES, dtype=np.float32),
+    np.zeros(LANES, dtype=np.float32),
+)
+"""For codes of which no byte is looked up."""
+
+
+class TokenTerms(NamedTuple):
+    """What a quantizer reads from the codes of tokens before the kernel scores them.
+
+    Attributes
+    ----------
+    codes : uint8 (tokens, stride), C-contiguous
+    first : int
+        The byte of a code from which on bytes are looked up.
+    ids : int32 (tokens,) or None
+        Row of the bases for each token. None is the first row for all.
+    scales : float32 (tokens,) or None
+        Factor of the score of each token. None is 1 for all.
+    """
+
+    codes: NDArray[np.uint8]
+    first: int = 0
+    ids: NDArray[np.int32] | None = None
+    scales: Float32 | None = None
+
+
 class _Uniform(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets")),
-        *((name, c_int64) for name in ("stride", "width")),
+        *((name, c_int64) for name in ("stride", "width", "lanes")),
         *((name, c_void_p) for name in ("table", "steps", "shifts", "bases", "ids", "scales", "scores")),
     )
 
 
 class _Predictive(ctypes.Structure):
-    _fields_ = tuple(
-        (name, c_void_p)
-        for name in (
-            *("codes", "starts", "offsets", "widths", "table", "steps", "shifts"),
-            *("bases", "gains", "factors", "scratch", "scores"),
-        )
+    _fields_ = (
+        *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
+        ("lanes", c_int64),
+        *((name, c_void_p) for name in ("table", "steps", "shifts", "bases", "gains", "factors")),
+        *((name, c_void_p) for name in ("scratch", "places", "order", "scores")),
     )
 
 
-def tiles(query: Float32) -> Iterator[Float32]:
-    """Tokens of a query (t, dim), 32 at a time; zeros fill up the last ones."""
+def tiles(query: Float32) -> Iterator[tuple[Float32, int]]:
+    """Tokens of a query (t, dim), 32 at a time, and their number; zeros fill up the last ones."""
     for start in range(0, len(query), LANES):
-        tile = np.zeros((LANES, query.shape[1]), dtype=np.float32)
-        tile[: len(query) - start] = query[start : start + LANES]
-        yield tile
+        some = query[start : start + LANES]
+        yield (
+            np.concatenate([some, np.zeros((LANES - len(some), query.shape[1]), dtype=np.float32)]),
+            len(some),
+        )
+
+
+def in_rows(codes: NDArray[np.uint8]) -> CodedDocuments:
+    """Codes (n, stride) as those of one document."""
+    offsets = np.array([0, len(codes)], dtype=np.int64)
+    return CodedDocuments(codes.reshape(-1), np.zeros(1, dtype=np.int64), offsets)
 
 
 def table_of_entries(
@@ -132,6 +170,30 @@ def table_of_entries(
     return table_of_products(kernel, products, exact, out)
 
 
+def table_of_classes(
+    kernel: Kernel, classes: Sequence[tuple[Float32, NDArray[np.int64], Float32]], exact: bool = True
+) -> Table:
+    """Tables of several classes of codes, one below the other, as :func:`predictive_maxsim` reads them.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    classes : sequence of (entries, widths, turned)
+        Of each class, as in :func:`table_of_entries`.
+    exact : bool, default=True
+        False rounds products to int16.
+    """
+    stops = np.cumsum([len(widths) for _, widths, _ in classes]).tolist()
+    entries = aligned((stops[-1], ENTRIES, LANES), np.float32 if exact else np.int16)
+    tables = [
+        table_of_entries(kernel, *parts, exact, entries[stop - len(parts[1]) : stop])
+        for parts, stop in zip(classes, stops, strict=True)
+    ]
+    return Table(
+        entries, np.stack([table.steps for table in tables]), np.stack([table.shifts for table in tables])
+    )
+
+
 def table_of_products(
     kernel: Kernel, products: Float32, exact: bool = True, out: NDArray[Any] | None = None
 ) -> Table:
@@ -162,6 +224,7 @@ def maxsim(
     *,
     ids: NDArray[np.int32] | None = None,
     scales: Float32 | None = None,
+    lanes: int = LANES,
     threads: int | None = None,
 ) -> Float32:
     """Sum over the query tokens of the highest score of a token of each document.
@@ -182,6 +245,8 @@ def maxsim(
         Row of ``bases`` for each token; None is the first row for all.
     scales : float32 (tokens,), default=None
         Factor of each token; None is 1 for all.
+    lanes : int, default=32
+        Query tokens that count: those of the first columns.
     threads : int, default=None
         None takes as many as the work is worth.
 
@@ -204,7 +269,7 @@ def maxsim(
         ids = np.ascontiguousarray(ids, dtype=np.int32)
         _check_shape("ids", ids, (tokens,))
     if tokens and (len(bases) == 0 or (ids is not None and _outside(ids, len(bases)))):
-        raise InvalidArgumentError("ids", f"numbers below {len(bases)}", "others")
+        raise InvalidArgumentError("codes", f"centroids below {len(bases)}", "others")
     if scales is not None:
         scales = _floats(scales)
         _check_shape("scales", scales, (tokens,))
@@ -212,7 +277,7 @@ def maxsim(
     scores = np.empty(len(documents.starts), dtype=np.float32)
     arguments = _Uniform(
         *(_place(array) for array in documents),
-        *(stride, width),
+        *(stride, width, _checked_lanes(lanes)),
         *(_place(array) for array in (entries, steps, shifts, bases, ids, scales, scores)),
     )
 
@@ -233,6 +298,7 @@ def predictive_maxsim(
     factors: Float32,
     documents: CodedDocuments,
     *,
+    lanes: int = LANES,
     threads: int | None = None,
 ) -> Float32:
     """As :func:`maxsim`, for strings of predictive codes that were checked before.
@@ -251,6 +317,8 @@ def predictive_maxsim(
     documents : CodedDocuments
         ``starts`` are those of the headers. That strings are as long as their headers say, that
         references stay in their document, and that centroids exist is for the caller to check.
+    lanes : int, default=32
+        Query tokens that count: those of the first columns.
     threads : int, default=None
         None takes as many as the work is worth.
     """
@@ -272,18 +340,25 @@ def predictive_maxsim(
     _check_documents(documents, lengths, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
 
+    lanes, kind = _checked_lanes(lanes), int(entries.dtype == np.int16)
+
     def run(first: int, last: int) -> None:
-        scratch = aligned((int(lengths[first:last].max(initial=0)), LANES))
-        arrays = (*documents, widths, entries, steps, shifts, bases, gains, factors, scratch, scores)
-        arguments = _Predictive(*(_place(array) for array in arrays))
-        kind = int(entries.dtype == np.int16)
-        kernel.functions.embplug_predictive(kernel.level, kind, ctypes.byref(arguments), first, last)
+        for block in document_blocks(documents.offsets[first : last + 1], BLOCK_TOKENS):
+            start, stop = first + block.start, first + block.stop
+            tokens = int(documents.offsets[stop] - documents.offsets[start])
+            work = (aligned((tokens, LANES)), *np.empty((2, tokens), dtype=np.int64), scores)
+            arguments = _Predictive(
+                *(_place(array) for array in (*documents, widths)),
+                lanes,
+                *(_place(array) for array in (entries, steps, shifts, bases, gains, factors, *work)),
+            )
+            kernel.functions.embplug_predictive(kernel.level, kind, ctypes.byref(arguments), start, stop)
 
     _over_documents(run, documents.offsets, int(widths.max()) + 1, threads)
     return scores
 
 
-def sums(
+def token_sums(
     kernel: Kernel,
     table: Float32,
     documents: CodedDocuments,
@@ -397,6 +472,12 @@ def _outside(ids: NDArray[np.int32], rows: int) -> bool:
 def _check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise InvalidArgumentError(name, f"shape {shape}", f"shape {array.shape}")
+
+
+def _checked_lanes(lanes: int) -> int:
+    if not 0 <= lanes <= LANES:
+        raise InvalidArgumentError("lanes", f"0 to {LANES}", lanes)
+    return lanes
 
 
 def _integers_or_floats(entries: NDArray[Any]) -> NDArray[Any]:

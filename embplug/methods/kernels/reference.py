@@ -43,6 +43,7 @@ def maxsim(
     stride: int,
     ids: NDArray[np.int32] | None = None,
     scales: Float32 | None = None,
+    lanes: int = LANES,
 ) -> Float32:
     """See :func:`embplug.methods.kernels.lookups.maxsim`."""
     width, (codes, starts, offsets) = len(table.entries), documents
@@ -54,7 +55,7 @@ def maxsim(
             products = _looked_up(table.entries, codes[places]) * table.steps + table.shifts
             products += bases[0 if ids is None else ids[tokens]]
             products *= 1 if scales is None else scales[tokens, None]
-            scores[document] = products.max(axis=0).sum()
+            scores[document] = products.max(axis=0)[:lanes].sum()
     return scores
 
 
@@ -65,6 +66,7 @@ def predictive_maxsim(
     gains: Float32,
     factors: Float32,
     documents: CodedDocuments,
+    lanes: int = LANES,
 ) -> Float32:
     """See :func:`embplug.methods.kernels.lookups.predictive_maxsim`."""
     codes, starts, offsets = documents
@@ -88,7 +90,7 @@ def predictive_maxsim(
             if back[token]:
                 own[token] += scale * gains[gain[token]] * own[token - back[token]]
         if count:
-            scores[document] = (own + bases[ids]).max(axis=0).sum()
+            scores[document] = (own + bases[ids]).max(axis=0)[:lanes].sum()
     return scores
 
 

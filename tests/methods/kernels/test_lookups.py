@@ -23,10 +23,10 @@ from embplug.methods.kernels.lookups import (
     base85_decode,
     maxsim,
     predictive_maxsim,
-    sums,
     table_of_entries,
     table_of_products,
     tiles,
+    token_sums,
 )
 from embplug.methods.numeric.packing import pack
 
@@ -110,10 +110,12 @@ def test_any_number_of_query_tokens(
     documents = coded(lengths, len(widths), generator)
     query, entries = normal(generator, tokens, active), normal(generator, ENTRIES, active)
     scores, bound = np.zeros(len(lengths), dtype=np.float32), 0.0
-    for tile in tiles(query):
+    for tile, lanes in tiles(query):
         table = table_of_entries(kernel, entries, bytes_of, tile, exact)
         bound += float(table.largest_error().sum())
-        scores += maxsim(kernel, table, np.zeros((1, LANES)), documents, len(widths))
+        # What stands in the lanes behind the last token does not count.
+        bases = np.where(np.arange(LANES) < lanes, 0, 9)[None]
+        scores += maxsim(kernel, table, bases, documents, len(widths), lanes=lanes)
     columns = np.repeat(np.arange(len(widths)), bytes_of)
     codes = documents.codes.reshape(-1, len(widths))
     decoded = entries[codes[:, columns], np.arange(active)]
@@ -206,7 +208,9 @@ def test_sums_of_one_table(kernel: Kernel, lengths: list[int], width: int, more:
     table = normal(generator, width, ENTRIES)
     codes = documents.codes.reshape(-1, stride)[:, :width]
     expected = table[np.arange(width), codes].sum(axis=1)
-    np.testing.assert_allclose(sums(kernel, table, documents, stride), expected, atol=1e-5 * max(width, 1))
+    np.testing.assert_allclose(
+        token_sums(kernel, table, documents, stride), expected, atol=1e-5 * max(width, 1)
+    )
 
 
 @several
@@ -273,6 +277,7 @@ WRONG: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "too few ids": lambda a: {"ids": np.zeros(4, dtype=np.int32)},
     "no bases": lambda a: {"bases": np.zeros((0, LANES), dtype=np.float32)},
     "narrow bases": lambda a: {"bases": np.zeros((2, LANES - 1), dtype=np.float32)},
+    "more lanes than there are": lambda a: {"lanes": LANES + 1},
     "too few scales": lambda a: {"scales": np.ones(4, dtype=np.float32)},
     "a table of fewer entries": lambda a: {"table": a["table"]._replace(entries=a["table"].entries[:, :9])},
 }
