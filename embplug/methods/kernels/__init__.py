@@ -6,6 +6,10 @@ rows is all that ``kernel.c`` does.
 
 The kernel is compiled when the package is installed. Without a compiler, or with ``EMBPLUG_KERNEL=0`` in
 the environment, numpy and scipy score the codes; :func:`in_use` tells which of them does.
+
+Products are float32, and scores those of numpy up to rounding. ``EMBPLUG_KERNEL_TABLES=int16`` in the
+environment rounds them to 16 bits: :meth:`embplug.methods.kernels.lookups.Table.largest_error` bounds what a
+score changes by. Rankings change where scores lie closer together than that.
 """
 
 from embplug.methods.kernels.library import Kernel, available, in_use, load

@@ -388,13 +388,14 @@ static TARGET void NAME(quantize)(const float *products, int64_t bytes, int16_t 
         step[i] = GREATER(step[i], (Floats){0} + 1e-30f);
         STORE(floats, steps + i * FLOATS) = step[i];
         STORE(floats, shifts + i * FLOATS) = shift[i];
+        step[i] = 1.0f / step[i];
     }
     for (int64_t byte = 0; byte < bytes; byte++, products += ENTRIES * LANES) {
         NAME(range)(products, middle, half);
         for (int64_t entry = 0; entry < ENTRIES; entry++) {
             const size_t row = (size_t)(byte * ENTRIES + entry) * LANES;
             EACH(i) {
-                Floats value = (LOAD(floats, products + entry * LANES + i * FLOATS) - middle[i]) / step[i];
+                Floats value = (LOAD(floats, products + entry * LANES + i * FLOATS) - middle[i]) * step[i];
                 value = (value + 12582912.0f) - 12582912.0f; /* to the nearest whole number */
                 STORE(narrow, table + row + i * FLOATS) = CONVERT(CONVERT(value, Ints), NAME(narrow));
             }

@@ -14,6 +14,8 @@ from embplug.methods.kernels.build import FILE_NAME
 VARIABLE = "EMBPLUG_KERNEL"
 """Environment variable: ``0`` turns the kernel off; the name of an instruction set limits it to that."""
 
+TABLES = "EMBPLUG_KERNEL_TABLES"
+"""Environment variable: ``int16`` rounds products to 16 bits, which is faster and less exact."""
 VERSION = 1
 """Of the C functions and structures, as ``kernel.c`` has it: a library of another one is not used."""
 
@@ -51,7 +53,7 @@ def in_use() -> str:
 
 
 def load() -> Kernel | None:
-    """The kernel to use, or None; the environment variable is read in each call."""
+    """The kernel to use, or None; the environment variables are read in each call."""
     setting = os.environ.get(VARIABLE, "")
     if setting == "0":
         return None
@@ -59,7 +61,8 @@ def load() -> Kernel | None:
     if functions is None:
         return None
     names = _names(functions)
-    return Kernel(functions, names.index(setting) if setting in names else len(names) - 1)
+    level = names.index(setting) if setting in names else len(names) - 1
+    return Kernel(functions, level, exact=os.environ.get(TABLES) != "int16")
 
 
 def available() -> list[str]:

@@ -16,7 +16,7 @@ from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
-from embplug.methods.kernels import Kernel, load
+from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.lookups import predictive_maxsim, table_of_classes, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
@@ -268,6 +268,9 @@ class PredictiveQuantizer(TokenCodes):
         some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]
         scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
         return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
+
+    def _scored_by(self) -> str:
+        return in_use()
 
     def _compiled(
         self, kernel: Kernel, query: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]

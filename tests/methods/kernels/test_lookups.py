@@ -228,7 +228,7 @@ def test_what_is_not_base85_is_refused(kernel: Kernel, text: bytes) -> None:
 
 def decoded(kernel: Kernel, texts: list[bytes]) -> bytes:
     offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    return base85_decode(kernel, b"".join(texts), offsets, base85._digits).tobytes()
+    return base85_decode(kernel, b"".join(texts), offsets, base85.DIGITS).tobytes()
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
