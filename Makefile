@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 
 .PHONY: test fast slow lint fix demo clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard embplug/methods/kernels/*.c)
 	$(PYTHON) -m venv $(VENV)
 	# torch first, and by its exact version: a plain `torch` draws gigabytes of CUDA packages.
 	$(BIN)/pip install --quiet $$(grep '^torch==' constraints.txt)

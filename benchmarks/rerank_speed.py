@@ -1,15 +1,20 @@
-"""MaxSim in this process on one thread: 32 query tokens against documents of 175 tokens of 384 dimensions.
+"""MaxSim in this process on one core: 32 query tokens against documents of 175 tokens of 384 dimensions.
+
+Each kind of code is a share of the time of exact float32 MaxSim in the same run. Rows with ``int16`` look up
+rounded products (``EMBPLUG_KERNEL_TABLES=int16``). ``--numpy`` adds rows without the compiled kernel.
 
 Beside it Qdrant's own MaxSim over the same float32 matrices, in memory, on all its threads: on a server, and
-in this process by Edge.
+in this process by Edge; ``--engines`` adds them.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from _harness import best_seconds, environment, parser, report
@@ -25,6 +30,7 @@ from embplug.methods import (
     PredictiveQuantizer,
     ResidualQuantizer,
 )
+from embplug.methods.kernels import in_use
 from embplug.methods.maxsim import maxsim
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
@@ -37,7 +43,14 @@ ROUNDS = 7
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--documents", type=int, nargs="+", default=[200, 1000])
-    given = arguments.parse_args()
+    arguments.add_argument("--engines", action="store_true", help="add rows of Qdrant's own MaxSim")
+    arguments.add_argument("--numpy", action="store_true", help="add rows without the compiled kernel")
+    options = arguments.parse_args()
+    settings = {"": {}, "int16": {"EMBPLUG_KERNEL_TABLES": "int16"}} if in_use() != "numpy" else {"": {}}
+    if options.numpy:
+        settings["numpy"] = {"EMBPLUG_KERNEL": "0"}
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     generator = np.random.default_rng(0)
     query = _unit(generator.normal(size=(QUERY_TOKENS, DIM)))
     sample = TokenBatch.from_list([_unit(generator.normal(size=(TOKENS, DIM))) for _ in range(60)])
@@ -45,6 +58,7 @@ def main() -> None:
         "centroid ids, 256": TokenCoder(CentroidQuantizer(count=256), 0),
         "binary, 48 B": TokenCoder(BinaryQuantizer(), 0),
         "binary, 48 B, int8 queries": TokenCoder(BinaryQuantizer(queries="int8"), 0),
+        "bits by variance, 16 B": TokenCoder(BitAllocationQuantizer(size=16, levels="scalar"), 0),
         "bits by variance, 48 B": TokenCoder(BitAllocationQuantizer(size=48, levels="scalar"), 0),
         "residual 16 B, corrected": TokenCoder(ResidualQuantizer(size=16, levels="scalar"), 48),
         "residual 48 B, corrected": TokenCoder(ResidualQuantizer(size=48, levels="scalar"), 48),
@@ -58,8 +72,9 @@ def main() -> None:
     rows = []
     result: dict[str, dict[str, float]] = {}
     with threadpool_limits(1), ExitStack() as stack:
-        engines = {name: stack.enter_context(engine) for name, engine in _engines().items()}
-        for count in given.documents:
+        started = _engines().items() if options.engines else ()
+        engines = {name: stack.enter_context(engine) for name, engine in started}
+        for count in options.documents:
             values = np.tile(sample.values, (-(-count // len(sample)), 1))[: count * TOKENS]
             documents = TokenBatch(values, np.arange(count + 1) * TOKENS)
             contestants = {
@@ -68,7 +83,10 @@ def main() -> None:
             }
             for name, coder in coders.items():
                 strings = (coder.encode(sample) * (-(-count // len(sample))))[:count]
-                contestants[name] = lambda coder=coder, strings=strings: coder.score(query, strings)
+                for setting, variables in settings.items():
+                    contestants[f"{name}; {setting}" if setting else name] = _scores(
+                        coder, query, strings, variables
+                    )
             contestants |= {
                 f"{name}, float32": _in_engine(engine, documents, query) for name, engine in engines.items()
             }
@@ -79,11 +97,35 @@ def main() -> None:
                     "documents": count,
                     "method": name,
                     "ms": 1e3 * best,
-                    "times exact": best / seconds["exact float32"],
+                    "share of exact": best / seconds["exact float32"],
                 }
                 for name, best in seconds.items()
             ]
-    report({"milliseconds": result, "environment": environment(rounds=ROUNDS, dim=DIM)}, rows, given.json)
+    report(
+        {
+            "milliseconds": result,
+            "share of exact": {
+                count: {name: ms / times["exact float32"] for name, ms in times.items()}
+                for count, times in result.items()
+            },
+            "kernel": in_use(),
+            "environment": environment(rounds=ROUNDS, dim=DIM),
+        },
+        rows,
+        options.json,
+    )
+
+
+def _scores(
+    coder: TokenCoder, query: np.ndarray, strings: list[bytes], variables: dict[str, str]
+) -> Callable[[], object]:
+    """Scores of all strings, with environment variables set."""
+
+    def run() -> object:
+        with patch.dict(os.environ, variables):
+            return coder.score(query, strings)
+
+    return run
 
 
 def _engines() -> dict[str, Any]:

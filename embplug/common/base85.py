@@ -15,7 +15,8 @@ INVALID = 255
 GROUP_BYTES, GROUP_CHARACTERS = 4, 5
 
 _letters = ALPHABET.ljust(256)
-_digits = bytes(ALPHABET.find(byte) if byte in ALPHABET else INVALID for byte in range(256))
+DIGITS = bytes(ALPHABET.find(byte) if byte in ALPHABET else INVALID for byte in range(256))
+"""The digit of each of the 256 characters, ``INVALID`` where there is none."""
 
 
 def encode(strings: Sequence[bytes]) -> list[str]:
@@ -64,7 +65,7 @@ def decode(texts: Sequence[str]) -> list[bytes]:
     """
     raw = [text.encode("ascii") for text in texts]
     padded = [text + b"~" * (-len(text) % GROUP_CHARACTERS) for text in raw]
-    digits = np.frombuffer(b"".join(padded).translate(_digits), dtype=np.uint8)
+    digits = np.frombuffer(b"".join(padded).translate(DIGITS), dtype=np.uint8)
     if digits.max(initial=0) == INVALID:
         raise ValueError("a character that is not base85")
     groups = np.zeros(len(digits) // GROUP_CHARACTERS, dtype=np.int64)

@@ -42,6 +42,9 @@ class Description:
         What ``fit`` computes, and what its time grows with.
     notes : tuple of str
         Differences from the parameters, such as fewer centroids than requested.
+    scored_by : str or None
+        What computes the scores of codes in this process: an instruction set of the compiled kernel, such
+        as ``"avx2"``, or ``"numpy"``. ``None`` if the result is not a code.
     """
 
     method: str
@@ -54,6 +57,7 @@ class Description:
     order: str
     fit_cost: str
     notes: tuple[str, ...] = ()
+    scored_by: str | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -158,6 +162,7 @@ class Method:
             order=self._order,
             fit_cost=self._fit_cost(),
             notes=tuple(self._notes()),
+            scored_by=self._scored_by(),
         )
 
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
@@ -243,6 +248,10 @@ class Method:
     def _fit_cost(self) -> str:
         """Describe in words what ``fit`` computes."""
         return "none"
+
+    def _scored_by(self) -> str | None:
+        """What computes the scores of codes in this process."""
+        return None
 
     def _notes(self) -> list[str]:
         """List the differences from the parameters."""

@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from embplug.common.threads import single_blas_thread
 from embplug.errors import LengthMismatchError
-from embplug.methods.numeric.arrays import Codes, Float32, as_vectors
+from embplug.methods.kernels import Kernel, load
+from embplug.methods.kernels import lookups as kernel_lookups
+from embplug.methods.numeric.arrays import Codes, Float32, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
 
 if TYPE_CHECKING:
@@ -65,10 +67,34 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
         raise LengthMismatchError("codes", f"{offsets[-1]} codes, as offsets say", len(codes))
     query_tokens = as_vectors(query, quantizer.dim, "query")
     with single_blas_thread():
+        kernel = load()
+        scores = None if kernel is None else _compiled(kernel, quantizer, query_tokens, codes, offsets)
+        if scores is not None:
+            return scores
         prepared = quantizer.encode_query(query_tokens)
         return sum_of_maxima(
             lambda rows, _: quantizer.score(prepared, codes[rows]), offsets, len(query_tokens)
         )
+
+
+def _compiled(
+    kernel: Kernel, quantizer: Quantizer, query: Float32, codes: Codes, offsets: NDArray[np.int64]
+) -> Float32 | None:
+    """MaxSim (n,) by the compiled kernel, or None if it cannot score codes of this quantizer."""
+    terms = quantizer._token_terms(kernel, check_codes(codes, quantizer.code_bytes))
+    if terms is None:
+        return None
+    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+    stride = terms.codes.shape[1]
+    starts = offsets[:-1] * stride + terms.first
+    documents = kernel_lookups.CodedDocuments(terms.codes.reshape(-1), starts, offsets)
+    scores: Float32 = np.where(np.diff(offsets) > 0, np.float32(0), np.float32(-np.inf))
+    for tokens, lanes in kernel_lookups.tiles(query):
+        table, bases = quantizer._lookups(kernel, tokens)
+        scores += kernel_lookups.maxsim(
+            kernel, table, bases, documents, stride, ids=terms.ids, scales=terms.scales, lanes=lanes
+        )
+    return scores
 
 
 def sum_of_maxima(

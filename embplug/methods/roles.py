@@ -12,10 +12,13 @@ from typing_extensions import Self
 
 from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.methods.base import Method
+from embplug.methods.kernels import in_use
 from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch
 
 if TYPE_CHECKING:
+    from embplug.methods.kernels.library import Kernel
+    from embplug.methods.kernels.lookups import Table, TokenTerms
     from embplug.methods.reductions.reduced import Reduced
 
 
@@ -330,6 +333,18 @@ class Quantizer(Method):
     def _score(self, parts: Any, codes: Codes) -> Float32:
         """Dot products (n, t)."""
         raise NotImplementedError
+
+    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms | None:
+        """What the compiled kernel needs of codes, which are checked. None if it cannot score them."""
+        return None
+
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+        """Table and bases (rows, 32) by which the compiled kernel scores 32 query tokens (32, dim)."""
+        raise NotImplementedError
+
+    def _scored_by(self) -> str:
+        looked_up = type(self)._token_terms is not Quantizer._token_terms
+        return in_use() if looked_up else "numpy"
 
 
 class TokenCodes(Method):

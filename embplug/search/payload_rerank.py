@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from embplug.common import base85
 from embplug.common.ids import CODES
 from embplug.errors import StateError
+from embplug.methods.kernels import base85
 from embplug.methods.numeric.arrays import Float32
 from embplug.search.types import Hit, by_score
 

@@ -71,6 +71,10 @@ class ByteTables:
             np.matmul(self.tables[:, columns], turned[:, columns].T, out=entries[byte])
         return entries.reshape(len(self.widths) * ENTRIES, len(vectors))
 
+    def turned(self, vectors: Float32) -> Float32:
+        """Vectors (n, dim) in the directions that the codes describe (n, active)."""
+        return vectors if self.rotation is None else vectors @ self.rotation
+
     def squares(self) -> Float32:
         """Squared length (bytes * 256,) of every entry."""
         entries = np.zeros((len(self.widths), ENTRIES), dtype=np.float32)

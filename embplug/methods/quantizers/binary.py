@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
 from embplug.errors import DimensionError
+from embplug.methods.kernels import Kernel
+from embplug.methods.kernels.lookups import Table, TokenTerms, in_rows, table_of_entries, token_sums
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.numeric.rows import unit_rows
@@ -22,9 +25,10 @@ from embplug.methods.roles import Quantizer
 from embplug.methods.stored import StoredArray
 from embplug.methods.transforms.rotation import Rotation
 
+BITS_OF_BYTE = 8
 LARGEST = 127
 LARGEST_SUM = 32_767
-"""Sums of entries stay within 16 bits, which are added twice as fast as floats."""
+"""Sums of entries stay within 16 bits, which are sums twice as fast as floats."""
 LARGEST_DIM = 16_384
 
 SIGNS: Float32 = 2 * np.unpackbits(np.arange(ENTRIES, dtype=np.uint8)[:, None], axis=1).astype(np.float32) - 1
@@ -135,21 +139,9 @@ class BinaryQuantizer(Quantizer):
 
     def _prepare(self, query: Float32) -> _Parts:
         assert self.mean_ is not None and self.deviations_ is not None
-        dim = len(self.mean_)
         rotated = self._rotated(query)
-        vectors = np.concatenate([rotated, self.mean_[None]]) * self.deviations_
-        steps = np.ones(len(vectors), dtype=np.float32)
-        if self.queries == "int8":
-            largest = np.abs(vectors).max(axis=1) / LARGEST
-            steps = np.maximum(largest, np.abs(vectors).sum(axis=1) / (LARGEST_SUM - dim / 2))
-            steps = np.where(steps > 0, steps, 1).astype(np.float32)
-            rounded = np.rint(vectors / steps[:, None])
-            # The step that brings the rounded vector closest to the exact one.
-            products, squares = ((factor * rounded).sum(axis=1) for factor in (vectors, rounded))
-            steps = np.divide(products, squares, out=steps, where=squares > 0)
-            vectors = rounded
-        padded = np.pad(vectors, ((0, 0), (0, -dim % 8)))
-        products = SIGNS @ padded.reshape(len(vectors), -1, 8).transpose(1, 2, 0)
+        vectors, steps = self._weighted(np.concatenate([rotated, self.mean_[None]]))
+        products = SIGNS @ in_bytes(vectors).transpose(1, 2, 0)
         dtype = np.int16 if self.queries == "int8" else np.float32
         products = products.reshape(-1, len(vectors)).astype(dtype)
         return _Parts(products, steps, rotated @ self.mean_)
@@ -161,6 +153,43 @@ class BinaryQuantizer(Quantizer):
         scores = sums[:, :-1] + parts.of_mean
         scores /= np.sqrt(squares.clip(np.finfo(np.float32).tiny))
         return scores
+
+    def _weighted(self, vectors: Float32) -> tuple[Float32, Float32]:
+        """Rotated vectors (n, dim) times the deviations, rounded for int8, and the steps (n,) of rounding."""
+        assert self.deviations_ is not None
+        vectors = vectors * self.deviations_
+        steps = np.ones(len(vectors), dtype=np.float32)
+        if self.queries == "float":
+            return vectors, steps
+        largest = np.abs(vectors).max(axis=1) / LARGEST
+        steps = np.maximum(largest, np.abs(vectors).sum(axis=1) / (LARGEST_SUM - vectors.shape[1] / 2))
+        steps = np.where(steps > 0, steps, 1).astype(np.float32)
+        rounded = np.rint(vectors / steps[:, None])
+        # The step that brings the rounded vector closest to the exact one.
+        products, squares = ((factor * rounded).sum(axis=1) for factor in (vectors, rounded))
+        return rounded, np.divide(products, squares, out=steps, where=squares > 0)
+
+    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
+        assert self.mean_ is not None and self.deviations_ is not None
+        vectors, steps = self._weighted(self.mean_[None])
+        products = steps * (in_bytes(vectors) @ SIGNS.T)[0]
+        squares = self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
+        squares = squares + 2 * token_sums(kernel, products, in_rows(codes), codes.shape[1])
+        return TokenTerms(codes, scales=1 / np.sqrt(squares.clip(np.finfo(np.float32).tiny)))
+
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+        assert self.mean_ is not None
+        rotated = self._rotated(query)
+        vectors, steps = self._weighted(rotated)
+        parts = in_bytes(vectors)
+        count = parts.shape[1]
+        exact = kernel.exact or self.queries == "int8"
+        widths, columns = np.full(count, BITS_OF_BYTE), parts.reshape(len(parts), -1)
+        table = table_of_entries(kernel, signs_of_bytes(count), widths, columns, exact)
+        if self.queries == "int8":
+            # Whole numbers that fit into 16 bits, and their sums as well.
+            table = table._replace(entries=table.entries.astype(np.int16), steps=steps)
+        return table, (rotated @ self.mean_)[None]
 
     @property
     def _exact_queries(self) -> bool:
@@ -180,3 +209,15 @@ class BinaryQuantizer(Quantizer):
 
     def _rotated(self, vectors: Float32) -> Float32:
         return Rotation(seed=self.seed).transform(vectors) if self.rotate else vectors
+
+
+def in_bytes(vectors: Float32) -> Float32:
+    """Vectors (n, dim), filled up with zeros, as the eight coordinates of each byte (n, bytes, 8)."""
+    padded = np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % BITS_OF_BYTE)))
+    return padded.reshape(len(vectors), -1, BITS_OF_BYTE)
+
+
+@lru_cache(maxsize=4)
+def signs_of_bytes(count: int) -> Float32:
+    """The signs (256, 8 * count) of that many bytes side by side."""
+    return np.tile(SIGNS, (1, count))

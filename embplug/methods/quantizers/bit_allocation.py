@@ -13,6 +13,8 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
 from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels import Kernel
+from embplug.methods.kernels.lookups import Table, TokenTerms, in_rows, table_of_entries, token_sums
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
@@ -90,6 +92,7 @@ class BitAllocationQuantizer(Quantizer):
         self.tables_: ByteTables | None = None
         self.lengths_: Float32 | None = None
         self.sampled_ = 0
+        self._squares_of: tuple[ByteTables, Float32] | None = None
 
     @classmethod
     @override
@@ -176,8 +179,8 @@ class BitAllocationQuantizer(Quantizer):
 
     def _prepare(self, query: Float32) -> _Parts:
         mean, tables = self._fitted()
-        squares = tables.squares()[:, None] + 2 * tables.products(mean[None])
-        return _Parts(np.concatenate([tables.products(query), squares], axis=1), query @ mean)
+        products = np.concatenate([tables.products(query), self._squares()[:, None]], axis=1)
+        return _Parts(products, query @ mean)
 
     def _score(self, parts: _Parts, codes: Codes) -> Float32:
         mean, tables = self._fitted()
@@ -186,6 +189,26 @@ class BitAllocationQuantizer(Quantizer):
         if self.length != "decoded":
             scores *= self._scale(sums[:, -1] + mean @ mean, codes)[:, None]
         return scores
+
+    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
+        mean, _ = self._fitted()
+        if self.length == "decoded":
+            return TokenTerms(codes)
+        squares = token_sums(kernel, self._squares().reshape(-1, ENTRIES), in_rows(codes), codes.shape[1])
+        return TokenTerms(codes, scales=self._scale(squares + mean @ mean, codes))
+
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+        mean, tables = self._fitted()
+        turned = tables.turned(query)
+        table = table_of_entries(kernel, tables.tables, tables.widths, turned, kernel.exact)
+        return table, (query @ mean)[None]
+
+    def _squares(self) -> Float32:
+        """What each entry of each byte (bytes * 256,) adds to the squared length of a decoded vector."""
+        mean, tables = self._fitted()
+        if self._squares_of is None or self._squares_of[0] is not tables:
+            self._squares_of = tables, tables.squares() + 2 * tables.products(mean[None])[:, 0]
+        return self._squares_of[1]
 
     def _fit_cost(self) -> str:
         return f"one eigendecomposition (d^3), {table_cost(self.levels)}"
@@ -201,7 +224,7 @@ class BitAllocationQuantizer(Quantizer):
     def _scale(self, squares: NDArray[Any], codes: Codes) -> NDArray[Any]:
         lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
         lengths_after = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
-        return np.asarray(lengths_after / lengths)
+        return np.asarray(lengths_after / lengths, dtype=np.float32)
 
 
 def table_cost(levels: Literal["joint", "scalar"]) -> str:

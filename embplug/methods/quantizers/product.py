@@ -12,6 +12,16 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
 from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels import Kernel
+from embplug.methods.kernels.lookups import (
+    ENTRIES,
+    LANES,
+    Table,
+    TokenTerms,
+    in_rows,
+    table_of_entries,
+    token_sums,
+)
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
@@ -19,6 +29,8 @@ from embplug.methods.quantizers.levels import common_length
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer
 from embplug.methods.stored import StoredArray
+
+BITS_OF_BYTE = 8
 
 
 @register("product", roles=("dense_codes", "token_codes"))
@@ -158,6 +170,29 @@ class ProductQuantizer(Quantizer):
         factors = np.divide(self.length_, lengths, out=np.zeros_like(lengths), where=lengths > 0)
         scores: Float32 = sums[:, :-1] * factors
         return scores
+
+    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms | None:
+        assert self.centroids_ is not None
+        numbers = codes if self.bits == BITS_OF_BYTE else np.ascontiguousarray(self._numbers(codes))
+        if numbers.max(initial=0) >= len(self.centroids_):
+            return None
+        if not self.length_:
+            return TokenTerms(numbers)
+        starts = [piece.start for piece in self._pieces()]
+        squares = np.add.reduceat(np.square(self._entries()), starts, axis=1).T
+        lengths = np.sqrt(token_sums(kernel, squares, in_rows(numbers), numbers.shape[1]))
+        factors = np.divide(self.length_, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        return TokenTerms(numbers, scales=factors)
+
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+        widths = np.array([piece.stop - piece.start for piece in self._pieces()])
+        table = table_of_entries(kernel, self._entries(), widths, self._rotated(query), kernel.exact)
+        return table, np.zeros((1, LANES), dtype=np.float32)
+
+    def _entries(self) -> Float32:
+        """Centroids (256, dim), filled up with zeros."""
+        assert self.centroids_ is not None
+        return np.pad(self.centroids_, ((0, ENTRIES - len(self.centroids_)), (0, 0)))
 
     def _bits(self, dim: int, size: float) -> float:
         return float(self.subspaces * self.bits)

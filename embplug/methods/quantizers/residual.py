@@ -11,6 +11,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
+from embplug.methods.kernels import Kernel
+from embplug.methods.kernels.lookups import Table, TokenTerms, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.tables import (
@@ -206,6 +208,17 @@ class ResidualQuantizer(Quantizer):
         scores += np.take(parts.of_centroids, ids, axis=0)
         scores *= factors[factor][:, None]
         return scores
+
+    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
+        _, _, factors = self._fitted()
+        ids, factor = self._read_header(codes)
+        return TokenTerms(codes, HEADER_BYTES, ids.astype(np.int32), factors[factor])
+
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+        centroids, tables, _ = self._fitted()
+        turned = tables.turned(query)
+        table = table_of_entries(kernel, tables.tables, tables.widths, turned, kernel.exact)
+        return table, centroids @ query.T
 
     def _fit_cost(self) -> str:
         return f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}"

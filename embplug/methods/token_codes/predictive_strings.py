@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels.lookups import CodedDocuments
 from embplug.methods.numeric.arrays import Codes
-from embplug.methods.numeric.packing import pack, packed_bytes, unpack
+from embplug.methods.numeric.packing import pack, packed_bytes
 
 COUNT_BYTES = 4
 HEADER = (12, 8, 4, 3, 5)
@@ -78,6 +79,38 @@ def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
+class _Fields(NamedTuple):
+    """Headers of a block of documents, checked."""
+
+    ids: NDArray[np.int64]
+    references: NDArray[np.int64]
+    gains: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    factors: NDArray[np.int64]
+    members: NDArray[np.int64]
+    """(documents, classes)"""
+    stops: list[int]
+    """Bytes of the headers of each document, and what is before them."""
+
+
+def checked(
+    strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64], centroids: int
+) -> CodedDocuments:
+    """The strings of some documents, one after the other, as the compiled kernel reads them.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Naming the first string that cannot be one of these codes.
+    """
+    block = strings[documents]
+    offsets = token_offsets(block)
+    _fields(block, offsets, documents.start, sizes, centroids)
+    lengths = np.array([len(string) for string in block], dtype=np.int64)
+    codes = np.frombuffer(b"".join(block), dtype=np.uint8)
+    return CodedDocuments(codes, np.cumsum(lengths) - lengths + COUNT_BYTES, offsets)
+
+
 def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64], centroids: int) -> Parsed:
     """Take the strings of some documents apart, whose codes have these many bytes in each class.
 
@@ -87,34 +120,44 @@ def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64],
         Naming the first string that cannot be one of these codes.
     """
     block = strings[documents]
-    offsets = token_offsets(block)
-    lengths = np.diff(offsets)
-    stops = (COUNT_BYTES + HEADER_BYTES * lengths).tolist()
-    headers = b"".join(string[COUNT_BYTES:stop] for string, stop in zip(block, stops, strict=True))
-    string_bytes = np.array([len(string) for string in block], dtype=np.int64)
-    fields = unpack(np.frombuffer(headers, dtype=np.uint8).reshape(-1, HEADER_BYTES), HEADER)
-    ids, back, gains, classes, factors = fields.astype(np.int64).T
-    owner = np.repeat(np.arange(len(block)), lengths)
-    members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES).reshape(-1, CLASSES)
-    ends = np.cumsum(members * sizes, axis=1) + np.array(stops)[:, None]
-    for i in np.flatnonzero(string_bytes != ends[:, -1]):
-        expected = f"{ends[i, -1]} bytes, as its headers say"
-        got = f"{string_bytes[i]} bytes of codes"
-        raise InvalidArgumentError(f"codes[{documents.start + i}]", expected, got)
-    references = np.arange(len(ids)) - back
-    for row in np.flatnonzero((references < offsets[owner]) | (ids >= centroids)):
-        token = row - offsets[owner[row]]
-        expected = f"earlier tokens of the document, and centroids below {centroids}"
-        got = f"token {token} of centroid {ids[row]} that refers {back[row]} back"
-        raise InvalidArgumentError(f"codes[{documents.start + owner[row]}]", expected, got)
-    references[back == 0] = -1
-    codes = []
-    starts = stops
+    fields = _fields(block, token_offsets(block), documents.start, sizes, centroids)
+    ends = np.cumsum(fields.members * sizes, axis=1) + np.array(fields.stops)[:, None]
+    codes, starts = [], fields.stops
     for k, size in enumerate(sizes.tolist()):
         ends_of_class = ends[:, k].tolist()
         joined = b"".join(
             string[a:b] for string, a, b in zip(block, starts, ends_of_class, strict=True) if a < b
         )
-        codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(members[:, k].sum(), size))
+        codes.append(np.frombuffer(joined, dtype=np.uint8).reshape(fields.members[:, k].sum(), size))
         starts = ends_of_class
-    return Parsed(ids, references, gains, classes, factors, codes)
+    return Parsed(*fields[:5], codes)
+
+
+def _fields(
+    block: Sequence[bytes], offsets: NDArray[np.int64], first: int, sizes: NDArray[np.int64], centroids: int
+) -> _Fields:
+    """Read and check the headers of a block, whose first string has the number ``first``."""
+    lengths = np.diff(offsets)
+    stops = (COUNT_BYTES + HEADER_BYTES * lengths).tolist()
+    joined = b"".join(string[COUNT_BYTES:stop] for string, stop in zip(block, stops, strict=True))
+    headers = np.frombuffer(joined, dtype=">u4").astype(np.int64)
+    ends_of_fields = np.cumsum(HEADER).tolist()
+    ids, back, gains, classes, factors = (
+        (headers >> (8 * HEADER_BYTES - end)) & ((1 << bits) - 1)
+        for end, bits in zip(ends_of_fields, HEADER, strict=True)
+    )
+    owner = np.repeat(np.arange(len(block)), lengths)
+    members = np.bincount(owner * CLASSES + classes, minlength=len(block) * CLASSES).reshape(-1, CLASSES)
+    expected = members @ sizes + np.array(stops, dtype=np.int64)
+    sizes_of_strings = np.array([len(string) for string in block], dtype=np.int64)
+    for i in np.flatnonzero(sizes_of_strings != expected):
+        got = f"{sizes_of_strings[i]} bytes of codes"
+        raise InvalidArgumentError(f"codes[{first + i}]", f"{expected[i]} bytes, as its headers say", got)
+    references = np.arange(len(ids)) - back
+    for row in np.flatnonzero((references < offsets[owner]) | (ids >= centroids)):
+        token = row - offsets[owner[row]]
+        right = f"earlier tokens of the document, and centroids below {centroids}"
+        got = f"token {token} of centroid {ids[row]} that refers {back[row]} back"
+        raise InvalidArgumentError(f"codes[{first + owner[row]}]", right, got)
+    references[back == 0] = -1
+    return _Fields(ids, references, gains, classes, factors, members, stops)

@@ -1,0 +1,99 @@
+"""The compiled kernel, where there is one and nobody turned it off."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import c_char_p, c_int, c_int64, c_void_p
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from embplug.methods.kernels.build import FILE_NAME
+
+VARIABLE = "EMBPLUG_KERNEL"
+"""Environment variable: ``0`` turns the kernel off; the name of an instruction set limits it to that."""
+
+TABLES = "EMBPLUG_KERNEL_TABLES"
+"""Environment variable: ``int16`` rounds products to 16 bits, which is faster and less exact."""
+VERSION = 1
+"""Of the C functions and structures, as ``kernel.c`` has it: a library of another one is not used."""
+
+_ARGUMENTS = {
+    "embplug_products": [c_int, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p],
+    "embplug_quantize": [c_int, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
+    "embplug_maxsim": [c_int, c_int, c_void_p, c_int64, c_int64],
+    "embplug_predictive": [c_int, c_int, c_void_p, c_int64, c_int64],
+    "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
+}
+
+
+class Kernel(NamedTuple):
+    """A loaded kernel."""
+
+    functions: Any
+    """The C functions; a call of one releases the GIL."""
+    level: int
+    """Number of the instruction set to use."""
+    exact: bool = True
+    """Whether products stay float32, or are rounded to int16."""
+
+
+def in_use() -> str:
+    """Name of what scores codes in this process.
+
+    Returns
+    -------
+    str
+        The instruction set of the compiled kernel: ``"avx512"``, ``"avx2"``, ``"sse2"``, ``"neon"``, or
+        ``"c"`` for plain C. ``"numpy"`` where there is no kernel, or ``EMBPLUG_KERNEL=0`` turns it off.
+    """
+    kernel = load()
+    return "numpy" if kernel is None else _names(kernel.functions)[kernel.level]
+
+
+def load() -> Kernel | None:
+    """The kernel to use, or None; the environment variables are read in each call."""
+    setting = os.environ.get(VARIABLE, "")
+    if setting == "0":
+        return None
+    functions = _library(_path())
+    if functions is None:
+        return None
+    names = _names(functions)
+    level = names.index(setting) if setting in names else len(names) - 1
+    return Kernel(functions, level, exact=os.environ.get(TABLES) != "int16")
+
+
+def available() -> list[str]:
+    """Names of all instruction sets that the kernel can use on this processor."""
+    functions = _library(_path())
+    return [] if functions is None else list(_names(functions))
+
+
+def _path() -> Path:
+    return Path(__file__).with_name(FILE_NAME)
+
+
+@lru_cache(maxsize=4)
+def _library(path: Path) -> Any:
+    try:
+        library = ctypes.CDLL(str(path))
+        if library.embplug_version() != VERSION:
+            return None
+        for name, arguments in _ARGUMENTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, None
+        library.embplug_base85.argtypes = [c_void_p, c_void_p, c_int64, c_void_p, c_void_p]
+        library.embplug_base85.restype = c_int64
+        library.embplug_level_name.restype = c_char_p
+    except (OSError, AttributeError):
+        # Not built, or for another machine.
+        return None
+    return library
+
+
+@lru_cache(maxsize=4)
+def _names(functions: Any) -> tuple[str, ...]:
+    levels = functions.embplug_levels()
+    return tuple(functions.embplug_level_name(level).decode() for level in range(levels))
