@@ -21,24 +21,24 @@ from tests.branches.parts import DIM, SMALL_FDE, batch, documents, vectors
 
 PIPELINE = Pipeline(Recipe(dense=Dense(dim=DIM)))
 COUNT = 8
-GIVEN = documents(
+DOCUMENTS = documents(
     COUNT, dense={"dense": vectors(COUNT)}, payloads=[{"n": i, "word": "ü"} for i in range(COUNT)]
 )
 
 
 def lengths(
-    form: PointForm = PointForm.ARRAYS, given: Any = GIVEN, pipeline: Pipeline = PIPELINE
+    form: PointForm = PointForm.ARRAYS, docs: Any = DOCUMENTS, pipeline: Pipeline = PIPELINE
 ) -> list[int]:
-    return [len(chunk.points) for chunk in chunked(given, pipeline, form, None)]
+    return [len(chunk.points) for chunk in chunked(docs, pipeline, form, None)]
 
 
 def test_a_chunk_has_a_bounded_number_of_points(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lengths() == [COUNT]
     monkeypatch.setattr(chunks, "CHUNK_POINTS", 3)
-    made = [*chunked(GIVEN, PIPELINE, PointForm.ARRAYS, "mark")]
-    assert [[*chunk.ids] for chunk in made] == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert [[point.id for point in chunk.points] for chunk in made] == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert {chunk.mark for chunk in made} == {"mark"}
+    result = [*chunked(DOCUMENTS, PIPELINE, PointForm.ARRAYS, "mark")]
+    assert [[*chunk.ids] for chunk in result] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert [[point.id for point in chunk.points] for chunk in result] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert {chunk.mark for chunk in result} == {"mark"}
 
 
 def test_a_chunk_has_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_long_matrices_have_chunks_of_their_own(monkeypatch: pytest.MonkeyPatch)
     pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE)))
     tokens = TokenBatch(batch(2, 0).values, [0, 1, 18, 19, 20])
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 4 * 2 * (16 + DIM))
-    assert lengths(given=documents(4, tokens=tokens), pipeline=pipeline) == [1, 1, 2]
+    assert lengths(docs=documents(4, tokens=tokens), pipeline=pipeline) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("form", [*PointForm])
@@ -68,36 +68,36 @@ def test_no_documents_are_no_request(form: PointForm) -> None:
 
 
 def test_each_engine_gets_points_in_its_form() -> None:
-    (arrays,) = chunked(GIVEN, PIPELINE, PointForm.ARRAYS, None)
-    (lists,) = chunked(GIVEN, PIPELINE, PointForm.LISTS, None)
-    (messages,) = chunked(GIVEN, PIPELINE, PointForm.MESSAGES, None)
+    (arrays,) = chunked(DOCUMENTS, PIPELINE, PointForm.ARRAYS, None)
+    (lists,) = chunked(DOCUMENTS, PIPELINE, PointForm.LISTS, None)
+    (messages,) = chunked(DOCUMENTS, PIPELINE, PointForm.MESSAGES, None)
     assert isinstance(arrays.points[3].vector["dense"], np.ndarray)
     assert isinstance(lists.points[3], models.PointStruct)
-    assert lists.points[3].vector["dense"] == GIVEN.dense["dense"][3].tolist()
+    assert lists.points[3].vector["dense"] == DOCUMENTS.dense["dense"][3].tolist()
     point = grpc.PointStruct.FromString(messages.points[3])
     assert point.id.num == 3 and point.payload["n"].integer_value == 3
-    assert [*point.vectors.vectors.vectors["dense"].dense.data] == GIVEN.dense["dense"][3].tolist()
+    assert [*point.vectors.vectors.vectors["dense"].dense.data] == DOCUMENTS.dense["dense"][3].tolist()
 
 
 def test_a_document_that_rest_cannot_carry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payload_sizes, "MAX_REST_BYTES", 1000)
     payloads = [{}, {"text": "x" * 900}, {"text": "x" * 2000}]
-    given = documents(3, dense={"dense": vectors(3)}, payloads=payloads)
+    docs = documents(3, dense={"dense": vectors(3)}, payloads=payloads)
     check_payload_sizes(documents(2, payloads=payloads[:2]), PointForm.LISTS)
     with pytest.raises(PointTooLargeError, match=r"^document 2: .*gRPC"):
-        check_payload_sizes(given, PointForm.LISTS)
+        check_payload_sizes(docs, PointForm.LISTS)
     # With its vector, the document before is too large, too.
     with pytest.raises(PointTooLargeError, match=r"^document 1: "):
-        lengths(PointForm.LISTS, given)
+        lengths(PointForm.LISTS, docs)
     for form in (PointForm.MESSAGES, PointForm.ARRAYS):
-        check_payload_sizes(given, form)
-        assert lengths(form, given) == [3]
+        check_payload_sizes(docs, form)
+        assert lengths(form, docs) == [3]
 
 
 def test_a_payload_in_the_form_of_a_message_counts_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = WirePayload(text_entry("text", "x" * 100))
-    given = documents(2, dense={"dense": vectors(2)}, payloads=[entry, entry])
+    docs = documents(2, dense={"dense": vectors(2)}, payloads=[entry, entry])
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 2 * (4 * DIM + len(entry.entries)))
-    assert lengths(PointForm.MESSAGES, given) == [2]
+    assert lengths(PointForm.MESSAGES, docs) == [2]
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 2 * (4 * DIM + len(entry.entries)) - 1)
-    assert lengths(PointForm.MESSAGES, given) == [1, 1]
+    assert lengths(PointForm.MESSAGES, docs) == [1, 1]

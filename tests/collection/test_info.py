@@ -1,0 +1,91 @@
+"""What a collection tells of itself."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import Any
+
+import pytest
+from qdrant_client import QdrantClient
+
+from embplug import Dense, Recipe, Sparse
+from embplug.branches.documents import CheckedSample
+from embplug.branches.pipeline import Pipeline
+from embplug.branches.vector_version import VectorVersion
+from embplug.collection.fitting import save_manifest_steps
+from embplug.collection.info import existing_steps, info_steps
+from embplug.collection.opening import create_steps
+from embplug.engines.calls import run
+from embplug.errors import CollectionNotFoundError, NotAnEmbplugCollectionError
+from embplug.methods import PCA, Rotation
+from tests.branches.parts import DIM, vectors
+
+RECIPE = Recipe(dense={"a": Dense(dim=DIM, transforms=[PCA(4)])}, sparse=Sparse())
+SAMPLE = CheckedSample(None, {"a": vectors(30)}, texts=["words"])
+
+
+def described(engine: Any, recipe: Recipe = RECIPE, sample: CheckedSample | None = None) -> Any:
+    run(engine, create_steps(engine, "docs", recipe, sample=sample))
+    return run(engine, info_steps(engine, "docs"))
+
+
+def test_a_collection_that_does_not_exist_is_named(memory_client: QdrantClient) -> None:
+    for steps in (existing_steps("docs"), info_steps(memory_client, "docs")):
+        with pytest.raises(CollectionNotFoundError, match="'docs'"):
+            run(memory_client, steps)
+    memory_client.create_collection("plain", vectors_config={})
+    assert run(memory_client, existing_steps("plain")).points_count == 0
+    with pytest.raises(NotAnEmbplugCollectionError):
+        run(memory_client, info_steps(memory_client, "plain"))
+
+
+def test_it_tells_vectors_recipe_and_versions(memory_client: QdrantClient) -> None:
+    info = described(memory_client)
+    assert (info.name, info.points, info.status, info.recipe) == ("docs", 0, "green", RECIPE)
+    assert info.created_with == version("embplug") and info.versions == {}
+    assert {name: params.get("size") for name, params in info.vectors.items()} == {"a": 4, "sparse": None}
+    assert info.vectors["sparse"]["modifier"] == "idf"
+    upgraded = Pipeline(RECIPE, versions={"a": VectorVersion(model=2)})
+    run(memory_client, save_manifest_steps(memory_client, "docs", upgraded))
+    assert run(memory_client, info_steps(memory_client, "docs")).versions == {"a": VectorVersion(model=2)}
+
+
+def test_it_tells_whether_everything_has_learned(memory_client: QdrantClient) -> None:
+    before = described(memory_client)
+    assert (before.fitted, before.state_bytes) == (False, 0)
+    pipeline = Pipeline(RECIPE)
+    pipeline.branches["a"].fit(SAMPLE)
+    run(memory_client, save_manifest_steps(memory_client, "docs", pipeline))
+    part = run(memory_client, info_steps(memory_client, "docs"))
+    assert not part.fitted and part.state_bytes > 0
+    pipeline.fit(SAMPLE)
+    run(memory_client, save_manifest_steps(memory_client, "docs", pipeline))
+    whole = run(memory_client, info_steps(memory_client, "docs"))
+    assert whole.fitted and whole.state_bytes > part.state_bytes
+
+
+def test_what_has_nothing_to_learn_is_fitted(memory_client: QdrantClient) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM, transforms=[Rotation()]))
+    info = described(memory_client, recipe)
+    assert (info.fitted, info.state_bytes) == (True, 0)
+
+
+def test_edge_tells_its_bytes_on_disk(edge_client: Any) -> None:
+    info = described(edge_client, sample=SAMPLE)
+    assert info.fitted and info.disk_bytes > info.state_bytes > 0
+
+
+def test_the_simulation_tells_no_bytes_on_disk(memory_client: QdrantClient) -> None:
+    assert described(memory_client).disk_bytes is None
+
+
+def test_the_fields_are_json(memory_client: QdrantClient) -> None:
+    run(memory_client, create_steps(memory_client, "docs", RECIPE))
+    upgraded = Pipeline(RECIPE, versions={"a": VectorVersion(model=2)})
+    run(memory_client, save_manifest_steps(memory_client, "docs", upgraded))
+    info = run(memory_client, info_steps(memory_client, "docs"))
+    fields = json.loads(json.dumps(info.to_dict()))
+    assert fields.keys() == vars(info).keys()
+    assert Recipe.from_dict(fields["recipe"]) == RECIPE
+    assert VectorVersion(**fields["versions"]["a"]) == VectorVersion(model=2)
