@@ -255,7 +255,9 @@ class TokensBranch(Branch):
         if self.encoding is not None and self.encoding.datatype != models.Datatype.UINT8:
             return ENCODING_VECTOR
         raise InvalidArgumentError(
-            "recipe.tokens", "a matrix, codes or an encoding of floats, to compare documents", "bytes alone"
+            "recipe.tokens",
+            "a multivector, codes or an encoding of floats, to compare documents",
+            "an encoding of bytes alone",
         )
 
     def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:

@@ -59,7 +59,7 @@ def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, ma
             points: list[Any] = list(grpc_points(part.ids, vectors, payloads))
         else:
             points = list(rest_points(part.ids, vectors, payloads, as_lists=form is PointForm.LISTS))
-        yield Chunk(part.given_ids, points, mark)
+        yield Chunk(part.user_ids, points, mark)
 
 
 def chunks_of_parts(
@@ -107,4 +107,4 @@ def _check_sizes(documents: CheckedDocuments, sizes: NDArray[np.int64]) -> None:
     if large.size:
         at = int(large[0])
         expected = f"at most {MAX_REST_BYTES} bytes as JSON, or a connection over gRPC"
-        raise PointTooLargeError(f"document {documents.given_ids[at]!r}", expected, int(sizes[at]))
+        raise PointTooLargeError(f"document {documents.user_ids[at]!r}", expected, int(sizes[at]))

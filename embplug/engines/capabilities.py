@@ -19,7 +19,7 @@ from embplug.errors import CapabilityError
 MAX_REST_BYTES = 32 << 20
 """Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
 
-MAX_MATRIX_FLOATS = (1 << 20) - 1
+MAX_MULTIVECTOR_FLOATS = (1 << 20) - 1
 """A Qdrant server takes no multi-vector of more numbers."""
 
 _ANY = "1.0"
@@ -67,7 +67,7 @@ class Capabilities:
         Version of the engine.
     max_request_bytes : int or None
         Bytes of the largest request; None without a limit.
-    max_matrix_floats : int or None
+    max_multivector_floats : int or None
         Numbers of the largest multi-vector; None without a limit.
     others : bool
         Whether the engine has the feature of that name. See :meth:`require` for its words.
@@ -76,7 +76,7 @@ class Capabilities:
     kind: Kind
     version: str
     max_request_bytes: int | None
-    max_matrix_floats: int | None
+    max_multivector_floats: int | None
     collection_metadata: bool
     sharding: bool
     quantization: bool
@@ -106,7 +106,7 @@ class Capabilities:
             kind=kind,
             version=version,
             max_request_bytes=MAX_REST_BYTES if is_server and not over_grpc else None,
-            max_matrix_floats=MAX_MATRIX_FLOATS if is_server else None,
+            max_multivector_floats=MAX_MULTIVECTOR_FLOATS if is_server else None,
             **{
                 name: numbers >= _numbers(feature.server_since) if is_server else getattr(feature, kind)
                 for name, feature in _FEATURES.items()

@@ -150,19 +150,19 @@ def payload_needed(recipe: Recipe) -> bool | list[str]:
 
 def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
-    given_ids: list[int | str] = []
+    user_ids: list[int | str] = []
     payloads = []
     for row, point in enumerate(points):
-        given_id: int | str = point.id
+        user_id: int | str = point.id
         payload, own = point.payload, {}
         if has_own_fields(payload):
-            given_id, shown = split_payload(point.id, dict(payload))
-            payload, own = shown or {}, {ORIGINAL_ID: given_id} if given_id != point.id else {}
+            user_id, shown = split_payload(point.id, dict(payload))
+            payload, own = shown or {}, {ORIGINAL_ID: user_id} if user_id != point.id else {}
         if marks is not None:
             own = {**own, MIGRATED: marks[row]}
-        given_ids.append(given_id)
+        user_ids.append(user_id)
         payloads.append(with_fields(payload, own))
-    return CheckedDocuments(given_ids, [point.id for point in points], tokens, dense, None, payloads)
+    return CheckedDocuments(user_ids, [point.id for point in points], tokens, dense, None, payloads)
 
 
 def learning_sample(
