@@ -195,7 +195,9 @@ class BM25Encoder:
 
     def _known_length(self) -> float:
         if self.average_length_ is None:
-            raise NotFittedError("the average length of documents is learned from the first ones added")
+            raise NotFittedError(
+                "the average length of documents is not known yet: add documents, or set average_length"
+            )
         return self.average_length_
 
 
