@@ -146,7 +146,7 @@ class TokensBranch(Branch):
 
     def lacks_query(self) -> InvalidArgumentError:
         """The error for a query without tokens."""
-        return InvalidArgumentError("tokens", "a matrix, or a text to make it from", None)
+        return InvalidArgumentError("tokens", "a token matrix, or a text to make it from", None)
 
     def has_documents(self, documents: CheckedDocuments) -> bool:
         """Whether the documents have tokens."""
