@@ -1,4 +1,4 @@
-"""What words, sentence vectors and tokens find alone, and what their fusions find."""
+"""What BM25, sentence vectors and tokens find alone, and what their fusions find."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ FUSIONS = {
     "RRF": Fusion(method="rrf"),
     "RRF, k = 1": Fusion(method="rrf", k=1),
     "DBSF": Fusion(method="dbsf"),
-    "DBSF, words twice": Fusion(method="dbsf", weights={"sparse": 2.0}),
+    "DBSF, BM25 twice": Fusion(method="dbsf", weights={"sparse": 2.0}),
     "0..1": Fusion(method="min_max"),
-    "0..1, words twice": Fusion(method="min_max", weights={"sparse": 2.0}),
+    "0..1, BM25 twice": Fusion(method="min_max", weights={"sparse": 2.0}),
 }
 Search = Callable[[int], Sequence[int]]
 
@@ -78,11 +78,11 @@ def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, A
             found, seconds = _search_all(data, lambda i: _ours(collection, data, i, branches, fusion))
             return _row(data, "embplug", name, found, seconds)
 
-        yield run("words", Fusion(), ["sparse"])
+        yield run("BM25", Fusion(), ["sparse"])
         yield run("sentence vectors", Fusion(), ["dense"])
         yield run("tokens", Fusion(), ["tokens"])
         for name, fusion in FUSIONS.items():
-            yield run(f"words + vectors: {name}", fusion, ["dense", "sparse"])
+            yield run(f"BM25 + vectors: {name}", fusion, ["dense", "sparse"])
         every = ["tokens", "dense", "sparse"]
         yield run("all, tokens rank", Fusion(), every)
         for name, fusion in FUSIONS.items():
@@ -172,7 +172,7 @@ def _plain_qdrant(data: EncodedBeir, engine: EdgeClient) -> Iterator[dict[str, A
             return [int(point.id) for point in found.points]
 
         found, seconds = _search_all(data, search)
-        yield _row(data, "peer", f"plain Qdrant, words + vectors: {label}", found, seconds)
+        yield _row(data, "peer", f"plain Qdrant, BM25 + vectors: {label}", found, seconds)
     engine.delete_collection(name)
 
 
@@ -185,9 +185,9 @@ def _bm25s(data: EncodedBeir) -> tuple[NDArray[np.int64], list[float]]:
     count = min(DEPTH, len(documents))
 
     def search(i: int) -> list[int]:
-        words = split([data.beir.queries[i]], "english")
-        found, _ = index.retrieve(words, k=count, show_progress=False, n_threads=0)
-        return [int(one) for one in found[0]]
+        terms = split([data.beir.queries[i]], "english")
+        found, _ = index.retrieve(terms, k=count, show_progress=False, n_threads=0)
+        return [int(row) for row in found[0]]
 
     return _search_all(data, search)
 

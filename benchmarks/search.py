@@ -1,4 +1,4 @@
-"""Two-stage search beside exact multi-vector search, on a real server and on Edge, on the same collection.
+"""Two-stage search beside exact multivector search, on a real server and on Edge, on the same collection.
 
 Exact search is Qdrant's own MaxSim over every document. Both are timed one query at a time, in turns.
 """

@@ -1,4 +1,4 @@
-"""Texts as sparse vectors for BM25: weights of terms from here, their rarity from Qdrant's IDF."""
+"""Texts as sparse vectors for BM25; Qdrant multiplies the weights by the inverse document frequency."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from embplug.methods.numeric.arrays import State, state_bytes
 from embplug.recipe import Sparse
 
 CHARACTERS_PER_NUMBER = 3
-"""A term takes two numbers, its id and its weight, and at least some six characters of text."""
+"""A term takes two numbers, its id and its weight, and stands for about six characters of text."""
 
 
 @dataclass(frozen=True, eq=False)
 class SparseBatch:
-    """Sparse vectors of many documents, one behind the other.
+    """Sparse vectors of n documents, concatenated.
 
     Attributes
     ----------
-    indices : uint32 (terms,)
-        Rising within a document, each once.
-    values : float32 (terms,)
-    offsets : int64 (n + 1,)
-        Document ``i`` owns ``offsets[i]:offsets[i + 1]``; it may have no terms.
+    indices : ndarray of shape (terms,), uint32
+        Ids of the terms. They rise within a document, and each occurs once.
+    values : ndarray of shape (terms,), float32
+        Weight of each term.
+    offsets : ndarray of shape (n + 1,), int64
+        Document ``i`` has the terms ``offsets[i]:offsets[i + 1]``, which may be none.
     """
 
     indices: NDArray[np.uint32]
@@ -42,24 +43,28 @@ class SparseBatch:
         return len(self.offsets) - 1
 
     def lists(self) -> list[tuple[list[int], list[float]]]:
-        """(indices, values) of each document."""
+        """Return the indices and the values of each document as lists."""
         bounds = self.offsets.tolist()
         indices, values = self.indices.tolist(), self.values.tolist()
         return [(indices[start:stop], values[start:stop]) for start, stop in pairwise(bounds)]
 
 
 class BM25Encoder:
-    """Turns texts into what BM25 multiplies: of documents the weights of their terms, of queries counts.
+    """Encodes texts as sparse vectors for BM25 [1]_: documents as weights of terms, queries as counts.
 
     Parameters
     ----------
-    recipe
-        Language and parameters.
+    recipe : Sparse
+        Language and parameters of BM25.
 
     Attributes
     ----------
-    average_length_
-        Mean number of terms of a document, given or learned.
+    average_length_ : float or None
+        Mean number of terms in a document, from the recipe or from ``fit``. None before.
+
+    References
+    ----------
+    .. [1] Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
     """
 
     def __init__(self, recipe: Sparse) -> None:
@@ -68,7 +73,7 @@ class BM25Encoder:
 
     @property
     def requires_fit(self) -> bool:
-        """Whether the average length is learned from documents."""
+        """Whether ``fit`` computes the average length, because the recipe does not set it."""
         return self.recipe.average_length is None
 
     @property
@@ -84,7 +89,23 @@ class BM25Encoder:
         return models.SparseVectorParams(modifier=models.Modifier.IDF, index=index)
 
     def fit(self, texts: Sequence[str]) -> BM25Encoder:
-        """Learn how long documents are on average."""
+        """Compute the mean number of terms in a document.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts of documents.
+
+        Returns
+        -------
+        BM25Encoder
+            The encoder itself.
+
+        Raises
+        ------
+        MissingExtraError
+            If the extra ``sparse`` is not installed.
+        """
         terms = sum(map(len, split(texts, self.recipe.language)))
         self.average_length_ = max(terms / max(len(texts), 1), 1.0)
         return self
@@ -123,14 +144,24 @@ class BM25Encoder:
         )
 
     def encode(self, texts: Sequence[str]) -> SparseBatch:
-        """Weights of the terms of documents: how often they occur, damped, for a text of that length.
+        """Encode documents.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts of n documents.
+
+        Returns
+        -------
+        SparseBatch
+            Weights of the terms of each document: their saturated frequency, normalized by the length.
 
         Raises
         ------
         NotFittedError
-            The average length is still to be learned.
+            If the average length is neither in the recipe nor fitted.
         MissingExtraError
-            The extra ``sparse`` is not installed.
+            If the extra ``sparse`` is not installed.
         """
         average_length = self._known_length()
         batch = _counted(split(texts, self.recipe.language))
@@ -142,23 +173,53 @@ class BM25Encoder:
         return SparseBatch(batch.indices, weights.astype(np.float32), batch.offsets)
 
     def encode_query(self, text: str) -> models.SparseVector:
-        """How often each term occurs in a query."""
+        """Encode a query.
+
+        Parameters
+        ----------
+        text : str
+            Text of the query.
+
+        Returns
+        -------
+        models.SparseVector
+            How often each term occurs in the query.
+
+        Raises
+        ------
+        MissingExtraError
+            If the extra ``sparse`` is not installed.
+        """
         indices, values = _counted(split([text], self.recipe.language)).lists()[0]
         return models.SparseVector(indices=indices, values=values)
 
     def _known_length(self) -> float:
         if self.average_length_ is None:
-            raise NotFittedError("the average length of documents is learned from the first ones added")
+            raise NotFittedError(
+                "the average length of documents is not known yet: add documents, or set average_length"
+            )
         return self.average_length_
 
 
 def split(texts: Sequence[str], language: str | None) -> list[list[str]]:
-    """Terms of texts: words in lower case, without those that say nothing, brought to their stem.
+    """Split texts into terms: stems of words in lower case, without stop words.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Texts to split.
+    language : str or None
+        Language of the stop words and of the stemmer. None keeps all words and does not stem them.
+
+    Returns
+    -------
+    list of list of str
+        Terms of each text, in order.
 
     Raises
     ------
     MissingExtraError
-        The extra ``sparse`` is not installed.
+        If the extra ``sparse`` is not installed.
     """
     try:
         from bm25s.tokenization import tokenize
@@ -169,7 +230,7 @@ def split(texts: Sequence[str], language: str | None) -> list[list[str]]:
         list(texts),
         token_pattern=r"(?u)\b\w+\b",
         stopwords=language,
-        # One stemmer for each call: it may not be shared between threads.
+        # Each call has its own stemmer, because threads may not share one.
         stemmer=None if language is None else Stemmer(language),
         return_ids=False,
         show_progress=False,
@@ -179,7 +240,7 @@ def split(texts: Sequence[str], language: str | None) -> list[list[str]]:
 
 @lru_cache(maxsize=1 << 17)
 def term_id(term: str) -> int:
-    """Id of a term, the same everywhere and without a vocabulary: 32 bits of its hash."""
+    """Return the id of a term: 32 bits of its hash, so that no vocabulary is needed."""
     return int.from_bytes(hashlib.blake2b(term.encode(), digest_size=4).digest(), "little")
 
 
@@ -187,7 +248,7 @@ def _counted(documents: Sequence[Sequence[str]]) -> SparseBatch:
     lengths = [len(terms) for terms in documents]
     ids = np.array([term_id(term) for terms in documents for term in terms], dtype=np.uint64)
     owners = np.repeat(np.arange(len(documents), dtype=np.uint64), lengths)
-    # Two terms with the same id are counted as one, which is what an engine would do with them.
+    # Terms with the same id are counted together, because the indices of a sparse vector are unique.
     keys, counts = np.unique(owners << np.uint64(32) | ids, return_counts=True)
     offsets = np.searchsorted(keys >> np.uint64(32), np.arange(len(documents) + 1, dtype=np.uint64))
     return SparseBatch(

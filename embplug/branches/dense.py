@@ -130,7 +130,9 @@ class DenseBranch(Branch):
         """All methods, by their place in the recipe."""
         places: dict[str, Any] = {f"transforms.{i}": method for i, method in enumerate(self.transforms)}
         places |= {"codes": self.codes, "previous.adapter": self._adapter}
-        return {f"dense.{self.name}.{place}": one for place, one in places.items() if one is not None}
+        return {
+            f"dense.{self.name}.{place}": method for place, method in places.items() if method is not None
+        }
 
     def fit(self, sample: CheckedSample) -> None:
         """Fit each method on what the methods before it make of the sample's vectors."""

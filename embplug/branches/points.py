@@ -18,13 +18,30 @@ from embplug.methods.token_batch import TokenBatch
 
 Column: TypeAlias = "NDArray[Any] | TokenBatch | SparseBatch"
 Vectors: TypeAlias = dict[str, Column]
-"""Name of the vector -> ``(n, dim)``, a TokenBatch of n matrices, or a SparseBatch of n vectors."""
+"""By the name of the vector: an array of shape (n, dim), a TokenBatch or a SparseBatch of n documents."""
 
 
 def rest_points(
     ids: list[int | str], vectors: Vectors, payloads: Sequence[Mapping[str, Any]], *, as_lists: bool
 ) -> Iterator[models.PointStruct]:
-    """Points as qdrant-client's models, not validated again: the arrays were checked when they came."""
+    """Build points as qdrant-client's models, without validating them again.
+
+    Parameters
+    ----------
+    ids : list of int or str
+        Id of each point.
+    vectors : dict of str to array, TokenBatch or SparseBatch
+        Vectors of all points by name.
+    payloads : sequence of mapping
+        Payload of each point.
+    as_lists : bool
+        Whether vectors become lists for JSON, and not arrays.
+
+    Yields
+    ------
+    models.PointStruct
+        The next point.
+    """
     columns = {name: _values(column, as_lists) for name, column in vectors.items()}
     for i, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
         vector = {name: column[i] for name, column in columns.items()}
@@ -32,16 +49,16 @@ def rest_points(
 
 
 PAYLOAD_TAG = b"\x1a"
-"""Of a field of the payload in the bytes of a ``PointStruct``."""
+"""Protobuf tag that begins each field of the payload in the bytes of a ``PointStruct``."""
 
 
 class WirePayload(Mapping[str, Any]):
-    """A payload as the bytes of a message: it is sent on without becoming Python objects, unless it is read.
+    """A payload as protobuf bytes, which is copied without becoming Python objects unless it is read.
 
     Parameters
     ----------
-    entries
-        The payload of a serialized ``PointStruct``.
+    entries : bytes
+        All fields of the payload, as in a serialized ``PointStruct``.
     """
 
     __slots__ = ("_read", "entries")
@@ -56,7 +73,7 @@ class WirePayload(Mapping[str, Any]):
         return self._read
 
     def has(self, part: bytes) -> bool:
-        """Whether a field with this in its name may be there, told without reading; false is certain."""
+        """Return whether the bytes contain ``part``; if not, no field has a name with it."""
         return part in self.entries
 
     def __getitem__(self, key: str) -> Any:
@@ -70,14 +87,14 @@ class WirePayload(Mapping[str, Any]):
 
 
 def has_own_fields(payload: Mapping[str, Any]) -> bool:
-    """Whether a payload has fields of embplug's."""
+    """Return whether a payload has fields that embplug adds."""
     if isinstance(payload, WirePayload) and not payload.has(_OWN_PREFIX):
         return False
     return any(field in payload for field in OWN_FIELDS)
 
 
 def with_fields(payload: Mapping[str, Any], added: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A payload with more fields, in the form that it has."""
+    """Return a copy of a payload with more fields; protobuf bytes stay protobuf bytes."""
     if isinstance(payload, WirePayload):
         return WirePayload(payload.entries + _entries(added))
     return {**payload, **added}
@@ -96,7 +113,20 @@ def _entries(payload: Mapping[str, Any]) -> bytes:
 
 
 def text_entry(field: str, text: str) -> bytes:
-    """A field of a payload with a text, as protobuf writes it, and faster."""
+    """Encode a payload field with a text; this is the encoding of protobuf, but faster.
+
+    Parameters
+    ----------
+    field : str
+        Name of the field.
+    text : str
+        Its text.
+
+    Returns
+    -------
+    bytes
+        The field with its tag, as in a serialized ``PointStruct``.
+    """
     key, value = field.encode(), text.encode()
     value = b"\x22" + varint(len(value)) + value
     entry = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(len(value)) + value
@@ -104,7 +134,7 @@ def text_entry(field: str, text: str) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """A number as protobuf writes it."""
+    """Encode a non-negative integer as a protobuf varint."""
     if number < 0x80:
         return _BYTES[number]
     written = bytearray()
@@ -116,7 +146,20 @@ def varint(number: int) -> bytes:
 
 
 def upsert_request(name: str, points: Sequence[bytes]) -> grpc.UpsertPoints:
-    """A request to write points that :func:`grpc_points` made, read in one go."""
+    """Build a gRPC request that writes points.
+
+    Parameters
+    ----------
+    name : str
+        Name of the collection.
+    points : sequence of bytes
+        Points from :func:`grpc_points`.
+
+    Returns
+    -------
+    grpc.UpsertPoints
+        The request.
+    """
     request = grpc.UpsertPoints(collection_name=name, wait=True)
     written = [part for point in points for part in (b"\x1a", varint(len(point)), point)]
     request.MergeFromString(b"".join(written))
@@ -126,7 +169,22 @@ def upsert_request(name: str, points: Sequence[bytes]) -> grpc.UpsertPoints:
 def grpc_points(
     ids: list[int | str], vectors: Vectors, payloads: Sequence[Mapping[str, Any]]
 ) -> Iterator[bytes]:
-    """Points as bytes of ``PointStruct`` messages, without a Python object per number."""
+    """Build points as bytes of ``PointStruct`` messages, without a Python object for each number.
+
+    Parameters
+    ----------
+    ids : list of int or str
+        Id of each point.
+    vectors : dict of str to array, TokenBatch or SparseBatch
+        Vectors of all points by name.
+    payloads : sequence of mapping
+        Payload of each point.
+
+    Yields
+    ------
+    bytes
+        The next point.
+    """
     dense = [
         _with_prefix(_dense_prefix(name, column.shape[1]), column)
         for name, column in vectors.items()
@@ -136,9 +194,9 @@ def grpc_points(
         _messages(name, column) for name, column in vectors.items() if not isinstance(column, np.ndarray)
     ]
     for i, (point_id, payload) in enumerate(zip(ids, payloads, strict=True)):
-        # What stands one behind the other is merged by whoever reads it.
-        given = [rows[i].tobytes() for rows in dense] + [made[i] for made in others]
-        yield b"".join([_NO_VECTORS, _id(point_id), _entries(payload), *given])
+        # Protobuf merges messages that are concatenated.
+        named_vectors = [rows[i].tobytes() for rows in dense] + [messages[i] for messages in others]
+        yield b"".join([_NO_VECTORS, _id(point_id), _entries(payload), *named_vectors])
 
 
 def _id(point_id: int | str) -> bytes:
@@ -159,11 +217,11 @@ def _values(column: Column, as_lists: bool) -> list[Any]:
 
 
 def _messages(name: str, column: TokenBatch | SparseBatch) -> list[bytes]:
-    """Points with nothing but this vector."""
+    """Build points with nothing but this vector."""
     if isinstance(column, TokenBatch):
-        made = _multi_messages(column)
+        messages = _multi_messages(column)
     else:
-        made = [
+        messages = [
             grpc.Vector(sparse=grpc.SparseVector(indices=indices, values=values))
             for indices, values in column.lists()
         ]
@@ -171,7 +229,7 @@ def _messages(name: str, column: TokenBatch | SparseBatch) -> list[bytes]:
         grpc.PointStruct(
             vectors=grpc.Vectors(vectors=grpc.NamedVectors(vectors={name: vector}))
         ).SerializeToString()
-        for vector in made
+        for vector in messages
     ]
 
 
@@ -185,7 +243,7 @@ def _multi_messages(tokens: TokenBatch) -> list[grpc.Vector]:
 
 
 def _with_prefix(prefix: bytes, vectors: NDArray[Any]) -> NDArray[np.uint8]:
-    """Each row as ``prefix`` and its little-endian floats."""
+    """Encode each row as ``prefix`` and its little-endian floats."""
     count, dim = vectors.shape
     message = np.empty((count, len(prefix) + 4 * dim), dtype=np.uint8)
     message[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
@@ -212,6 +270,6 @@ def _multi_prefix(dim: int) -> bytes:
 
 
 def _cut(message: Any, dim: int) -> bytes:
-    """What protobuf writes before the ``dim`` floats with which a message ends."""
+    """Return the bytes of a message before the ``dim`` floats with which it ends."""
     serialized: bytes = message.SerializeToString()
     return serialized[: len(serialized) - 4 * dim]

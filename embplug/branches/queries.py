@@ -54,7 +54,7 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     tokens = None
     if query.tokens is not None:
         if recipe.tokens is None:
-            raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "a matrix")
+            raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "a token matrix")
         tokens = _check_query_tokens(query.tokens, recipe.tokens.dim)
     weights = _check_token_weights(query.token_weights, tokens)
     saliency = None

@@ -1,4 +1,4 @@
-"""The sparse branch: texts found by their words with BM25."""
+"""The sparse branch: full-text search with BM25 over a sparse vector."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SparseBranch(Branch):
 
     def lacks_query(self) -> InvalidArgumentError:
         """The error for a query without a text."""
-        return InvalidArgumentError("text", f"a text, in which branch {self.name!r} finds words", None)
+        return InvalidArgumentError("text", f"a text, which branch {self.name!r} searches for", None)
 
     def count_numbers(self, documents: CheckedDocuments) -> NDArray[np.int64] | int:
         """An estimate of the numbers of each document's sparse vector."""
@@ -75,16 +75,16 @@ class SparseBranch(Branch):
         return EncodedDocuments({SPARSE_VECTOR: self._bm25.encode(documents.texts)})
 
     def find(self, query: CheckedQuery, options: SearchOptions, *, final: bool) -> Stage | None:
-        """The stage that finds documents by the words of the query."""
+        """The stage that finds documents by the terms of the query."""
         if query.text is None:
             return None
         nearest = models.NearestQuery(nearest=self._bm25.encode_query(query.text))
         return Stage(SPARSE_VECTOR, SPARSE_VECTOR, nearest, models.SearchParams(exact=options.exact or None))
 
     def compared(self) -> str:
-        """Raise, because documents are not compared by their words alone."""
+        """Raise, because documents are not compared by their sparse vectors."""
         expected = "tokens or a dense vector, by which documents are compared"
-        raise InvalidArgumentError("text", expected, "words alone")
+        raise InvalidArgumentError("text", expected, "a text alone")
 
     def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
         """Raise as :meth:`compared` does."""

@@ -146,7 +146,7 @@ class TokensBranch(Branch):
 
     def lacks_query(self) -> InvalidArgumentError:
         """The error for a query without tokens."""
-        return InvalidArgumentError("tokens", "a matrix, or a text to make it from", None)
+        return InvalidArgumentError("tokens", "a token matrix, or a text to make it from", None)
 
     def has_documents(self, documents: CheckedDocuments) -> bool:
         """Whether the documents have tokens."""
@@ -255,7 +255,9 @@ class TokensBranch(Branch):
         if self.encoding is not None and self.encoding.datatype != models.Datatype.UINT8:
             return ENCODING_VECTOR
         raise InvalidArgumentError(
-            "recipe.tokens", "a matrix, codes or an encoding of floats, to compare documents", "bytes alone"
+            "recipe.tokens",
+            "a multivector, codes or an encoding of floats, to compare documents",
+            "an encoding of bytes alone",
         )
 
     def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:

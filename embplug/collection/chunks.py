@@ -54,7 +54,7 @@ def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, ma
             points: list[Any] = list(grpc_points(part.ids, vectors, payloads))
         else:
             points = list(rest_points(part.ids, vectors, payloads, as_lists=form is PointForm.LISTS))
-        yield Chunk(part.given_ids, points, mark)
+        yield Chunk(part.user_ids, points, mark)
 
 
 def chunks_of_parts(

@@ -46,4 +46,4 @@ def check_sizes(documents: CheckedDocuments, sizes: NDArray[np.int64]) -> None:
     if large.size:
         at = int(large[0])
         expected = f"at most {MAX_REST_BYTES} bytes as JSON, or a connection over gRPC"
-        raise PointTooLargeError(f"document {documents.given_ids[at]!r}", expected, int(sizes[at]))
+        raise PointTooLargeError(f"document {documents.user_ids[at]!r}", expected, int(sizes[at]))

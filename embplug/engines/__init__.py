@@ -1,4 +1,4 @@
-"""Where collections live: Qdrant Edge, a server or cluster, or memory."""
+"""Connections to engines: Qdrant Edge, a server or cluster, or qdrant-client's simulation in memory."""
 
 from __future__ import annotations
 

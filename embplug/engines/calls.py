@@ -1,4 +1,4 @@
-"""Requests as data: what to ask of an engine is written once and run by a waiting or an awaiting shell."""
+"""Requests as data: a generator yields the calls of an engine, and a sync or async runner makes them."""
 
 from __future__ import annotations
 
@@ -30,43 +30,65 @@ LONGEST_PAUSE_S = 15.0
 
 PAUSE = "pause"
 COMPUTE = "compute"
-"""The calls that are not the engine's: the shell waits, or computes without holding up an event loop."""
+"""Calls that the runner handles itself: it waits, or computes without blocking an event loop."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a method of the engine's client; dots reach into its attributes."""
+    """A call of a method of the engine's client.
+
+    Attributes
+    ----------
+    method : str
+        Name of the method. Dots reach into attributes of the client.
+    arguments : dict
+        Keyword arguments of the method.
+    """
 
     method: str
     arguments: dict[str, Any]
 
     @classmethod
     def of(cls, method: str, **arguments: Any) -> Call:
-        """``Call.of("count", collection_name="docs")``."""
+        """Build a call from keyword arguments, as in ``Call.of("count", collection_name="docs")``."""
         return cls(method, arguments)
 
     @classmethod
     def pause(cls, seconds: float) -> Call:
-        """Wait before the next call."""
+        """Build a call that waits before the next call."""
         return cls(PAUSE, {"seconds": seconds})
 
     @classmethod
     def compute(cls, function: Callable[[], Any]) -> Call:
-        """Run what takes the processor's time, and be sent its result."""
+        """Build a call that runs a function, without blocking an event loop, and returns its result."""
         return cls(COMPUTE, {"function": function})
 
 
 Steps: TypeAlias = Generator[Call, Any, T]
-"""Yields calls, is sent their results, returns a ``T``."""
+"""Yields calls, receives their results, and returns a ``T``."""
 
 
 def run(engine: Engine, steps: Steps[T]) -> T:
-    """Run ``steps`` on a synchronous engine.
+    """Run steps on a synchronous engine.
+
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        Engine that answers the calls.
+    steps : generator
+        Generator of calls.
+
+    Returns
+    -------
+    object
+        What the generator returns.
 
     Raises
     ------
-    EngineConnectionError, EngineError
-        A call failed; the client's own error is its cause.
+    EngineConnectionError
+        If the engine cannot be reached; the client's own error is the cause.
+    EngineError
+        If a call fails; the client's own error is the cause.
     """
     try:
         call = next(steps)
@@ -89,12 +111,26 @@ def run(engine: Engine, steps: Steps[T]) -> T:
 
 
 async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
-    """Run ``steps`` on an asynchronous engine.
+    """Run steps on an asynchronous engine.
+
+    Parameters
+    ----------
+    engine : AsyncQdrantClient, AsyncEdgeClient or QdrantClient
+        Engine that answers the calls. Calls of a ``QdrantClient`` run in a thread.
+    steps : generator
+        Generator of calls.
+
+    Returns
+    -------
+    object
+        What the generator returns.
 
     Raises
     ------
-    EngineConnectionError, EngineError
-        A call failed; the client's own error is its cause.
+    EngineConnectionError
+        If the engine cannot be reached; the client's own error is the cause.
+    EngineError
+        If a call fails; the client's own error is the cause.
     """
     try:
         call = next(steps)
@@ -124,7 +160,7 @@ def _answer(engine: Engine, call: Call) -> Any:
 
 
 def _turn(engine: Engine) -> AbstractContextManager[Any]:
-    """One at a time on qdrant-client's simulation, which threads would break; no waiting elsewhere."""
+    """Return a lock for qdrant-client's simulation, which is not thread-safe; other engines need none."""
     if traits_of(engine).takes_parallel_calls:
         return nullcontext()
     with _locks_guard:
@@ -136,7 +172,18 @@ _locks_guard = threading.Lock()
 
 
 def translated(error: Exception) -> Exception:
-    """Turn a client's error into embplug's; anything that is not the engine's stays as it is."""
+    """Turn an error of a client into an error of embplug; other errors are returned unchanged.
+
+    Parameters
+    ----------
+    error : Exception
+        Error that a call raised.
+
+    Returns
+    -------
+    Exception
+        ``EngineConnectionError`` or ``EngineError`` with ``error`` as its cause, or ``error`` itself.
+    """
     if isinstance(error, EmbplugError):
         return error
     if isinstance(error, grpc.RpcError):
@@ -153,7 +200,7 @@ def translated(error: Exception) -> Exception:
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed when it is sent again."""
+    """Return whether the same request may succeed when it is sent again."""
     cause = error.__cause__ or error
     if isinstance(cause, grpc.RpcError):
         return cause.code() in _TRANSIENT_CODES
@@ -163,7 +210,23 @@ def is_transient(error: Exception) -> bool:
 
 
 def retried(call: Call) -> Steps[Any]:
-    """Answer of a call that does no harm when it is sent twice, again after a while where that may help."""
+    """Make an idempotent call, and repeat it after transient errors.
+
+    Parameters
+    ----------
+    call : Call
+        Call that has the same effect when it is made twice.
+
+    Returns
+    -------
+    object
+        Answer of the engine.
+
+    Raises
+    ------
+    EmbplugError
+        If the error is not transient, or remains after six retries.
+    """
     for attempt in range(RETRIES + 1):
         try:
             return (yield call)
@@ -174,13 +237,26 @@ def retried(call: Call) -> Steps[Any]:
 
 
 def pause_before_retry(attempt: int, error: Exception) -> Call:
-    """Wait twice as long each time, and as long as the engine asks for."""
+    """Build a call that waits, twice as long after each attempt and at least as long as the engine requests.
+
+    Parameters
+    ----------
+    attempt : int
+        Number of retries so far.
+    error : Exception
+        Error of the last attempt.
+
+    Returns
+    -------
+    Call
+        The call.
+    """
     pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
     return Call.pause(max(pause, retry_after(error)))
 
 
 def retry_after(error: Exception) -> float:
-    """Seconds that the engine asks to wait before the next try; 0 when it did not say."""
+    """Return the seconds that the engine requests to wait before the next attempt; 0 if it does not."""
     cause = error.__cause__ or error
     return float(cause.retry_after_s) if isinstance(cause, ResourceExhaustedResponse) else 0.0
 

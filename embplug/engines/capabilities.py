@@ -1,8 +1,8 @@
-"""What an engine can do, asked of the engine and its version.
+"""What an engine can do, looked up by its kind and version.
 
-Older servers drop what they do not know without a word, so it has to be refused before it is sent.
-Nested prefetches, multi-vectors and the uint8 and float16 datatypes are older than the oldest server
-that embplug works with, the first with collection metadata.
+Older servers ignore fields that they do not know and report no error, so that embplug refuses such requests
+before it sends them. Nested prefetches, multivectors and the datatypes uint8 and float16 are not listed: they
+are older than the oldest server that embplug supports, which is the first with collection metadata.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from embplug.engines.traits import Kind, traits_of
 from embplug.errors import CapabilityError
 
 MAX_REST_BYTES = 32 << 20
-"""Largest body that a server takes over REST unless it is configured otherwise; gRPC has no such limit."""
+"""Largest body in bytes that a server accepts over REST by default; gRPC has no such limit."""
 
-MAX_MATRIX_FLOATS = (1 << 20) - 1
-"""A Qdrant server takes no multi-vector of more numbers."""
+MAX_MULTIVECTOR_FLOATS = (1 << 20) - 1
+"""Largest number of floats in a multivector that a Qdrant server accepts."""
 
 _ANY = "1.0"
 
 
 class _Feature(NamedTuple):
-    words: str
+    description: str
     server_since: str
     edge: bool = True
     memory: bool = True
@@ -64,19 +64,19 @@ class Capabilities:
     kind : {"edge", "memory", "server"}
         Kind of the engine; ``"memory"`` is qdrant-client's own simulation.
     version : str
-        Version of the engine.
+        Version that the engine reports.
     max_request_bytes : int or None
-        Bytes of the largest request; None without a limit.
-    max_matrix_floats : int or None
-        Numbers of the largest multi-vector; None without a limit.
+        Size of the largest request in bytes. None sets no limit.
+    max_multivector_floats : int or None
+        Number of floats in the largest multivector. None sets no limit.
     others : bool
-        Whether the engine has the feature of that name. See :meth:`require` for its words.
+        Whether the engine has the feature of that name.
     """
 
     kind: Kind
     version: str
     max_request_bytes: int | None
-    max_matrix_floats: int | None
+    max_multivector_floats: int | None
     collection_metadata: bool
     sharding: bool
     quantization: bool
@@ -99,14 +99,29 @@ class Capabilities:
 
     @classmethod
     def of(cls, kind: Kind, version: str, *, over_grpc: bool = False) -> Capabilities:
-        """Look up the capabilities of an engine of that kind and version."""
+        """Look up the capabilities of a kind and version of an engine.
+
+        Parameters
+        ----------
+        kind : {"edge", "memory", "server"}
+            Kind of the engine.
+        version : str
+            Version of the engine.
+        over_grpc : bool, default=False
+            Whether requests are sent over gRPC, which does not limit their size.
+
+        Returns
+        -------
+        Capabilities
+            What the engine can do.
+        """
         is_server = kind == "server"
         numbers = _numbers(version)
         return cls(
             kind=kind,
             version=version,
             max_request_bytes=MAX_REST_BYTES if is_server and not over_grpc else None,
-            max_matrix_floats=MAX_MATRIX_FLOATS if is_server else None,
+            max_multivector_floats=MAX_MULTIVECTOR_FLOATS if is_server else None,
             **{
                 name: numbers >= _numbers(feature.server_since) if is_server else getattr(feature, kind)
                 for name, feature in _FEATURES.items()
@@ -138,18 +153,29 @@ class Capabilities:
             since = "" if feature.server_since == _ANY else f" of version {feature.server_since} or later"
             edge = " or Qdrant Edge" if feature.edge else ""
             raise CapabilityError(
-                f"{field}: {self} does not have {feature.words}; it needs a Qdrant server{since}{edge}"
+                f"{field}: {self} does not have {feature.description}; it needs a Qdrant server{since}{edge}"
             )
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """``1.16.3`` or ``v1.17.0-dev`` as numbers; a version that says nothing is taken for the newest."""
+    """Parse ``1.16.3`` or ``v1.17.0-dev``; a version without numbers counts as the newest."""
     match = re.match(r"v?(\d+)\.(\d+)", version)
     return tuple(map(int, match.groups())) if match else (1 << 16,)
 
 
 def capabilities_steps(engine: AnyEngine) -> Steps[Capabilities]:
-    """Ask the engine for its version, and look up what it can do."""
+    """Request the version of an engine, and look up its capabilities.
+
+    Parameters
+    ----------
+    engine : client
+        An open engine.
+
+    Returns
+    -------
+    Capabilities
+        What the engine can do.
+    """
     version = (yield Call.of("info")).version
     traits = traits_of(engine)
     return Capabilities.of(traits.kind, version, over_grpc=traits.uses_grpc)

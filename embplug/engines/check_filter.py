@@ -1,8 +1,8 @@
-"""Refuses filters that cannot mean what they say, for which Qdrant would find nothing or the wrong points.
+"""Refuses filters that contradict the payload indexes, for which Qdrant returns no or wrong points.
 
-For most contradictions Qdrant reads the payload, and finds nothing. Worse was measured on server 1.16.3 and
-Edge 0.9: a UUID matched on an integer index is read as a number, a phrase on a text index without phrases
-finds nothing, and a server drops the conditions that it is too old for.
+For most contradictions Qdrant reads the payload and returns nothing. Some are worse on server 1.16.3 and Edge
+0.9: a UUID that is matched on an integer index is read as a number, a phrase on a text index without
+``phrase_matching`` finds nothing, and a server ignores conditions that it is too old for.
 """
 
 from __future__ import annotations
@@ -41,15 +41,31 @@ def check_filter(
     argument: str = "filter",
     capabilities: Capabilities | None = None,
 ) -> None:
-    """Check a filter against the payload indexes of the recipe, and against what the engine knows.
+    """Check a filter against the payload indexes of a recipe and the capabilities of an engine.
+
+    Parameters
+    ----------
+    condition_filter : models.Filter
+        Filter as the user passes it.
+    indexes : mapping of str to schema
+        Payload indexes of the recipe.
+    argument : str, default="filter"
+        Name of the argument, for the errors.
+    capabilities : Capabilities, default=None
+        What the engine can do. None does not check it.
 
     Raises
     ------
     FilterError
-        Something other than a ``models.Filter``, or a condition that the type of the field's index
-        can never meet, by its place: ``filter.must[0]``.
+        If the argument is not a ``models.Filter``, or values of the type of a field's index can never meet a
+        condition; the error names the place of the condition, such as ``filter.must[0]``.
     CapabilityError
-        A condition that the engine is too old for, by its place.
+        If the engine is too old for a condition; the error names its place.
+
+    References
+    ----------
+    .. [1] Qdrant documentation, "Indexing: Payload Index",
+       https://qdrant.tech/documentation/concepts/indexing/#payload-index
     """
     if not isinstance(condition_filter, models.Filter):
         raise FilterError(argument, "a qdrant_client.models.Filter", type(condition_filter).__name__)

@@ -1,4 +1,4 @@
-"""What a recipe needs of an engine, checked before anything is sent."""
+"""Checks that an engine has all capabilities that a recipe needs, before the first request."""
 
 from __future__ import annotations
 
@@ -12,44 +12,52 @@ from embplug.recipe import Recipe, Storage
 
 
 def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:
-    """Refuse a recipe of which the engine would ignore a part.
+    """Check that an engine can serve a recipe, because a server ignores fields that it does not know.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe of the collection.
+    capabilities : Capabilities
+        What the engine can do.
 
     Raises
     ------
     CapabilityError
-        Naming the first such field, the engine, and which engine could serve it.
+        If the engine lacks a capability; the error names the first field that needs one, the engine, and
+        which engine has it.
     """
     capabilities.require("collection_metadata", "recipe")
-    for field, name in _wanted(recipe):
+    for field, name in _needed(recipe):
         capabilities.require(name, field)
 
 
-def _wanted(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """(field of the recipe, capability that it needs)."""
+def _needed(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Iterate over the fields of a recipe, each with the capability that it needs."""
     for field in ("shard_number", "replication_factor", "write_consistency_factor"):
         if (getattr(recipe, field) or 1) > 1:
             yield field, "sharding"
     for name, dense in recipe.dense.items():
-        yield from _wanted_by_datatype(dense.datatype, f"dense.{name}")
-        yield from _wanted_by_storage(dense, f"dense.{name}")
+        yield from _needed_by_datatype(dense.datatype, f"dense.{name}")
+        yield from _needed_by_storage(dense, f"dense.{name}")
     if recipe.tokens is not None:
-        yield from _wanted_by_storage(recipe.tokens.encoding_storage, "tokens.encoding_storage")
+        yield from _needed_by_storage(recipe.tokens.encoding_storage, "tokens.encoding_storage")
         if recipe.tokens.multivector is not None:
-            yield from _wanted_by_datatype(recipe.tokens.multivector.datatype, "tokens.multivector")
-            yield from _wanted_by_storage(recipe.tokens.multivector, "tokens.multivector")
+            yield from _needed_by_datatype(recipe.tokens.multivector.datatype, "tokens.multivector")
+            yield from _needed_by_storage(recipe.tokens.multivector, "tokens.multivector")
     for key, schema in recipe.payload_indexes.items():
         if not isinstance(schema, str):
-            yield from _wanted_by_fields(schema, f"payload_indexes.{key}", _INDEX_FIELDS)
+            yield from _needed_by_fields(schema, f"payload_indexes.{key}", _INDEX_FIELDS)
 
 
-def _wanted_by_datatype(datatype: models.Datatype | None, field: str) -> Iterator[tuple[str, str]]:
+def _needed_by_datatype(datatype: models.Datatype | None, field: str) -> Iterator[tuple[str, str]]:
     if datatype in _TURBO_DATATYPES:
         yield f"{field}.datatype", _TURBO_DATATYPES[datatype]
 
 
-def _wanted_by_storage(storage: Storage, field: str) -> Iterator[tuple[str, str]]:
+def _needed_by_storage(storage: Storage, field: str) -> Iterator[tuple[str, str]]:
     if storage.hnsw is not None:
-        yield from _wanted_by_fields(storage.hnsw, f"{field}.hnsw", _PLACEMENT)
+        yield from _needed_by_fields(storage.hnsw, f"{field}.hnsw", _PLACEMENT)
     if storage.quantization is None:
         return
     yield f"{field}.quantization", "quantization"
@@ -57,10 +65,10 @@ def _wanted_by_storage(storage: Storage, field: str) -> Iterator[tuple[str, str]
         where = f"{field}.quantization.{kind}"
         if kind == "turbo":
             yield where, "turbo_quantization"
-        yield from _wanted_by_fields(parameters, where, _QUANTIZATION_FIELDS)
+        yield from _needed_by_fields(parameters, where, _QUANTIZATION_FIELDS)
 
 
-def _wanted_by_fields(parameters: Any, field: str, needs: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _needed_by_fields(parameters: Any, field: str, needs: dict[str, str]) -> Iterator[tuple[str, str]]:
     for name, capability in needs.items():
         value = getattr(parameters, name, None)
         if value not in (None, *_OLDER_VALUES):

@@ -1,4 +1,4 @@
-"""``connect()``: from what the user has, a path, a URL or a client, to a client that speaks to an engine."""
+"""``connect()`` turns a path, a URL or a client into an open client of an engine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ GRPC_PORT = 6334
 MEMORY = ":memory:"
 
 GRPC_OPTIONS = {"grpc.compression_enabled_algorithms_bitset": 1}
-"""Take answers uncompressed: a server that is let gzip them takes eighteen times as long to give vectors."""
+"""Requests uncompressed answers, because a server takes eighteen times as long to compress vectors."""
 
 Engine: TypeAlias = QdrantClient | EdgeClient
 AsyncEngine: TypeAlias = AsyncQdrantClient | AsyncEdgeClient
 AnyEngine: TypeAlias = Engine | AsyncEngine
 EngineTarget: TypeAlias = Engine | str | os.PathLike[str]
-"""What :func:`connect` takes for a synchronous engine."""
+"""Arguments of :func:`connect` that open a synchronous engine."""
 
 _EXPECTED = (
     "a directory, 'http(s)://host:port', ':memory:', or a QdrantClient, AsyncQdrantClient or EdgeClient"
@@ -68,35 +68,43 @@ def connect(
     grpc_port: int | None = None,
     timeout: float | None = None,
 ) -> AnyEngine:
-    """Open an engine.
+    """Connect to an engine: a Qdrant server or cluster, Qdrant Edge, or a simulation in memory.
 
     Parameters
     ----------
     target : str, path or client
-        A directory opens Qdrant Edge in this process. ``http(s)://host:port`` opens a server or
-        cluster, over gRPC where that can be reached. ``":memory:"`` opens qdrant-client's own
-        simulation. A client is returned as it is.
+        A directory opens Qdrant Edge in this process. ``"http(s)://host:port"`` connects to a server or
+        cluster, over gRPC if its port answers and over REST if not. ``":memory:"`` opens qdrant-client's
+        simulation. A client is returned unchanged.
     api_key : str, default=None
-        Key of a server.
+        API key of the server. Servers only.
     grpc_port : int, default=None
-        Port of a server for gRPC. By default 6334 beside 6333, 443 or 80, else the port after the URL's.
+        Port for gRPC. Servers only. None is 6334 if the URL has no port or one of 6333, 443 and 80, and
+        otherwise the port after that of the URL.
     timeout : float, default=None
-        Seconds for each request to a server, by default 60; or seconds to wait while another process owns
-        a directory, by default 0.
+        Time in seconds. For a server, it limits each request, and None is 60. For a directory, it is how long
+        to wait while another process owns it, and None is 0.
 
     Returns
     -------
     QdrantClient or EdgeClient
-        The client; the caller closes it.
+        Open client, which the caller closes. An asynchronous client that is passed as ``target`` is returned
+        unchanged.
 
     Raises
     ------
     InvalidArgumentError
-        The target is wrong, or an option means nothing for it; the error names it.
+        If ``target`` is wrong, or an option has no meaning for it; the error names the argument.
     EngineConnectionError
-        No Qdrant answers at the URL.
+        If no Qdrant server answers at the URL.
     EngineLockedError
-        Another process owns the directory.
+        If another process owns the directory.
+
+    Examples
+    --------
+    >>> from embplug import connect
+    >>> client = connect(":memory:")
+    >>> client.close()
     """
     options = {"api_key": api_key, "grpc_port": grpc_port, "timeout": timeout}
     if isinstance(target, (QdrantClient, EdgeClient, AsyncQdrantClient, AsyncEdgeClient)):
@@ -119,32 +127,38 @@ async def connect_async(
     grpc_port: int | None = None,
     timeout: float | None = None,
 ) -> AsyncEngine:
-    """Connect to an engine for asyncio: an ``AsyncQdrantClient``, or Edge in a thread.
+    """Connect to an engine for asyncio.
 
     Parameters
     ----------
     target : str, path or client
-        See :func:`connect`. An ``EdgeClient`` is wrapped, and an asynchronous client is returned as it is.
+        A directory opens Qdrant Edge, whose calls run in a thread. ``"http(s)://host:port"`` connects to a
+        server or cluster, over gRPC if its port answers and over REST if not. ``":memory:"`` opens
+        qdrant-client's simulation. An asynchronous client is returned unchanged, and an ``EdgeClient`` gets
+        an asynchronous client of the same data.
     api_key : str, default=None
-        Key of a server.
+        API key of the server. Servers only.
     grpc_port : int, default=None
-        Port of a server for gRPC. See :func:`connect`.
+        Port for gRPC. Servers only. None is 6334 if the URL has no port or one of 6333, 443 and 80, and
+        otherwise the port after that of the URL.
     timeout : float, default=None
-        Seconds for each request to a server, or to wait for a directory. See :func:`connect`.
+        Time in seconds. For a server, it limits each request, and None is 60. For a directory, it is how long
+        to wait while another process owns it, and None is 0.
 
     Returns
     -------
     AsyncQdrantClient or AsyncEdgeClient
-        The client; the caller closes it.
+        Open client, which the caller closes.
 
     Raises
     ------
     InvalidArgumentError
-        An argument is wrong, and the error names it; or the target is a synchronous ``QdrantClient``.
+        If ``target`` is wrong or a synchronous ``QdrantClient``, or an option has no meaning for it; the
+        error names the argument.
     EngineConnectionError
-        No Qdrant answers at the URL.
+        If no Qdrant server answers at the URL.
     EngineLockedError
-        Another process owns the directory.
+        If another process owns the directory.
     """
     options = {"api_key": api_key, "grpc_port": grpc_port, "timeout": timeout}
     if isinstance(target, (AsyncQdrantClient, AsyncEdgeClient, EdgeClient)):
@@ -165,9 +179,18 @@ async def connect_async(
 
 
 def to_async(engine: Engine) -> AsyncEngine | QdrantClient:
-    """Open an engine for asyncio beside an open client: the same server, or the very same data.
+    """Open an asynchronous client for the engine of an open client.
 
-    A simulation is returned as it is, because another one would be empty.
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        An open client.
+
+    Returns
+    -------
+    AsyncQdrantClient, AsyncEdgeClient or QdrantClient
+        Client of the same server or of the same data. A simulation is returned unchanged, because another
+        simulation would be empty.
     """
     if isinstance(engine, EdgeClient):
         return AsyncEdgeClient(engine)
@@ -177,9 +200,18 @@ def to_async(engine: Engine) -> AsyncEngine | QdrantClient:
 
 
 def for_reading(engine: Engine) -> Engine:
-    """Open the same server for reading many vectors, uncompressed; another engine is returned as it is.
+    """Open a second client of a server that reads many vectors uncompressed.
 
-    The caller closes it where it is not ``engine`` itself.
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        An open client.
+
+    Returns
+    -------
+    QdrantClient or EdgeClient
+        The second client, which the caller closes, or ``engine`` itself if it is no server, uses REST, or
+        already reads uncompressed.
     """
     if isinstance(engine, EdgeClient):
         return engine
@@ -193,18 +225,18 @@ def for_reading(engine: Engine) -> Engine:
 
 
 def _options_again(engine: QdrantClient | AsyncQdrantClient) -> dict[str, Any]:
-    """Options of an open client, for another one."""
+    """Return the options of an open client, for a second client."""
     current = engine.init_options["grpc_options"]
-    # The client adds its own name to the options that it gets, and complains when it finds it there.
+    # A client adds its user agent to these options, and warns if they already have a user agent.
     options = current and {
         name: value for name, value in current.items() if name != "grpc.primary_user_agent"
     }
-    # The check would hold up an event loop, and was made when the first client was opened.
+    # The first client has already checked the version, and a check would block an event loop.
     return {**engine.init_options, "grpc_options": options, "check_compatibility": False}
 
 
 def is_server(engine: AnyEngine) -> TypeGuard[QdrantClient | AsyncQdrantClient]:
-    """Whether requests leave this process."""
+    """Return whether requests leave this process."""
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         return False
     options = engine.init_options
@@ -247,7 +279,7 @@ def _url(target: Any) -> SplitResult | None:
 
 @dataclass(frozen=True)
 class _Server:
-    """A server by its URL. The key is kept out of the repr, which ends up in logs."""
+    """A server by its URL; the repr, which may be logged, does not contain the key."""
 
     url: SplitResult
     api_key: str | None
@@ -258,19 +290,19 @@ class _Server:
         return f"_Server({self.url.geturl()!r})"
 
     def client_options(self) -> dict[str, Any]:
-        """What a QdrantClient needs to reach the server, over gRPC if that answers.
+        """Return the options of a QdrantClient that reaches the server, over gRPC if that answers.
 
         Raises
         ------
         EngineConnectionError
-            Neither gRPC nor REST answers.
+            If neither gRPC nor REST answers.
         """
         options = {
             "url": self.url.geturl(),
             "api_key": self.api_key,
             "grpc_port": self._likely_grpc_port(),
             "timeout": DEFAULT_TIMEOUT_S if self.timeout is None else self.timeout,
-            # What a server can do is asked through capabilities, which knows more than the two numbers.
+            # Capabilities say more precisely than this check what a server can do.
             "check_compatibility": False,
         }
         no_grpc = self._grpc_failure(options)
@@ -282,7 +314,7 @@ class _Server:
                 f"no Qdrant answers at {self.url.geturl()} (REST: {no_rest}; gRPC port "
                 f"{options['grpc_port']}: {no_grpc}). Start one, for example with "
                 "`docker run -p 6333:6333 -p 6334:6334 qdrant/qdrant`, check host and port, "
-                "or give a directory to work without a server"
+                "or pass a directory to work without a server"
             )
         logger.warning(
             "%s answers over REST only (gRPC port %s: %s). Adding points will be several times slower; "
@@ -323,7 +355,7 @@ def _rest_failure(options: dict[str, Any]) -> str | None:
     client = QdrantClient(**options | {"prefer_grpc": False, "timeout": PROBE_TIMEOUT_S})
     try:
         client.info()
-    # Whatever a stranger at that address answers, it is not Qdrant's.
+    # Another service at that address may answer in any way.
     except Exception as error:
         return f"{type(error).__name__}: {error}".splitlines()[0]
     finally:
@@ -332,14 +364,17 @@ def _rest_failure(options: dict[str, Any]) -> str | None:
 
 
 def _same_server(options: dict[str, Any]) -> bool:
-    """Whether REST and the guessed gRPC port show the same collections: the port may be a neighbour's."""
-    shown = []
+    """Return whether REST and the guessed gRPC port list the same collections.
+
+    The port may belong to another server on the same machine.
+    """
+    listed = []
     for prefer_grpc in (True, False):
         client = QdrantClient(**options | {"prefer_grpc": prefer_grpc, "timeout": PROBE_TIMEOUT_S})
         try:
-            shown.append({c.name for c in client.get_collections().collections})
+            listed.append({collection.name for collection in client.get_collections().collections})
         except Exception:
             return False
         finally:
             client.close()
-    return shown[0] == shown[1]
+    return listed[0] == listed[1]

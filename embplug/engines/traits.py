@@ -1,6 +1,6 @@
-"""What follows from the kind of an engine alone, and is known without a request.
+"""Properties that follow from the kind of an engine alone, and are known without a request.
 
-What depends on the engine's version stands in :mod:`embplug.engines.capabilities`.
+Properties that depend on the engine's version are in :mod:`embplug.engines.capabilities`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,18 @@ class EngineTraits:
 
 
 def traits_of(engine: AnyEngine) -> EngineTraits:
-    """Look up the traits of an open engine."""
+    """Look up the traits of an open engine.
+
+    Parameters
+    ----------
+    engine : client
+        An open client, synchronous or asynchronous.
+
+    Returns
+    -------
+    EngineTraits
+        Traits of its kind.
+    """
     if isinstance(engine, (EdgeClient, AsyncEdgeClient)):
         return EngineTraits("edge", PointForm.ARRAYS)
     if not is_server(engine):

@@ -223,7 +223,7 @@ def _with_words(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
         chosen = np.linspace(0, len(queries) - 1, min(count, len(queries))).astype(int)
         queries = [queries[i] for i in chosen]
     if not documents or not queries:
-        raise InvalidArgumentError("data", "documents and judged queries with words", f"none in {beir.name}")
+        raise InvalidArgumentError("data", "documents and judged queries with texts", f"none in {beir.name}")
     kept = Beir(
         beir.name,
         [beir.document_ids[i] for i in documents],

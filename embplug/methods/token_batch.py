@@ -1,4 +1,4 @@
-"""Ragged batches of token matrices: the one multi-vector type of embplug."""
+"""Ragged batches of token matrices: the one multivector type of embplug."""
 
 from __future__ import annotations
 

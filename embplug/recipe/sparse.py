@@ -35,7 +35,8 @@ class Sparse(Part):
     Attributes
     ----------
     language : str, default="english"
-        Language of the stop words, which are left out, and of the stemmer. None keeps all words unchanged.
+        Language of the stop words, which are left out, and of the stemmer. None keeps all words and
+        does not stem them.
     k1 : float, default=1.2
         Saturation of the term frequency. The lower it is, the less it counts that a term occurs again in the
         same document.

@@ -139,9 +139,9 @@ def check_query(query: VectorStoreQuery, recipe: Recipe | None) -> None:
 def _missing_part(mode: VectorStoreQueryMode, recipe: Recipe | None) -> str | None:
     """Return what the recipe lacks for a mode that searches sparse vectors."""
     if recipe is None or recipe.sparse is None:
-        return "Recipe(sparse=Sparse(), ...), which finds words"
+        return "Recipe(sparse=Sparse(), ...), which searches texts"
     if mode in _HYBRID_MODES and recipe.tokens is None and not recipe.dense:
-        return "tokens or dense vectors in the recipe, beside words"
+        return "tokens or dense vectors in the recipe, beside the sparse vector"
     if mode == VectorStoreQueryMode.SEMANTIC_HYBRID and recipe.rerank.cross_encoder is None:
         return "Recipe(rerank=Rerank(cross_encoder=CrossEncoderStage(...)), ...)"
     return None

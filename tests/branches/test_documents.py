@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from embplug import Dense, Documents, Recipe, Sample, TokenBatch, Tokens
 from embplug.branches.documents import check_dense, check_documents, check_sample, check_tokens
 from embplug.common.ids import ORIGINAL_ID
-from embplug.engines.capabilities import MAX_MATRIX_FLOATS
+from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
 from embplug.errors import (
     DimensionError,
     DuplicateIdError,
@@ -48,7 +48,7 @@ def test_tokens_may_be_arrays_or_a_batch():
         assert checked.tokens.lengths.tolist() == [1, 2]
         assert len(checked) == 2
         assert checked.payloads == [{ORIGINAL_ID: "a"}, {}]
-        assert checked.given_ids == ["a", 7]
+        assert checked.user_ids == ["a", 7]
     assert check(TOKENS, ids=[1], tokens=np.ones((1, 4, DIM))).tokens.lengths.tolist() == [4]
 
 
@@ -99,7 +99,7 @@ def test_slices_hold_every_document_once(lengths, size):
     checked = check(BOTH, ids=ids, tokens=tokens, dense=np.arange(2 * len(ids)).reshape(-1, 2))
     parts = list(checked.slices(size))
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
-    assert [i for part in parts for i in part.given_ids] == ids
+    assert [i for part in parts for i in part.user_ids] == ids
     assert [i for part in parts for i in part.ids] == checked.ids
     assert [p for part in parts for p in part.payloads] == checked.payloads
     assert [t.tolist() for part in parts for t in part.tokens] == [t.tolist() for t in tokens]
@@ -107,7 +107,7 @@ def test_slices_hold_every_document_once(lengths, size):
     assert np.shares_memory(parts[-1].tokens.values, checked.tokens.values)
 
 
-LARGE = np.zeros((MAX_MATRIX_FLOATS // DIM + 1, DIM), dtype=np.float16)
+LARGE = np.zeros((MAX_MULTIVECTOR_FLOATS // DIM + 1, DIM), dtype=np.float16)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_what_is_wrong_is_named_with_the_first_document(recipe, documents, error
 
 
 def test_the_largest_matrix_is_the_one_that_a_server_takes():
-    rows = MAX_MATRIX_FLOATS // DIM
+    rows = MAX_MULTIVECTOR_FLOATS // DIM
     largest = np.zeros((rows, DIM), dtype=np.float16)
     assert check_tokens([largest], DIM, 1).lengths.tolist() == [rows]
     with pytest.raises(

@@ -77,7 +77,7 @@ def test_requests_are_limited_over_rest_alone(qdrant_address):
 
 
 def test_the_largest_token_matrix(engine):
-    limit = run(engine, capabilities_steps(engine)).max_matrix_floats
+    limit = run(engine, capabilities_steps(engine)).max_multivector_floats
     params = models.VectorParams(
         size=1023,
         distance=models.Distance.DOT,

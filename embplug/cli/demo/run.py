@@ -195,7 +195,7 @@ class Demo:
         plain, ours = collections["plain"], collections["embplug"]
         exact, _ = self._timed("exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True))
         methods: dict[str, tuple[Collection, Callable[[Any], list[Hit]]]] = {
-            "plain multi-vector": (plain, self._plain_search),
+            "plain multivector": (plain, self._plain_search),
             "embplug": (ours, lambda q: ours.search(tokens=q, limit=K)),
         }
         figures = []

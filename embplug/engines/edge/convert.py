@@ -183,7 +183,7 @@ def check_vector(expected: VectorSchema, vector: Any, argument: str) -> None:
         return
     if not vector:
         raise EmptyTokensError(argument, f"a matrix of {expected.size} columns", "no rows")
-    # A flat vector is a multi-vector of one row, as on the server.
+    # A flat vector is a multivector of one row, as on the server.
     for i, row in enumerate(vector if is_matrix else [vector]):
         if len(row) != expected.size:
             raise DimensionError(f"{argument}[{i}]", f"{expected.size} dimensions", len(row))

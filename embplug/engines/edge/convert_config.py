@@ -130,7 +130,7 @@ def _vector_params(
 
 
 def to_edge_multivector(config: models.MultiVectorConfig | None) -> edge.MultiVectorConfig | None:
-    """Convert the configuration of a multi-vector."""
+    """Convert the configuration of a multivector."""
     if config is None:
         return None
     comparator = to_edge_enum(edge.MultiVectorComparator, config.comparator, "multivector_config.comparator")

@@ -69,7 +69,7 @@ def advise(
     recall : float or None, default=None
         Recall to reach at the fewest bytes, 0 to 1.
     vector : str or None, default=None
-        Name of the vector, dense or multi-vector. It is needed when the collection has several.
+        Name of the vector, dense or multivector. It is needed when the collection has several.
     queries : array-like of shape (n_queries, dim), TokenBatch, sequence of str or None, default=None
         Queries as vectors, as token matrices, or as texts for the ``encoder``. By default, documents that
         are held out of the sample stand for queries; real queries predict better.

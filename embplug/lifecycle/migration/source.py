@@ -23,7 +23,7 @@ INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "
 
 
 def stored_vectors(info: models.CollectionInfo) -> dict[str, models.VectorParams]:
-    """Dense and multi-vectors of a collection by name; ``""`` has none."""
+    """Dense and multivectors of a collection by name; ``""`` has none."""
     configured = info.config.params.vectors or {}
     return dict(configured) if isinstance(configured, dict) else {"": configured}
 
@@ -51,7 +51,7 @@ def choose_vectors(
         raise InvalidArgumentError("vector", f"names of the recipe's vectors {[*own_vectors]}", repr(unknown))
     chosen = {}
     for own, dense in own_vectors.items():
-        kind = "multi-vectors" if dense is None else "dense vectors"
+        kind = "multivectors" if dense is None else "dense vectors"
         there = {key: it for key, it in stored.items() if (it.multivector_config is None) == bool(dense)}
         source = (names or {}).get(own)
         if source is None:
@@ -101,7 +101,7 @@ def completed_from(recipe: Recipe, stored: Recipe) -> Recipe:
 
 
 def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[str]:
-    """What of the source will not be in the target, in words."""
+    """Describe what of the source will not be in the target."""
     left = [name for name in stored_vectors(info) if name not in vectors.values()]
     left += info.config.params.sparse_vectors or {}
     notes = [f"vectors {left} are not copied, because the recipe has none for them"] if left else []
@@ -113,7 +113,7 @@ def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[st
 def documents(
     points: Sequence[Point], vectors: Mapping[str, str], recipe: Recipe, marks: Sequence[str] | None
 ) -> Iterator[CheckedDocuments]:
-    """Points as documents: those with all vectors and a text for words, and those that lack the same."""
+    """Points as documents: those with all vectors and a text, and those that lack the same parts."""
     groups: dict[tuple[str, ...], list[int]] = {}
     texts = [_text(point, recipe) for point in points]
     for row, point in enumerate(points):
@@ -150,19 +150,19 @@ def payload_needed(recipe: Recipe) -> bool | list[str]:
 
 def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
-    given_ids: list[int | str] = []
+    user_ids: list[int | str] = []
     payloads = []
     for row, point in enumerate(points):
-        given_id: int | str = point.id
+        user_id: int | str = point.id
         payload, own = point.payload, {}
         if has_own_fields(payload):
-            given_id, shown = split_payload(point.id, dict(payload))
-            payload, own = shown or {}, {ORIGINAL_ID: given_id} if given_id != point.id else {}
+            user_id, shown = split_payload(point.id, dict(payload))
+            payload, own = shown or {}, {ORIGINAL_ID: user_id} if user_id != point.id else {}
         if marks is not None:
             own = {**own, MIGRATED: marks[row]}
-        given_ids.append(given_id)
+        user_ids.append(user_id)
         payloads.append(with_fields(payload, own))
-    return CheckedDocuments(given_ids, [point.id for point in points], tokens, dense, None, payloads)
+    return CheckedDocuments(user_ids, [point.id for point in points], tokens, dense, None, payloads)
 
 
 def learning_sample(

@@ -88,7 +88,7 @@ def measure_recall(
     """Search both sides for the same queries; ``None`` where the source is empty."""
     reader = Reader(reading, source, list(vectors.values()), payload=False)
     if not vectors:
-        # Words alone: there is nothing to compare with.
+        # A recipe with a sparse vector alone has no vectors to compare.
         return None
     options = SearchOptions(limit=LIMIT + 1, with_payload=False, cross_encode=False)
     exact = reader.count() <= (MOST_EXACT_MATRICES if TOKENS_VECTOR in vectors else MOST_EXACT)

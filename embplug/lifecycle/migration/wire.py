@@ -145,7 +145,7 @@ def _vectors(wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | F
 
 
 def _named(name: str, wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | Float32]]:
-    """Where a dense vector is, or a multi-vector; of a sparse one nothing."""
+    """Where a dense vector is, or a multivector; of a sparse one nothing."""
     parts = {number: (first, last) for number, first, last in _fields(wire, start, stop)}
     if _DENSE in parts:
         yield name, _span(wire, *parts[_DENSE])

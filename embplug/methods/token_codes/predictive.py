@@ -62,7 +62,7 @@ ENCODE_TOKENS = SCORE_TOKENS = 1 << 14
 QUERY_TOKENS = 64
 
 
-class _Coded(NamedTuple):
+class _EncodedTokens(NamedTuple):
     """Tokens of a block of documents, coded."""
 
     fields: NDArray[np.int64]
@@ -479,7 +479,7 @@ def _code_all(learned: _Learned, tokens: TokenBatch, remains: Float32) -> Float3
     return factors
 
 
-def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
+def _code(learned: _Learned, tokens: TokenBatch) -> _EncodedTokens:
     """Predict tokens from decoded ones, and code what is left."""
     values = np.asarray(tokens.values, dtype=np.float32)
     ids = learned.search(values)
@@ -513,7 +513,7 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _Coded:
         factors[rows] = length_factors(values[rows], decoded[rows])
         levels[rows] = nearest_level(learned.factors, factors[rows])
         decoded[rows] *= learned.factors[levels[rows]][:, None]
-    return _Coded(np.stack([ids, back, gains, classes, levels], axis=1), codes, remains, factors)
+    return _EncodedTokens(np.stack([ids, back, gains, classes, levels], axis=1), codes, remains, factors)
 
 
 def _decoded(learned: _Learned, taken: Parsed) -> Float32:

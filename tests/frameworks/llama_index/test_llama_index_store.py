@@ -533,7 +533,7 @@ def test_a_cross_encoder_has_the_last_word(memory_client):
     words = EmbplugVectorStore("words", memory_client, recipe=Recipe(sparse=Sparse()))
     words.add([TextNode(text="red apple", id_=RED), TextNode(text="blue sky", id_=BLUE)])
     assert words.query(VectorStoreQuery(query_str="sky", similarity_top_k=2)).ids == [BLUE]
-    with pytest.raises(ValueError, match="beside words"):
+    with pytest.raises(ValueError, match="beside the sparse vector"):
         words.query(VectorStoreQuery(query_str="sky", mode="hybrid"))
 
 
