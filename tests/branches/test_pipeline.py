@@ -262,25 +262,6 @@ def test_nothing_fitted_goes_along_to_a_changed_pipeline() -> None:
     assert not changed.fitted and changed.get_state() == {}
 
 
-def test_the_encoder_makes_only_what_documents_lack() -> None:
-    encoder = RecordingEncoder()
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE), dense=Dense(dim=DIM))
-    pipeline = Pipeline(recipe, encoder)
-    given = documents(2, dense={"dense": DENSE["dense"][:2]}, texts=["text 5", "text 6"])
-    taken = pipeline.with_vectors(given)
-    assert encoder.calls == [["text 5", "text 6"]]
-    np.testing.assert_array_equal(taken.dense["dense"], DENSE["dense"][:2])
-    assert taken.tokens is not None and taken.tokens.values[:, 0].tolist() == [5, 5, 6, 6]
-    pipeline.with_vectors(taken)
-    assert len(encoder.calls) == 1
-
-
-def test_tokens_of_the_encoder_are_reduced() -> None:
-    tokens = Tokens(dim=DIM, encoding=SMALL_FDE, reduction=FirstTokens(count=1))
-    taken = Pipeline(Recipe(tokens=tokens), RecordingEncoder()).with_vectors(documents(1, texts=["text 5"]))
-    assert taken.tokens is not None and len(taken.tokens.values) == 1
-
-
 def test_texts_are_encoded_as_one_dense_vector_is_stored() -> None:
     pipeline = Pipeline(Recipe(dense={"a": Dense(dim=DIM, funnel=(2,))}), RecordingEncoder())
     stored = pipeline.encode_dense("a", ["text 5", "text 6"])
