@@ -1,4 +1,4 @@
-"""What every branch is: one way in which documents are stored and found."""
+"""The base of all branches: a branch is one way in which documents are stored and found."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class LoadedModels:
         """
         if self._encoder is None:
             if self._recipe.encoder is None:
-                expected = "one for texts, in the recipe or given to open"
+                expected = "an encoder for texts, named in the recipe or passed to open"
                 if self._recipe.sparse is not None:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)
@@ -79,7 +79,7 @@ class LoadedModels:
             return None
         if self._scorer is None:
             if stage.name is None:
-                expected = "a function of query and texts, given to open, or a name in the recipe"
+                expected = "a function of query and texts, passed to open, or a name in the recipe"
                 raise InvalidArgumentError("cross_encoder", expected, None)
             self._scorer = load_cross_encoder(stage.name)
         return CrossEncoder(

@@ -58,7 +58,7 @@ class Pipeline:
     models : LoadedModels
         The recipe's encoder and cross-encoder.
     capabilities : Capabilities or None
-        Abilities of the engine on which the recipe is used, once it was asked.
+        What the engine of the collection can do. None until the engine has reported it.
     """
 
     def __init__(
@@ -85,9 +85,21 @@ class Pipeline:
     def changed(
         self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | None = None
     ) -> Pipeline:
-        """A pipeline of another recipe with the same models, device and engine; nothing of it is fitted.
+        """Return a pipeline of another recipe with the same models, device and engine; it is not fitted.
 
-        ``encoder`` takes the place of the one that is in use.
+        Parameters
+        ----------
+        recipe : Recipe
+            The other recipe.
+        versions : mapping of str to VectorVersion
+            Models and names in Qdrant of its dense vectors.
+        encoder : Encoder, default=None
+            Encoder of texts. None keeps the encoder of this pipeline.
+
+        Returns
+        -------
+        Pipeline
+            The new pipeline.
         """
         pipeline = Pipeline(
             recipe,
@@ -260,7 +272,7 @@ class Pipeline:
 
     def _check_fitted(self) -> None:
         if not self.fitted:
-            raise NotFittedError("the recipe has methods that learn from data, and none was given yet")
+            raise NotFittedError("the methods of the recipe are not fitted yet: add documents first")
 
     def _check_options(self, options: SearchOptions) -> None:
         checked_integer(options.limit, "limit", 1)

@@ -85,7 +85,7 @@ def _check_token_weights(weights: Any, tokens: TokenBatch | None) -> NDArray[np.
     if weights is None:
         return None
     if tokens is None:
-        raise InvalidArgumentError("token_weights", "none, because no tokens are given", "weights")
+        raise InvalidArgumentError("token_weights", "none, because the query has no tokens", "weights")
     checked = checked_weights(weights, len(tokens.values))
     negative = np.flatnonzero(checked < 0)
     if negative.size:

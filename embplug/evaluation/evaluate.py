@@ -98,7 +98,7 @@ def evaluate(
         if not 0 < share <= 1:
             raise InvalidArgumentError(f"selectivities[{i}]", "a share above 0 and up to 1", share)
     beir = data if isinstance(data, Beir) else read_beir(data)
-    judged, skipped = _with_words(beir, queries)
+    judged, skipped = _with_texts(beir, queries)
     encoders = _encoders(recipes, encoder)
     with ExitStack() as stack:
         client = stack.enter_context(_opened(engine))
@@ -212,7 +212,7 @@ def _measured(
     return values
 
 
-def _with_words(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
+def _with_texts(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
     """Leave out texts without a word, and keep ``count`` queries."""
     documents = [i for i, text in enumerate(beir.documents) if text.strip()]
     queries = [i for i, text in enumerate(beir.queries) if text.strip()]

@@ -119,14 +119,14 @@ class Reader:
         if not self._traits.uses_grpc:
             arguments = {"consistency": consistency} if consistency else {}
             call = Call.of(
-                "retrieve", collection_name=self.name, ids=list(ids), **self._wanted(), **arguments
+                "retrieve", collection_name=self.name, ids=list(ids), **self._selectors(), **arguments
             )
             return [self._from_record(record) for record in run(self.engine, retried(call))]
         request = grpc.GetPoints(
             collection_name=self.name,
             ids=[RestToGrpc.convert_extended_point_id(point_id) for point_id in ids],
             read_consistency=RestToGrpc.convert_read_consistency(consistency) if consistency else None,
-            **self._wanted_over_grpc(),
+            **self._grpc_selectors(),
         )
         return list(map(Point, *read_points(self._ask("Get", request), self.vectors)))
 
@@ -170,7 +170,7 @@ class Reader:
                 limit=limit,
                 offset=start,
                 scroll_filter=where,
-                **self._wanted(),
+                **self._selectors(),
             )
             records, following = run(self.engine, retried(call))
             return [self._from_record(record) for record in records], following
@@ -179,7 +179,7 @@ class Reader:
             limit=limit,
             offset=None if start is None else RestToGrpc.convert_extended_point_id(start),
             filter=None if where is None else RestToGrpc.convert_filter(where),
-            **self._wanted_over_grpc(),
+            **self._grpc_selectors(),
         )
         answer = self._ask("Scroll", request)
         following = answer.next_page_offset if answer.HasField("next_page_offset") else None
@@ -190,13 +190,13 @@ class Reader:
         call = Call.of(f"grpc_points.{method}", request=request, timeout=self._traits.timeout)
         return run(self.engine, retried(call))
 
-    def _wanted(self) -> dict[str, Any]:
+    def _selectors(self) -> dict[str, Any]:
         # What has no name cannot be asked for by it.
         vectors: bool | list[str] = True if "" in self.vectors else self.vectors or False
         return {"with_vectors": vectors, "with_payload": self.payload}
 
-    def _wanted_over_grpc(self) -> dict[str, Any]:
-        selectors = self._wanted()
+    def _grpc_selectors(self) -> dict[str, Any]:
+        selectors = self._selectors()
         return {
             "with_vectors": RestToGrpc.convert_with_vectors(selectors["with_vectors"]),
             "with_payload": RestToGrpc.convert_with_payload_interface(selectors["with_payload"]),

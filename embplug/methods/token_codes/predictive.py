@@ -460,7 +460,7 @@ def _first_look(centroids: Float32, tokens: TokenBatch) -> tuple[Float32, Float3
         references = find_references(own_rows, block.offsets)
         rows = np.flatnonzero(references >= 0)
         parts.append(
-            (own_rows, rows, references[rows], _wanted_gains(own_rows[rows], own_rows[references[rows]]))
+            (own_rows, rows, references[rows], _best_gains(own_rows[rows], own_rows[references[rows]]))
         )
     needed = np.concatenate([gains for *_, gains in parts])
     gains = lloyd_max(needed, GAINS) if needed.size else np.linspace(0, 1, GAINS, dtype=np.float32)
@@ -495,7 +495,7 @@ def _code(learned: _Learned, tokens: TokenBatch) -> _EncodedTokens:
         if with_reference.size:
             sources = references[with_reference]
             shapes, rest = decoded[sources] - bases[sources], remains[with_reference]
-            gain = nearest_level(learned.gains, _wanted_gains(rest, shapes))
+            gain = nearest_level(learned.gains, _best_gains(rest, shapes))
             predicted = learned.gains[gain][:, None] * shapes
             # A gain is one of few, so that what is left can be more than what there was.
             helps = ((rest - predicted / 2) * predicted).sum(axis=1) > 0
@@ -554,7 +554,7 @@ def _byte_sizes(variances: NDArray[np.float64], shares: NDArray[np.float64], bud
     return [int(size) for size in sizes]
 
 
-def _wanted_gains(rest: Float32, shapes: Float32) -> Float32:
+def _best_gains(rest: Float32, shapes: Float32) -> Float32:
     """Share of each shape that comes closest to what is there."""
     squares = np.square(shapes).sum(axis=1)
     products = (rest * shapes).sum(axis=1)
