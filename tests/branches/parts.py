@@ -52,9 +52,9 @@ class RecordingEncoder:
         marks = np.array([float(text.split()[-1]) for text in texts], dtype=np.float32)
         rows = np.ones((len(texts), DIM), np.float32)
         rows[:, 0] = marks
-        made = TokenBatch(np.repeat(rows, 2, axis=0), np.arange(len(texts) + 1) * 2)
+        matrices = TokenBatch(np.repeat(rows, 2, axis=0), np.arange(len(texts) + 1) * 2)
         return Encoded(
-            made if tokens else None,
+            matrices if tokens else None,
             rows if dense else None,
             np.tile(np.float32([0.25, 0.75]), len(texts)) if saliency else None,
         )

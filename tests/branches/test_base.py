@@ -64,13 +64,13 @@ def test_the_state_of_each_method_stands_under_its_key() -> None:
 
 @pytest.mark.parametrize("branch", BRANCHES, ids=lambda branch: branch.name)
 def test_what_a_branch_does_not_take_it_leaves_alone(branch: Branch) -> None:
-    given, query = documents(2), CheckedQuery()
-    assert branch.reduce(given) is given
+    source, query = documents(2), CheckedQuery()
+    assert branch.reduce(source) is source
     assert branch.prepare(query) is query
     assert {*branch.vectors_config()}.isdisjoint(branch.sparse_vectors_config())
     if branch.encoder_output is None:
-        assert branch.has_documents(given)
-        assert branch.take_documents(given, Encoded(), "model") is given
+        assert branch.has_documents(source)
+        assert branch.take_documents(source, Encoded(), "model") is source
         assert branch.take_query(query, Encoded(), 0, "model") is query
 
 

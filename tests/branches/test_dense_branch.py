@@ -194,11 +194,11 @@ def test_codes_shared_by_two_models_leave_the_previous_model_out() -> None:
 
 def test_documents_tell_their_model_only_while_two_are_in_use() -> None:
     version, _ = previous_model()
-    given = documents(2, dense={"d": DOCUMENTS[:2]})
-    upgrading = dense_branch(version).encode(given)
+    source = documents(2, dense={"d": DOCUMENTS[:2]})
+    upgrading = dense_branch(version).encode(source)
     assert upgrading.payload == {MODEL: 3} and [*upgrading.vectors] == ["d_v3"]
     finished = dense_branch(VectorVersion(model=3, stored_as="d_v3"))
-    assert finished.encode(given).payload == {} and finished.stored == ["d_v3"]
+    assert finished.encode(source).payload == {} and finished.stored == ["d_v3"]
     assert find(finished).previous is None
 
 
@@ -239,12 +239,12 @@ def test_original_and_transformed_are_configured_as_they_are_stored() -> None:
 )
 def test_numbers_are_counted_as_they_are_stored(fields: dict[str, Any], numbers: int | None) -> None:
     branch = dense_branch(**fields)
-    given = documents(60, dense={"d": DOCUMENTS})
-    stored = branch.encode(given)
+    source = documents(60, dense={"d": DOCUMENTS})
+    stored = branch.encode(source)
     floats = sum(column.shape[1] for column in stored.vectors.values())
     texts = [""] if stored.codes is None else base85.encode(stored.codes)
-    assert branch.count_numbers(given) == floats + -(-len(texts[0]) // 4)
-    assert numbers is None or branch.count_numbers(given) == numbers
+    assert branch.count_numbers(source) == floats + -(-len(texts[0]) // 4)
+    assert numbers is None or branch.count_numbers(source) == numbers
 
 
 def test_a_document_without_the_vector_has_none_and_no_codes() -> None:
@@ -266,8 +266,8 @@ def test_a_branch_with_the_same_state_stores_and_compares_the_same(fields: dict[
     assert not other.fitted and other.get_state() == {}
     other.set_state(fitted.get_state())
     assert other.fitted
-    given = documents(60, dense={"d": DOCUMENTS})
-    mine, others = fitted.encode(given), other.encode(given)
+    source = documents(60, dense={"d": DOCUMENTS})
+    mine, others = fitted.encode(source), other.encode(source)
     np.testing.assert_array_equal(mine.vectors["d"], others.vectors["d"])
     assert mine.codes == others.codes
     assert find(fitted).query.nearest == find(other).query.nearest
@@ -346,13 +346,14 @@ def test_codes_stand_for_vectors_that_are_not_stored() -> None:
         Rerank(),
         {},
     )
-    given = documents(60, dense={"a": DOCUMENTS[::-1], "b": DOCUMENTS})
+    source = documents(60, dense={"a": DOCUMENTS[::-1], "b": DOCUMENTS})
     for branch in (first, second):
-        branch.fit(CheckedSample(None, given.dense))
+        branch.fit(CheckedSample(None, source.dense))
     assert first.compared() == DENSE_CODES
     # Codes lie in the order of the names.
     strings = [
-        a + b for a, b in zip(second.encode(given).codes or (), first.encode(given).codes or (), strict=True)
+        a + b
+        for a, b in zip(second.encode(source).codes or (), first.encode(source).codes or (), strict=True)
     ]
     texts = base85.encode(strings)
     records = [models.Record(id=i, payload={DENSE_CODES: texts[i]}) for i in (3, 7, 11)]

@@ -31,14 +31,14 @@ def with_stage(**fields: Any) -> Recipe:
 @pytest.fixture
 def loaded() -> Iterator[list[RecordingEncoder]]:
     """The encoders of the name ``recording`` that were loaded."""
-    made: list[RecordingEncoder] = []
+    encoders: list[RecordingEncoder] = []
 
     def make() -> RecordingEncoder:
-        made.append(RecordingEncoder())
-        return made[-1]
+        encoders.append(RecordingEncoder())
+        return encoders[-1]
 
     register_encoder("recording", make)
-    yield made
+    yield encoders
     del registry._registered["recording"]
 
 
@@ -68,16 +68,16 @@ def test_without_any_encoder_the_error_names_it() -> None:
 
 @pytest.mark.parametrize("prunes", [True, False])
 def test_saliency_is_asked_for_where_the_recipe_prunes(monkeypatch: pytest.MonkeyPatch, prunes: bool) -> None:
-    asked = []
+    calls = []
 
     def load(spec: str, *, with_saliency: bool) -> RecordingEncoder:
-        asked.append((spec, with_saliency))
+        calls.append((spec, with_saliency))
         return RecordingEncoder()
 
     monkeypatch.setattr("embplug.branches.loaded_models.load_encoder", load)
     tokens = Tokens(dim=DIM, reduction=SaliencyPruning() if prunes else None)
     _ = LoadedModels(Recipe(tokens=tokens, encoder="any"), None, None).encoder
-    assert asked == [("any", prunes)]
+    assert calls == [("any", prunes)]
 
 
 def test_the_encoder_of_another_recipe_is_adopted(loaded: list[RecordingEncoder]) -> None:

@@ -72,9 +72,9 @@ def with_codes(order: list[str]) -> Recipe:
 def test_codes_of_several_vectors_lie_in_the_order_of_their_names(order: list[str]) -> None:
     """A server does not keep the order of a recipe's fields, and the codes are read by it."""
     pipeline = fitted(with_codes(order))
-    given = documents(COUNT, dense={name: DENSE[name] for name in order})
-    _, payloads = pipeline.encode(given)
-    sharing = [pipeline.branches[name].encode(given).codes for name in ("a", "b")]
+    source = documents(COUNT, dense={name: DENSE[name] for name in order})
+    _, payloads = pipeline.encode(source)
+    sharing = [pipeline.branches[name].encode(source).codes for name in ("a", "b")]
     expected = [a + b for a, b in zip(*sharing, strict=True)]
     assert [base64.b85decode(payload[DENSE_CODES]) for payload in payloads] == expected
     assert len({len(codes[0]) for codes in sharing}) == 2
@@ -206,18 +206,18 @@ def test_payloads_get_codes_and_models_of_all_branches() -> None:
         tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=None, codes=BinaryQuantizer()),
         dense={"dense": Dense(dim=DIM), "a": Dense(dim=DIM, codes=PowerQuantizer())},
     )
-    given = documents(
+    source = documents(
         COUNT,
         tokens=TOKENS,
         dense={"dense": DENSE["dense"], "a": DENSE["a"]},
         payloads=[{"n": i} for i in range(COUNT)],
     )
-    stored, payloads = fitted(recipe, versions=UPGRADING).encode(given)
+    stored, payloads = fitted(recipe, versions=UPGRADING).encode(source)
     assert {*stored} == {"fde", "dense_v2", "a"}
     assert [payload["n"] for payload in payloads] == [*range(COUNT)]
     assert all({*payload} == {"n", CODES, DENSE_CODES, MODEL} for payload in payloads)
     assert {payload[MODEL] for payload in payloads} == {2}
-    assert given.payloads[0] == {"n": 0}
+    assert source.payloads[0] == {"n": 0}
 
 
 def test_numbers_of_all_branches_are_added_up() -> None:

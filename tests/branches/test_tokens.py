@@ -71,8 +71,8 @@ def test_what_is_stored_decides_who_finds_and_who_ranks(
     fields: dict[str, Any], exact: bool, finds: bool, in_engine: bool, by_codes: bool
 ) -> None:
     branch = tokens_branch(**fields)
-    found = branch.find(query(), SearchOptions(exact=exact), final=False)
-    assert (found is not None) == finds
+    finder = branch.find(query(), SearchOptions(exact=exact), final=False)
+    assert (finder is not None) == finds
     ranks = ranker(branch, exact=exact)
     if not (in_engine or by_codes):
         assert ranks is None
@@ -107,11 +107,11 @@ def test_token_weights_change_the_encoding_of_the_query() -> None:
 
 def test_search_parameters_are_the_users_then_the_recipes() -> None:
     branch = tokens_branch(Rerank(hnsw_ef=77))
-    found = branch.find(query(), SearchOptions(exact=True), final=False)
-    assert found is not None and (found.params.hnsw_ef, found.params.exact) == (77, True)
+    finder = branch.find(query(), SearchOptions(exact=True), final=False)
+    assert finder is not None and (finder.params.hnsw_ef, finder.params.exact) == (77, True)
     own = models.SearchParams(hnsw_ef=5)
-    found = branch.find(query(), SearchOptions(search_params=own), final=False)
-    assert found is not None and found.params.hnsw_ef == 5
+    finder = branch.find(query(), SearchOptions(search_params=own), final=False)
+    assert finder is not None and finder.params.hnsw_ef == 5
 
 
 @pytest.mark.parametrize("quantized", [True, False])
@@ -155,9 +155,9 @@ def test_the_tokens_of_a_query_are_weighed_then_reduced_before_they_rank() -> No
     weighed = CheckedQuery(twice, token_weights=np.float32([1, 2]))
     stage = branch.ranker(weighed, SearchOptions()).in_engine
     np.testing.assert_allclose(stage.query.nearest, 3 * QUERY.values[:1], rtol=1e-5)
-    found = branch.find(weighed, SearchOptions(), final=False)
+    finder = branch.find(weighed, SearchOptions(), final=False)
     expected = SMALL_FDE.encode_queries(twice, weighed.token_weights)[0]
-    np.testing.assert_allclose(found.query.nearest, expected, rtol=1e-6)
+    np.testing.assert_allclose(finder.query.nearest, expected, rtol=1e-6)
 
 
 def test_a_query_is_pruned_by_its_saliency() -> None:
@@ -215,12 +215,12 @@ def test_what_is_stored_of_documents() -> None:
 
 def test_numbers_are_counted_as_they_are_stored() -> None:
     lengths = TokenBatch(DOCUMENTS.values[:7], [0, 2, 7])
-    given = documents(2, tokens=lengths)
-    assert tokens_branch().count_numbers(given).tolist() == [16 + 2 * DIM, 16 + 5 * DIM]
-    assert tokens_branch(multivector=None).count_numbers(given).tolist() == [16, 16]
+    source = documents(2, tokens=lengths)
+    assert tokens_branch().count_numbers(source).tolist() == [16 + 2 * DIM, 16 + 5 * DIM]
+    assert tokens_branch(multivector=None).count_numbers(source).tolist() == [16, 16]
     branch = tokens_branch(multivector=None, encoding=None, **CODED)
-    texts = base85.encode(branch.encode(given).codes)
-    counted = branch.count_numbers(given)
+    texts = base85.encode(branch.encode(source).codes)
+    counted = branch.count_numbers(source)
     assert all(4 * count >= len(text) for count, text in zip(counted.tolist(), texts, strict=True))
     assert all(4 * count <= len(text) + 8 for count, text in zip(counted.tolist(), texts, strict=True))
     assert tokens_branch().count_numbers(documents(2)) == 0
@@ -269,8 +269,8 @@ def test_a_branch_with_the_same_state_stores_and_compares_the_same(fields: dict[
     state = fitted.get_state()
     other.set_state(state)
     assert other.fitted and not other.learns_from_tokens
-    given = documents(5, tokens=DOCUMENTS[:5])
-    mine, others = fitted.encode(given), other.encode(given)
+    source = documents(5, tokens=DOCUMENTS[:5])
+    mine, others = fitted.encode(source), other.encode(source)
     np.testing.assert_array_equal(mine.vectors["fde"], others.vectors["fde"])
     assert mine.codes == others.codes
     weights = fitted.prepare(query()).token_weights
@@ -291,8 +291,8 @@ def test_a_part_of_the_state_leaves_other_methods_as_they_are() -> None:
 def test_methods_that_are_fitted_are_not_fitted_again() -> None:
     learned = FDE(repetitions=1, simhash_bits=1, projection_dim=4, partitioner="kmeans").fit(batch(30, 9))
     branch = tokens_branch(encoding=learned, query_weights=TokenIDF(cells=4))
-    given = batch(3, 4)
-    np.testing.assert_array_equal(branch.encoding.encode_documents(given), learned.encode_documents(given))
+    source = batch(3, 4)
+    np.testing.assert_array_equal(branch.encoding.encode_documents(source), learned.encode_documents(source))
     assert branch.query_weights.fitted
 
 
@@ -328,17 +328,17 @@ def test_each_method_has_a_place_in_the_recipe() -> None:
 
 
 def test_tokens_of_an_encoder_are_checked_and_kept_with_their_saliency() -> None:
-    made = Encoded(DOCUMENTS[:2], saliency=np.arange(20, dtype=np.float32))
-    taken = tokens_branch(reduction=SaliencyPruning()).take_documents(documents(2), made, "model")
-    assert taken.tokens is made.tokens and taken.saliency is made.saliency
-    pruned = tokens_branch(query_reduction=SaliencyPruning()).take_query(CheckedQuery(), made, 1, "model")
+    encoded = Encoded(DOCUMENTS[:2], saliency=np.arange(20, dtype=np.float32))
+    taken = tokens_branch(reduction=SaliencyPruning()).take_documents(documents(2), encoded, "model")
+    assert taken.tokens is encoded.tokens and taken.saliency is encoded.saliency
+    pruned = tokens_branch(query_reduction=SaliencyPruning()).take_query(CheckedQuery(), encoded, 1, "model")
     assert pruned.tokens.values.tolist() == DOCUMENTS[1].tolist()
     assert pruned.saliency.tolist() == [*range(10, 20)]
-    assert tokens_branch().take_query(CheckedQuery(), made, 1, "model").saliency is None
+    assert tokens_branch().take_query(CheckedQuery(), encoded, 1, "model").saliency is None
 
 
 @pytest.mark.parametrize(
-    ("made", "fields", "error", "argument"),
+    ("encoded", "fields", "error", "argument"),
     [
         (Encoded(), {}, InvalidArgumentError, "encoder"),
         (Encoded(TokenBatch(np.ones((2, 3), np.float32), [0, 2])), {}, DimensionError, "tokens of encoder"),
@@ -351,12 +351,12 @@ def test_tokens_of_an_encoder_are_checked_and_kept_with_their_saliency() -> None
     ],
 )
 def test_an_encoder_that_makes_something_else_is_named(
-    made: Encoded, fields: dict[str, Any], error: type, argument: str
+    encoded: Encoded, fields: dict[str, Any], error: type, argument: str
 ) -> None:
     branch = tokens_branch(**fields)
     for take in (
-        lambda: branch.take_documents(documents(1), made, "model"),
-        lambda: branch.take_query(CheckedQuery(), made, 0, "model"),
+        lambda: branch.take_documents(documents(1), encoded, "model"),
+        lambda: branch.take_query(CheckedQuery(), encoded, 0, "model"),
     ):
         with pytest.raises(error, match="model") as raised:
             take()

@@ -12,8 +12,7 @@ from embplug import Dense, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
 from embplug.collection import chunks, payload_sizes
-from embplug.collection.chunks import chunked
-from embplug.collection.payload_sizes import check_payload_sizes
+from embplug.collection.chunks import chunked, chunks_of_parts
 from embplug.engines import PointForm
 from embplug.errors import PointTooLargeError
 from embplug.methods.token_batch import TokenBatch
@@ -81,16 +80,12 @@ def test_each_engine_gets_points_in_its_form() -> None:
 
 def test_a_document_that_rest_cannot_carry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(payload_sizes, "MAX_REST_BYTES", 1000)
-    payloads = [{}, {"text": "x" * 900}, {"text": "x" * 2000}]
+    payloads = [{}, {"text": "x" * 900}, {"text": "x"}]
     docs = documents(3, dense={"dense": vectors(3)}, payloads=payloads)
-    check_payload_sizes(documents(2, payloads=payloads[:2]), PointForm.LISTS)
-    with pytest.raises(PointTooLargeError, match=r"^document 2: .*gRPC"):
-        check_payload_sizes(docs, PointForm.LISTS)
-    # With its vector, the document before is too large, too.
+    # With its vector it is too large, its payload alone is not.
     with pytest.raises(PointTooLargeError, match=r"^document 1: "):
         lengths(PointForm.LISTS, docs)
     for form in (PointForm.MESSAGES, PointForm.ARRAYS):
-        check_payload_sizes(docs, form)
         assert lengths(form, docs) == [3]
 
 
@@ -101,3 +96,17 @@ def test_a_payload_in_the_form_of_a_message_counts_its_bytes(monkeypatch: pytest
     assert lengths(PointForm.MESSAGES, docs) == [2]
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 2 * (4 * DIM + len(entry.entries)) - 1)
     assert lengths(PointForm.MESSAGES, docs) == [1, 1]
+
+
+def test_a_chunk_without_points_ends_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_POINTS", 3)
+    parts = [("a", DOCUMENTS.part(0, 4)), ("b", DOCUMENTS.part(4, 4)), ("c", DOCUMENTS.part(4, 6))]
+    result = chunks_of_parts(parts, PIPELINE, PointForm.ARRAYS)
+    assert [(chunk.mark, [*chunk.ids], len(chunk.points)) for chunk in result] == [
+        ("a", [0, 1, 2], 3),
+        ("a", [3], 1),
+        ("a", [], 0),
+        ("b", [], 0),
+        ("c", [4, 5], 2),
+        ("c", [], 0),
+    ]

@@ -130,6 +130,21 @@ def test_what_a_recipe_brings_is_given_to_a_collection_that_lacks_it(docs: Qdran
     assert [*take_over_steps(docs, "docs", existing, RECIPE)] == []
 
 
+def test_what_a_collection_has_learned_is_not_replaced_by_what_a_recipe_brings(
+    memory_client: QdrantClient,
+) -> None:
+    def recipe(*seeds: int | None) -> Recipe:
+        fits = [PCA(4) if seed is None else PCA(4).fit(vectors(30, seed)) for seed in seeds]
+        named = zip("ab", fits, strict=True)
+        return Recipe(dense={name: Dense(dim=DIM, transforms=[pca]) for name, pca in named})
+
+    run(memory_client, create_steps(memory_client, "docs", recipe(None, None)))
+    existing = Pipeline(recipe(3, None))
+    run(memory_client, take_over_steps(memory_client, "docs", existing, recipe(4, 5)))
+    assert existing.fitted
+    assert_same_state(existing, Pipeline(recipe(3, 5)))
+
+
 def test_work_needs_what_the_collection_has_learned_elsewhere(docs: QdrantClient) -> None:
     run(docs, learn_steps(docs, "docs", Pipeline(RECIPE), SAMPLE))
     pipeline = Pipeline(RECIPE)

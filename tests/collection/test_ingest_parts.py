@@ -81,11 +81,19 @@ def test_no_more_batches_are_read_before_it_learns_than_it_learns_from(memory_cl
     assert fitted == [False, False, False, True, True, True]
 
 
-def test_what_another_process_has_learned_is_taken(memory_client: QdrantClient) -> None:
+def test_what_another_process_has_learned_is_taken_before_a_batch_is_read(
+    memory_client: QdrantClient,
+) -> None:
     other, pipeline = created(memory_client, LEARNING), Pipeline(LEARNING)
     sample = CheckedSample(None, {"dense": vectors(30, seed=9)})
     run(memory_client, learn_steps(memory_client, "docs", other, sample))
-    add(memory_client, pipeline, batches())
+
+    def watched() -> Iterator[Documents]:
+        for batch in batches():
+            assert pipeline.fitted
+            yield batch
+
+    assert add(memory_client, pipeline, watched()).added == 60
     for key, array in other.get_state().items():
         np.testing.assert_array_equal(pipeline.get_state()[key], array)
 

@@ -20,8 +20,8 @@ class Waiting:
 def names(self: Any, prefix: str, *, limit: int = 3) -> Steps[list[str]]:
     """Names of collections."""
     answer = yield Call.of("get_collections")
-    found = [collection.name for collection in answer.collections]
-    return (yield Call.compute(lambda: [name for name in found if name.startswith(prefix)][:limit]))
+    existing = [collection.name for collection in answer.collections]
+    return (yield Call.compute(lambda: [name for name in existing if name.startswith(prefix)][:limit]))
 
 
 def failing(self: Any) -> Steps[str]:

@@ -14,8 +14,8 @@ from embplug import Dense, Recipe
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.collection import chunks
-from embplug.collection.chunks import chunked
-from embplug.collection.writing import Failure, Sent, send_steps, upsert_call, write
+from embplug.collection.chunks import chunked, chunks_of_parts
+from embplug.collection.writing import AddReport, Failure, Sent, send_steps, upsert_call, write
 from embplug.engines import PointForm
 from embplug.engines.calls import PAUSE, RETRIES, Call, run, translated
 from embplug.errors import EngineError, IngestError
@@ -65,12 +65,12 @@ def test_an_error_that_is_not_of_the_engine_is_not_hidden() -> None:
 
 
 def test_a_server_over_grpc_gets_a_message_and_others_get_points(memory_client: QdrantClient) -> None:
-    given = documents(2, dense={"dense": vectors(2)})
-    (chunk,) = chunked(given, PIPELINE, PointForm.ARRAYS, None)
+    source = documents(2, dense={"dense": vectors(2)})
+    (chunk,) = chunked(source, PIPELINE, PointForm.ARRAYS, None)
     call = upsert_call(memory_client, "docs", chunk, PointForm.ARRAYS)
     assert call == Call.of("upsert", collection_name="docs", points=chunk.points, wait=True)
     server = QdrantClient("http://127.0.0.1:1", prefer_grpc=True, timeout=7, check_compatibility=False)
-    (chunk,) = chunked(given, PIPELINE, PointForm.MESSAGES, None)
+    (chunk,) = chunked(source, PIPELINE, PointForm.MESSAGES, None)
     call = upsert_call(server, "docs", chunk, PointForm.MESSAGES)
     server.close()
     assert (call.method, call.arguments["timeout"]) == ("grpc_points.Upsert", 7)
@@ -80,8 +80,8 @@ def test_a_server_over_grpc_gets_a_message_and_others_get_points(memory_client: 
 
 
 def part(first: int, count: int = 2) -> CheckedDocuments:
-    given = documents(first + count, dense={"dense": vectors(first + count)})
-    return given.part(first, first + count)
+    source = documents(first + count, dense={"dense": vectors(first + count)})
+    return source.part(first, first + count)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def at_once(engine: Any) -> Callable[[Any], Future[Any]]:
 def test_all_parts_are_written_and_counted(docs: QdrantClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_POINTS", 2)
     parts = [("a", part(0, 3)), ("b", part(3, 2))]
-    report = write(docs, "docs", PIPELINE, parts, at_once(docs), in_flight=2)
+    report = write_parts(docs, parts, at_once(docs), in_flight=2)
     assert (report.added, report.failed, report.retries) == (5, [], 0)
     assert docs.count("docs").count == 5
 
@@ -118,8 +118,12 @@ def test_the_bar_counts_documents_that_are_acknowledged(docs: QdrantClient) -> N
             self.done += count
 
     bar = Bar()
-    write(docs, "docs", PIPELINE, [("a", part(0, 3)), ("b", part(3, 2))], at_once(docs), in_flight=1, bar=bar)
+    write_parts(docs, [("a", part(0, 3)), ("b", part(3, 2))], at_once(docs), in_flight=1, bar=bar)
     assert bar.done == 5
+
+
+def write_parts(engine: QdrantClient, parts: Any, submit: Any, **options: Any) -> AddReport:
+    return write(engine, "docs", chunks_of_parts(parts, PIPELINE, PointForm.ARRAYS), submit, **options)
 
 
 class Later:
@@ -147,7 +151,7 @@ def test_it_tells_the_oldest_part_that_is_not_wholly_written(docs: QdrantClient)
         submit.end(1)
         submit.end(2)
 
-    report = write(docs, "docs", PIPELINE, parts(), submit, in_flight=2, written=written.append)
+    report = write_parts(docs, parts(), submit, in_flight=2, written=written.append)
     assert written == ["a", "a", "b"] and report.added == 6
 
 
@@ -164,7 +168,7 @@ def test_no_more_requests_are_under_way_than_allowed(docs: QdrantClient) -> None
             if not future.done():
                 submit.end(place)
 
-    assert write(docs, "docs", PIPELINE, parts(), submit, in_flight=3).added == 10
+    assert write_parts(docs, parts(), submit, in_flight=3).added == 10
     assert unfinished == [0, 1, 2, 3, 3]
 
 
@@ -182,7 +186,7 @@ def test_after_a_failure_nothing_more_is_sent_and_what_is_under_way_counts(docs:
     with pytest.raises(
         IngestError, match=r"2 documents could not be written to 'docs', 2 were.*lost"
     ) as raised:
-        write(docs, "docs", PIPELINE, parts(), submit, in_flight=2)
+        write_parts(docs, parts(), submit, in_flight=2)
     report = raised.value.report
     assert (report.added, report.retries) == (2, 7)
     assert report.failed == [Failure([0, 1], "lost")]
@@ -205,5 +209,5 @@ def test_an_error_of_the_parts_waits_for_what_is_under_way(docs: QdrantClient) -
 
     bar = Bar()
     with pytest.raises(KeyError):
-        write(docs, "docs", PIPELINE, parts(), submit, in_flight=2, bar=bar)
+        write_parts(docs, parts(), submit, in_flight=2, bar=bar)
     assert bar.done == 2
