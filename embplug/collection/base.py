@@ -51,6 +51,7 @@ class CollectionBase(Generic[EngineT]):
     def __init__(self, name: str, engine: EngineT, pipeline: Pipeline) -> None:
         self.name = name
         self.engine = engine
+        # For this package alone, because reload() replaces it. Only this class assigns it.
         self._pipeline = pipeline
 
     def __init_subclass__(cls, run_by: Callable[[Any], Any] | None = None, **kwargs: Any) -> None:
@@ -63,11 +64,6 @@ class CollectionBase(Generic[EngineT]):
                 method = run_by(attribute.steps)
                 method.__qualname__, method.__module__ = f"{cls.__qualname__}.{name}", cls.__module__
                 setattr(cls, name, method)
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """Recipe and fitted methods; internal, and replaced by :meth:`reload`."""
-        return self._pipeline
 
     @property
     def recipe(self) -> Recipe:
@@ -279,7 +275,7 @@ branches, fusion, mmr
         return (yield from scroll_steps(self.name, self._pipeline, filter, limit, offset))
 
     @operation
-    def count(self, filter: models.Filter | None = None) -> Steps[int]:
+    def count(self, *, filter: models.Filter | None = None) -> Steps[int]:
         """Count documents exactly.
 
         Parameters

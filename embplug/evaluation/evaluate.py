@@ -88,8 +88,9 @@ def evaluate(
 
     References
     ----------
-    Thakur et al. (2021). "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
-    Retrieval Models". https://arxiv.org/abs/2104.08663
+    .. [1] Thakur et al., "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information Retrieval
+           Models", 2021, arXiv:2104.08663.
+    .. [2] ir-measures, https://ir-measur.es, which computes nDCG, recall and reciprocal rank.
     """
     measures = _measures(limit)
     if not recipes:

@@ -21,9 +21,9 @@ from embplug.recipe import Recipe
 
 def recode(
     collection: Collection | str,
+    *,
     new: ArrayLike,
     old: ArrayLike,
-    *,
     engine: EngineTarget | None = None,
     encoder: Encoder | str | None = None,
 ) -> None:
@@ -65,7 +65,7 @@ def recode(
 def _recode_steps(
     collection: Collection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
 ) -> Steps[None]:
-    before, recipe = collection.pipeline, collection.recipe
+    before, recipe = collection._pipeline, collection.recipe
     name = _coded_vector(recipe)
     branch = before.dense(name)
     dense, older = branch.recipe, branch.codes

@@ -106,7 +106,7 @@ def _reembed_steps(
         if not rate > 0:
             raise InvalidArgumentError("rate", "more than 0", rate)
         batch = max(1, int(min(batch, rate)))
-    versions = collection.pipeline.versions
+    versions = collection._pipeline.versions
     name = next((name for name, version in versions.items() if version.previous), None)
     if name is None:
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
@@ -136,7 +136,7 @@ def _reembed_steps(
 
 def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: int) -> Steps[int]:
     """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
-    recipe, pipeline = collection.recipe, collection.pipeline
+    recipe, pipeline = collection.recipe, collection._pipeline
     branch = pipeline.dense(name)
     previous = branch.version.previous
     assert previous is not None
@@ -181,7 +181,7 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
 
 def _finish(collection: Collection, name: str) -> Steps[None]:
     """Forget the old model: its adapter, and its vector where it has one of its own."""
-    engine, before = collection.engine, collection.pipeline
+    engine, before = collection.engine, collection._pipeline
     branch = before.dense(name)
     previous = branch.version.previous
     assert previous is not None

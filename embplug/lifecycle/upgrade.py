@@ -195,7 +195,7 @@ def _upgrade_steps(
     recipe = collection.recipe
     name = _vector_name(recipe)
     dense = recipe.dense[name]
-    version = collection.pipeline.dense(name).version
+    version = collection._pipeline.dense(name).version
     if version.previous is not None:
         raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
     model: Encoder = (
@@ -304,7 +304,7 @@ def _vector_name(recipe: Recipe) -> str:
 def _sample(collection: Collection, name: str, count: int) -> Steps[tuple[list[str], Float32]]:
     """Texts of documents at random, and their vectors as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
-    stored = collection.pipeline.dense(name).stored_as
+    stored = collection._pipeline.dense(name).stored_as
     answer = yield Call.of(
         "query_points",
         collection_name=collection.name,
@@ -360,7 +360,7 @@ def _install(
     sample: Float32,
 ) -> Steps[None]:
     """Let the collection be searched with the new model: everything it needs, then one write."""
-    recipe, before = collection.recipe, collection.pipeline
+    recipe, before = collection.recipe, collection._pipeline
     branch = before.dense(name)
     dense = branch.recipe
     new = dense.model_copy(update={"dim": sample.shape[1]})

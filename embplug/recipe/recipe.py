@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -320,13 +319,13 @@ class Recipe(Part):
         """
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
-    def replaced(self, fields: Mapping[str, Any]) -> Self:
+    def replaced(self, **fields: Any) -> Self:
         """Return a recipe with other values in some fields.
 
         Parameters
         ----------
-        fields : mapping of str to object
-            New values by the name of the field.
+        **fields
+            New values, by the names of the attributes of the recipe.
 
         Returns
         -------

@@ -169,7 +169,8 @@ class LearnedEncoding(Encoding):
 
     References
     ----------
-    .. [1] LEMUR: learned multi-vector retrieval, 2026, arXiv:2601.21853, for trained features.
+    .. [1] Jääsaari, Hyvönen and Roos, "LEMUR: Learned Multi-Vector Retrieval", ICML 2026, arXiv:2601.21853,
+           for trained features.
     """
 
     stored_dim: int = Field(default=1536, ge=16)

@@ -61,7 +61,8 @@ class CentroidQuantizer(Quantizer):
 
     References
     ----------
-    .. [1] HPC-ColPali: hierarchical patch compression of ColPali embeddings, 2025.
+    .. [1] Bach, "Hierarchical Patch Compression for ColPali: Efficient Multi-Vector Document Retrieval with
+           Dynamic Pruning and Quantization" (HPC-ColPali), 2025, arXiv:2506.21601.
     .. [2] Douze, Jégou and Perronnin, "Polysemous codes", ECCV 2016, arXiv:1609.01882, for ``"hamming"``.
     """
 

@@ -31,7 +31,8 @@ class SaliencyPruning(Reduction):
 
     References
     ----------
-    .. [1] HPC-ColPali: hierarchical patch compression of ColPali embeddings, 2025.
+    .. [1] Bach, "Hierarchical Patch Compression for ColPali: Efficient Multi-Vector Document Retrieval with
+           Dynamic Pruning and Quantization" (HPC-ColPali), 2025, arXiv:2506.21601.
     """
 
     keep: float = Field(default=0.6, gt=0, le=1)

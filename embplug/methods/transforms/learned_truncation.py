@@ -72,7 +72,8 @@ class LearnedTruncation(Transform):
     References
     ----------
     .. [1] Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
-    .. [2] Bi-Granular Document Representation (BiDR), WWW 2022, for ``target="binary"``.
+    .. [2] Xiao et al., "Progressively Optimized Bi-Granular Document Representation for Scalable Embedding
+           Based Retrieval" (BiDR), WWW 2022, arXiv:2201.05409, for ``target="binary"``.
     """
 
     dim: int = Field(ge=1)
