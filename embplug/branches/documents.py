@@ -257,7 +257,7 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
     Raises
     ------
     InvalidArgumentError
-        If an argument is wrong or missing; the error, often of a subclass, names the argument and the first
+        An argument is wrong or missing; the error, often of a subclass, names the argument and the first
         document that is wrong.
     """
     ids = point_ids(_sequence(documents.ids, "ids"))
@@ -334,7 +334,7 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
     Raises
     ------
     InvalidArgumentError
-        If an attribute of the sample is wrong; the error, often of a subclass, names it.
+        An attribute of the sample is wrong; the error, often of a subclass, names it.
     """
     checked: dict[str, TokenBatch | None] = {}
     for name in ("tokens", "token_queries"):
@@ -379,15 +379,15 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
     Raises
     ------
     DimensionError
-        If token vectors have another dimension.
+        Token vectors have another dimension.
     LengthMismatchError
-        If there are not ``count`` documents.
+        There are not ``count`` documents.
     EmptyTokensError
-        If a document has no token.
+        A document has no token.
     PointTooLargeError
-        If a document has more tokens than a multivector can hold in Qdrant.
+        A document has more tokens than a multivector can hold in Qdrant.
     NonFiniteError
-        If a document has NaN or infinity.
+        A document has NaN or infinity.
     """
     if isinstance(tokens, TokenBatch):
         batch = tokens
@@ -447,13 +447,13 @@ def check_dense(
     Raises
     ------
     DimensionError
-        If the array has another shape, or values that are not numbers.
+        The array has another shape, or values that are not numbers.
     LengthMismatchError
-        If there are not ``count`` vectors.
+        There are not ``count`` vectors.
     NonFiniteError
-        If a vector has NaN or infinity.
+        A vector has NaN or infinity.
     InvalidArgumentError
-        If the datatype cannot hold a vector.
+        The datatype cannot hold a vector.
     """
     try:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -485,7 +485,7 @@ def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | Non
     Raises
     ------
     InvalidArgumentError
-        If the datatype cannot hold a vector; the error names the first such vector.
+        The datatype cannot hold a vector; the error names the first such vector.
     """
     if datatype != models.Datatype.UINT8:
         return
@@ -536,7 +536,7 @@ def named_dense(dense: Any, recipe: Recipe, argument: str = "dense") -> list[tup
     Raises
     ------
     InvalidArgumentError
-        If the recipe has no vector of that name, or has several and vectors come without a name.
+        The recipe has no vector of that name, or has several and vectors come without a name.
     """
     if dense is None:
         return []

@@ -71,7 +71,7 @@ class TokenBatch:
         arrays : sequence of (t_i, dim)
             numpy arrays, torch tensors or nested lists. The batch is float16 when all of them are,
             float32 otherwise.
-        dim : int, optional
+        dim : int, default=None
             Needed when there is no array to take it from; otherwise checked.
 
         Raises
