@@ -57,8 +57,8 @@ def evaluate(
         Recipes by the names under which they are reported. The report compares the others with the
         first one.
     engine : str, path or client, default=None
-        Where the collections are made; a client, or what :func:`embplug.connect` takes. Default: Edge in a
-        temporary directory.
+        Engine on which the collections are created: a client, or what :func:`embplug.connect` takes. None
+        is Edge in a temporary directory.
     encoder : Encoder or str, default=None
         Encoder for recipes that do not name one.
     cache : str or path, default=None

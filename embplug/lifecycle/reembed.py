@@ -58,7 +58,9 @@ def reembed(
     limit: int | None = None,
     progress: bool | None = None,
 ) -> ReembedReport:
-    """Embed with the new model what still has a vector of the old model, until nothing is left.
+    """Embed documents with the new model until no vector of the old model is left.
+
+    Call it after :func:`upgrade`, as often as is needed to finish.
 
     The call can be interrupted at any moment and made again. Searches see every document all the while.
     A document that is replaced while its batch is embedded may keep the vector of its earlier text, so
@@ -69,9 +71,9 @@ def reembed(
     Parameters
     ----------
     collection : Collection or str
-        Collection for which :func:`upgrade` was begun, open or by name.
+        Collection for which :func:`upgrade` was called, open or by name.
     engine : str, path or client, default=None
-        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     rate : float, default=None
         Highest number of documents a second. By default there is no limit.
     batch : int, default=64

@@ -101,7 +101,11 @@ def upgrade(
     seed: int = 0,
     progress: bool | None = None,
 ) -> UpgradeReport:
-    """Measure whether a collection can be searched with a new model today, and begin to.
+    """Begin to search a collection with a new embedding model, if its measured recall is high enough.
+
+    Call it first when the embedding model changes, and then :func:`reembed`. For a collection of binary codes
+    that two models can share, call :func:`recode` in place of both. To change the recipe and keep the
+    vectors of the model, call :func:`migrate`.
 
     A sample of documents is embedded by the new model. An adapter is fitted on these texts, to map queries
     of the new model to where the old model would have put them. The recall of the new model's own search
@@ -120,7 +124,7 @@ def upgrade(
     encoder : Encoder or str
         The new model, or its name as in a recipe.
     engine : str, path or client, default=None
-        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     adapter : str, default="procrustes"
         Kind of a registered adapter; or ``"best"``, which measures all that the dimensions and the installed
         extras allow, and takes the best.
@@ -131,7 +135,8 @@ def upgrade(
     k : int, default=10
         Number of best documents whose recall is measured; at most half of the documents that are held out.
     min_recall : float, default=0.9
-        Lowest recall with which the upgrade begins.
+        Lowest recall of the adapter with which the upgrade begins: the share of the ``k`` best documents of
+        the new model's own search that the search through the adapter returns. Below it nothing changes.
     dry_run : bool, default=False
         Whether to measure only.
     seed : int, default=0

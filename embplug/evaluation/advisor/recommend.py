@@ -67,7 +67,8 @@ def advise(
     bytes_per_vector : float, default=None
         Largest number of bytes of one document's vectors and codes.
     recall : float, default=None
-        Recall to reach at the fewest bytes, 0 to 1.
+        Lowest recall of the recommended recipe, 0 to 1: the share of the ``k`` best documents of an exact
+        search that its search returns. The recipe with the fewest bytes that reaches it is recommended.
     vector : str, default=None
         Name of the vector, dense or multivector. It is needed when the collection has several.
     queries : array-like of shape (n_queries, dim), TokenBatch, sequence of str, default=None
