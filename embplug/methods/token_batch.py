@@ -213,7 +213,7 @@ class TokenBatch:
     @overload
     def __getitem__(self, index: slice) -> TokenBatch: ...
     def __getitem__(self, index: int | slice) -> Tokens | TokenBatch:
-        """Return the token matrix of a document, or a batch of a slice of documents; views if the step is 1."""
+        """Return the token matrix of a document, or a batch of a slice; views if the step is 1."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1:

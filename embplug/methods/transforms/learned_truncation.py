@@ -59,8 +59,10 @@ class LearnedTruncation(Transform):
         Length of the noise that turns a document into a query if ``fit`` gets no queries.
     seed : int, default=0
         Seed of batches and noise.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="learned_truncation"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
