@@ -104,7 +104,7 @@ class BM25Encoder:
         Raises
         ------
         MissingExtraError
-            If the extra ``sparse`` is not installed.
+            The extra ``sparse`` is not installed.
         """
         terms = sum(map(len, split(texts, self.recipe.language)))
         self.average_length_ = max(terms / max(len(texts), 1), 1.0)
@@ -159,9 +159,9 @@ class BM25Encoder:
         Raises
         ------
         NotFittedError
-            If the average length is neither in the recipe nor fitted.
+            The average length is neither in the recipe nor fitted.
         MissingExtraError
-            If the extra ``sparse`` is not installed.
+            The extra ``sparse`` is not installed.
         """
         average_length = self._known_length()
         batch = _counted(split(texts, self.recipe.language))
@@ -188,7 +188,7 @@ class BM25Encoder:
         Raises
         ------
         MissingExtraError
-            If the extra ``sparse`` is not installed.
+            The extra ``sparse`` is not installed.
         """
         indices, values = _counted(split([text], self.recipe.language)).lists()[0]
         return models.SparseVector(indices=indices, values=values)
@@ -219,7 +219,7 @@ def split(texts: Sequence[str], language: str | None) -> list[list[str]]:
     Raises
     ------
     MissingExtraError
-        If the extra ``sparse`` is not installed.
+        The extra ``sparse`` is not installed.
     """
     try:
         from bm25s.tokenization import tokenize

@@ -33,24 +33,33 @@ DenseLike: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """A batch of n documents, for ``Collection.add_batches``.
+    """A batch of n documents, for :meth:`Collection.add_batches`.
+
+    Every sequence has one item for each document, in the order of ``ids``.
 
     Attributes
     ----------
     ids : sequence of int, str or UUID
-        Id of each document: unsigned integers, UUIDs or any strings.
+        Id of each document: an unsigned integer, a UUID or any string.
     tokens : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
-        Token vectors of each document. None lets the recipe's encoder make them from ``texts``.
+        Token vectors of each document. If None, the encoder computes them from ``texts``.
     dense : array-like of shape (n, dim) or mapping of str to array-like, default=None
-        Dense vectors, or dense vectors for each name. None lets the recipe's encoder make them from
-        ``texts``.
+        Dense vectors. A recipe with several dense vectors takes a mapping by their names. If None, the
+        encoder computes them from ``texts``.
     texts : sequence of str, default=None
-        Text of each document, for the encoder and the sparse vector. Texts are stored in the payload.
+        Text of each document. The encoder and the sparse vector read it. It is also stored in the payload,
+        in the field ``recipe.text_key``.
     payloads : sequence of mapping or None, default=None
-        Payload of each document. None stores no payload but the texts.
+        Payload of each document, of JSON types. None for a document stores no payload except its text.
     saliency : sequence of array-like of shape (t_i,), default=None
-        How much each token matters, for a recipe whose ``reduction`` prunes by it. None takes the saliency
-        that the encoder computes.
+        How much each token matters: any finite number, and larger numbers matter more. It is for a recipe
+        whose ``reduction`` prunes tokens by saliency. If ``tokens`` are computed by the encoder, it computes
+        the saliency too.
+
+    Examples
+    --------
+    >>> from embplug import Documents
+    >>> batch = Documents([1, 2], dense=[[0.6, 0.8], [0.8, 0.6]], payloads=[{"year": 2024}, None])
     """
 
     ids: Sequence[Id]
@@ -63,28 +72,41 @@ class Documents:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Data on which a recipe's methods are fitted, for ``Collection.create``.
+    """Data on which the methods of a recipe are fitted, for :meth:`Collection.create`.
+
+    It needs only what the methods learn from: token vectors for the methods of ``recipe.tokens``, dense
+    vectors for the methods of ``recipe.dense``, and texts for the sparse vector. The sample is not stored.
+    A few thousand documents that resemble those to come are enough.
 
     Attributes
     ----------
     tokens : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
         Token vectors of each document.
     dense : array-like of shape (n, dim) or mapping of str to array-like, default=None
-        Dense vectors of documents, or dense vectors for each name.
-    queries : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
-        Token vectors of real queries, for methods that use them.
+        Dense vectors of documents. A recipe with several dense vectors takes a mapping by their names.
+    token_queries : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
+        Token vectors of real queries. :class:`~embplug.methods.LearnedEncoding` learns from them, and other
+        methods ignore them.
     texts : sequence of str, default=None
-        Texts of documents, for the sparse vector.
+        Texts of documents, from which BM25 learns the mean length of a text.
     saliency : sequence of array-like of shape (t_i,), default=None
-        How much each of ``tokens`` matters, for a recipe whose ``reduction`` prunes by it. Methods are then
-        fitted on the tokens that remain after pruning.
-    dense_queries : array-like of shape (n, dim) or mapping of str to array-like, default=None
-        Dense vectors of real queries, or dense vectors for each name, for methods that use them.
+        How much each token of ``tokens`` matters. It is needed if the ``reduction`` of the recipe prunes
+        tokens by saliency. Methods are then fitted on the tokens that remain after pruning.
+    dense_queries : array-like of shape (m, dim) or mapping of str to array-like, default=None
+        Dense vectors of real queries. Transforms and quantizers that learn from queries use them, such as
+        :class:`~embplug.methods.LearnedTruncation`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from embplug import Sample
+    >>> vectors = np.random.default_rng(0).standard_normal((200, 64))
+    >>> sample = Sample(dense=vectors, dense_queries=vectors[:20])
     """
 
     tokens: TokensLike | None = None
     dense: DenseLike | None = None
-    queries: TokensLike | None = None
+    token_queries: TokensLike | None = None
     texts: Sequence[str] | None = None
     saliency: Sequence[ArrayLike] | None = None
     dense_queries: DenseLike | None = None
@@ -100,8 +122,8 @@ class CheckedSample:
         Tokens of documents.
     dense : dict of str to ndarray of shape (n, dim), float32
         Dense vectors of documents by name.
-    queries : TokenBatch, default=None
-        Tokens of queries.
+    token_queries : TokenBatch, default=None
+        Token vectors of queries.
     texts : sequence of str, default=None
         Texts of documents.
     saliency : ndarray of shape (sum_tokens,), float32, default=None
@@ -112,7 +134,7 @@ class CheckedSample:
 
     tokens: TokenBatch | None
     dense: dict[str, NDArray[np.float32]]
-    queries: TokenBatch | None = None
+    token_queries: TokenBatch | None = None
     texts: Sequence[str] | None = None
     saliency: NDArray[np.float32] | None = None
     dense_queries: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -235,7 +257,7 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
     Raises
     ------
     InvalidArgumentError
-        If an argument is wrong or missing; the error, often of a subclass, names the argument and the first
+        An argument is wrong or missing; the error, often of a subclass, names the argument and the first
         document that is wrong.
     """
     ids = point_ids(_sequence(documents.ids, "ids"))
@@ -312,10 +334,10 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
     Raises
     ------
     InvalidArgumentError
-        If an attribute of the sample is wrong; the error, often of a subclass, names it.
+        An attribute of the sample is wrong; the error, often of a subclass, names it.
     """
     checked: dict[str, TokenBatch | None] = {}
-    for name in ("tokens", "queries"):
+    for name in ("tokens", "token_queries"):
         tokens, argument = getattr(sample, name), f"sample.{name}"
         if tokens is not None and recipe.tokens is None:
             raise InvalidArgumentError(argument, "none, because the recipe has no tokens", "token matrices")
@@ -332,7 +354,7 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
             )
         texts = _check_texts(texts, len(texts), "sample.texts")
     saliency = _check_saliency(sample.saliency, checked["tokens"], recipe, "sample.saliency")
-    return CheckedSample(checked["tokens"], dense, checked["queries"], texts, saliency, dense_queries)
+    return CheckedSample(checked["tokens"], dense, checked["token_queries"], texts, saliency, dense_queries)
 
 
 def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
@@ -357,15 +379,15 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
     Raises
     ------
     DimensionError
-        If token vectors have another dimension.
+        Token vectors have another dimension.
     LengthMismatchError
-        If there are not ``count`` documents.
+        There are not ``count`` documents.
     EmptyTokensError
-        If a document has no token.
+        A document has no token.
     PointTooLargeError
-        If a document has more tokens than a multivector can hold in Qdrant.
+        A document has more tokens than a multivector can hold in Qdrant.
     NonFiniteError
-        If a document has NaN or infinity.
+        A document has NaN or infinity.
     """
     if isinstance(tokens, TokenBatch):
         batch = tokens
@@ -425,13 +447,13 @@ def check_dense(
     Raises
     ------
     DimensionError
-        If the array has another shape, or values that are not numbers.
+        The array has another shape, or values that are not numbers.
     LengthMismatchError
-        If there are not ``count`` vectors.
+        There are not ``count`` vectors.
     NonFiniteError
-        If a vector has NaN or infinity.
+        A vector has NaN or infinity.
     InvalidArgumentError
-        If the datatype cannot hold a vector.
+        The datatype cannot hold a vector.
     """
     try:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -463,7 +485,7 @@ def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | Non
     Raises
     ------
     InvalidArgumentError
-        If the datatype cannot hold a vector; the error names the first such vector.
+        The datatype cannot hold a vector; the error names the first such vector.
     """
     if datatype != models.Datatype.UINT8:
         return
@@ -514,7 +536,7 @@ def named_dense(dense: Any, recipe: Recipe, argument: str = "dense") -> list[tup
     Raises
     ------
     InvalidArgumentError
-        If the recipe has no vector of that name, or has several and vectors come without a name.
+        The recipe has no vector of that name, or has several and vectors come without a name.
     """
     if dense is None:
         return []

@@ -98,7 +98,7 @@ class TokensBranch(Branch):
 
     def fit(self, sample: CheckedSample) -> None:
         """Fit encoding, query weights and codes on the sample's tokens."""
-        tokens, queries = sample.tokens, sample.queries
+        tokens, queries = sample.tokens, sample.token_queries
         if tokens is None:
             expected = "token matrices to learn encoding, codes or weights from"
             raise InvalidArgumentError("sample.tokens", expected, None)

@@ -87,7 +87,7 @@ def migrate(
             source,
             target or None,
             target_recipe.replaced(
-                {field: number for field, number in sharding.items() if number is not None}
+                **{field: number for field, number in sharding.items() if number is not None}
             ),
             engine=engine,
             alias=alias,

@@ -29,19 +29,37 @@ AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdg
 
 
 class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaiting):
-    """Documents on a Qdrant engine, stored and searched as a recipe says, for asyncio.
+    """A Qdrant collection that is stored and searched as a recipe says, for asyncio.
 
-    Methods take and raise the same as those of :class:`~embplug.Collection`, and are awaited. On a
-    server it speaks through ``AsyncQdrantClient``; Qdrant Edge works in a thread. Encoding runs in a
-    thread, so that the event loop stays free.
+    Its methods are awaited. They have the parameters, results and errors of those of
+    :class:`~embplug.Collection`. A server is reached through ``AsyncQdrantClient``. Qdrant Edge and encoders
+    run in threads, so that the event loop stays free.
 
     Attributes
     ----------
     name : str
         Name of the Qdrant collection.
     engine : AsyncQdrantClient, AsyncEdgeClient or QdrantClient
-        Client that speaks to the engine; the caller closes it. A synchronous simulation, as
-        :meth:`embplug.Collection.to_async` shares it, works in a thread.
+        Client that speaks to the engine. The caller closes it. A synchronous simulation, as
+        :meth:`embplug.Collection.to_async` shares it, runs in a thread.
+    recipe : Recipe
+        What the collection stores and how it is searched.
+    encoder : Encoder
+        Encoder of texts. It is loaded when it is first needed. Without one, reading it raises an
+        InvalidArgumentError.
+    has_encoder : bool
+        Whether texts can be passed in place of vectors.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from embplug import AsyncCollection, Dense, Recipe
+    >>> async def main():
+    ...     collection = await AsyncCollection.create("docs", Recipe(dense=Dense(dim=2)), ":memory:")
+    ...     await collection.add([1, 2], dense=[[1.0, 0.0], [0.0, 1.0]])
+    ...     return [hit.id for hit in await collection.search(dense=[0.9, 0.1])]
+    >>> asyncio.run(main())
+    [1, 2]
     """
 
     @classmethod
@@ -56,7 +74,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         cross_encoder: Scorer | None = None,
         device: str | None = None,
     ) -> AsyncCollection:
-        """Make a collection, or open an existing one with the same recipe.
+        """Create a collection, or open an existing one with the same recipe.
 
         Parameters
         ----------
@@ -70,7 +88,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Data from which the recipe's methods learn. By default they learn from the first
             ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
             :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
-            those of :class:`~embplug.methods.FDE`, which is the default without.
+            those of :class:`~embplug.methods.FDE`, which is the default without. A collection that exists
+            keeps what it has learned, and ignores the sample.
         encoder : Encoder, default=None
             Encoder of texts, in place of the one that the recipe names.
         cross_encoder : callable, default=None
@@ -212,17 +231,17 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         ----------
         ids : sequence of int, str or UUID
             Unsigned integers, UUIDs or any strings, one for each document.
-        tokens : sequence of array-like of shape (t_i, dim), or TokenBatch, default=None
+        tokens : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
             Token vectors of each document, as float32 or float16.
-        dense : array-like of shape (n, dim), or mapping of str to such, default=None
-            Dense vectors as float32; a mapping by name where the recipe has several.
+        dense : array-like of shape (n, dim) or mapping of str to array-like, default=None
+            Dense vectors. A recipe with several dense vectors takes a mapping by their names.
         texts : sequence of str, default=None
             Texts, kept in the payload. The sparse branch reads them, and the encoder makes from them the
             vectors that are not passed.
         payloads : sequence of mapping or None, default=None
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
-            Importance of each of the passed tokens, where the recipe prunes by it.
+            How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
 
         Returns
         -------

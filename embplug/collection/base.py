@@ -51,6 +51,7 @@ class CollectionBase(Generic[EngineT]):
     def __init__(self, name: str, engine: EngineT, pipeline: Pipeline) -> None:
         self.name = name
         self.engine = engine
+        # For this package alone, because reload() replaces it. Only this class assigns it.
         self._pipeline = pipeline
 
     def __init_subclass__(cls, run_by: Callable[[Any], Any] | None = None, **kwargs: Any) -> None:
@@ -65,18 +66,13 @@ class CollectionBase(Generic[EngineT]):
                 setattr(cls, name, method)
 
     @property
-    def pipeline(self) -> Pipeline:
-        """Recipe and fitted methods; internal, and replaced by :meth:`reload`."""
-        return self._pipeline
-
-    @property
     def recipe(self) -> Recipe:
-        """What the collection stores and how it is searched."""
+        """Recipe of the collection: what it stores, and how it is searched."""
         return self._pipeline.recipe
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder of texts; it is loaded when it is first needed."""
+        """Encoder of texts, loaded on first use; InvalidArgumentError without one."""
         return self._pipeline.models.encoder
 
     @property
@@ -108,14 +104,16 @@ class CollectionBase(Generic[EngineT]):
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
     ) -> Steps[list[Hit]]:
-        """Find the best documents: candidates, then reranking, in one request where the engine can.
+        """Find the best documents: candidates, then reranking, in one request if the engine can.
+
+        Pass at least one of ``tokens``, ``dense`` and ``text``.
 
         Parameters
         ----------
         tokens : array-like of shape (t, dim), default=None
             Token vectors of the query.
-        dense : array-like of shape (dim,), or mapping of str to such, default=None
-            Dense vector of the query; a mapping by name where the recipe has several.
+        dense : array-like of shape (dim,) or mapping of str to array-like, default=None
+            Dense vector of the query. A recipe with several dense vectors takes a mapping by their names.
         text : str, default=None
             Text of the query. The sparse branch and the cross-encoder read it, and the encoder makes from
             it the vectors that are not passed.
@@ -123,7 +121,8 @@ class CollectionBase(Generic[EngineT]):
             Number of hits.
         filter : models.Filter, default=None
             Condition on the payload. It is applied while candidates are searched for, so that it costs
-            no recall.
+            no recall. A condition that a field has a value is not met by documents without the field: on a
+            field that no document has, it matches nothing and is no error.
         candidates : int, default=None
             Number of candidates that are reranked. By default the recipe decides.
         exact : bool, default=False
@@ -151,8 +150,8 @@ class CollectionBase(Generic[EngineT]):
             Weight of each of ``tokens`` for candidates and for MaxSim, at least 0; such as those of
             :class:`~embplug.methods.encodings.token_idf.TokenIDF`. By default all weigh the same.
         saliency : array-like of shape (t,), default=None
-            Importance of each of ``tokens``, for a recipe whose ``query_reduction`` prunes by it. By
-            default the encoder decides.
+            How much each of ``tokens`` matters, for a recipe whose ``query_reduction`` prunes tokens by
+            saliency. If the encoder computes the tokens, it computes the saliency too.
 
         Returns
         -------
@@ -164,6 +163,9 @@ class CollectionBase(Generic[EngineT]):
         InvalidArgumentError
             An argument is wrong, and the error names it; or ``mmr`` is passed and the recipe stores
             nothing by which documents can be compared.
+        NotFittedError
+            No document was added yet, and a method of the recipe learns from the first documents. Without
+            such a method the result is an empty list.
         RerankError
             The cross-encoder failed, and the recipe says to raise.
         FilterError
@@ -220,7 +222,7 @@ branches, fusion, mmr
 
         Raises
         ------
-        InvalidArgumentError, RerankError, FilterError
+        InvalidArgumentError, NotFittedError, RerankError, FilterError
             See :meth:`search`.
         """
         options = SearchOptions(
@@ -279,7 +281,7 @@ branches, fusion, mmr
         return (yield from scroll_steps(self.name, self._pipeline, filter, limit, offset))
 
     @operation
-    def count(self, filter: models.Filter | None = None) -> Steps[int]:
+    def count(self, *, filter: models.Filter | None = None) -> Steps[int]:
         """Count documents exactly.
 
         Parameters
@@ -327,7 +329,7 @@ branches, fusion, mmr
 
     @operation
     def describe(self) -> Steps[dict[str, dict[str, Any]]]:
-        """Tell what the recipe's transforms and codes cost and keep.
+        """Describe what each method of the recipe costs and keeps.
 
         Returns
         -------
@@ -337,34 +339,34 @@ branches, fusion, mmr
         Raises
         ------
         NotFittedError
-            Nothing was added yet from which the methods learn.
+            No document was added yet from which the methods learn.
         """
         pipeline = self._pipeline
         return (yield from fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
 
     @operation
     def drift(self, tokens: TokensLike) -> Steps[float]:
-        """Tell how much worse the learned encoding predicts MaxSim of new documents than of its sample.
+        """Measure how much worse the learned encoding predicts MaxSim of new documents than of its sample.
 
         See :meth:`embplug.methods.LearnedEncoding.drift`.
 
         Parameters
         ----------
-        tokens : sequence of array-like of shape (t_i, dim), or TokenBatch
-            Token vectors of some new documents, a few hundred.
+        tokens : TokenBatch or sequence of array-like of shape (t_i, dim)
+            Token vectors of a few hundred new documents.
 
         Returns
         -------
         float
-            Ratio of the two errors. It is a little above 1 if the documents are alike. Above 2 it pays to
-            :func:`~embplug.migrate` to a collection that learns anew.
+            Ratio of the two errors: about 1 if the new documents resemble the sample. Above 2 it pays to
+            :func:`~embplug.migrate` to a collection whose encoding is fitted again.
 
         Raises
         ------
         InvalidArgumentError
             An argument is wrong, and the error names it; or the recipe's encoding is not learned.
         NotFittedError
-            Nothing was added yet.
+            No document was added yet.
         """
         pipeline = self._pipeline
         measure = partial(pipeline.drift, tokens)
@@ -372,7 +374,7 @@ branches, fusion, mmr
 
     @operation
     def info(self) -> Steps[CollectionInfo]:
-        """Tell what the collection is and holds.
+        """Return the size, the recipe and the status of the collection.
 
         Returns
         -------

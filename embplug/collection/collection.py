@@ -24,16 +24,35 @@ from embplug.search.cross_encoder import Scorer
 
 
 class Collection(CollectionBase[Engine], run_by=waiting):
-    """Documents on a Qdrant engine, stored and searched as a recipe says.
+    """A Qdrant collection that is stored and searched as a recipe says.
 
-    Use :meth:`create` or :meth:`open` to make one. It is safe to use from many threads.
+    Use :meth:`create` or :meth:`open` to get one. It is safe to use from many threads.
 
     Attributes
     ----------
     name : str
         Name of the Qdrant collection.
     engine : QdrantClient or EdgeClient
-        Client that speaks to the engine; the caller closes it.
+        Client that speaks to the engine. The caller closes it.
+    recipe : Recipe
+        What the collection stores and how it is searched.
+    encoder : Encoder
+        Encoder of texts. It is loaded when it is first needed. Without one, reading it raises an
+        InvalidArgumentError.
+    has_encoder : bool
+        Whether texts can be passed in place of vectors.
+
+    Examples
+    --------
+    >>> from embplug import Collection, Dense, Recipe
+    >>> recipe = Recipe(dense=Dense(dim=4))
+    >>> collection = Collection.create("docs", recipe, ":memory:")
+    >>> vectors = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]
+    >>> collection.add([1, 2], dense=vectors, payloads=[{"year": 2023}, {"year": 2024}]).added
+    2
+    >>> hit = collection.search(dense=[0.9, 0.1, 0.0, 0.0], limit=1)[0]
+    >>> hit.id, hit.payload
+    (1, {'year': 2023})
     """
 
     @classmethod
@@ -48,7 +67,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         cross_encoder: Scorer | None = None,
         device: str | None = None,
     ) -> Collection:
-        """Make a collection, or open an existing one with the same recipe.
+        """Create a collection, or open an existing one with the same recipe.
 
         Parameters
         ----------
@@ -62,7 +81,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             Data from which the recipe's methods learn. By default they learn from the first
             ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
             :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
-            those of :class:`~embplug.methods.FDE`, which is the default without.
+            those of :class:`~embplug.methods.FDE`, which is the default without. A collection that exists
+            keeps what it has learned, and ignores the sample.
         encoder : Encoder, default=None
             Encoder of texts, in place of the one that the recipe names.
         cross_encoder : callable, default=None
@@ -215,17 +235,17 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         ----------
         ids : sequence of int, str or UUID
             Unsigned integers, UUIDs or any strings, one for each document.
-        tokens : sequence of array-like of shape (t_i, dim), or TokenBatch, default=None
+        tokens : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
             Token vectors of each document, as float32 or float16.
-        dense : array-like of shape (n, dim), or mapping of str to such, default=None
-            Dense vectors as float32; a mapping by name where the recipe has several.
+        dense : array-like of shape (n, dim) or mapping of str to array-like, default=None
+            Dense vectors. A recipe with several dense vectors takes a mapping by their names.
         texts : sequence of str, default=None
             Texts, kept in the payload. The sparse branch reads them, and the encoder makes from them the
             vectors that are not passed.
         payloads : sequence of mapping or None, default=None
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
-            Importance of each of the passed tokens, where the recipe prunes by it.
+            How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
 
         Returns
         -------

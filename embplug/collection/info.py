@@ -18,7 +18,7 @@ from embplug.recipe import Recipe
 
 @dataclass(frozen=True)
 class CollectionInfo:
-    """What a collection is and holds.
+    """Size, recipe and status of a collection.
 
     Attributes
     ----------

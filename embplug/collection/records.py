@@ -23,9 +23,10 @@ class Record:
     Attributes
     ----------
     id : int or str
-        The id as it was passed to ``add``; UUIDs as strings.
-    payload : dict of str to Any, or None
-        The payload without the fields that embplug keeps for itself.
+        Id that the user passed to ``add``. UUIDs are strings.
+    payload : dict or None
+        Payload as the user passed it, with the text of the document if there is one. The fields that embplug
+        adds, such as codes, are left out.
     """
 
     id: int | str

@@ -39,7 +39,7 @@ class Failure:
 
 @dataclass
 class AddReport:
-    """What became of the documents of one call.
+    """Result of adding documents.
 
     Attributes
     ----------

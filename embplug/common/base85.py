@@ -61,7 +61,7 @@ def decode(texts: Sequence[str]) -> list[bytes]:
     Raises
     ------
     ValueError
-        If a text has a character outside of the alphabet, has a group that is too large, or is cut off.
+        A text has a character outside of the alphabet, has a group that is too large, or is cut off.
     """
     raw = [text.encode("ascii") for text in texts]
     padded = [text + b"~" * (-len(text) % GROUP_CHARACTERS) for text in raw]

@@ -29,7 +29,7 @@ def checked_integer(value: Any, argument: str, at_least: int = 0) -> int:
     Raises
     ------
     InvalidArgumentError
-        If the value is not such an integer.
+        The value is not such an integer.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
         raise InvalidArgumentError(argument, f"an integer of at least {at_least}", repr(value))

@@ -26,7 +26,7 @@ def import_extra(module: str, feature: str) -> Any:
     Raises
     ------
     MissingExtraError
-        If the module is not installed; the error names the feature and the extra.
+        The module is not installed; the error names the feature and the extra.
     """
     try:
         return importlib.import_module(module)

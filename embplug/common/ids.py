@@ -54,7 +54,7 @@ def point_id(value: Any, argument: str) -> int | str:
     Raises
     ------
     InvalidArgumentError
-        If the id is neither an integer in 0..2**64 - 1, nor a UUID, nor a non-empty string.
+        The id is neither an integer in 0..2**64 - 1, nor a UUID, nor a non-empty string.
     """
     if isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < 1 << 64:
         return int(value)
@@ -85,9 +85,9 @@ def point_ids(values: Sequence[Any], argument: str = "ids") -> list[int | str]:
     Raises
     ------
     DuplicateIdError
-        If an id occurs twice; the error names the first such id.
+        An id occurs twice; the error names the first such id.
     InvalidArgumentError
-        If an id is not valid; see :func:`point_id`.
+        An id is not valid; see :func:`point_id`.
     """
     seen: dict[int | str, int] = {}
     for i, value in enumerate(values):

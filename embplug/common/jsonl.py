@@ -40,7 +40,7 @@ def read_jsonl(file: Path, id_key: str | None, text_key: str) -> Iterator[tuple[
     Raises
     ------
     InvalidArgumentError
-        If a line is not a JSON object or has no text; the error names the line.
+        A line is not a JSON object or has no text; the error names the line.
     """
     try:
         opened = nullcontext(sys.stdin) if str(file) == "-" else file.open(encoding="utf-8")

@@ -79,7 +79,7 @@ def worker_count(n_jobs: int) -> int:
     Raises
     ------
     InvalidArgumentError
-        If ``n_jobs`` is neither -1 nor at least 1.
+        ``n_jobs`` is neither -1 nor at least 1.
     """
     if n_jobs == -1:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,9 +28,9 @@ def torch_on(device: str, feature: str) -> tuple[Any, Any]:
     Raises
     ------
     MissingExtraError
-        If PyTorch is not installed; the error names the feature.
+        PyTorch is not installed; the error names the feature.
     InvalidArgumentError
-        If PyTorch cannot use the device.
+        PyTorch cannot use the device.
     """
     torch = import_extra("torch", feature)
     try:

@@ -18,11 +18,11 @@ class Encoded:
 
     Attributes
     ----------
-    tokens : TokenBatch or None, default=None
+    tokens : TokenBatch, default=None
         One token matrix for each text. ``None`` if the encoder makes no token vectors.
-    dense : float32 array of shape (n_texts, dim) or None, default=None
+    dense : float32 array of shape (n_texts, dim), default=None
         One vector for each text. ``None`` if the encoder makes no dense vectors.
-    saliency : float32 array of shape (sum_tokens,) or None, default=None
+    saliency : float32 array of shape (sum_tokens,), default=None
         How much attention each token of ``tokens`` receives, for pruning. ``None`` if the encoder does not
         compute it.
     """

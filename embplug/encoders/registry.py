@@ -34,7 +34,7 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
     Raises
     ------
     InvalidArgumentError
-        If ``kind`` is empty, has a colon, or is the name of a built-in encoder.
+        ``kind`` is empty, has a colon, or is the name of a built-in encoder.
     """
     if not isinstance(kind, str) or not kind or ":" in kind or kind in _BUILT_IN:
         raise InvalidArgumentError("kind", f"a name without a colon, not one of {[*_BUILT_IN]}", repr(kind))
@@ -61,10 +61,10 @@ def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:
     Raises
     ------
     InvalidArgumentError
-        If there is no encoder of that kind, if the model is missing or not expected, or if the encoder
+        There is no encoder of that kind, the model is missing or not expected, or the encoder
         cannot compute saliency.
     MissingExtraError
-        If the library of the encoder is not installed.
+        The library of the encoder is not installed.
     """
     kind, colon, model = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     make: Any = _registered.get(kind)

@@ -25,7 +25,7 @@ class SentenceTransformersEncoder:
     Raises
     ------
     MissingExtraError
-        If sentence-transformers is not installed.
+        sentence-transformers is not installed.
     """
 
     def __init__(self, model: Any) -> None:

@@ -86,9 +86,9 @@ def run(engine: Engine, steps: Steps[T]) -> T:
     Raises
     ------
     EngineConnectionError
-        If the engine cannot be reached; the client's own error is the cause.
+        The engine cannot be reached; the client's own error is the cause.
     EngineError
-        If a call fails; the client's own error is the cause.
+        A call fails; the client's own error is the cause.
     """
     try:
         call = next(steps)
@@ -128,9 +128,9 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
     Raises
     ------
     EngineConnectionError
-        If the engine cannot be reached; the client's own error is the cause.
+        The engine cannot be reached; the client's own error is the cause.
     EngineError
-        If a call fails; the client's own error is the cause.
+        A call fails; the client's own error is the cause.
     """
     try:
         call = next(steps)
@@ -225,7 +225,7 @@ def retried(call: Call) -> Steps[Any]:
     Raises
     ------
     EmbplugError
-        If the error is not transient, or remains after six retries.
+        The error is not transient, or remains after six retries.
     """
     for attempt in range(RETRIES + 1):
         try:

@@ -57,10 +57,10 @@ def check_filter(
     Raises
     ------
     FilterError
-        If the argument is not a ``models.Filter``, or values of the type of a field's index can never meet a
+        The argument is not a ``models.Filter``, or values of the type of a field's index can never meet a
         condition; the error names the place of the condition, such as ``filter.must[0]``.
     CapabilityError
-        If the engine is too old for a condition; the error names its place.
+        The engine is too old for a condition; the error names its place.
 
     References
     ----------

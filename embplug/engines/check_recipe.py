@@ -24,7 +24,7 @@ def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:
     Raises
     ------
     CapabilityError
-        If the engine lacks a capability; the error names the first field that needs one, the engine, and
+        The engine lacks a capability; the error names the first field that needs one, the engine, and
         which engine has it.
     """
     capabilities.require("collection_metadata", "recipe")

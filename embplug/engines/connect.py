@@ -94,11 +94,11 @@ def connect(
     Raises
     ------
     InvalidArgumentError
-        If ``target`` is wrong, or an option has no meaning for it; the error names the argument.
+        ``target`` is wrong, or an option has no meaning for it; the error names the argument.
     EngineConnectionError
-        If no Qdrant server answers at the URL.
+        No Qdrant server answers at the URL.
     EngineLockedError
-        If another process owns the directory.
+        Another process owns the directory.
 
     Examples
     --------
@@ -153,12 +153,12 @@ async def connect_async(
     Raises
     ------
     InvalidArgumentError
-        If ``target`` is wrong or a synchronous ``QdrantClient``, or an option has no meaning for it; the
+        ``target`` is wrong or a synchronous ``QdrantClient``, or an option has no meaning for it; the
         error names the argument.
     EngineConnectionError
-        If no Qdrant server answers at the URL.
+        No Qdrant server answers at the URL.
     EngineLockedError
-        If another process owns the directory.
+        Another process owns the directory.
     """
     options = {"api_key": api_key, "grpc_port": grpc_port, "timeout": timeout}
     if isinstance(target, (AsyncQdrantClient, AsyncEdgeClient, EdgeClient)):
@@ -295,7 +295,7 @@ class _Server:
         Raises
         ------
         EngineConnectionError
-            If neither gRPC nor REST answers.
+            Neither gRPC nor REST answers.
         """
         options = {
             "url": self.url.geturl(),

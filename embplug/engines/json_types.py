@@ -29,7 +29,7 @@ def jsonable_payload(payload: Any, argument: str) -> dict[str, Any]:
     Raises
     ------
     InvalidArgumentError
-        If the payload is not a mapping, or holds a value that Qdrant cannot keep, such as NaN, infinity or
+        The payload is not a mapping, or holds a value that Qdrant cannot keep, such as NaN, infinity or
         an integer of more than 64 bits.
     """
     try:

@@ -68,7 +68,7 @@ def read_beir(folder: str | os.PathLike[str], split: str = "test") -> Beir:
     Raises
     ------
     InvalidArgumentError
-        If a file cannot be read; the error names the file and the first wrong line.
+        A file cannot be read; the error names the file and the first wrong line.
 
     References
     ----------
@@ -113,9 +113,9 @@ def encode_texts(
     name : str
         Beginning of the name of the cache file. The name also holds the encoder's spec and a digest of the
         texts.
-    cache : str, path or None, default=None
+    cache : str or path, default=None
         Folder of cache files. ``None`` encodes on each call.
-    progress : bool or None, default=None
+    progress : bool, default=None
         Whether to show a progress bar. ``None`` shows it on a terminal only.
 
     Returns

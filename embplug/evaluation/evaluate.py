@@ -56,22 +56,22 @@ def evaluate(
     recipes : mapping of str to Recipe
         Recipes by the names under which they are reported. The report compares the others with the
         first one.
-    engine : str, path, client or None, default=None
-        Where the collections are made; a client, or what :func:`embplug.connect` takes. Default: Edge in a
-        temporary directory.
-    encoder : Encoder, str or None, default=None
+    engine : str, path or client, default=None
+        Engine on which the collections are created: a client, or what :func:`embplug.connect` takes. None
+        is Edge in a temporary directory.
+    encoder : Encoder or str, default=None
         Encoder for recipes that do not name one.
-    cache : str, path or None, default=None
+    cache : str or path, default=None
         Folder in which encoded texts are kept from one call to the next.
     limit : int, default=10
         Number of hits of a search, at least 10.
     selectivities : sequence of float, default=()
         Shares of the documents, 0 to 1. Searches are repeated under filters that match these shares.
-    queries : int or None, default=None
+    queries : int, default=None
         Number of queries, spread evenly over all. Default: all queries.
     seed : int, default=0
         Seed of the filters and of the resampling.
-    progress : bool or None, default=None
+    progress : bool, default=None
         Whether to show progress bars. ``None`` shows them on a terminal only.
 
     Returns
@@ -82,14 +82,15 @@ def evaluate(
     Raises
     ------
     InvalidArgumentError
-        If an argument is wrong; the error names it.
+        An argument is wrong; the error names it.
     MissingExtraError
-        If the library that computes the measures is not installed.
+        The library that computes the measures is not installed.
 
     References
     ----------
-    Thakur et al. (2021). "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
-    Retrieval Models". https://arxiv.org/abs/2104.08663
+    .. [1] Thakur et al., "BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information Retrieval
+           Models", 2021, arXiv:2104.08663.
+    .. [2] ir-measures, https://ir-measur.es, which computes nDCG, recall and reciprocal rank.
     """
     measures = _measures(limit)
     if not recipes:

@@ -182,9 +182,9 @@ def cost(
         Number of documents.
     replicas : int, default=1
         Number of replicas.
-    shards : int or None, default=None
+    shards : int, default=None
         Number of shards. Default: one for each node.
-    nodes : int or None, default=None
+    nodes : int, default=None
         Number of nodes. Default: the smallest number of nodes that need at most ``node_memory`` bytes each,
         and at least one for each replica.
     node_memory : float, default=16e9

@@ -38,9 +38,9 @@ class TrialData:
         Vectors of the documents.
     queries : Encoded
         Vectors of the queries.
-    document_texts : sequence of str or None, default=None
+    document_texts : sequence of str, default=None
         Texts of the documents, for recipes with BM25 or a cross-encoder.
-    query_texts : sequence of str or None, default=None
+    query_texts : sequence of str, default=None
         Texts of the queries, for the same recipes.
     payloads : sequence of mapping or None, default=None
         Payloads of the documents. ``None`` stores none.
@@ -131,9 +131,9 @@ def try_recipe(
         Number of hits of a search.
     shares : sequence of float, default=()
         Shares of the documents, 0 to 1. Searches are repeated under filters that match these random shares.
-    sample : Sample or None, default=None
+    sample : Sample, default=None
         Data to which the methods of the recipe are fitted. Default: the first documents.
-    encoder : Encoder or None, default=None
+    encoder : Encoder, default=None
         Encoder to use in place of the one that the recipe names, so that none has to be loaded.
     seed : int, default=0
         Seed of the filters.
@@ -148,7 +148,7 @@ def try_recipe(
     Raises
     ------
     InvalidArgumentError
-        If the recipe has vectors that the data lacks.
+        The recipe has vectors that the data lacks.
     """
     if shares:
         indexes = {**recipe.payload_indexes, RANK_KEY: models.PayloadSchemaType.INTEGER}
@@ -218,11 +218,11 @@ def search_all(
         Documents and queries.
     limit : int, default=10
         Number of hits of a search.
-    share : float or None, default=None
+    share : float, default=None
         Share of the documents that a filter lets through, 0 to 1. ``None`` searches without a filter.
     progress : bool or None, default=False
         Whether to show a progress bar. ``None`` shows it on a terminal only.
-    candidates : int or None, default=None
+    candidates : int, default=None
         Number of documents to rerank. ``None`` takes the number of the recipe.
 
     Returns

@@ -23,7 +23,7 @@ def check_integer(argument: str, value: Any, minimum: int) -> None:
     Raises
     ------
     InvalidArgumentError
-        If the value is no integer, or is smaller.
+        The value is no integer, or is smaller.
     """
     if not isinstance(value, int) or value < minimum:
         raise InvalidArgumentError(argument, f"an integer of at least {minimum}", repr(value))
@@ -42,7 +42,7 @@ def check_fraction(argument: str, value: Any) -> None:
     Raises
     ------
     InvalidArgumentError
-        If the value is no number, or lies outside of 0 to 1.
+        The value is no number, or lies outside of 0 to 1.
     """
     if not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise InvalidArgumentError(argument, "a number from 0 to 1", repr(value))

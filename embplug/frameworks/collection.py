@@ -62,7 +62,7 @@ class FrameworkCollection:
         Raises
         ------
         InvalidArgumentError
-            If the recipe has no dense vector, or several of which the user named none.
+            The recipe has no dense vector, or several of which the user named none.
         """
         names = [*self.collection.recipe.dense]
         if vector_name in names:
@@ -99,9 +99,9 @@ class FrameworkCollection:
         Raises
         ------
         InvalidArgumentError
-            If a batch is wrong; batches before it are written.
+            A batch is wrong; batches before it are written.
         IngestError
-            If the engine did not take some documents.
+            The engine did not take some documents.
         """
         self.collection.add_batches(batches, progress=progress)
 
@@ -198,7 +198,7 @@ class FrameworkCollection:
         Raises
         ------
         InvalidArgumentError
-            If both arguments are passed, or none.
+            Both arguments are passed, or none.
         """
         run(self.collection, self._delete_steps(ids, filter))
 

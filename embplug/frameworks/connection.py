@@ -84,7 +84,7 @@ def target_options(
     Raises
     ------
     InvalidArgumentError
-        If two arguments are set, or if ``aclient`` has no server.
+        Two arguments are set, or ``aclient`` has no server.
     """
     targets = {"client": client, "url": url, "path": path}
     names = [name for name, value in targets.items() if value is not None]
@@ -121,7 +121,7 @@ def connection_options(
     Raises
     ------
     InvalidArgumentError
-        If an option is unknown, or if none says where the engine is.
+        An option is unknown, or none says where the engine is.
     """
     known = [name for name in ConnectionOptions.__annotations__ if name not in ("client", "api_key")]
     for name in client_kwargs or {}:
@@ -151,9 +151,9 @@ def open_engine(options: ConnectionOptions) -> Engine:
     Raises
     ------
     InvalidArgumentError
-        If two options contradict each other.
+        Two options contradict each other.
     EngineConnectionError
-        If no Qdrant answers at the URL.
+        No Qdrant answers at the URL.
     """
     values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     targets = [name for name in TARGETS if name in values]

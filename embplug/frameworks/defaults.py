@@ -27,7 +27,7 @@ def as_encoder(encoder: Encoder | str | None) -> Encoder | None:
     Raises
     ------
     InvalidArgumentError
-        If it is something else.
+        It is something else.
     """
     loaded: Any = load_encoder(encoder) if isinstance(encoder, str) else encoder
     if loaded is None or isinstance(loaded, Encoder):
@@ -62,7 +62,7 @@ def default_recipe(
     Raises
     ------
     InvalidArgumentError
-        If there are neither embeddings nor an encoder that makes vectors.
+        There are neither embeddings nor an encoder that makes vectors.
     """
     if dim is None:
         if encoder is None:

@@ -39,7 +39,7 @@ def filter_from_dict(filter: DictFilter | None, root: str = "") -> models.Filter
     Raises
     ------
     FilterError
-        If a field or operator is wrong; the error names its place. It is a ``ValueError``.
+        A field or operator is wrong; the error names its place. It is a ``ValueError``.
     """
     if filter is None or isinstance(filter, models.Filter):
         return filter

@@ -42,7 +42,7 @@ class EventLoopCollections:
         Raises
         ------
         RuntimeError
-            If no event loop is running.
+            No event loop is running.
         """
         loop = asyncio.get_running_loop()
         with self._lock:

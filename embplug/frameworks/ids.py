@@ -87,7 +87,7 @@ class DocumentIds:
         Raises
         ------
         InvalidArgumentError
-            If ``document_ids`` is a single id.
+            ``document_ids`` is a single id.
         """
         if isinstance(document_ids, (str, int)):
             raise InvalidArgumentError("ids", "a list of ids", repr(document_ids))
@@ -130,7 +130,7 @@ class DocumentIds:
         Raises
         ------
         InvalidArgumentError
-            If an id is empty or no Unicode text.
+            An id is empty or no Unicode text.
         """
         points = [point_id(candidate, argument) for candidate in self.candidates(document_ids)]
         return models.Filter(must=[models.HasIdCondition(has_id=points)])

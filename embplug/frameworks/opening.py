@@ -64,11 +64,11 @@ def open_or_create(
     Raises
     ------
     CollectionNotFoundError
-        If the collection does not exist, and is not created.
+        The collection does not exist, and is not created.
     NotAnEmbplugCollectionError
-        If embplug did not create the collection, and the user passed a recipe.
+        embplug did not create the collection, and the user passed a recipe.
     RecipeMismatchError
-        If the collection exists with another recipe.
+        The collection exists with another recipe.
     """
     try:
         if recipe is None:

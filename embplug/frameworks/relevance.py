@@ -35,7 +35,7 @@ def relevance_scale(collection: Collection, query: str, dense_name: str | None) 
     Raises
     ------
     InvalidArgumentError
-        If the last scores have no scale: those of fused rankings or of a cross-encoder.
+        The last scores have no scale: those of fused rankings or of a cross-encoder.
     """
     recipe = collection.recipe
     is_fused = recipe.sparse is not None and (recipe.tokens is None or recipe.fusion.after_rerank)

@@ -38,7 +38,7 @@ def aligned(
     Raises
     ------
     LengthMismatchError
-        If a column is shorter or longer than the items. The error comes when the end is reached.
+        A column is shorter or longer than the items. The error comes when the end is reached.
     """
     iterators = {name: iter(column) for name, column in columns.items() if column is not None}
     count = 0
@@ -74,7 +74,7 @@ def batched(rows: Iterable[T], batch_size: int) -> Iterator[list[T]]:
     Raises
     ------
     InvalidArgumentError
-        If ``batch_size`` is no integer of at least 1.
+        ``batch_size`` is no integer of at least 1.
     """
     check_integer("batch_size", batch_size, 1)
     iterator = iter(rows)

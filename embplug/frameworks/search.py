@@ -107,7 +107,7 @@ def mmr_by_relevance(
     Raises
     ------
     InvalidArgumentError
-        If ``relevance`` is no number from 0 to 1.
+        ``relevance`` is no number from 0 to 1.
     """
     check_fraction(argument, relevance)
     limit = MMR_CANDIDATES if candidates_limit is None else candidates_limit

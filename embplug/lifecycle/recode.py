@@ -21,13 +21,16 @@ from embplug.recipe import Recipe
 
 def recode(
     collection: Collection | str,
+    *,
     new: ArrayLike,
     old: ArrayLike,
-    *,
     engine: EngineTarget | None = None,
     encoder: Encoder | str | None = None,
 ) -> None:
-    """Search a collection of binary codes with a new model from now on.
+    """Search a collection of binary codes with a new embedding model, without embedding documents again.
+
+    Call it in place of :func:`upgrade` if the collection has codes that two models can share; see
+    ``collection``. Other collections need :func:`upgrade` and then :func:`reembed`.
 
     New codes are trained to be compared with the stored codes (backward-compatible training), so that
     documents keep the codes they have. Queries and new documents are of the new model from then on. An
@@ -45,7 +48,7 @@ def recode(
     old : array-like of shape (n, dim)
         Vectors of the same documents by the old model.
     engine : str, path or client, default=None
-        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     encoder : Encoder or str, default=None
         The new model, or its name as in a recipe, where the collection encodes texts.
 
@@ -65,7 +68,7 @@ def recode(
 def _recode_steps(
     collection: Collection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
 ) -> Steps[None]:
-    before, recipe = collection.pipeline, collection.recipe
+    before, recipe = collection._pipeline, collection.recipe
     name = _coded_vector(recipe)
     branch = before.dense(name)
     dense, older = branch.recipe, branch.codes

@@ -58,7 +58,9 @@ def reembed(
     limit: int | None = None,
     progress: bool | None = None,
 ) -> ReembedReport:
-    """Embed with the new model what still has a vector of the old model, until nothing is left.
+    """Embed documents with the new model until no vector of the old model is left.
+
+    Call it after :func:`upgrade`, as often as is needed to finish.
 
     The call can be interrupted at any moment and made again. Searches see every document all the while.
     A document that is replaced while its batch is embedded may keep the vector of its earlier text, so
@@ -69,9 +71,9 @@ def reembed(
     Parameters
     ----------
     collection : Collection or str
-        Collection for which :func:`upgrade` was begun, open or by name.
+        Collection for which :func:`upgrade` was called, open or by name.
     engine : str, path or client, default=None
-        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     rate : float, default=None
         Highest number of documents a second. By default there is no limit.
     batch : int, default=64
@@ -106,7 +108,7 @@ def _reembed_steps(
         if not rate > 0:
             raise InvalidArgumentError("rate", "more than 0", rate)
         batch = max(1, int(min(batch, rate)))
-    versions = collection.pipeline.versions
+    versions = collection._pipeline.versions
     name = next((name for name, version in versions.items() if version.previous), None)
     if name is None:
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
@@ -136,7 +138,7 @@ def _reembed_steps(
 
 def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: int) -> Steps[int]:
     """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
-    recipe, pipeline = collection.recipe, collection.pipeline
+    recipe, pipeline = collection.recipe, collection._pipeline
     branch = pipeline.dense(name)
     previous = branch.version.previous
     assert previous is not None
@@ -181,7 +183,7 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
 
 def _finish(collection: Collection, name: str) -> Steps[None]:
     """Forget the old model: its adapter, and its vector where it has one of its own."""
-    engine, before = collection.engine, collection.pipeline
+    engine, before = collection.engine, collection._pipeline
     branch = before.dense(name)
     previous = branch.version.previous
     assert previous is not None

@@ -101,7 +101,11 @@ def upgrade(
     seed: int = 0,
     progress: bool | None = None,
 ) -> UpgradeReport:
-    """Measure whether a collection can be searched with a new model today, and begin to.
+    """Begin to search a collection with a new embedding model, if its measured recall is high enough.
+
+    Call it first when the embedding model changes, and then :func:`reembed`. For a collection of binary codes
+    that two models can share, call :func:`recode` in place of both. To change the recipe and keep the
+    vectors of the model, call :func:`migrate`.
 
     A sample of documents is embedded by the new model. An adapter is fitted on these texts, to map queries
     of the new model to where the old model would have put them. The recall of the new model's own search
@@ -120,7 +124,7 @@ def upgrade(
     encoder : Encoder or str
         The new model, or its name as in a recipe.
     engine : str, path or client, default=None
-        Where the collection is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     adapter : str, default="procrustes"
         Kind of a registered adapter; or ``"best"``, which measures all that the dimensions and the installed
         extras allow, and takes the best.
@@ -131,7 +135,8 @@ def upgrade(
     k : int, default=10
         Number of best documents whose recall is measured; at most half of the documents that are held out.
     min_recall : float, default=0.9
-        Lowest recall with which the upgrade begins.
+        Lowest recall of the adapter with which the upgrade begins: the share of the ``k`` best documents of
+        the new model's own search that the search through the adapter returns. Below it nothing changes.
     dry_run : bool, default=False
         Whether to measure only.
     seed : int, default=0
@@ -195,7 +200,7 @@ def _upgrade_steps(
     recipe = collection.recipe
     name = _vector_name(recipe)
     dense = recipe.dense[name]
-    version = collection.pipeline.dense(name).version
+    version = collection._pipeline.dense(name).version
     if version.previous is not None:
         raise UpgradeError(f"{collection.name!r} is being upgraded already: reembed it to the end first")
     model: Encoder = (
@@ -304,7 +309,7 @@ def _vector_name(recipe: Recipe) -> str:
 def _sample(collection: Collection, name: str, count: int) -> Steps[tuple[list[str], Float32]]:
     """Texts of documents at random, and their vectors as the collection stores them."""
     dense, key = collection.recipe.dense[name], collection.recipe.text_key
-    stored = collection.pipeline.dense(name).stored_as
+    stored = collection._pipeline.dense(name).stored_as
     answer = yield Call.of(
         "query_points",
         collection_name=collection.name,
@@ -360,7 +365,7 @@ def _install(
     sample: Float32,
 ) -> Steps[None]:
     """Let the collection be searched with the new model: everything it needs, then one write."""
-    recipe, before = collection.recipe, collection.pipeline
+    recipe, before = collection.recipe, collection._pipeline
     branch = before.dense(name)
     dense = branch.recipe
     new = dense.model_copy(update={"dim": sample.shape[1]})

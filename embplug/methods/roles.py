@@ -205,7 +205,7 @@ class Quantizer(Method):
         NotFittedError
             :meth:`fit` was not called.
         DimensionError
-            The vectors have another dimension than those given to :meth:`fit`.
+            The vectors have another dimension than those passed to :meth:`fit`.
         NonFiniteError
             A vector holds NaN or infinity. The error names the first one.
         """

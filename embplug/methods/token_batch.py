@@ -18,22 +18,43 @@ Tokens: TypeAlias = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class TokenBatch:
-    """Token matrices of many documents (or queries), one below the other.
+    """Token matrices of n documents or queries, concatenated to one matrix.
+
+    ``len(batch)`` is n, ``batch[i]`` is the token matrix of document ``i``, and a slice is a batch.
 
     Parameters
     ----------
-    values : array (sum_tokens, dim), float32 or float16
-        The tokens of all documents. Made C-contiguous if it is not; float64 is cast to float32.
-        A contiguous float32 or float16 array is kept as it is, without a copy.
-    offsets : array (n + 1,), integers
-        Document ``i`` owns the rows ``offsets[i]:offsets[i + 1]``. A document may have no tokens.
+    values : array-like of shape (sum_tokens, dim), float
+        Token vectors of all documents. C-contiguous float32 and float16 arrays are kept without a copy. Other
+        arrays are copied, and floats of other types become float32.
+    offsets : array-like of shape (n + 1,), int
+        Document ``i`` has the rows ``offsets[i]:offsets[i + 1]`` of ``values``, which may be none.
+
+    Attributes
+    ----------
+    values : ndarray of shape (sum_tokens, dim), float32 or float16
+        Token vectors of all documents.
+    offsets : ndarray of shape (n + 1,), int64
+        Rows at which documents begin, and the number of all rows.
 
     Raises
     ------
     DimensionError
         ``values`` is not a matrix, or has no columns.
     InvalidArgumentError
-        ``values`` are not floats, or ``offsets`` do not rise from 0 to ``sum_tokens``.
+        ``values`` are not floats, or ``offsets`` are not integers that rise from 0.
+    LengthMismatchError
+        The last offset is not the number of tokens.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from embplug import TokenBatch
+    >>> batch = TokenBatch.from_list([np.ones((3, 8)), np.ones((5, 8))])
+    >>> batch
+    TokenBatch(2 documents, 8 tokens, dim=8, float32)
+    >>> batch.lengths.tolist()
+    [3, 5]
     """
 
     values: Tokens
@@ -64,22 +85,27 @@ class TokenBatch:
 
     @classmethod
     def from_list(cls, arrays: Sequence[ArrayLike], dim: int | None = None) -> TokenBatch:
-        """Put token matrices one below the other.
+        """Concatenate token matrices.
 
         Parameters
         ----------
-        arrays : sequence of (t_i, dim)
-            numpy arrays, torch tensors or nested lists. The batch is float16 when all of them are,
-            float32 otherwise.
-        dim : int, optional
-            Needed when there is no array to take it from; otherwise checked.
+        arrays : sequence of array-like of shape (t_i, dim)
+            Token matrix of each document: numpy arrays, torch tensors or nested lists. The batch is float16
+            if all of them are, and float32 otherwise.
+        dim : int, default=None
+            Dimension of a token vector. None takes it from the first array that has tokens.
+
+        Returns
+        -------
+        TokenBatch
+            The batch.
 
         Raises
         ------
         DimensionError
-            Naming the first array that is not ``(t, dim)``.
+            An array does not have the shape (t, dim). The error names the first one.
         InvalidArgumentError
-            No array and no ``dim``, or something that is not a number.
+            There is neither a token nor ``dim``, or an array holds something that is not a number.
         """
         matrices = [_as_numpy(array, f"arrays[{i}]") for i, array in enumerate(arrays)]
         if dim is None:
@@ -102,21 +128,26 @@ class TokenBatch:
 
     @classmethod
     def from_padded(cls, values: ArrayLike, mask: ArrayLike) -> TokenBatch:
-        """Keep the tokens under the mask, drop the padding.
+        """Build a batch from padded token matrices.
 
         Parameters
         ----------
-        values : array or torch tensor (n, t, dim)
-            Padded token matrices. What stands in the padding does not matter, NaN included.
-        mask : array or torch tensor (n, t)
-            Nonzero where a token is, zero where padding is; padding may stand anywhere in a row.
+        values : array-like of shape (n, t, dim)
+            Padded token matrices, as an array or a torch tensor. The values of the padding are ignored.
+        mask : array-like of shape (n, t)
+            Zero for padding, and another number for a token. Padding may stand anywhere in a row.
+
+        Returns
+        -------
+        TokenBatch
+            The tokens without the padding.
 
         Raises
         ------
         DimensionError
-            ``values`` has not three axes.
+            ``values`` does not have three axes.
         LengthMismatchError
-            ``mask`` has not the shape of the first two axes of ``values``.
+            ``mask`` does not have the shape of the first two axes of ``values``.
         """
         padded, kept = _as_numpy(values, "values"), _as_numpy(mask, "mask") != 0
         if padded.ndim != 3 or padded.shape[2] == 0:
@@ -129,14 +160,24 @@ class TokenBatch:
 
     @classmethod
     def concat(cls, batches: Sequence[TokenBatch]) -> TokenBatch:
-        """Documents of all batches, in order; float16 when all batches are.
+        """Concatenate batches.
+
+        Parameters
+        ----------
+        batches : sequence of TokenBatch
+            Batches of the same dimension, at least one.
+
+        Returns
+        -------
+        TokenBatch
+            Documents of all batches, in order. It is float16 if all batches are, and float32 otherwise.
 
         Raises
         ------
         InvalidArgumentError
-            No batch.
+            There is no batch.
         DimensionError
-            Naming the first batch whose dimension is not that of the first.
+            A batch has another dimension than the first. The error names the first such batch.
         """
         if not batches:
             raise InvalidArgumentError("batches", "at least one TokenBatch", 0)
@@ -150,12 +191,12 @@ class TokenBatch:
 
     @property
     def dim(self) -> int:
-        """Dimension of a token."""
+        """Dimension of a token vector."""
         return int(self.values.shape[1])
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Number of tokens of each document, int64 ``(n,)``."""
+        """Number of tokens of each document: ndarray of shape (n,), int64."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
@@ -172,7 +213,7 @@ class TokenBatch:
     @overload
     def __getitem__(self, index: slice) -> TokenBatch: ...
     def __getitem__(self, index: int | slice) -> Tokens | TokenBatch:
-        """Token matrix of one document, or a batch of a range of them; views where the step is 1."""
+        """Return the token matrix of a document, or a batch of a slice; views if the step is 1."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1:
@@ -191,14 +232,24 @@ class TokenBatch:
             yield self.values[start:stop]
 
     def take(self, indices: ArrayLike) -> TokenBatch:
-        """Copy the documents at ``indices`` (integers, repeats and negatives allowed), in that order.
+        """Copy documents by their positions.
+
+        Parameters
+        ----------
+        indices : array-like of shape (m,), int
+            Positions of documents, which may repeat. Negative positions count from the end.
+
+        Returns
+        -------
+        TokenBatch
+            The m documents, in the order of ``indices``.
 
         Raises
         ------
         IndexError
-            An index outside the batch.
+            A position lies outside of the batch.
         InvalidArgumentError
-            Something other than a list of integers.
+            ``indices`` is not a list of integers.
         """
         chosen = np.asarray(indices)
         if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
@@ -217,13 +268,25 @@ class TokenBatch:
         return TokenBatch(self.values[rows], offsets)
 
     def to_float32(self) -> TokenBatch:
-        """Return the same tokens as float32; itself when they are float32 already."""
+        """Return the same tokens as float32.
+
+        Returns
+        -------
+        TokenBatch
+            This batch itself if it is float32 already.
+        """
         if self.values.dtype == np.float32:
             return self
         return TokenBatch(self.values.astype(np.float32), self.offsets)
 
     def to_list(self) -> list[Tokens]:
-        """Views of the token matrices, one per document."""
+        """Return the token matrix of each document.
+
+        Returns
+        -------
+        list of ndarray of shape (t_i, dim)
+            Views of ``values``.
+        """
         return list(self)
 
 

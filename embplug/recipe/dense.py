@@ -14,12 +14,18 @@ from embplug.recipe.part import Storage
 
 
 class Dense(Storage):
-    """A named vector of each document.
+    """A named dense vector of each document.
 
-    The storage options of :class:`Storage` apply to the vector that Qdrant searches first.
+    ``quantization``, ``on_disk`` and ``hnsw`` apply to the vector that Qdrant searches first.
 
     Attributes
     ----------
+    quantization : models.QuantizationConfig, default=None
+        Quantization of the vectors: scalar, product, binary or turbo. None stores no quantized vectors.
+    on_disk : bool, default=None
+        Whether the original vectors are kept on disk. None is Qdrant's default, which is memory.
+    hnsw : models.HnswConfigDiff, default=None
+        Parameters of the HNSW graph. ``HnswConfigDiff(m=0)`` builds no graph. None is Qdrant's default.
     dim : int
         Dimension of the vectors that the user or the encoder passes. The dimension of the stored vectors is
         that of the last transform.

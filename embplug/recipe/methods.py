@@ -66,7 +66,7 @@ class OneOf:
         Raises
         ------
         PydanticCustomError
-            If no method of that kind is registered for the role.
+            No method of that kind is registered for the role.
         """
         methods = registered(self.role)
         if isinstance(value, dict):

@@ -16,7 +16,7 @@ class Part(BaseModel):
     Raises
     ------
     RecipeError
-        If a field is unknown or its value is wrong; the error names the first such field.
+        A field is unknown or its value is wrong; the error names the first such field.
     """
 
     model_config = ConfigDict(

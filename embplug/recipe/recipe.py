@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,9 +70,9 @@ class Recipe(Part):
     Raises
     ------
     RecipeError
-        If a field is unknown, wrong, or contradicts another field; the error names the first such field.
+        A field is unknown, wrong, or contradicts another field; the error names the first such field.
     RecipeVersionError
-        If the format is newer than this version of embplug.
+        The format is newer than this version of embplug.
 
     Examples
     --------
@@ -210,7 +209,7 @@ class Recipe(Part):
         Raises
         ------
         RecipeVersionError
-            If the format is newer than this version of embplug.
+            The format is newer than this version of embplug.
         """
         if version > RECIPE_VERSION:
             raise RecipeVersionError(
@@ -235,9 +234,9 @@ class Recipe(Part):
         Raises
         ------
         RecipeError
-            If a field is unknown or wrong; the error names the first such field.
+            A field is unknown or wrong; the error names the first such field.
         RecipeVersionError
-            If the format is newer than this version of embplug.
+            The format is newer than this version of embplug.
         """
         if not isinstance(data, dict):
             raise RecipeError("recipe", "a mapping of fields", type(data).__name__)
@@ -263,9 +262,9 @@ class Recipe(Part):
         Raises
         ------
         RecipeError
-            If the text cannot be read, or a field is unknown or wrong; the error names the first such field.
+            The text cannot be read, or a field is unknown or wrong; the error names the first such field.
         RecipeVersionError
-            If the format is newer than this version of embplug.
+            The format is newer than this version of embplug.
         """
         try:
             data = yaml.safe_load(text)
@@ -290,9 +289,9 @@ class Recipe(Part):
         Raises
         ------
         RecipeError
-            If the file cannot be read, or a field is unknown or wrong; the error names the first such field.
+            The file cannot be read, or a field is unknown or wrong; the error names the first such field.
         RecipeVersionError
-            If the format is newer than this version of embplug.
+            The format is newer than this version of embplug.
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
@@ -320,13 +319,13 @@ class Recipe(Part):
         """
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
 
-    def replaced(self, fields: Mapping[str, Any]) -> Self:
+    def replaced(self, **fields: Any) -> Self:
         """Return a recipe with other values in some fields.
 
         Parameters
         ----------
-        fields : mapping of str to object
-            New values by the name of the field.
+        **fields
+            New values, by the names of the attributes of the recipe.
 
         Returns
         -------
@@ -336,7 +335,7 @@ class Recipe(Part):
         Raises
         ------
         RecipeError
-            If a field is unknown, wrong, or contradicts another field; the error names the first such field.
+            A field is unknown, wrong, or contradicts another field; the error names the first such field.
         """
         return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **fields})
 

@@ -44,7 +44,7 @@ class CrossEncoder:
     Raises
     ------
     InvalidArgumentError
-        If ``batch_size``, ``timeout`` or ``on_failure`` is out of range.
+        ``batch_size``, ``timeout`` or ``on_failure`` is out of range.
 
     References
     ----------
@@ -84,7 +84,7 @@ class CrossEncoder:
         Raises
         ------
         MissingExtraError
-            If ``model`` is a name and sentence-transformers is not installed.
+            ``model`` is a name and sentence-transformers is not installed.
         """
         return cls(_sentence_transformers_scorer(model), **options)
 
@@ -107,9 +107,9 @@ class CrossEncoder:
         Raises
         ------
         InvalidArgumentError
-            If the package has no ranker of this name, or a package that the ranker needs is not installed.
+            The package has no ranker of this name, or a package that the ranker needs is not installed.
         MissingExtraError
-            If ``ranker`` is a name and rerankers is not installed.
+            ``ranker`` is a name and rerankers is not installed.
         """
         return cls(_rerankers_scorer(ranker), **options)
 
@@ -133,9 +133,9 @@ class CrossEncoder:
         Raises
         ------
         InvalidArgumentError
-            If a hit has no text and ``on_failure`` is ``"raise"``. A search with a payload returns the text.
+            A hit has no text and ``on_failure`` is ``"raise"``. A search with a payload returns the text.
         RerankError
-            If the scorer fails or takes too long, and ``on_failure`` is ``"raise"``.
+            The scorer fails or takes too long, and ``on_failure`` is ``"raise"``.
         """
         skipped: dict[int, str] = {}
         texts: dict[int, str] = {}
@@ -267,7 +267,7 @@ def register_cross_encoder(name: str, make: Callable[[], Scorer]) -> None:
     Raises
     ------
     InvalidArgumentError
-        If ``name`` is empty or has a colon.
+        ``name`` is empty or has a colon.
 
     Examples
     --------
@@ -299,9 +299,9 @@ def load_cross_encoder(name: str) -> Scorer:
     Raises
     ------
     InvalidArgumentError
-        If there is no cross-encoder of that name.
+        There is no cross-encoder of that name.
     MissingExtraError
-        If the package before the colon is not installed.
+        The package before the colon is not installed.
     """
     if name in _registered:
         return _registered[name]()

@@ -33,9 +33,9 @@ def dense(query: ArrayLike, vectors: ArrayLike, metric: Metric = "cosine") -> Fl
     Raises
     ------
     DimensionError
-        If an argument has the wrong shape.
+        An argument has the wrong shape.
     NonFiniteError
-        If an argument has NaN or infinity.
+        An argument has NaN or infinity.
     """
     compared = as_vectors(vectors, argument="vectors")
     row = as_query(query, compared.shape[1])[0][0]

@@ -39,7 +39,7 @@ def mmr(relevance: ArrayLike, similarity: ArrayLike, diversity: float, limit: in
     Raises
     ------
     InvalidArgumentError
-        If ``diversity`` is not a number from 0 to 1.
+        ``diversity`` is not a number from 0 to 1.
 
     References
     ----------

@@ -47,7 +47,7 @@ def reciprocal_rank_fusion(
     Raises
     ------
     InvalidArgumentError
-        If ``k`` or a weight is negative, or a weight names no ranking.
+        ``k`` or a weight is negative, or a weight names no ranking.
 
     References
     ----------
@@ -90,7 +90,7 @@ def weighted_fusion(
     Raises
     ------
     InvalidArgumentError
-        If a weight is negative or names no ranking.
+        A weight is negative or names no ranking.
     """
     points = {}
     for name, hits in rankings.items():
@@ -131,7 +131,7 @@ def distribution_based_fusion(
     Raises
     ------
     InvalidArgumentError
-        If a weight is negative or names no ranking.
+        A weight is negative or names no ranking.
 
     References
     ----------

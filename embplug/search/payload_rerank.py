@@ -50,7 +50,7 @@ class PayloadRerank:
         Raises
         ------
         StateError
-            If the payload of a hit has lost its codes; the error names the first such hit.
+            The payload of a hit has lost its codes; the error names the first such hit.
         """
         if not hits:
             return []
@@ -81,7 +81,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
     Raises
     ------
     StateError
-        If the codes of a point are missing, cannot be read or have another length; the error names the first
+        The codes of a point are missing, cannot be read or have another length; the error names the first
         such point.
     """
     texts: list[Any] = [(point.payload or {}).get(field) for point in points]

@@ -31,7 +31,7 @@ class TextReranker:
     Raises
     ------
     InvalidArgumentError
-        If neither or both are passed, or the argument has another type.
+        Neither or both are passed, or the argument has another type.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class TextReranker:
         Raises
         ------
         InvalidArgumentError
-            If the encoder makes no token vectors.
+            The encoder makes no token vectors.
         RerankError
-            If the cross-encoder fails; see :class:`~embplug.search.CrossEncoder`.
+            The cross-encoder fails; see :class:`~embplug.search.CrossEncoder`.
         """
         if not texts:
             return []

@@ -23,10 +23,12 @@ class Hit:
     score : float
         Score of the last stage. If tokens rerank, it is MaxSim, a sum over the tokens of the query.
     payload : dict, default=None
-        Payload, without the fields that embplug adds. None if the search does not return payloads.
+        Payload as the user passed it, with the text of the document if there is one. The fields that embplug
+        adds, such as codes, are left out. None if the search has ``with_payload=False``.
     stages : dict of str to float, default=None
-        Score of each stage by its name, such as ``{"fde": 12.3, "maxsim": 9.8}``. A stage that does not find
-        the document is absent. None unless the search has ``with_stages=True``.
+        Score of each stage by its name, such as ``{"fde": 12.3, "maxsim": 9.8}``. ``"fde"`` is the name of
+        the stage that searches by the encoding of tokens, for every encoding. A stage that does not find the
+        document is absent. None unless the search has ``with_stages=True``.
     skipped : dict of str to str, default=None
         Reason for each stage that failed and was skipped, by its name. None if no stage failed.
     """

@@ -49,7 +49,7 @@ def split_encoders(
     Raises
     ------
     InvalidArgumentError
-        If ``embedding`` is something else, or if there are two encoders.
+        ``embedding`` is something else, or there are two encoders.
     """
     loaded = as_encoder(encoder)
     if embedding is None or isinstance(embedding, Embeddings):

@@ -41,9 +41,9 @@ def rows_of_texts(
     Raises
     ------
     InvalidArgumentError
-        If ``texts`` is a single text.
+        ``texts`` is a single text.
     LengthMismatchError
-        If the number of metadatas or ids differs from that of texts.
+        The number of metadatas or ids differs from that of texts.
     """
     if isinstance(texts, str):
         raise InvalidArgumentError("texts", "a list of texts", "one text")
@@ -60,7 +60,7 @@ def rows_of_documents(
     Raises
     ------
     LengthMismatchError
-        If the number of ids differs from that of documents.
+        The number of ids differs from that of documents.
     """
     for document, values in aligned(documents, "document", ids=ids or None):
         document_id = id_or_new(values.get("ids", document.id))

@@ -33,6 +33,6 @@ def to_filter(filter: Filter | None, metadata_payload_key: str = "metadata") -> 
     Raises
     ------
     FilterError
-        If a field or operator is wrong; the error names its place. It is a ``ValueError``.
+        A field or operator is wrong; the error names its place. It is a ``ValueError``.
     """
     return filter_from_dict(filter, metadata_payload_key)

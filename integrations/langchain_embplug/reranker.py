@@ -32,7 +32,7 @@ class EmbplugReranker(BaseDocumentCompressor):
     Raises
     ------
     pydantic.ValidationError
-        If neither or both of ``encoder`` and ``cross_encoder`` are passed. It is a ``ValueError``.
+        Neither or both of ``encoder`` and ``cross_encoder`` are passed. It is a ``ValueError``.
     """
 
     encoder: Any = None

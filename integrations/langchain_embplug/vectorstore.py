@@ -79,11 +79,11 @@ class EmbplugVectorStore(VectorStore):
     Raises
     ------
     RecipeMismatchError
-        If the collection exists with another recipe.
+        The collection exists with another recipe.
     CollectionNotFoundError
-        If the collection does not exist, and ``create`` is False.
+        The collection does not exist, and ``create`` is False.
     InvalidArgumentError
-        If an argument is wrong; the error names it. It is a ``ValueError``.
+        An argument is wrong; the error names it. It is a ``ValueError``.
 
     Examples
     --------
@@ -251,9 +251,9 @@ class EmbplugVectorStore(VectorStore):
         Raises
         ------
         InvalidArgumentError
-            If a text, metadata or id is wrong; batches before its batch are written.
+            A text, metadata or id is wrong; batches before its batch are written.
         IngestError
-            If the engine did not take some texts. Adding all of them again is safe.
+            The engine did not take some texts. Adding all of them again is safe.
         """
         return self._adder.add(partial(rows_of_texts, texts, metadatas), **options)
 

@@ -33,9 +33,9 @@ def rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings |
     Raises
     ------
     InvalidArgumentError
-        If ``nodes`` is a single node, or if a node has no token matrix among ``token_embeddings``.
+        ``nodes`` is a single node, or a node has no token matrix among ``token_embeddings``.
     LengthMismatchError
-        If the number of token matrices in a sequence differs from that of nodes.
+        The number of token matrices in a sequence differs from that of nodes.
     """
     if isinstance(nodes, BaseNode):
         raise InvalidArgumentError("nodes", "a list of nodes", "one node")

@@ -60,7 +60,7 @@ def to_filter(
     Raises
     ------
     FilterError
-        If a filter is wrong, or lacks an index; the error names its place. It is a ``ValueError``.
+        A filter is wrong, or lacks an index; the error names its place. It is a ``ValueError``.
     """
     if filters is None:
         return None
@@ -115,7 +115,7 @@ class NodeFilters:
         Raises
         ------
         InvalidArgumentError
-            If there are neither ids nor conditions.
+            There are neither ids nor conditions.
         """
         if node_ids:
             return (node_ids, None) if filters is None else (None, self.all_of(filters, node_ids=node_ids))

@@ -75,7 +75,7 @@ def to_request(
     Raises
     ------
     InvalidArgumentError
-        If an option is wrong, or has no meaning in the mode of the query.
+        An option is wrong, or has no meaning in the mode of the query.
     """
     if isinstance(search_params, Mapping):
         search_params = models.SearchParams(**search_params)
@@ -120,7 +120,7 @@ def check_query(query: VectorStoreQuery, recipe: Recipe | None) -> None:
     Raises
     ------
     InvalidArgumentError
-        If the recipe cannot serve the mode, or if an argument of the query is wrong.
+        The recipe cannot serve the mode, or an argument of the query is wrong.
     """
     mode = VectorStoreQueryMode(query.mode)
     modes = (*_VECTOR_MODES, *_SPARSE_MODES, *_HYBRID_MODES)

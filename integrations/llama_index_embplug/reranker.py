@@ -36,7 +36,7 @@ class EmbplugReranker(BaseNodePostprocessor):
     Raises
     ------
     InvalidArgumentError
-        If neither or both of ``encoder`` and ``cross_encoder`` are passed, or something else. It is a
+        Neither or both of ``encoder`` and ``cross_encoder`` are passed, or something else. It is a
         ``ValueError``.
     """
 

@@ -52,7 +52,7 @@ class EmbplugRetriever(BaseRetriever):
     Raises
     ------
     InvalidArgumentError
-        If an argument is wrong; the error names it. It is a ``ValueError``.
+        An argument is wrong; the error names it. It is a ``ValueError``.
     """
 
     def __init__(

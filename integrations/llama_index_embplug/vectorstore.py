@@ -77,11 +77,11 @@ class EmbplugVectorStore(BasePydanticVectorStore):
     Raises
     ------
     RecipeMismatchError
-        If the collection exists with another recipe.
+        The collection exists with another recipe.
     CollectionNotFoundError
-        If the collection does not exist, and ``create`` is False.
+        The collection does not exist, and ``create`` is False.
     InvalidArgumentError
-        If an argument is wrong; the error names it. It is a ``ValueError``.
+        An argument is wrong; the error names it. It is a ``ValueError``.
 
     Examples
     --------
@@ -199,7 +199,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Raises
         ------
         CollectionNotFoundError
-            If the collection does not exist yet, because the first nodes create it.
+            The collection does not exist yet, because the first nodes create it.
         """
         return self._existing().collection
 
@@ -273,9 +273,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Raises
         ------
         InvalidArgumentError
-            If a node is wrong; batches before its batch are written.
+            A node is wrong; batches before its batch are written.
         IngestError
-            If the engine did not take some nodes. Adding all of them again is safe.
+            The engine did not take some nodes. Adding all of them again is safe.
         """
         first, rows = peeked(rows_of_nodes(nodes, token_embeddings))
         if first is None:
@@ -340,7 +340,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Raises
         ------
         InvalidArgumentError
-            If there are neither ids nor conditions; :meth:`clear` deletes all nodes.
+            There are neither ids nor conditions; :meth:`clear` deletes all nodes.
         """
         _check_none(delete_kwargs)
         ids, filter = self._filters.to_delete(node_ids, filters)
@@ -449,7 +449,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Raises
         ------
         InvalidArgumentError
-            If an argument is wrong, or if the recipe cannot serve the mode. It is a ``ValueError``.
+            An argument is wrong, or the recipe cannot serve the mode. It is a ``ValueError``.
         """
         request = self._request(query, **options)
         if self._shared is None or request is None:

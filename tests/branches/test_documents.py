@@ -201,12 +201,12 @@ def test_numbers_too_large_for_float32_are_not_finite():
 
 
 def test_a_sample_is_checked_as_documents_are():
-    checked = check_sample(Sample(tokens=[matrix(1)], queries=[matrix(2)], dense=[[1, 2]]), BOTH)
+    checked = check_sample(Sample(tokens=[matrix(1)], token_queries=[matrix(2)], dense=[[1, 2]]), BOTH)
     assert checked.tokens.lengths.tolist() == [1]
-    assert checked.queries.lengths.tolist() == [2]
+    assert checked.token_queries.lengths.tolist() == [2]
     assert checked.dense["dense"].shape == (1, 2)
-    with pytest.raises(NonFiniteError, match=r"^sample\.queries\[0\]"):
-        check_sample(Sample(queries=[matrix(1, np.nan)]), BOTH)
+    with pytest.raises(NonFiniteError, match=r"^sample\.token_queries\[0\]"):
+        check_sample(Sample(token_queries=[matrix(1, np.nan)]), BOTH)
     with pytest.raises(InvalidArgumentError, match=r"^sample\.tokens"):
         check_sample(Sample(tokens=[matrix(1)]), DENSE)
     with pytest.raises(DimensionError, match=r"^sample\.dense"):

@@ -202,7 +202,7 @@ def test_filters_hold_through_candidates_and_rerank(engine):
             hits = collection.search(tokens=query, limit=5, filter=condition, candidates=60, exact=exact)
             scores = maxsim(query, documents)
             assert [hit.id for hit in hits] == sorted(allowed, key=lambda i: -scores[i])[:5]
-        assert collection.count(condition) == len(allowed)
+        assert collection.count(filter=condition) == len(allowed)
 
 
 def test_score_threshold_and_payload_selection(engine):
@@ -522,7 +522,7 @@ def test_deleting_and_payloads(engine):
     collection, _ = filled(engine)
     collection.set_payload({"tag": "chosen"}, ids=[3, 5])
     chosen = models.Filter(must=[models.FieldCondition(key="tag", match=models.MatchValue(value="chosen"))])
-    assert collection.count(chosen) == 2
+    assert collection.count(filter=chosen) == 2
     assert collection.retrieve([3])[0].payload == {"year": 2003, "tag": "chosen"}
     collection.delete(filter=chosen)
     assert collection.count() == 58

@@ -343,7 +343,7 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
         asyncio.run(_recoded(engine, new, old))
         collection.reload()
     else:
-        recode(collection, new, old)
+        recode(collection, new=new, old=old)
     collection.add(range(100, COUNT), dense=new[100:])
     opened = Collection.open("coded", engine)
     assert opened.recipe == collection.recipe
@@ -356,16 +356,16 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
 
 
 async def _recoded(engine: Engine, new: Any, old: Any) -> None:
-    await asyncio.to_thread(recode, "coded", new, old, engine=engine)
+    await asyncio.to_thread(recode, "coded", new=new, old=old, engine=engine)
 
 
 def test_only_codes_that_two_models_can_share_are_recoded(edge_client: EdgeClient) -> None:
     pytest.importorskip("torch")
     exact = Collection.create("exact", signs_recipe(queries="exact"), edge_client)
     with pytest.raises(InvalidArgumentError, match="queries"):
-        recode(exact, DOCUMENTS, DOCUMENTS)
+        recode(exact, new=DOCUMENTS, old=DOCUMENTS)
     with pytest.raises(InvalidArgumentError, match="signs"):
-        recode(Collection.create("plain", recipe(), edge_client), DOCUMENTS, DOCUMENTS)
+        recode(Collection.create("plain", recipe(), edge_client), new=DOCUMENTS, old=DOCUMENTS)
     empty = Collection.create("empty", signs_recipe(), edge_client)
     with pytest.raises(NotFittedError, match="empty"):
-        recode(empty, DOCUMENTS, DOCUMENTS)
+        recode(empty, new=DOCUMENTS, old=DOCUMENTS)

@@ -30,7 +30,7 @@ def test_what_was_fitted_before_the_recipe_is_taken_as_it_is(engine: Engine) -> 
     collection.add(range(40), tokens=documents)
     stored = engine.retrieve("fitted", [3], with_vectors=["fde"])[0].vector["fde"]
     np.testing.assert_array_equal(stored, encoding.encode_documents(documents[3:4])[0])
-    kept = Collection.open("fitted", engine).pipeline.get_state()
+    kept = Collection.open("fitted", engine)._pipeline.get_state()
     np.testing.assert_array_equal(kept["codes.tokens.centroids"], codes.get_state()["centroids"])
     # What is learned is not in the recipe that the collection shows.
     assert collection.recipe.tokens and collection.recipe.tokens.encoding.fitted_dim is None
@@ -39,15 +39,15 @@ def test_what_was_fitted_before_the_recipe_is_taken_as_it_is(engine: Engine) -> 
 def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client: Engine) -> None:
     codes = ResidualQuantizer(size=6, centroids=16).fit(ELSEWHERE.values)
     whole = Tokens(dim=DIM, encoding=FDE(repetitions=2), codes=codes, multivector=None, document_bytes=0)
-    assert Collection.create("whole", Recipe(tokens=whole), edge_client).pipeline.fitted
+    assert Collection.create("whole", Recipe(tokens=whole), edge_client)._pipeline.fitted
     corrected = whole.model_copy(update={"document_bytes": 8})
     collection = Collection.create("corrected", Recipe(tokens=corrected), edge_client)
-    assert not collection.pipeline.fitted and not collection.info().fitted
+    assert not collection._pipeline.fitted and not collection.info().fitted
     # Another process that opens it before anything is added has the codes, too.
     collection = Collection.open("corrected", edge_client)
     collection.add(range(40), tokens=batch(40, 2))
     assert collection.info().fitted and Collection.open("corrected", edge_client).info().points == 40
-    kept = collection.pipeline.get_state()
+    kept = collection._pipeline.get_state()
     np.testing.assert_array_equal(kept["codes.tokens.centroids"], codes.get_state()["centroids"])
 
 
@@ -121,6 +121,6 @@ def test_a_recipe_weighs_queries_by_what_it_learned(engine: Engine, kept: dict[s
     elsewhere = TokenIDF(cells=40).fit(ELSEWHERE)
     taken = Collection.create("taken", Recipe(tokens=Tokens(**tokens, query_weights=elsewhere)), engine)
     taken.add(range(60), tokens=documents)
-    np.testing.assert_array_equal(taken.pipeline.get_state()["query_weights.idf"], elsewhere.idf_)
+    np.testing.assert_array_equal(taken._pipeline.get_state()["query_weights.idf"], elsewhere.idf_)
     with pytest.raises(RecipeError, match=r"query_weights: .*fitted on 9 dimensions.*8"):
         Tokens(dim=9, query_weights=TokenIDF(cells=40).fit(ELSEWHERE))

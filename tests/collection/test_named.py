@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ FUNCTIONS = [upgrade, reembed, recode, migrate, rollback, advise]
 ARGUMENTS: dict[str, list[Any]] = {
     "upgrade": ["tests-new"],
     "reembed": [],
-    "recode": [[[1.0]], [[1.0]]],
+    "recode": [],
     "migrate": ["target", Recipe(dense=Dense(dim=4))],
     "rollback": ["target", "alias"],
     "advise": [],
 }
+KEYWORDS: dict[str, dict[str, Any]] = {"recode": {"new": [[1.0]], "old": [[1.0]]}}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
@@ -37,17 +39,18 @@ def test_all_take_the_same_first_argument(function: Any, edge_client: EdgeClient
     assert engine.kind is inspect.Parameter.KEYWORD_ONLY and engine.default is None
     assert not hasattr(embplug, f"{function.__name__}_async")
     arguments = ARGUMENTS[function.__name__]
+    call = partial(function, **KEYWORDS.get(function.__name__, {}))
     with pytest.raises(InvalidArgumentError, match=r"^engine: expected where 'docs' is"):
-        function("docs", *arguments)
+        call("docs", *arguments)
     collection = Collection.create("docs", Recipe(dense=Dense(dim=4)), edge_client)
     with pytest.raises(InvalidArgumentError, match=r"^engine: expected none beside an open collection"):
-        function(collection, *arguments, engine=edge_client)
+        call(collection, *arguments, engine=edge_client)
     expected = rf"^{parameters[0].name}: expected a Collection, or the name of one, got "
     for other in (collection.to_async(), None):
         with pytest.raises(InvalidArgumentError, match=expected):
-            function(other, *arguments, engine=edge_client)
+            call(other, *arguments, engine=edge_client)
     with pytest.raises(CollectionNotFoundError):
-        function("absent", *arguments, engine=edge_client)
+        call("absent", *arguments, engine=edge_client)
 
 
 def test_an_engine_that_is_opened_for_a_call_is_closed(tmp_path: Path) -> None:
@@ -78,7 +81,7 @@ def test_an_upgrade_by_name_is_taken_over_by_what_is_open(edge_client: EdgeClien
         assert "dense_v1" in {stage for hit in stages(collection) for stage in hit.stages or {}}
     assert reembed("up", engine=edge_client).finished
     own.reload()
-    assert {*own.pipeline.versions} == {"dense"} and own.pipeline.versions["dense"].previous is None
+    assert {*own._pipeline.versions} == {"dense"} and own._pipeline.versions["dense"].previous is None
     assert not {stage for hit in stages(own) for stage in hit.stages or {}} - {"dense"}
     model = Model("tests-new")
     asyncio.run(reloaded(other, model))

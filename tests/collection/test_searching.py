@@ -41,7 +41,7 @@ def filled(engine: Any, recipe: Recipe) -> Collection:
 def traced(collection: Collection, queries: list[Query], **options: Any) -> tuple[list[Any], list[Call]]:
     """Hits of each query, and the engine's calls that they took."""
     calls: list[Call] = []
-    pipeline = collection.pipeline
+    pipeline = collection._pipeline
     steps = search_steps(collection.engine, "docs", pipeline, queries, SearchOptions(**options))
 
     def watched() -> Any:
@@ -156,7 +156,7 @@ def test_as_many_hits_as_the_limit_are_compared_where_fewer_are_named(memory_cli
 def test_a_document_that_was_deleted_meanwhile_is_left_out(memory_client: QdrantClient) -> None:
     collection = filled(memory_client, PLAIN)
     steps = search_steps(
-        memory_client, "docs", collection.pipeline, [Query(dense=DENSE[3])], SearchOptions(mmr=models.Mmr())
+        memory_client, "docs", collection._pipeline, [Query(dense=DENSE[3])], SearchOptions(mmr=models.Mmr())
     )
 
     def deleting() -> Any:

@@ -61,7 +61,7 @@ def test_migrate(nodes, monkeypatch):
     engine.create_payload_index("source", "number", models.PayloadSchemaType.INTEGER, wait=True)
     engine.upsert("source", points(400), wait=True)
     # Shards as they are given, replicas as in the source.
-    recipe = RECIPE.replaced({"shard_number": 2})
+    recipe = RECIPE.replaced(shard_number=2)
     first = migrate("source", "target", recipe, engine=engine, progress=False)
     made = engine.get_collection("target").config.params
     assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (2, 2, 2)
@@ -127,7 +127,7 @@ def test_evaluate_and_hybrid_search(nodes, tmp_path):
 
 def test_upgrade_and_reembed(nodes):
     first, second, third = nodes
-    collection = Collection.create("up", PLAIN.replaced({"shard_number": 3, "replication_factor": 2}), first)
+    collection = Collection.create("up", PLAIN.replaced(shard_number=3, replication_factor=2), first)
     collection.add([f"doc {i}" for i in range(COUNT)], texts=TEXTS, payloads=[{"n": i} for i in range(COUNT)])
     report = upgrade(collection, "tests-new", pairs=250)
     assert report.installed and report.pairs + report.held_out == 250 and report.recall > 0.9

@@ -162,7 +162,7 @@ def test_token_matrices(tmp_path, monkeypatch):
         pooled = recipes[POOLED].tokens.model_copy(
             update={"encoding": chosen["FDE 5120, residual 16"].tokens.encoding}
         )
-        return chosen | {POOLED: recipes[POOLED].replaced({"tokens": pooled})}
+        return chosen | {POOLED: recipes[POOLED].replaced(tokens=pooled)}
 
     monkeypatch.setattr(trials, "token_recipes", chosen)
     with EdgeClient(tmp_path / "edge") as client:

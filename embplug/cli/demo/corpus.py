@@ -57,7 +57,7 @@ def stdlib_docstrings(folder: Path | None = None) -> list[Docstring]:
 
     Parameters
     ----------
-    folder : path or None, default=None
+    folder : path, default=None
         Folder of Python sources. ``None`` stands for the standard library of this interpreter.
 
     Returns

@@ -91,9 +91,9 @@ class Demo:
     ----------
     folder : str or path
         Folder of the two collections and of their figures.
-    documents : sequence of Docstring or None, default=None
+    documents : sequence of Docstring, default=None
         Documents to store. Default: :func:`~embplug.cli.demo.corpus.stdlib_docstrings`.
-    progress : bool or None, default=None
+    progress : bool, default=None
         Whether to show progress bars. ``None`` shows them on a terminal only.
     """
 

@@ -24,7 +24,7 @@ def change_alias(aliases: dict[str, str], names: Sequence[str], operation: Any, 
     Raises
     ------
     InvalidArgumentError
-        If the operation cannot be applied.
+        The operation cannot be applied.
     """
     if isinstance(operation, models.CreateAliasOperation):
         create = operation.create_alias

@@ -68,15 +68,15 @@ class EdgeClient:
     ----------
     path : str or path
         The directory, which is created if it does not exist.
-    timeout : float or None, default=None
+    timeout : float, default=None
         Seconds to wait while another process owns the directory. ``None`` does not wait.
 
     Raises
     ------
     EngineLockedError
-        If another process owns the directory; the error names the process.
+        Another process owns the directory; the error names the process.
     InvalidArgumentError
-        If the path cannot be such a directory.
+        The path cannot be such a directory.
 
     References
     ----------
@@ -158,21 +158,21 @@ class EdgeClient:
             Parameters of the unnamed dense vector, or of dense vectors by name.
         sparse_vectors_config : mapping of str to models.SparseVectorParams, default=None
             Parameters of the sparse vectors, by name.
-        shard_number, replication_factor, write_consistency_factor : 1 or None, default=None
+        shard_number, replication_factor, write_consistency_factor : 1, default=None
             Edge has one shard and one copy of it.
-        on_disk_payload : bool or None, default=None
+        on_disk_payload : bool, default=None
             Whether payloads are kept on disk.
-        hnsw_config : models.HnswConfigDiff or None, default=None
+        hnsw_config : models.HnswConfigDiff, default=None
             Parameters of the graph, for vectors that do not set their own.
-        optimizers_config : models.OptimizersConfigDiff or None, default=None
+        optimizers_config : models.OptimizersConfigDiff, default=None
             Parameters of :meth:`optimize`.
-        quantization_config : models.QuantizationConfig or None, default=None
+        quantization_config : models.QuantizationConfig, default=None
             Quantization of vectors that do not set their own.
-        metadata : dict or None, default=None
+        metadata : dict, default=None
             Metadata of the collection, as JSON types.
-        payload : models.PayloadStorageParams or None, default=None
+        payload : models.PayloadStorageParams, default=None
             Storage of the payloads.
-        id_tracker : models.IdTrackerParams or None, default=None
+        id_tracker : models.IdTrackerParams, default=None
             Storage of the ids.
         sharding_method, wal_config, timeout, strict_mode_config : None
             Not supported by Edge.
@@ -185,9 +185,9 @@ class EdgeClient:
         Raises
         ------
         InvalidArgumentError
-            If the name is taken or not valid, or if there is no vector.
+            The name is taken or not valid, or there is no vector.
         CapabilityError
-            If there is more than one shard or replica, or another argument that Edge cannot honour.
+            There is more than one shard or replica, or another argument that Edge cannot honour.
         """
         refuse(
             sharding_method=sharding_method,
@@ -236,7 +236,7 @@ class EdgeClient:
         ----------
         collection_name : str
             Name of the collection or of an alias.
-        metadata : dict or None, default=None
+        metadata : dict, default=None
             Changes of the metadata. A value of ``None`` removes its key.
         all other arguments : None
             Not supported by Edge.
@@ -249,9 +249,9 @@ class EdgeClient:
         Raises
         ------
         CollectionNotFoundError
-            If there is no such collection.
+            There is no such collection.
         CapabilityError
-            If an argument other than ``metadata`` is set.
+            An argument other than ``metadata`` is set.
         """
         refuse(
             optimizers_config=optimizers_config,
@@ -368,7 +368,7 @@ class EdgeClient:
 
         Parameters
         ----------
-        collection_name : str or None, default=None
+        collection_name : str, default=None
             Collection whose segments are measured. ``None`` measures the whole directory with its logs.
 
         Returns
@@ -443,7 +443,7 @@ class EdgeClient:
         Raises
         ------
         InvalidArgumentError
-            If an operation cannot be applied; the error names the first one.
+            An operation cannot be applied; the error names the first one.
         """
         refuse(timeout=timeout)
         store = self._open_store()
@@ -486,7 +486,7 @@ class EdgeClient:
         Raises
         ------
         InvalidArgumentError
-            If the name is taken.
+            The name is taken.
         """
         refuse(ordering=ordering, timeout=timeout)
         collection = self._collection(collection_name)
@@ -526,7 +526,7 @@ class EdgeClient:
         Raises
         ------
         InvalidArgumentError
-            If there is no such vector.
+            There is no such vector.
         """
         refuse(ordering=ordering, timeout=timeout)
         collection = self._collection(collection_name)
@@ -629,9 +629,9 @@ class EdgeClient:
             Has no effect, because every write is durable when its call returns.
         ordering, shard_key_selector, timeout : None
             Not supported by Edge.
-        update_filter : models.Filter or None, default=None
+        update_filter : models.Filter, default=None
             Condition under which an existing point is replaced.
-        update_mode : models.UpdateMode or None, default=None
+        update_mode : models.UpdateMode, default=None
             Whether points are inserted, updated or both.
 
         Returns
@@ -642,7 +642,7 @@ class EdgeClient:
         Raises
         ------
         InvalidArgumentError
-            If a point is wrong; the error names the first one: ``points[3].vector['fde']``.
+            A point is wrong; the error names the first one: ``points[3].vector['fde']``.
         """
         refuse(ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
@@ -674,7 +674,7 @@ class EdgeClient:
             Ids of points with their new vectors. A missing id is an error.
         wait : bool, default=True
             Has no effect, because every write is durable when its call returns.
-        update_filter : models.Filter or None, default=None
+        update_filter : models.Filter, default=None
             Condition under which a point is updated.
         ordering, shard_key_selector, timeout : None
             Not supported by Edge.
@@ -796,7 +796,7 @@ class EdgeClient:
             Fields to set.
         points : list of ids, models.Filter or models.PointsSelector
             Points to change. A missing id is an error.
-        key : str or None, default=None
+        key : str, default=None
             Path of an object in the payload whose fields are set. ``None`` sets fields of the payload
             itself.
         wait : bool, default=True
@@ -960,26 +960,26 @@ class EdgeClient:
         ----------
         collection_name : str
             Name of the collection or of an alias.
-        query : list, array, models.SparseVector, int, str, UUID or models.Query, optional
+        query : list, array, models.SparseVector, int, str, UUID or models.Query, default=None
             The query: a vector of shape (dim,), a token matrix of shape (n_tokens, dim), the id of a point
             or a query model. Without a query, points are returned in the order of their ids.
-        using : str or None, default=None
+        using : str, default=None
             Name of the vector. ``None`` stands for the unnamed vector.
-        prefetch : models.Prefetch or list of models.Prefetch, optional
+        prefetch : models.Prefetch or list of models.Prefetch, default=None
             Searches whose hits the query ranks.
-        query_filter : models.Filter or None, default=None
+        query_filter : models.Filter, default=None
             Condition that hits have to meet.
-        search_params : models.SearchParams or None, default=None
+        search_params : models.SearchParams, default=None
             Parameters of the search.
         limit : int, default=10
             Number of hits.
-        offset : int or None, default=None
+        offset : int, default=None
             Number of best hits to leave out.
         with_payload : bool, list of str or models.PayloadSelector, default=True
             Fields of the payload to return.
         with_vectors : bool or list of str, default=False
             Vectors to return.
-        score_threshold : float or None, default=None
+        score_threshold : float, default=None
             Score that hits have to reach.
         lookup_from, consistency, shard_key_selector, timeout : None
             Not supported by Edge.
@@ -992,9 +992,9 @@ class EdgeClient:
         Raises
         ------
         InvalidArgumentError, FilterError
-            If a part of the request is wrong; the error names it.
+            A part of the request is wrong; the error names it.
         CapabilityError
-            If the query embeds text or images, or if an argument is not supported by Edge.
+            The query embeds text or images, or an argument is not supported by Edge.
         """
         refuse(
             lookup_from=lookup_from,
@@ -1122,13 +1122,13 @@ class EdgeClient:
         ----------
         collection_name : str
             Name of the collection or of an alias.
-        scroll_filter : models.Filter or None, default=None
+        scroll_filter : models.Filter, default=None
             Condition that points have to meet.
         limit : int, default=10
             Largest number of results.
-        order_by : str, models.OrderBy or None, default=None
+        order_by : str or models.OrderBy, default=None
             Payload field by which points are sorted. ``None`` sorts them by id.
-        offset : int, str, UUID or None, default=None
+        offset : int, str or UUID, default=None
             Id at which the page begins.
         with_payload : bool, list of str or models.PayloadSelector, default=True
             Fields of the payload to return.
@@ -1172,7 +1172,7 @@ class EdgeClient:
         ----------
         collection_name : str
             Name of the collection or of an alias.
-        count_filter : models.Filter or None, default=None
+        count_filter : models.Filter, default=None
             Condition that points have to meet.
         exact : bool, default=True
             Whether to count exactly.
@@ -1208,7 +1208,7 @@ class EdgeClient:
             Name of the collection or of an alias.
         key : str
             Path of the indexed payload field.
-        facet_filter : models.Filter or None, default=None
+        facet_filter : models.Filter, default=None
             Condition that points have to meet.
         limit : int, default=10
             Largest number of results.

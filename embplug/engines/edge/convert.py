@@ -73,9 +73,9 @@ def iterate_points(points: models.Batch | Sequence[models.PointStruct]) -> Itera
     Raises
     ------
     InvalidArgumentError
-        If an element is not a point.
+        An element is not a point.
     LengthMismatchError
-        If the columns of a batch differ in length.
+        The columns of a batch differ in length.
     """
     if isinstance(points, models.Batch):
         yield from _iterate_batch(points)
@@ -136,13 +136,13 @@ def check_vectors(vectors: Any, schema: Mapping[str, VectorSchema], argument: st
     Raises
     ------
     InvalidArgumentError
-        If the collection has no vector of that name, or if the vector is of another kind.
+        The collection has no vector of that name, or the vector is of another kind.
     DimensionError
-        If a vector has the wrong number of dimensions.
+        A vector has the wrong number of dimensions.
     EmptyTokensError
-        If a token matrix has no rows.
+        A token matrix has no rows.
     NonFiniteError
-        If a vector holds NaN or an infinite value.
+        A vector holds NaN or an infinite value.
     """
     by_name = vectors if isinstance(vectors, Mapping) else {"": vectors}
     converted = {}
@@ -263,7 +263,7 @@ def jsonable_metadata(metadata: Any) -> dict[str, Any] | None:
     Raises
     ------
     InvalidArgumentError
-        If the metadata is not a mapping, or holds a value that JSON cannot hold.
+        The metadata is not a mapping, or holds a value that JSON cannot hold.
     """
     if metadata is None:
         return None

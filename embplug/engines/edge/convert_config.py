@@ -52,9 +52,9 @@ def to_edge_config(
     Raises
     ------
     CapabilityError
-        If Edge cannot honour an argument; the error names it.
+        Edge cannot honour an argument; the error names it.
     InvalidArgumentError
-        If an argument is wrong; the error names it.
+        An argument is wrong; the error names it.
     """
     named = {"": vectors} if isinstance(vectors, models.VectorParams) else dict(vectors or {})
     if not named and not sparse_vectors:
@@ -81,7 +81,7 @@ def to_edge_enum(kind: Any, value: Enum | str | None, argument: str) -> Any:
     Raises
     ------
     CapabilityError
-        If this version of Edge has no such member.
+        This version of Edge has no such member.
     """
     if value is None:
         return None
@@ -295,9 +295,9 @@ def to_edge_index(schema: Any) -> Any:
     Raises
     ------
     InvalidArgumentError
-        If the schema is of another type.
+        The schema is of another type.
     CapabilityError
-        If this version of Edge has no such index.
+        This version of Edge has no such index.
     """
     if isinstance(schema, str):
         return to_edge_enum(edge.PayloadSchemaType, schema, "field_schema")

@@ -31,7 +31,7 @@ def to_edge_filter(value: Any, argument: str = "filter") -> edge.Filter | None:
     Raises
     ------
     FilterError
-        If Edge cannot evaluate a condition; the error names it, as in ``filter.must[2].range``.
+        Edge cannot evaluate a condition; the error names it, as in ``filter.must[2].range``.
     """
     if value is None:
         return None

@@ -19,7 +19,7 @@ def to_edge_id(point_id: Any, argument: str = "id") -> int | UUID:
     Raises
     ------
     InvalidArgumentError
-        If it is not the id of a point; the error names ``argument``.
+        It is not the id of a point; the error names ``argument``.
     """
     if isinstance(point_id, UUID):
         return point_id

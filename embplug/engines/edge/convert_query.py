@@ -84,9 +84,9 @@ class QueryConverter:
         Raises
         ------
         InvalidArgumentError
-            If the query does not fit the collection.
+            The query does not fit the collection.
         CapabilityError
-            If embplug does not use this kind of query, or if it embeds text or images.
+            embplug does not use this kind of query, or it embeds text or images.
         """
         if query is None:
             return None, []

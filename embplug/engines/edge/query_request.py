@@ -41,9 +41,9 @@ def query_request(
     Raises
     ------
     InvalidArgumentError, FilterError
-        If a part of the request is wrong; the error names it.
+        A part of the request is wrong; the error names it.
     CapabilityError
-        If Edge has no such query.
+        Edge has no such query.
     """
     converter = QueryConverter(collection.schema, lambda *key: _stored_vector(collection, *key))
     limit = checked_integer(limit, "limit", at_least=1)

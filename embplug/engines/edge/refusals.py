@@ -32,7 +32,7 @@ def refuse(**arguments: Any) -> None:
     Raises
     ------
     CapabilityError
-        If an argument is not ``None``; the error says why Edge cannot honour it.
+        An argument is not ``None``; the error says why Edge cannot honour it.
     """
     for name, value in arguments.items():
         if value is not None:

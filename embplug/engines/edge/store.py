@@ -77,7 +77,7 @@ class EdgeStore:
         ----------
         path : str or path
             Directory of collections.
-        timeout : float or None, default=None
+        timeout : float, default=None
             Seconds to wait for another process to release the directory. ``None`` does not wait.
 
         Returns
@@ -88,11 +88,11 @@ class EdgeStore:
         Raises
         ------
         EngineLockedError
-            If another process owns the directory; the error names the process.
+            Another process owns the directory; the error names the process.
         InvalidArgumentError
-            If the path cannot be such a directory.
+            The path cannot be such a directory.
         StateError
-            If the file of aliases is damaged.
+            The file of aliases is damaged.
         """
         root = _directory(path)
         deadline = time.monotonic() + (timeout or 0.0)
@@ -176,7 +176,7 @@ class EdgeStore:
         Raises
         ------
         CollectionNotFoundError
-            If there is no such collection.
+            There is no such collection.
         """
         self.check_open()
         with self._guard:
@@ -192,7 +192,7 @@ class EdgeStore:
         Raises
         ------
         InvalidArgumentError
-            If the name is taken or not valid.
+            The name is taken or not valid.
         """
         self.check_open()
         folder = self.root / folder_name(name)
@@ -301,9 +301,9 @@ class EdgeCollection:
         Raises
         ------
         StateError
-            If ``collection.json`` is damaged or written by a newer version of embplug.
+            ``collection.json`` is damaged or written by a newer version of embplug.
         EngineLockedError
-            If another program has opened the shard.
+            Another program has opened the shard.
         """
         if self._broken is not None:
             raise StateError(f"{self.folder / 'collection.json'} {self._broken}")
@@ -388,7 +388,7 @@ def folder_name(name: str) -> str:
     Raises
     ------
     InvalidArgumentError
-        If a server would refuse the name too.
+        A server would refuse the name too.
     """
     if not isinstance(name, str) or not 0 < len(name) <= 255:
         raise InvalidArgumentError("collection_name", "a text of 1 to 255 characters", repr(name)[:300])
@@ -421,11 +421,11 @@ def translating(call: Callable[[], T]) -> T:
     Raises
     ------
     InvalidArgumentError
-        If the request is wrong.
+        The request is wrong.
     EngineLockedError
-        If another program has opened the shard.
+        Another program has opened the shard.
     EngineError
-        If the engine fails for another reason.
+        The engine fails for another reason.
     """
     try:
         return call()

@@ -87,7 +87,7 @@ def update_selected(
     Raises
     ------
     InvalidArgumentError
-        If the selector is of another type, or if a point is missing.
+        The selector is of another type, or a point is missing.
     """
     if isinstance(selector, (models.PointIdsList, models.FilterSelector)):
         refuse(shard_key=selector.shard_key)

@@ -24,7 +24,7 @@ def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | 
         Recipe whose methods are fitted.
     documents : Encoded
         Vectors of the documents.
-    known : dict of str to State or None, default=None
+    known : dict of str to State, default=None
         States of methods that are fitted to these documents already, by the digest of the method. The
         states of further methods are added.
 

@@ -58,40 +58,41 @@ def advise(
     ----------
     collection : Collection or str
         An open collection, or the name of any Qdrant collection, whether embplug created it or not.
-    engine : str, path, client or None, default=None
+    engine : str, path or client, default=None
         Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
-    budget : float or None, default=None
+    budget : float, default=None
         Largest number of bytes of the whole collection with all its replicas. At most one of ``budget``,
         ``bytes_per_vector`` and ``recall`` may be set; see :class:`Target`. Without any of them, the target
         is a recall of 0.95.
-    bytes_per_vector : float or None, default=None
+    bytes_per_vector : float, default=None
         Largest number of bytes of one document's vectors and codes.
-    recall : float or None, default=None
-        Recall to reach at the fewest bytes, 0 to 1.
-    vector : str or None, default=None
+    recall : float, default=None
+        Lowest recall of the recommended recipe, 0 to 1: the share of the ``k`` best documents of an exact
+        search that its search returns. The recipe with the fewest bytes that reaches it is recommended.
+    vector : str, default=None
         Name of the vector, dense or multivector. It is needed when the collection has several.
-    queries : array-like of shape (n_queries, dim), TokenBatch, sequence of str or None, default=None
+    queries : array-like of shape (n_queries, dim), TokenBatch, sequence of str, default=None
         Queries as vectors, as token matrices, or as texts for the ``encoder``. By default, documents that
         are held out of the sample stand for queries; real queries predict better.
-    encoder : Encoder, str or None, default=None
+    encoder : Encoder or str, default=None
         Encoder of queries that are texts.
     k : int, default=10
         Number of best documents to which the recall refers.
-    sample : int or None, default=None
+    sample : int, default=None
         Number of documents in the largest sample. Default: 10,000 dense vectors or 2,000 token matrices.
-    stratify : str or None, default=None
+    stratify : str, default=None
         Payload field whose values the sample has in the same proportions as the collection.
-    shards : int or None, default=None
+    shards : int, default=None
         Number of shards for the costs; see :func:`~embplug.evaluation.sizing.cost`.
-    replicas : int or None, default=None
+    replicas : int, default=None
         Number of replicas for the costs and the budget. Default: as in the collection.
-    nodes : int or None, default=None
+    nodes : int, default=None
         Number of nodes for the costs.
     node_memory : float, default=16e9
         Bytes of memory of a node that data may take.
     seed : int, default=0
         Seed of the random sample. A server that draws the sample itself ignores it.
-    progress : bool or None, default=None
+    progress : bool, default=None
         Whether to show progress bars. ``None`` shows them on a terminal only.
 
     Returns
@@ -102,9 +103,9 @@ def advise(
     Raises
     ------
     CollectionNotFoundError
-        If the engine has no such collection.
+        The engine has no such collection.
     InvalidArgumentError
-        If an argument is wrong; the error names it.
+        An argument is wrong; the error names it.
     """
     target = checked_target(budget, bytes_per_vector, recall)
     k = checked_integer(k, "k", 1)
@@ -165,7 +166,7 @@ def advise_on(
     Raises
     ------
     InvalidArgumentError
-        If no recipe fits the budget, or if the sample is too small.
+        No recipe fits the budget, or the sample is too small.
     """
     trials = Trials(source, queries, k, sample, progress)
     by_disk = source.documents.tokens is not None

@@ -97,14 +97,14 @@ def sample_steps(
         Name of the collection.
     vector : str or None
         Name of the vector. ``None`` stands for the only one.
-    sample : int or None, default=None
+    sample : int, default=None
         Number of points to try recipes on; points to fit methods to and to hold out as queries are
         read besides. Default: 10,000 dense vectors or 2,000 token matrices.
-    stratify : str or None, default=None
+    stratify : str, default=None
         Payload field whose values the sample has in the same proportions as the collection.
     seed : int, default=0
         Seed of the random choice. A server that draws the sample itself ignores it.
-    progress : bool or None, default=None
+    progress : bool, default=None
         Whether to show a progress bar. ``None`` shows it on a terminal only.
 
     Returns
@@ -115,9 +115,9 @@ def sample_steps(
     Raises
     ------
     CollectionNotFoundError
-        If the engine has no such collection.
+        The engine has no such collection.
     InvalidArgumentError
-        If the vector is not in the collection, or if no point has it.
+        The vector is not in the collection, or no point has it.
     """
     if not (yield Call.of("collection_exists", collection_name=name)):
         raise CollectionNotFoundError(f"no collection {name!r} on this engine")

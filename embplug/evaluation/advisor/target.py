@@ -19,11 +19,11 @@ class Target:
 
     Attributes
     ----------
-    budget : float or None, default=None
+    budget : float, default=None
         Largest number of bytes of the whole collection with all its replicas.
-    bytes_per_vector : float or None, default=None
+    bytes_per_vector : float, default=None
         Largest number of bytes of the vectors and codes of one document.
-    recall : float or None, default=None
+    recall : float, default=None
         Smallest recall in the whole collection, 0 to 1.
     """
 
@@ -69,7 +69,7 @@ def checked_target(budget: float | None, bytes_per_vector: float | None, recall:
     Raises
     ------
     InvalidArgumentError
-        If more than one argument is set, or if one is out of range.
+        More than one argument is set, or one is out of range.
     """
     arguments = {"budget": budget, "bytes_per_vector": bytes_per_vector, "recall": recall}
     names = [name for name, value in arguments.items() if value is not None]

@@ -72,7 +72,7 @@ class Trials:
     Raises
     ------
     InvalidArgumentError
-        If the collection has too few points to sample.
+        The collection has too few points to sample.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ def report_html(result: Any) -> str:
     Raises
     ------
     InvalidArgumentError
-        If the argument is not an evaluation.
+        The argument is not an evaluation.
     """
     if not isinstance(result, dict) or result.get("kind") != "embplug-evaluation":
         raise InvalidArgumentError("path", "a result of embplug evaluate", "something else")

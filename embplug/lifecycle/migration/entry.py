@@ -43,6 +43,9 @@ def migrate(
 ) -> MigrationReport:
     """Copy any Qdrant collection into a compressed one, while it is in use.
 
+    Call it to store the vectors of a collection by another recipe. It embeds nothing: for a new embedding
+    model, call :func:`upgrade` first.
+
     Ids, payloads and payload indexes are kept. The metadata of the target record how far the migration is,
     so that a call that was interrupted goes on when it is made again. When all points are copied, the call
     looks for what was written to the source meanwhile, and checks counts, payloads and recall. Then it
@@ -61,12 +64,13 @@ def migrate(
         What the target stores. Shards, replicas and ``on_disk_payload`` that the recipe leaves open are as
         in the source. Methods that learn are fitted on a sample of the source.
     engine : str, path or client, default=None
-        Where the source is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
     alias : str, default=None
         Alias that is switched to the target at the end; a new alias, or an alias of the source.
     recall : float, default=None
-        Lowest share of the source's ten best hits that the target must find; below it nothing is switched,
-        and the call raises. By default the recall is only reported.
+        Lowest recall of the target: the share of the ten best hits of a search of the source that a search of
+        the target returns. Below it the call raises, and the alias is not switched. None only reports the
+        recall.
     queries : sequence of Query, default=None
         Queries that measure the recall, without ``token_weights``, which the source does not know. By
         default points of the source.
@@ -149,7 +153,7 @@ def rollback(
     alias : str
         The alias.
     engine : str, path or client, default=None
-        Where the source is, beside its name; a client, or what :func:`embplug.connect` takes.
+        Engine of a collection that is passed by its name: a client, or what :func:`embplug.connect` takes.
 
     Returns
     -------

@@ -101,10 +101,10 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
         raise MigrationError(f"{name!r} is a collection of embplug already: migrate it into another one")
     if record is not None and record.manifest is None:
         raise MigrationError(f"{name!r} is the target of a migration of {record.source!r}")
-    whole = recipe.replaced({"payload_indexes": {**indexes(info), **recipe.payload_indexes}})
+    whole = recipe.replaced(payload_indexes={**indexes(info), **recipe.payload_indexes})
     if record is not None and record.manifest is not None:
         stored = Manifest.from_dict(name, record.manifest).recipe
-        whole = whole.replaced({"payload_indexes": {**stored.payload_indexes, **recipe.payload_indexes}})
+        whole = whole.replaced(payload_indexes={**stored.payload_indexes, **recipe.payload_indexes})
         if stored.tokens is not None:
             whole = whole.with_encoding(stored.tokens.encoding_or_default)
         differences = stored.differences(whole)

@@ -44,7 +44,7 @@ def rehearse(reading: Engine, plan: MigrationPlan, options: Options) -> Migratio
     if sample:
         with tempfile.TemporaryDirectory(prefix="embplug-") as folder, EdgeClient(folder) as edge:
             _copy_plainly(edge, plan.info, sample)
-            alone = plan.recipe.replaced({**dict.fromkeys(_OF_A_CLUSTER), "payload_indexes": {}})
+            alone = plan.recipe.replaced(**dict.fromkeys(_OF_A_CLUSTER), payload_indexes={})
             inner = Options(queries=options.queries, vector=report.vectors, progress=False)
             inside = plan_migration(edge, "sample", "compressed", alone, inner)
             done = Migration(edge, edge, inside, inner).run()

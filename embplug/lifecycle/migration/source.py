@@ -90,14 +90,14 @@ def completed(recipe: Recipe, info: models.CollectionInfo, sharded: bool) -> Rec
     fields = INHERITED if sharded else INHERITED[-1:]
     params = info.config.params
     inherited = {field: getattr(params, field) for field in fields if getattr(recipe, field) is None}
-    return recipe.replaced({**inherited, "payload_indexes": {**indexes(info), **recipe.payload_indexes}})
+    return recipe.replaced(**inherited, payload_indexes={**indexes(info), **recipe.payload_indexes})
 
 
 def completed_from(recipe: Recipe, stored: Recipe) -> Recipe:
     """The recipe with what it leaves open taken from that of a target, which had it from the source."""
     inherited = {field: getattr(stored, field) for field in INHERITED if getattr(recipe, field) is None}
     kept = {**stored.payload_indexes, **recipe.payload_indexes}
-    return recipe.replaced({**inherited, "payload_indexes": kept})
+    return recipe.replaced(**inherited, payload_indexes=kept)
 
 
 def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[str]:

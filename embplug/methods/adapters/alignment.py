@@ -105,6 +105,19 @@ class Procrustes(_AffineAdapter):
         Whether the mean of the new vectors is moved to that of the old vectors.
     scale : bool, default=False
         Whether each dimension is also scaled.
+    kind : str, default="procrustes"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (new_dim, old_dim), float32
+        Linear map of new vectors to old vectors.
+    offset_ : ndarray of shape (old_dim,), float32
+        Offset that is added after the map.
+    new_mean_ : ndarray of shape (new_dim,), float32
+        Mean of the new vectors.
+    old_mean_ : ndarray of shape (old_dim,), float32
+        Mean of the old vectors.
 
     References
     ----------
@@ -142,6 +155,19 @@ class LowRankAffine(_AffineAdapter):
         Number of directions of the new space that are predicted. None predicts all.
     ridge : float, default=0.03
         Regularisation, as a share of the mean variance.
+    kind : str, default="affine"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (new_dim, old_dim), float32
+        Linear map of new vectors to old vectors.
+    offset_ : ndarray of shape (old_dim,), float32
+        Offset that is added after the map.
+    new_mean_ : ndarray of shape (new_dim,), float32
+        Mean of the new vectors.
+    old_mean_ : ndarray of shape (old_dim,), float32
+        Mean of the old vectors.
     """
 
     rank: Annotated[int, Field(ge=1)] | None = 256
@@ -163,7 +189,24 @@ class LowRankAffine(_AffineAdapter):
 @register("dimension_scale", roles=("adapter",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class DimensionScale(_AffineAdapter):
-    """Scale and offset for each dimension, for two versions of one model with equal dimensions."""
+    """Scale and offset for each dimension, for two versions of one model with equal dimensions.
+
+    Parameters
+    ----------
+    kind : str, default="dimension_scale"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (new_dim, old_dim), float32
+        Linear map of new vectors to old vectors.
+    offset_ : ndarray of shape (old_dim,), float32
+        Offset that is added after the map.
+    new_mean_ : ndarray of shape (new_dim,), float32
+        Mean of the new vectors.
+    old_mean_ : ndarray of shape (old_dim,), float32
+        Mean of the old vectors.
+    """
 
     kind: Literal["dimension_scale"] = "dimension_scale"
 
@@ -190,6 +233,19 @@ class RelativeAnchors(_AffineAdapter):
         Largest number of pairs that serve as anchors.
     seed : int, default=0
         Seed of the choice of anchors.
+    kind : str, default="relative"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (new_dim, old_dim), float32
+        Linear map of new vectors to old vectors.
+    offset_ : ndarray of shape (old_dim,), float32
+        Offset that is added after the map.
+    new_mean_ : ndarray of shape (new_dim,), float32
+        Mean of the new vectors.
+    old_mean_ : ndarray of shape (old_dim,), float32
+        Mean of the old vectors.
 
     References
     ----------
@@ -235,8 +291,21 @@ class RankedAffine(_AffineAdapter):
         Learning rate of Adam, which falls to zero.
     seed : int, default=0
         Seed of the batches.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="ranked"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (new_dim, old_dim), float32
+        Linear map of new vectors to old vectors.
+    offset_ : ndarray of shape (old_dim,), float32
+        Offset that is added after the map.
+    new_mean_ : ndarray of shape (new_dim,), float32
+        Mean of the new vectors.
+    old_mean_ : ndarray of shape (old_dim,), float32
+        Mean of the old vectors.
     """
 
     ridge: float = Field(default=0.03, ge=0)
@@ -296,8 +365,24 @@ class ResidualMLP(_AffineAdapter):
         Learning rate of Adam, which falls to zero.
     seed : int, default=0
         Seed of the initial weights and the batches.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="mlp"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    matrix_ : ndarray of shape (new_dim, old_dim), float32
+        Linear map of new vectors to old vectors.
+    offset_ : ndarray of shape (old_dim,), float32
+        Offset that is added after the map.
+    new_mean_ : ndarray of shape (new_dim,), float32
+        Mean of the new vectors.
+    old_mean_ : ndarray of shape (old_dim,), float32
+        Mean of the old vectors.
+    network_ : dict of str to ndarray of float32
+        Layers of the network: ``w1`` (new_dim, hidden), ``b1`` (hidden,), ``w2`` (hidden, old_dim) and ``b2``
+        (old_dim,).
     """
 
     hidden: int = Field(default=256, ge=1)

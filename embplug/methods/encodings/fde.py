@@ -113,9 +113,12 @@ class FDE(Encoding):
         Type of the encodings and of the vectors in Qdrant. ``"uint8"`` stores one byte for each dimension,
         and a few more dimensions that keep the order of dot products.
     seed : int, default=0
-        Seed of all that is drawn: partitions and projections are the same on every machine.
-        Sums are rounded by the processor: on another processor a float may differ in its last bits, a
-        byte by one step, and a k-means fit by more.
+        Seed of all random choices. The same seed gives the same partitions and projections on every machine.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again. Between machines, a float of an encoding
+        may then differ in its last bits, and a byte by 1.
+    kind : str, default="fde"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
@@ -249,9 +252,9 @@ class FDE(Encoding):
         NotFittedError
             The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         MissingExtraError
-            ``device`` is given, and torch is not installed.
+            ``device`` is set, and torch is not installed.
         """
         if device is None:
             return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
@@ -283,7 +286,7 @@ class FDE(Encoding):
         NotFittedError
             The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         LengthMismatchError
             There are not as many weights as tokens.
         InvalidArgumentError

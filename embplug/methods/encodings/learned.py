@@ -55,7 +55,7 @@ LANDMARKS_A_FEATURE = 4
 """Smallest number of landmarks for each feature to train. With fewer, features overfit."""
 
 QUERY_SHARE = 0.5
-"""Share of the landmarks that are query tokens, if queries are given."""
+"""Share of the landmarks that are query tokens, if queries are passed."""
 
 SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Times ``activity``, in turns: narrow features are precise in the sample, broad ones hold beyond it."""
@@ -148,7 +148,7 @@ class LearnedEncoding(Encoding):
         Number of landmarks that a document is compared with. The time of :meth:`encode_documents` grows with
         them.
     sample : int, default=8000
-        Largest number of documents to learn from, evenly spaced among those given to :meth:`fit`.
+        Largest number of documents to learn from, evenly spaced among those passed to :meth:`fit`.
     sample_tokens : int, default=650000
         Approximate largest number of tokens in the documents to learn from.
     activity : float, default=0.05
@@ -162,14 +162,22 @@ class LearnedEncoding(Encoding):
     dtype : {"uint8", "float16", "float32"}, default="uint8"
         Type of the encodings and of the vectors in Qdrant. ``"uint8"`` keeps the order of dot products.
     seed : int, default=0
-        Seed of all that is drawn. The same seed, sample and machine give the same encodings.
-        The same seed, sample and machine give the same encodings. A fit on another processor or
-        device scores alike, but its encodings cannot be compared with these: share the fitted state
-        between machines. A byte then differs by one step at most, and rarely.
+        Seed of all random choices. The same seed, sample and machine give the same encodings.
+        A fit on another processor or device may give slightly different results, because sums are rounded
+        differently, and encodings of two fits cannot be compared. Copy the fitted state instead of fitting
+        again. With a copied state, a byte of an encoding rarely differs between machines, and then by 1.
+    kind : str, default="learned"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    fitted_ : object
+        Landmarks, features and the maps of queries and documents. None before :meth:`fit`.
 
     References
     ----------
-    .. [1] LEMUR: learned multi-vector retrieval, 2026, arXiv:2601.21853, for trained features.
+    .. [1] Jääsaari, Hyvönen and Roos, "LEMUR: Learned Multi-Vector Retrieval", ICML 2026, arXiv:2601.21853,
+           for trained features.
     """
 
     stored_dim: int = Field(default=1536, ge=16)
@@ -251,7 +259,7 @@ class LearnedEncoding(Encoding):
         DimensionError
             Queries have another dimension than documents.
         MissingExtraError
-            ``steps`` or ``device`` is given, and torch is not installed.
+            ``steps`` or ``device`` is set, and torch is not installed.
         """
         if self.steps or device is not None:
             torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
@@ -345,9 +353,9 @@ class LearnedEncoding(Encoding):
         NotFittedError
             The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         MissingExtraError
-            ``device`` is given, and torch is not installed.
+            ``device`` is set, and torch is not installed.
         """
         fitted = self._learned(tokens)
         out = np.zeros((len(tokens), self.stored_dim), dtype=self.dtype)
@@ -378,7 +386,7 @@ class LearnedEncoding(Encoding):
         NotFittedError
             The encoding learns from data, and :meth:`fit` was not called.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         LengthMismatchError
             There are not as many weights as tokens.
         InvalidArgumentError
@@ -405,15 +413,15 @@ class LearnedEncoding(Encoding):
         Returns
         -------
         float
-            A little above 1 if the new documents resemble the sample. Above ``DRIFT_LIMIT``, 2, it pays to
-            fit again and to encode all documents again, because encodings of two fits cannot be compared.
+            Ratio of the two shares: about 1 if the new documents resemble the sample. Above 2 it pays to fit
+            again and to encode all documents again, because encodings of two fits cannot be compared.
 
         Raises
         ------
         NotFittedError
             :meth:`fit` was not called.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         InvalidArgumentError
             Fewer than two documents have tokens.
         """

@@ -39,8 +39,10 @@ class TokenIDF(QueryWeights):
         Number of centroids.
     seed : int, default=0
         Seed of the k-means initialisation.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="idf"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
@@ -116,7 +118,7 @@ class TokenIDF(QueryWeights):
         NotFittedError
             :meth:`fit` was not called.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         NonFiniteError
             A token is not finite.
         """

@@ -49,7 +49,7 @@ class _Parts(NamedTuple):
 @register("binary", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class BinaryQuantizer(Quantizer):
-    """One bit for each dimension: on which side of the mean the coordinate lies.
+    """Quantizer that stores one bit for each dimension: on which side of the mean the coordinate lies.
 
     A decoded vector has the mean plus or minus the mean deviation in each coordinate, scaled to length 1.
 
@@ -64,6 +64,8 @@ class BinaryQuantizer(Quantizer):
         to 127 and sums in 16 bits, in about half the time.
     seed : int, default=0
         Seed of the rotation.
+    kind : str, default="binary"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

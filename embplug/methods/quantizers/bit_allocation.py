@@ -49,7 +49,7 @@ class _Parts(NamedTuple):
 @register("bit_allocation", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class BitAllocationQuantizer(Quantizer):
-    """Principal directions with as many bits for each as its variance is worth.
+    """Quantizer that gives each principal direction as many bits as its variance is worth.
 
     Reverse water-filling gives a direction of variance v ``1/2 log2(v / water)`` bits, or none below the
     water level, which spends the budget. Each byte of the code then serves as many consecutive directions as
@@ -68,8 +68,10 @@ class BitAllocationQuantizer(Quantizer):
         of the code holds. ``"decoded"`` does not rescale, which is closest to the vector itself.
     seed : int, default=0
         Seed of the k-means initialisation.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="bit_allocation"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

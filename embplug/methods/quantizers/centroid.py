@@ -37,7 +37,7 @@ SEARCH_DIMS = 96
 @register("centroids", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class CentroidQuantizer(Quantizer):
-    """Number of the nearest k-means centroid: one or two bytes for a vector.
+    """Quantizer that stores the number of the nearest k-means centroid, in one or two bytes.
 
     A query is multiplied with all centroids once, and the score of a code is one lookup.
 
@@ -51,8 +51,10 @@ class CentroidQuantizer(Quantizer):
         precise, and needs faiss.
     seed : int, default=0
         Seed of the k-means initialisation and of the order.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="centroids"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
@@ -61,7 +63,8 @@ class CentroidQuantizer(Quantizer):
 
     References
     ----------
-    .. [1] HPC-ColPali: hierarchical patch compression of ColPali embeddings, 2025.
+    .. [1] Bach, "Hierarchical Patch Compression for ColPali: Efficient Multi-Vector Document Retrieval with
+           Dynamic Pruning and Quantization" (HPC-ColPali), 2025, arXiv:2506.21601.
     .. [2] Douze, Jégou and Perronnin, "Polysemous codes", ECCV 2016, arXiv:1609.01882, for ``"hamming"``.
     """
 

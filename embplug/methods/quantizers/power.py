@@ -25,7 +25,7 @@ SHARES_IN_RANGE = (0.95, 0.99, 0.999, 1.0)
 @register("power", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PowerQuantizer(Levels):
-    """Even steps after a power function, whose exponent fits the sample.
+    """Quantizer that rounds to even steps after a power function, whose exponent fits the sample.
 
     It quantizes ``sign(x) |x| ** a``. Exponents below 1 give small values, which are the most frequent, finer
     steps.
@@ -40,6 +40,8 @@ class PowerQuantizer(Levels):
         Whether vectors are rotated at random first, which makes their coordinates similar in size.
     seed : int, default=0
         Seed of the rotation.
+    kind : str, default="power"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

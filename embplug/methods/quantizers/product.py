@@ -36,7 +36,7 @@ BITS_OF_BYTE = 8
 @register("product", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ProductQuantizer(Quantizer):
-    """Product quantization: the number of the nearest centroid for each of several groups of dimensions.
+    """Quantizer that stores the number of the nearest centroid for each group of dimensions (PQ).
 
     A query becomes one table of dot products for each group, and the score of a code is a sum of lookups.
 
@@ -54,8 +54,10 @@ class ProductQuantizer(Quantizer):
         Number of rounds of k-means.
     seed : int, default=0
         Seed of the training.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="product"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
@@ -231,7 +233,7 @@ class ProductQuantizer(Quantizer):
 @register("optimized_product", roles=("dense_codes", "token_codes"))
 @dataclass(config=ConfigDict(extra="forbid"))
 class OptimizedProductQuantizer(ProductQuantizer):
-    """Product quantization after the rotation that fits it best (OPQ).
+    """Quantizer that rotates vectors before product quantization, as fits it best (OPQ).
 
     Parameters
     ----------
@@ -246,8 +248,12 @@ class OptimizedProductQuantizer(ProductQuantizer):
         Number of rounds of k-means.
     seed : int, default=0
         Seed of the training.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
     rotation_iterations : int, default=10
         Number of training rounds of the rotation.
+    kind : str, default="optimized_product"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

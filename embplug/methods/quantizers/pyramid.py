@@ -1,4 +1,4 @@
-"""Pyramid vector quantization: integer vectors whose magnitudes sum to a constant."""
+"""Quantizer that stores integers whose magnitudes sum to a constant (pyramid vector quantization)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROWS = 1024
 @register("pyramid", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PyramidQuantizer(Levels):
-    """Pyramid vector quantization: integer vectors whose magnitudes sum to a constant.
+    """Quantizer that stores integers whose magnitudes sum to a constant (pyramid vector quantization).
 
     A vector is scaled so that its magnitudes sum to ``pulses``, rounded, and repaired by one pulse at a time
     where that costs least. The length is kept apart: once for all vectors if they have the same length,
@@ -41,6 +41,8 @@ class PyramidQuantizer(Levels):
         Whether vectors are rotated at random first, which makes their coordinates similar in size.
     seed : int, default=0
         Seed of the rotation.
+    kind : str, default="pyramid"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

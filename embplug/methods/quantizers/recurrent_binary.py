@@ -37,7 +37,7 @@ DEFAULT_STEPS = 200
 @register("recurrent_binary", roles=("dense_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class RecurrentBinaryQuantizer(Quantizer):
-    """Recurrent binarization: bits of a vector, then bits of what they cannot rebuild (BEBR).
+    """Quantizer that stores bits of a vector, then bits of what they cannot rebuild (BEBR).
 
     The code is ``b = sign(W(x))``, then ``levels`` times ``b += 2 ** -i * sign(R_i(x - norm(B_i(b))))``. W,
     B_i and R_i are a linear map plus a hidden layer. The linear maps start at a rotation that is learned for
@@ -63,7 +63,7 @@ class RecurrentBinaryQuantizer(Quantizer):
     hidden : int, default=256
         Width of the hidden layers.
     steps : int, default=None
-        Number of training steps. None takes 200 if queries are coded or an older quantizer is given, else 0.
+        Number of training steps. None takes 200 if queries are coded or an older quantizer is passed, else 0.
     batch : int, default=256
         Number of vectors in a step.
     learning_rate : float, default=3e-4
@@ -74,8 +74,10 @@ class RecurrentBinaryQuantizer(Quantizer):
         Length of the noise of copies.
     seed : int, default=0
         Seed of the training.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="recurrent_binary"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

@@ -46,7 +46,7 @@ class _Parts(NamedTuple):
 @register("residual", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class ResidualQuantizer(Quantizer):
-    """Number of the nearest centroid, and the residual in the remaining bytes.
+    """Quantizer that stores the number of the nearest centroid, and the residual in the remaining bytes.
 
     Token vectors of one word lie close together, so that a few thousand centroids describe them well. The
     first two bytes are the number of the centroid and, in the free bits, the factor that restores the length.
@@ -64,8 +64,10 @@ class ResidualQuantizer(Quantizer):
         See :class:`BitAllocationQuantizer`. With ``bits`` the levels are always those of single dimensions.
     seed : int, default=0
         Seed of the k-means initialisation.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="residual"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

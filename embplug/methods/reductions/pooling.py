@@ -38,6 +38,8 @@ class HierarchicalPooling(Reduction):
     keep_length : bool, default=True
         Whether the mean of a group is scaled to the mean length of its tokens. MaxSim over unit tokens needs
         it.
+    kind : str, default="hierarchical"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------
@@ -92,6 +94,8 @@ class KMeansPooling(Reduction):
     keep_length : bool, default=True
         Whether the mean of a group is scaled to the mean length of its tokens. MaxSim over unit tokens needs
         it.
+    kind : str, default="kmeans"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------
@@ -182,6 +186,8 @@ class GridPooling(Reduction):
     keep_length : bool, default=True
         Whether the mean of a tile is scaled to the mean length of its tokens. MaxSim over unit tokens needs
         it.
+    kind : str, default="grid"
+        Name of the method in a recipe; leave it as it is.
     """
 
     rows: int = Field(default=32, ge=1)

@@ -28,10 +28,13 @@ class SaliencyPruning(Reduction):
     ----------
     keep : float, default=0.6
         Share of tokens to keep, rounded up to whole tokens.
+    kind : str, default="saliency"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------
-    .. [1] HPC-ColPali: hierarchical patch compression of ColPali embeddings, 2025.
+    .. [1] Bach, "Hierarchical Patch Compression for ColPali: Efficient Multi-Vector Document Retrieval with
+           Dynamic Pruning and Quantization" (HPC-ColPali), 2025, arXiv:2506.21601.
     """
 
     keep: float = Field(default=0.6, gt=0, le=1)
@@ -79,6 +82,8 @@ class RandomPruning(Reduction):
         Share of tokens to keep, rounded up to whole tokens.
     seed : int, default=0
         Seed of the choice, which depends on the place of the tokens in the batch.
+    kind : str, default="random"
+        Name of the method in a recipe; leave it as it is.
     """
 
     keep: float = Field(default=0.6, gt=0, le=1)
@@ -112,6 +117,8 @@ class FirstTokens(Reduction):
     ----------
     count : int, default=128
         Number of tokens to keep. A shorter document keeps all.
+    kind : str, default="first"
+        Name of the method in a recipe; leave it as it is.
     """
 
     count: int = Field(default=128, ge=1)
@@ -147,6 +154,8 @@ class BallCarving(Reduction):
     ----------
     threshold : float, default=0.7
         Smallest cosine at which two tokens are close.
+    kind : str, default="ball_carving"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------

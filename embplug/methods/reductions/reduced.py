@@ -25,7 +25,7 @@ class Reduced:
     tokens
         The batch with fewer tokens: as many documents, in the same order, of the same type.
     owner : int64 (tokens before,)
-        For every token that was given, the row of ``tokens.values`` that it is part of; ``DROPPED``
+        For every token before the reduction, the row of ``tokens.values`` that it is part of; ``DROPPED``
         when it is in none.
     """
 
@@ -34,12 +34,12 @@ class Reduced:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Number of given tokens in each token that is left, int64 ``(tokens left,)``."""
+        """Number of tokens before the reduction in each token that is left, int64 ``(tokens left,)``."""
         return np.bincount(self.owner[self.owner != DROPPED], minlength=len(self.tokens.values))
 
     @property
     def dropped(self) -> NDArray[np.int64]:
-        """Indices of the given tokens that are in no token of the result, in rising order."""
+        """Indices of the tokens that are in no token of the result, in rising order."""
         return np.flatnonzero(self.owner == DROPPED)
 
 

@@ -122,7 +122,7 @@ class _Learned:
 @register("predictive", roles=("token_codes",))
 @dataclass(config=ConfigDict(extra="forbid"))
 class PredictiveQuantizer(TokenCodes):
-    """Codes of whole documents, in which a token is predicted from an earlier token.
+    """Quantizer of whole documents that predicts each token from an earlier token.
 
     Most tokens of a document are similar to an earlier one. A token names that token, its *reference*, as
     video names blocks of earlier frames: centroid + gain * (reference - centroid of the reference) + rest.
@@ -143,8 +143,15 @@ class PredictiveQuantizer(TokenCodes):
         See :class:`BitAllocationQuantizer`.
     seed : int, default=0
         Seed of the k-means initialisation and of the sample.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="predictive"
+        Name of the method in a recipe; leave it as it is.
+
+    Attributes
+    ----------
+    fitted_ : object
+        Centroids, gains, classes and tables. None before :meth:`fit`.
     """
 
     size: int = Field(default=32, ge=HEADER_BYTES + 2)
@@ -154,7 +161,7 @@ class PredictiveQuantizer(TokenCodes):
     kind: Literal["predictive"] = "predictive"
 
     def __post_init__(self) -> None:
-        self._learned: _Learned | None = None
+        self.fitted_: _Learned | None = None
 
     @classmethod
     @override
@@ -164,11 +171,11 @@ class PredictiveQuantizer(TokenCodes):
     @property
     @override
     def fitted_dim(self) -> int | None:
-        return None if self._learned is None else int(self._learned.centroids.shape[1])
+        return None if self.fitted_ is None else int(self.fitted_.centroids.shape[1])
 
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         """Mean bytes of a token: ``size`` before ``fit``, and the mean over the sample after it."""
-        return self.size if self._learned is None else self._learned.mean_bytes
+        return self.size if self.fitted_ is None else self.fitted_.mean_bytes
 
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
         """Learn from documents, or a random sample of them.
@@ -210,7 +217,7 @@ class PredictiveQuantizer(TokenCodes):
         factors = _code_all(learned, some, remains)
         classes = np.searchsorted(learned.borders, np.square(remains[held_out]).sum(axis=1))
         mean_bytes = HEADER_BYTES + float(learned.sizes[classes].mean())
-        self._learned = replace(learned, factors=lloyd_max(factors, FACTORS), mean_bytes=mean_bytes)
+        self.fitted_ = replace(learned, factors=lloyd_max(factors, FACTORS), mean_bytes=mean_bytes)
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
@@ -230,7 +237,7 @@ class PredictiveQuantizer(TokenCodes):
         InvalidArgumentError
             ``tokens`` is not a TokenBatch.
         DimensionError
-            The tokens have another dimension than those given to :meth:`fit`.
+            The tokens have another dimension than those passed to :meth:`fit`.
         NonFiniteError
             A token holds NaN or infinity. The error names the first one.
         """
@@ -347,7 +354,7 @@ class PredictiveQuantizer(TokenCodes):
     def _from_arrays(self, arrays: State) -> None:
         directions = arrays["directions"]
         classes = [state_part(arrays, f"{k}.") for k in range(CLASSES)]
-        self._learned = _Learned(
+        self.fitted_ = _Learned(
             arrays["centroids"].astype(np.float32),
             arrays["gains"],
             arrays["borders"],
@@ -413,8 +420,8 @@ class PredictiveQuantizer(TokenCodes):
 
     def _fitted(self) -> _Learned:
         self._check_fitted()
-        assert self._learned is not None
-        return self._learned
+        assert self.fitted_ is not None
+        return self.fitted_
 
 
 def _check(tokens: TokenBatch, dim: int | None = None) -> None:

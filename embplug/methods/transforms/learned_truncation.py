@@ -59,8 +59,10 @@ class LearnedTruncation(Transform):
         Length of the noise that turns a document into a query if ``fit`` gets no queries.
     seed : int, default=0
         Seed of batches and noise.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="learned_truncation"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
@@ -72,7 +74,8 @@ class LearnedTruncation(Transform):
     References
     ----------
     .. [1] Kusupati et al., "Matryoshka Representation Learning", NeurIPS 2022.
-    .. [2] Bi-Granular Document Representation (BiDR), WWW 2022, for ``target="binary"``.
+    .. [2] Xiao et al., "Progressively Optimized Bi-Granular Document Representation for Scalable Embedding
+           Based Retrieval" (BiDR), WWW 2022, arXiv:2201.05409, for ``target="binary"``.
     """
 
     dim: int = Field(ge=1)

@@ -64,8 +64,10 @@ class PCA(Transform):
         2,048 dimensions or more if at most a quarter of them is kept.
     seed : int, default=0
         Seed of the randomized solver.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="pca"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

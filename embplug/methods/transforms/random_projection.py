@@ -33,6 +33,8 @@ class SparseRandomProjection(Transform):
         Share of the entries that are not zero. None takes ``1 / sqrt(d)``.
     seed : int, default=0
         Seed of the matrix. The same seed gives the same matrix on every machine.
+    kind : str, default="sparse_random_projection"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------

@@ -37,6 +37,8 @@ class Rotation(Transform):
         Number of rounds.
     seed : int, default=0
         Seed of the signs. The same seed gives the same rotation on every machine.
+    kind : str, default="rotation"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------
@@ -118,8 +120,10 @@ class OPQRotation(_LearnedRotation):
         Number of training rounds.
     seed : int, default=0
         Seed of the training.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="opq_rotation"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------
@@ -201,8 +205,10 @@ class ITQRotation(_LearnedRotation):
         Number of training rounds.
     seed : int, default=0
         Seed of the rotation at the start.
-        A fit on another processor rounds differently and may differ:
-        share the fitted state between machines.
+        A fit on another processor may give slightly different results, because sums are rounded
+        differently. Copy the fitted state instead of fitting again.
+    kind : str, default="itq_rotation"
+        Name of the method in a recipe; leave it as it is.
 
     Attributes
     ----------

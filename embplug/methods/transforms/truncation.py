@@ -30,6 +30,8 @@ class Truncation(Transform):
         Number of dimensions to keep.
     normalize : bool, default=True
         Whether results are scaled to length 1.
+    kind : str, default="truncation"
+        Name of the method in a recipe; leave it as it is.
 
     References
     ----------
