@@ -166,6 +166,10 @@ class PredictiveQuantizer(TokenCodes):
     def fitted_dim(self) -> int | None:
         return None if self._learned is None else int(self._learned.centroids.shape[1])
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return max(dim, self.centroids)
+
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         """Mean bytes of a token: ``size`` before ``fit``, and the mean over the sample after it."""
         return self.size if self._learned is None else self._learned.mean_bytes
