@@ -57,11 +57,14 @@ class Branch(ABC):
         Payload field in which the branch keeps codes.
     suffices : bool
         Whether a query that has something for this branch needs no other branch.
+    unit : str
+        Name of what the methods learn from, in the plural.
     """
 
     name: str
     encoder_output: ClassVar[Literal["tokens", "dense"] | None] = None
     suffices: ClassVar[bool] = False
+    unit: ClassVar[str] = "vectors"
     codes_field: str | None = None
 
     @abstractmethod
@@ -81,6 +84,10 @@ class Branch(ABC):
         InvalidArgumentError
             The sample lacks what a method learns from.
         """
+
+    def count_sample(self, sample: CheckedSample) -> int:
+        """Number of vectors or tokens in a sample from which the methods learn."""
+        return 0
 
     @property
     def fitted(self) -> bool:

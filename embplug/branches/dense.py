@@ -150,6 +150,10 @@ class DenseBranch(Branch):
             vectors = transform.transform(vectors)
             queries = None if queries is None else transform.transform_query(queries)
 
+    def count_sample(self, sample: CheckedSample) -> int:
+        """Number of vectors of this name in a sample."""
+        return len(sample.dense.get(self.name, ()))
+
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of all that is stored; storage options go to what is searched first."""
         recipe = self.recipe

@@ -336,6 +336,9 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
     InvalidArgumentError
         An attribute of the sample is wrong; the error, often of a subclass, names it.
     """
+    if not isinstance(sample, Sample):
+        expected = "an embplug.Sample, such as Sample(dense=X)"
+        raise InvalidArgumentError("sample", expected, type(sample).__name__)
     checked: dict[str, TokenBatch | None] = {}
     for name in ("tokens", "token_queries"):
         tokens, argument = getattr(sample, name), f"sample.{name}"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from embplug.encoders import Encoder, load_encoder
+from embplug.encoders.registry import check_encoder_name
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR
-from embplug.search.cross_encoder import CrossEncoder, Scorer, load_cross_encoder
+from embplug.search.cross_encoder import (
+    CrossEncoder,
+    Scorer,
+    check_cross_encoder_name,
+    load_cross_encoder,
+)
 
 
 class LoadedModels:
@@ -16,13 +24,20 @@ class LoadedModels:
     ----------
     recipe : Recipe
         Names the models.
-    encoder : Encoder, default=None
-        Takes the place of the encoder that the recipe names.
-    scorer : callable, default=None
-        Scores texts for a query, in place of the cross-encoder that the recipe names.
+    encoder : Encoder or str, default=None
+        Takes the place of the encoder that the recipe names. A name is loaded when it is first needed.
+    scorer : callable or str, default=None
+        Scores texts for a query, in place of the cross-encoder that the recipe names. A name is loaded when
+        it is first needed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A passed model has no such methods, or a passed name is not known.
     """
 
-    def __init__(self, recipe: Recipe, encoder: Encoder | None, scorer: Scorer | None) -> None:
+    def __init__(self, recipe: Recipe, encoder: Encoder | str | None, scorer: Scorer | str | None) -> None:
+        _check_passed(encoder, scorer)
         self._recipe = recipe
         self._encoder = encoder
         self._scorer = scorer
@@ -41,30 +56,45 @@ class LoadedModels:
         InvalidArgumentError
             There is none.
         """
-        if self._encoder is None:
-            if self._recipe.encoder is None:
+        if self._encoder is None or isinstance(self._encoder, str):
+            name = self._encoder or self._recipe.encoder
+            if name is None:
                 expected = "an encoder for texts, named in the recipe or passed to open"
                 if self._recipe.sparse is not None:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)
             tokens = self._recipe.tokens
             with_saliency = tokens is not None and tokens.reads_saliency
-            self._encoder = load_encoder(self._recipe.encoder, with_saliency=with_saliency)
+            self._encoder = load_encoder(name, with_saliency=with_saliency)
         return self._encoder
 
     @property
-    def passed_encoder(self) -> Encoder | None:
+    def passed_encoder(self) -> Encoder | str | None:
         """The encoder that the user passed, or that was loaded."""
         return self._encoder
 
     @property
-    def passed_scorer(self) -> Scorer | None:
+    def passed_scorer(self) -> Scorer | str | None:
         """The scorer that the user passed, or that was loaded."""
         return self._scorer
 
     def adopt_encoder(self, other: LoadedModels) -> None:
         """Take the encoder that another recipe with the same models was passed, or has loaded."""
         self._encoder = other._encoder
+
+    def check_names(self) -> None:
+        """Check that the models that the recipe names are known, without loading them.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A model is not known, and no other was passed in its place.
+        """
+        stage = self._recipe.rerank.cross_encoder
+        if self._encoder is None and self._recipe.encoder is not None:
+            check_encoder_name(self._recipe.encoder)
+        if self._scorer is None and stage is not None and stage.name is not None:
+            check_cross_encoder_name(stage.name)
 
     def cross_encoder(self) -> CrossEncoder | None:
         """The last stage of the recipe, with its model; ``None`` where the recipe has none.
@@ -77,11 +107,33 @@ class LoadedModels:
         stage = self._recipe.rerank.cross_encoder
         if stage is None:
             return None
-        if self._scorer is None:
-            if stage.name is None:
+        if self._scorer is None or isinstance(self._scorer, str):
+            name = self._scorer or stage.name
+            if name is None:
                 expected = "a function of query and texts, passed to open, or a name in the recipe"
                 raise InvalidArgumentError("cross_encoder", expected, None)
-            self._scorer = load_cross_encoder(stage.name)
+            self._scorer = load_cross_encoder(name)
         return CrossEncoder(
             self._scorer, self._recipe.text_key, stage.batch_size, stage.timeout, stage.on_failure
         )
+
+
+def _check_passed(encoder: Any, scorer: Any) -> None:
+    """Refuse what is neither a model nor the name of one."""
+    if isinstance(encoder, str):
+        check_encoder_name(encoder)
+    elif encoder is not None and (
+        isinstance(encoder, type)
+        or not all(hasattr(encoder, name) for name in ("encode_documents", "encode_queries"))
+    ):
+        expected = "an Encoder, with encode_documents and encode_queries, or the name of one"
+        raise InvalidArgumentError("encoder", expected, _kind_of(encoder))
+    if isinstance(scorer, str):
+        check_cross_encoder_name(scorer)
+    elif scorer is not None and not callable(scorer):
+        expected = "a function of query and texts, or the name of a cross-encoder"
+        raise InvalidArgumentError("cross_encoder", expected, type(scorer).__name__)
+
+
+def _kind_of(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

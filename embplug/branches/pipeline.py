@@ -20,7 +20,6 @@ from embplug.branches.queries import CheckedQuery, check_query
 from embplug.branches.sparse import SparseBranch
 from embplug.branches.tokens import TokensBranch
 from embplug.branches.vector_version import VectorVersion
-from embplug.common.checks import checked_integer
 from embplug.common.ids import CODE_FIELDS
 from embplug.common.torch_device import torch_on
 from embplug.encoders import Encoder
@@ -31,6 +30,7 @@ from embplug.methods.numeric.arrays import Float32, State
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
 from embplug.search.cross_encoder import Scorer
+from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan, search_plan
 from embplug.search.types import Query, SearchOptions
 
@@ -64,10 +64,10 @@ class Pipeline:
     def __init__(
         self,
         recipe: Recipe,
-        encoder: Encoder | None = None,
+        encoder: Encoder | str | None = None,
         *,
         versions: Mapping[str, VectorVersion] | None = None,
-        cross_encoder: Scorer | None = None,
+        cross_encoder: Scorer | str | None = None,
         device: str | None = None,
     ) -> None:
         if device is not None:
@@ -83,7 +83,7 @@ class Pipeline:
         self.capabilities: Capabilities | None = None
 
     def changed(
-        self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | None = None
+        self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | str | None = None
     ) -> Pipeline:
         """Return a pipeline of another recipe with the same models, device and engine; it is not fitted.
 
@@ -227,6 +227,7 @@ class Pipeline:
             A method is not fitted, because no document was added yet.
         """
         self._check_options(options)
+        check_queries(queries)
         chosen = chosen_branches(self.branches, options.branches)
         checked = self._checked(queries, chosen, all_needed=options.branches is not None)
         cross_encoder = self.models.cross_encoder() if options.cross_encode else None
@@ -275,9 +276,7 @@ class Pipeline:
             raise NotFittedError("the methods of the recipe are not fitted yet: add documents first")
 
     def _check_options(self, options: SearchOptions) -> None:
-        checked_integer(options.limit, "limit", 1)
-        if options.candidates is not None:
-            checked_integer(options.candidates, "candidates", 1)
+        check_options(options)
         for name in {} if options.fusion is None else options.fusion.weights:
             if name not in self.branches:
                 raise InvalidArgumentError("fusion.weights", f"some of {[*self.branches]}", repr(name))

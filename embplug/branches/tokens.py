@@ -56,6 +56,7 @@ class TokensBranch(Branch):
     name = TOKENS_BRANCH
     encoder_output = "tokens"
     suffices = True
+    unit = "tokens"
 
     def __init__(self, recipe: Tokens, rerank: Rerank, device: str | None = None) -> None:
         self.recipe = recipe
@@ -108,6 +109,10 @@ class TokensBranch(Branch):
             self.query_weights.fit(tokens)
         if self.coder is not None and not self.coder.fitted:
             self.coder.fit(tokens, queries)
+
+    def count_sample(self, sample: CheckedSample) -> int:
+        """Number of tokens in a sample."""
+        return 0 if sample.tokens is None else len(sample.tokens.values)
 
     def drift(self, tokens: TokensLike) -> float:
         """How much worse the encoding predicts MaxSim between new documents than in its sample.

@@ -12,10 +12,10 @@ from typing import Any
 from numpy.typing import ArrayLike
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
-from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike, check_sample
+from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.collection.base import CollectionBase
 from embplug.collection.ingest import ingest
-from embplug.collection.opening import create_steps, open_plain_steps, open_steps
+from embplug.collection.opening import check_create, create_steps, open_plain_steps, open_steps
 from embplug.collection.operation import awaiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
 from embplug.common.ids import Id
@@ -70,8 +70,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         engine: AsyncTarget,
         *,
         sample: Sample | None = None,
-        encoder: Encoder | None = None,
-        cross_encoder: Scorer | None = None,
+        encoder: Encoder | str | None = None,
+        cross_encoder: Scorer | str | None = None,
         device: str | None = None,
     ) -> AsyncCollection:
         """Create a collection, or open an existing one with the same recipe.
@@ -89,12 +89,13 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
             :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
             those of :class:`~embplug.methods.FDE`, which is the default without. A collection that exists
-            keeps what it has learned, and ignores the sample.
-        encoder : Encoder, default=None
-            Encoder of texts, in place of the one that the recipe names.
-        cross_encoder : callable, default=None
-            Model of the recipe's cross-encoder stage, in place of the one that the recipe names. It takes
-            a query and texts, and returns a score for each text.
+            keeps what it has learned, and ignores the sample. A ``UserWarning`` names
+            the methods for which there are too few documents; a few thousand are enough.
+        encoder : Encoder or str, default=None
+            Encoder of texts, or its name, in place of the one that the recipe names.
+        cross_encoder : callable or str, default=None
+            Model of the recipe's cross-encoder stage, or its name, in place of the one that the recipe names.
+            A model takes a query and texts, and returns a score for each text.
         device : str, default=None
             A torch device, such as ``"cuda"``, on which documents get their encoding and a
             :class:`~embplug.methods.LearnedEncoding` is learned. By default numpy on the processor.
@@ -115,12 +116,13 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         InvalidArgumentError
             An argument is wrong, and the error names it.
         """
+        checked = check_create(recipe, engine, sample=sample, encoder=encoder, cross_encoder=cross_encoder)
         client = await connect_async(engine)
         steps = create_steps(
             client,
             name,
             recipe,
-            sample=None if sample is None else check_sample(sample, recipe),
+            sample=checked,
             encoder=encoder,
             cross_encoder=cross_encoder,
             device=device,
@@ -133,8 +135,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         name: str,
         engine: AsyncTarget,
         *,
-        encoder: Encoder | None = None,
-        cross_encoder: Scorer | None = None,
+        encoder: Encoder | str | None = None,
+        cross_encoder: Scorer | str | None = None,
         device: str | None = None,
     ) -> AsyncCollection:
         """Open a collection by name alone; recipe and fitted state are read from the engine.
@@ -145,9 +147,9 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Name of the Qdrant collection.
         engine : str, path or client
             A client, or what :func:`embplug.connect` takes; :func:`embplug.connect_async` for asyncio.
-        encoder : Encoder, default=None
-            Encoder of texts, in place of the one that the recipe names.
-        cross_encoder : callable, default=None
+        encoder : Encoder or str, default=None
+            Encoder of texts, or its name, in place of the one that the recipe names.
+        cross_encoder : callable or str, default=None
             Model of the recipe's cross-encoder stage. See :meth:`create`.
         device : str, default=None
             A torch device on which documents are encoded. See :meth:`create`.
@@ -179,7 +181,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         engine: AsyncTarget,
         *,
         vector: str | None = None,
-        encoder: Encoder | None = None,
+        encoder: Encoder | str | None = None,
         text_key: str = "text",
     ) -> AsyncCollection:
         """Open a collection that embplug did not make, to add and search as it is, uncompressed.
@@ -192,8 +194,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             A client, or what :func:`embplug.connect` takes; :func:`embplug.connect_async` for asyncio.
         vector : str, default=None
             Name of the dense vector; ``""`` for a vector without a name. By default the only one.
-        encoder : Encoder, default=None
-            Encoder of texts.
+        encoder : Encoder or str, default=None
+            Encoder of texts, or its name.
         text_key : str, default="text"
             Payload field with the text.
 

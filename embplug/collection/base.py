@@ -25,10 +25,12 @@ from embplug.collection.records import (
     set_payload_steps,
 )
 from embplug.collection.searching import search_steps
+from embplug.common.checks import checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Steps
+from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion, Recipe
 from embplug.search.types import Hit, Query, SearchOptions
 
@@ -49,6 +51,9 @@ class CollectionBase(Generic[EngineT]):
     """
 
     def __init__(self, name: str, engine: EngineT, pipeline: Pipeline) -> None:
+        if not isinstance(pipeline, Pipeline):
+            expected = "the pipeline of a collection: use Collection.create or Collection.open"
+            raise InvalidArgumentError("pipeline", expected, type(pipeline).__name__)
         self.name = name
         self.engine = engine
         # For this package alone, because reload() replaces it. Only this class assigns it.
@@ -384,7 +389,7 @@ branches, fusion, mmr
         return (yield from info_steps(self.engine, self.name))
 
     @operation
-    def reload(self, *, encoder: Encoder | None = None) -> Steps[None]:
+    def reload(self, *, encoder: Encoder | str | None = None) -> Steps[None]:
         """Read recipe and fitted state again, after :func:`~embplug.upgrade` and the like changed them.
 
         A collection that is open in another process, thread or event loop searches with the new recipe
@@ -392,10 +397,10 @@ branches, fusion, mmr
 
         Parameters
         ----------
-        encoder : Encoder, default=None
-            Encoder of texts, in place of the one that the recipe names. By default the encoder that was
-            passed to :meth:`open` stays as long as the collection has the same models; otherwise the
-            recipe decides.
+        encoder : Encoder or str, default=None
+            Encoder of texts, or its name, in place of the one that the recipe names. By default the
+            encoder that was passed to :meth:`open` stays as long as the collection has the same models;
+            otherwise the recipe decides.
 
         Raises
         ------
@@ -426,9 +431,12 @@ branches, fusion, mmr
 
         Raises
         ------
+        InvalidArgumentError
+            ``timeout`` is not above 0.
         EngineError
             A server has not finished after ``timeout`` seconds.
         """
+        checked_positive(timeout, "timeout", "seconds")
         return (yield from optimize_steps(self.engine, self.name, timeout))
 
     @operation

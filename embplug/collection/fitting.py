@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -11,6 +12,7 @@ from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.state import load, save
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps, T
+from embplug.methods.base import Method
 from embplug.recipe import Recipe
 
 
@@ -36,6 +38,30 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
     yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest.to_dict()})
 
 
+def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
+    """Fit the methods that are not fitted, and warn of those for which the sample is small."""
+    learning = [
+        (branch, place, method)
+        for branch in pipeline.branches.values()
+        for place, method in branch.places().items()
+        if isinstance(method, Method) and not method.fitted
+    ]
+    pipeline.fit(sample)
+    small = []
+    for branch, place, method in learning:
+        count, least = branch.count_sample(sample), method.least_sample(method.fitted_dim or 0)
+        if count < least:
+            small.append(f"{place} ({type(method).__name__}) from {count} of at least {least} {branch.unit}")
+    if small:
+        warnings.warn(
+            f"collection {name!r} has learned from few documents: {'; '.join(small)}. It does not learn "
+            "again, and hits may be poor: create it with a larger sample=embplug.Sample(...), or add a "
+            "few thousand documents in the first call",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def learn_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, sample: CheckedSample | None
 ) -> Steps[None]:
@@ -44,7 +70,7 @@ def learn_steps(
     if manifest.state is not None:
         pipeline.set_state((yield from load(engine, name, manifest.state)))
     if not pipeline.fitted and sample is not None:
-        yield Call.compute(partial(pipeline.fit, sample))
+        yield Call.compute(partial(fit, name, pipeline, sample))
         yield from save_fit_steps(engine, name, pipeline)
 
 

@@ -28,7 +28,10 @@ def optimize_steps(engine: AnyEngine, name: str, timeout_s: float) -> Steps[bool
         if len(seen) >= STABLE_POLLS and set(seen[-STABLE_POLLS:]) == {("green", seen[-1][1])}:
             return len(set(seen)) > 1
         if time.monotonic() > deadline:
-            raise EngineError(f"collection {name!r} is {info.status.value} after {timeout_s:g} s of waiting")
+            raise EngineError(
+                f"collection {name!r}: indexing has not finished after {timeout_s:g} s "
+                f"(status: {info.status.value})"
+            )
         yield Call.pause(POLL_S)
 
 

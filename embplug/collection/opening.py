@@ -8,10 +8,11 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.branches.complete import reduce_tokens
-from embplug.branches.documents import CheckedSample
+from embplug.branches.documents import CheckedSample, check_sample
+from embplug.branches.loaded_models import LoadedModels
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
-from embplug.collection.fitting import save_fit_steps, take_over_steps
+from embplug.collection.fitting import fit, save_fit_steps, take_over_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.state import STATE_COLLECTION, load
@@ -28,14 +29,33 @@ from embplug.recipe.names import DENSE
 from embplug.search.cross_encoder import Scorer
 
 
+def check_create(
+    recipe: Any,
+    engine: Any,
+    *,
+    sample: Any = None,
+    encoder: Encoder | str | None = None,
+    cross_encoder: Scorer | str | None = None,
+) -> CheckedSample | None:
+    """Check what ``create`` takes, before the engine is asked; return the checked sample."""
+    if isinstance(engine, Recipe):
+        expected = "a client, or what embplug.connect takes, after the recipe"
+        raise InvalidArgumentError("engine", expected, "a Recipe")
+    if not isinstance(recipe, Recipe):
+        hint = "; use Recipe.from_dict" if isinstance(recipe, Mapping) else ""
+        raise InvalidArgumentError("recipe", "a Recipe", type(recipe).__name__ + hint)
+    LoadedModels(recipe, encoder, cross_encoder).check_names()
+    return None if sample is None else check_sample(sample, recipe)
+
+
 def create_steps(
     engine: AnyEngine,
     name: str,
     recipe: Recipe,
     *,
     sample: CheckedSample | None = None,
-    encoder: Encoder | None = None,
-    cross_encoder: Scorer | None = None,
+    encoder: Encoder | str | None = None,
+    cross_encoder: Scorer | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     device: str | None = None,
 ) -> Steps[Pipeline]:
@@ -62,7 +82,7 @@ def create_steps(
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     check_recipe(recipe, capabilities)
     if sample is not None:
-        yield Call.compute(lambda: pipeline.fit(reduce_tokens(sample, pipeline)))
+        yield Call.compute(lambda: fit(name, pipeline, reduce_tokens(sample, pipeline)))
     yield Call.of(
         "create_collection",
         collection_name=name,
@@ -93,8 +113,8 @@ def open_steps(
     engine: AnyEngine,
     name: str,
     *,
-    encoder: Encoder | None = None,
-    cross_encoder: Scorer | None = None,
+    encoder: Encoder | str | None = None,
+    cross_encoder: Scorer | str | None = None,
     device: str | None = None,
 ) -> Steps[Pipeline]:
     """Read recipe and state, and check that both belong to the collection as it is."""
@@ -121,7 +141,7 @@ def open_steps(
 
 
 def reload_steps(
-    engine: AnyEngine, name: str, pipeline: Pipeline, encoder: Encoder | None
+    engine: AnyEngine, name: str, pipeline: Pipeline, encoder: Encoder | str | None
 ) -> Steps[Pipeline]:
     """Read recipe and state again; what the caller of ``open`` passed stays where it still fits."""
     current = yield from open_steps(
@@ -138,7 +158,7 @@ def _models(pipeline: Pipeline) -> tuple[str | None, dict[str, int]]:
 
 
 def open_plain_steps(
-    engine: AnyEngine, name: str, *, vector: str | None, encoder: Encoder | None, text_key: str
+    engine: AnyEngine, name: str, *, vector: str | None, encoder: Encoder | str | None, text_key: str
 ) -> Steps[Pipeline]:
     """Read from the configuration what a recipe would say of a collection that embplug did not make."""
     _check_name(name)

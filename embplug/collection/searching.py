@@ -14,8 +14,8 @@ from embplug.collection.fitting import fitted_steps
 from embplug.common.ids import CODE_FIELDS, point_id
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
-from embplug.errors import InvalidArgumentError
 from embplug.search.diversity import mmr
+from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan
 from embplug.search.types import Hit, Query, SearchOptions
 
@@ -72,8 +72,8 @@ def _diverse(
     parameters: models.Mmr,
 ) -> Steps[list[list[Hit]]]:
     """Search for more hits than the limit, read their vectors, choose those that differ."""
-    if not isinstance(parameters, models.Mmr):
-        raise InvalidArgumentError("mmr", "a qdrant_client.models.Mmr", type(parameters).__name__)
+    check_options(options)
+    check_queries(queries)
     queries = yield from fitted_steps(engine, name, pipeline, partial(_with_query_vectors, pipeline, queries))
     fields = [pipeline.compared(query) for query in queries]
     limit = max(parameters.candidates_limit or 0, options.limit)

@@ -34,3 +34,35 @@ def checked_integer(value: Any, argument: str, at_least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
         raise InvalidArgumentError(argument, f"an integer of at least {at_least}", repr(value))
     return int(value)
+
+
+def checked_positive(value: Any, argument: str, unit: str) -> float:
+    """Check that a value is a number above 0.
+
+    Parameters
+    ----------
+    value : object
+        Value to check. Booleans are not accepted.
+    argument : str
+        Name of the argument, for the error.
+    unit : str
+        Unit of the number in the plural, for the error.
+
+    Returns
+    -------
+    float
+        The value.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the value is not such a number.
+    """
+    if not is_number(value) or not value > 0:
+        raise InvalidArgumentError(argument, f"a number of {unit} above 0", repr(value))
+    return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a real number, of Python or numpy, and no boolean."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)

@@ -41,6 +41,27 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
     _registered[kind] = make
 
 
+def check_encoder_name(spec: Any) -> None:
+    """Check that an encoder of this name is known, without loading it.
+
+    Parameters
+    ----------
+    spec : str
+        Name as :func:`load_encoder` takes it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no encoder of that kind, or if no model follows the colon.
+    """
+    kind, colon, model = spec.partition(":") if isinstance(spec, str) else ("", "", "")
+    if kind not in _registered and kind not in _BUILT_IN:
+        known = [*_BUILT_IN, *_registered]
+        raise InvalidArgumentError("encoder", f"one of {known}, then ':' and a model", repr(spec))
+    if bool(colon) != bool(model):
+        raise InvalidArgumentError("encoder", f"a model after '{kind}:'", repr(spec))
+
+
 def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:
     """Load an encoder by its name.
 
@@ -66,16 +87,12 @@ def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:
     MissingExtraError
         The library of the encoder is not installed.
     """
-    kind, colon, model = spec.partition(":") if isinstance(spec, str) else ("", "", "")
+    check_encoder_name(spec)
+    kind, _, model = spec.partition(":")
     make: Any = _registered.get(kind)
     if make is None:
-        if kind not in _BUILT_IN:
-            known = [*_BUILT_IN, *_registered]
-            raise InvalidArgumentError("encoder", f"one of {known}, then ':' and a model", repr(spec))
         module, name = _BUILT_IN[kind]
         make = getattr(importlib.import_module(module), name)
-    if bool(colon) != bool(model):
-        raise InvalidArgumentError("encoder", f"a model after '{kind}:'", repr(spec))
     options = {}
     if with_saliency and kind in _BUILT_IN:
         if kind != "minilm":

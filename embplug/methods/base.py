@@ -182,6 +182,23 @@ class Method:
         """
         return 4 * dim
 
+    def least_sample(self, dim: int) -> int:
+        """Smallest number of vectors or tokens from which ``fit`` learns well.
+
+        Collections warn when a method is fitted on fewer. The default is one for each dimension.
+
+        Parameters
+        ----------
+        dim : int
+            Dimension of the vectors.
+
+        Returns
+        -------
+        int
+            0 if the method has nothing to learn.
+        """
+        return dim if self._learns else 0
+
     @classmethod
     def trials(cls, dim: int) -> dict[str, Self]:
         """Return parameters that are worth a trial by the advisor, by the names of the trials.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -29,7 +30,7 @@ class Part(BaseModel):
             try:
                 super().__init__(**data)
             except ValidationError as error:
-                raise _recipe_error(error) from None
+                raise _recipe_error(error, data) from None
 
 
 class Storage(Part):
@@ -56,10 +57,10 @@ class Storage(Part):
     hnsw: models.HnswConfigDiff | None = None
 
 
-def _recipe_error(error: ValidationError) -> RecipeError:
+def _recipe_error(error: ValidationError, data: Any) -> RecipeError:
     """Turn pydantic's first complaint into an error that names the field by its dotted path."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"] if not _is_type_name(part))
+    field = ".".join(_names_of(first["loc"], data))
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, RecipeError):
         inner = cause.argument if cause.argument != "recipe" else ""
@@ -71,6 +72,18 @@ def _recipe_error(error: ValidationError) -> RecipeError:
     if first["type"] == "missing":
         return RecipeError(field, "a value", "none")
     return RecipeError(field or "recipe", first["msg"].removeprefix("Input should be "), repr(first["input"]))
+
+
+def _names_of(location: tuple[int | str, ...], data: Any) -> list[str]:
+    """Return the names of a location that the user wrote, without those of a union's members."""
+    names = []
+    for part in location:
+        written = isinstance(data, Mapping) and part in data
+        if written or not _is_type_name(part):
+            names.append(str(part))
+        if written or (isinstance(part, int) and isinstance(data, (list, tuple)) and part < len(data)):
+            data = data[part]
+    return names
 
 
 def _is_type_name(part: Any) -> bool:

@@ -63,7 +63,8 @@ class Recipe(Part):
         Payload field in which the text of a document is stored.
     fit_sample : int, default=8000
         Number of the first documents on which methods are fitted if ``Collection.create`` gets no sample.
-        It is fewer documents if these have more than 650,000 tokens.
+        It is fewer documents if these have more than 650,000 tokens. The methods learn in the first call that
+        adds documents, from those of this call only, and a ``UserWarning`` says if they are too few.
     version : int, default=2
         Version of the recipe's format.
 

@@ -303,10 +303,27 @@ def load_cross_encoder(name: str) -> Scorer:
     MissingExtraError
         The package before the colon is not installed.
     """
+    check_cross_encoder_name(name)
     if name in _registered:
         return _registered[name]()
     kind, _, model = name.partition(":")
-    if kind not in _BY_NAME or not model:
+    return _BY_NAME[kind](model)
+
+
+def check_cross_encoder_name(name: Any) -> None:
+    """Check that a cross-encoder of this name is known, without loading it.
+
+    Parameters
+    ----------
+    name : str
+        Name as :func:`load_cross_encoder` takes it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no cross-encoder of that name.
+    """
+    kind, _, model = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if name not in _registered and (kind not in _BY_NAME or not model):
         known = [*_registered, *(f"{package}:MODEL" for package in _BY_NAME)]
         raise InvalidArgumentError("cross_encoder", f"one of {known}", repr(name))
-    return _BY_NAME[kind](model)

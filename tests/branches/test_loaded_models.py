@@ -12,6 +12,7 @@ from embplug.branches.loaded_models import LoadedModels
 from embplug.encoders import registry
 from embplug.errors import InvalidArgumentError
 from embplug.methods import SaliencyPruning
+from embplug.search import cross_encoder
 from tests.branches.parts import DIM, RecordingEncoder
 
 NAMED = Recipe(dense=Dense(dim=DIM), encoder="recording")
@@ -114,3 +115,46 @@ def test_a_cross_encoder_without_name_and_function_is_named() -> None:
     with pytest.raises(InvalidArgumentError) as raised:
         LoadedModels(with_stage(), None, None).cross_encoder()
     assert raised.value.argument == "cross_encoder"
+
+
+def test_a_name_that_is_passed_is_loaded_when_it_is_needed(loaded: list[RecordingEncoder]) -> None:
+    models = LoadedModels(NAMELESS, "recording", None)
+    assert models.has_encoder and models.passed_encoder == "recording" and loaded == []
+    assert models.encoder is models.passed_encoder is loaded[0]
+
+
+def test_a_scorer_that_is_passed_by_its_name_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_encoder, "_registered", {"some": lambda: scorer})
+    stage = LoadedModels(with_stage(name="other"), None, "some").cross_encoder()
+    assert stage is not None and stage.scorer is scorer
+
+
+@pytest.mark.parametrize(
+    ("encoder", "scorer", "told"),
+    [
+        ("minlm", None, "encoder: expected one of .*'minilm'.*, got 'minlm'"),
+        (RecordingEncoder, None, "encoder: expected an Encoder, .*, got the class RecordingEncoder"),
+        (3, None, "encoder: expected an Encoder, .* or the name of one, got int"),
+        (None, "x", "cross_encoder: expected one of .*, got 'x'"),
+        (None, 3, "cross_encoder: expected a function .*, got int"),
+    ],
+)
+def test_what_is_no_model_is_refused_at_once(encoder: Any, scorer: Any, told: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"^{told}$"):
+        LoadedModels(NAMELESS, encoder, scorer)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "argument"),
+    [
+        (Recipe(dense=Dense(dim=DIM), encoder="minlm"), "encoder"),
+        (Recipe(dense=Dense(dim=DIM), encoder="fastembed:"), "encoder"),
+        (with_stage(name="x"), "cross_encoder"),
+    ],
+)
+def test_names_in_a_recipe_are_checked_without_loading(recipe: Recipe, argument: str) -> None:
+    with pytest.raises(InvalidArgumentError) as raised:
+        LoadedModels(recipe, None, None).check_names()
+    assert raised.value.argument == argument
+    LoadedModels(recipe, RecordingEncoder(), scorer).check_names()
+    LoadedModels(with_stage(name="rerankers:any"), None, None).check_names()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from embplug import AsyncCollection, Collection
+from embplug import AsyncCollection, Collection, Dense, Recipe
 from embplug.collection.base import CollectionBase
 from embplug.collection.operation import operation
+from embplug.errors import InvalidArgumentError
 from embplug.search.types import SearchOptions
 
 ONLY_SYNCHRONOUS = {"to_async"}
@@ -65,3 +66,16 @@ def test_operations_are_plain_functions_that_help_and_type_hints_can_read() -> N
 def test_options_of_a_search_have_names() -> None:
     with pytest.raises(TypeError):
         SearchOptions(10)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("cls", [Collection, AsyncCollection])
+def test_a_collection_is_made_by_create_or_open(cls: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"use Collection\.create or Collection\.open, got str$"):
+        cls("docs", Recipe(dense=Dense(dim=3)), "url")
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "600", True])
+def test_a_timeout_that_is_not_above_zero_is_named(memory_client: Any, timeout: Any) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=3)), memory_client)
+    with pytest.raises(InvalidArgumentError, match=r"^timeout: expected a number of seconds above 0, got "):
+        collection.optimize(timeout=timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
 from embplug.collection.fitting import (
+    fit,
     fitted_steps,
     learn_steps,
     save_fit_steps,
@@ -23,7 +25,7 @@ from embplug.collection.manifest import read_manifest
 from embplug.collection.opening import create_steps
 from embplug.collection.state import load
 from embplug.engines.calls import COMPUTE, run
-from embplug.methods import PCA, Rotation
+from embplug.methods import PCA, CentroidQuantizer, Rotation
 from tests.branches.parts import DIM, batch, vectors
 
 RECIPE = Recipe(dense={"a": Dense(dim=DIM, transforms=[PCA(4)]), "b": Dense(dim=DIM)}, sparse=Sparse())
@@ -169,3 +171,36 @@ def test_the_state_of_tokens_is_kept_too(memory_client: QdrantClient) -> None:
     second = Pipeline(recipe)
     run(memory_client, learn_steps(memory_client, "docs", second, None))
     assert_same_state(second, first)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sample", "told"),
+    [
+        (
+            Recipe(dense=Dense(dim=DIM, transforms=[PCA(4)])),
+            CheckedSample(None, {"dense": vectors(1)}),
+            r"dense\.dense\.transforms\.0 \(PCA\) from 1 of at least 8 vectors",
+        ),
+        (
+            Recipe(tokens=Tokens(dim=DIM, codes=CentroidQuantizer(count=64))),
+            CheckedSample(batch(2, 0), {}),
+            r"tokens\.codes \(CentroidQuantizer\) from 20 of at least 64 tokens",
+        ),
+    ],
+)
+def test_methods_that_learn_from_few_documents_are_named(
+    recipe: Recipe, sample: CheckedSample, told: str
+) -> None:
+    with pytest.warns(
+        UserWarning, match=rf"^collection 'docs' .*: {told}\. .*sample=embplug\.Sample"
+    ) as record:
+        fit("docs", Pipeline(recipe), sample)
+    assert len(record) == 1
+
+
+def test_enough_documents_and_methods_that_learn_nothing_are_no_warning() -> None:
+    rotated = Recipe(dense=Dense(dim=DIM, transforms=[Rotation()]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit("docs", Pipeline(RECIPE), SAMPLE)
+        fit("docs", Pipeline(rotated), CheckedSample(None, {"dense": vectors(1)}))

@@ -67,7 +67,9 @@ def test_green_that_still_counts_more_vectors_is_not_the_end(server: QdrantClien
 
 
 def test_a_server_that_does_not_finish_is_told(server: QdrantClient) -> None:
-    with pytest.raises(EngineError, match="'docs' is yellow"):
+    with pytest.raises(
+        EngineError, match=r"^collection 'docs': indexing has not finished after -1 s \(status: yellow\)$"
+    ):
         polled(server, [("yellow", 0)] * 5, timeout=-1.0)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import Dense, Recipe, Sparse, Tokens
+from embplug import AsyncCollection, Collection, Dense, Recipe, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -21,6 +21,7 @@ from embplug.collection.opening import (
     reload_steps,
 )
 from embplug.collection.state import STATE_COLLECTION
+from embplug.encoders import registry
 from embplug.engines.calls import Call, run
 from embplug.errors import (
     CapabilityError,
@@ -291,3 +292,41 @@ def test_a_vector_that_cannot_be_searched_is_named(
     with pytest.raises(InvalidArgumentError) as raised:
         plain(memory_client, configured, vector=vector)
     assert raised.value.argument == "vector"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "engine", "sample", "told"),
+    [
+        ({"dense": {"dim": 8}}, "url", None, "recipe: expected a Recipe, got dict; use Recipe.from_dict"),
+        (None, "url", None, "recipe: expected a Recipe, got NoneType"),
+        (
+            "url",
+            LEARNING,
+            None,
+            "engine: expected a client, or what embplug.connect takes, after the recipe, got a Recipe",
+        ),
+        (
+            LEARNING,
+            "url",
+            vectors(3),
+            "sample: expected an embplug.Sample, such as Sample(dense=X), got ndarray",
+        ),
+        (
+            Recipe(dense=Dense(dim=DIM), encoder="minlm"),
+            "url",
+            None,
+            "encoder: expected one of ['minilm', 'fastembed', 'sentence-transformers', 'pylate'], then ':' "
+            "and a model, got 'minlm'",
+        ),
+    ],
+)
+async def test_wrong_arguments_of_create_are_named_before_the_engine_is_asked(
+    recipe: Any, engine: Any, sample: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    with pytest.raises(InvalidArgumentError) as raised:
+        Collection.create("docs", recipe, engine, sample=sample)
+    assert str(raised.value) == told
+    with pytest.raises(InvalidArgumentError) as raised:
+        await AsyncCollection.create("docs", recipe, engine, sample=sample)
+    assert str(raised.value) == told

@@ -217,6 +217,13 @@ def test_an_unknown_field_is_named(text, field):
         ("dense: {dim: 8, quantization: {scalar: {type: int4}}}", "dense.dense.quantization.scalar.type"),
         ("dense: {dim: 8, hnsw: {m: x}}", "dense.dense.hnsw.m"),
         ("dense: [1]", "dense"),
+        ("dense: {Filter: {dim: 0}}", "dense.Filter.dim"),
+        ("dense: {Dense: {dim: 8, hnsw: {m: x}}}", "dense.Dense.hnsw.m"),
+        (
+            "dense: {Filter: {dim: 8, quantization: {scalar: {type: x}}}}",
+            "dense.Filter.quantization.scalar.type",
+        ),
+        ("dense: {dim: 8}\npayload_indexes: {Record: nonsense}", "payload_indexes.Record"),
         ("dense: {dim: 8}\nversion: x", "version"),
         ("dense: {dim: 8}\nversion: 0", "version"),
         ("dense: {dim: 8}\npayload_indexes: {a: nonsense}", "payload_indexes.a"),

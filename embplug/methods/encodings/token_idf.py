@@ -70,6 +70,10 @@ class TokenIDF(QueryWeights):
     def fitted_dim(self) -> int | None:
         return None if self.centroids_ is None else int(self.centroids_.shape[1])
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return self.cells
+
     def fit(self, documents: TokenBatch) -> Self:
         """Learn from documents, or a random sample of them.
 

@@ -215,6 +215,10 @@ class BitAllocationQuantizer(Quantizer):
     def _fit_cost(self) -> str:
         return f"one eigendecomposition (d^3), {table_cost(self.levels)}"
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return max(dim, ENTRIES)
+
     def _notes(self) -> list[str]:
         few = self.sampled_ < ENTRIES
         return [f"{self.sampled_} vectors to learn from: entries coincide"] if few else []

@@ -168,6 +168,10 @@ class CentroidQuantizer(Quantizer):
         levels = "; in two levels" if self.count > FLAT else ""
         return f"k-means on at most {most_vectors(self.count):,} vectors{levels}"
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return self.count
+
     def _notes(self) -> list[str]:
         few = self.sampled_ < self.count
         return [f"{self.sampled_} vectors to learn from: centroids coincide"] if few else []

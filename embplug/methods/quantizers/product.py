@@ -199,6 +199,10 @@ class ProductQuantizer(Quantizer):
     def _bits(self, dim: int, size: float) -> float:
         return float(self.subspaces * self.bits)
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return max(dim, 1 << self.bits)
+
     def _notes(self) -> list[str]:
         assert self.centroids_ is not None
         notes = []

@@ -225,6 +225,10 @@ class ResidualQuantizer(Quantizer):
     def _fit_cost(self) -> str:
         return f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}"
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return max(dim, self.centroids)
+
     def _notes(self) -> list[str]:
         few = self.sampled_ < self.centroids
         return [f"{self.sampled_} vectors to learn from: centroids coincide"] if few else []

@@ -173,6 +173,10 @@ class PredictiveQuantizer(TokenCodes):
     def fitted_dim(self) -> int | None:
         return None if self.fitted_ is None else int(self.fitted_.centroids.shape[1])
 
+    @override
+    def least_sample(self, dim: int) -> int:
+        return max(dim, self.centroids)
+
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         """Mean bytes of a token: ``size`` before ``fit``, and the mean over the sample after it."""
         return self.size if self.fitted_ is None else self.fitted_.mean_bytes

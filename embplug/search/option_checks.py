@@ -1,0 +1,72 @@
+"""The options of a search, checked once before it is planned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qdrant_client import models
+
+from embplug.common.checks import checked_integer, is_number
+from embplug.errors import InvalidArgumentError
+from embplug.recipe import Fusion
+from embplug.search.types import Query, SearchOptions
+
+_MODELS: dict[str, tuple[type[Any], str]] = {
+    "search_params": (models.SearchParams, "a qdrant_client.models.SearchParams"),
+    "fusion": (Fusion, "an embplug.Fusion, such as Fusion(method='rrf')"),
+    "mmr": (models.Mmr, "a qdrant_client.models.Mmr"),
+}
+
+
+def check_options(options: SearchOptions) -> None:
+    """Check the types and ranges of options that do not depend on the recipe.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An option is wrong; the error names it.
+    """
+    checked_integer(options.limit, "limit", 1)
+    if options.candidates is not None:
+        checked_integer(options.candidates, "candidates", 1)
+    for name, (cls, expected) in _MODELS.items():
+        value = getattr(options, name)
+        if value is not None and not isinstance(value, cls):
+            raise InvalidArgumentError(name, expected, _shown(value))
+    if options.score_threshold is not None and not is_number(options.score_threshold):
+        raise InvalidArgumentError("score_threshold", "a number", repr(options.score_threshold))
+    _check_with_payload(options.with_payload)
+
+
+def check_queries(queries: Any) -> None:
+    """Check that queries come as a sequence of ``Query``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        They do not; the error names the first that is wrong.
+    """
+    if isinstance(queries, Query):
+        expected = "a sequence of embplug.Query"
+        raise InvalidArgumentError("queries", expected, "Query; pass [query]")
+    if isinstance(queries, str) or not isinstance(queries, Sequence):
+        raise InvalidArgumentError("queries", "a sequence of embplug.Query", type(queries).__name__)
+    for i, query in enumerate(queries):
+        if not isinstance(query, Query):
+            raise InvalidArgumentError(f"queries[{i}]", "an embplug.Query", type(query).__name__)
+
+
+def _check_with_payload(value: Any) -> None:
+    if isinstance(value, bool):
+        return
+    expected = "a bool or a sequence of field names"
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidArgumentError("with_payload", expected, repr(value))
+    for i, field in enumerate(value):
+        if not isinstance(field, str):
+            raise InvalidArgumentError(f"with_payload[{i}]", "the name of a field", repr(field))
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else type(value).__name__
