@@ -8,6 +8,7 @@ Edge.
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import os
 import re
@@ -16,6 +17,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import embplug
+from embplug import methods
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -91,3 +95,17 @@ def test_a_block_that_fails_is_told(tmp_path):
     assert run_page(page, tmp_path) == "one\n\n"
     with pytest.raises(AssertionError, match="false"):
         run_page("```bash\nfalse\ntrue\n```\n", tmp_path)
+
+
+# The examples of ``register`` and its like would stay registered for other tests.
+EXAMPLES = sorted(
+    name for name in {*embplug.__all__, *methods.__all__} - {"models"} if not name.startswith("register")
+)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_of_a_docstring_run(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    public = getattr(embplug if name in embplug.__all__ else methods, name)
+    for example in doctest.DocTestFinder(recurse=False).find(public, name, globs={}):
+        assert doctest.DocTestRunner().run(example).failed == 0

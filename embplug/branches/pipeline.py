@@ -222,7 +222,7 @@ class Pipeline:
         Raises
         ------
         InvalidArgumentError
-            Naming the argument that is wrong.
+            An argument is wrong. The error names it.
         NotFittedError
             A method is not fitted, because no document was added yet.
         """

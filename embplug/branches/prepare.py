@@ -63,7 +63,7 @@ def checked_queries(
     Raises
     ------
     InvalidArgumentError
-        Naming the argument that is wrong or missing.
+        An argument is wrong or missing. The error names it.
     """
     checked = [check_query(query, recipe) for query in queries]
     unread = [

@@ -47,7 +47,7 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     Raises
     ------
     InvalidArgumentError
-        One of its subclasses, naming the argument.
+        An argument is wrong. The error, often of a subclass, names it.
     """
     if query.text is not None and not (isinstance(query.text, str) and query.text.strip()):
         raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))

@@ -19,7 +19,7 @@ def check_payload_sizes(documents: CheckedDocuments, form: PointForm) -> None:
     Raises
     ------
     PointTooLargeError
-        Naming the first such document.
+        A document is too large. The error names the first one.
     """
     if form is PointForm.LISTS:
         check_sizes(documents, payload_sizes(documents))
@@ -40,7 +40,7 @@ def check_sizes(documents: CheckedDocuments, sizes: NDArray[np.int64]) -> None:
     Raises
     ------
     PointTooLargeError
-        Naming the first such document.
+        A document is too large. The error names the first one.
     """
     large = np.flatnonzero(sizes > MAX_REST_BYTES)
     if large.size:

@@ -146,7 +146,7 @@ class Capabilities:
         Raises
         ------
         CapabilityError
-            Naming the field, the engine, and which engine could.
+            The engine cannot do it. The error names the field, the engine, and an engine that can.
         """
         if not getattr(self, name):
             feature = _FEATURES[name]

@@ -23,18 +23,19 @@ BLOCK_TOKENS = 4096
 
 
 def maxsim(query: ArrayLike, documents: TokenBatch) -> Float32:
-    """Sum over the query's tokens of the highest dot product with a token of the document.
+    """Compute MaxSim: the sum over query tokens of the highest dot product with a token of the document.
 
     Parameters
     ----------
-    query : (t, dim)
-    documents
-        float32 or float16.
+    query : array-like of shape (t, dim)
+        Token vectors of the query.
+    documents : TokenBatch
+        Token vectors of n documents.
 
     Returns
     -------
-    float32 (n,)
-        -inf for a document without tokens.
+    ndarray of shape (n,), float32
+        Score of each document. It is -inf for a document without tokens.
 
     Raises
     ------
@@ -56,12 +57,14 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
 
     Parameters
     ----------
-    quantizer
-        The quantizer of the codes.
-    query : (t, dim)
-    codes : uint8 (sum_tokens, code_bytes)
-    offsets : int64 (n + 1,)
-        Document ``i`` owns the codes ``offsets[i]:offsets[i + 1]``.
+    quantizer : Quantizer
+        Quantizer of the codes.
+    query : array-like of shape (t, dim)
+        Token vectors of the query.
+    codes : ndarray of shape (sum_tokens, code_bytes), uint8
+        Codes of the tokens of all documents.
+    offsets : ndarray of shape (n + 1,), int64
+        Document ``i`` has the codes ``offsets[i]:offsets[i + 1]``.
     """
     if len(codes) != offsets[-1]:
         raise LengthMismatchError("codes", f"{offsets[-1]} codes, as offsets say", len(codes))

@@ -27,12 +27,16 @@ class Transform(Method):
 
     A subclass gives :meth:`output_dim` and ``_transform``. One that learns also gives :meth:`fit`,
     :attr:`fitted_dim` and ``_arrays``.
+
+    Attributes
+    ----------
+    trial_storage : {"float16", "binary", "product"}
+        Storage in Qdrant with which the advisor tries the transform. It belongs to the class.
     """
 
     _order: ClassVar[str] = "that of the input"
 
     trial_storage: ClassVar[Literal["float16", "binary", "product"]] = "float16"
-    """Storage in Qdrant with which the advisor tries the transform."""
 
     @classmethod
     def trials_of_size(cls, dim: int, size: int) -> dict[str, Transform]:
@@ -68,6 +72,7 @@ class Transform(Method):
         Returns
         -------
         int
+            Number of dimensions.
         """
         raise NotImplementedError
 
@@ -93,10 +98,20 @@ class Transform(Method):
         Parameters
         ----------
         X : array-like of shape (n, dim)
+            Vectors of documents.
 
         Returns
         -------
         ndarray of shape (n, output_dim), float32
+
+        Raises
+        ------
+        NotFittedError
+            The method learns from data, and :meth:`fit` was not called.
+        DimensionError
+            The vectors have another dimension than those passed to :meth:`fit`.
+        NonFiniteError
+            A vector holds NaN or infinity. The error names the first one.
         """
         self._check_fitted()
         return self._transform(as_vectors(X, self.fitted_dim))
@@ -107,10 +122,20 @@ class Transform(Method):
         Parameters
         ----------
         Q : array-like of shape (n, dim)
+            Vectors of queries.
 
         Returns
         -------
         ndarray of shape (n, output_dim), float32
+
+        Raises
+        ------
+        NotFittedError
+            The method learns from data, and :meth:`fit` was not called.
+        DimensionError
+            The vectors have another dimension than those passed to :meth:`fit`.
+        NonFiniteError
+            A vector holds NaN or infinity. The error names the first one.
         """
         self._check_fitted()
         return self._transform_query(as_vectors(Q, self.fitted_dim, "Q"))
@@ -156,10 +181,15 @@ class Quantizer(Method):
 
     A subclass gives :meth:`fit`, :attr:`fitted_dim`, :meth:`bytes_per_vector`, ``_arrays``, ``_encode``,
     ``_decode``, ``_prepare`` and ``_score``.
+
+    Attributes
+    ----------
+    has_signs : bool
+        Whether the first bits of codes are signs that Qdrant can search; see :meth:`signs`. It belongs to the
+        class.
     """
 
     has_signs: ClassVar[bool] = False
-    """Whether the first bits of codes are signs that Qdrant can search; see :meth:`signs`."""
 
     @property
     def dim(self) -> int:
@@ -195,6 +225,7 @@ class Quantizer(Method):
         Parameters
         ----------
         X : array-like of shape (n, dim)
+            Vectors of documents.
 
         Returns
         -------
@@ -217,10 +248,18 @@ class Quantizer(Method):
         Parameters
         ----------
         codes : ndarray of shape (n, code_bytes), uint8
+            Results of :meth:`encode`.
 
         Returns
         -------
         ndarray of shape (n, dim), float32
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The codes are not uint8, or do not have :attr:`code_bytes` columns.
         """
         return self._decode(check_codes(codes, self.code_bytes))
 
@@ -235,6 +274,16 @@ class Quantizer(Method):
         Returns
         -------
         PreparedQuery
+            The query in the form that :meth:`score` takes.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The query has another dimension than the vectors passed to :meth:`fit`.
+        NonFiniteError
+            The query holds NaN or infinity.
         """
         query, single = as_query(q, self.dim)
         return PreparedQuery(self._prepare(query), single)
@@ -247,10 +296,19 @@ class Quantizer(Method):
         query : PreparedQuery
             Result of :meth:`encode_query`.
         codes : ndarray of shape (n, code_bytes), uint8
+            Results of :meth:`encode`.
 
         Returns
         -------
         ndarray of shape (n,) or (n, t), float32, C-contiguous
+            Dot products of each code with the query, or with each of its t tokens.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The codes are not uint8, or do not have :attr:`code_bytes` columns.
         """
         scores = self._score(query.parts, check_codes(codes, self.code_bytes))
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
@@ -281,6 +339,7 @@ class Quantizer(Method):
         Parameters
         ----------
         X : array-like of shape (n, dim)
+            Vectors of documents.
 
         Returns
         -------
@@ -295,6 +354,7 @@ class Quantizer(Method):
         Parameters
         ----------
         Q : array-like of shape (n, dim)
+            Vectors of queries.
 
         Returns
         -------
@@ -367,6 +427,7 @@ class TokenCodes(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         queries : TokenBatch, default=None
             Tokens of queries, for the methods that use them.
 
@@ -382,11 +443,19 @@ class TokenCodes(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
         list of bytes
             One string for each document.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError
+            The tokens have another dimension than those passed to :meth:`fit`.
         """
         raise NotImplementedError
 
@@ -396,13 +465,17 @@ class TokenCodes(Method):
         Parameters
         ----------
         strings : sequence of bytes
+            Results of :meth:`encode`.
 
         Returns
         -------
         TokenBatch
+            Token vectors of each document.
 
         Raises
         ------
+        NotFittedError
+            :meth:`fit` was not called.
         InvalidArgumentError
             A string is not one of these codes. The error names the first one.
         """
@@ -414,10 +487,12 @@ class TokenCodes(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
         ndarray of shape (n,), int64
+            Bytes of each string.
         """
         raise NotImplementedError
 
@@ -438,6 +513,10 @@ class TokenCodes(Method):
 
         Raises
         ------
+        NotFittedError
+            :meth:`fit` was not called.
+        DimensionError, NonFiniteError
+            The query has another dimension than the tokens passed to :meth:`fit`, or is not finite.
         InvalidArgumentError
             A string is not one of these codes. The error names the first one.
         """
@@ -454,6 +533,14 @@ class Encoding(Method):
     The dot product of a query's and a document's encoding estimates MaxSim. A subclass gives
     :meth:`output_dim`, :meth:`encode_documents` and :meth:`encode_queries`. One that learns also gives
     :meth:`fit`, :attr:`fitted_dim` and ``_arrays``.
+
+    Attributes
+    ----------
+    dtype : str
+        Type of the encodings: ``"float32"``, ``"float16"`` or ``"uint8"``.
+    drifts : bool
+        Whether new documents can differ from those learned from, so that :meth:`drift` can be called. It
+        belongs to the class.
     """
 
     dtype: str
@@ -461,7 +548,6 @@ class Encoding(Method):
     _order: ClassVar[str] = "an estimate of that of MaxSim"
 
     drifts: ClassVar[bool] = False
-    """Whether new documents can differ from those learned from, so that :meth:`drift` can be called."""
 
     @property
     def datatype(self) -> models.Datatype:
@@ -479,10 +565,12 @@ class Encoding(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
         bool
+            True if :meth:`fit` accepts the sample.
         """
         return not self._learns or len(tokens.values) > 0
 
@@ -497,6 +585,7 @@ class Encoding(Method):
         Returns
         -------
         int
+            Number of dimensions.
         """
         raise NotImplementedError
 
@@ -508,6 +597,7 @@ class Encoding(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         queries : TokenBatch, default=None
             Tokens of queries, for the methods that use them.
         device : str, default=None
@@ -527,6 +617,7 @@ class Encoding(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         n_jobs : int, default=1
             Number of threads. -1 uses all cores.
         device : str, default=None
@@ -545,6 +636,7 @@ class Encoding(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of queries.
         token_weights : array-like of shape (sum_tokens,), default=None
             Weight of each token in its query. None weighs all alike.
 
@@ -560,6 +652,7 @@ class Encoding(Method):
         Parameters
         ----------
         vectors : ndarray of shape (n, output_dim), or (output_dim,)
+            Encodings of documents.
 
         Returns
         -------
@@ -580,7 +673,7 @@ class Encoding(Method):
         Returns
         -------
         float
-            About 1 if the new documents resemble those learned from.
+            Ratio of the two errors: about 1 if the new documents resemble those learned from.
 
         Raises
         ------
@@ -609,14 +702,21 @@ class Encoding(Method):
 
 
 class Reduction(Method):
-    """Base of token reductions: documents or queries with fewer tokens. A subclass gives :meth:`reduce`."""
+    """Base of token reductions: documents or queries with fewer tokens. A subclass gives :meth:`reduce`.
+
+    Attributes
+    ----------
+    needs_saliency : bool
+        Whether :meth:`reduce` reads how much each token matters. It belongs to the class.
+    pools : bool
+        Whether tokens of the result stand for several tokens, so that they have no saliency of their own. It
+        belongs to the class.
+    """
 
     _order: ClassVar[str] = "changed by the tokens that are merged or left out"
 
     needs_saliency: ClassVar[bool] = False
-    """Whether :meth:`reduce` reads how much each token matters."""
     pools: ClassVar[bool] = False
-    """Whether tokens of the result stand for several tokens, so that they have no saliency of their own."""
 
     def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
         """Reduce the number of tokens.
@@ -624,12 +724,14 @@ class Reduction(Method):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents or queries.
         saliency : array-like of shape (sum_tokens,), default=None
             How much each token matters. Only used if :attr:`needs_saliency`.
 
         Returns
         -------
         Reduced
+            The remaining tokens, and where each token went.
         """
         raise NotImplementedError
 
@@ -683,6 +785,7 @@ class Adapter(Method):
         Parameters
         ----------
         X : array-like of shape (n, new_dim)
+            Vectors of the new model.
 
         Returns
         -------
@@ -717,6 +820,7 @@ class QueryWeights(Method):
         Parameters
         ----------
         documents : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
@@ -730,6 +834,7 @@ class QueryWeights(Method):
         Parameters
         ----------
         queries : TokenBatch
+            Token vectors of queries.
 
         Returns
         -------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from embplug import methods
 from embplug.methods.registry import is_built_in, registered
+from tests.methods.table import CASES
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| `(\w+)` \| `(\w+\([^`]*\))` \| ([\d,]+) \|", re.MULTILINE)
@@ -42,3 +44,11 @@ def test_every_method_has_a_row_with_its_kind_and_bytes(page: str) -> None:
 def test_every_adapter_has_a_row() -> None:
     page = (DOCS / "upgrading.md").read_text(encoding="utf-8")
     assert all(f"`{kind}`" in page for kind, cls in registered("adapter").items() if is_built_in(cls))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_docstrings_name_every_parameter_and_learned_attribute(name: str) -> None:
+    method = CASES[name].method
+    learned = [attribute for attribute in vars(method) if re.fullmatch(r"[a-z]\w*_", attribute)]
+    for attribute in [*(field.name for field in fields(method)), *learned]:
+        assert f"    {attribute} : " in type(method).__doc__, attribute

@@ -80,6 +80,7 @@ class TokenIDF(QueryWeights):
         Parameters
         ----------
         documents : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
@@ -111,6 +112,7 @@ class TokenIDF(QueryWeights):
         Parameters
         ----------
         queries : TokenBatch
+            Token vectors of queries.
 
         Returns
         -------

@@ -26,7 +26,7 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
     DimensionError
         Not a matrix, or not of ``dim`` columns.
     NonFiniteError
-        Naming the first row that holds NaN or infinity.
+        A row holds NaN or infinity. The error names the first one.
     """
     try:
         vectors = np.ascontiguousarray(values, dtype=np.float32)
@@ -49,7 +49,7 @@ def as_sample(values: ArrayLike) -> Float32:
 
 
 def as_query(values: ArrayLike, dim: int) -> tuple[Float32, bool]:
-    """A query as float32 (t, dim), and whether it was given as a single vector (dim,)."""
+    """A query as float32 (t, dim), and whether it was passed as a single vector (dim,)."""
     single = np.ndim(values) == 1
     return as_vectors(np.asarray(values)[None] if single else values, dim, "q"), single
 

@@ -81,6 +81,8 @@ class BitAllocationQuantizer(Quantizer):
         Directions, and the entries of each byte.
     lengths_ : ndarray of shape (256,), float32, or None
         Lengths that the last byte stands for, if ``length="own"``.
+    sampled_ : int
+        Number of vectors that were learned from.
     """
 
     size: int = Field(default=48, ge=2)

@@ -60,6 +60,8 @@ class CentroidQuantizer(Quantizer):
     ----------
     centroids_ : ndarray of shape (count, dim), float32
         Centroids, in the precision of float16.
+    sampled_ : int
+        Number of vectors that were learned from.
 
     References
     ----------

@@ -51,6 +51,8 @@ class PowerQuantizer(Levels):
         Values of the steps, in rising order.
     length_ : float
         Length of all vectors of the sample. 0 if they differ, and then two bytes of a code hold the length.
+    dim_ : int
+        Dimension of the vectors.
 
     References
     ----------

@@ -65,6 +65,8 @@ class ProductQuantizer(Quantizer):
         Centroids of all groups side by side.
     length_ : float
         Length of decoded vectors. 0 does not rescale.
+    rotation_ : ndarray of shape (dim, dim), float32, or None
+        Rotation before the quantization. None, except in an :class:`OptimizedProductQuantizer`.
 
     References
     ----------

@@ -50,6 +50,8 @@ class PyramidQuantizer(Levels):
         Sum of the magnitudes.
     length_ : float
         Length of all vectors of the sample. 0 if they differ.
+    dim_ : int
+        Dimension of the vectors.
 
     References
     ----------
@@ -106,10 +108,12 @@ class PyramidQuantizer(Levels):
         Parameters
         ----------
         codes : ndarray of shape (n, code_bytes), uint8
+            Results of :meth:`encode`.
 
         Returns
         -------
         ndarray of shape (n, dim), int8
+            Integers whose magnitudes sum to ``pulses_``.
         """
         codes = check_codes(codes, self.code_bytes)
         numbers = self._numbers(codes).astype(np.int16) - self._largest

@@ -226,6 +226,7 @@ class RecurrentBinaryQuantizer(Quantizer):
         Parameters
         ----------
         X : array-like of shape (n, dim)
+            Vectors of documents.
 
         Returns
         -------
@@ -256,6 +257,7 @@ class RecurrentBinaryQuantizer(Quantizer):
         Parameters
         ----------
         X : array-like of shape (n, dim)
+            Vectors of documents.
 
         Returns
         -------
@@ -270,6 +272,7 @@ class RecurrentBinaryQuantizer(Quantizer):
         Parameters
         ----------
         Q : array-like of shape (n, dim)
+            Vectors of queries.
 
         Returns
         -------

@@ -77,6 +77,8 @@ class ResidualQuantizer(Quantizer):
         Directions of residuals, and the entries of each byte.
     factors_ : ndarray, float32
         Factors that restore the length.
+    sampled_ : int
+        Number of vectors that were learned from.
 
     References
     ----------

@@ -64,6 +64,7 @@ class HierarchicalPooling(Reduction):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         saliency : array-like, default=None
             Not used.
 
@@ -116,6 +117,7 @@ class KMeansPooling(Reduction):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         saliency : array-like, default=None
             Not used.
 

@@ -83,7 +83,7 @@ class RandomPruning(Reduction):
     seed : int, default=0
         Seed of the choice, which depends on the place of the tokens in the batch.
     kind : str, default="random"
-        Name of the method in a recipe; leave it as it is.
+        Name of the method; leave it as it is.
     """
 
     keep: float = Field(default=0.6, gt=0, le=1)
@@ -96,6 +96,7 @@ class RandomPruning(Reduction):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         saliency : array-like, default=None
             Not used.
 
@@ -130,6 +131,7 @@ class FirstTokens(Reduction):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         saliency : array-like, default=None
             Not used.
 
@@ -174,6 +176,7 @@ class BallCarving(Reduction):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of queries.
         saliency : array-like, default=None
             Not used.
 

@@ -187,6 +187,7 @@ class PredictiveQuantizer(TokenCodes):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         queries : TokenBatch, default=None
             Not used.
 
@@ -230,6 +231,7 @@ class PredictiveQuantizer(TokenCodes):
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------

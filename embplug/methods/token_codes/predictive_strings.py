@@ -68,7 +68,7 @@ def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
     Raises
     ------
     InvalidArgumentError
-        Naming the first string that is too short for its tokens.
+        A string is too short for its tokens. The error names the first one.
     """
     counts = [int.from_bytes(string[:COUNT_BYTES], "little") for string in strings]
     for i, string in enumerate(strings):
@@ -101,7 +101,7 @@ def checked(
     Raises
     ------
     InvalidArgumentError
-        Naming the first string that cannot be one of these codes.
+        A string is not one of these codes. The error names the first one.
     """
     block = strings[documents]
     offsets = token_offsets(block)
@@ -117,7 +117,7 @@ def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64],
     Raises
     ------
     InvalidArgumentError
-        Naming the first string that cannot be one of these codes.
+        A string is not one of these codes. The error names the first one.
     """
     block = strings[documents]
     fields = _fields(block, token_offsets(block), documents.start, sizes, centroids)

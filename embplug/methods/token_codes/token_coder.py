@@ -54,6 +54,7 @@ class TokenCoder:
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
         queries : TokenBatch, default=None
             Tokens of queries, for the methods that use them.
 
@@ -83,6 +84,7 @@ class TokenCoder:
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
@@ -105,6 +107,7 @@ class TokenCoder:
         Parameters
         ----------
         tokens : TokenBatch
+            Token vectors of documents.
 
         Returns
         -------
@@ -146,6 +149,7 @@ class TokenCoder:
         Parameters
         ----------
         strings : sequence of bytes
+            Results of :meth:`encode`.
 
         Returns
         -------

@@ -70,6 +70,8 @@ class LearnedTruncation(Transform):
         The linear map.
     mean_ : ndarray of shape (d,), float32
         Mean that is subtracted from documents.
+    sampled_ : int
+        Number of vectors that were learned from.
 
     References
     ----------

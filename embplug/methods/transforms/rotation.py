@@ -129,6 +129,8 @@ class OPQRotation(_LearnedRotation):
     ----------
     rotation_ : ndarray of shape (d, d), float32
         The rotation.
+    sampled_ : int
+        Number of vectors that were learned from.
 
     References
     ----------
@@ -214,6 +216,8 @@ class ITQRotation(_LearnedRotation):
     ----------
     rotation_ : ndarray of shape (d, d), float32
         The rotation.
+    sampled_ : int
+        Number of vectors that were learned from.
 
     References
     ----------
