@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
+from embplug.common.json_types import jsonable_payload
 from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
-from embplug.engines.json_types import jsonable_payload
 from embplug.errors import (
     DimensionError,
     EmptyTokensError,
