@@ -572,15 +572,36 @@ def _check_payloads(payloads: Any, count: int) -> list[dict[str, Any]]:
     items = _sequence(payloads, "payloads")
     if len(items) != count:
         raise LengthMismatchError("payloads", f"{count} payloads, one for each document", len(items))
-    checked = [
-        jsonable_payload({} if payload is None else payload, f"payloads[{i}]")
-        for i, payload in enumerate(items)
+    return [
+        check_payload({} if payload is None else payload, f"payloads[{i}]") for i, payload in enumerate(items)
     ]
-    for i, payload in enumerate(checked):
-        for key in OWN_FIELDS:
-            if key in payload:
-                expected = f"no key {key!r}, which embplug uses itself"
-                raise InvalidArgumentError(f"payloads[{i}]", expected, "a payload with this key")
+
+
+def check_payload(payload: Any, argument: str) -> dict[str, Any]:
+    """Convert the payload of a user to JSON types.
+
+    Parameters
+    ----------
+    payload : mapping
+        Payload of a document.
+    argument : str
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    dict
+        Payload of JSON types.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The payload holds what Qdrant cannot keep, or a field that embplug keeps for itself.
+    """
+    checked = jsonable_payload(payload, argument)
+    for key in OWN_FIELDS:
+        if key in checked:
+            expected = f"no key {key!r}, which embplug uses itself"
+            raise InvalidArgumentError(argument, expected, "a payload with this key")
     return checked
 
 
