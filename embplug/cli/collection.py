@@ -240,6 +240,8 @@ def _questions() -> Iterator[str]:
 def _batches(lines: Iterator[tuple[Any, str, dict[str, Any]]]) -> Iterator[Documents]:
     from embplug.branches.documents import Documents
 
+    position = 0
     while batch := list(islice(lines, BATCH)):
         ids, texts, payloads = zip(*batch, strict=True)
-        yield Documents(ids, texts=texts, payloads=payloads)
+        yield Documents(ids, texts=texts, payloads=payloads, position=position)
+        position += len(batch)

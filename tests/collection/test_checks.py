@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import Collection, Dense, Recipe
+from embplug import Collection, Dense, Documents, Recipe
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import MAX_DEPTH
 from embplug.engines.filter_depth import MAX_DEPTH as MAX_FILTER_DEPTH
-from embplug.errors import FilterError, InvalidArgumentError
+from embplug.errors import DuplicateIdError, FilterError, InvalidArgumentError
 
 IDS = [2, 4, "doc/a", "42"]
 
@@ -124,3 +124,24 @@ def test_set_payload_names_the_document_that_does_not_exist(docs: Collection) ->
     with pytest.raises(InvalidArgumentError, match=r"^ids\[1\]: .* exists, got 'doc/b'$"):
         docs.set_payload({"m": 1}, ["doc/a", "doc/b"])
     assert docs.retrieve(["doc/a"])[0].payload == {"n": 2}
+
+
+@pytest.mark.parametrize("apart", [1, 5, 3000])
+def test_an_id_that_comes_twice_is_refused_close_and_far(docs: Collection, apart: int) -> None:
+    ids = [f"new {i}" for i in range(apart)] + ["new 0"]
+    with pytest.raises(DuplicateIdError, match=rf"^ids\[{apart}\]: .* got 'new 0', as ids\[0\]$"):
+        docs.add(ids, dense=np.ones((apart + 1, 2)))
+    assert docs.count() == 4
+    batches = [Documents([id_], dense=np.ones((1, 2))) for id_ in ids[-6:]]
+    with pytest.raises(DuplicateIdError):
+        docs.add_batches([*batches, Documents([ids[-6:][0]], dense=np.ones((1, 2)))])
+
+
+def test_the_place_of_a_wrong_document_is_that_of_the_call(docs: Collection) -> None:
+    texts = [f"text {i}" for i in range(1000)]
+    texts[716] = "half \ud800"
+    with pytest.raises(InvalidArgumentError, match=r"^texts\[716\]: .*character 5 \(id 716\)$"):
+        docs.add(range(1000), dense=np.ones((1000, 2)), texts=texts)
+    assert docs.count() == 4
+    with pytest.raises(InvalidArgumentError, match=r"^text: .*UTF-8"):
+        docs.search(text=texts[716], dense=[1.0, 0.0])
