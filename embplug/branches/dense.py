@@ -12,6 +12,7 @@ import numpy as np
 from qdrant_client import models
 
 from embplug.branches.base import Branch, EncodedDocuments, search_params, vector_of
+from embplug.branches.datatypes import check_stored, datatype_of_user
 from embplug.branches.documents import CheckedDocuments, CheckedSample, check_dense
 from embplug.branches.queries import CheckedQuery
 from embplug.branches.vector_version import PreviousModel, VectorVersion
@@ -205,7 +206,7 @@ class DenseBranch(Branch):
         if vectors is None:
             raise InvalidArgumentError(f"dense[{self.name!r}]", "a vector", f"none from encoder {spec!r}")
         recipe = self.recipe
-        return check_dense(vectors, recipe.dim, count, f"dense of encoder {spec!r}", recipe.datatype)
+        return check_dense(vectors, recipe.dim, count, f"dense of encoder {spec!r}", datatype_of_user(recipe))
 
     def count_numbers(self, documents: CheckedDocuments) -> int:
         """Numbers of the vector, its prefixes, its original and its codes."""
@@ -224,7 +225,11 @@ class DenseBranch(Branch):
         codes = None
         if self.codes is not None:
             codes = [row.tobytes() for row in self.codes.encode(self._of_unit_length(vectors))]
-        return EncodedDocuments({**self.as_stored(vectors)}, codes, payload)
+        stored = self.as_stored(vectors)
+        if self.recipe.stored_distance != models.Distance.COSINE:
+            for name in self.stored[: len(self.recipe.funnel) + 1]:
+                check_stored(stored[name], self.recipe.datatype, documents.user_ids, name)
+        return EncodedDocuments({**stored}, codes, payload)
 
     def as_stored(self, vectors: Float32) -> dict[str, Float32]:
         """Documents (n, dim) as they are stored, by name in Qdrant."""

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 
+from embplug.branches.datatypes import check_datatype, check_float16_tokens, datatype_of_user
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
+from embplug.common.json_types import check_text, jsonable_payload
 from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
-from embplug.engines.json_types import jsonable_payload
 from embplug.errors import (
     DimensionError,
     EmptyTokensError,
@@ -23,9 +24,7 @@ from embplug.errors import (
 )
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
-from embplug.recipe import Recipe
-
-BYTE_MAX = 255
+from embplug.recipe import Recipe, Tokens
 
 TokensLike: TypeAlias = TokenBatch | Sequence[ArrayLike]
 DenseLike: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
@@ -55,6 +54,9 @@ class Documents:
         How much each token matters: any finite number, and larger numbers matter more. It is for a recipe
         whose ``reduction`` prunes tokens by saliency. If ``tokens`` are computed by the encoder, it computes
         the saliency too.
+    position : int, default=None
+        Position of the first document among all that the user passes, by which errors name documents. If
+        None, errors name the batch and the position in it.
 
     Examples
     --------
@@ -68,6 +70,7 @@ class Documents:
     texts: Sequence[str] | None = None
     payloads: Sequence[Mapping[str, Any] | None] | None = None
     saliency: Sequence[ArrayLike] | None = None
+    position: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +269,7 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
     if documents.tokens is not None:
         if recipe.tokens is None:
             raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "token matrices")
-        tokens = check_tokens(documents.tokens, recipe.tokens.dim, count)
+        tokens = check_document_tokens(documents.tokens, recipe.tokens, count)
     dense = _check_dense(documents.dense, recipe, count)
     texts = documents.texts
     if texts is not None:
@@ -346,7 +349,8 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
             raise InvalidArgumentError(argument, "none, because the recipe has no tokens", "token matrices")
         checked[name] = None
         if tokens is not None and recipe.tokens is not None:
-            checked[name] = check_tokens(tokens, recipe.tokens.dim, len(tokens), argument)
+            check = check_document_tokens if name == "tokens" else check_query_tokens
+            checked[name] = check(tokens, recipe.tokens, len(tokens), argument)
     dense = _check_dense(sample.dense, recipe, within="sample.")
     dense_queries = _check_dense(sample.dense_queries, recipe, argument="dense_queries", within="sample.")
     texts = sample.texts
@@ -417,10 +421,56 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
             f"{lengths[large[0]]} tokens",
         )
     if not np.isfinite(batch.values).all():
-        row = int(np.flatnonzero(~np.isfinite(batch.values).all(axis=1))[0])
-        document = int(np.searchsorted(batch.offsets, row, side="right")) - 1
-        token = row - int(batch.offsets[document])
+        document, token = batch.place(int(np.flatnonzero(~np.isfinite(batch.values).all(axis=1))[0]))
         raise NonFiniteError(f"{argument}[{document}]", "finite numbers", f"NaN or infinity in token {token}")
+    return batch
+
+
+def check_query_tokens(
+    tokens: TokensLike, recipe: Tokens, count: int, argument: str = "tokens"
+) -> TokenBatch:
+    """Check token matrices of queries against the tokens of a recipe; see :func:`check_tokens`."""
+    batch = check_tokens(tokens, recipe.dim, count, argument)
+    check_float16_tokens(batch, recipe, argument)
+    return batch
+
+
+def check_document_tokens(
+    tokens: TokensLike, recipe: Tokens, count: int, argument: str = "tokens"
+) -> TokenBatch:
+    """Check token matrices of documents against the tokens of a recipe.
+
+    Parameters
+    ----------
+    tokens : TokenBatch or sequence of array-like of shape (t_i, dim)
+        Token vectors of each document.
+    recipe : Tokens
+        Part of the recipe that says how they are stored.
+    count : int
+        Number of documents.
+    argument : str, default="tokens"
+        Name of the argument, for the errors.
+
+    Returns
+    -------
+    TokenBatch
+        The tokens.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a token has only zeros, as padding does, or more than the datatype can hold; or as
+        :func:`check_tokens` says.
+    """
+    batch = check_query_tokens(tokens, recipe, count, argument)
+    padding = np.flatnonzero(~batch.values.any(axis=1))
+    if padding.size:
+        document, token = batch.place(int(padding[0]))
+        expected = (
+            "tokens that are not all zeros, because padding changes encodings and MaxSim; leave it out by "
+            "TokenBatch.from_padded(values, mask), or cut each matrix to its number of tokens"
+        )
+        raise InvalidArgumentError(f"{argument}[{document}]", expected, f"zeros in token {token}")
     return batch
 
 
@@ -473,37 +523,6 @@ def check_dense(
     return rows
 
 
-def check_datatype(vectors: NDArray[np.float32], datatype: models.Datatype | None, argument: str) -> None:
-    """Check that a datatype can hold vectors: ``uint8`` only holds whole numbers from 0 to 255.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (n, dim), float32
-        Vectors to store.
-    datatype : models.Datatype or None
-        Datatype in which Qdrant stores them. None is float32.
-    argument : str
-        Name of the argument, for the error.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The datatype cannot hold a vector; the error names the first such vector.
-    """
-    if datatype != models.Datatype.UINT8:
-        return
-    wrong = (vectors != np.rint(vectors)) | (vectors < 0) | (vectors > BYTE_MAX)
-    rows = np.flatnonzero(wrong.any(axis=1))
-    if rows.size:
-        expected = (
-            "whole numbers from 0 to 255, which is all that datatype uint8 keeps; for other vectors use "
-            "quantization=models.ScalarQuantization(...), which also takes one byte for each dimension, or "
-            "datatype float16"
-        )
-        number = vectors[rows[0]][wrong[rows[0]]][0]
-        raise InvalidArgumentError(f"{argument}[{rows[0]}]", expected, number)
-
-
 def _check_dense(
     dense: DenseLike | None,
     recipe: Recipe,
@@ -515,7 +534,7 @@ def _check_dense(
     checked = {}
     for name, own, vectors in named_dense(dense, recipe, argument):
         part, rows = recipe.dense[name], len(vectors) if count is None else count
-        checked[name] = check_dense(vectors, part.dim, rows, f"{within}{own}", part.datatype)
+        checked[name] = check_dense(vectors, part.dim, rows, f"{within}{own}", datatype_of_user(part))
     return checked
 
 
@@ -563,6 +582,7 @@ def _check_texts(texts: Any, count: int, argument: str = "texts") -> Sequence[st
     for i, text in enumerate(checked):
         if not isinstance(text, str) or not text.strip():
             raise InvalidArgumentError(f"{argument}[{i}]", "a text that is not empty", repr(text))
+        check_text(text, f"{argument}[{i}]")
     return checked
 
 
@@ -572,15 +592,36 @@ def _check_payloads(payloads: Any, count: int) -> list[dict[str, Any]]:
     items = _sequence(payloads, "payloads")
     if len(items) != count:
         raise LengthMismatchError("payloads", f"{count} payloads, one for each document", len(items))
-    checked = [
-        jsonable_payload({} if payload is None else payload, f"payloads[{i}]")
-        for i, payload in enumerate(items)
+    return [
+        check_payload({} if payload is None else payload, f"payloads[{i}]") for i, payload in enumerate(items)
     ]
-    for i, payload in enumerate(checked):
-        for key in OWN_FIELDS:
-            if key in payload:
-                expected = f"no key {key!r}, which embplug uses itself"
-                raise InvalidArgumentError(f"payloads[{i}]", expected, "a payload with this key")
+
+
+def check_payload(payload: Any, argument: str) -> dict[str, Any]:
+    """Convert the payload of a user to JSON types.
+
+    Parameters
+    ----------
+    payload : mapping
+        Payload of a document.
+    argument : str
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    dict
+        Payload of JSON types.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The payload holds what Qdrant cannot keep, or a field that embplug keeps for itself.
+    """
+    checked = jsonable_payload(payload, argument)
+    for key in OWN_FIELDS:
+        if key in checked:
+            expected = f"no key {key!r}, which embplug uses itself"
+            raise InvalidArgumentError(argument, expected, "a payload with this key")
     return checked
 
 

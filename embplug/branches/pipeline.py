@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from embplug.common.torch_device import torch_on
 from embplug.encoders import Encoder
 from embplug.engines.capabilities import Capabilities
 from embplug.engines.check_filter import check_filter
+from embplug.engines.filter_ids import with_point_ids
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.numeric.arrays import Float32, State
 from embplug.recipe import Recipe
@@ -211,10 +213,18 @@ class Pipeline:
             payloads = with_codes(payloads, field, self.branches, encoded)
         return vectors, payloads
 
-    def check_filter(self, filter: models.Filter | None) -> None:
-        """Refuse a filter that the engine would not apply as it says."""
-        if filter is not None:
-            check_filter(filter, self.recipe.payload_indexes, capabilities=self.capabilities)
+    def checked_filter(self, filter: models.Filter | None) -> models.Filter | None:
+        """A user's filter with ids of points in place of ids of documents.
+
+        Raises
+        ------
+        FilterError, CapabilityError
+            The engine would not apply the filter as it says.
+        """
+        if filter is None:
+            return None
+        check_filter(filter, self.recipe.payload_indexes, capabilities=self.capabilities)
+        return with_point_ids(filter)
 
     def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[Plan]:
         """Plan searches with the same options.
@@ -226,7 +236,7 @@ class Pipeline:
         NotFittedError
             A method is not fitted, because no document was added yet.
         """
-        self._check_options(options)
+        options = self._checked_options(options)
         check_queries(queries)
         chosen = chosen_branches(self.branches, options.branches)
         checked = self._checked(queries, chosen, all_needed=options.branches is not None)
@@ -275,12 +285,12 @@ class Pipeline:
         if not self.fitted:
             raise NotFittedError("the methods of the recipe are not fitted yet: add documents first")
 
-    def _check_options(self, options: SearchOptions) -> None:
+    def _checked_options(self, options: SearchOptions) -> SearchOptions:
         check_options(options)
         for name in {} if options.fusion is None else options.fusion.weights:
             if name not in self.branches:
                 raise InvalidArgumentError("fusion.weights", f"some of {[*self.branches]}", repr(name))
-        self.check_filter(options.filter)
+        return replace(options, filter=self.checked_filter(options.filter))
 
 
 def _branches_of(recipe: Recipe, versions: Mapping[str, VectorVersion], device: str | None) -> list[Branch]:

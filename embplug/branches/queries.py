@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.branches.documents import check_dense, check_tokens, named_dense
+from embplug.branches.datatypes import datatype_of_user
+from embplug.branches.documents import check_dense, check_query_tokens, named_dense
+from embplug.common.json_types import check_text
 from embplug.errors import InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
-from embplug.recipe import Recipe
+from embplug.recipe import Recipe, Tokens
 from embplug.search.types import Query
 
 
@@ -51,11 +53,13 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     """
     if query.text is not None and not (isinstance(query.text, str) and query.text.strip()):
         raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))
+    if query.text is not None:
+        check_text(query.text, "text")
     tokens = None
     if query.tokens is not None:
         if recipe.tokens is None:
             raise InvalidArgumentError("tokens", "none, because the recipe has no tokens", "a token matrix")
-        tokens = _check_query_tokens(query.tokens, recipe.tokens.dim)
+        tokens = _check_tokens(query.tokens, recipe.tokens)
     weights = _check_token_weights(query.token_weights, tokens)
     saliency = None
     if query.saliency is not None:
@@ -67,15 +71,15 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     for name, argument, vector in named_dense(query.dense, recipe):
         row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
         vector_recipe = recipe.dense[name]
-        dense[name] = check_dense(row, vector_recipe.dim, 1, argument, vector_recipe.datatype)
+        dense[name] = check_dense(row, vector_recipe.dim, 1, argument, datatype_of_user(vector_recipe))
     return CheckedQuery(tokens, dense, query.text, weights, saliency)
 
 
-def _check_query_tokens(tokens: Any, dim: int) -> TokenBatch:
+def _check_tokens(tokens: Any, recipe: Tokens) -> TokenBatch:
     if isinstance(tokens, TokenBatch):
-        return check_tokens(tokens, dim, 1)
+        return check_query_tokens(tokens, recipe, 1)
     try:
-        return check_tokens([tokens], dim, 1)
+        return check_query_tokens([tokens], recipe, 1)
     except InvalidArgumentError as error:
         argument = error.argument.replace("tokens[0]", "tokens")
         raise type(error)(argument, error.expected, error.got) from None

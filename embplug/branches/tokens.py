@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.branches.base import Branch, EncodedDocuments, Item, search_params, vector_of
-from embplug.branches.documents import CheckedDocuments, CheckedSample, TokensLike, check_tokens
+from embplug.branches.datatypes import check_stored
+from embplug.branches.documents import (
+    CheckedDocuments,
+    CheckedSample,
+    TokensLike,
+    check_document_tokens,
+    check_query_tokens,
+    check_tokens,
+)
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
 from embplug.common.ids import CODES
@@ -159,7 +167,8 @@ class TokensBranch(Branch):
 
     def take_documents(self, documents: CheckedDocuments, encoded: Encoded, spec: str) -> CheckedDocuments:
         """Documents with the encoder's tokens and their saliency."""
-        tokens = self._checked(encoded, len(documents), spec)
+        argument = f"tokens of encoder {spec!r}"
+        tokens = check_document_tokens(_tokens_of(encoded, spec), self.recipe, len(documents), argument)
         if self.recipe.prunes and encoded.saliency is None:
             raise _no_saliency(spec)
         return replace(documents, tokens=tokens, saliency=encoded.saliency)
@@ -167,7 +176,8 @@ class TokensBranch(Branch):
     def take_query(self, query: CheckedQuery, encoded: Encoded, row: int, spec: str) -> CheckedQuery:
         """A query with the encoder's tokens, and their saliency where the recipe prunes queries."""
         tokens = None if encoded.tokens is None else encoded.tokens[row : row + 1]
-        checked = self._checked(Encoded(tokens), 1, spec)
+        argument = f"tokens of encoder {spec!r}"
+        checked = check_query_tokens(_tokens_of(Encoded(tokens), spec), self.recipe, 1, argument)
         saliency = encoded.saliency_of(row) if self.recipe.prunes_queries else None
         if self.recipe.prunes_queries and saliency is None:
             raise _no_saliency(spec)
@@ -199,8 +209,11 @@ class TokensBranch(Branch):
             return EncodedDocuments()
         vectors: Vectors = {}
         if self.encoding is not None:
-            vectors[ENCODING_VECTOR] = self.encoding.encode_documents(tokens, n_jobs=-1, device=self.device)
+            encoding = self.encoding.encode_documents(tokens, n_jobs=-1, device=self.device)
+            check_stored(encoding, self.encoding.datatype, documents.user_ids, ENCODING_VECTOR)
+            vectors[ENCODING_VECTOR] = encoding
         if self.recipe.multivector is not None:
+            check_stored(tokens, self.recipe.multivector.datatype, documents.user_ids, TOKENS_VECTOR)
             vectors[TOKENS_VECTOR] = tokens
         return EncodedDocuments(vectors, None if self.coder is None else self.coder.encode(tokens))
 
@@ -282,11 +295,6 @@ class TokensBranch(Branch):
             documents = TokenBatch.from_list([vector_of(record, field) for record in records]).to_float32()
         return token_similarities(self._ranking_tokens(query).values, documents, tokens)
 
-    def _checked(self, encoded: Encoded, count: int, spec: str) -> TokenBatch:
-        if encoded.tokens is None:
-            raise InvalidArgumentError("encoder", "one that makes token vectors", spec)
-        return check_tokens(encoded.tokens, self.recipe.dim, count, f"tokens of encoder {spec!r}")
-
     def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
         for reduction in self.recipe.reductions:
             if reduction.needs_saliency and saliency is None:
@@ -314,6 +322,12 @@ class TokensBranch(Branch):
             expected = "how much each token of the query matters, by which the recipe prunes it"
             raise InvalidArgumentError("saliency", expected, None)
         return reduction.reduce(tokens, query.saliency if reduction.needs_saliency else None).tokens
+
+
+def _tokens_of(encoded: Encoded, spec: str) -> TokenBatch:
+    if encoded.tokens is None:
+        raise InvalidArgumentError("encoder", "one that makes token vectors", spec)
+    return encoded.tokens
 
 
 def _no_saliency(spec: str) -> InvalidArgumentError:

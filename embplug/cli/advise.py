@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,8 @@ from rich.console import Group
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
+from embplug.common.files import read_array, read_lines
+from embplug.common.json_types import parse_json
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -121,18 +122,12 @@ def _bytes(text: str, argument: str) -> float:
 
 def _read_queries(file: Path) -> Any:
     """Read vectors from a .npy file, or a text or a vector from each line."""
-    try:
-        if file.suffix == ".npy":
-            import numpy as np
-
-            return np.load(file, allow_pickle=False)
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError("path", "a readable file of queries", error) from None
-    try:
-        read = [json.loads(line) if line.startswith("{") else {"text": line} for line in lines]
-    except ValueError as error:
-        raise InvalidArgumentError("path", "texts, or JSON objects with text or vector", error) from None
+    if file.suffix == ".npy":
+        return read_array(file)
+    read = []
+    for place, line in read_lines(file, "a readable file of queries"):
+        text = line.strip()
+        read.append(parse_json(text, place) if text.startswith("{") else {"text": text})
     for key in ("vector", "text"):
         if read and all(isinstance(query, dict) and key in query for query in read):
             return [query[key] for query in read]

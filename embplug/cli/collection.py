@@ -25,6 +25,7 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
+from embplug.common.ids import is_integer_text
 from embplug.common.jsonl import read_jsonl
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def delete(
 
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
-        collection.delete([int(id_) if id_.isdecimal() else id_ for id_ in ids])
+        collection.delete([int(id_) if is_integer_text(id_) else id_ for id_ in ids])
         left = collection.count()
         show({"collection": name, "points": left}, as_json, f"{name}: {left} documents remain")
 
@@ -239,6 +240,8 @@ def _questions() -> Iterator[str]:
 def _batches(lines: Iterator[tuple[Any, str, dict[str, Any]]]) -> Iterator[Documents]:
     from embplug.branches.documents import Documents
 
+    position = 0
     while batch := list(islice(lines, BATCH)):
         ids, texts, payloads = zip(*batch, strict=True)
-        yield Documents(ids, texts=texts, payloads=payloads)
+        yield Documents(ids, texts=texts, payloads=payloads, position=position)
+        position += len(batch)

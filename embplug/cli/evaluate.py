@@ -11,6 +11,8 @@ from rich.console import Group
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
+from embplug.common.files import read_text
+from embplug.common.json_types import parse_json
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -83,10 +85,7 @@ def report(
     from embplug.evaluation.report import report_html
 
     with reporting(as_json):
-        try:
-            contents = json.loads(result.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InvalidArgumentError("path", "a result of embplug evaluate", error) from None
+        contents = parse_json(read_text(result, "a result of embplug evaluate"), "path")
         page = report_html(contents)
         _write(output, page)
         show({"report": str(output), "bytes": len(page.encode())}, as_json, f"{output} written")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, show
+from embplug.common.files import read_array, read_lines
+from embplug.common.json_types import parse_json
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -117,19 +118,18 @@ def _vectors(options: list[str]) -> str | dict[str, str] | None:
 
 def _read_queries(path: Path) -> list[Query]:
     """Read vectors of shape (n, dim) or token matrices of shape (n, n_tokens, dim), or JSON objects."""
-    import numpy as np
-
     from embplug.search.types import Query
 
-    try:
-        if path.suffix == ".npy":
-            array = np.load(path, allow_pickle=False)
-            return [Query(dense=row) if array.ndim == 2 else Query(tokens=row) for row in array]
-        lines = path.read_text(encoding="utf-8").splitlines()
-        objects: list[dict[str, Any]] = [json.loads(line) for line in lines if line.strip()]
-        return [Query(query.get("tokens"), query.get("vector"), query.get("text")) for query in objects]
-    except (OSError, ValueError, AttributeError) as error:
-        raise InvalidArgumentError("path", "a readable file of queries", f"{path}: {error}") from None
+    if path.suffix == ".npy":
+        array = read_array(path)
+        return [Query(dense=row) if array.ndim == 2 else Query(tokens=row) for row in array]
+    queries = []
+    for place, line in read_lines(path, "a readable file of queries"):
+        query = parse_json(line, place)
+        if not isinstance(query, dict):
+            raise InvalidArgumentError(place, "a JSON object", type(query).__name__)
+        queries.append(Query(query.get("tokens"), query.get("vector"), query.get("text")))
+    return queries
 
 
 def _table(report: MigrationReport) -> Table:

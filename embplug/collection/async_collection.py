@@ -259,7 +259,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             The engine did not take some documents after all retries; ``error.report`` lists them.
         """
         documents = Documents(
-            ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency
+            ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
         )
         return await self.add_batches([documents], progress=False)
 
@@ -274,9 +274,9 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
 
         Encoding and sending overlap; the generator is read no faster than the engine takes documents.
         Each batch is checked as a whole before any of it is written. Documents that were acknowledged stay
-        when an error ends the call; adding them again is safe. Of an id that comes twice within ``workers``
-        requests either version may stay. When a task that awaits the call is cancelled, no more batches are
-        read, and the requests under way are waited for.
+        when an error ends the call; adding them again is safe. An id that comes twice is an error, in one
+        batch or in two, so that the ids of the call are kept until it ends. When a task that awaits the call
+        is cancelled, no more batches are read, and the requests under way are waited for.
 
         Parameters
         ----------

@@ -326,9 +326,15 @@ branches, fusion, mmr
         Parameters
         ----------
         payload : mapping of str to Any
-            The fields, as JSON types.
+            The fields, as JSON types; they are checked as those of :meth:`add`.
         ids : sequence of int, str or UUID
             Ids of the documents.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The payload holds what Qdrant cannot keep, or a field that embplug keeps for itself; or an id
+            is that of no document. Nothing was changed.
         """
         yield from set_payload_steps(self.name, payload, ids)
 

@@ -11,13 +11,14 @@ from tqdm import tqdm
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.places import naming_documents
 from embplug.collection.chunks import chunks_of_parts
 from embplug.collection.fitting import learn_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.engines import AnyEngine, PointForm, traits_of
-from embplug.errors import InvalidArgumentError
+from embplug.errors import DuplicateIdError, InvalidArgumentError
 from embplug.methods.encodings.learned import SAMPLE_TOKENS
 from embplug.methods.token_batch import TokenBatch
 
@@ -60,13 +61,28 @@ def _checked_parts(
     batches: Iterable[Documents], pipeline: Pipeline, form: PointForm
 ) -> Iterator[CheckedDocuments]:
     """Each batch checked whole, then cut where texts are still to become vectors."""
-    for documents in batches:
+    seen: set[int | str] = set()
+    for number, documents in enumerate(batches):
         if not isinstance(documents, Documents):
             raise InvalidArgumentError("batches", "embplug.Documents", type(documents).__name__)
-        whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
-        check_payload_sizes(whole, form)
-        for part in [whole] if whole.has_vectors(pipeline.recipe) else whole.slices(TEXTS_AT_ONCE):
-            yield complete_documents(part, pipeline)
+        with naming_documents(documents, number):
+            whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
+            _check_new(whole, seen)
+            check_payload_sizes(whole, form)
+        step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
+        for start in range(0, len(whole), max(step, 1)):
+            with naming_documents(documents, number, start):
+                part = complete_documents(whole.part(start, start + step), pipeline)
+            yield part
+
+
+def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:
+    """Refuse an id that an earlier batch of the call has, as one that the same batch has."""
+    if not seen.isdisjoint(documents.ids):
+        row = next(i for i, point in enumerate(documents.ids) if point in seen)
+        got = f"{documents.user_ids[row]!r}, as in an earlier batch"
+        raise DuplicateIdError(f"ids[{row}]", "ids that differ", got)
+    seen.update(documents.ids)
 
 
 def _learn(

@@ -8,8 +8,9 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.branches.documents import check_payload
 from embplug.branches.pipeline import Pipeline
-from embplug.common.ids import CODE_FIELDS, point_id, split_payload
+from embplug.common.ids import CODE_FIELDS, listed_ids, point_id, split_payload
 from embplug.engines.calls import Call, Steps
 from embplug.errors import InvalidArgumentError
 
@@ -43,7 +44,7 @@ def scroll_steps(
     name: str, pipeline: Pipeline, condition: models.Filter | None, limit: int, offset: Any
 ) -> Steps[tuple[list[Record], Any]]:
     """Read a page of documents, and where the next page begins."""
-    pipeline.check_filter(condition)
+    condition = pipeline.checked_filter(condition)
     records, following = yield Call.of(
         "scroll",
         collection_name=name,
@@ -57,7 +58,7 @@ def scroll_steps(
 
 def count_steps(name: str, pipeline: Pipeline, condition: models.Filter | None) -> Steps[int]:
     """Count documents exactly."""
-    pipeline.check_filter(condition)
+    condition = pipeline.checked_filter(condition)
     result = yield Call.of("count", collection_name=name, count_filter=condition, exact=True)
     return int(result.count)
 
@@ -66,7 +67,7 @@ def delete_steps(
     name: str, pipeline: Pipeline, ids: Sequence[Any] | None, condition: models.Filter | None
 ) -> Steps[None]:
     """Delete documents by id or by filter."""
-    pipeline.check_filter(condition)
+    condition = pipeline.checked_filter(condition)
     if (ids is None) == (condition is None):
         both = "both" if condition is not None else "neither"
         raise InvalidArgumentError("ids", "either ids or filter", both)
@@ -82,15 +83,25 @@ def delete_steps(
 
 
 def set_payload_steps(name: str, payload: Mapping[str, Any], ids: Sequence[Any]) -> Steps[None]:
-    """Merge ``payload`` into that of documents."""
-    points = _point_ids(ids)
+    """Merge ``payload`` into that of documents, all of which exist."""
+    listed = listed_ids(ids)
+    points = _point_ids(listed)
+    checked = check_payload(payload, "payload")
     if not points:  # engines refuse a request about no point
         return
-    yield Call.of("set_payload", collection_name=name, payload=dict(payload), points=points, wait=True)
+    records = yield Call.of(
+        "retrieve", collection_name=name, ids=points, with_payload=False, with_vectors=False
+    )
+    existing = {record.id for record in records}
+    for i, point in enumerate(points):
+        # Each engine has another error for this, and none knows the ids of documents.
+        if point not in existing:
+            raise InvalidArgumentError(f"ids[{i}]", "the id of a document that exists", repr(listed[i]))
+    yield Call.of("set_payload", collection_name=name, payload=checked, points=points, wait=True)
 
 
-def _point_ids(ids: Sequence[Any]) -> list[Any]:
-    return [point_id(document_id, f"ids[{i}]") for i, document_id in enumerate(ids)]
+def _point_ids(ids: Any) -> list[Any]:
+    return [point_id(document_id, f"ids[{i}]") for i, document_id in enumerate(listed_ids(ids))]
 
 
 def _document(record: models.Record) -> Record:

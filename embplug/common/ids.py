@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from embplug.common.json_types import is_unicode
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 Id: TypeAlias = int | str | uuid.UUID
@@ -60,11 +61,46 @@ def point_id(value: Any, argument: str) -> int | str:
         return int(value)
     if isinstance(value, uuid.UUID):
         return str(value)
-    if isinstance(value, str) and value and _is_unicode(value):
+    if isinstance(value, str) and value and is_unicode(value):
         return value if _is_canonical(value) else str(uuid.uuid5(_NAMESPACE, value))
     raise InvalidArgumentError(
         argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(value)
     )
+
+
+def listed_ids(values: Any, argument: str = "ids") -> list[Any]:
+    """List the ids of an argument that means several documents.
+
+    Parameters
+    ----------
+    values : iterable of int, str or UUID
+        Ids of documents.
+    argument : str, default="ids"
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    list
+        The ids as they were passed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is a single id, such as ``"42"``, whose characters would be taken for ids; or a mapping.
+    """
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        return list(values.tolist())
+    single = isinstance(values, (str, bytes, bytearray, memoryview, Mapping, np.ndarray))
+    if single or not isinstance(values, Iterable):
+        raise InvalidArgumentError(argument, "a list of ids", repr(values))
+    return list(values)
+
+
+def is_integer_text(text: str) -> bool:
+    """Whether a text is the decimal form of an unsigned integer of 64 bits."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 20):
+        return False
+    return str(int(text)) == text and int(text) < 1 << 64
 
 
 def point_ids(values: Sequence[Any], argument: str = "ids") -> list[int | str]:
@@ -142,11 +178,6 @@ def split_payload(id_: Any, payload: dict[str, Any] | None) -> tuple[int | str, 
         shown = {key: value for key, value in payload.items() if key not in OWN_FIELDS}
         return payload.get(ORIGINAL_ID, id_), shown
     return id_, payload
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether the text can be encoded; a lone half of a surrogate pair cannot."""
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_canonical(text: str) -> bool:

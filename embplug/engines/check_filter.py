@@ -7,12 +7,15 @@ For most contradictions Qdrant reads the payload and returns nothing. Some are w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from qdrant_client import models
 
+from embplug.common.json_types import MAX_INTEGER
 from embplug.engines.capabilities import Capabilities
+from embplug.engines.filter_depth import check_filter_depth, conditions_of
 from embplug.errors import FilterError
 
 _RANGES = {"integer": (models.Range,), "float": (models.Range,), "datetime": (models.DatetimeRange,)}
@@ -57,7 +60,8 @@ def check_filter(
     Raises
     ------
     FilterError
-        The argument is not a ``models.Filter``, or values of the type of a field's index can never meet a
+        The argument is not a ``models.Filter``, filters are nested too deep, a number is one that Qdrant
+        does not have, or values of the type of a field's index can never meet a
         condition; the error names the place of the condition, such as ``filter.must[0]``.
     CapabilityError
         The engine is too old for a condition; the error names its place.
@@ -69,34 +73,46 @@ def check_filter(
     """
     if not isinstance(condition_filter, models.Filter):
         raise FilterError(argument, "a qdrant_client.models.Filter", type(condition_filter).__name__)
-    for place, condition in _conditions(condition_filter, argument):
+    check_filter_depth(condition_filter, argument)
+    _check_conditions(condition_filter, indexes, argument, capabilities)
+
+
+def _check_conditions(
+    condition_filter: models.Filter,
+    indexes: Mapping[str, Any],
+    argument: str,
+    capabilities: Capabilities | None,
+) -> None:
+    for place, condition in conditions_of(condition_filter, argument):
         if isinstance(condition, models.Filter):
-            check_filter(condition, indexes, place, capabilities)
+            _check_conditions(condition, indexes, place, capabilities)
         elif isinstance(condition, models.NestedCondition):
             prefix = f"{condition.nested.key.removesuffix('[]')}[]."
             inner = {
                 key.removeprefix(prefix): kind for key, kind in indexes.items() if key.startswith(prefix)
             }
-            check_filter(condition.nested.filter, inner, f"{place}.nested.filter", capabilities)
+            _check_conditions(condition.nested.filter, inner, f"{place}.nested.filter", capabilities)
         elif isinstance(condition, models.SliceCondition) and capabilities is not None:
             capabilities.require("slice_condition", place)
         elif isinstance(condition, models.FieldCondition):
             needed = _NEEDED.get(type(condition.match))
             if needed is not None and capabilities is not None:
                 capabilities.require(needed, place)
+            _check_numbers(condition, place)
             if condition.key in indexes:
                 _check_field(condition, indexes[condition.key], place)
 
 
-def _conditions(condition_filter: models.Filter, argument: str) -> Iterator[tuple[str, Any]]:
-    for clause in ("must", "should", "must_not"):
-        conditions = getattr(condition_filter, clause)
-        if conditions is not None:
-            listed = conditions if isinstance(conditions, list) else [conditions]
-            yield from ((f"{argument}.{clause}[{i}]", condition) for i, condition in enumerate(listed))
-    if condition_filter.min_should is not None:
-        for i, condition in enumerate(condition_filter.min_should.conditions):
-            yield f"{argument}.min_should[{i}]", condition
+def _check_numbers(condition: models.FieldCondition, place: str) -> None:
+    """Refuse bounds that JSON drops, so that the condition would hold everywhere, and too large integers."""
+    if isinstance(condition.range, models.Range):
+        for side, value in condition.range:
+            if value is not None and not math.isfinite(value):
+                raise FilterError(f"{place}.range.{side}", "a finite number", value)
+    if isinstance(condition.match, (models.MatchValue, models.MatchAny, models.MatchExcept)):
+        for value in _values(condition.match):
+            if isinstance(value, int) and not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
+                raise FilterError(f"{place}.match", "an integer of at most 64 bits", "a larger one")
 
 
 def _check_field(condition: models.FieldCondition, schema: Any, place: str) -> None:

@@ -258,6 +258,8 @@ def _path(target: Any) -> Path:
 
 
 def _url(target: Any) -> SplitResult | None:
+    if isinstance(target, (str, os.PathLike)) and "\0" in os.fspath(target):
+        raise InvalidArgumentError("target", f"{_EXPECTED}, without NUL", repr(target))
     if not isinstance(target, str) or "://" not in target:
         return None
     scheme = target.split("://", 1)[0]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,13 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
+from embplug.common.files import read_lines
+from embplug.common.json_types import check_text, parse_json
 from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
+
+logger = logging.getLogger(__name__)
 
 BATCH_TEXTS = 64
 
@@ -63,7 +66,8 @@ def read_beir(folder: str | os.PathLike[str], split: str = "test") -> Beir:
     Returns
     -------
     Beir
-        All documents, and the queries that have judgements.
+        All documents, and the queries that have judgements. A warning is logged if there are judgements of
+        documents or queries that are not there.
 
     Raises
     ------
@@ -77,13 +81,15 @@ def read_beir(folder: str | os.PathLike[str], split: str = "test") -> Beir:
     """
     folder = Path(folder)
     qrels = _read_qrels(folder / "qrels" / f"{split}.tsv")
-    corpus = list(_read_lines(folder / "corpus.jsonl"))
-    judged = [query for query in _read_lines(folder / "queries.jsonl") if str(query["_id"]) in qrels]
+    corpus = list(_read_objects(folder / "corpus.jsonl"))
+    judged = [query for query in _read_objects(folder / "queries.jsonl") if str(query["_id"]) in qrels]
     if not corpus or not judged:
         raise InvalidArgumentError("path", "documents and judged queries", f"none in {folder}")
+    document_ids = [str(document["_id"]) for document in corpus]
+    _warn_of_missing(qrels, {*document_ids}, {str(query["_id"]) for query in judged})
     return Beir(
         folder.resolve().name,
-        [str(document["_id"]) for document in corpus],
+        document_ids,
         [f"{document.get('title') or ''} {document['text']}".strip() for document in corpus],
         [str(query["_id"]) for query in judged],
         [query["text"] for query in judged],
@@ -170,40 +176,53 @@ def _encode(
     )
 
 
-def _read_lines(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = file.open(encoding="utf-8")
-    except OSError as error:
-        raise InvalidArgumentError("path", "a folder in BEIR format", f"{file}: {error.strerror}") from None
-    with lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _object(line, f"{file}, line {number}")
-
-
-def _object(line: str, place: str) -> dict[str, Any]:
-    try:
-        read = json.loads(line)
-    except ValueError as error:
-        raise InvalidArgumentError(place, "a JSON object", error) from None
-    if not isinstance(read, dict) or "_id" not in read or not isinstance(read.get("text"), str):
-        raise InvalidArgumentError(place, "an object with _id and text", line.strip()[:80])
-    return read
+def _read_objects(file: Path) -> Iterator[dict[str, Any]]:
+    for place, line in read_lines(file, "a folder in BEIR format"):
+        read = parse_json(line, place)
+        if not isinstance(read, dict) or "_id" not in read or not isinstance(read.get("text"), str):
+            raise InvalidArgumentError(place, "an object with _id and text", line.strip()[:80])
+        for field in ("_id", "title", "text"):
+            if isinstance(read.get(field), str):
+                check_text(read[field], f"{place}, {field!r}")
+        yield read
 
 
 def _read_qrels(file: Path) -> dict[str, dict[str, int]]:
-    """Read judgements: query-id, corpus-id and score, separated by tabs, below a header line."""
-    try:
-        rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
-    except OSError as error:
-        raise InvalidArgumentError("path", "a folder in BEIR format", f"{file}: {error.strerror}") from None
+    """Read judgements: query-id, corpus-id and score, separated by tabs, maybe below a header line."""
     qrels: dict[str, dict[str, int]] = {}
-    for number, row in enumerate(rows[1:], start=2):
+    for number, (place, line) in enumerate(read_lines(file, "a folder in BEIR format")):
+        # Quotation marks are characters of an id like all others.
+        row = line.split("\t")
+        if number == 0 and len(row) == 3 and not _is_number(row[2]):
+            continue
         try:
             query, document, score = row
             qrels.setdefault(query, {})[document] = int(score)
         except ValueError:
-            raise InvalidArgumentError(
-                f"{file}, line {number}", "query-id, corpus-id and an integer, separated by tabs", row
-            ) from None
+            expected = "query-id, corpus-id and an integer, separated by tabs"
+            raise InvalidArgumentError(place, expected, [part[:80] for part in row]) from None
     return qrels
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _warn_of_missing(judged: Mapping[str, Mapping[str, int]], documents: Set[str], queries: Set[str]) -> None:
+    """Say which judgements are of documents or queries that are not there: they lower every figure."""
+    absent = [document for row in judged.values() for document in row if document not in documents]
+    if absent:
+        logger.warning(
+            "%d judgements are of documents that are not in corpus.jsonl, such as %r", len(absent), absent[0]
+        )
+    unread = [query for query in judged if query not in queries]
+    if unread:
+        logger.warning(
+            "%d judged queries are not in queries.jsonl, such as %r; they are left out",
+            len(unread),
+            unread[0],
+        )

@@ -12,7 +12,7 @@ from embplug.collection.collection import Collection
 from embplug.collection.records import Record
 from embplug.engines.calls import Call, Steps
 from embplug.engines.calls import run as run_on_engine
-from embplug.errors import InvalidArgumentError
+from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.frameworks.conditions import all_hold
 from embplug.frameworks.event_loops import EventLoopCollections
 from embplug.frameworks.ids import DocumentId, DocumentIds
@@ -122,13 +122,20 @@ class FrameworkCollection:
         Returns
         -------
         list of Hit
-            At most ``request.limit`` hits, without the first ``request.offset``.
+            At most ``request.limit`` hits, without the first ``request.offset``. None before the first
+            document is added.
         """
-        return run(self.collection, _search_steps(request))
+        try:
+            return run(self.collection, _search_steps(request))
+        except NotFittedError:  # the recipe learns from the first documents, and there are none
+            return []
 
     async def asearch(self, request: SearchRequest) -> list[Hit]:
         """Return the best hits; see :meth:`search`."""
-        return await run_async(self.event_loops.current(), _search_steps(request))
+        try:
+            return await run_async(self.event_loops.current(), _search_steps(request))
+        except NotFittedError:
+            return []
 
     def records(
         self,

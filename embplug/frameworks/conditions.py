@@ -10,6 +10,7 @@ place : str
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import date
@@ -17,10 +18,14 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from embplug.common.json_types import MAX_INTEGER
 from embplug.errors import FilterError
 
 Condition: TypeAlias = Any
 """One of Qdrant's conditions, or a ``models.Filter``."""
+
+MAX_EXACT = 1 << 53
+"""Up to this integer ranges, whose bounds are floats, tell all integers apart."""
 
 _PLAIN_SEGMENT = re.compile(r"[A-Za-z0-9_-]+(\[\d*\])*")
 _VALUE = "a string, a number, a boolean, a date or None"
@@ -41,13 +46,29 @@ def equal(field: str, value: Any, place: str) -> Condition:
     """Hold where the field, or an item of its list, is ``value``."""
     if value is None:
         return models.IsNullCondition(is_null=models.PayloadField(key=field))
-    if isinstance(value, (bool, int, str)):
+    if isinstance(value, (bool, str)):
         return models.FieldCondition(key=field, match=models.MatchValue(value=value))
-    if isinstance(value, float):
-        return models.FieldCondition(key=field, range=models.Range(gte=value, lte=value))
+    if isinstance(value, (int, float)):
+        return _equal_number(field, value, place)
     if isinstance(value, date):
         return models.FieldCondition(key=field, range=models.DatetimeRange(gte=value, lte=value))
     raise FilterError(place, _VALUE, repr(value))
+
+
+def _equal_number(field: str, value: float, place: str) -> Condition:
+    """Hold for 10 and for 10.0 alike, which Qdrant's match tells apart and its range does not."""
+    if isinstance(value, int) and not -MAX_EXACT <= value <= MAX_EXACT:
+        if not -MAX_INTEGER - 1 <= value <= MAX_INTEGER:
+            raise FilterError(place, "an integer of at most 64 bits", "a larger one")
+        return models.FieldCondition(key=field, match=models.MatchValue(value=value))
+    _check_finite(value, place)
+    return models.FieldCondition(key=field, range=models.Range(gte=value, lte=value))
+
+
+def _check_finite(value: float, place: str) -> None:
+    """Refuse bounds that JSON drops, so that the condition would hold everywhere."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise FilterError(place, "a finite number", value)
 
 
 def any_of(field: str, values: Any, place: str) -> Condition:
@@ -56,7 +77,7 @@ def any_of(field: str, values: Any, place: str) -> Condition:
     if not listed:
         # No document has a value among none.
         return models.HasIdCondition(has_id=[])
-    if {type(value) for value in listed} in ({str}, {int}):
+    if all(type(value) is str for value in listed):
         return models.FieldCondition(key=field, match=models.MatchAny(any=listed))
     return models.Filter(should=[equal(field, value, f"{place}[{i}]") for i, value in enumerate(listed)])
 
@@ -70,6 +91,7 @@ def all_of(field: str, values: Any, place: str) -> Condition:
 def bound(field: str, side: str, value: Any, place: str) -> Condition:
     """Hold where the field is on the ``side`` (``gt``, ``gte``, ``lt`` or ``lte``) of ``value``."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        _check_finite(value, place)
         return models.FieldCondition(key=field, range=models.Range(**{side: value}))
     if not isinstance(value, (str, date)):
         raise FilterError(place, _BOUND, repr(value))

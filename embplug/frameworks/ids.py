@@ -10,8 +10,7 @@ from typing import TypeAlias
 from qdrant_client import models
 
 from embplug.collection.records import Record
-from embplug.common.ids import point_id
-from embplug.errors import InvalidArgumentError
+from embplug.common.ids import is_integer_text, listed_ids, point_id
 
 DocumentId: TypeAlias = str | int
 """Id of a document in a framework; an integer stands for its decimal string."""
@@ -61,7 +60,7 @@ class DocumentIds:
         """
         text = str(document_id)
         if self.is_plain:
-            if _is_unsigned_integer(text):
+            if is_integer_text(text):
                 return int(text)
             try:
                 return str(uuid.UUID(text))
@@ -89,9 +88,8 @@ class DocumentIds:
         InvalidArgumentError
             ``document_ids`` is a single id.
         """
-        if isinstance(document_ids, (str, int)):
-            raise InvalidArgumentError("ids", "a list of ids", repr(document_ids))
-        return list(dict.fromkeys(chain.from_iterable(self._candidates(item) for item in document_ids)))
+        listed = listed_ids(document_ids)
+        return list(dict.fromkeys(chain.from_iterable(self._candidates(item) for item in listed)))
 
     def in_order(self, document_ids: Iterable[DocumentId], records: Sequence[Record]) -> list[Record]:
         """Sort records in the order of ids, and leave out ids without a record.
@@ -138,9 +136,4 @@ class DocumentIds:
     def _candidates(self, document_id: DocumentId) -> list[int | str]:
         own = self.to_collection(document_id)
         text = str(document_id)
-        return [own, int(text)] if own == text and _is_unsigned_integer(text) else [own]
-
-
-def _is_unsigned_integer(text: str) -> bool:
-    """Whether the text is the decimal form of an integer that fits 64 bits."""
-    return text.isascii() and text.isdecimal() and str(int(text)) == text and int(text) < 1 << 64
+        return [own, int(text)] if own == text and is_integer_text(text) else [own]

@@ -199,6 +199,11 @@ class TokenBatch:
         """Number of tokens of each document: ndarray of shape (n,), int64."""
         return np.diff(self.offsets)
 
+    def place(self, row: int) -> tuple[int, int]:
+        """Return the document that owns a row of ``values``, and the position of the row in it."""
+        document = int(np.searchsorted(self.offsets, row, side="right")) - 1
+        return document, row - int(self.offsets[document])
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

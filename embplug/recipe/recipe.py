@@ -17,7 +17,8 @@ from pydantic import (
 from qdrant_client import models
 from typing_extensions import Self
 
-from embplug.errors import RecipeError, RecipeVersionError
+from embplug.common.files import read_text
+from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
 from embplug.methods.roles import Encoding
 from embplug.recipe.dense import Dense
 from embplug.recipe.names import DENSE, ENCODING_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
@@ -25,6 +26,7 @@ from embplug.recipe.part import Part
 from embplug.recipe.search import Fusion, Rerank
 from embplug.recipe.sparse import Sparse
 from embplug.recipe.tokens import Tokens
+from embplug.recipe.yaml_text import read_yaml
 
 RECIPE_VERSION = 2
 
@@ -267,11 +269,7 @@ class Recipe(Part):
         RecipeVersionError
             The format is newer than this version of embplug.
         """
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise RecipeError("recipe", "YAML or JSON", f"text that cannot be read: {error}") from None
-        return cls.from_dict(data)
+        return cls.from_dict(read_yaml(text))
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -295,9 +293,9 @@ class Recipe(Part):
             The format is newer than this version of embplug.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError("path", "a readable recipe file", error) from None
+            text = read_text(Path(path), "a readable recipe file")
+        except InvalidArgumentError as error:
+            raise RecipeError(error.argument, error.expected, error.got) from None
         return cls.from_yaml(text)
 
     def to_dict(self) -> dict[str, Any]:

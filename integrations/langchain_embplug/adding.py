@@ -55,8 +55,9 @@ class Adder:
         def batches() -> Iterator[Documents]:
             for batch in batched(rows(ids), batch_size):
                 vectors = None if self._embedding is None else self._embedding.embed_documents(_texts(batch))
+                position = len(added)
                 added.extend(row.id for row in batch)
-                yield self._documents(batch, vectors)
+                yield self._documents(batch, vectors, position)
 
         self._shared.add(batches(), progress=progress)
         return added
@@ -71,13 +72,14 @@ class Adder:
             for batch in batched(rows(ids), batch_size):
                 embedding = self._embedding
                 vectors = None if embedding is None else await embedding.aembed_documents(_texts(batch))
+                position = len(added)
                 added.extend(row.id for row in batch)
-                yield self._documents(batch, vectors)
+                yield self._documents(batch, vectors, position)
 
         await self._shared.aadd(batches(), progress=progress)
         return added
 
-    def _documents(self, batch: Sequence[Row], vectors: list[list[float]] | None) -> Documents:
+    def _documents(self, batch: Sequence[Row], vectors: list[list[float]] | None, position: int) -> Documents:
         dense = None if vectors is None else {str(self._dense_name): vectors}
         recipe = self._shared.collection.recipe
         return Documents(
@@ -85,6 +87,7 @@ class Adder:
             dense=dense,
             texts=_texts(batch) if documents_need_text(recipe, has_tokens=False, dense=dense) else None,
             payloads=[to_payload(row, self._keys) for row in batch],
+            position=position,
         )
 
 

@@ -110,6 +110,7 @@ class Batches:
             dense=dense,
             texts=[node.get_content(MetadataMode.EMBED) for node in nodes] if needs_text else None,
             payloads=[self._payload(node) for node in nodes],
+            position=len(self.ids),
         )
 
     def _embeddings(self, nodes: Sequence[BaseNode]) -> dict[str, Any] | None:

@@ -94,7 +94,7 @@ def test_texts_stand_for_vectors_where_there_is_an_encoder():
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(1, 4))
 def test_slices_hold_every_document_once(lengths, size):
-    tokens = [matrix(length, i) for i, length in enumerate(lengths)]
+    tokens = [matrix(length, i + 1) for i, length in enumerate(lengths)]
     ids = [f"id{i}" for i in range(len(lengths))]
     checked = check(BOTH, ids=ids, tokens=tokens, dense=np.arange(2 * len(ids)).reshape(-1, 2))
     parts = list(checked.slices(size))

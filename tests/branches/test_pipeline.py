@@ -312,10 +312,10 @@ def test_a_filter_is_checked_with_the_indexes_of_the_recipe() -> None:
     pipeline = Pipeline(Recipe(dense=Dense(dim=DIM), payload_indexes={"year": "integer"}))
     word = models.FieldCondition(key="year", match=models.MatchValue(value="1999"))
     with pytest.raises(FilterError):
-        pipeline.check_filter(models.Filter(must=[word]))
+        pipeline.checked_filter(models.Filter(must=[word]))
     number = models.FieldCondition(key="year", match=models.MatchValue(value=1999))
-    pipeline.check_filter(models.Filter(must=[number]))
-    pipeline.check_filter(None)
+    pipeline.checked_filter(models.Filter(must=[number]))
+    pipeline.checked_filter(None)
 
 
 def test_a_cross_encoder_reads_the_text_of_the_query() -> None:

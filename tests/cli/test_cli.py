@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from embplug import Collection, connect
 from embplug.cli import app
 
 RECIPE = """
@@ -115,3 +117,53 @@ def test_a_search_can_be_of_one_branch_alone(folder):
     both = embplug("search", "words", "yeast", "--stages", "--json")
     assert {"dense", "sparse", "fusion"} == json.loads(both.stdout)["hits"][0]["stages"].keys()
     assert embplug("search", "words", "yeast", "--branch", "colour").exit_code == 1
+
+
+BAD_FILES = {
+    "latin.jsonl": '{"text": "Grüße"}\n'.encode("latin-1"),
+    "deep.jsonl": b'{"text": "a", "n": ' + b"[" * 99_999,
+    "digits.jsonl": b'{"text": "a", "n": ' + b"9" * 5000 + b"}",
+    "half.jsonl": b'{"text": "a\\ud800"}',
+    "deep.yaml": b"[" * 99_999,
+    "digits.yaml": b"dense: {dim: " + b"9" * 5000 + b"}",
+    "latin.yaml": "# ä".encode("latin-1"),
+    "deep.json": b"[" * 99_999,
+    "text.npy": b"no array",
+}
+
+
+def test_files_that_cannot_be_read_are_named(folder):
+    np.save("single.npy", np.float32(1.0))
+    for name, data in BAD_FILES.items():
+        Path(name).write_bytes(data)
+    assert embplug("create", "docs", "--recipe", "recipe.yaml").exit_code == 0
+    for arguments, said in [
+        *((("add", "docs", name), f"{name}, line 1") for name in BAD_FILES if name.endswith(".jsonl")),
+        *((("create", "more", "--recipe", name), "recipe") for name in BAD_FILES if name.endswith(".yaml")),
+        (("report", "deep.json"), "path"),
+        *(
+            (("advise", "docs", "--queries", name), name)
+            for name in ("text.npy", "single.npy", "latin.jsonl")
+        ),
+        (("advise", "docs", "--queries", "digits.jsonl"), "digits.jsonl, line 1"),
+        (("info", "docs", "--at", "a\0b"), "target"),
+        (("info", "docs", "--at", "http://a\0b"), "target"),
+        (("search", "docs", "a\udcff"), "UTF-8"),
+        (("search", "docs", "a", "--filter", '{"must":' * 200), "--filter"),
+        (("delete", "docs", "\udcff"), "ids[0]"),
+    ]:
+        done = embplug(*arguments)
+        assert done.exit_code in (1, 2) and said in done.stderr, (arguments, done.stderr, done.exception)
+        assert isinstance(done.exception, SystemExit), arguments
+
+
+def test_only_decimal_ids_are_numbers(folder):
+    Path("recipe.yaml").write_text("dense: {dim: 384}\nencoder: minilm\n")
+    ids = [3, "3 ", "007", "\u0663"]
+    lines = [json.dumps({"id": id_, "text": "A text."}) for id_ in ids]
+    Path("docs.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    assert embplug("create", "docs", "--recipe", "recipe.yaml").exit_code == 0
+    assert json.loads(embplug("add", "docs", "docs.jsonl", "--json").stdout)["added"] == 4
+    assert json.loads(embplug("delete", "docs", "\u0663", "007", "--json").stdout)["points"] == 2
+    with connect("data") as engine:
+        assert {record.id for record in Collection.open("docs", engine).scroll()[0]} == {3, "3 "}

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embplug.common.ids import ORIGINAL_ID, original_ids, point_id, point_ids, split_payload
+from embplug.common.ids import (
+    ORIGINAL_ID,
+    is_integer_text,
+    listed_ids,
+    original_ids,
+    point_id,
+    point_ids,
+    split_payload,
+)
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 strings = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -76,3 +84,23 @@ def test_payload_without_our_field_is_left_alone():
     payload = {"a": 1}
     assert split_payload(7, payload) == (7, payload)
     assert split_payload(7, None) == (7, None)
+
+
+@pytest.mark.parametrize("single", ["42", b"42", {"a": 1}, 7, None, uuid.UUID(int=1), np.array(7)])
+def test_what_is_no_list_of_ids_is_refused(single):
+    with pytest.raises(InvalidArgumentError, match=r"^ids: expected a list of ids"):
+        listed_ids(single)
+
+
+@pytest.mark.parametrize("ids", [[1, 2], (1, 2), range(1, 3), np.array([1, 2]), {1: 0, 2: 0}.keys()])
+def test_ids_may_come_in_any_collection(ids):
+    assert listed_ids(ids) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("3", True), ("0", True), (str(2**64 - 1), True), (str(2**64), False)]
+    + [(text, False) for text in ("\u0663", "²", "007", "", "-1", "9" * 5000)],
+)
+def test_only_the_decimal_form_of_an_id_is_an_integer(text, expected):
+    assert is_integer_text(text) is expected

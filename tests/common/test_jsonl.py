@@ -35,3 +35,25 @@ def test_a_bad_line_is_named(tmp_path, line):
 def test_a_missing_id_is_named(tmp_path):
     with pytest.raises(InvalidArgumentError, match="'key'"):
         read(tmp_path, '{"text": "a"}', id_key="key")
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path):
+    assert read(tmp_path, '\ufeff{"id": 1, "text": "a"}\n') == [(1, "a", {})]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"text": "a", "n": ' + "[" * 33 + "]" * 33 + "}",
+        '{"text": "a", "n": ' + "[" * 99_999 + "]" * 99_999 + "}",
+        '{"text": "a", "n": ' + "9" * 5000 + "}",
+        '{"text": "a", "n": NaN}',
+        '{"text": "a\\ud800"}',
+        '{"text": "a", "id": "\\ud800"}',
+        '{"text": "a", "id": 1.5}',
+        '{"text": "a", "id": -1}',
+    ],
+)
+def test_what_qdrant_cannot_keep_is_named_with_its_line(tmp_path, line):
+    with pytest.raises(InvalidArgumentError, match=r"docs\.jsonl, line 2"):
+        read(tmp_path, f'{{"text": "a"}}\n{line}')

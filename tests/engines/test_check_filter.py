@@ -7,6 +7,7 @@ from qdrant_client import models
 
 from embplug.engines.capabilities import Capabilities
 from embplug.engines.check_filter import check_filter
+from embplug.engines.filter_depth import MAX_DEPTH
 from embplug.errors import CapabilityError, FilterError
 
 INDEXES = {
@@ -168,3 +169,35 @@ def test_a_condition_that_the_server_would_drop_is_refused(condition, server):
             CapabilityError, match=rf"^filter\.must\[0\].*server of version {server} or later"
         ):
             check_filter(given, {}, capabilities=Capabilities.of("server", "1.16.3"))
+
+
+def inside(depth: int, nested: bool) -> models.Filter:
+    innermost = models.FieldCondition(key="any", match=models.MatchValue(value=1))
+    outer = models.Filter(must=[innermost])
+    for _ in range(depth - 1):
+        condition = models.NestedCondition(nested=models.Nested(key="a", filter=outer)) if nested else outer
+        outer = models.Filter(must_not=[condition])
+    return outer
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_filters_are_nested_as_deep_as_every_engine_takes(nested):
+    check_filter(inside(MAX_DEPTH, nested), {})
+    for depth in (MAX_DEPTH + 1, 62, 2000):
+        with pytest.raises(FilterError, match=rf"^filter: expected at most {MAX_DEPTH} filters"):
+            check_filter(inside(depth, nested), {})
+
+
+@pytest.mark.parametrize(
+    ("condition", "place"),
+    [
+        ({"range": models.Range(gte=float("nan"))}, "filter.must[0].range.gte"),
+        ({"range": models.Range(lt=float("inf"))}, "filter.must[0].range.lt"),
+        ({"match": models.MatchValue(value=2**64)}, "filter.must[0].match"),
+        ({"match": models.MatchAny(any=[1, 2**63])}, "filter.must[0].match"),
+    ],
+)
+def test_numbers_that_qdrant_does_not_have_are_refused(condition, place):
+    with pytest.raises(FilterError) as raised:
+        check_filter(models.Filter(must=[models.FieldCondition(key="any", **condition)]), {})
+    assert raised.value.argument == place

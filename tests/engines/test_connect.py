@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -348,3 +349,16 @@ def test_asynchronous_engines(tmp_path, qdrant_address, edge_client):
         await server.close()
 
     asyncio.run(use())
+
+
+@pytest.mark.parametrize("target", ["a\0b", Path("a\0b"), "http://a\0b:6333"])
+def test_a_target_with_nul_is_refused(target):
+    with pytest.raises(InvalidArgumentError, match=r"^target: .*NUL"):
+        connect(target)
+    with pytest.raises(InvalidArgumentError, match=r"^target: .*NUL"):
+        asyncio.run(connect_async(target))
+
+
+def test_a_directory_with_nul_is_refused():
+    with pytest.raises(InvalidArgumentError, match=r"^path: "):
+        EdgeClient("a\0b")

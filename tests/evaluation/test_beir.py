@@ -47,3 +47,57 @@ def test_texts_in_the_cache_are_not_encoded_again(tmp_path):
         assert (one.tokens.values == first.tokens.values).all() and (one.dense == first.dense).all()
     encode_texts(encoder, "documents", ["changed", *texts[1:]], name="n", cache=tmp_path)
     assert encoder.encoded == 6
+
+
+def with_qrels(folder, *lines, documents=3, queries=2):
+    write_beir(folder, documents=documents, queries=queries)
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_judgements_without_a_header_keep_their_first_line(tmp_path):
+    beir = read_beir(with_qrels(tmp_path / "small", "q0\td0\t1", "q1\td1\t2"))
+    assert beir.qrels == {"q0": {"d0": 1}, "q1": {"d1": 2}}
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path):
+    beir = read_beir(with_qrels(tmp_path / "small", "\ufeffq0\td0\t1"))
+    assert beir.qrels == {"q0": {"d0": 1}}
+
+
+def test_quotation_marks_do_not_merge_lines(tmp_path):
+    lines = ('"q0\td0\t1', 'q1\td"1\t1', 'q0"\td0\t1', "q0\td0\t1")
+    beir = read_beir(with_qrels(tmp_path / "small", "query-id\tcorpus-id\tscore", *lines))
+    assert beir.qrels == {'"q0': {"d0": 1}, "q1": {'d"1': 1}, 'q0"': {"d0": 1}, "q0": {"d0": 1}}
+
+
+def test_judgements_of_what_is_not_there_are_said(tmp_path, caplog):
+    read_beir(with_qrels(tmp_path / "small", "q0\td0\t1", "q0\tgone\t1", "nobody\td0\t1"))
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [
+        "1 judgements are of documents that are not in corpus.jsonl, such as 'gone'",
+        "1 judged queries are not in queries.jsonl and are left out, such as 'nobody'",
+    ]
+    caplog.clear()
+    read_beir(write_beir(tmp_path / "complete", documents=3, queries=2))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("file", "data"),
+    [
+        ("corpus.jsonl", b'{"_id": "a", "text": "Gr\xfc\xdfe"}'),
+        ("corpus.jsonl", b'{"_id": "a", "text": "\\ud800"}'),
+        ("queries.jsonl", b'{"_id": "a", "text": "b", "metadata": ' + b"[" * 99_999),
+        ("queries.jsonl", b'{"_id": ' + b"9" * 5000),
+        ("qrels/test.tsv", b"q0\td0\t1.5"),
+        ("qrels/test.tsv", b"q0\td0\t" + b"9" * 5000),
+        ("qrels/test.tsv", b"q\xfc\td0\t1"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path, file, data):
+    folder = write_beir(tmp_path / "small", documents=3, queries=1)
+    (folder / file).write_bytes(data)
+    with pytest.raises(InvalidArgumentError) as raised:
+        read_beir(folder)
+    assert f"{file.removeprefix('qrels/')}, line 1" in raised.value.argument

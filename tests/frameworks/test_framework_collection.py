@@ -12,6 +12,8 @@ from embplug import Collection, Dense, Documents, Recipe
 from embplug.engines.calls import Call
 from embplug.errors import (
     CollectionNotFoundError,
+    DimensionError,
+    DuplicateIdError,
     InvalidArgumentError,
     NotAnEmbplugCollectionError,
     RecipeMismatchError,
@@ -22,6 +24,7 @@ from embplug.frameworks.event_loops import EventLoopCollections
 from embplug.frameworks.opening import delete_collection, open_or_create
 from embplug.frameworks.search import SearchRequest, mmr_by_relevance
 from embplug.frameworks.steps import run, run_async
+from embplug.methods import PCA
 
 RECIPE = Recipe(dense=Dense(dim=2))
 VECTORS = {"a": [1.0, 0.0], "b": [0.8, 0.6], "7": [0.0, 1.0]}
@@ -181,3 +184,23 @@ async def test_steps_call_the_methods_of_a_collection(shared):
 
     assert run(shared.collection, steps()) == (3, ["a"])
     assert await run_async(shared.collection.to_async(), steps()) == (3, ["a"])
+
+
+@pytest.mark.parametrize("mmr", [None, mmr_by_relevance(0.5)])
+def test_before_the_first_document_a_search_returns_nothing(memory_client, mmr):
+    recipe = Recipe(dense=Dense(dim=2, transforms=[PCA(1)]))
+    shared = open_shared(memory_client, recipe=recipe)
+    request = SearchRequest(dense=[1.0, 0.0], limit=3, mmr=mmr)
+    assert shared.search(request) == []
+    assert asyncio.run(shared.asearch(request)) == []
+    with pytest.raises(DimensionError):
+        shared.search(SearchRequest(dense=[1.0], limit=3, mmr=mmr))
+    shared.add([Documents([*VECTORS], dense=[*VECTORS.values()])], progress=False)
+    assert len(shared.search(request)) == 3
+
+
+def test_an_id_that_comes_twice_is_refused_close_and_far(memory_client):
+    shared = open_shared(memory_client)
+    batches = [Documents([i], dense=[[1.0, 0.0]], position=row) for row, i in enumerate(["a", "b", "a"])]
+    with pytest.raises(DuplicateIdError, match=r"^ids\[2\]: .* got 'a'"):
+        shared.add(batches, progress=False)

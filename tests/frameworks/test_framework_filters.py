@@ -118,6 +118,38 @@ def test_a_filter_as_a_dict_reads_the_payload_itself(matching, filter, expected)
     assert matching(filter_from_dict(filter)) == expected
 
 
+@pytest.fixture(params=["memory", "edge", "server"])
+def numbers(request, tmp_path):
+    """A client with payloads whose ``p`` are equal as numbers, and others."""
+    client = request.getfixturevalue(f"{request.param}_client")
+    params = models.VectorParams(size=1, distance=models.Distance.DOT)
+    client.create_collection("numbers", vectors_config=params)
+    values = [10, 10.0, 11, 10.5, "10", [9, 10.0], None]
+    points = [models.PointStruct(id=i, vector=[1.0], payload={"p": value}) for i, value in enumerate(values)]
+    client.upsert("numbers", points, wait=True)
+    return client
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        ({"p": 10}, {0, 1, 5}),
+        ({"p": 10.0}, {0, 1, 5}),
+        ({"p": {"$eq": 10}}, {0, 1, 5}),
+        ({"p": {"$ne": 10}}, {2, 3, 4, 6}),
+        ({"p": {"$in": [10, 11]}}, {0, 1, 2, 5}),
+        ({"p": [10]}, {0, 1, 5}),
+        ({"p": {"$nin": [10, 11]}}, {3, 4, 6}),
+        ({"p": {"$contains": 9}}, {5}),
+        ({"p": "10"}, {4}),
+        ({"p": 2**60}, set()),
+    ],
+)
+def test_numbers_are_equal_whatever_their_type(numbers, filter, expected):
+    points, _ = numbers.scroll("numbers", scroll_filter=filter_from_dict(filter))
+    assert {point.id for point in points} == expected
+
+
 def test_a_root_stands_before_every_field():
     assert filter_from_dict({"a": 1}, "metadata").must[0].key == "metadata.a"
 
@@ -139,6 +171,9 @@ def test_no_filter_is_none_and_one_of_qdrant_stays():
         ({"$and": [{}]}, "filter['$and'][0]"),
         ({"year": {}}, "filter['year']"),
         ({"year": {"$all": [1]}}, "filter['year']"),
+        ({"year": float("nan")}, "filter['year']"),
+        ({"year": {"$lt": float("inf")}}, "filter['year']['$lt']"),
+        ({"year": [1, 2**64]}, "filter['year'][1]"),
     ],
 )
 def test_a_wrong_dict_is_an_error_that_names_its_place(filter, place):

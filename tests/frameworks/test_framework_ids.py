@@ -45,7 +45,7 @@ def test_a_number_may_be_stored_in_two_forms():
     assert plain.candidates(["7", "a"]) == [7, "a"]
 
 
-@pytest.mark.parametrize("single", ["a", 7])
+@pytest.mark.parametrize("single", ["a", 7, b"a", {"a": 1}])
 def test_a_single_id_is_no_list(single):
     with pytest.raises(InvalidArgumentError, match="a list of ids"):
         ours.candidates(single)

@@ -17,6 +17,7 @@ from qdrant_client import QdrantClient, models
 from qdrant_client.http.models import QueryResponse
 
 from embplug.common.checks import checked_integer
+from embplug.common.json_types import jsonable_payload
 from embplug.engines.edge.aliases import alias_response, change_alias
 from embplug.engines.edge.convert import (
     check_vectors,
@@ -50,7 +51,6 @@ from embplug.engines.edge.updates import (
     update,
     update_selected,
 )
-from embplug.engines.json_types import jsonable_payload
 from embplug.errors import CapabilityError, EngineError, InvalidArgumentError
 
 

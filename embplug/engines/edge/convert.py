@@ -11,9 +11,9 @@ import qdrant_edge as edge
 from pydantic_core import to_jsonable_python
 from qdrant_client import models
 
+from embplug.common.json_types import jsonable_payload
 from embplug.engines.edge.convert_config import VectorSchema
 from embplug.engines.edge.convert_ids import from_edge_id, to_edge_id
-from embplug.engines.json_types import jsonable_payload
 from embplug.errors import (
     CapabilityError,
     DimensionError,

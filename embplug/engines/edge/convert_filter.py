@@ -10,11 +10,15 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from embplug.engines.edge.convert_ids import to_edge_ids
+from embplug.engines.filter_depth import check_filter_depth
 from embplug.errors import FilterError
+
+MAX_DEPTH = 48
+"""Largest number of filters inside each other; Edge 0.9 does not open again what more than 62 deleted."""
 
 
 def to_edge_filter(value: Any, argument: str = "filter") -> edge.Filter | None:
-    """Convert a filter, nested to any depth.
+    """Convert a filter with those inside it.
 
     Parameters
     ----------
@@ -31,12 +35,18 @@ def to_edge_filter(value: Any, argument: str = "filter") -> edge.Filter | None:
     Raises
     ------
     FilterError
-        Edge cannot evaluate a condition; the error names it, as in ``filter.must[2].range``.
+        Edge cannot evaluate a condition; the error names it, as in ``filter.must[2].range``. Or filters are
+        nested deeper than Edge can read again from its log.
     """
     if value is None:
         return None
     if not isinstance(value, models.Filter):
         raise FilterError(argument, "a models.Filter", type(value).__name__)
+    check_filter_depth(value, argument, MAX_DEPTH)
+    return _filter(value, argument)
+
+
+def _filter(value: models.Filter, argument: str) -> edge.Filter:
     min_should = None
     if value.min_should is not None:
         conditions = _conditions(value.min_should.conditions, f"{argument}.min_should") or []
@@ -70,7 +80,7 @@ def _condition(condition: Any, argument: str) -> Any:
     if isinstance(condition, models.FieldCondition):
         return _field(condition, argument)
     if isinstance(condition, models.Filter):
-        return to_edge_filter(condition, argument)
+        return _filter(condition, argument)
     if isinstance(condition, models.IsEmptyCondition):
         return edge.IsEmptyCondition(condition.is_empty.key)
     if isinstance(condition, models.IsNullCondition):
@@ -80,8 +90,7 @@ def _condition(condition: Any, argument: str) -> Any:
     if isinstance(condition, models.HasVectorCondition):
         return edge.HasVectorCondition(condition.has_vector)
     if isinstance(condition, models.NestedCondition):
-        nested = to_edge_filter(condition.nested.filter, f"{argument}.nested.filter")
-        assert nested is not None
+        nested = _filter(condition.nested.filter, f"{argument}.nested.filter")
         return edge.NestedCondition(condition.nested.key, nested)
     if isinstance(condition, models.SliceCondition):
         # Missing from the stub of qdrant-edge-py, not from the module.

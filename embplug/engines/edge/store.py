@@ -467,10 +467,10 @@ _REFUSALS = (
 
 
 def _directory(path: str | os.PathLike[str]) -> Path:
-    root = Path(path).expanduser()
     try:
+        root = Path(path).expanduser()
         root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:  # a home that is not there, a NUL
         raise InvalidArgumentError("path", "a directory that exists or can be created", error) from None
     root = root.resolve()
     if (root / "edge_config.json").exists():

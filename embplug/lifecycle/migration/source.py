@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from qdrant_client import models
 
-from embplug.branches.documents import CheckedDocuments, CheckedSample, check_datatype
+from embplug.branches.datatypes import check_datatype, datatype_of_user
+from embplug.branches.documents import CheckedDocuments, CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import has_own_fields, with_fields
 from embplug.common.ids import MIGRATED, ORIGINAL_ID, split_payload
@@ -126,7 +127,7 @@ def documents(
             None if marks is None else [marks[row] for row in rows],
         )
         for own, rows_of in checked.dense.items():
-            check_datatype(rows_of, recipe.dense[own].datatype, f"vector {vectors[own]!r}")
+            check_datatype(rows_of, datatype_of_user(recipe.dense[own]), f"vector {vectors[own]!r}")
         yield replace(checked, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else checked
 
 

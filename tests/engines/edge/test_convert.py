@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
+from embplug.common.json_types import jsonable_payload
 from embplug.engines import EdgeClient
 from embplug.engines.edge.convert import (
     check_vector,
@@ -34,7 +35,6 @@ from embplug.engines.edge.convert_config import (
 from embplug.engines.edge.convert_filter import to_edge_filter
 from embplug.engines.edge.convert_ids import MAX_NUMERIC_ID, from_edge_id, to_edge_id
 from embplug.engines.edge.convert_query import QueryConverter, to_edge_search_params
-from embplug.engines.json_types import jsonable_payload
 from embplug.errors import CapabilityError, FilterError, InvalidArgumentError
 
 floats = st.floats(-(2.0**90), 2.0**90, width=32)

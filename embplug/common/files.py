@@ -1,0 +1,134 @@
+"""Files of users: text in UTF-8 and arrays, whose errors name the file and the line."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.common.json_types import is_unicode
+from embplug.errors import InvalidArgumentError
+
+STANDARD_INPUT = "-"
+
+
+def read_lines(file: Path, expected: str) -> Iterator[tuple[str, str]]:
+    """Read the lines of a file in UTF-8; a byte order mark is left out.
+
+    Parameters
+    ----------
+    file : path
+        The file; ``-`` reads standard input.
+    expected : str
+        What the file should be, for the error.
+
+    Yields
+    ------
+    place : str
+        The file and the number of the line, for errors.
+    line : str
+        The line without its end. Lines that are blank are left out.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the file cannot be read or is not in UTF-8.
+    """
+    # Bytes that are not UTF-8 become half surrogates, so that the error can name the line.
+    encoding: dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
+    stream: Any
+    is_stdin = str(file) == STANDARD_INPUT
+    try:
+        stream = io.TextIOWrapper(sys.stdin.buffer, **encoding) if is_stdin else file.open(**encoding)
+    except (OSError, ValueError) as error:  # a path with NUL
+        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+    try:
+        for number, line in enumerate(stream, start=1):
+            place = f"{file}, line {number}"
+            if not is_unicode(line):
+                raise InvalidArgumentError(place, "text in UTF-8", _not_utf8(line))
+            if line.strip():
+                yield place, line.rstrip("\r\n")
+    except OSError as error:
+        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+    finally:
+        if is_stdin:
+            stream.detach()
+        else:
+            stream.close()
+
+
+def read_text(file: Path, expected: str) -> str:
+    """Read a whole file in UTF-8; a byte order mark is left out.
+
+    Parameters
+    ----------
+    file : path
+        The file.
+    expected : str
+        What the file should be, for the error.
+
+    Returns
+    -------
+    str
+        The text.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the file cannot be read or is not in UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        got = f"{file}, which is not in UTF-8: byte 0x{error.object[error.start]:02x} in line {number}"
+        raise InvalidArgumentError("path", expected, got) from None
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+
+
+def read_array(file: Path) -> NDArray[Any]:
+    """Read the numbers of a ``.npy`` file.
+
+    Parameters
+    ----------
+    file : path
+        The file.
+
+    Returns
+    -------
+    ndarray of at least one dimension
+        The numbers.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the file cannot be read, or holds something else than an array of numbers.
+    """
+    expected = "a .npy file with an array of vectors"
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InvalidArgumentError("path", expected, f"{file}, an archive of several")
+    if array.ndim == 0 or array.dtype.kind not in "fiu":
+        raise InvalidArgumentError("path", expected, f"{file}: {array.dtype} of shape {array.shape}")
+    return array
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _not_utf8(line: str) -> str:
+    at = next(i for i, letter in enumerate(line) if "\udc80" <= letter <= "\udcff")
+    return f"byte 0x{ord(line[at]) - 0xDC00:02x} after {at} characters"

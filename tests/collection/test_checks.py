@@ -1,0 +1,147 @@
+"""Every way in checks the same, on each engine: ids, payloads and filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qdrant_client import models
+
+from embplug import Collection, Dense, Documents, Recipe
+from embplug.common.ids import OWN_FIELDS
+from embplug.common.json_types import MAX_DEPTH
+from embplug.engines.filter_depth import MAX_DEPTH as MAX_FILTER_DEPTH
+from embplug.errors import DuplicateIdError, FilterError, InvalidArgumentError
+
+IDS = [2, 4, "doc/a", "42"]
+
+
+@pytest.fixture
+def docs(engine: Any) -> Collection:
+    """Documents with ids of every kind, on each engine."""
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=2, funnel=[1])), engine)
+    collection.add(IDS, dense=np.eye(4, 2) + 0.1, payloads=[{"n": i} for i in range(4)])
+    return collection
+
+
+def ids_of(records: Any) -> set[Any]:
+    return {record.id for record in records}
+
+
+def payload(depth: int) -> dict[str, Any]:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"k": value}
+    return value
+
+
+def inside(depth: int) -> models.Filter:
+    absent = models.FieldCondition(key="n", match=models.MatchValue(value=99))
+    outer = models.Filter(must=[absent])
+    for _ in range(depth - 1):
+        nested = models.Filter(must=[models.NestedCondition(nested=models.Nested(key="a", filter=outer))])
+        outer = nested
+    return outer
+
+
+def test_a_single_id_is_no_list_of_ids(docs: Collection) -> None:
+    for single in ("42", b"42", {"2": 1}, 42):
+        for call in (docs.delete, docs.retrieve, lambda ids: docs.set_payload({"m": 1}, ids)):
+            with pytest.raises(InvalidArgumentError, match=r"^ids: expected a list of ids"):
+                call(single)
+    assert docs.count() == 4
+
+
+def test_conditions_on_ids_take_the_ids_of_documents(docs: Collection) -> None:
+    condition = models.HasIdCondition(has_id=["doc/a", 2])
+    among, outside = models.Filter(must=[condition]), models.Filter(must_not=[condition])
+    deeper = models.Filter(must=[models.Filter(must_not=[models.Filter(should=[condition])])])
+    for given, expected in ((among, {"doc/a", 2}), (outside, {4, "42"}), (deeper, {4, "42"})):
+        assert ids_of(docs.search(dense=[1.0, 1.0], filter=given)) == expected
+        assert ids_of(docs.search(dense=[1.0, 1.0], filter=given, mmr=models.Mmr())) == expected
+        assert ids_of(docs.scroll(filter=given)[0]) == expected
+        assert docs.count(given) == 2
+    docs.delete(filter=outside)
+    assert ids_of(docs.scroll()[0]) == {"doc/a", 2}
+
+
+def test_the_deepest_payloads_and_filters_come_back(docs: Collection) -> None:
+    deepest = payload(MAX_DEPTH)
+    docs.add(["deep"], dense=[[1.0, 0.0]], payloads=[deepest])
+    docs.set_payload({"q": payload(MAX_DEPTH - 1)}, ["deep"])
+    assert docs.retrieve(["deep"])[0].payload == {**deepest, "q": payload(MAX_DEPTH - 1)}
+    assert docs.search(dense=[1.0, 0.0], limit=1)[0].payload == docs.retrieve(["deep"])[0].payload
+    assert docs.count(inside(MAX_FILTER_DEPTH)) == 0
+    assert docs.search(dense=[1.0, 0.0], filter=inside(MAX_FILTER_DEPTH)) == []
+    docs.delete(filter=inside(MAX_FILTER_DEPTH))
+    assert docs.count() == 5
+
+
+def test_what_is_deeper_is_refused_before_anything_is_written(docs: Collection) -> None:
+    deep = payload(123)
+    for call in (
+        lambda: docs.add([8, 9], dense=np.ones((2, 2)), payloads=[{}, deep]),
+        lambda: docs.set_payload(deep, [2]),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"^payload.*mappings and lists inside each other"):
+            call()
+    for refused in (
+        lambda: docs.delete(filter=inside(62)),
+        lambda: docs.count(inside(62)),
+        lambda: docs.scroll(filter=inside(62)),
+        lambda: docs.search(dense=[1.0, 0.0], filter=inside(62)),
+    ):
+        with pytest.raises(FilterError, match=r"^filter: .*filters inside each other"):
+            refused()
+    assert docs.count() == 4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({field: "b"} for field in OWN_FIELDS),
+        {"a": float("nan")},
+        {"a": 2**64},
+        {"a": object()},
+        {"a": "\ud800"},
+    ],
+)
+def test_set_payload_checks_what_add_checks(docs: Collection, wrong: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^payload: "):
+        docs.set_payload(wrong, ["doc/a"])
+    with pytest.raises(InvalidArgumentError, match=r"^payloads\[0\]: "):
+        docs.add(["doc/a"], dense=[[1.0, 0.0]], payloads=[wrong])
+    assert docs.retrieve(["doc/a"])[0].payload == {"n": 2}
+
+
+def test_set_payload_converts_numbers_of_numpy(docs: Collection) -> None:
+    docs.set_payload({"m": np.int64(3), "x": np.float32(0.5)}, ["doc/a"])
+    assert docs.retrieve(["doc/a"])[0].payload == {"n": 2, "m": 3, "x": 0.5}
+
+
+def test_set_payload_names_the_document_that_does_not_exist(docs: Collection) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^ids\[1\]: .* exists, got 'doc/b'$"):
+        docs.set_payload({"m": 1}, ["doc/a", "doc/b"])
+    assert docs.retrieve(["doc/a"])[0].payload == {"n": 2}
+
+
+@pytest.mark.parametrize("apart", [1, 5, 3000])
+def test_an_id_that_comes_twice_is_refused_close_and_far(docs: Collection, apart: int) -> None:
+    ids = [f"new {i}" for i in range(apart)] + ["new 0"]
+    with pytest.raises(DuplicateIdError, match=rf"^ids\[{apart}\]: .* got 'new 0', as ids\[0\]$"):
+        docs.add(ids, dense=np.ones((apart + 1, 2)))
+    assert docs.count() == 4
+    batches = [Documents([id_], dense=np.ones((1, 2))) for id_ in ids[-6:]]
+    with pytest.raises(DuplicateIdError):
+        docs.add_batches([*batches, Documents([ids[-6:][0]], dense=np.ones((1, 2)))])
+
+
+def test_the_place_of_a_wrong_document_is_that_of_the_call(docs: Collection) -> None:
+    texts = [f"text {i}" for i in range(1000)]
+    texts[716] = "half \ud800"
+    with pytest.raises(InvalidArgumentError, match=r"^texts\[716\]: .*character 5 \(id 716\)$"):
+        docs.add(range(1000), dense=np.ones((1000, 2)), texts=texts)
+    assert docs.count() == 4
+    with pytest.raises(InvalidArgumentError, match=r"^text: .*UTF-8"):
+        docs.search(text=texts[716], dense=[1.0, 0.0])
