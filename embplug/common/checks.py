@@ -56,7 +56,7 @@ def checked_positive(value: Any, argument: str, unit: str) -> float:
     Raises
     ------
     InvalidArgumentError
-        If the value is not such a number.
+        The value is not such a number.
     """
     if not is_number(value) or not value > 0:
         raise InvalidArgumentError(argument, f"a number of {unit} above 0", repr(value))

@@ -52,7 +52,7 @@ def check_encoder_name(spec: Any) -> None:
     Raises
     ------
     InvalidArgumentError
-        If there is no encoder of that kind, or if no model follows the colon.
+        There is no encoder of that kind, or no model follows the colon.
     """
     kind, colon, model = spec.partition(":") if isinstance(spec, str) else ("", "", "")
     if kind not in _registered and kind not in _BUILT_IN:

@@ -321,7 +321,7 @@ def check_cross_encoder_name(name: Any) -> None:
     Raises
     ------
     InvalidArgumentError
-        If there is no cross-encoder of that name.
+        There is no cross-encoder of that name.
     """
     kind, _, model = name.partition(":") if isinstance(name, str) else ("", "", "")
     if name not in _registered and (kind not in _BY_NAME or not model):
