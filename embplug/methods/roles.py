@@ -252,6 +252,8 @@ class Quantizer(Method):
         -------
         ndarray of shape (n,) or (n, t), float32, C-contiguous
         """
+        if not isinstance(query, PreparedQuery):
+            raise InvalidArgumentError("query", "the result of encode_query", type(query).__name__)
         scores = self._score(query.parts, check_codes(codes, self.code_bytes))
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
 

@@ -37,7 +37,8 @@ def test_all_take_the_same_first_argument(function: Any, edge_client: EdgeClient
     assert engine.kind is inspect.Parameter.KEYWORD_ONLY and engine.default is None
     assert not hasattr(embplug, f"{function.__name__}_async")
     arguments = ARGUMENTS[function.__name__]
-    with pytest.raises(InvalidArgumentError, match=r"^engine: expected where 'docs' is"):
+    told = r"^engine: expected the engine of collection 'docs', because it is passed by name, got None$"
+    with pytest.raises(InvalidArgumentError, match=told):
         function("docs", *arguments)
     collection = Collection.create("docs", Recipe(dense=Dense(dim=4)), edge_client)
     with pytest.raises(InvalidArgumentError, match=r"^engine: expected none beside an open collection"):
