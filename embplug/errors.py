@@ -76,7 +76,7 @@ class RecipeMismatchError(EmbplugError):
         self.name = name
         self.differences = differences
         listed = "; ".join(
-            f"{field}: stored {old!r}, given {new!r}" for field, (old, new) in differences.items()
+            f"{field}: stored {old!r}, passed {new!r}" for field, (old, new) in differences.items()
         )
         super().__init__(f"collection {name!r} exists with another recipe ({listed})")
 

@@ -26,6 +26,9 @@ from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
 from embplug.recipe import Recipe, Tokens
 
+ENCODER_FOR_TEXTS = "an encoder for texts, named in the recipe or passed to open"
+"""What is missing where a text cannot become a vector."""
+
 TokensLike: TypeAlias = TokenBatch | Sequence[ArrayLike]
 DenseLike: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
 
@@ -281,9 +284,7 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
             missing[0], "the vectors that the recipe stores, or texts to make them from", None
         )
     if missing and not has_encoder:
-        raise InvalidArgumentError(
-            missing[0], "vectors, because there is no encoder for texts", "texts alone"
-        )
+        raise InvalidArgumentError(missing[0], f"vectors, or {ENCODER_FOR_TEXTS}", "texts alone")
     if recipe.sparse is not None and texts is None:
         raise InvalidArgumentError("texts", "a text for each document, for its sparse vector", None)
     payloads = _check_payloads(documents.payloads, count)

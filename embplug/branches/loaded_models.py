@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from embplug.branches.documents import ENCODER_FOR_TEXTS
 from embplug.encoders import Encoder, load_encoder
 from embplug.encoders.registry import check_encoder_name
 from embplug.errors import InvalidArgumentError
@@ -59,7 +60,7 @@ class LoadedModels:
         if self._encoder is None or isinstance(self._encoder, str):
             name = self._encoder or self._recipe.encoder
             if name is None:
-                expected = "an encoder for texts, named in the recipe or passed to open"
+                expected = ENCODER_FOR_TEXTS
                 if self._recipe.sparse is not None:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)

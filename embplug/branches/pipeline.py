@@ -36,6 +36,8 @@ from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan, search_plan
 from embplug.search.types import Query, SearchOptions
 
+NOTHING_ADDED = "no document was added yet, so the recipe's methods are not fitted"
+
 
 class Pipeline:
     """A recipe with what was fitted for it. Only :meth:`fit` and :meth:`set_state` change it.
@@ -244,9 +246,7 @@ class Pipeline:
         if cross_encoder is not None and any(query.text is None for query in queries):
             raise InvalidArgumentError("text", "the query's text, which the cross-encoder reads", None)
         if not self.fitted:
-            raise NotFittedError(
-                "there is nothing to search yet: the recipe learns from the first documents added"
-            )
+            raise NotFittedError(NOTHING_ADDED)
         prepared = [prepared_query(query, self.recipe, chosen, cross_encoder, options) for query in checked]
         return [search_plan(query, options) for query in prepared]
 
@@ -283,7 +283,7 @@ class Pipeline:
 
     def _check_fitted(self) -> None:
         if not self.fitted:
-            raise NotFittedError("the methods of the recipe are not fitted yet: add documents first")
+            raise NotFittedError(NOTHING_ADDED)
 
     def _checked_options(self, options: SearchOptions) -> SearchOptions:
         check_options(options)

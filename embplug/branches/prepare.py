@@ -29,7 +29,11 @@ def chosen_branches(branches: Branches, names: Sequence[str] | None) -> Branches
     if names is None:
         return branches
     known = [*branches]
-    if isinstance(names, str) or not names:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        example = [names if names in known else known[0]]
+        expected = f"a sequence, such as {example}, with some of {known}"
+        raise InvalidArgumentError("branches", expected, repr(names))
+    if not names:
         raise InvalidArgumentError("branches", f"some of {known}", repr(names))
     for i, name in enumerate(names):
         if name not in known:

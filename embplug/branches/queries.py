@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embplug.branches.datatypes import datatype_of_user
 from embplug.branches.documents import check_dense, check_query_tokens, named_dense
 from embplug.common.json_types import check_text
-from embplug.errors import InvalidArgumentError
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
 from embplug.recipe import Recipe, Tokens
@@ -69,10 +69,24 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
         saliency = checked_weights(query.saliency, len(tokens.values), "saliency")
     dense = {}
     for name, argument, vector in named_dense(query.dense, recipe):
-        row = np.asarray(vector)[None] if np.ndim(vector) == 1 else vector
         vector_recipe = recipe.dense[name]
+        row = _check_query_vector(vector, vector_recipe.dim, argument)
         dense[name] = check_dense(row, vector_recipe.dim, 1, argument, datatype_of_user(vector_recipe))
     return CheckedQuery(tokens, dense, query.text, weights, saliency)
+
+
+def _check_query_vector(vector: Any, dim: int, argument: str) -> NDArray[np.float32]:
+    """One vector as a matrix of one row."""
+    try:
+        array = np.asarray(vector, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise DimensionError(argument, f"one vector of shape ({dim},)", str(error)) from None
+    if array.shape not in ((dim,), (1, dim)):
+        several = array.ndim == 2 and array.shape[1] == dim
+        raise (LengthMismatchError if several else DimensionError)(
+            argument, f"one vector of shape ({dim},)", f"shape {array.shape}"
+        )
+    return array.reshape(1, dim)
 
 
 def _check_tokens(tokens: Any, recipe: Tokens) -> TokenBatch:

@@ -14,7 +14,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.collection.base import CollectionBase
-from embplug.collection.ingest import ingest
+from embplug.collection.ingest import check_batches, ingest
 from embplug.collection.opening import check_create, create_steps, open_plain_steps, open_steps
 from embplug.collection.operation import awaiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
@@ -297,6 +297,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         InvalidArgumentError, IngestError
             See :meth:`add`.
         """
+        check_batches(batches)
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
 

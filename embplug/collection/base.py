@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from numpy.typing import ArrayLike
 from qdrant_client import models
@@ -25,7 +26,7 @@ from embplug.collection.records import (
     set_payload_steps,
 )
 from embplug.collection.searching import search_steps
-from embplug.common.checks import checked_positive
+from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
@@ -282,7 +283,16 @@ branches, fusion, mmr
             The documents of the page.
         offset : int, str or None
             Where the next page begins; None after the last.
+
+        Raises
+        ------
+        InvalidArgumentError
+            ``limit`` is below 1, or ``offset`` is nothing that a previous call returned.
         """
+        checked_integer(limit, "limit", 1)
+        if isinstance(offset, bool) or not isinstance(offset, int | str | UUID | None):
+            expected = "None, or what the previous call returned"
+            raise InvalidArgumentError("offset", expected, type(offset).__name__)
         return (yield from scroll_steps(self.name, self._pipeline, filter, limit, offset))
 
     @operation

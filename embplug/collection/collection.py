@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
-from embplug.collection.ingest import ingest
+from embplug.collection.ingest import check_batches, ingest
 from embplug.collection.opening import check_create, create_steps, open_plain_steps, open_steps
 from embplug.collection.operation import waiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
@@ -297,6 +297,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         InvalidArgumentError, IngestError
             See :meth:`add`.
         """
+        check_batches(batches)
         with ThreadPoolExecutor(workers, thread_name_prefix="embplug-add") as pool:
 
             def submit(steps: Steps[T]) -> Future[T]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +26,20 @@ from embplug.methods.token_batch import TokenBatch
 TEXTS_AT_ONCE = 256
 BULK_POINTS = 1000
 """From this many points in one call on, Edge builds its indexes at the end."""
+
+
+def check_batches(batches: Any) -> None:
+    """Check that batches come as an iterable, synchronous or not.
+
+    Raises
+    ------
+    InvalidArgumentError
+        They do not.
+    """
+    if isinstance(batches, Documents):
+        raise InvalidArgumentError("batches", "an iterable of Documents", "Documents; pass [documents]")
+    if not isinstance(batches, (Iterable, AsyncIterable)):
+        raise InvalidArgumentError("batches", "an iterable of Documents", type(batches).__name__)
 
 
 def ingest(

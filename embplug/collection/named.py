@@ -31,7 +31,8 @@ def located(
         expected = "a Collection, or the name of one"
         raise InvalidArgumentError(argument, expected, type(collection).__name__)
     if engine is None:
-        raise InvalidArgumentError("engine", f"where {collection!r} is, beside its name", None)
+        expected = f"the engine of collection {collection!r}, because it is passed by name"
+        raise InvalidArgumentError("engine", expected, None)
     client = connect(engine)
     try:
         yield collection, client

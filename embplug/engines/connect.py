@@ -252,7 +252,7 @@ def _without_meaning(options: dict[str, Any], where: str) -> None:
 def _path(target: Any) -> Path:
     if isinstance(target, (str, os.PathLike)) and str(target).strip():
         if re.fullmatch(r"[\w.-]+:\d+", str(target)):
-            raise InvalidArgumentError("target", f"{_EXPECTED}; is 'http://{target}' meant?", repr(target))
+            raise InvalidArgumentError("target", _EXPECTED, f"{str(target)!r}; is 'http://{target}' meant?")
         return Path(target)
     raise InvalidArgumentError("target", _EXPECTED, repr(target) if isinstance(target, str) else type(target))
 

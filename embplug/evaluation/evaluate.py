@@ -92,13 +92,22 @@ def evaluate(
            Models", 2021, arXiv:2104.08663.
     .. [2] ir-measures, https://ir-measur.es, which computes nDCG, recall and reciprocal rank.
     """
+    if not isinstance(recipes, Mapping):
+        expected = "a mapping of names to recipes, such as {'small': recipe}"
+        raise InvalidArgumentError("recipes", expected, type(recipes).__name__)
+    for name, recipe in recipes.items():
+        if not isinstance(recipe, Recipe):
+            raise InvalidArgumentError(f"recipes[{name!r}]", "a Recipe", type(recipe).__name__)
+    if not isinstance(data, (str, os.PathLike, Beir)):
+        expected = "a folder in BEIR format, or what read_beir returns for it"
+        raise InvalidArgumentError("data", expected, type(data).__name__)
     measures = _measures(limit)
     if not recipes:
         raise InvalidArgumentError("recipes", "at least one", "none")
     for i, share in enumerate(selectivities):
         if not 0 < share <= 1:
             raise InvalidArgumentError(f"selectivities[{i}]", "a share above 0 and up to 1", share)
-    beir = data if isinstance(data, Beir) else read_beir(data)
+    beir = data if isinstance(data, Beir) else _read(data)
     judged, skipped = _with_texts(beir, queries)
     encoders = _encoders(recipes, encoder)
     with ExitStack() as stack:
@@ -139,6 +148,15 @@ def evaluate(
         relevant=[_relevant(judged, query) for query in judged.query_ids],
         texts=_texts(judged, figures),
     )
+
+
+def _read(folder: str | os.PathLike[str]) -> Beir:
+    """Read judged data, and name the argument of :func:`evaluate` where that fails."""
+    try:
+        return read_beir(folder)
+    except InvalidArgumentError as error:
+        argument = "data" if error.argument == "path" else error.argument
+        raise InvalidArgumentError(argument, error.expected, error.got) from None
 
 
 def _figures(

@@ -5,9 +5,15 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from functools import cache
+from dataclasses import fields
+from functools import cache, wraps
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from embplug.common.validation import explained, first_complaint
+from embplug.errors import InvalidArgumentError
 
 Role = Literal[
     "transform",
@@ -50,7 +56,7 @@ def register(kind: str, *, roles: tuple[Role, ...]) -> Callable[[_Class], _Class
 
     Raises
     ------
-    ValueError
+    InvalidArgumentError
         The class has another kind, a role is unknown, or another class has this role and kind.
 
     Examples
@@ -67,17 +73,20 @@ def register(kind: str, *, roles: tuple[Role, ...]) -> Callable[[_Class], _Class
     ...     def _transform(self, vectors):
     ...         return vectors[:, ::-1]
     """
+    if isinstance(roles, str):
+        raise InvalidArgumentError("roles", f"a tuple of roles, such as ({roles!r},)", repr(roles))
     for role in roles:
         if role not in ROLES:
-            raise ValueError(f"roles: expected some of {ROLES}, got {role!r}")
+            raise InvalidArgumentError("roles", f"some of {ROLES}", repr(role))
 
     def add(cls: _Class) -> _Class:
         fields: Any = getattr(cls, "__dataclass_fields__", {})
         default = fields["kind"].default if "kind" in fields else None
         if default != kind:
-            raise ValueError(
-                f"kind: expected {kind!r} as the default of {cls.__name__}.kind, got {default!r}"
+            raise InvalidArgumentError(
+                "kind", f"{kind!r} as the default of {cls.__name__}.kind", repr(default)
             )
+        names_parameters(cls)
         for role in roles:
             other = _registered[role].setdefault(kind, cls)
             # A module that is loaded anew defines its classes anew.
@@ -103,7 +112,14 @@ def registered(role: Role) -> MappingProxyType[str, type[Any]]:
     -------
     mapping of str to class
         The classes by their kind, in alphabetical order.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such role.
     """
+    if role not in ROLES:
+        raise InvalidArgumentError("role", f"one of {ROLES}", repr(role))
     _load_built_in()
     return MappingProxyType(dict(sorted(_registered[role].items())))
 
@@ -118,6 +134,41 @@ def registered_class(name: str) -> type[Any] | None:
 def is_built_in(cls: type[Any]) -> bool:
     """Whether a class is one of this package."""
     return cls.__module__.startswith("embplug.methods.")
+
+
+def names_parameters(cls: _Class) -> _Class:
+    """Decorate a class so that its constructor raises errors that name the class and the parameter."""
+    construct = cls.__init__
+    if getattr(construct, "names_parameters", False):
+        return cls
+
+    @wraps(construct)
+    def constructor(self: Any, /, *args: Any, **parameters: Any) -> None:
+        try:
+            construct(self, *args, **parameters)
+        except ValidationError as error:
+            raise _parameter_error(cls, error) from None
+
+    constructor.names_parameters = True  # type: ignore[attr-defined]
+    cls.__init__ = constructor
+    return cls
+
+
+def _parameter_error(cls: type[Any], error: ValidationError) -> InvalidArgumentError:
+    """Turn pydantic's complaint into an error that names the class and the parameter."""
+    names = [field.name for field in fields(cls)]
+    first = first_complaint(error)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, InvalidArgumentError):
+        return type(cause)(f"{cls.__name__}.{cause.argument}", cause.expected, cause.got)
+    # Parameters by position are named by their number.
+    location = [*first["loc"]]
+    if location and isinstance(location[0], int) and location[0] < len(names):
+        location[0] = names[location[0]]
+    argument = ".".join(map(str, [cls.__name__, *location]))
+    if cause is not None:
+        return InvalidArgumentError(argument, "parameters that agree", cause)
+    return InvalidArgumentError(argument, *explained(first, [name for name in names if name != "kind"]))
 
 
 @cache

@@ -310,6 +310,8 @@ class Quantizer(Method):
         DimensionError
             The codes are not uint8, or do not have :attr:`code_bytes` columns.
         """
+        if not isinstance(query, PreparedQuery):
+            raise InvalidArgumentError("query", "the result of encode_query", type(query).__name__)
         scores = self._score(query.parts, check_codes(codes, self.code_bytes))
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
 

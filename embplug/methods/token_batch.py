@@ -329,3 +329,17 @@ def document_blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[slice]:
         stop = max(stop, start + 1)
         yield slice(start, stop)
         start = stop
+
+
+def check_token_batch(tokens: Any, argument: str = "tokens") -> None:
+    """Refuse tokens that are not a ``TokenBatch``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        They are something else; the error names the argument.
+    """
+    if not isinstance(tokens, TokenBatch):
+        raise InvalidArgumentError(
+            argument, "a TokenBatch", f"{type(tokens).__name__}; use TokenBatch.from_list"
+        )

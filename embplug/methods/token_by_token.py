@@ -15,7 +15,7 @@ from embplug.methods.base import Description
 from embplug.methods.maxsim import maxsim_codes
 from embplug.methods.numeric.arrays import Codes, Float32, State
 from embplug.methods.roles import Quantizer, TokenCodes
-from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch, check_token_batch
 
 FIT_TOKENS = 1 << 18
 FIT_SEED = 0
@@ -41,6 +41,7 @@ class TokenByToken(TokenCodes):
 
     @override
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
+        check_token_batch(tokens)
         sample = tokens.values
         if len(sample) > FIT_TOKENS:
             chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
@@ -50,6 +51,7 @@ class TokenByToken(TokenCodes):
 
     @override
     def encode(self, tokens: TokenBatch) -> list[bytes]:
+        check_token_batch(tokens)
         codes = self.quantizer.encode(tokens.values)
         spans = itertools.pairwise(tokens.offsets.tolist())
         return [codes[start:stop].tobytes() for start, stop in spans]
@@ -61,6 +63,7 @@ class TokenByToken(TokenCodes):
 
     @override
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        check_token_batch(tokens)
         return np.asarray(tokens.lengths * self.quantizer.code_bytes)
 
     @override

@@ -25,19 +25,16 @@ class OneOf:
         Role in which the method is registered.
     error_type : str
         Type of the pydantic error for an unknown kind.
-    expected : str, default="a kind of:"
-        Beginning of the message of this error. The registered kinds follow it.
+    expected : str, default="one of"
+        Beginning of the message of this error. The registered methods follow it.
     default : str, default=None
         Kind of a mapping without ``kind``. None refuses such a mapping.
-    entry : str, default="{kind}"
-        Format in which the message lists each method.
     """
 
     role: Role
     error_type: str
-    expected: str = "a kind of:"
+    expected: str = "one of"
     default: str | None = None
-    entry: str = "{kind}"
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Return a schema that calls :meth:`validate`."""
@@ -75,15 +72,17 @@ class OneOf:
                 return TypeAdapter(methods[kind]).validate_python(value)
         elif any(type(value) is cls for cls in methods.values()):
             return value
-        kinds = ", ".join(self.entry.format(kind=kind, name=cls.__name__) for kind, cls in methods.items())
-        raise PydanticCustomError(
-            self.error_type, "{expected} {kinds}", {"expected": self.expected, "kinds": kinds}
-        )
+        if isinstance(value, str) and value in methods:
+            expected = f"a mapping such as {{kind: {value}}}"
+        else:
+            listed = ", ".join(f"{cls.__name__} (kind: {kind})" for kind, cls in methods.items())
+            expected = f"{self.expected} {listed}"
+        raise PydanticCustomError(self.error_type, "{expected}", {"expected": expected})
 
 
 Encoding: TypeAlias = Annotated[
     roles.Encoding,
-    OneOf("encoding", "encoding_kind", "an encoding:", default="fde", entry="{name} (kind: {kind})"),
+    OneOf("encoding", "encoding_kind", "an encoding, one of", default="fde"),
 ]
 
 TokenCodes: TypeAlias = Annotated[
@@ -93,7 +92,7 @@ TokenCodes: TypeAlias = Annotated[
 DenseCodes: TypeAlias = Annotated[roles.Quantizer, OneOf("dense_codes", "dense_codes_kind")]
 
 Reduction: TypeAlias = Annotated[
-    roles.Reduction, OneOf("reduction", "reduction_kind", "pooling or pruning of a kind of:")
+    roles.Reduction, OneOf("reduction", "reduction_kind", "pooling or pruning, one of")
 ]
 
 Reductions: TypeAlias = Annotated[
@@ -110,8 +109,6 @@ QueryWeights: TypeAlias = Annotated[
     roles.QueryWeights, OneOf("query_weights", "query_weights_kind", default="idf")
 ]
 
-Transform: TypeAlias = Annotated[
-    roles.Transform, OneOf("transform", "transform_kind", "a transform of a kind of:")
-]
+Transform: TypeAlias = Annotated[roles.Transform, OneOf("transform", "transform_kind", "a transform, one of")]
 
-Adapter: TypeAlias = Annotated[roles.Adapter, OneOf("adapter", "adapter_kind", "an adapter of a kind of:")]
+Adapter: TypeAlias = Annotated[roles.Adapter, OneOf("adapter", "adapter_kind", "an adapter, one of")]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from qdrant_client import models
 
+from embplug.common.validation import explained, first_complaint, shown
 from embplug.errors import RecipeError
 
 
@@ -26,11 +27,23 @@ class Part(BaseModel):
 
     if not TYPE_CHECKING:  # Type checkers see the fields, and users see a RecipeError.
 
-        def __init__(self, **data: Any) -> None:
+        def __init__(self, *args: Any, **data: Any) -> None:
+            if args:
+                name = type(self).__name__
+                fields = type(self).model_fields
+                needed = [own for own, field in fields.items() if field.is_required()] or [*fields]
+                expected = f"keyword arguments only, such as {name}({needed[0]}=...)"
+                raise RecipeError(name, expected, ", ".join(shown(value) for value in args))
             try:
                 super().__init__(**data)
             except ValidationError as error:
-                raise _recipe_error(error, data) from None
+                raise _recipe_error(type(self), error, data) from None
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in type(self).model_fields:
+                expected = "no assignment, because a recipe is frozen: build another, as with Recipe.replaced"
+                raise RecipeError(name, expected, shown(value))
+            super().__setattr__(name, value)
 
 
 class Storage(Part):
@@ -57,9 +70,9 @@ class Storage(Part):
     hnsw: models.HnswConfigDiff | None = None
 
 
-def _recipe_error(error: ValidationError, data: Any) -> RecipeError:
+def _recipe_error(part: type[Part], error: ValidationError, data: Any) -> RecipeError:
     """Turn pydantic's first complaint into an error that names the field by its dotted path."""
-    first = error.errors(include_url=False)[0]
+    first = first_complaint(error)
     field = ".".join(_names_of(first["loc"], data))
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, RecipeError):
@@ -67,11 +80,27 @@ def _recipe_error(error: ValidationError, data: Any) -> RecipeError:
         return RecipeError(".".join(filter(None, [field, inner])) or "recipe", cause.expected, cause.got)
     if isinstance(cause, ValueError):
         return RecipeError(field or "recipe", "fields that agree", str(cause))
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return RecipeError(field, "the name of a field", "one that does not exist")
-    if first["type"] == "missing":
-        return RecipeError(field, "a value", "none")
-    return RecipeError(field or "recipe", first["msg"].removeprefix("Input should be "), repr(first["input"]))
+    expected, got = explained(first, _field_names(part, first["loc"]))
+    return RecipeError(field or "recipe", expected, got)
+
+
+def _field_names(part: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the fields that can stand at the end of a location; none inside methods."""
+    classes = [part]
+    for step in location[:-1]:
+        holders = [cls for cls in classes if step in cls.model_fields]
+        if holders:
+            classes = [own for cls in holders for own in _models_of(cls.model_fields[str(step)].annotation)]
+        else:
+            classes = [cls for cls in classes if cls.__name__ == step] or classes
+    return [name for cls in classes for name in cls.model_fields]
+
+
+def _models_of(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models in an annotation, such as the members of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for own in get_args(annotation) for model in _models_of(own)]
 
 
 def _names_of(location: tuple[int | str, ...], data: Any) -> list[str]:

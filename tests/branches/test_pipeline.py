@@ -197,7 +197,9 @@ def test_nothing_is_encoded_or_planned_before_all_has_learned() -> None:
     pipeline = Pipeline(ALL_LEARN)
     with pytest.raises(NotFittedError):
         pipeline.encode(WHOLE)
-    with pytest.raises(NotFittedError, match="nothing to search yet"):
+    with pytest.raises(
+        NotFittedError, match=r"^no document was added yet, so the recipe's methods are not fitted$"
+    ):
         pipeline.plan([Query(dense=np.ones(DIM), tokens=np.ones((1, DIM)))], SearchOptions())
 
 

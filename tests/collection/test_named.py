@@ -40,7 +40,8 @@ def test_all_take_the_same_first_argument(function: Any, edge_client: EdgeClient
     assert not hasattr(embplug, f"{function.__name__}_async")
     arguments = ARGUMENTS[function.__name__]
     call = partial(function, **KEYWORDS.get(function.__name__, {}))
-    with pytest.raises(InvalidArgumentError, match=r"^engine: expected where 'docs' is"):
+    by_name = r"^engine: expected the engine of collection 'docs', because it is passed by name, got None$"
+    with pytest.raises(InvalidArgumentError, match=by_name):
         call("docs", *arguments)
     collection = Collection.create("docs", Recipe(dense=Dense(dim=4)), edge_client)
     with pytest.raises(InvalidArgumentError, match=r"^engine: expected none beside an open collection"):

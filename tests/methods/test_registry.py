@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from embplug import Collection, Dense, Recipe
 from embplug import methods as public
 from embplug.engines import EdgeClient
-from embplug.errors import RecipeError
+from embplug.errors import InvalidArgumentError, RecipeError
 from embplug.methods import Transform, register, registered, registry
 from embplug.methods.registry import is_built_in
 
@@ -61,13 +61,15 @@ def test_a_registered_class_is_found_by_its_name(reversing: Any) -> None:
 
 
 def test_a_kind_that_is_not_registered_is_refused_with_those_that_are() -> None:
-    with pytest.raises(RecipeError, match=r"^dense\.dense\.transforms\.0: .*itq_rotation, .*, truncation"):
+    listed = r"ITQRotation \(kind: itq_rotation\), .*, Truncation \(kind: truncation\)"
+    with pytest.raises(RecipeError, match=rf"^dense\.dense\.transforms\.0: .*{listed}"):
         Recipe.from_yaml("dense: {dim: 4, transforms: [{kind: reversed}]}")
-    with pytest.raises(RecipeError, match=r"^dense\.dense\.codes: .*a kind of: bit_allocation"):
+    listed = r"one of BitAllocationQuantizer \(kind: bit_allocation\)"
+    with pytest.raises(RecipeError, match=rf"^dense\.dense\.codes: .*{listed}"):
         Recipe.from_yaml("dense: {dim: 4, codes: {size: 3}}")
     with pytest.raises(RecipeError, match=r"^dense\.dense\.codes\.size"):
         Recipe.from_yaml("dense: {dim: 4, codes: {kind: bit_allocation, size: 0}}")
-    with pytest.raises(RecipeError, match=r"^codes: .*a kind of"):
+    with pytest.raises(RecipeError, match=r"^codes: expected one of .*\(kind: .*, got FDE$"):
         Dense(dim=4, codes=public.FDE())
 
 
@@ -84,3 +86,61 @@ def test_wrong_registrations_are_refused(reversing: Any) -> None:
             kind: Literal["pca"] = "pca"
 
     assert registered("transform")["pca"] is public.PCA
+
+
+def test_wrong_roles_are_named() -> None:
+    with pytest.raises(
+        InvalidArgumentError, match=r"^role: expected one of .*'transform'.*, got 'transfrm'$"
+    ):
+        registered("transfrm")  # type: ignore[arg-type]
+    with pytest.raises(
+        InvalidArgumentError, match=r"^roles: expected a tuple .*\('transform',\), got 'transform'$"
+    ):
+        register("reversed", roles="transform")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: public.PCA(0), "PCA.dim: expected greater than or equal to 1, got 0"),
+        (
+            lambda: public.PCA(n_components=4),
+            "PCA.n_components: expected the name of a field, got an unknown "
+            "field; the fields are dim, center, whiten, normalize, solver, seed",
+        ),
+        (
+            lambda: public.PCA(dims=4),
+            "PCA.dims: expected the name of a field, got an unknown field; did you mean 'dim'?",
+        ),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_class(make: Any, told: str) -> None:
+    with pytest.raises(InvalidArgumentError) as raised:
+        make()
+    assert str(raised.value) == told
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda values: public.FDE().encode_documents(values),
+        lambda values: public.FDE().encode_queries(values),
+        lambda values: public.LearnedEncoding().fit(values),
+        lambda values: public.TokenIDF().fit(values),
+        lambda values: public.HierarchicalPooling().reduce(values),
+        lambda values: public.PredictiveQuantizer().fit(values),
+    ],
+)
+def test_lists_in_place_of_a_token_batch_are_named(call: Any) -> None:
+    told = r"^(tokens|documents): expected a TokenBatch, got list; use TokenBatch\.from_list$"
+    with pytest.raises(InvalidArgumentError, match=told):
+        call([np.ones((2, 4))])
+
+
+def test_a_query_that_is_not_encoded_is_named() -> None:
+    vectors = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    quantizer = public.BinaryQuantizer().fit(vectors)
+    with pytest.raises(
+        InvalidArgumentError, match=r"^query: expected the result of encode_query, got ndarray$"
+    ):
+        quantizer.score(vectors[0], quantizer.encode(vectors))  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from embplug import CrossEncoderStage, Dense, Fusion, Multivector, Recipe, Rerank, Sparse, Storage, Tokens
 from embplug.errors import RecipeError, RecipeVersionError
-from embplug.methods import FDE
+from embplug.methods import FDE, PCA
 from embplug.recipe.recipe import RECIPE_VERSION, digest
 
 FULL = Recipe(
@@ -290,3 +290,32 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     for path in (tmp_path / "nowhere.yaml", tmp_path, tmp_path / "binary"):
         with pytest.raises(RecipeError, match=r"^path: "):
             Recipe.from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (
+            lambda: Dense(dims=3),
+            "dims: expected the name of a field, got an unknown field; did you mean 'dim'?",
+        ),
+        (
+            lambda: Recipe.from_yaml("dense: {a: {dims: 3}}"),
+            "dense.a.dims: expected the name of a field, got an unknown field; did you mean 'dim'?",
+        ),
+        (lambda: Dense(16), "Dense: expected keyword arguments only, such as Dense(dim=...), got 16"),
+        (
+            lambda: Recipe.from_yaml("tokens: {dim: 8, codes: residual}"),
+            "tokens.codes: expected a mapping such as {kind: residual}, got 'residual'",
+        ),
+    ],
+)
+def test_what_is_meant_is_said(make, told):
+    with pytest.raises(RecipeError) as raised:
+        make()
+    assert str(raised.value) == told
+
+
+def test_a_class_in_place_of_a_method_is_named():
+    with pytest.raises(RecipeError, match=r"^transforms\.0: expected .*, got the class PCA; write PCA\(\)$"):
+        Dense(dim=8, transforms=[PCA])

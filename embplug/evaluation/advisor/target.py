@@ -74,7 +74,8 @@ def checked_target(budget: float | None, bytes_per_vector: float | None, recall:
     arguments = {"budget": budget, "bytes_per_vector": bytes_per_vector, "recall": recall}
     names = [name for name, value in arguments.items() if value is not None]
     if len(names) > 1:
-        raise InvalidArgumentError(names[1], f"none beside {names[0]}", arguments[names[1]])
+        expected = f"at most one of {', '.join(arguments)}"
+        raise InvalidArgumentError(names[1], expected, " and ".join(names))
     for name in names:
         value = arguments[name]
         highest = 1.0 if name == "recall" else math.inf

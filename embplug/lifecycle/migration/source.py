@@ -57,6 +57,11 @@ def choose_vectors(
         source = (names or {}).get(own)
         if source is None:
             source = next(iter(there)) if len(there) == 1 else own
+        if source not in there and own not in (names or {}):
+            expected = f"the name of one of the {kind} {sorted(there)} of {name!r}, which has several"
+            if not there:
+                expected = f"a collection with {kind}, which {name!r} lacks"
+            raise InvalidArgumentError("vector", expected, None)
         if source not in there:
             raise InvalidArgumentError(
                 "vector", f"one of the {kind} {sorted(there)} of {name!r}", repr(source)

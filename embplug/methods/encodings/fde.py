@@ -31,7 +31,7 @@ from embplug.methods.numeric.partition import (
 from embplug.methods.registry import register
 from embplug.methods.roles import Encoding
 from embplug.methods.stored import StoredArray
-from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import checked_weights
 
 try:
@@ -205,6 +205,7 @@ class FDE(Encoding):
         EmptyTokensError
             There is something to learn and no token to learn from.
         """
+        check_token_batch(tokens)
         if not self._learns:
             return self
         if len(tokens.values) == 0:
@@ -256,6 +257,7 @@ class FDE(Encoding):
         MissingExtraError
             ``device`` is set, and torch is not installed.
         """
+        check_token_batch(tokens)
         if device is None:
             return self._encode(tokens, None, documents=True, n_jobs=n_jobs)
         self._check_tokens(tokens)
@@ -292,6 +294,7 @@ class FDE(Encoding):
         InvalidArgumentError
             A weight is not a finite number.
         """
+        check_token_batch(tokens)
         weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
         return self._encode(tokens, weights, documents=False, n_jobs=1)
 

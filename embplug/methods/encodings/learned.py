@@ -26,7 +26,7 @@ from embplug.methods.numeric.partition import Float32
 from embplug.methods.registry import register
 from embplug.methods.roles import Encoding
 from embplug.methods.stored import StoredArray
-from embplug.methods.token_batch import TokenBatch, document_blocks
+from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
 from embplug.methods.token_checks import check_finite, checked_weights
 
 LANDMARK_BLOCK = 1024
@@ -261,6 +261,7 @@ class LearnedEncoding(Encoding):
         MissingExtraError
             ``steps`` or ``device`` is set, and torch is not installed.
         """
+        check_token_batch(tokens)
         if self.steps or device is not None:
             torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
         sample, query_tokens = self._checked_sample(tokens, queries)
@@ -357,6 +358,7 @@ class LearnedEncoding(Encoding):
         MissingExtraError
             ``device`` is set, and torch is not installed.
         """
+        check_token_batch(tokens)
         fitted = self._learned(tokens)
         out = np.zeros((len(tokens), self.stored_dim), dtype=self.dtype)
         for start in range(0, len(tokens), DOCUMENT_BLOCK):
@@ -392,6 +394,7 @@ class LearnedEncoding(Encoding):
         InvalidArgumentError
             A weight is not a finite number.
         """
+        check_token_batch(tokens)
         fitted = self._learned(tokens)
         weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
         with single_blas_thread():
@@ -425,6 +428,7 @@ class LearnedEncoding(Encoding):
         InvalidArgumentError
             Fewer than two documents have tokens.
         """
+        check_token_batch(tokens)
         fitted = self._learned(tokens)
         inhabited = np.flatnonzero(tokens.lengths)
         if len(inhabited) < 2:

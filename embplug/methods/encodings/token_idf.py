@@ -17,7 +17,7 @@ from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, 
 from embplug.methods.registry import register
 from embplug.methods.roles import QueryWeights
 from embplug.methods.stored import StoredArray
-from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import check_finite
 
 
@@ -93,6 +93,7 @@ class TokenIDF(QueryWeights):
         NonFiniteError
             A token is not finite.
         """
+        check_token_batch(documents, "documents")
         if len(documents.values) == 0:
             raise EmptyTokensError("documents", "tokens to learn from", "none")
         check_finite(documents.values, "documents")
@@ -128,6 +129,7 @@ class TokenIDF(QueryWeights):
         NonFiniteError
             A token is not finite.
         """
+        check_token_batch(queries, "queries")
         self._check_fitted()
         centroids, idf = self.centroids_, self.idf_
         assert centroids is not None and idf is not None

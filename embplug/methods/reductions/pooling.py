@@ -17,7 +17,7 @@ from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.methods.reductions.reduced import Reduced, merge, unit
 from embplug.methods.registry import register
 from embplug.methods.roles import Reduction
-from embplug.methods.token_batch import TokenBatch, document_blocks
+from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
 
 _CONFIG = ConfigDict(extra="forbid")
 
@@ -73,6 +73,7 @@ class HierarchicalPooling(Reduction):
         Reduced
             Groups stand in the order of their first tokens.
         """
+        check_token_batch(tokens)
         groups = np.empty(len(tokens.values), dtype=np.int64)
         with single_blas_thread():
             for i, count_left in enumerate(_left(tokens.lengths, self.factor).tolist()):
@@ -126,6 +127,7 @@ class KMeansPooling(Reduction):
         Reduced
             Clusters stand in the order of the tokens that they started from.
         """
+        check_token_batch(tokens)
         groups = np.empty(len(tokens.values), dtype=np.int64)
         # Documents of like lengths are computed together, padded to the longest.
         order = np.argsort(tokens.lengths, kind="stable")
@@ -229,6 +231,7 @@ class GridPooling(Reduction):
         InvalidArgumentError
             ``grids`` are not positive integers.
         """
+        check_token_batch(tokens)
         rows, columns = self._grids(grids, tokens)
         pages = np.repeat(np.arange(len(tokens)), tokens.lengths)
         place = np.arange(len(pages)) - tokens.offsets[pages]

@@ -11,9 +11,9 @@ from pydantic.dataclasses import dataclass
 
 from embplug.errors import InvalidArgumentError
 from embplug.methods.reductions.reduced import Reduced, merge, select, unit
-from embplug.methods.registry import register
+from embplug.methods.registry import names_parameters, register
 from embplug.methods.roles import Reduction
-from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import checked_weights
 
 _CONFIG = ConfigDict(extra="forbid")
@@ -65,11 +65,13 @@ class SaliencyPruning(Reduction):
         InvalidArgumentError
             ``saliency`` is None, or one is not a finite number. The error names the first one.
         """
+        check_token_batch(tokens)
         if saliency is None:
             raise InvalidArgumentError("saliency", "how much each token matters", None)
         return _keep_highest(tokens, checked_weights(saliency, len(tokens.values), "saliency"), self.keep)
 
 
+@names_parameters
 @dataclass(frozen=True, config=_CONFIG)
 class RandomPruning(Reduction):
     """Keeps a random share of each document's tokens: the baseline of other prunings.
@@ -105,6 +107,7 @@ class RandomPruning(Reduction):
         Reduced
             Tokens stay in order.
         """
+        check_token_batch(tokens)
         drawn = np.random.default_rng(self.seed).random(len(tokens.values))
         return _keep_highest(tokens, drawn, self.keep)
 
@@ -140,6 +143,7 @@ class FirstTokens(Reduction):
         Reduced
             Tokens stay in order.
         """
+        check_token_batch(tokens)
         place = np.arange(len(tokens.values)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
         return select(tokens, place < self.count)
 
@@ -185,6 +189,7 @@ class BallCarving(Reduction):
         Reduced
             Balls stand in the order of their first tokens.
         """
+        check_token_batch(tokens)
         directions = unit(tokens.values.astype(np.float32, copy=False))
         groups = np.empty(len(directions), dtype=np.int64)
         documents = np.repeat(np.arange(len(tokens)), tokens.lengths)

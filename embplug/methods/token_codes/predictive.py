@@ -39,7 +39,7 @@ from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, 
 from embplug.methods.registry import register
 from embplug.methods.roles import TokenCodes
 from embplug.methods.stored import StoredArray
-from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
+from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks, token_rows
 from embplug.methods.token_checks import check_finite
 from embplug.methods.token_codes.predictive_strings import (
     CLASSES,
@@ -204,6 +204,7 @@ class PredictiveQuantizer(TokenCodes):
         NonFiniteError
             A token holds NaN or infinity. The error names the first one.
         """
+        check_token_batch(tokens)
         _check(tokens)
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
@@ -247,6 +248,7 @@ class PredictiveQuantizer(TokenCodes):
         NonFiniteError
             A token holds NaN or infinity. The error names the first one.
         """
+        check_token_batch(tokens)
         learned = self._fitted()
         _check(tokens, self.dim)
         strings: list[bytes] = []
@@ -268,6 +270,7 @@ class PredictiveQuantizer(TokenCodes):
 
     @override
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
+        check_token_batch(tokens)
         most = HEADER_BYTES + int(self._fitted().sizes.max())
         return np.asarray(COUNT_BYTES + tokens.lengths * most)
 

@@ -12,7 +12,7 @@ from embplug.methods.maxsim import BLOCK_TOKENS
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.roles import Quantizer, TokenCodes
-from embplug.methods.token_batch import TokenBatch, document_blocks
+from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
 
 ENCODE_TOKENS = 1 << 14
 FIT_DOCUMENTS = 1000
@@ -67,6 +67,7 @@ class TokenCoder:
         EmptyTokensError
             There is no token.
         """
+        check_token_batch(tokens)
         if len(tokens.values) == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
         if not self._tokens.fitted:
@@ -91,6 +92,7 @@ class TokenCoder:
         list of bytes
             One string for each document: the correction, then the codes of its tokens.
         """
+        check_token_batch(tokens)
         strings: list[bytes] = []
         for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
             block = tokens[documents]
@@ -113,6 +115,7 @@ class TokenCoder:
         -------
         ndarray of shape (n,), int64
         """
+        check_token_batch(tokens)
         return self._tokens.sizes(tokens) + self.document_bytes
 
     def score(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from embplug.collection.state import pack, unpack
 from embplug.errors import (
@@ -281,7 +280,7 @@ def test_what_cannot_be_is_refused() -> None:
         ({"centroids": 4097}, "centroids"),
         ({"levels": 2}, "levels"),
     ):
-        with pytest.raises(ValidationError, match=name):
+        with pytest.raises(InvalidArgumentError, match=name):
             PredictiveQuantizer(**options)  # type: ignore[arg-type]
     with pytest.raises(NotFittedError, match="PredictiveQuantizer"):
         PredictiveQuantizer().encode(tokens)
