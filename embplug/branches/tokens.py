@@ -24,11 +24,12 @@ from embplug.branches.documents import (
 )
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
-from embplug.common.ids import CODES
+from embplug.common.ids import CODES, Id
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.reductions.reduced import DROPPED
+from embplug.methods.roles import Encoding
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 from embplug.recipe import Rerank, Storage, Tokens
@@ -209,9 +210,7 @@ class TokensBranch(Branch):
             return EncodedDocuments()
         vectors: Vectors = {}
         if self.encoding is not None:
-            encoding = self.encoding.encode_documents(tokens, n_jobs=-1, device=self.device)
-            check_stored(encoding, self.encoding.datatype, documents.user_ids, ENCODING_VECTOR)
-            vectors[ENCODING_VECTOR] = encoding
+            vectors[ENCODING_VECTOR] = self._encodings(self.encoding, tokens, documents.user_ids)
         if self.recipe.multivector is not None:
             check_stored(tokens, self.recipe.multivector.datatype, documents.user_ids, TOKENS_VECTOR)
             vectors[TOKENS_VECTOR] = tokens
@@ -294,6 +293,19 @@ class TokensBranch(Branch):
         else:
             documents = TokenBatch.from_list([vector_of(record, field) for record in records]).to_float32()
         return token_similarities(self._ranking_tokens(query).values, documents, tokens)
+
+    def _encodings(self, encoding: Encoding, tokens: TokenBatch, user_ids: Sequence[Id]) -> NDArray[Any]:
+        """Encodings of documents; an error names the document by its id."""
+        try:
+            encoded = encoding.encode_documents(tokens, n_jobs=-1, device=self.device)
+        except InvalidArgumentError as error:
+            if len(tokens) == 1:
+                raise type(error)(f"document {user_ids[0]!r}", error.expected, error.got) from error
+            for i in range(len(tokens)):
+                self._encodings(encoding, tokens[i : i + 1], user_ids[i : i + 1])
+            raise
+        check_stored(encoded, encoding.datatype, user_ids, ENCODING_VECTOR)
+        return encoded
 
     def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
         for reduction in self.recipe.reductions:

@@ -222,7 +222,7 @@ def _warn_of_missing(judged: Mapping[str, Mapping[str, int]], documents: Set[str
     unread = [query for query in judged if query not in queries]
     if unread:
         logger.warning(
-            "%d judged queries are not in queries.jsonl, such as %r; they are left out",
+            "%d judged queries are not in queries.jsonl and are left out, such as %r",
             len(unread),
             unread[0],
         )

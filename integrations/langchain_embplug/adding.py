@@ -8,6 +8,7 @@ from typing import TypeAlias
 from langchain_core.embeddings import Embeddings
 
 from embplug import Documents
+from embplug.common.json_types import check_text
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.ids import DocumentId
 from embplug.frameworks.rows import batched
@@ -54,8 +55,9 @@ class Adder:
 
         def batches() -> Iterator[Documents]:
             for batch in batched(rows(ids), batch_size):
-                vectors = None if self._embedding is None else self._embedding.embed_documents(_texts(batch))
                 position = len(added)
+                texts = _checked_texts(batch, position)
+                vectors = None if self._embedding is None else self._embedding.embed_documents(texts)
                 added.extend(row.id for row in batch)
                 yield self._documents(batch, vectors, position)
 
@@ -70,9 +72,10 @@ class Adder:
 
         async def batches() -> AsyncIterator[Documents]:
             for batch in batched(rows(ids), batch_size):
-                embedding = self._embedding
-                vectors = None if embedding is None else await embedding.aembed_documents(_texts(batch))
                 position = len(added)
+                texts = _checked_texts(batch, position)
+                embedding = self._embedding
+                vectors = None if embedding is None else await embedding.aembed_documents(texts)
                 added.extend(row.id for row in batch)
                 yield self._documents(batch, vectors, position)
 
@@ -93,3 +96,10 @@ class Adder:
 
 def _texts(batch: Sequence[Row]) -> list[str]:
     return [row.text for row in batch]
+
+
+def _checked_texts(batch: Sequence[Row], position: int) -> list[str]:
+    """Texts for the embeddings, which would fail at half of a surrogate pair without naming its place."""
+    for i, row in enumerate(batch):
+        check_text(row.text, f"texts[{position + i}]")
+    return _texts(batch)

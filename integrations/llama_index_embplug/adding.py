@@ -10,6 +10,7 @@ from llama_index.core.schema import BaseNode, MetadataMode
 from numpy.typing import ArrayLike
 
 from embplug import Documents, TokenBatch
+from embplug.common.json_types import jsonable_payload
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.rows import aligned, batched
@@ -109,7 +110,7 @@ class Batches:
             tokens=tokens,
             dense=dense,
             texts=[node.get_content(MetadataMode.EMBED) for node in nodes] if needs_text else None,
-            payloads=[self._payload(node) for node in nodes],
+            payloads=[self._payload(node, len(self.ids) + i) for i, node in enumerate(nodes)],
             position=len(self.ids),
         )
 
@@ -126,7 +127,9 @@ class Batches:
             raise InvalidArgumentError(argument, expected, None)
         return {self._dense_name: [node.embedding for node in nodes]}
 
-    def _payload(self, node: BaseNode) -> dict[str, Any]:
+    def _payload(self, node: BaseNode, position: int) -> dict[str, Any]:
+        # LlamaIndex writes NaN as null.
+        jsonable_payload(node.metadata, f"nodes[{position}].metadata")
         return plain_payload(node) if self._shared.is_plain else to_payload(node, self._text_key)
 
 

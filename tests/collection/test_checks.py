@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import Collection, Dense, Documents, Recipe
+from embplug import Collection, Dense, Documents, Query, Recipe
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import MAX_DEPTH
 from embplug.engines.filter_depth import MAX_DEPTH as MAX_FILTER_DEPTH
@@ -61,7 +62,7 @@ def test_conditions_on_ids_take_the_ids_of_documents(docs: Collection) -> None:
         assert ids_of(docs.search(dense=[1.0, 1.0], filter=given)) == expected
         assert ids_of(docs.search(dense=[1.0, 1.0], filter=given, mmr=models.Mmr())) == expected
         assert ids_of(docs.scroll(filter=given)[0]) == expected
-        assert docs.count(given) == 2
+        assert docs.count(filter=given) == 2
     docs.delete(filter=outside)
     assert ids_of(docs.scroll()[0]) == {"doc/a", 2}
 
@@ -72,7 +73,7 @@ def test_the_deepest_payloads_and_filters_come_back(docs: Collection) -> None:
     docs.set_payload({"q": payload(MAX_DEPTH - 1)}, ["deep"])
     assert docs.retrieve(["deep"])[0].payload == {**deepest, "q": payload(MAX_DEPTH - 1)}
     assert docs.search(dense=[1.0, 0.0], limit=1)[0].payload == docs.retrieve(["deep"])[0].payload
-    assert docs.count(inside(MAX_FILTER_DEPTH)) == 0
+    assert docs.count(filter=inside(MAX_FILTER_DEPTH)) == 0
     assert docs.search(dense=[1.0, 0.0], filter=inside(MAX_FILTER_DEPTH)) == []
     docs.delete(filter=inside(MAX_FILTER_DEPTH))
     assert docs.count() == 5
@@ -88,7 +89,7 @@ def test_what_is_deeper_is_refused_before_anything_is_written(docs: Collection) 
             call()
     for refused in (
         lambda: docs.delete(filter=inside(62)),
-        lambda: docs.count(inside(62)),
+        lambda: docs.count(filter=inside(62)),
         lambda: docs.scroll(filter=inside(62)),
         lambda: docs.search(dense=[1.0, 0.0], filter=inside(62)),
     ):
@@ -145,3 +146,72 @@ def test_the_place_of_a_wrong_document_is_that_of_the_call(docs: Collection) -> 
     assert docs.count() == 4
     with pytest.raises(InvalidArgumentError, match=r"^text: .*UTF-8"):
         docs.search(text=texts[716], dense=[1.0, 0.0])
+
+
+DENSE = np.ones((1, 2))
+WAYS_IN: dict[str, dict[str, Any]] = {
+    "ids": {
+        "add": lambda docs, wrong: docs.add(wrong, dense=DENSE),
+        "retrieve": lambda docs, wrong: docs.retrieve(wrong),
+        "delete": lambda docs, wrong: docs.delete(wrong),
+        "set_payload": lambda docs, wrong: docs.set_payload({"m": 1}, wrong),
+    },
+    "payload": {
+        "add": lambda docs, wrong: docs.add([9], dense=DENSE, payloads=[wrong]),
+        "set_payload": lambda docs, wrong: docs.set_payload(wrong, [2]),
+    },
+    "filter": {
+        "search": lambda docs, wrong: docs.search(dense=DENSE[0], filter=wrong),
+        "batch_search": lambda docs, wrong: docs.batch_search([Query(dense=DENSE[0])], filter=wrong),
+        "scroll": lambda docs, wrong: docs.scroll(filter=wrong),
+        "count": lambda docs, wrong: docs.count(filter=wrong),
+        "delete": lambda docs, wrong: docs.delete(filter=wrong),
+    },
+    "dense": {
+        "add": lambda docs, wrong: docs.add([9], dense=wrong),
+        "search": lambda docs, wrong: docs.search(dense=wrong),
+    },
+    "text": {
+        "add": lambda docs, wrong: docs.add([9], dense=DENSE, texts=[wrong]),
+        "search": lambda docs, wrong: docs.search(text=wrong, dense=DENSE[0]),
+    },
+}
+"""Methods of a collection by what they take. ``add_batches`` is what ``add`` calls."""
+
+NAMED = {"ids": ["ids"], "payload": ["payload", "payloads"], "filter": ["filter"]}
+NAMED |= {"dense": ["dense"], "text": ["text", "texts"]}
+
+WRONG: dict[str, list[Any]] = {
+    "ids": ["42", b"42", {"2": 1}, 42, None, [""], [-1], [2**64], [1.5], [True], ["\ud800"]],
+    "payload": [payload(33), {"a": float("inf")}, {"a": -(2**64)}, {OWN_FIELDS[0]: "b"}, [1], "a"],
+    "filter": [
+        {"must": []},
+        inside(MAX_FILTER_DEPTH + 1),
+        models.Filter(must_not=[models.HasIdCondition(has_id=["doc/a", ""])]),
+        models.Filter(must=[models.FieldCondition(key="n", range=models.Range(gt=float("nan")))]),
+        models.Filter(must=[models.FieldCondition(key="n", match=models.MatchValue(value=2**64))]),
+    ],
+    "dense": [[[1.0, float("nan")]], [[1.0]], "ab", [["a", "b"]], [[[1.0, 1.0]]], np.float32(1)],
+    "text": ["", " ", "half \ud800", 7],
+}
+
+
+@pytest.mark.parametrize("kind", WAYS_IN)
+def test_every_method_that_takes_it_is_listed(kind: str) -> None:
+    taking = {
+        name
+        for name, method in inspect.getmembers(Collection, inspect.isfunction)
+        if not name.startswith("_") and {*NAMED[kind]} & {*inspect.signature(method).parameters}
+    }
+    assert taking == {*WAYS_IN[kind]}
+
+
+@pytest.mark.parametrize("kind", WAYS_IN)
+def test_what_is_wrong_is_refused_by_every_method(docs: Collection, kind: str) -> None:
+    before = docs.scroll()[0]
+    for name, call in WAYS_IN[kind].items():
+        for wrong in WRONG[kind]:
+            with pytest.raises(InvalidArgumentError, match=f"^{kind}"):
+                call(docs, wrong)
+                pytest.fail(f"{name} took {wrong!r}")
+    assert docs.scroll()[0] == before

@@ -102,6 +102,14 @@ def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
         advise("plain", engine=plain, budget=1000, sample=300)
 
 
+@pytest.mark.parametrize(
+    "queries", [np.float32(1), np.array(1.0), "one text", 7, [[float("nan")] * DIM], [1.0]]
+)
+def test_queries_that_are_no_list_of_vectors_are_refused(plain, queries):
+    with pytest.raises(InvalidArgumentError, match=r"^queries"):
+        advise("plain", engine=plain, recall=0.9, sample=300, queries=queries)
+
+
 def test_a_sample_has_the_proportions_of_the_collection(plain):
     source = run(plain, advisor.sample_steps(plain, "plain", None, None, "kind"))
     assert len(source.payloads) == COUNT

@@ -24,6 +24,7 @@ from embplug.evaluation.advisor.target import Target, checked_target
 from embplug.evaluation.advisor.trials import Trials
 from embplug.evaluation.sizing import Part, cost
 from embplug.evaluation.trial import take
+from embplug.methods.numeric.arrays import as_vectors
 from embplug.methods.token_batch import TokenBatch
 
 
@@ -217,6 +218,9 @@ def _encoded_queries(queries: Any, encoder: Encoder | str | None, source: Collec
     """Convert queries of any kind to vectors of the sampled kind, and thin them out if they are many."""
     if queries is None:
         return None
+    is_scalar = isinstance(queries, (str, np.ndarray, np.generic)) and np.ndim(queries) == 0
+    if is_scalar or not hasattr(queries, "__len__"):
+        raise InvalidArgumentError("queries", "a list of vectors or of texts", repr(queries))
     if isinstance(queries, TokenBatch):
         encoded = Encoded(tokens=queries)
     elif len(queries) and isinstance(queries[0], str):
@@ -227,7 +231,7 @@ def _encoded_queries(queries: Any, encoder: Encoder | str | None, source: Collec
     elif source.documents.tokens is not None:
         encoded = Encoded(tokens=TokenBatch.from_list(list(queries)))
     else:
-        encoded = Encoded(dense=np.asarray(queries, dtype=np.float32))
+        encoded = Encoded(dense=as_vectors(queries, argument="queries"))
     tokens, dense = source.documents.tokens, source.documents.dense
     vectors = encoded.tokens if tokens is not None else encoded.dense
     expected = tokens.dim if tokens is not None else 0 if dense is None else dense.shape[1]

@@ -20,11 +20,13 @@ from embplug import Collection, Dense, Documents, Recipe, Sparse, Tokens
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CollectionNotFoundError,
+    DuplicateIdError,
     FilterError,
     InvalidArgumentError,
     NotAnEmbplugCollectionError,
     RecipeMismatchError,
 )
+from embplug.methods import PCA
 from embplug.search import CrossEncoder
 from tests.frameworks.conftest import DIM, EMBEDDINGS, ENCODER, TOKENS_RECIPE
 from tests.frameworks.pages import run_example, run_page
@@ -468,3 +470,58 @@ def test_the_examples_run_and_answer(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [name])
     run_example(name)
     assert "(stand-in model) Bees find their way" in capsys.readouterr().out
+
+
+def test_errors_name_the_place_in_the_call_and_the_id(make_store):
+    store = make_store()
+    texts = [f"text {i}" for i in range(1000)]
+    ids = [f"id {i}" for i in range(1000)]
+    wrong = [*texts]
+    wrong[716] = "half \ud800"
+    with pytest.raises(InvalidArgumentError, match=r"^texts\[716\]: .*as character 5"):
+        store.add_texts(wrong, ids=ids)
+    metadatas = [{"n": {"m": [1.0]}} for _ in texts]
+    metadatas[716] = {"n": {"m": [1.0, float("nan")]}}
+    with pytest.raises(InvalidArgumentError, match=r"nan under \['metadata'\]\['n'\]\['m'\]\[1\]") as raised:
+        store.add_texts(texts, metadatas, ids=ids)
+    assert raised.value.argument == "payloads[716]"
+
+
+@pytest.mark.parametrize("apart", [1, 999])
+def test_an_id_that_comes_twice_in_one_call_is_refused(make_store, apart):
+    ids = [f"id {i}" for i in range(1000)]
+    ids[apart] = ids[0]
+    with pytest.raises(DuplicateIdError, match=rf"^ids\[{apart}\]: .* got 'id 0'"):
+        make_store().add_texts([f"text {i}" for i in range(1000)], ids=ids)
+
+
+def test_a_single_id_is_no_list_of_ids(make_store):
+    store = make_store()
+    store.add_texts(TEXTS, ids=["4", "2", "42"])
+    for single in ("42", b"42", {"42": 1}):
+        for call in (store.delete, store.get_by_ids):
+            with pytest.raises(InvalidArgumentError, match="a list of ids"):
+                call(single)
+    assert set(ids_of(store.get_by_ids(["4", "2", "42"]))) == {"4", "2", "42"}
+
+
+def test_a_number_is_found_whatever_its_type(make_store):
+    store = make_store()
+    store.add_texts(TEXTS, [{"p": 10}, {"p": 10.0}, {"p": 11}], ids=["0", "1", "2"])
+    for filter, expected in [
+        ({"p": 10}, {"0", "1"}),
+        ({"p": 10.0}, {"0", "1"}),
+        ({"p": {"$ne": 10}}, {"2"}),
+        ({"p": {"$in": [10, "x"]}}, {"0", "1"}),
+    ]:
+        assert set(ids_of(store.similarity_search("sky", k=3, filter=filter))) == expected, filter
+
+
+async def test_a_store_that_has_yet_to_learn_answers_with_nothing(client):
+    recipe = Recipe(dense=Dense(dim=6, transforms=[PCA(2)]))
+    store = EmbplugVectorStore(client, "learning", EMBEDDINGS, recipe=recipe)
+    assert store.similarity_search("sky") == []
+    assert await store.asimilarity_search_with_score("sky") == []
+    assert store.max_marginal_relevance_search("sky") == []
+    store.add_texts(TEXTS)
+    assert len(store.similarity_search("sky")) == 3

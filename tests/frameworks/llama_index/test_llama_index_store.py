@@ -45,6 +45,7 @@ from embplug.errors import (
     NotAnEmbplugCollectionError,
     RecipeMismatchError,
 )
+from embplug.methods import PCA
 from embplug.search import CrossEncoder
 from tests.frameworks.conftest import DIM, ENCODER, TOKENS_RECIPE
 from tests.frameworks.llama_index.llama_index_suite import (
@@ -730,3 +731,21 @@ def test_the_examples_run_and_answer(name, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", [name])
     run_example(name)
     assert "(stand-in model) Bees find their way" in capsys.readouterr().out
+
+
+def test_errors_name_the_place_in_the_call(make):
+    store = make()
+    nodes = [node(f"text {i}", f"id {i}") for i in range(300)]
+    nodes[216] = node("text", "id 216", {"value": [1.0, float("nan")]})
+    with pytest.raises(InvalidArgumentError, match=r"nan under \['value'\]\[1\]$") as raised:
+        store.add(nodes)
+    assert raised.value.argument == "nodes[216].metadata"
+    nodes[216] = node("text", "id 0")
+    with pytest.raises(DuplicateIdError, match=r"^ids\[216\]: .* got 'id 0'"):
+        store.add(nodes)
+
+
+def test_a_store_that_has_yet_to_learn_answers_with_nothing(client):
+    recipe = Recipe(dense=Dense(dim=DIM, transforms=[PCA(2)]))
+    store = EmbplugVectorStore("learning", client, recipe=recipe)
+    assert ids_of(store.query(query("sky"))) == []
