@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from embplug import AsyncCollection, Collection, Dense, Recipe
+from embplug import AsyncCollection, Collection, Dense, Documents, Recipe
 from embplug.collection.base import CollectionBase
 from embplug.collection.operation import operation
 from embplug.errors import InvalidArgumentError
@@ -79,3 +79,32 @@ def test_a_timeout_that_is_not_above_zero_is_named(memory_client: Any, timeout: 
     collection = Collection.create("docs", Recipe(dense=Dense(dim=3)), memory_client)
     with pytest.raises(InvalidArgumentError, match=r"^timeout: expected a number of seconds above 0, got "):
         collection.optimize(timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"limit": 0}, "limit: expected an integer of at least 1, got 0"),
+        ({"offset": object()}, "offset: expected None, or what the previous call returned, got object"),
+    ],
+)
+def test_a_page_that_cannot_be_read_is_named(memory_client: Any, options: Any, told: str) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=3)), memory_client)
+    with pytest.raises(InvalidArgumentError) as raised:
+        collection.scroll(**options)
+    assert str(raised.value) == told
+
+
+def test_documents_in_place_of_batches_are_named(memory_client: Any) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=3)), memory_client)
+    told = r"^batches: expected an iterable of Documents, got Documents; pass \[documents\]$"
+    with pytest.raises(InvalidArgumentError, match=told):
+        collection.add_batches(Documents([1], dense=[[1, 2, 3]]))  # type: ignore[arg-type]
+
+
+def test_several_vectors_in_one_search_are_named(memory_client: Any) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=3)), memory_client)
+    with pytest.raises(
+        InvalidArgumentError, match=r"^dense: expected one vector of shape \(3,\), got shape \(2, 3\)$"
+    ):
+        collection.search(dense=[[1, 2, 3], [1, 2, 3]])

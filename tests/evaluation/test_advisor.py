@@ -200,7 +200,10 @@ def test_there_are_recipes_for_vectors_of_few_dimensions(dim):
 def test_wrong_arguments_are_named(plain):
     for arguments, said in [
         ({"recall": 1.5}, "recall"),
-        ({"recall": 0.9, "budget": 100}, "none beside"),
+        (
+            {"recall": 0.9, "budget": 100},
+            "expected at most one of budget, bytes_per_vector, recall, got budget and recall",
+        ),
         ({"sample": 10}, "sample"),
         ({"k": 0}, "k"),
         ({"shards": 0}, "shards"),

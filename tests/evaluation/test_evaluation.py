@@ -209,3 +209,18 @@ def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_clie
     assert "overlap@10" in plain.stdout and "0.1 % (1)" in plain.stdout
     for wrong, code in ((["report", "absent.json"], 2), (["report", "dense.yaml"], 2)):
         assert CliRunner().invoke(app, wrong).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "recipes", "argument"),
+    [
+        (object(), Recipe(dense=Dense(dim=3)), "recipes"),
+        ("nowhere", {"a": {"dim": 3}}, "recipes['a']"),
+        (object(), {"a": Recipe(dense=Dense(dim=3))}, "data"),
+        ("/nowhere", {"a": Recipe(dense=Dense(dim=3))}, "data"),
+    ],
+)
+def test_data_and_recipes_of_another_type_are_named(data, recipes, argument):
+    with pytest.raises(InvalidArgumentError) as raised:
+        evaluate(data, recipes)
+    assert raised.value.argument == argument
