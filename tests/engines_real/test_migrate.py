@@ -387,7 +387,11 @@ def test_what_cannot_be_is_refused_before_anything_is_written(engine):
     for options, error, said in [
         ({"target": "taken"}, MigrationError, "'taken' exists"),
         ({"target": "source"}, MigrationError, "'source' exists"),
-        ({"recipe": Recipe(tokens=Tokens(dim=DIM))}, InvalidArgumentError, r"multivectors \[\]"),
+        (
+            {"recipe": Recipe(tokens=Tokens(dim=DIM))},
+            InvalidArgumentError,
+            "multivectors, which 'source' lacks",
+        ),
         ({"recipe": Recipe(dense=Dense(dim=8))}, InvalidArgumentError, "dense.dense.dim: expected 16"),
         ({"recipe": euclid}, InvalidArgumentError, "dense.dense.distance: expected Cosine"),
         ({"alias": "taken"}, InvalidArgumentError, "alias: .*'taken'"),
