@@ -16,7 +16,7 @@ from embplug.branches.datatypes import check_stored, datatype_of_user
 from embplug.branches.documents import CheckedDocuments, CheckedSample, check_dense
 from embplug.branches.queries import CheckedQuery
 from embplug.branches.vector_version import PreviousModel, VectorVersion
-from embplug.common.ids import DENSE_CODES, MODEL
+from embplug.common.ids import DENSE_CODES, MODEL, Id
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
 from embplug.methods.numeric.arrays import Codes, Float32
@@ -225,11 +225,15 @@ class DenseBranch(Branch):
         codes = None
         if self.codes is not None:
             codes = [row.tobytes() for row in self.codes.encode(self._of_unit_length(vectors))]
+        return EncodedDocuments({**self.to_store(vectors, documents.user_ids)}, codes, payload)
+
+    def to_store(self, vectors: Float32, user_ids: Sequence[Id]) -> dict[str, Float32]:
+        """Documents (n, dim) as they are stored, whose datatype holds them; an error names the document."""
         stored = self.as_stored(vectors)
         if self.recipe.stored_distance != models.Distance.COSINE:
             for name in self.stored[: len(self.recipe.funnel) + 1]:
-                check_stored(stored[name], self.recipe.datatype, documents.user_ids, name)
-        return EncodedDocuments({**stored}, codes, payload)
+                check_stored(stored[name], self.recipe.datatype, user_ids, name)
+        return stored
 
     def as_stored(self, vectors: Float32) -> dict[str, Float32]:
         """Documents (n, dim) as they are stored, by name in Qdrant."""

@@ -21,7 +21,7 @@ from embplug.branches.queries import CheckedQuery, check_query
 from embplug.branches.sparse import SparseBranch
 from embplug.branches.tokens import TokensBranch
 from embplug.branches.vector_version import VectorVersion
-from embplug.common.ids import CODE_FIELDS
+from embplug.common.ids import CODE_FIELDS, Id
 from embplug.common.torch_device import torch_on
 from embplug.encoders import Encoder
 from embplug.engines.capabilities import Capabilities
@@ -182,11 +182,17 @@ class Pipeline:
         assert isinstance(branch, DenseBranch)
         return branch
 
-    def encode_dense(self, name: str, texts: Sequence[str]) -> dict[str, Float32]:
-        """Encode texts as one dense vector, in the form in which it is stored."""
+    def encode_dense(
+        self, name: str, texts: Sequence[str], user_ids: Sequence[Id] | None = None
+    ) -> dict[str, Float32]:
+        """Encode texts as one dense vector, in the form in which it is stored.
+
+        Errors name documents by ``user_ids``. If None, they name them by their positions.
+        """
         branch, encoder = self.dense(name), self.models.encoder
         encoded = encoder.encode_documents(list(texts))
-        return branch.as_stored(branch.checked(encoded.dense, len(texts), encoder.spec))
+        vectors = branch.checked(encoded.dense, len(texts), encoder.spec)
+        return branch.to_store(vectors, range(len(texts)) if user_ids is None else user_ids)
 
     def count_numbers(self, documents: CheckedDocuments) -> NDArray[np.int64]:
         """How many numbers of four bytes :meth:`encode` makes of each document, int64 ``(n,)``."""

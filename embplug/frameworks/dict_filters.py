@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from embplug.engines.filter_depth import MAX_DEPTH
 from embplug.errors import FilterError
 from embplug.frameworks.conditions import Condition, any_of, equal, field_path, negated
 from embplug.frameworks.operators import OPERATORS
@@ -45,7 +46,10 @@ def filter_from_dict(filter: DictFilter | None, root: str = "") -> models.Filter
         return filter
     if not isinstance(filter, Mapping):
         raise FilterError("filter", "a mapping or a qdrant_client.models.Filter", type(filter).__name__)
-    return _all_fields(filter, root, "filter") if filter else None
+    try:
+        return _all_fields(filter, root, "filter") if filter else None
+    except RecursionError:
+        raise FilterError("filter", f"at most {MAX_DEPTH} filters inside each other", "more") from None
 
 
 def _all_fields(filter: Any, root: str, place: str) -> models.Filter:

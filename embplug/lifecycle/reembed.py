@@ -161,7 +161,8 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
                 "again with its text or vector, or delete it, then go on"
             )
         texts.append(text)
-    vectors: Any = yield Call.compute(lambda: pipeline.encode_dense(name, texts))
+    user_ids = [(record.payload or {}).get(ORIGINAL_ID, record.id) for record in records]
+    vectors: Any = yield Call.compute(lambda: pipeline.encode_dense(name, texts, user_ids))
     ids = [record.id for record in records]
     points = [
         models.PointVectors(id=key, vector={stored: column[i].tolist() for stored, column in vectors.items()})

@@ -12,6 +12,7 @@ from llama_index.core.vector_stores.types import (
 )
 from qdrant_client import models
 
+from embplug.engines.filter_depth import MAX_DEPTH
 from embplug.errors import FilterError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.conditions import Condition, all_hold, any_of, equal, field_path
@@ -66,7 +67,10 @@ def to_filter(
         return None
     if not isinstance(filters, MetadataFilters):
         raise FilterError("filters", "a MetadataFilters", type(filters).__name__)
-    return _combined(filters, ignores_case, "filters")
+    try:
+        return _combined(filters, ignores_case, "filters")
+    except RecursionError:
+        raise FilterError("filters", f"at most {MAX_DEPTH} filters inside each other", "more") from None
 
 
 class NodeFilters:

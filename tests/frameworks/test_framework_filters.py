@@ -180,3 +180,11 @@ def test_a_wrong_dict_is_an_error_that_names_its_place(filter, place):
     with pytest.raises(FilterError) as raised:
         filter_from_dict(filter)
     assert raised.value.argument == place
+
+
+def test_a_dict_that_is_nested_very_deep_is_refused():
+    filter = {"year": 1}
+    for _ in range(5000):
+        filter = {"$not": filter}
+    with pytest.raises(FilterError, match=r"^filter: expected at most"):
+        filter_from_dict(filter)

@@ -20,7 +20,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine, TransformQueryEngine
 from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
-from llama_index.core.vector_stores.types import VectorStoreQuery
+from llama_index.core.vector_stores.types import MetadataFilter, MetadataFilters, VectorStoreQuery
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from llama_index_embplug import EmbplugReranker, EmbplugRetriever, EmbplugVectorStore, to_filter
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
@@ -749,3 +749,11 @@ def test_a_store_that_has_yet_to_learn_answers_with_nothing(client):
     recipe = Recipe(dense=Dense(dim=DIM, transforms=[PCA(2)]))
     store = EmbplugVectorStore("learning", client, recipe=recipe)
     assert ids_of(store.query(query("sky"))) == []
+
+
+def test_filters_that_are_nested_very_deep_are_refused():
+    nested = MetadataFilters(filters=[MetadataFilter(key="a", value=1)])
+    for _ in range(5000):
+        nested = MetadataFilters.model_construct(filters=[nested], condition="and")
+    with pytest.raises(FilterError, match=r"^filters: expected at most"):
+        to_filter(nested)
