@@ -11,8 +11,6 @@ from rich.console import Group
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
-from embplug.common.files import read_array, read_lines
-from embplug.common.json_types import parse_json
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -122,6 +120,9 @@ def _bytes(text: str, argument: str) -> float:
 
 def _read_queries(file: Path) -> Any:
     """Read vectors from a .npy file, or a text or a vector from each line."""
+    from embplug.common.files import read_array, read_lines
+    from embplug.common.json_types import parse_json
+
     if file.suffix == ".npy":
         return read_array(file)
     read = []

@@ -25,8 +25,6 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
-from embplug.common.ids import is_integer_text
-from embplug.common.jsonl import read_jsonl
 
 if TYPE_CHECKING:
     from embplug.branches.documents import Documents
@@ -73,6 +71,7 @@ def add(
     The keys other than id and text are the payload. A document replaces the earlier one with its id.
     """
     from embplug import Collection
+    from embplug.common.jsonl import read_jsonl
 
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
@@ -145,6 +144,7 @@ def delete(
 ) -> None:
     """Delete documents by id."""
     from embplug import Collection
+    from embplug.common.ids import is_integer_text
 
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)

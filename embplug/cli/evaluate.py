@@ -11,8 +11,6 @@ from rich.console import Group
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
-from embplug.common.files import read_text
-from embplug.common.json_types import parse_json
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -82,6 +80,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Make a self-contained HTML page of an evaluation."""
+    from embplug.common.files import read_text
+    from embplug.common.json_types import parse_json
     from embplug.evaluation.report import report_html
 
     with reporting(as_json):

@@ -9,8 +9,6 @@ import typer
 from rich.table import Table
 
 from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, show
-from embplug.common.files import read_array, read_lines
-from embplug.common.json_types import parse_json
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -118,6 +116,8 @@ def _vectors(options: list[str]) -> str | dict[str, str] | None:
 
 def _read_queries(path: Path) -> list[Query]:
     """Read vectors of shape (n, dim) or token matrices of shape (n, n_tokens, dim), or JSON objects."""
+    from embplug.common.files import read_array, read_lines
+    from embplug.common.json_types import parse_json
     from embplug.search.types import Query
 
     if path.suffix == ".npy":

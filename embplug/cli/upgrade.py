@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
-from embplug.common.jsonl import read_jsonl
 from embplug.errors import InvalidArgumentError, UpgradeError
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def upgrade(
     `embplug reembed` embeds the documents with the new model afterwards.
     """
     from embplug import Collection
+    from embplug.common.jsonl import read_jsonl
     from embplug.lifecycle.upgrade import upgrade as run_upgrade
     from embplug.methods.registry import registered
 
