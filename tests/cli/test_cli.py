@@ -73,7 +73,7 @@ def test_exit_codes_tell_what_went_wrong(folder):
     (folder / "broken.yaml").write_text(RECIPE + "\nnonsense: 1\n")
     (folder / "bad.jsonl").write_text('{"text": "fine"}\n{"title": "no text"}\n')
     for arguments, code, said in [
-        (("create", "docs", "--recipe", "other.yaml"), 3, "tokens.encoding.repetitions: stored 4, given 5"),
+        (("create", "docs", "--recipe", "other.yaml"), 3, "tokens.encoding.repetitions: stored 4, passed 5"),
         (("create", "more", "--recipe", "broken.yaml"), 1, "nonsense"),
         (("create", "more", "--recipe", "absent.yaml"), 2, "absent.yaml"),
         (("create", "more"), 2, "--recipe"),
