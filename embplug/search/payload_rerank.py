@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from embplug.common.ids import CODES
@@ -56,7 +56,7 @@ class PayloadRerank:
             return []
         scores = self.score(payload_codes(hits, self.field, self.code_bytes)).tolist()
         return by_score(
-            replace(hit, score=score, stages={**(hit.stages or {}), self.stage: score})
+            Hit(hit.id, score, hit.payload, {**(hit.stages or {}), self.stage: score}, hit.skipped)
             for hit, score in zip(hits, scores, strict=True)
         )
 

@@ -255,9 +255,8 @@ def _was_skipped(hit: Hit) -> bool:
 def _as_users_see_it(hit: Hit, options: SearchOptions) -> Hit:
     """Return a hit with the user's id, and without the payload fields that embplug adds."""
     user_id, payload = split_payload(hit.id, hit.payload)
-    return replace(
-        hit, id=user_id, payload=payload or None, stages=hit.stages if options.with_stages else None
-    )
+    # Cheaper than ``replace``, which every hit of every search would pay for.
+    return Hit(user_id, hit.score, payload or None, hit.stages if options.with_stages else None, hit.skipped)
 
 
 def _without_read_text(hit: Hit, text_key: str, options: SearchOptions) -> Hit:
