@@ -43,7 +43,7 @@ class CodesLayout:
 
     def add(self, name: str, quantizer: Quantizer) -> None:
         """Make room for the codes of a vector."""
-        self._quantizers = dict(sorted({**self._quantizers, name: quantizer}.items()))
+        self._quantizers[name] = quantizer
 
     def part(self, name: str) -> slice:
         """Which bytes of a document's codes are those of a vector."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -194,22 +194,6 @@ class CheckedDocuments:
         """
         has_tokens = recipe.tokens is None or self.tokens is not None
         return has_tokens and self.dense.keys() >= recipe.dense.keys()
-
-    def slices(self, size: int) -> Iterator[CheckedDocuments]:
-        """Split the batch into consecutive parts, without copying vectors.
-
-        Parameters
-        ----------
-        size : int
-            Largest number of documents in a part.
-
-        Yields
-        ------
-        CheckedDocuments
-            The next part.
-        """
-        for start in range(0, len(self), size):
-            yield self.part(start, start + size)
 
     def part(self, start: int, stop: int) -> CheckedDocuments:
         """Return a part of the batch, without copying vectors.

@@ -66,12 +66,20 @@ def create_steps(
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
     if (yield Call.of("collection_exists", collection_name=name)):
-        differences = read_manifest(name, (yield from existing_steps(name))).differences(recipe)
+        info = yield Call.of("get_collection", collection_name=name)
+        manifest = read_manifest(name, info)
+        differences = manifest.differences(recipe)
         if differences:
             raise RecipeMismatchError(name, differences)
-        existing: Pipeline = yield from open_steps(
-            engine, name, encoder=encoder, cross_encoder=cross_encoder, device=device
+        existing = Pipeline(
+            manifest.recipe,
+            encoder,
+            versions=manifest.versions,
+            cross_encoder=cross_encoder,
+            device=device,
         )
+        existing.capabilities = capabilities
+        yield from _restore(engine, name, existing, info, manifest)
         yield from _index_payload(name, recipe)
         if not existing.fitted:
             yield from take_over_steps(engine, name, existing, recipe)
@@ -129,6 +137,14 @@ def open_steps(
         device=device,
     )
     pipeline.capabilities = yield from capabilities_steps(engine)
+    yield from _restore(engine, name, pipeline, info, manifest)
+    return pipeline
+
+
+def _restore(
+    engine: AnyEngine, name: str, pipeline: Pipeline, info: models.CollectionInfo, manifest: Manifest
+) -> Steps[None]:
+    """Give a pipeline the collection's state, and check that both belong to the collection as it is."""
     _check_vectors(name, info, pipeline)
     if manifest.state is not None:
         pipeline.set_state((yield from load(engine, name, manifest.state)))
@@ -137,7 +153,6 @@ def open_steps(
             f"collection {name!r} has {info.points_count} points, but no fitted state to search them with: "
             "restore its metadata from a backup or snapshot, or create it anew"
         )
-    return pipeline
 
 
 def reload_steps(

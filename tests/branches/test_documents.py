@@ -93,11 +93,11 @@ def test_texts_stand_for_vectors_where_there_is_an_encoder():
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(1, 4))
-def test_slices_hold_every_document_once(lengths, size):
+def test_parts_hold_every_document_once(lengths, size):
     tokens = [matrix(length, i + 1) for i, length in enumerate(lengths)]
     ids = [f"id{i}" for i in range(len(lengths))]
     checked = check(BOTH, ids=ids, tokens=tokens, dense=np.arange(2 * len(ids)).reshape(-1, 2))
-    parts = list(checked.slices(size))
+    parts = [checked.part(start, start + size) for start in range(0, len(ids), size)]
     assert [len(part) for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert [i for part in parts for i in part.user_ids] == ids
     assert [i for part in parts for i in part.ids] == checked.ids
