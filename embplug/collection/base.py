@@ -17,6 +17,7 @@ from embplug.collection.info import CollectionInfo, info_steps
 from embplug.collection.maintenance import drop_steps, optimize_steps
 from embplug.collection.opening import reload_steps
 from embplug.collection.operation import operation
+from embplug.collection.payload_indexes import create_payload_index_steps, delete_payload_index_steps
 from embplug.collection.payload_updates import (
     delete_payload_steps,
     overwrite_payload_steps,
@@ -484,6 +485,70 @@ branches, fusion, mmr
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
         yield from overwrite_payload_steps(self.name, self._pipeline, {}, ids, filter, options)
+
+    @operation
+    def create_payload_index(
+        self,
+        field_name: str,
+        field_schema: models.PayloadSchemaType | models.PayloadSchemaParams | str,
+        *,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Index a field of the payload, so that filters on it are fast.
+
+        The recipe of the collection has the index from then on. :meth:`create` takes the recipe with the
+        index and the recipe with which the collection was created.
+
+        Parameters
+        ----------
+        field_name : str
+            Path of the field, such as ``"year"`` or ``"author.name"``.
+        field_schema : str, models.PayloadSchemaType or models.PayloadSchemaParams
+            Type of the index, such as ``"keyword"``, or its parameters, such as
+            ``models.KeywordIndexParams(type="keyword", is_tenant=True)``. An index of another type is
+            replaced.
+        wait, ordering, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            ``field_name`` is no path, or ``field_schema`` no index for it.
+        CapabilityError
+            The engine has no such index, or cannot honour an option.
+        """
+        options = WriteOptions(wait=wait, ordering=ordering, timeout=timeout)
+        yield from create_payload_index_steps(self.name, self._pipeline, field_name, field_schema, options)
+
+    @operation
+    def delete_payload_index(
+        self,
+        field_name: str,
+        *,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Delete the index of a field, also from the recipe of the collection; the field itself stays.
+
+        Parameters
+        ----------
+        field_name : str
+            Path of the field.
+        wait, ordering, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The field has no index.
+        CapabilityError
+            The engine cannot honour an option.
+        """
+        options = WriteOptions(wait=wait, ordering=ordering, timeout=timeout)
+        yield from delete_payload_index_steps(self.name, self._pipeline, field_name, options)
 
     @operation
     def describe(self) -> Steps[dict[str, dict[str, Any]]]:

@@ -180,6 +180,10 @@ WAYS_IN: dict[str, dict[str, Any]] = {
         "set_payload": lambda docs, wrong: docs.set_payload({"m": 1}, [2], key=wrong),
         "delete_payload": lambda docs, wrong: docs.delete_payload([wrong], [2]),
     },
+    "field_name": {
+        "create_payload_index": lambda docs, wrong: docs.create_payload_index(wrong, "keyword"),
+        "delete_payload_index": lambda docs, wrong: docs.delete_payload_index(wrong),
+    },
     "dense": {
         "add": lambda docs, wrong: docs.add([9], dense=wrong),
         "search": lambda docs, wrong: docs.search(dense=wrong),
@@ -193,6 +197,7 @@ WAYS_IN: dict[str, dict[str, Any]] = {
 
 NAMED = {"ids": ["ids"], "payload": ["payload", "payloads"], "filter": ["filter"]}
 NAMED |= {"dense": ["dense"], "text": ["text", "texts"], "key": ["key", "keys"]}
+NAMED |= {"field_name": ["field_name"]}
 
 WRONG: dict[str, list[Any]] = {
     "ids": ["42", b"42", {"2": 1}, 42, None, [""], [-1], [2**64], [1.5], [True], ["\ud800"]],
@@ -208,12 +213,15 @@ WRONG: dict[str, list[Any]] = {
     "text": ["", " ", "half \ud800", 7],
     "key": ["", "a.", "a b", "\ud800", 7, *OWN_FIELDS, f'"{OWN_FIELDS[0]}".a', f"{OWN_FIELDS[0]}[0]"],
 }
+WRONG["field_name"] = WRONG["key"]
 
 CALLS: dict[str, Any] = {
     "set_payload": lambda docs, **options: docs.set_payload({"m": 1}, [2], **options),
     "overwrite_payload": lambda docs, **options: docs.overwrite_payload({"m": 1}, [2], **options),
     "delete_payload": lambda docs, **options: docs.delete_payload(["n"], [2], **options),
     "clear_payload": lambda docs, **options: docs.clear_payload([2], **options),
+    "create_payload_index": lambda docs, **options: docs.create_payload_index("n", "integer", **options),
+    "delete_payload_index": lambda docs, **options: docs.delete_payload_index("n", **options),
 }
 """A call of each method that takes options of a request."""
 
