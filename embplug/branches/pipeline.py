@@ -40,7 +40,7 @@ NOTHING_ADDED = "no document was added yet, so the recipe's methods are not fitt
 
 
 class Pipeline:
-    """A recipe with what was fitted for it. Only :meth:`fit` and :meth:`set_state` change it.
+    """A recipe with what was fitted for it. Only methods that begin with ``fit`` or ``set`` change it.
 
     Parameters
     ----------
@@ -165,6 +165,10 @@ class Pipeline:
         """Restore what :meth:`get_state` returned; methods that are not in ``state`` stay as they are."""
         for branch in self.branches.values():
             branch.set_state(state)
+
+    def set_payload_indexes(self, indexes: Mapping[str, Any]) -> None:
+        """Take over payload indexes that the collection has got or lost; filters are checked against them."""
+        self.recipe = self.recipe.model_copy(update={"payload_indexes": {**indexes}})
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of each named vector."""

@@ -17,14 +17,20 @@ from embplug.collection.info import CollectionInfo, info_steps
 from embplug.collection.maintenance import drop_steps, optimize_steps
 from embplug.collection.opening import reload_steps
 from embplug.collection.operation import operation
+from embplug.collection.payload_indexes import create_payload_index_steps, delete_payload_index_steps
+from embplug.collection.payload_updates import (
+    delete_payload_steps,
+    overwrite_payload_steps,
+    set_payload_steps,
+)
 from embplug.collection.records import (
     Record,
     count_steps,
     delete_steps,
     retrieve_steps,
     scroll_steps,
-    set_payload_steps,
 )
+from embplug.collection.request_options import WriteOptions
 from embplug.collection.searching import search_steps
 from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
@@ -330,23 +336,219 @@ branches, fusion, mmr
         yield from delete_steps(self.name, self._pipeline, ids, filter)
 
     @operation
-    def set_payload(self, payload: Mapping[str, Any], ids: Sequence[Id]) -> Steps[None]:
-        """Set fields of the payload of documents; other fields stay.
+    def set_payload(
+        self,
+        payload: Mapping[str, Any],
+        ids: Sequence[Id] | None = None,
+        *,
+        filter: models.Filter | None = None,
+        key: str | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Set fields of the payload of documents, by id or by filter; other fields stay.
+
+        Nothing is encoded again. As in Qdrant, a field that is set to None is removed.
 
         Parameters
         ----------
         payload : mapping of str to Any
             The fields, as JSON types; they are checked as those of :meth:`add`.
-        ids : sequence of int, str or UUID
+        ids : sequence of int, str or UUID, default=None
             Ids of the documents.
+        filter : models.Filter, default=None
+            Condition on the payload, in place of ``ids``. No document that meets it is no error.
+        key : str, default=None
+            Path of a mapping in the payload whose fields are set, such as ``"author.address"``. A mapping
+            that a document lacks is made. By default fields of the payload itself are set.
+        wait : bool, default=True
+            Whether to return only when the change is visible.
+        ordering : models.WriteOrdering, default=None
+            Guarantee of the order of writes on a cluster. By default Qdrant's, ``"weak"``.
+        shard_key_selector : models.ShardKeySelector, default=None
+            Shard keys of the documents. By default all shards are written to.
+        timeout : int, default=None
+            Seconds for each request. By default Qdrant's timeout.
 
         Raises
         ------
         InvalidArgumentError
-            The payload holds what Qdrant cannot keep, or a field that embplug keeps for itself; or an id
-            is that of no document. Nothing was changed.
+            The payload holds what Qdrant cannot keep, or a field that embplug keeps for itself; it changes a
+            text of which vectors are made; or an id is that of no document. Nothing was changed.
+        FilterError
+            The filter is wrong.
+        CapabilityError
+            The engine cannot honour an option.
         """
-        yield from set_payload_steps(self.name, payload, ids)
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
+        yield from set_payload_steps(self.name, self._pipeline, payload, ids, filter, key, options)
+
+    @operation
+    def overwrite_payload(
+        self,
+        payload: Mapping[str, Any],
+        ids: Sequence[Id] | None = None,
+        *,
+        filter: models.Filter | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Replace the payload of documents, by id or by filter; fields that are not passed are removed.
+
+        Nothing is encoded again. What the search needs stays: the fields of embplug, such as codes, and the
+        text if vectors are made of it.
+
+        Parameters
+        ----------
+        payload : mapping of str to Any
+            The new fields. The text may be among them as it is stored.
+        ids, filter, wait, ordering, shard_key_selector, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError, FilterError, CapabilityError
+            See :meth:`set_payload`.
+        """
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
+        yield from overwrite_payload_steps(self.name, self._pipeline, payload, ids, filter, options)
+
+    @operation
+    def delete_payload(
+        self,
+        keys: Sequence[str],
+        ids: Sequence[Id] | None = None,
+        *,
+        filter: models.Filter | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Remove fields of the payload of documents, by id or by filter.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Paths of the fields, such as ``["year", "author.address"]``. A field that a document lacks is no
+            error.
+        ids, filter, wait, ordering, shard_key_selector, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A path is wrong, or that of a field of embplug or of a text of which vectors are made; or an id is
+            that of no document. Nothing was changed.
+        FilterError, CapabilityError
+            See :meth:`set_payload`.
+        """
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
+        yield from delete_payload_steps(self.name, self._pipeline, keys, ids, filter, options)
+
+    @operation
+    def clear_payload(
+        self,
+        ids: Sequence[Id] | None = None,
+        *,
+        filter: models.Filter | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Remove the whole payload of documents, by id or by filter, but what the search needs.
+
+        See :meth:`overwrite_payload` for what stays.
+
+        Parameters
+        ----------
+        ids, filter, wait, ordering, shard_key_selector, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError, FilterError, CapabilityError
+            See :meth:`set_payload`.
+        """
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
+        yield from overwrite_payload_steps(self.name, self._pipeline, {}, ids, filter, options)
+
+    @operation
+    def create_payload_index(
+        self,
+        field_name: str,
+        field_schema: models.PayloadSchemaType | models.PayloadSchemaParams | str,
+        *,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Index a field of the payload, so that filters on it are fast.
+
+        The recipe of the collection has the index from then on. :meth:`create` takes the recipe with the
+        index and the recipe with which the collection was created.
+
+        Parameters
+        ----------
+        field_name : str
+            Path of the field, such as ``"year"`` or ``"author.name"``.
+        field_schema : str, models.PayloadSchemaType or models.PayloadSchemaParams
+            Type of the index, such as ``"keyword"``, or its parameters, such as
+            ``models.KeywordIndexParams(type="keyword", is_tenant=True)``. An index of another type is
+            replaced.
+        wait, ordering, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            ``field_name`` is no path, or ``field_schema`` no index for it.
+        CapabilityError
+            The engine has no such index, or cannot honour an option.
+        """
+        options = WriteOptions(wait=wait, ordering=ordering, timeout=timeout)
+        yield from create_payload_index_steps(self.name, self._pipeline, field_name, field_schema, options)
+
+    @operation
+    def delete_payload_index(
+        self,
+        field_name: str,
+        *,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Delete the index of a field, also from the recipe of the collection; the field itself stays.
+
+        Parameters
+        ----------
+        field_name : str
+            Path of the field.
+        wait, ordering, timeout
+            See :meth:`set_payload`.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The field has no index.
+        CapabilityError
+            The engine cannot honour an option.
+        """
+        options = WriteOptions(wait=wait, ordering=ordering, timeout=timeout)
+        yield from delete_payload_index_steps(self.name, self._pipeline, field_name, options)
 
     @operation
     def describe(self) -> Steps[dict[str, dict[str, Any]]]:

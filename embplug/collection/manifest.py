@@ -46,16 +46,21 @@ class Manifest:
         """Fields in which a recipe differs from the collection's, by their dotted names.
 
         The recipe before an upgrade does not differ: whoever creates the collection with it again
-        gets the upgraded collection.
+        gets the upgraded collection. The payload indexes may be those of today or those of the creation,
+        in either recipe.
         """
-        for own in (self.created_from, self.recipe):
-            if own is None:
-                continue
+        versions = [own for own in (self.created_from, self.recipe) if own is not None]
+        for own in versions:
             tokens = own.tokens
             whole = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
-            differences = own.differences(whole.unfitted())
+            whole = whole.unfitted()
+            differences = own.differences(whole)
             if not differences:
                 return {}
+            if any(whole.payload_indexes == other.payload_indexes for other in versions):
+                indexed_alike = own.model_copy(update={"payload_indexes": whole.payload_indexes})
+                if not indexed_alike.differences(whole):
+                    return {}
         return differences
 
     def to_dict(self) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def create_steps(
         )
         existing.capabilities = capabilities
         yield from _restore(engine, name, existing, info, manifest)
-        yield from _index_payload(name, recipe)
+        yield from _index_payload(name, manifest.recipe)
         if not existing.fitted:
             yield from take_over_steps(engine, name, existing, recipe)
         return existing

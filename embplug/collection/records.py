@@ -1,18 +1,17 @@
-"""Stored documents: read, counted, changed and deleted by id or by filter."""
+"""Stored documents: read, counted and deleted by id or by filter."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qdrant_client import models
 
-from embplug.branches.documents import check_payload
 from embplug.branches.pipeline import Pipeline
-from embplug.common.ids import CODE_FIELDS, listed_ids, point_id, split_payload
+from embplug.collection.selection import point_ids_of, selected
+from embplug.common.ids import CODE_FIELDS, split_payload
 from embplug.engines.calls import Call, Steps
-from embplug.errors import InvalidArgumentError
 
 WITHOUT_CODES = models.PayloadSelectorExclude(exclude=[*CODE_FIELDS])
 
@@ -36,7 +35,9 @@ class Record:
 
 def retrieve_steps(name: str, ids: Sequence[Any]) -> Steps[list[Record]]:
     """Read documents by id; ids that do not exist are left out."""
-    records = yield Call.of("retrieve", collection_name=name, ids=_point_ids(ids), with_payload=WITHOUT_CODES)
+    records = yield Call.of(
+        "retrieve", collection_name=name, ids=point_ids_of(ids), with_payload=WITHOUT_CODES
+    )
     return [_document(record) for record in records]
 
 
@@ -67,41 +68,13 @@ def delete_steps(
     name: str, pipeline: Pipeline, ids: Sequence[Any] | None, condition: models.Filter | None
 ) -> Steps[None]:
     """Delete documents by id or by filter."""
-    condition = pipeline.checked_filter(condition)
-    if (ids is None) == (condition is None):
-        both = "both" if condition is not None else "neither"
-        raise InvalidArgumentError("ids", "either ids or filter", both)
-    selector: models.PointsSelector
-    if ids is not None:
-        points = _point_ids(ids)
-        if not points:  # engines refuse a request about no point
-            return
-        selector = models.PointIdsList(points=points)
-    else:
-        selector = models.FilterSelector(filter=condition)
-    yield Call.of("delete", collection_name=name, points_selector=selector, wait=True)
-
-
-def set_payload_steps(name: str, payload: Mapping[str, Any], ids: Sequence[Any]) -> Steps[None]:
-    """Merge ``payload`` into that of documents, all of which exist."""
-    listed = listed_ids(ids)
-    points = _point_ids(listed)
-    checked = check_payload(payload, "payload")
-    if not points:  # engines refuse a request about no point
+    selection = selected(pipeline, ids, condition)
+    if selection.is_empty:
         return
-    records = yield Call.of(
-        "retrieve", collection_name=name, ids=points, with_payload=False, with_vectors=False
-    )
-    existing = {record.id for record in records}
-    for i, point in enumerate(points):
-        # Each engine has another error for this, and none knows the ids of documents.
-        if point not in existing:
-            raise InvalidArgumentError(f"ids[{i}]", "the id of a document that exists", repr(listed[i]))
-    yield Call.of("set_payload", collection_name=name, payload=checked, points=points, wait=True)
-
-
-def _point_ids(ids: Any) -> list[Any]:
-    return [point_id(document_id, f"ids[{i}]") for i, document_id in enumerate(listed_ids(ids))]
+    selector: models.PointsSelector = models.PointIdsList(points=selection.points)
+    if selection.filter is not None:
+        selector = models.FilterSelector(filter=selection.filter)
+    yield Call.of("delete", collection_name=name, points_selector=selector, wait=True)
 
 
 def _document(record: models.Record) -> Record:

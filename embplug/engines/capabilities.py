@@ -35,6 +35,7 @@ class _Feature(NamedTuple):
 _FEATURES = {
     "collection_metadata": _Feature("collection metadata, where the recipe is kept", "1.16"),
     "sharding": _Feature("more than one shard or replica", _ANY, edge=False, memory=False),
+    "request_timeout": _Feature("a timeout of a single request", _ANY, edge=False, memory=False),
     "quantization": _Feature("quantization", _ANY, memory=False),
     "binary_encodings": _Feature("1.5 and 2 bits, or quantized queries", "1.15", memory=False),
     "turbo_quantization": _Feature("TurboQuant", "1.18", memory=False),
@@ -79,6 +80,7 @@ class Capabilities:
     max_multivector_floats: int | None
     collection_metadata: bool
     sharding: bool
+    request_timeout: bool
     quantization: bool
     binary_encodings: bool
     turbo_quantization: bool

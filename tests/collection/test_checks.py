@@ -12,8 +12,9 @@ from qdrant_client import models
 from embplug import Collection, Dense, Documents, Query, Recipe
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import MAX_DEPTH
+from embplug.engines import traits_of
 from embplug.engines.filter_depth import MAX_DEPTH as MAX_FILTER_DEPTH
-from embplug.errors import DuplicateIdError, FilterError, InvalidArgumentError
+from embplug.errors import CapabilityError, DuplicateIdError, FilterError, InvalidArgumentError
 
 IDS = [2, 4, "doc/a", "42"]
 
@@ -155,10 +156,14 @@ WAYS_IN: dict[str, dict[str, Any]] = {
         "retrieve": lambda docs, wrong: docs.retrieve(wrong),
         "delete": lambda docs, wrong: docs.delete(wrong),
         "set_payload": lambda docs, wrong: docs.set_payload({"m": 1}, wrong),
+        "overwrite_payload": lambda docs, wrong: docs.overwrite_payload({"m": 1}, wrong),
+        "delete_payload": lambda docs, wrong: docs.delete_payload(["n"], wrong),
+        "clear_payload": lambda docs, wrong: docs.clear_payload(wrong),
     },
     "payload": {
         "add": lambda docs, wrong: docs.add([9], dense=DENSE, payloads=[wrong]),
         "set_payload": lambda docs, wrong: docs.set_payload(wrong, [2]),
+        "overwrite_payload": lambda docs, wrong: docs.overwrite_payload(wrong, [2]),
     },
     "filter": {
         "search": lambda docs, wrong: docs.search(dense=DENSE[0], filter=wrong),
@@ -166,6 +171,18 @@ WAYS_IN: dict[str, dict[str, Any]] = {
         "scroll": lambda docs, wrong: docs.scroll(filter=wrong),
         "count": lambda docs, wrong: docs.count(filter=wrong),
         "delete": lambda docs, wrong: docs.delete(filter=wrong),
+        "set_payload": lambda docs, wrong: docs.set_payload({"m": 1}, filter=wrong),
+        "overwrite_payload": lambda docs, wrong: docs.overwrite_payload({"m": 1}, filter=wrong),
+        "delete_payload": lambda docs, wrong: docs.delete_payload(["n"], filter=wrong),
+        "clear_payload": lambda docs, wrong: docs.clear_payload(filter=wrong),
+    },
+    "key": {
+        "set_payload": lambda docs, wrong: docs.set_payload({"m": 1}, [2], key=wrong),
+        "delete_payload": lambda docs, wrong: docs.delete_payload([wrong], [2]),
+    },
+    "field_name": {
+        "create_payload_index": lambda docs, wrong: docs.create_payload_index(wrong, "keyword"),
+        "delete_payload_index": lambda docs, wrong: docs.delete_payload_index(wrong),
     },
     "dense": {
         "add": lambda docs, wrong: docs.add([9], dense=wrong),
@@ -179,7 +196,8 @@ WAYS_IN: dict[str, dict[str, Any]] = {
 """Methods of a collection by what they take. ``add_batches`` is what ``add`` calls."""
 
 NAMED = {"ids": ["ids"], "payload": ["payload", "payloads"], "filter": ["filter"]}
-NAMED |= {"dense": ["dense"], "text": ["text", "texts"]}
+NAMED |= {"dense": ["dense"], "text": ["text", "texts"], "key": ["key", "keys"]}
+NAMED |= {"field_name": ["field_name"]}
 
 WRONG: dict[str, list[Any]] = {
     "ids": ["42", b"42", {"2": 1}, 42, None, [""], [-1], [2**64], [1.5], [True], ["\ud800"]],
@@ -193,7 +211,28 @@ WRONG: dict[str, list[Any]] = {
     ],
     "dense": [[[1.0, float("nan")]], [[1.0]], "ab", [["a", "b"]], [[[1.0, 1.0]]], np.float32(1)],
     "text": ["", " ", "half \ud800", 7],
+    "key": ["", "a.", "a b", "\ud800", 7, *OWN_FIELDS, f'"{OWN_FIELDS[0]}".a', f"{OWN_FIELDS[0]}[0]"],
 }
+WRONG["field_name"] = WRONG["key"]
+
+CALLS: dict[str, Any] = {
+    "set_payload": lambda docs, **options: docs.set_payload({"m": 1}, [2], **options),
+    "overwrite_payload": lambda docs, **options: docs.overwrite_payload({"m": 1}, [2], **options),
+    "delete_payload": lambda docs, **options: docs.delete_payload(["n"], [2], **options),
+    "clear_payload": lambda docs, **options: docs.clear_payload([2], **options),
+    "create_payload_index": lambda docs, **options: docs.create_payload_index("n", "integer", **options),
+    "delete_payload_index": lambda docs, **options: docs.delete_payload_index("n", **options),
+}
+"""A call of each method that takes options of a request."""
+
+OPTIONS: dict[str, tuple[list[Any], Any]] = {
+    "wait": ([1, None, "true"], True),
+    "ordering": (["last", 1, []], models.WriteOrdering.STRONG),
+    "consistency": (["any", 0, True, 1.5], models.ReadConsistencyType.MAJORITY),
+    "shard_key_selector": (["", -1, [], [None], 1.5, {"a": 1}], "tenant"),
+    "timeout": ([0, -1, "1", 0.5, True], 60),
+}
+"""Wrong values of each option, and a right one."""
 
 
 @pytest.mark.parametrize("kind", WAYS_IN)
@@ -215,3 +254,30 @@ def test_what_is_wrong_is_refused_by_every_method(docs: Collection, kind: str) -
                 call(docs, wrong)
                 pytest.fail(f"{name} took {wrong!r}")
     assert docs.scroll()[0] == before
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_of_a_request_are_checked_by_every_method(docs: Collection, option: str) -> None:
+    taking = {
+        name
+        for name, method in inspect.getmembers(Collection, inspect.isfunction)
+        if name not in ("optimize",) and option in inspect.signature(method).parameters
+    }
+    assert taking <= {*CALLS}
+    before = docs.scroll()[0]
+    for name in taking:
+        for wrong in OPTIONS[option][0]:
+            with pytest.raises(InvalidArgumentError, match=f"^{option}: "):
+                CALLS[name](docs, **{option: wrong})
+                pytest.fail(f"{name} took {wrong!r}")
+    assert docs.scroll()[0] == before
+
+
+@pytest.mark.parametrize("option", OPTIONS.keys() - {"wait"})
+def test_what_one_process_cannot_honour_is_refused_there(docs: Collection, option: str) -> None:
+    if traits_of(docs.engine).is_remote:
+        pytest.skip("a server honours it")
+    for name, call in CALLS.items():
+        if option in inspect.signature(getattr(Collection, name)).parameters:
+            with pytest.raises(CapabilityError, match=f"^{option}: "):
+                call(docs, **{option: OPTIONS[option][1]})

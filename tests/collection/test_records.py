@@ -1,4 +1,4 @@
-"""Documents read, counted, changed and deleted: which requests that takes."""
+"""Documents read, counted and deleted: which requests that takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from embplug.collection.records import (
     delete_steps,
     retrieve_steps,
     scroll_steps,
-    set_payload_steps,
 )
 from embplug.common.ids import CODES, DENSE_CODES, MODEL, ORIGINAL_ID, point_id
 from embplug.engines.calls import run
@@ -90,15 +89,7 @@ def test_what_to_delete_is_said_in_one_way(ids: Any, condition: Any, got: str) -
 def test_an_empty_list_of_ids_changes_nothing(docs: QdrantClient) -> None:
     assert run(docs, retrieve_steps("docs", [])) == []
     run(docs, delete_steps("docs", PIPELINE, [], None))
-    run(docs, set_payload_steps("docs", {"m": 1}, []))
-    records = run(docs, retrieve_steps("docs", [1, UUID, "word"]))
-    assert len(records) == 3 and all("m" not in record.payload for record in records)
-
-
-def test_fields_are_set_and_others_stay(docs: QdrantClient) -> None:
-    run(docs, set_payload_steps("docs", {"m": [1]}, ["word"]))
-    (record,) = run(docs, retrieve_steps("docs", ["word"]))
-    assert record == Record("word", {"n": 3, "m": [1]})
+    assert len(run(docs, retrieve_steps("docs", [1, UUID, "word"]))) == 3
 
 
 @pytest.mark.parametrize(
@@ -120,9 +111,8 @@ def test_a_filter_is_checked_before_anything_is_sent(steps: Any) -> None:
     [
         lambda: retrieve_steps("docs", [1, ""]),
         lambda: delete_steps("docs", PIPELINE, [1, -1], None),
-        lambda: set_payload_steps("docs", {}, [1, True]),
     ],
-    ids=["retrieve", "delete", "set_payload"],
+    ids=["retrieve", "delete"],
 )
 def test_a_wrong_id_is_named_with_its_place(steps: Any) -> None:
     with pytest.raises(InvalidArgumentError) as raised:

@@ -1,0 +1,82 @@
+"""Payload indexes that come and go after a collection was created, and the recipe that remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from embplug.branches.pipeline import Pipeline
+from embplug.collection.info import existing_steps
+from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
+from embplug.collection.request_options import WriteOptions
+from embplug.common.payload_paths import checked_path
+from embplug.engines.calls import Call, Steps
+from embplug.engines.check_recipe import check_recipe
+from embplug.errors import InvalidArgumentError, RecipeError
+from embplug.recipe import Recipe
+
+
+def create_payload_index_steps(
+    name: str, pipeline: Pipeline, field: str, schema: Any, options: WriteOptions
+) -> Steps[None]:
+    """Index a field, and keep the index in the recipe of the collection."""
+    path = checked_path(field, "field_name").text
+    recipe = _with_index(pipeline.recipe, path, schema)
+    arguments = options.arguments(pipeline.capabilities)
+    if pipeline.capabilities is not None:
+        check_recipe(recipe, pipeline.capabilities)
+    index = recipe.payload_indexes[path]
+    yield Call.of(
+        "create_payload_index", collection_name=name, field_name=path, field_schema=index, **arguments
+    )
+    yield from _remember_steps(name, pipeline, path, index)
+
+
+def delete_payload_index_steps(
+    name: str, pipeline: Pipeline, field: str, options: WriteOptions
+) -> Steps[None]:
+    """Delete the index of a field, also from the recipe of the collection."""
+    path = checked_path(field, "field_name").text
+    arguments = options.arguments(pipeline.capabilities)
+    info = yield from existing_steps(name)
+    indexed = {*info.payload_schema, *_recipe_of(name, info, pipeline).payload_indexes}
+    if path not in indexed:
+        raise InvalidArgumentError("field_name", f"an indexed field: one of {sorted(indexed)}", repr(field))
+    yield Call.of("delete_payload_index", collection_name=name, field_name=path, **arguments)
+    yield from _remember_steps(name, pipeline, path, None)
+
+
+def _with_index(recipe: Recipe, field: str, schema: Any) -> Recipe:
+    try:
+        return recipe.replaced(payload_indexes={**recipe.payload_indexes, field: schema})
+    except RecipeError as error:
+        raise InvalidArgumentError("field_schema", error.expected, error.got) from None
+
+
+def _remember_steps(name: str, pipeline: Pipeline, field: str, index: Any) -> Steps[None]:
+    """Write an index, or None where it was deleted, into the recipe of the collection and of the pipeline."""
+    info = yield from existing_steps(name)
+    indexes = _changed(_recipe_of(name, info, pipeline).payload_indexes, field, index)
+    if MANIFEST_KEY in (info.config.metadata or {}):
+        manifest = read_manifest(name, info)
+        if manifest.recipe.payload_indexes != indexes:
+            changed = _with_indexes(manifest, indexes).to_dict()
+            yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: changed})
+    pipeline.set_payload_indexes(indexes)
+
+
+def _recipe_of(name: str, info: Any, pipeline: Pipeline) -> Recipe:
+    """Return the recipe as it stands today, which another process may have changed."""
+    has_manifest = MANIFEST_KEY in (info.config.metadata or {})
+    return read_manifest(name, info).recipe if has_manifest else pipeline.recipe
+
+
+def _changed(indexes: Mapping[str, Any], field: str, index: Any) -> dict[str, Any]:
+    others = {key: schema for key, schema in indexes.items() if key != field}
+    return others if index is None else {**others, field: index}
+
+
+def _with_indexes(manifest: Manifest, indexes: dict[str, Any]) -> Manifest:
+    recipe = manifest.recipe.model_copy(update={"payload_indexes": indexes})
+    return replace(manifest, recipe=recipe, created_from=manifest.created_from or manifest.recipe)
