@@ -117,6 +117,10 @@ class EngineConnectionError(EmbplugError, ConnectionError):
     """The engine cannot be reached."""
 
 
+class EngineAnswerError(EngineError):
+    """An answer cannot be read: something else than Qdrant, or another version, may have sent it."""
+
+
 class IngestError(EmbplugError):
     """Some batches could not be written, even after all retries.
 

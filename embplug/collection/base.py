@@ -659,5 +659,14 @@ branches, fusion, mmr
 
     @operation
     def drop(self) -> Steps[None]:
-        """Delete the collection with all its documents, and the fitted state that no other refers to."""
+        """Delete the collection with all its documents, and the fitted state that no other refers to.
+
+        If the collection was opened by an alias, the collection that the alias points at now is deleted,
+        and all its aliases with it.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            The collection does not exist any more.
+        """
         yield from drop_steps(self.engine, self.name)

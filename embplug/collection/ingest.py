@@ -19,6 +19,7 @@ from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.engines import AnyEngine, PointForm, traits_of
+from embplug.engines.calls import all_retried
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 from embplug.methods.encodings.learned import SAMPLE_TOKENS
 from embplug.methods.token_batch import TokenBatch
@@ -104,7 +105,7 @@ def _learn(
     engine: AnyEngine, name: str, pipeline: Pipeline, parts: Iterator[CheckedDocuments], submit: Submit
 ) -> Iterator[CheckedDocuments]:
     """Let the pipeline learn from the first documents, unless another process did; lose none of them."""
-    submit(learn_steps(engine, name, pipeline, None)).result()
+    submit(all_retried(learn_steps(engine, name, pipeline, None))).result()
     if pipeline.fitted:
         return parts
     first: list[CheckedDocuments] = []
@@ -116,7 +117,7 @@ def _learn(
         if pipeline.learns_from_tokens and part.tokens is not None:
             tokens += len(part.tokens.values)
     if first:
-        submit(learn_steps(engine, name, pipeline, _sample(first, count))).result()
+        submit(all_retried(learn_steps(engine, name, pipeline, _sample(first, count)))).result()
     return chain(first, parts)
 
 

@@ -8,6 +8,7 @@ from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, read_manifest
 from embplug.collection.state import forget
 from embplug.engines import AnyEngine, traits_of
+from embplug.engines.aliases import collection_behind_steps
 from embplug.engines.calls import Call, Steps
 from embplug.errors import EngineError
 
@@ -36,7 +37,8 @@ def optimize_steps(engine: AnyEngine, name: str, timeout_s: float) -> Steps[bool
 
 
 def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
-    """Delete the collection, then the state that no other collection refers to."""
+    """Delete the collection, also behind an alias, then the state that no other collection refers to."""
+    name = yield from collection_behind_steps(name)
     manifest = read_manifest(name, (yield from existing_steps(name)))
     yield Call.of("delete_collection", collection_name=name)
     reference = manifest.state

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import grpc  # type: ignore[import-untyped]
 import httpx
-from qdrant_client import QdrantClient
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
+from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client import grpc as qdrant_grpc
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from embplug.engines import AsyncEngine, Engine, traits_of
-from embplug.errors import EmbplugError, EngineConnectionError, EngineError
+from embplug.engines.connect import is_server
+from embplug.errors import EmbplugError, EngineAnswerError, EngineConnectionError, EngineError
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 RETRIES = 6
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
+LONGEST_RETRY_AFTER_S = 60.0
+"""An engine that requests a longer pause is not asked again."""
+
+LOGGED_PAUSE_S = 2.0
 
 PAUSE = "pause"
 COMPUTE = "compute"
@@ -87,8 +100,10 @@ def run(engine: Engine, steps: Steps[T]) -> T:
     ------
     EngineConnectionError
         The engine cannot be reached; the client's own error is the cause.
+    EngineAnswerError
+        An answer cannot be read; the client's own error is the cause.
     EngineError
-        A call fails; the client's own error is the cause.
+        A call fails, with the client's own error as the cause, or the engine answers that it did nothing.
     """
     try:
         call = next(steps)
@@ -101,6 +116,7 @@ def run(engine: Engine, steps: Steps[T]) -> T:
                     result = call.arguments["function"]()
                 else:
                     result = _answer(engine, call)
+                    _check_answer(call, result)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:
@@ -129,8 +145,10 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
     ------
     EngineConnectionError
         The engine cannot be reached; the client's own error is the cause.
+    EngineAnswerError
+        An answer cannot be read; the client's own error is the cause.
     EngineError
-        A call fails; the client's own error is the cause.
+        A call fails, with the client's own error as the cause, or the engine answers that it did nothing.
     """
     try:
         call = next(steps)
@@ -141,10 +159,13 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
                     await asyncio.sleep(call.arguments["seconds"])
                 elif call.method == COMPUTE:
                     result = await asyncio.to_thread(call.arguments["function"])
-                elif isinstance(engine, QdrantClient):
-                    result = await asyncio.to_thread(_answer, engine, call)
                 else:
-                    result = await attrgetter(call.method)(engine)(**call.arguments)
+                    if isinstance(engine, QdrantClient):
+                        result = await asyncio.to_thread(_answer, engine, call)
+                    else:
+                        _check_event_loop(engine)
+                        result = await attrgetter(call.method)(engine)(**call.arguments)
+                    _check_answer(call, result)
             except Exception as error:
                 call = steps.throw(translated(error))
             else:
@@ -169,6 +190,38 @@ def _turn(engine: Engine) -> AbstractContextManager[Any]:
 
 _locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
+_event_loops: WeakKeyDictionary[Any, ref[asyncio.AbstractEventLoop]] = WeakKeyDictionary()
+
+
+def _check_event_loop(engine: AsyncEngine) -> None:
+    """Refuse a client of a server in another event loop than that of its connections."""
+    if not (isinstance(engine, AsyncQdrantClient) and is_server(engine)):
+        return
+    running = asyncio.get_running_loop()
+    if _event_loops.setdefault(engine, ref(running))() is not running:
+        raise EngineError(
+            "this AsyncQdrantClient belongs to another event loop, in which it was first used: open one "
+            "client for each event loop, with embplug.connect_async or Collection.to_async"
+        )
+
+
+_REFUSED = (
+    qdrant_grpc.UpdateStatus.UnknownUpdateStatus,
+    qdrant_grpc.UpdateStatus.ClockRejected,
+)
+_QUESTIONS = ("collection_exists", "optimize")
+"""Methods whose ``False`` is an answer, and no refusal."""
+
+
+def _check_answer(call: Call, result: Any) -> None:
+    """Raise where an engine answers, without an error, that it did nothing."""
+    if result is False and call.method not in _QUESTIONS:
+        name = call.arguments.get("collection_name")
+        what = call.method if name is None else f"{call.method} of {name!r}"
+        raise EngineError(f"the engine answered False to {what}: it changed nothing")
+    if isinstance(result, qdrant_grpc.PointsOperationResponse) and result.result.status in _REFUSED:
+        status = qdrant_grpc.UpdateStatus.Name(result.result.status)
+        raise EngineError(f"the engine answered {status} to {call.method}: it changed nothing")
 
 
 def translated(error: Exception) -> Exception:
@@ -182,31 +235,51 @@ def translated(error: Exception) -> Exception:
     Returns
     -------
     Exception
-        ``EngineConnectionError`` or ``EngineError`` with ``error`` as its cause, or ``error`` itself.
+        ``EngineConnectionError``, ``EngineAnswerError`` or ``EngineError`` with ``error`` as its cause, or
+        ``error`` itself.
     """
     if isinstance(error, EmbplugError):
         return error
     if isinstance(error, grpc.RpcError):
-        kind = EngineConnectionError if error.code() == grpc.StatusCode.UNAVAILABLE else EngineError
+        kind: type[EngineError | EngineConnectionError] = EngineError
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            kind = EngineConnectionError
+        elif _is_unreadable(error):
+            kind = EngineAnswerError
         return _caused(kind(f"the engine answered {error.code().name}: {error.details()}"), error)
+    source = error.source if isinstance(error, ResponseHandlingException) else error
+    if isinstance(source, _UNREADABLE) or (source is not error and isinstance(source, ValueError)):
+        shown = str(source)[:_SHOWN]
+        return _caused(EngineAnswerError(f"the answer of the engine cannot be read: {shown}"), error)
     if isinstance(error, (ResponseHandlingException, httpx.HTTPError)):
         return _caused(EngineConnectionError(f"the engine cannot be reached: {error}"), error)
     if isinstance(error, UnexpectedResponse):
-        content = error.content.decode(errors="replace")[:500]
+        content = error.content.decode(errors="replace")[:_SHOWN]
         return _caused(EngineError(f"the engine answered {error.status_code}: {content}"), error)
-    if isinstance(error, ResourceExhaustedResponse):
-        return _caused(EngineError(f"the engine is at its limit: {error.message}"), error)
+    if isinstance(error, QdrantException):
+        seconds = retry_after(error)
+        message = error.message if isinstance(error, ResourceExhaustedResponse) else "too many requests"
+        if seconds > LONGEST_RETRY_AFTER_S:
+            message += (
+                f". It requests a pause of {seconds:.0f} s, which is more than the "
+                f"{LONGEST_RETRY_AFTER_S:.0f} s that are waited; send the request again after that time"
+            )
+        return _caused(EngineError(f"the engine is at its limit: {message}"), error)
     return error
 
 
 def is_transient(error: Exception) -> bool:
-    """Return whether the same request may succeed when it is sent again."""
+    """Return whether the same request may succeed when it is sent again soon."""
+    if retry_after(error) > LONGEST_RETRY_AFTER_S:
+        return False
     cause = error.__cause__ or error
     if isinstance(cause, grpc.RpcError):
-        return cause.code() in _TRANSIENT_CODES
+        return cause.code() in _TRANSIENT_CODES and not _is_unreadable(cause)
+    if isinstance(error, EngineAnswerError):
+        return False
     if isinstance(cause, UnexpectedResponse):
         return cause.status_code in (408, 425, 429, 500, 502, 503, 504)
-    return isinstance(cause, (ResponseHandlingException, httpx.HTTPError, ResourceExhaustedResponse))
+    return isinstance(cause, (ResponseHandlingException, httpx.HTTPError, QdrantException))
 
 
 def retried(call: Call) -> Steps[Any]:
@@ -236,8 +309,37 @@ def retried(call: Call) -> Steps[Any]:
             yield pause_before_retry(attempt, error)
 
 
+def all_retried(steps: Steps[T]) -> Steps[T]:
+    """Repeat each call of steps after transient errors, as :func:`retried` does.
+
+    Parameters
+    ----------
+    steps : generator
+        Steps whose calls are idempotent.
+
+    Returns
+    -------
+    object
+        What the steps return.
+    """
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = yield from retried(call)
+            except Exception as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(result)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
 def pause_before_retry(attempt: int, error: Exception) -> Call:
     """Build a call that waits, twice as long after each attempt and at least as long as the engine requests.
+
+    A long pause is logged.
 
     Parameters
     ----------
@@ -252,14 +354,45 @@ def pause_before_retry(attempt: int, error: Exception) -> Call:
         The call.
     """
     pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
-    return Call.pause(max(pause, retry_after(error)))
+    pause = max(pause, retry_after(error))
+    if pause >= LOGGED_PAUSE_S:
+        logger.warning("waiting %.1f s before retry %d of %d: %s", pause, attempt + 1, RETRIES, error)
+    return Call.pause(pause)
 
 
 def retry_after(error: Exception) -> float:
     """Return the seconds that the engine requests to wait before the next attempt; 0 if it does not."""
-    cause = error.__cause__ or error
-    return float(cause.retry_after_s) if isinstance(cause, ResourceExhaustedResponse) else 0.0
+    cause = error.__cause__ if isinstance(error, EmbplugError) else error
+    if isinstance(cause, ResourceExhaustedResponse):
+        return max(0.0, float(cause.retry_after_s))
+    header = _RETRY_AFTER.fullmatch(str(cause)) if isinstance(cause, QdrantException) else None
+    return 0.0 if header is None else _seconds_until(header[1])
 
+
+_RETRY_AFTER = re.compile(r"Retry-After header value is not a valid integer: (.*)", re.DOTALL)
+"""Message of qdrant-client where the header holds a date, which HTTP permits."""
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        until = parsedate_to_datetime(date)
+    except ValueError:
+        return 0.0
+    if until.tzinfo is None:  # the date says "-0000"
+        until = until.replace(tzinfo=timezone.utc)
+    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+
+
+def _is_unreadable(error: grpc.RpcError) -> bool:
+    """Whether gRPC received an answer that is no message of Qdrant."""
+    return error.code() == grpc.StatusCode.INTERNAL and "deserializing response" in (error.details() or "")
+
+
+_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, httpx.DecodingError)
+"""What the client raises over REST for an answer that is no JSON."""
+
+_SHOWN = 500
+"""Characters of an answer that an error shows."""
 
 _TRANSIENT_CODES = {
     grpc.StatusCode.UNAVAILABLE,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from embplug.collection.collection import Collection
 from embplug.encoders import Encoder
 from embplug.engines import Engine
+from embplug.engines.aliases import delete_collection_steps
+from embplug.engines.calls import run
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
@@ -95,19 +97,21 @@ def open_or_create(
 def delete_collection(engine: Engine, name: str) -> None:
     """Delete a collection, whoever created it; a collection that does not exist is no error.
 
+    An alias stands for its collection, which is deleted.
+
     Parameters
     ----------
     engine : QdrantClient or EdgeClient
         Engine that has the collection.
     name : str
-        Name of the Qdrant collection.
+        Name of the Qdrant collection, or an alias of it.
     """
     try:
         Collection.open(name, engine).drop()
     except CollectionNotFoundError:
         return
     except EmbplugError:
-        engine.delete_collection(name)
+        run(engine, delete_collection_steps(name))
 
 
 def _create(

@@ -56,6 +56,23 @@ def test_nothing_is_lost_or_doubled_when_the_connection_breaks(
     assert [(record.id, record.payload) for record in records] == [(i, {"n": i}) for i in range(200)]
 
 
+@pytest.mark.parametrize("prefer_grpc", [True, False], ids=["grpc", "rest"])
+def test_the_first_documents_of_a_recipe_that_learns_wait_for_the_server(
+    prefer_grpc, server_client, qdrant_address
+):
+    url, grpc_port = qdrant_address
+    recipe = Recipe(dense=Dense(dim=8, transforms=[PCA(4)]))
+    Collection.create("docs", recipe, server_client)
+    with proxy(grpc_port if prefer_grpc else urlsplit(url).port) as line:
+        shaky = client(url, prefer_grpc, line.port)
+        collection = Collection.open("docs", shaky)
+        line.cut()
+        threading.Timer(0.4, line.mend).start()
+        assert collection.add(range(20), dense=np.random.default_rng(0).normal(size=(20, 8))).added == 20
+        shaky.close()
+    assert len(Collection.open("docs", server_client).search(dense=np.ones(8), limit=5)) == 5
+
+
 def test_what_could_not_be_written_is_reported(server_client, qdrant_address, monkeypatch):
     url, grpc_port = qdrant_address
     monkeypatch.setattr(writing, "RETRIES", 1)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from qdrant_client import models
 
 from embplug.engines import Engine
+from embplug.engines.aliases import alias_steps, collection_behind_steps
 from embplug.engines.calls import Call, retried, run
 from embplug.errors import InvalidArgumentError, MigrationError
 
 
 def aliases(engine: Engine) -> dict[str, str]:
     """Alias -> collection."""
-    answer = run(engine, retried(Call.of("get_aliases"))).aliases
-    return {alias.alias_name: alias.collection_name for alias in answer}
+    return run(engine, alias_steps())
 
 
 def collection_behind(engine: Engine, name: str) -> str:
     """The collection behind a name that may be an alias."""
-    return aliases(engine).get(name, name)
+    return run(engine, collection_behind_steps(name))
 
 
 def check_alias(engine: Engine, alias: str, source: str, target: str) -> None:
