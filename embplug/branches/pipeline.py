@@ -257,7 +257,11 @@ class Pipeline:
             raise InvalidArgumentError("text", "the query's text, which the cross-encoder reads", None)
         if not self.fitted:
             raise NotFittedError(NOTHING_ADDED)
-        prepared = [prepared_query(query, self.recipe, chosen, cross_encoder, options) for query in checked]
+        later = self.capabilities is not None and self.capabilities.is_in_process
+        prepared = [
+            prepared_query(query, self.recipe, chosen, cross_encoder, options, payload_later=later)
+            for query in checked
+        ]
         return [search_plan(query, options) for query in prepared]
 
     def with_query_vectors(self, query: Query) -> Query:

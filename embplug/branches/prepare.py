@@ -108,8 +108,12 @@ def prepared_query(
     chosen: Branches,
     cross_encoder: CrossEncoder | None,
     options: SearchOptions,
+    *,
+    payload_later: bool = False,
 ) -> PreparedQuery:
     """The stages of one search.
+
+    ``payload_later`` reads the payloads of the hits alone, in one request more.
 
     Raises
     ------
@@ -137,6 +141,7 @@ def prepared_query(
         text=query.text,
         cross_encoder=cross_encoder,
         cross_encoded=0 if last_stage is None else last_stage.candidates,
+        payload_later=payload_later,
     )
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from functools import partial
 
 from qdrant_client import models
-from qdrant_client.http.models import QueryResponse
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.fitting import fitted_steps
 from embplug.common.ids import CODE_FIELDS, point_id
 from embplug.engines import AnyEngine
+from embplug.engines.answers import Answer
 from embplug.engines.calls import Call, Steps
+from embplug.engines.queries import query_steps
 from embplug.search.diversity import mmr
 from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan
@@ -38,19 +39,19 @@ def _relevant(
     """Best hits of each query, each round of all queries in one request."""
     plans = yield from fitted_steps(engine, name, pipeline, partial(pipeline.plan, queries, options))
     hits: list[list[Hit]] = [[] for _ in plans]
-    answers: dict[int, Sequence[QueryResponse] | None] = dict.fromkeys(range(len(plans)))
+    answers: dict[int, Sequence[Answer] | None] = dict.fromkeys(range(len(plans)))
     while answers:
         requests = yield Call.compute(partial(_advance, plans, answers, hits))
         answers = {}
         if requests:
             flat = [request for own in requests.values() for request in own]
-            responses = iter((yield Call.of("query_batch_points", collection_name=name, requests=flat)))
-            answers = {i: [next(responses) for _ in own] for i, own in requests.items()}
+            answered = iter((yield from query_steps(engine, name, flat)))
+            answers = {i: [next(answered) for _ in own] for i, own in requests.items()}
     return hits
 
 
 def _advance(
-    plans: Sequence[Plan], answers: Mapping[int, Sequence[QueryResponse] | None], hits: list[list[Hit]]
+    plans: Sequence[Plan], answers: Mapping[int, Sequence[Answer] | None], hits: list[list[Hit]]
 ) -> dict[int, list[models.QueryRequest]]:
     """Hand each plan its answers; return what it asks next, and store the hits of those that end."""
     requests = {}

@@ -130,6 +130,11 @@ class Capabilities:
             },
         )
 
+    @property
+    def is_in_process(self) -> bool:
+        """Whether requests stay in this process, so that two small ones cost less than a large one."""
+        return self.kind != "server"
+
     def __str__(self) -> str:
         if self.kind == "memory":
             return f"{MEMORY!r} of qdrant-client {self.version}"

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.engines.answers import Answer, PointId
 from embplug.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from embplug.search.types import Hit
+from embplug.recipe import Fusion
+from embplug.search.ranking import Ranking, StageScores, merged
+from embplug.search.types import Hit
 
 FUSION_STAGE = "fusion"
+
+Points: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""What each document of a ranking adds to its sum, from falling scores."""
+
+
+def fused(rankings: Mapping[str, Ranking], fusion: Fusion, weights: Mapping[str, float]) -> Ranking:
+    """Fuse rankings by the method of a recipe.
+
+    Parameters
+    ----------
+    rankings : mapping of str to Ranking
+        Rankings by their names.
+    fusion : Fusion
+        The recipe's fusion, of which the weights are not read.
+    weights : mapping of str to float
+        Weights by the name of the ranking. The weight of a ranking that is not named is 1.
+
+    Returns
+    -------
+    Ranking
+        All documents from the best to the worst.
+    """
+    points: dict[str, Points] = {
+        "rrf": partial(_reciprocal_ranks, fusion.k),
+        "dbsf": _by_distribution,
+        "min_max": _min_max,
+    }
+    return _summed(rankings, points[fusion.method], weights)
 
 
 def reciprocal_rank_fusion(
@@ -56,8 +88,7 @@ def reciprocal_rank_fusion(
     """
     if k < 0:
         raise InvalidArgumentError("k", "at least 0", k)
-    points = {name: [1 / (k + rank) for rank in range(1, len(hits) + 1)] for name, hits in rankings.items()}
-    return _fused(rankings, points, weights, limit)
+    return _fused_hits(rankings, partial(_reciprocal_ranks, k), weights, limit)
 
 
 def weighted_fusion(
@@ -92,14 +123,7 @@ def weighted_fusion(
     InvalidArgumentError
         A weight is negative or names no ranking.
     """
-    points = {}
-    for name, hits in rankings.items():
-        scores = [hit.score for hit in hits]
-        if scale == "min_max" and scores:
-            low, high = min(scores), max(scores)
-            scores = [(score - low) / (high - low) if high > low else 1.0 for score in scores]
-        points[name] = scores
-    return _fused(rankings, points, weights, limit)
+    return _fused_hits(rankings, _min_max if scale == "min_max" else _as_they_are, weights, limit)
 
 
 def distribution_based_fusion(
@@ -138,43 +162,84 @@ def distribution_based_fusion(
     .. [1] Qdrant documentation, "Hybrid Queries",
        https://qdrant.tech/documentation/concepts/hybrid-queries/
     """
-    points = {}
-    for name, hits in rankings.items():
-        scores = [hit.score for hit in hits]
-        spread = stdev(scores) if len(scores) > 1 else 0.0
-        middle = fmean(scores) if scores else 0.0
-        points[name] = [0.5 + (score - middle) / (6 * spread) if spread else 0.5 for score in scores]
-    return _fused(rankings, points, weights, limit)
+    return _fused_hits(rankings, _by_distribution, weights, limit)
 
 
-def _fused(
-    rankings: Mapping[str, Sequence[Hit]],
-    points: Mapping[str, Sequence[float]],
-    weights: Mapping[str, float] | None,
-    limit: int | None,
-) -> list[Hit]:
+def _reciprocal_ranks(k: float, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (k + np.arange(1, len(scores) + 1))
+
+
+def _as_they_are(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return scores
+
+
+def _min_max(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if len(scores) == 0:
+        return scores
+    low, high = scores.min(), scores.max()
+    return (scores - low) / (high - low) if high > low else np.ones(len(scores))
+
+
+def _by_distribution(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Rounding gives equal scores a spread.
+    if len(scores) == 0 or scores.min() == scores.max():
+        return np.full(len(scores), 0.5)
+    return np.asarray(0.5 + (scores - scores.mean()) / (6 * scores.std(ddof=1)))
+
+
+def _summed(
+    rankings: Mapping[str, Ranking], points: Points, weights: Mapping[str, float] | None = None
+) -> Ranking:
+    """Rank documents by the weighted sums of their points in each ranking."""
     for name, weight in (weights or {}).items():
         if name not in rankings:
             raise InvalidArgumentError(f"weights[{name!r}]", f"one of {[*rankings]}", repr(name))
         if not weight >= 0:
             raise InvalidArgumentError(f"weights[{name!r}]", "at least 0", weight)
-    sums: dict[int | str, float] = {}
-    merged: dict[int | str, Hit] = {}
+    sums: dict[PointId, float] = {}
+    answers: dict[Answer, None] = {}
+    stages: StageScores = {}
+    for name, ranking in rankings.items():
+        added = ((weights or {}).get(name, 1.0) * points(ranking.scores)).tolist()
+        for point_id, value in zip(ranking.ids, added, strict=True):
+            sums[point_id] = sums.get(point_id, 0.0) + value
+        answers |= dict.fromkeys(ranking.answers)
+        stages = merged(stages, {**ranking.stages, name: (ranking.ids, ranking.scores)})
+    ids, scores = [*sums], np.fromiter(sums.values(), dtype=np.float64, count=len(sums))
+    return Ranking(ids, scores, tuple(answers), stages).ranked(scores, FUSION_STAGE)
+
+
+class _HitsAnswer(Answer):
+    """Hits of a user in place of an engine's answer."""
+
+    def __init__(self, hits: Sequence[Hit]) -> None:
+        self._payloads = [hit.payload for hit in hits]
+        self.ids = [hit.id for hit in hits]
+        self.scores = [hit.score for hit in hits]
+
+    def payload(self, row: int) -> dict[str, object] | None:
+        return self._payloads[row]
+
+    def field(self, name: str) -> list[object]:
+        return [(payload or {}).get(name) for payload in self._payloads]
+
+
+def _fused_hits(
+    rankings: Mapping[str, Sequence[Hit]],
+    points: Points,
+    weights: Mapping[str, float] | None,
+    limit: int | None,
+) -> list[Hit]:
+    columns = {}
     for name, hits in rankings.items():
-        weight = (weights or {}).get(name, 1.0)
-        for hit, value in zip(hits, points[name], strict=True):
-            sums[hit.id] = sums.get(hit.id, 0.0) + weight * value
-            known = merged.get(hit.id, hit)
-            stages = {**(known.stages or {}), **(hit.stages or {}), name: hit.score}
-            merged[hit.id] = replace(
-                known, payload=hit.payload if known.payload is None else known.payload, stages=stages
-            )
-    order = sorted(sums, key=lambda hit_id: -sums[hit_id])[:limit]
-    return [
-        replace(
-            merged[hit_id],
-            score=sums[hit_id],
-            stages={**(merged[hit_id].stages or {}), FUSION_STAGE: sums[hit_id]},
-        )
-        for hit_id in order
-    ]
+        stages: dict[str, tuple[list[PointId], list[float]]] = {}
+        for hit in hits:
+            for stage, score in (hit.stages or {}).items():
+                ids, scores = stages.setdefault(stage, ([], []))
+                ids.append(hit.id)
+                scores.append(score)
+        ranking = Ranking.of(_HitsAnswer(hits), name)
+        earlier = {stage: (ids, np.array(scores)) for stage, (ids, scores) in stages.items()}
+        columns[name] = replace(ranking, stages=earlier)
+    ranking = _summed(columns, points, weights)
+    return ranking.first(len(ranking) if limit is None else limit).hits(with_stages=True)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from embplug.common.ids import CODES
+from embplug.engines.answers import PointId
 from embplug.errors import StateError
 from embplug.methods.kernels import base85
 from embplug.methods.numeric.arrays import Float32
-from embplug.search.types import Hit, by_score
+from embplug.search.ranking import Ranking
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,31 +35,28 @@ class PayloadRerank:
     score: Callable[[Sequence[bytes]], Float32]
     code_bytes: int | None = None
 
-    def rank(self, hits: Sequence[Hit]) -> list[Hit]:
-        """Rank hits by the scores of their codes.
+    def rank(self, ranking: Ranking) -> Ranking:
+        """Rank documents by the scores of their codes.
 
         Parameters
         ----------
-        hits : sequence of Hit
-            Hits with the payload field ``field``.
+        ranking : Ranking
+            Documents that were read with the payload field ``field``.
 
         Returns
         -------
-        list of Hit
-            Hits from the best to the worst, each with its score as the stage ``stage``.
+        Ranking
+            The same documents from the best to the worst, with the scores of the stage ``stage``.
 
         Raises
         ------
         StateError
-            The payload of a hit has lost its codes; the error names the first such hit.
+            The payload of a document has lost its codes; the error names the first such document.
         """
-        if not hits:
-            return []
-        scores = self.score(payload_codes(hits, self.field, self.code_bytes)).tolist()
-        return by_score(
-            Hit(hit.id, score, hit.payload, {**(hit.stages or {}), self.stage: score}, hit.skipped)
-            for hit, score in zip(hits, scores, strict=True)
-        )
+        if not len(ranking):
+            return ranking
+        codes = decoded_codes(ranking.ids, ranking.field(self.field), self.field, self.code_bytes)
+        return ranking.ranked(self.score(codes), self.stage)
 
 
 def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> list[bytes]:
@@ -67,7 +65,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
     Parameters
     ----------
     points : sequence
-        Objects with ``id`` and ``payload``, such as hits and records.
+        Objects with ``id`` and ``payload``, such as records.
     field : str
         Payload field that keeps the codes as base85.
     code_bytes : int, default=None
@@ -84,16 +82,40 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
         The codes of a point are missing, cannot be read or have another length; the error names the first
         such point.
     """
-    texts: list[Any] = [(point.payload or {}).get(field) for point in points]
+    texts = [(point.payload or {}).get(field) for point in points]
+    return decoded_codes([point.id for point in points], texts, field, code_bytes)
+
+
+def decoded_codes(
+    ids: Sequence[PointId], texts: Sequence[Any], field: str, code_bytes: int | None = None
+) -> list[bytes]:
+    """Decode the codes of n documents; see :func:`payload_codes`.
+
+    Parameters
+    ----------
+    ids : sequence of int or str
+        Ids of the points, for the error.
+    texts : sequence
+        Values of the payload field, which are base85 texts if nothing is lost.
+    field : str
+        Name of the field.
+    code_bytes : int, default=None
+        Length that the codes of each document have.
+
+    Returns
+    -------
+    list of bytes, of length n
+        Codes of each document.
+    """
     try:
         codes = base85.decode(texts)
     except (AttributeError, ValueError):
-        broken = next(point.id for point, text in zip(points, texts, strict=True) if not _is_readable(text))
-        raise _lost(broken, field) from None
+        broken = next(i for i, text in enumerate(texts) if not _is_readable(text))
+        raise _lost(ids[broken], field) from None
     if code_bytes is not None:
-        for point, string in zip(points, codes, strict=True):
+        for point_id, string in zip(ids, codes, strict=True):
             if len(string) != code_bytes:
-                raise _lost(point.id, field)
+                raise _lost(point_id, field)
     return codes
 
 

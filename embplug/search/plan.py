@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 from qdrant_client import models
-from qdrant_client.http.models import QueryResponse
 
-from embplug.common.ids import split_payload
+from embplug.engines.answers import Answer
 from embplug.recipe import Fusion
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE
-from embplug.search.fusion import (
-    FUSION_STAGE,
-    distribution_based_fusion,
-    reciprocal_rank_fusion,
-    weighted_fusion,
-)
+from embplug.search.fusion import FUSION_STAGE, fused
+from embplug.search.ranking import Ranking, merged
 from embplug.search.requests import payload_selector, rankings_of, request_fields
 from embplug.search.stages import PreparedQuery, PreviousModelStage, Ranker, Stage
-from embplug.search.types import Hit, SearchOptions, by_score
+from embplug.search.types import Hit, SearchOptions
 
-Plan: TypeAlias = Generator[list[models.QueryRequest], Sequence[QueryResponse], list[Hit]]
-"""Yields the requests of a round, receives their answers, and returns the hits."""
+T = TypeVar("T")
+Rounds: TypeAlias = Generator[list[models.QueryRequest], Sequence[Answer], T]
+"""Yields the requests of a round, receives their answers, and returns a ``T``."""
+
+Plan: TypeAlias = Rounds[list[Hit]]
 
 
 def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
@@ -43,23 +42,23 @@ def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
     """
     encoder = query.cross_encoder
     if encoder is None:
-        hits = yield from _by_vectors(query, options)
-        return [_as_users_see_it(hit, options) for hit in hits]
+        ranking = yield from _by_vectors(query, options)
+        return ranking.hits(with_stages=options.with_stages)
     wider = replace(
         options,
         limit=max(query.cross_encoded, options.limit),
         score_threshold=None,
         with_payload=_with_field(options.with_payload, encoder.text_key),
     )
-    hits = yield from _by_vectors(query, wider)
-    hits = encoder.rerank(str(query.text), [_as_users_see_it(hit, wider) for hit in hits])
+    ranking = yield from _by_vectors(query, wider)
+    hits = encoder.rerank(str(query.text), ranking.hits(with_stages=options.with_stages))
     least = options.score_threshold
     kept = [hit for hit in hits if least is None or hit.score >= least or _was_skipped(hit)]
     return [_without_read_text(hit, encoder.text_key, options) for hit in kept[: options.limit]]
 
 
-def _by_vectors(query: PreparedQuery, options: SearchOptions) -> Plan:
-    """Search with all stages before the cross-encoder; hits have the ids and payloads of the engine."""
+def _by_vectors(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
+    """Search with all stages before the cross-encoder."""
     whole = _in_one_request(query, options)
     if whole is None:
         return (yield from _in_rounds(query, options))
@@ -87,7 +86,7 @@ def _in_one_request(query: PreparedQuery, options: SearchOptions) -> Stage | Non
     return _fused_in_engine({ranker.branch: best, **_fused_after(query)}, query.fusion)
 
 
-def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Plan:
+def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
     """Fuse and rerank in this process when the engine cannot; this may take several rounds of requests."""
     ranker, count = query.ranker, _candidate_count(query, options)
     candidates = _fused_in_engine(query.finders, _first_fusion(query))
@@ -103,50 +102,47 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Plan:
     reranks = [stage.rerank for stage in stages.values()]
     reranks.append(None if ranker is None else ranker.by_codes)
     fields = [*dict.fromkeys(rerank.field for rerank in reranks if rerank is not None)]
-    # The payloads of all candidates come with the first round only if their codes are needed anyway.
-    payload_later = not fields and options.with_payload is not False
+    payload_later = options.with_payload is not False and (not fields or query.payload_later)
     round_options = replace(options, with_payload=False) if payload_later else options
     rankings = yield from _first_round(stages, count, round_options, fields)
-    hits = rankings[first[0].name]
+    ranking = rankings[first[0].name]
     if len(first) > 1:
         by_branch = {branch: (stage.name, rankings[stage.name]) for branch, stage in query.finders.items()}
-        hits = _fused_here(by_branch, _first_fusion(query))[:count]
+        ranking = _fused_here(by_branch, _first_fusion(query)).first(count)
     last = first[0].name
     if ranker is not None and not ranked_at_once:
-        hits, last = yield from _ranked(hits, ranker, options)
+        ranking, last = yield from _ranked(ranking, ranker, options)
     if after and ranker is not None:
         others = {branch: (stage.name, rankings[stage.name]) for branch, stage in after.items()}
-        hits = _fused_here({ranker.branch: (last, hits), **others}, query.fusion)
-    best = _best(hits, options)
+        ranking = _fused_here({ranker.branch: (last, ranking), **others}, query.fusion)
+    best = _best(ranking, options)
     return (yield from _with_payloads(best, options)) if payload_later else best
 
 
 def _first_round(
     stages: Mapping[str, Stage], count: int, options: SearchOptions, fields: Sequence[str]
-) -> Generator[list[models.QueryRequest], Sequence[QueryResponse], dict[str, list[Hit]]]:
+) -> Rounds[dict[str, Ranking]]:
     """Rank by each stage, during an upgrade in the vector spaces of both models, and rerank by its codes."""
     spaces = [stage.previous.stage for stage in stages.values() if stage.previous]
     answers = yield from rankings_of([*stages.values(), *spaces], count, options, fields=fields)
     rankings = dict(zip([*stages, *(stage.name for stage in spaces)], answers, strict=True))
     for stage in stages.values():
         if stage.previous is not None:
-            rankings[stage.name] = _on_one_scale(stage, stage.previous, rankings)[:count]
+            rankings[stage.name] = _on_one_scale(stage, stage.previous, rankings).first(count)
         if stage.rerank is not None:
             rankings[stage.name] = stage.rerank.rank(rankings[stage.name])
     return rankings
 
 
-def _ranked(
-    hits: list[Hit], ranker: Ranker, options: SearchOptions
-) -> Generator[list[models.QueryRequest], Sequence[QueryResponse], tuple[list[Hit], str]]:
-    """Rerank hits; returns them with the name of the stage that ranked them last."""
+def _ranked(ranking: Ranking, ranker: Ranker, options: SearchOptions) -> Rounds[tuple[Ranking, str]]:
+    """Rank documents again; returns them with the name of the stage that ranked them last."""
     if ranker.by_codes is not None:
-        hits = ranker.by_codes.rank(hits)
+        ranking = ranker.by_codes.rank(ranking)
         if ranker.exact is None:
-            return hits, ranker.by_codes.stage
-        hits = hits[: max(ranker.exact, options.limit)]
+            return ranking, ranker.by_codes.stage
+        ranking = ranking.first(max(ranker.exact, options.limit))
     stage = _ranking_stage(ranker, None)
-    return (yield from _scored_in_engine(hits, stage)), stage.name
+    return (yield from _scored_in_engine(ranking, stage)), stage.name
 
 
 def _ranking_stage(ranker: Ranker, candidates: Stage | None) -> Stage:
@@ -188,75 +184,61 @@ def _fused_in_engine(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | Non
     return Stage(FUSION_STAGE, None, query, among=tuple(stages.values()))
 
 
-def _fused_here(rankings: Mapping[str, tuple[str, list[Hit]]], fusion: Fusion) -> list[Hit]:
-    """Fuse rankings in this process; each branch has the name of its stage and its hits."""
-    by_stage = dict(rankings.values())
+def _fused_here(rankings: Mapping[str, tuple[str, Ranking]], fusion: Fusion) -> Ranking:
+    """Fuse rankings in this process; each branch has the name of its stage and its ranking."""
     weights = {rankings[branch][0]: weight for branch, weight in fusion.weights.items() if branch in rankings}
-    if fusion.method == "rrf":
-        return reciprocal_rank_fusion(by_stage, weights=weights, k=fusion.k)
-    if fusion.method == "dbsf":
-        return distribution_based_fusion(by_stage, weights=weights)
-    return weighted_fusion(by_stage, weights=weights)
+    return fused(dict(rankings.values()), fusion, weights)
 
 
-def _on_one_scale(stage: Stage, previous: PreviousModelStage, rankings: Mapping[str, list[Hit]]) -> list[Hit]:
-    """Merge the hits in the vector spaces of two models into one ranking."""
-    others = []
-    for hit in rankings[previous.stage.name]:
-        score = previous.factor * hit.score + previous.offset
-        others.append(replace(hit, score=score, stages={**(hit.stages or {}), stage.name: score}))
-    return by_score([*rankings[stage.name], *others])
+def _on_one_scale(stage: Stage, previous: PreviousModelStage, rankings: Mapping[str, Ranking]) -> Ranking:
+    """Merge the rankings in the vector spaces of two models into one."""
+    new, old = rankings[stage.name], rankings[previous.stage.name]
+    ids = [*new.ids, *old.ids]
+    scores = np.concatenate([new.scores, previous.factor * old.scores + previous.offset])
+    both = Ranking(ids, scores, new.answers + old.answers, merged(new.stages, old.stages))
+    return both.ranked(scores, stage.name)
 
 
-def _scored_in_engine(hits: list[Hit], stage: Stage) -> Plan:
-    """Score hits again in the engine; a document that was deleted in the meantime is left out."""
-    if not hits:
-        return []
-    options = SearchOptions(filter=_with_ids_of(hits))
-    answers = yield [models.QueryRequest(**request_fields(stage, len(hits), options), with_payload=False)]
-    by_id: dict[Any, Hit] = {hit.id: hit for hit in hits}
-    return [
-        replace(
-            by_id[point.id],
-            score=point.score,
-            stages={**(by_id[point.id].stages or {}), stage.name: point.score},
-        )
-        for point in answers[0].points
-    ]
+def _scored_in_engine(ranking: Ranking, stage: Stage) -> Rounds[Ranking]:
+    """Score documents again in the engine; one that was deleted in the meantime is left out."""
+    if not len(ranking):
+        return ranking
+    options = SearchOptions(filter=_with_ids_of(ranking))
+    fields = request_fields(stage, len(ranking), options)
+    (answer,) = yield [models.QueryRequest(**fields, with_payload=False)]
+    stages = {**ranking.stages, **Ranking.of(answer, stage.name).stages}
+    return Ranking(answer.ids, np.array(answer.scores), ranking.answers, stages)
 
 
-def _with_payloads(hits: list[Hit], options: SearchOptions) -> Plan:
-    """Read the payloads of hits; a document that was deleted in the meantime is left out."""
-    if not hits:
-        return []
-    answers = yield [
+def _with_payloads(ranking: Ranking, options: SearchOptions) -> Rounds[Ranking]:
+    """Read the payloads of documents; one that was deleted in the meantime is left out."""
+    if not len(ranking):
+        return ranking
+    (answer,) = yield [
         models.QueryRequest(
-            filter=_with_ids_of(hits), limit=len(hits), with_payload=payload_selector(options.with_payload)
+            filter=_with_ids_of(ranking),
+            limit=len(ranking),
+            with_payload=payload_selector(options.with_payload),
         )
     ]
-    payloads: dict[Any, Any] = {point.id: point.payload for point in answers[0].points}
-    return [replace(hit, payload=payloads[hit.id]) for hit in hits if hit.id in payloads]
+    kept = [row for row, point_id in enumerate(ranking.ids) if point_id in answer.rows]
+    return replace(ranking.take(kept), answers=(answer,))
 
 
-def _with_ids_of(hits: list[Hit]) -> models.Filter:
-    return models.Filter(must=[models.HasIdCondition(has_id=[hit.id for hit in hits])])
+def _with_ids_of(ranking: Ranking) -> models.Filter:
+    return models.Filter(must=[models.HasIdCondition(has_id=ranking.ids)])
 
 
-def _best(hits: list[Hit], options: SearchOptions) -> list[Hit]:
-    threshold = options.score_threshold
-    return [hit for hit in hits[: options.limit] if threshold is None or hit.score >= threshold]
+def _best(ranking: Ranking, options: SearchOptions) -> Ranking:
+    best = ranking.first(options.limit)
+    if options.score_threshold is None:
+        return best
+    return best.take(np.flatnonzero(best.scores >= options.score_threshold).tolist())
 
 
 def _was_skipped(hit: Hit) -> bool:
     """Return whether the hit has no score of the cross-encoder, so that a threshold does not apply to it."""
     return CROSS_ENCODER_STAGE in (hit.skipped or {})
-
-
-def _as_users_see_it(hit: Hit, options: SearchOptions) -> Hit:
-    """Return a hit with the user's id, and without the payload fields that embplug adds."""
-    user_id, payload = split_payload(hit.id, hit.payload)
-    # Cheaper than ``replace``, which every hit of every search would pay for.
-    return Hit(user_id, hit.score, payload or None, hit.stages if options.with_stages else None, hit.skipped)
 
 
 def _without_read_text(hit: Hit, text_key: str, options: SearchOptions) -> Hit:

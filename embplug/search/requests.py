@@ -1,18 +1,21 @@
-"""Stages as requests of Qdrant's query API, and its answers as hits."""
+"""Stages as requests of Qdrant's query API, and its answers as rankings."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
+import numpy as np
 from qdrant_client import models
-from qdrant_client.http.models import QueryResponse
 
 from embplug.common.ids import CODE_FIELDS, ORIGINAL_ID
+from embplug.engines.answers import Answer
+from embplug.search.ranking import Ranking
 from embplug.search.stages import Stage
-from embplug.search.types import Hit, SearchOptions
+from embplug.search.types import SearchOptions
 
-Rankings: TypeAlias = Generator[list[models.QueryRequest], Sequence[QueryResponse], list[list[Hit]]]
+Rankings: TypeAlias = Generator[list[models.QueryRequest], Sequence[Answer], list[Ranking]]
 """Yields the requests of one round, receives their answers, and returns a ranking for each stage."""
 
 
@@ -45,7 +48,7 @@ def rankings_of(
     Returns
     -------
     Rankings
-        Generator of the requests. It returns a list of hits for each stage.
+        Generator of the requests. It returns a ranking for each stage.
     """
     selector = payload_selector(options.with_payload, fields)
     requests = [
@@ -67,14 +70,12 @@ def rankings_of(
                 )
                 inner.setdefault(within.name, request)
     answers = yield [*requests, *inner.values()]
-    scores = {
-        name: {point.id: point.score for point in answer.points}
+    beside = {
+        name: (answer.ids, np.array(answer.scores))
         for name, answer in zip(inner, answers[len(stages) :], strict=True)
     }
-    return [
-        [_hit(point, stage.name, scores) for point in answer.points]
-        for stage, answer in zip(stages, answers, strict=False)
-    ]
+    rankings = [Ranking.of(answer, stage.name) for stage, answer in zip(stages, answers, strict=False)]
+    return [replace(ranking, stages={**beside, **ranking.stages}) for ranking in rankings]
 
 
 def request_fields(
@@ -143,8 +144,3 @@ def _stages_within(stage: Stage, count: int) -> Iterator[tuple[Stage, int]]:
     for within in stage.among:
         yield within, count
         yield from _stages_within(within, within.widening * count)
-
-
-def _hit(point: Any, stage: str, scores: Mapping[str, Mapping[Any, float]]) -> Hit:
-    stages = {name: by_id[point.id] for name, by_id in scores.items() if point.id in by_id}
-    return Hit(point.id, point.score, point.payload, {**stages, stage: point.score})

@@ -109,6 +109,8 @@ class PreparedQuery:
         The last stage.
     cross_encoded : int, default=0
         Number of hits that the cross-encoder ranks.
+    payload_later : bool, default=False
+        Whether one more request for the payloads of the hits costs less than those of all candidates.
     """
 
     finders: dict[str, Stage]
@@ -118,3 +120,4 @@ class PreparedQuery:
     text: str | None = None
     cross_encoder: CrossEncoder | None = None
     cross_encoded: int = 0
+    payload_later: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +83,3 @@ class SearchOptions:
     fusion: Fusion | None = None
     mmr: models.Mmr | None = None
     cross_encode: bool = True
-
-
-def by_score(hits: Iterable[Hit]) -> list[Hit]:
-    """Sort hits from the highest score to the lowest; equal scores keep their order."""
-    return sorted(hits, key=lambda hit: -hit.score)

@@ -80,20 +80,22 @@ def test_no_query_is_no_request(memory_client: QdrantClient) -> None:
     assert traced(filled(memory_client, PLAIN), []) == ([], [])
 
 
-def test_plans_of_different_lengths_get_their_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_of_different_lengths_get_their_own_answers(
+    memory_client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One query needs three rounds, one needs none, and one needs one round with two requests."""
 
     def plan(name: str, rounds: list[int]) -> Any:
         received = []
         for i, count in enumerate(rounds):
             answers = yield [models.QueryRequest(limit=1, using=f"{name}{i}{j}") for j in range(count)]
-            received += [answer.points[0].payload["using"] for answer in answers]
+            received += [answer.payload(0)["using"] for answer in answers]
         return received
 
     plans = [plan("a", [1, 1, 2]), plan("b", []), plan("c", [2])]
     pipeline = Pipeline(PLAIN)
     monkeypatch.setattr(Pipeline, "plan", lambda self, queries, options: plans)
-    steps = search_steps(None, "docs", pipeline, [Query()] * 3, SearchOptions())  # type: ignore[arg-type]
+    steps = search_steps(memory_client, "docs", pipeline, [Query()] * 3, SearchOptions())
     call, rounds = next(steps), []
     try:
         while True:

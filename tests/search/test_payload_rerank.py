@@ -6,16 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from qdrant_client import models
+from qdrant_client.http.models import QueryResponse
 
 from embplug import Hit
 from embplug.common import base85
 from embplug.common.ids import CODES, DENSE_CODES
+from embplug.engines.answers import ModelsAnswer
 from embplug.errors import StateError
 from embplug.search.payload_rerank import PayloadRerank, payload_codes
+from embplug.search.ranking import Ranking
 
 
-def hit(name: str, codes: bytes, score: float = 0.0) -> Hit:
-    return Hit(name, score, {CODES: base85.encode([codes])[0]}, {"fde": score})
+def point(number: int, codes: bytes, score: float = 0.0) -> models.ScoredPoint:
+    return models.ScoredPoint(id=number, version=0, score=score, payload={CODES: base85.encode([codes])[0]})
+
+
+def ranking(*points: models.ScoredPoint) -> Ranking:
+    return Ranking.of(ModelsAnswer(QueryResponse(points=[*points])), "fde")
 
 
 def lengths(strings: Sequence[bytes]) -> np.ndarray:
@@ -23,27 +31,27 @@ def lengths(strings: Sequence[bytes]) -> np.ndarray:
 
 
 def test_hits_come_in_the_order_of_their_codes_scores() -> None:
-    ranked = PayloadRerank("codes", CODES, lengths).rank([hit("a", b"1", 0.9), hit("b", b"123", 0.1)])
-    assert [(hit.id, hit.score) for hit in ranked] == [("b", 3.0), ("a", 1.0)]
-    assert ranked[0].stages == {"fde": 0.1, "codes": 3.0}
+    ranked = PayloadRerank("codes", CODES, lengths).rank(ranking(point(1, b"1", 0.9), point(2, b"123", 0.1)))
+    assert ranked.ids == [2, 1] and ranked.scores.tolist() == [3.0, 1.0]
+    assert ranked.hits(with_stages=True)[0].stages == {"fde": 0.1, "codes": 3.0}
 
 
 def test_equal_scores_keep_their_order() -> None:
-    ranked = PayloadRerank("codes", CODES, lengths).rank([hit("a", b"1"), hit("b", b"2"), hit("c", b"3")])
-    assert [hit.id for hit in ranked] == ["a", "b", "c"]
+    points = [point(number, bytes([number])) for number in (5, 3, 7)]
+    assert PayloadRerank("codes", CODES, lengths).rank(ranking(*points)).ids == [5, 3, 7]
 
 
 def test_no_hits_are_not_scored() -> None:
     def never(strings: Sequence[bytes]) -> np.ndarray:
         raise AssertionError(strings)
 
-    assert PayloadRerank("codes", CODES, never).rank([]) == []
+    assert PayloadRerank("codes", CODES, never).rank(ranking()).ids == []
 
 
 @pytest.mark.parametrize("payload", [None, {}, {CODES: 7}, {CODES: "not base85 \u00e9"}])
 def test_the_point_that_has_lost_its_codes_is_named(payload) -> None:
     with pytest.raises(StateError, match="point 'b' has lost the codes of its tokens"):
-        payload_codes([hit("a", b"12"), Hit("b", 0.0, payload)], CODES)
+        payload_codes([point(1, b"12"), Hit("b", 0.0, payload)], CODES)
 
 
 def test_codes_of_another_length_are_lost_codes() -> None:

@@ -13,6 +13,7 @@ from qdrant_client.http.models import QueryResponse
 from embplug import Fusion, Hit
 from embplug.common import base85
 from embplug.common.ids import CODES, DENSE_CODES, ORIGINAL_ID
+from embplug.engines.answers import Answer, ModelsAnswer
 from embplug.search.cross_encoder import CrossEncoder
 from embplug.search.payload_rerank import PayloadRerank
 from embplug.search.plan import search_plan
@@ -34,7 +35,7 @@ def by_first_byte(strings: Sequence[bytes]) -> np.ndarray:
     return np.array([string[0] for string in strings], dtype=np.float32)
 
 
-def answer(**scores: float) -> QueryResponse:
+def answer(**scores: float) -> Answer:
     """Points by name, with codes whose first byte is the number in their name."""
     points = [
         models.ScoredPoint(
@@ -45,7 +46,7 @@ def answer(**scores: float) -> QueryResponse:
         )
         for name, score in scores.items()
     ]
-    return QueryResponse(points=points)
+    return ModelsAnswer(QueryResponse(points=points))
 
 
 def code(number: int) -> str:
@@ -56,7 +57,7 @@ def ids(hits: Sequence[Hit]) -> list[int | str]:
     return [hit.id for hit in hits]
 
 
-def finish(plan: Any, answers: Sequence[QueryResponse]) -> list[Hit]:
+def finish(plan: Any, answers: Sequence[Answer]) -> list[Hit]:
     with pytest.raises(StopIteration) as stop:
         plan.send(answers)
     hits: list[Hit] = stop.value.value
@@ -127,6 +128,18 @@ def test_codes_come_with_the_candidates_and_rank_them() -> None:
     assert hits[0].payload is None
 
 
+def test_payloads_are_read_for_the_hits_alone_where_that_costs_less() -> None:
+    ranker = Ranker("tokens", None, PayloadRerank("codes", CODES, by_first_byte))
+    query = PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30, payload_later=True)
+    plan = search_plan(query, SearchOptions(limit=2, with_payload=["year"]))
+    (request,) = next(plan)
+    assert request.with_payload == [ORIGINAL_ID, CODES]
+    (payloads,) = plan.send([answer(p3=0.9, p9=0.5, p5=0.1)])
+    assert payloads.with_payload == [ORIGINAL_ID, "year"]
+    assert payloads.filter.must[0].has_id == [9, 5]
+    assert ids(finish(plan, [answer(p5=0.0, p9=0.0)])) == [9, 5]
+
+
 def test_the_best_by_codes_are_scored_again_in_the_engine() -> None:
     ranker = Ranker("tokens", stage("maxsim"), PayloadRerank("codes", CODES, by_first_byte), exact=2)
     plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(limit=1))
@@ -177,7 +190,7 @@ def test_the_cross_encoder_has_the_last_word_and_reads_more_than_the_limit() -> 
         models.ScoredPoint(id=i, version=0, score=1.0 - i, payload={"text": str(i), "year": i})
         for i in (1, 2)
     ]
-    hits = finish(plan, [QueryResponse(points=points)])
+    hits = finish(plan, [ModelsAnswer(QueryResponse(points=points))])
     assert ids(hits) == [2] and hits[0].payload == {"year": 2}
 
 

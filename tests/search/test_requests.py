@@ -7,6 +7,7 @@ from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
 from embplug.common.ids import CODE_FIELDS, CODES, ORIGINAL_ID
+from embplug.engines.answers import ModelsAnswer
 from embplug.search.requests import payload_selector, rankings_of, request_fields
 from embplug.search.stages import Stage
 from embplug.search.types import SearchOptions
@@ -58,9 +59,10 @@ def test_scores_of_every_stage_are_asked_for_beside() -> None:
     assert [request.using for request in requests] == ["a", "a_8", "a_4"]
     assert [request.limit for request in requests] == [10, 20, 40]
     answers = [
-        QueryResponse(points=[models.ScoredPoint(id=5, version=0, score=score, payload={})])
+        ModelsAnswer(QueryResponse(points=[models.ScoredPoint(id=5, version=0, score=score, payload={})]))
         for score in (3.0, 2.0, 1.0)
     ]
     with pytest.raises(StopIteration) as stop:
         asking.send(answers)
-    assert stop.value.value[0][0].stages == {"a": 3.0, "a_8": 2.0, "a_4": 1.0}
+    (hit,) = stop.value.value[0].hits(with_stages=True)
+    assert hit.stages == {"a": 3.0, "a_8": 2.0, "a_4": 1.0}

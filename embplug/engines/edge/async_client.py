@@ -83,6 +83,7 @@ class AsyncEdgeClient:
     clear_payload = _in_thread(EdgeClient.clear_payload)
     query_points = _in_thread(EdgeClient.query_points)
     query_batch_points = _in_thread(EdgeClient.query_batch_points)
+    query_batch_scored = _in_thread(EdgeClient.query_batch_scored)
     retrieve = _in_thread(EdgeClient.retrieve)
     scroll = _in_thread(EdgeClient.scroll)
     count = _in_thread(EdgeClient.count)

@@ -1042,6 +1042,25 @@ class EdgeClient:
             Hits of each search, best first.
         """
         refuse(consistency=consistency, timeout=timeout)
+        return [query_response(points) for points in self.query_batch_scored(collection_name, requests)]
+
+    def query_batch_scored(
+        self, collection_name: str, requests: Sequence[models.QueryRequest]
+    ) -> list[list[edge.ScoredPoint]]:
+        """Run several searches, as :meth:`query_batch_points`, without a model for each point.
+
+        Parameters
+        ----------
+        collection_name : str
+            Name of the collection or of an alias.
+        requests : sequence of models.QueryRequest
+            Searches to run.
+
+        Returns
+        -------
+        list of list of qdrant_edge.ScoredPoint
+            Hits of each search, best first, as the binding returns them.
+        """
         collection = self._collection(collection_name)
         converted = []
         for request in requests:
@@ -1062,8 +1081,8 @@ class EdgeClient:
                 )
             )
         batch = edge.QueryBatchRequest(converted)
-        responses = translating(lambda: collection.shard.query_batch(batch))
-        return [query_response(points) for points in responses]
+        scored: list[list[edge.ScoredPoint]] = translating(lambda: collection.shard.query_batch(batch))
+        return scored
 
     def retrieve(
         self,

@@ -33,7 +33,7 @@ def test_it_has_every_method_that_edge_has():
 
 
 def test_the_arguments_have_the_names_of_the_asynchronous_client():
-    own = {"close", "optimize", "disk_bytes", "collection_path"}
+    own = {"close", "optimize", "disk_bytes", "collection_path", "query_batch_scored"}
     for name in own_methods(AsyncEdgeClient) - own:
         ours = inspect.signature(getattr(AsyncEdgeClient, name)).parameters
         theirs = inspect.signature(getattr(AsyncQdrantClient, name)).parameters

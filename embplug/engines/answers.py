@@ -1,0 +1,102 @@
+"""Answers of an engine to search requests, as columns: no Python object for each point until it is read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from qdrant_client.conversions.conversion import grpc_to_payload, value_to_json
+from qdrant_client.http.models import QueryResponse
+
+from embplug.engines.edge.convert_ids import from_edge_id
+
+PointId: TypeAlias = int | str
+
+
+class Answer(ABC):
+    """The points that one request finds, best first.
+
+    Attributes
+    ----------
+    ids : list of int or str
+        Ids of the points.
+    scores : list of float
+        Their scores.
+    """
+
+    ids: list[PointId]
+    scores: list[float]
+
+    @abstractmethod
+    def payload(self, row: int) -> dict[str, Any] | None:
+        """Payload of one point, as far as it was requested."""
+
+    @abstractmethod
+    def field(self, name: str) -> list[Any]:
+        """One field of the payload of every point; None where a point lacks it."""
+
+    @cached_property
+    def rows(self) -> Mapping[PointId, int]:
+        """Row of each point, by its id."""
+        return {point_id: row for row, point_id in enumerate(self.ids)}
+
+
+class ModelsAnswer(Answer):
+    """An answer in qdrant-client's models, as REST and the simulation give it."""
+
+    def __init__(self, response: QueryResponse) -> None:
+        self._points = response.points
+        self.ids = [_id_of(point) for point in self._points]
+        self.scores = [point.score for point in self._points]
+
+    def payload(self, row: int) -> dict[str, Any] | None:
+        """Payload of one point."""
+        return self._points[row].payload
+
+    def field(self, name: str) -> list[Any]:
+        """One field of the payload of every point."""
+        return [(point.payload or {}).get(name) for point in self._points]
+
+
+class MessagesAnswer(Answer):
+    """An answer over gRPC, whose payloads are read from the message."""
+
+    def __init__(self, points: Sequence[Any]) -> None:
+        self._points = [*points]
+        ids = [point.id for point in self._points]
+        # A number leaves the text empty.
+        self.ids = [point_id.uuid or point_id.num for point_id in ids]
+        self.scores = [point.score for point in self._points]
+
+    def payload(self, row: int) -> dict[str, Any] | None:
+        """Payload of one point."""
+        return grpc_to_payload(self._points[row].payload)
+
+    def field(self, name: str) -> list[Any]:
+        """One field of the payload of every point."""
+        values = [point.payload.get(name) for point in self._points]
+        return [None if value is None else value.string_value or value_to_json(value) for value in values]
+
+
+class EdgeAnswer(Answer):
+    """An answer of Qdrant Edge, which makes Python objects of a payload when it is read."""
+
+    def __init__(self, points: Sequence[Any]) -> None:
+        self._points = points
+        self.ids = [from_edge_id(point.id) for point in points]
+        self.scores = [point.score for point in points]
+
+    def payload(self, row: int) -> dict[str, Any] | None:
+        """Payload of one point."""
+        payload: dict[str, Any] | None = self._points[row].payload
+        return payload
+
+    def field(self, name: str) -> list[Any]:
+        """One field of the payload of every point."""
+        return [(point.payload or {}).get(name) for point in self._points]
+
+
+def _id_of(point: Any) -> PointId:
+    return point.id if isinstance(point.id, int) else str(point.id)

@@ -1,0 +1,45 @@
+"""Search requests, sent in the form that the engine reads fastest, and answered as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qdrant_client import grpc, models
+from qdrant_client.conversions.conversion import RestToGrpc
+
+from embplug.engines.answers import Answer, EdgeAnswer, MessagesAnswer, ModelsAnswer
+from embplug.engines.calls import Call, Steps
+from embplug.engines.connect import AnyEngine
+from embplug.engines.traits import traits_of
+
+
+def query_steps(engine: AnyEngine, name: str, requests: Sequence[models.QueryRequest]) -> Steps[list[Answer]]:
+    """Run several searches in one request.
+
+    Parameters
+    ----------
+    engine : client
+        Open client of the engine.
+    name : str
+        Name of the collection or of an alias.
+    requests : sequence of models.QueryRequest
+        Searches to run.
+
+    Returns
+    -------
+    list of Answer
+        Answer to each request.
+    """
+    traits = traits_of(engine)
+    if traits.kind == "edge":
+        found = yield Call.of("query_batch_scored", collection_name=name, requests=requests)
+        return [EdgeAnswer(points) for points in found]
+    if traits.uses_grpc:
+        batch = grpc.QueryBatchPoints(
+            collection_name=name,
+            query_points=[RestToGrpc.convert_query_request(request, name) for request in requests],
+        )
+        response = yield Call.of("grpc_points.QueryBatch", request=batch, timeout=traits.timeout)
+        return [MessagesAnswer(answer.result) for answer in response.result]
+    responses = yield Call.of("query_batch_points", collection_name=name, requests=requests)
+    return [ModelsAnswer(response) for response in responses]

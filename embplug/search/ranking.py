@@ -1,0 +1,106 @@
+"""A ranking as columns: its documents become hits only once the last stage has chosen them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.common.ids import split_payload
+from embplug.engines.answers import Answer, PointId
+from embplug.search.types import Hit
+
+StageScores: TypeAlias = Mapping[str, tuple[Sequence[PointId], NDArray[np.float64]]]
+"""By the name of a stage: the points that it scored, and their scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Points from the best to the worst.
+
+    Attributes
+    ----------
+    ids : list of int or str
+        Ids of the points.
+    scores : ndarray of shape (n,), float64
+        Scores of the last stage.
+    answers : tuple of Answer
+        Where the payload of a point is read: in the first answer that has it.
+    stages : mapping
+        Scores of the stages so far.
+    """
+
+    ids: list[PointId]
+    scores: NDArray[np.float64]
+    answers: tuple[Answer, ...] = ()
+    stages: StageScores = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, answer: Answer, stage: str) -> Ranking:
+        """Ranking of one stage, as the engine answers it."""
+        scores = np.array(answer.scores, dtype=np.float64)
+        return cls(answer.ids, scores, (answer,), {stage: (answer.ids, scores)})
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def first(self, count: int) -> Ranking:
+        """The best ``count`` points."""
+        return replace(self, ids=self.ids[:count], scores=self.scores[:count])
+
+    def take(self, rows: Sequence[int]) -> Ranking:
+        """Points of some rows, in their order."""
+        return replace(self, ids=[self.ids[row] for row in rows], scores=self.scores[rows])
+
+    def ranked(self, scores: ArrayLike, stage: str) -> Ranking:
+        """The same points in the order of new scores; equal scores keep their order."""
+        values = np.asarray(scores, dtype=np.float64)
+        order = np.argsort(-values, kind="stable")
+        stages = {**self.stages, stage: (self.ids, values)}
+        return Ranking([self.ids[row] for row in order.tolist()], values[order], self.answers, stages)
+
+    def field(self, name: str) -> list[Any]:
+        """One field of the payload of every point; None where a point lacks it."""
+        if len(self.answers) == 1 and self.ids is self.answers[0].ids:
+            return self.answers[0].field(name)
+        values: dict[PointId, Any] = {}
+        for answer in reversed(self.answers):
+            values |= zip(answer.ids, answer.field(name), strict=True)
+        return [values.get(point_id) for point_id in self.ids]
+
+    def payload(self, point_id: PointId) -> dict[str, Any] | None:
+        """Payload of one point, as far as it was requested."""
+        for answer in self.answers:
+            row = answer.rows.get(point_id)
+            payload = None if row is None else answer.payload(row)
+            if payload is not None:
+                return payload
+        return None
+
+    def hits(self, *, with_stages: bool = False) -> list[Hit]:
+        """The points as users see them: with their own ids, without the payload fields that embplug adds."""
+        found = []
+        by_stage = {}
+        if with_stages:
+            by_stage = {
+                name: dict(zip(ids, scores.tolist(), strict=True))
+                for name, (ids, scores) in self.stages.items()
+            }
+        for point_id, score in zip(self.ids, self.scores.tolist(), strict=True):
+            user_id, payload = split_payload(point_id, self.payload(point_id))
+            stages = {name: scores[point_id] for name, scores in by_stage.items() if point_id in scores}
+            found.append(Hit(user_id, score, payload or None, stages if with_stages else None))
+        return found
+
+
+def merged(first: StageScores, second: StageScores) -> StageScores:
+    """Scores of the stages of two rankings; where both score a point, those of the second."""
+    stages = {**first, **second}
+    for name in first.keys() & second.keys():
+        if first[name] is not second[name]:
+            ids = [*first[name][0], *second[name][0]]
+            stages[name] = ids, np.concatenate([first[name][1], second[name][1]])
+    return stages
