@@ -48,7 +48,17 @@ def table_vector(state: State, code: list[int]) -> list[float]:
         column += width
     if "rotation" not in state:
         return entries
-    return [product(row, entries) for row in state["rotation"]]
+    return [product(row, entries) for row in straightened(state["rotation"])]
+
+
+def straightened(rotation: Any) -> list[list[float]]:
+    """Columns that float16 has rounded, at right angles again: R - R (R'R - 1) / 2; others as they are."""
+    if getattr(rotation, "dtype", None) != "float16":
+        return [[float(x) for x in row] for row in rotation]
+    rows = [[float(x) for x in row] for row in rotation]
+    columns = list(zip(*rows, strict=True))
+    skew = [[product(a, b) - (i == j) for j, b in enumerate(columns)] for i, a in enumerate(columns)]
+    return [[x - product(row, column) / 2 for x, column in zip(row, skew, strict=True)] for row in rows]
 
 
 def centroids(quantizer: Any, state: State, query: list[float], code: list[int]) -> float:
@@ -103,7 +113,7 @@ def predictive(codes: Any, state: State, query: list[float], string: bytes) -> l
     decoded: list[list[float]] = []
     for i, (centroid, back, gain, k, factor) in enumerate(headers):
         part = {name: state[f"{k}.{name}"] for name in ("tables", "widths")}
-        rotation = [[row[j] for j in state[f"{k}.kept"]] for row in state["directions"]]
+        rotation = [[row[j] for j in state[f"{k}.kept"]] for row in straightened(state["directions"])]
         vector = table_vector({**part, "rotation": rotation}, rests[i])
         base = [float(x) for x in state["centroids"][centroid]]
         if back:

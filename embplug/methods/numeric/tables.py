@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from embplug.methods.numeric.arrays import Codes, Float32, State
+from embplug.methods.numeric.halves import halved, orthonormal, stored_floats
 from embplug.methods.numeric.partition import half_squares, kmeans
 from embplug.methods.stored import StoredArray
 
@@ -36,11 +37,26 @@ class ByteTables:
     tables : float32 (256, active)
         The entries of all bytes side by side.
     widths : int64 (bytes,)
+    stored_rotation : float16 or float32 (dim, active), default=None
+        What the state keeps of ``rotation``. None keeps it as it is.
     """
 
     rotation: Float32 | None
     tables: Float32
     widths: NDArray[np.int64]
+    stored_rotation: NDArray[Any] | None = None
+
+    @classmethod
+    def of(
+        cls, stored_rotation: NDArray[Any] | None, tables: NDArray[Any], widths: NDArray[np.int64]
+    ) -> ByteTables:
+        """Tables with the numbers that a state keeps: of float16 or float32; see :func:`halved`."""
+        return cls(
+            None if stored_rotation is None else orthonormal(stored_rotation),
+            np.ascontiguousarray(halved(tables), dtype=np.float32),
+            np.ascontiguousarray(widths, dtype=np.int64),
+            stored_rotation,
+        )
 
     def encode(self, vectors: Float32) -> Codes:
         """Nearest entry of every byte, for vectors (n, dim)."""
@@ -84,19 +100,25 @@ class ByteTables:
 
     def get_state(self) -> State:
         """Arrays that :meth:`from_state` reads."""
-        state: State = {"tables": self.tables, "widths": self.widths}
+        state: State = {"tables": halved(self.tables), "widths": self.widths}
         if self.rotation is not None:
-            state["rotation"] = self.rotation
+            state["rotation"] = self.rotation if self.stored_rotation is None else self.stored_rotation
         return state
 
     @staticmethod
     def arrays(
-        dim: int | str, size: int | str, name: str = "active", rotated: bool = True
+        state: Mapping[str, NDArray[Any]],
+        dim: int | str,
+        size: int | str,
+        name: str = "active",
+        rotated: bool = True,
     ) -> dict[str, StoredArray]:
         """Types and shapes of the arrays that :meth:`get_state` returns.
 
         Parameters
         ----------
+        state
+            The arrays themselves, which tell their precision.
         dim, size
             Dimension of the vectors and bytes of a code, or names for them.
         name
@@ -106,20 +128,18 @@ class ByteTables:
         """
         active = name if rotated else dim
         return {
-            "tables": StoredArray(np.float32, (ENTRIES, active)),
+            "tables": stored_floats(state, "tables", (ENTRIES, active)),
             "widths": StoredArray(np.int64, (size,)),
-            **({"rotation": StoredArray(np.float32, (dim, active))} if rotated else {}),
+            **({"rotation": stored_floats(state, "rotation", (dim, active))} if rotated else {}),
         }
 
     @classmethod
     def from_state(cls, state: State) -> ByteTables:
         """Undo :meth:`get_state`."""
-        rotation = state.get("rotation")
-        return cls(
-            None if rotation is None else np.ascontiguousarray(rotation, dtype=np.float32),
-            np.ascontiguousarray(state["tables"], dtype=np.float32),
-            np.ascontiguousarray(state["widths"], dtype=np.int64),
-        )
+        rotation, tables = state.get("rotation"), state["tables"]
+        restored = cls.of(rotation, tables, state["widths"])
+        # Tables that an earlier version stored in float32 are not rounded.
+        return restored if tables.dtype == np.float16 else replace(restored, tables=tables)
 
     def _columns(self) -> Iterator[tuple[int, slice]]:
         stop = 0

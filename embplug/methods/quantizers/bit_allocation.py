@@ -16,6 +16,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.lookups import Table, TokenTerms, in_rows, table_of_entries, token_sums
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
+from embplug.methods.numeric.halves import halved, orthonormal
 from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
     ENTRIES,
@@ -153,7 +154,7 @@ class BitAllocationQuantizer(Quantizer):
         return {
             "mean": StoredArray(np.float32, ("dim",)),
             "sampled": StoredArray(np.int64),
-            **ByteTables.arrays("dim", self.size - own),
+            **ByteTables.arrays(state, "dim", self.size - own),
             **({"lengths": StoredArray(np.float32, (ENTRIES,))} if own else {}),
         }
 
@@ -278,20 +279,20 @@ def tables_along(
         bits = water_filling(variances, BITS_OF_BYTE * size)
         widths = byte_widths(bits, size)
         kept = np.arange(sum(widths))
-        rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
-        tables = fit_joint(centered @ rotation, widths, generator)
-        return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
+        rotation = halved(directions[:, kept])
+        tables = fit_joint(centered @ orthonormal(rotation), widths, generator)
+        return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64)), kept
     whole = integer_bits(variances, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
     kept = np.array([direction for byte in bins for direction in byte], dtype=np.int64)
-    rotation = np.ascontiguousarray(directions[:, kept], dtype=np.float32)
+    rotation = halved(directions[:, kept])
     of_bytes = [[int(whole[direction]) for direction in byte] for byte in bins]
     sample = centered
     if len(sample) > ENTRIES * 32:
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
     widths = [len(byte) for byte in bins]
-    tables = fit_scalar(sample @ rotation, of_bytes)
-    return ByteTables(rotation, tables, np.array(widths, dtype=np.int64)), kept
+    tables = fit_scalar(sample @ orthonormal(rotation), of_bytes)
+    return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64)), kept
 
 
 def water_filling(

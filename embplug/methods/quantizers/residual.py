@@ -150,7 +150,7 @@ class ResidualQuantizer(Quantizer):
             dims = range(0, sample.shape[1], per_byte)
             widths = [min(per_byte, sample.shape[1] - first) for first in dims]
             levels = fit_scalar(residuals, [[self.bits] * width for width in widths])
-            tables = ByteTables(None, levels, np.array(widths))
+            tables = ByteTables.of(None, levels, np.array(widths))
         decoded = centroids[ids] + tables.decode(tables.encode(residuals))
         self.centroids_, self.tables_, self._search = centroids, tables, search
         self.factors_ = lloyd_max(length_factors(sample, decoded), 1 << self._factor_bits)
@@ -163,7 +163,7 @@ class ResidualQuantizer(Quantizer):
             "centroids": StoredArray(np.float16, (self.centroids, "dim")),
             "factors": StoredArray(np.float32, (1 << self._factor_bits,)),
             "sampled": StoredArray(np.int64),
-            **ByteTables.arrays("dim", size, rotated=self.bits is None),
+            **ByteTables.arrays(state, "dim", size, rotated=self.bits is None),
         }
 
     def _to_arrays(self) -> State:

@@ -20,6 +20,7 @@ from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.lookups import predictive_maxsim, table_of_classes, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
+from embplug.methods.numeric.halves import halved, orthonormal, stored_floats
 from embplug.methods.numeric.tables import (
     ENTRIES,
     ByteTables,
@@ -89,6 +90,8 @@ class _Learned:
     factors : float32 (32,)
     directions : float32 (dim, dim)
         In which what predictions leave varies most, over all classes.
+    stored_directions : float16 or float32 (dim, dim)
+        What the state keeps of them.
     tables
         Of each class.
     kept
@@ -104,6 +107,7 @@ class _Learned:
     borders: Float32
     factors: Float32
     directions: Float32
+    stored_directions: NDArray[Any]
     tables: list[ByteTables]
     kept: list[NDArray[np.int64]]
     mean_bytes: float
@@ -335,12 +339,12 @@ class PredictiveQuantizer(TokenCodes):
             "gains": StoredArray(np.float32, (GAINS,)),
             "borders": StoredArray(np.float32, (CLASSES - 1,)),
             "factors": StoredArray(np.float32, (FACTORS,)),
-            "directions": StoredArray(np.float32, ("dim", "dim")),
+            "directions": stored_floats(state, "directions", ("dim", "dim")),
             "mean_bytes": StoredArray(np.float64),
             "sampled": StoredArray(np.int64),
         }
         for k in range(CLASSES):
-            arrays[f"{k}.tables"] = StoredArray(np.float32, (ENTRIES, f"directions of {k}"))
+            arrays[f"{k}.tables"] = stored_floats(state, f"{k}.tables", (ENTRIES, f"directions of {k}"))
             arrays[f"{k}.widths"] = StoredArray(np.int64, (f"bytes of {k}",))
             arrays[f"{k}.kept"] = StoredArray(np.int64, (f"directions of {k}",))
         return arrays
@@ -352,16 +356,16 @@ class PredictiveQuantizer(TokenCodes):
             "gains": learned.gains,
             "borders": learned.borders,
             "factors": learned.factors,
-            "directions": learned.directions,
+            "directions": learned.stored_directions,
             "mean_bytes": np.array(learned.mean_bytes),
             "sampled": np.array(learned.sampled),
         }
         for k, (table, kept) in enumerate(zip(learned.tables, learned.kept, strict=True)):
-            state |= {f"{k}.tables": table.tables, f"{k}.widths": table.widths, f"{k}.kept": kept}
+            state |= {f"{k}.tables": halved(table.tables), f"{k}.widths": table.widths, f"{k}.kept": kept}
         return state
 
     def _from_arrays(self, arrays: State) -> None:
-        directions = arrays["directions"]
+        directions = orthonormal(arrays["directions"])
         classes = [state_part(arrays, f"{k}.") for k in range(CLASSES)]
         self.fitted_ = _Learned(
             arrays["centroids"].astype(np.float32),
@@ -369,7 +373,8 @@ class PredictiveQuantizer(TokenCodes):
             arrays["borders"],
             arrays["factors"],
             directions,
-            [ByteTables.from_state({**part, "rotation": directions[:, part["kept"]]}) for part in classes],
+            arrays["directions"],
+            [_restored(part, directions) for part in classes],
             [part["kept"] for part in classes],
             float(arrays["mean_bytes"]),
             int(arrays["sampled"]),
@@ -406,7 +411,8 @@ class PredictiveQuantizer(TokenCodes):
         shares = np.bincount(classes[held_out], minlength=CLASSES) / held_out.sum()
         # A class that nobody is in is as good as any other.
         members = [classes == k if (classes == k).any() else slice(None) for k in range(CLASSES)]
-        directions = principal_directions(remains)[1].astype(np.float32)
+        stored_directions = halved(principal_directions(remains)[1])
+        directions = orthonormal(stored_directions)
         variances = np.array([np.square(remains[member] @ directions).mean(axis=0) for member in members])
         sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)
         tables, kept = [], []
@@ -420,17 +426,24 @@ class PredictiveQuantizer(TokenCodes):
                 levels,
                 generator,
             )
-            tables.append(coded)
             kept.append(order[columns])
+            # The same directions as after a restart, to the last bit.
+            tables.append(replace(coded, rotation=np.ascontiguousarray(directions[:, kept[-1]])))
         factors, mean_bytes = np.ones(1, dtype=np.float32), float(self.size)
         return _Learned(
-            centroids, gains, borders, factors, directions, tables, kept, mean_bytes, len(remains)
+            *(centroids, gains, borders, factors, directions, stored_directions, tables, kept),
+            *(mean_bytes, len(remains)),
         )
 
     def _fitted(self) -> _Learned:
         self._check_fitted()
         assert self.fitted_ is not None
         return self.fitted_
+
+
+def _restored(part: State, directions: Float32) -> ByteTables:
+    """Tables of a class, along its directions."""
+    return ByteTables.from_state({**part, "rotation": directions[:, part["kept"]]})
 
 
 def _check(tokens: TokenBatch, dim: int | None = None) -> None:

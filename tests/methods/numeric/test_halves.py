@@ -1,0 +1,70 @@
+"""What is learned takes two bytes a number, and what was stored in four still opens."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embplug.methods import BitAllocationQuantizer, PredictiveQuantizer, ResidualQuantizer
+from embplug.methods.numeric.halves import halved, orthonormal
+from embplug.methods.token_batch import TokenBatch
+
+DIM = 24
+
+
+def vectors(count: int = 600) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    mixed = rng.standard_normal((count, DIM)) @ rng.standard_normal((DIM, DIM))
+    return (mixed / np.linalg.norm(mixed, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e6])
+def test_numbers_that_float16_cannot_hold_stay_float32(scale):
+    array = np.array([[0.25, -1.0], [0.5, 0.125]]) * scale
+    assert halved(array).dtype == (np.float16 if scale == 1 else np.float32)
+    np.testing.assert_allclose(halved(array).astype(float), array, rtol=1e-6)
+
+
+def test_rounded_directions_are_at_right_angles_again():
+    directions = np.linalg.qr(np.random.default_rng(0).standard_normal((96, 40)))[0]
+    stored = halved(directions)
+    rounded = stored.astype(np.float64)
+    straight = orthonormal(stored).astype(np.float64)
+    assert np.abs(rounded.T @ rounded - np.eye(40)).max() > 1e-4
+    assert np.abs(straight.T @ straight - np.eye(40)).max() < 1e-5
+    assert np.abs(straight - directions).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        BitAllocationQuantizer(size=12, levels="scalar"),
+        BitAllocationQuantizer(size=12),
+        ResidualQuantizer(size=8, centroids=16),
+    ],
+)
+def test_a_state_in_float32_opens_and_means_the_same(quantizer):
+    fitted = quantizer.fit(vectors())
+    state = fitted.get_state()
+    assert state["rotation"].dtype == state["tables"].dtype == np.float16
+    earlier = {**state, "rotation": fitted.tables_.rotation, "tables": fitted.tables_.tables}
+    opened = quantizer.unfitted()
+    opened.set_state(earlier)
+    assert opened.get_state()["rotation"].dtype == np.float32
+    np.testing.assert_array_equal(opened.encode(vectors()), fitted.encode(vectors()))
+    again = quantizer.unfitted()
+    again.set_state(opened.get_state())
+    np.testing.assert_array_equal(
+        again.decode(fitted.encode(vectors())), fitted.decode(fitted.encode(vectors()))
+    )
+
+
+def test_predictive_codes_are_the_same_after_a_restart():
+    tokens = TokenBatch(vectors(), np.arange(0, 601, 12))
+    fitted = PredictiveQuantizer(size=12, centroids=32).fit(tokens)
+    state = fitted.get_state()
+    halves = [name for name, array in state.items() if array.dtype == np.float16]
+    assert {"centroids", "directions", "0.tables", "7.tables"} <= {*halves}
+    opened = PredictiveQuantizer(size=12, centroids=32)
+    opened.set_state(state)
+    assert opened.encode(tokens) == fitted.encode(tokens)
