@@ -161,6 +161,7 @@ def test_documents_without_a_value_are_in_no_group(engine: Any) -> None:
     payloads: list[Any] = [{}, {"g": None}, {"g": []}, {"g": 1.5}, {"g": True}, {"g": {"a": 1}}, {"g": "a"}]
     payloads += [{"g": 7}, {"g": [-1, "a"]}]
     collection.add(range(9), dense=[[1.0, i / 10] for i in range(9)], payloads=payloads)
+    collection.add(range(10, 110), dense=[[1.0, 0.0]] * 100)
     groups = collection.search_groups("g", dense=[1.0, 0.0], limit=5, group_size=3)
     assert shown(groups) == [("a", [6, 8]), (7, [7]), (-1, [8])]
     assert collection.search_groups("nowhere", dense=[1.0, 0.0]) == []
