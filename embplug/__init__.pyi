@@ -2,6 +2,7 @@ from .branches.documents import Documents as Documents
 from .branches.documents import Sample as Sample
 from .collection.async_collection import AsyncCollection as AsyncCollection
 from .collection.collection import Collection as Collection
+from .collection.grouping import HitGroup as HitGroup
 from .collection.info import CollectionInfo as CollectionInfo
 from .collection.records import Record as Record
 from .collection.writing import AddReport as AddReport

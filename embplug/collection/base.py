@@ -13,6 +13,7 @@ from qdrant_client import models
 from embplug.branches.documents import TokensLike
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.fitting import fitted_steps
+from embplug.collection.grouping import HitGroup, search_groups_steps
 from embplug.collection.info import CollectionInfo, info_steps
 from embplug.collection.maintenance import drop_steps, optimize_steps
 from embplug.collection.opening import reload_steps
@@ -30,13 +31,13 @@ from embplug.collection.records import (
     retrieve_steps,
     scroll_steps,
 )
-from embplug.collection.request_options import WriteOptions
 from embplug.collection.searching import search_steps
 from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Steps
+from embplug.engines.request_options import WriteOptions
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion, Recipe
 from embplug.search.types import Hit, Query, SearchOptions
@@ -251,6 +252,81 @@ branches, fusion, mmr
             mmr=mmr,
         )
         return (yield from search_steps(self.engine, self.name, self._pipeline, queries, options))
+
+    @operation
+    def search_groups(
+        self,
+        group_by: str,
+        *,
+        tokens: ArrayLike | None = None,
+        dense: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        text: str | None = None,
+        limit: int = 10,
+        group_size: int = 3,
+        with_lookup: str | models.WithLookup | None = None,
+        filter: models.Filter | None = None,
+        candidates: int | None = None,
+        exact: bool = False,
+        with_payload: bool | Sequence[str] = True,
+        with_stages: bool = False,
+        score_threshold: float | None = None,
+        search_params: models.SearchParams | None = None,
+        branches: Sequence[str] | None = None,
+        fusion: Fusion | None = None,
+        token_weights: ArrayLike | None = None,
+        saliency: ArrayLike | None = None,
+    ) -> Steps[list[HitGroup]]:
+        """Find the best groups of documents that share a value of a field, such as chunks of one text.
+
+        Groups are ranked by their best hit, by the scores of the last stage. A group with many documents does
+        not hide others: as long as groups are missing, the search goes on without those that were found.
+
+        Parameters
+        ----------
+        group_by : str
+            Path of the field whose values, integers or texts, make the groups. A document with a list of
+            values is in several groups, and a document without a value in none. An index of the field makes
+            the search faster.
+        limit : int, default=10
+            Number of groups.
+        group_size : int, default=3
+            Highest number of hits of a group.
+        with_lookup : str or models.WithLookup, default=None
+            Collection whose documents have the values of the groups as ids; each group gets its document.
+        tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
+search_params, branches, fusion, token_weights, saliency
+            See :meth:`search`.
+
+        Returns
+        -------
+        list of HitGroup
+            At most ``limit`` groups, best first.
+
+        Raises
+        ------
+        InvalidArgumentError, NotFittedError, RerankError, FilterError
+            See :meth:`search`.
+        CollectionNotFoundError
+            There is no collection ``with_lookup``.
+        """
+        query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
+        options = SearchOptions(
+            limit=limit,
+            filter=filter,
+            candidates=candidates,
+            exact=exact,
+            with_payload=with_payload,
+            with_stages=with_stages,
+            score_threshold=score_threshold,
+            search_params=search_params,
+            branches=branches,
+            fusion=fusion,
+        )
+        return (
+            yield from search_groups_steps(
+                self.engine, self.name, self._pipeline, query, options, group_by, group_size, with_lookup
+            )
+        )
 
     @operation
     def retrieve(self, ids: Sequence[Id]) -> Steps[list[Record]]:

@@ -9,10 +9,10 @@ from typing import Any
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
-from embplug.collection.request_options import WriteOptions
 from embplug.common.payload_paths import checked_path
 from embplug.engines.calls import Call, Steps
 from embplug.engines.check_recipe import check_recipe
+from embplug.engines.request_options import WriteOptions
 from embplug.errors import InvalidArgumentError, RecipeError
 from embplug.recipe import Recipe
 

@@ -10,12 +10,12 @@ from qdrant_client import models
 from embplug.branches.documents import check_payload
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.records import WITHOUT_CODES
-from embplug.collection.request_options import WriteOptions
 from embplug.collection.selection import PAGE, Selection, existing_steps, page_steps, selected, with_ids
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import check_depth, jsonable_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
 from embplug.engines.calls import Call, Steps
+from embplug.engines.request_options import WriteOptions
 from embplug.errors import InvalidArgumentError
 
 

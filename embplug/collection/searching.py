@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from qdrant_client import models
 
@@ -15,6 +16,7 @@ from embplug.engines import AnyEngine
 from embplug.engines.answers import Answer
 from embplug.engines.calls import Call, Steps
 from embplug.engines.queries import query_steps
+from embplug.engines.request_options import ReadOptions
 from embplug.search.diversity import mmr
 from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan
@@ -38,6 +40,15 @@ def _relevant(
 ) -> Steps[list[list[Hit]]]:
     """Best hits of each query, each round of all queries in one request."""
     plans = yield from fitted_steps(engine, name, pipeline, partial(pipeline.plan, queries, options))
+    return (yield from run_plans(engine, name, pipeline, plans, options.reading))
+
+
+def run_plans(
+    engine: AnyEngine, name: str, pipeline: Pipeline, plans: Sequence[Plan], reading: ReadOptions
+) -> Steps[list[list[Hit]]]:
+    """Hits of each plan, each round of all plans in one request."""
+    arguments = reading.arguments(pipeline.capabilities)
+    shard_key = arguments.pop("shard_key_selector", None)
     hits: list[list[Hit]] = [[] for _ in plans]
     answers: dict[int, Sequence[Answer] | None] = dict.fromkeys(range(len(plans)))
     while answers:
@@ -45,7 +56,9 @@ def _relevant(
         answers = {}
         if requests:
             flat = [request for own in requests.values() for request in own]
-            answered = iter((yield from query_steps(engine, name, flat)))
+            if shard_key is not None:
+                flat = [request.model_copy(update={"shard_key": shard_key}) for request in flat]
+            answered = iter((yield from query_steps(engine, name, flat, **arguments)))
             answers = {i: [next(answered) for _ in own] for i, own in requests.items()}
     return hits
 
@@ -75,7 +88,7 @@ def _diverse(
     """Search for more hits than the limit, read their vectors, choose those that differ."""
     check_options(options)
     check_queries(queries)
-    queries = yield from fitted_steps(engine, name, pipeline, partial(_with_query_vectors, pipeline, queries))
+    queries = yield from query_vectors_steps(engine, name, pipeline, queries)
     fields = [pipeline.compared(query) for query in queries]
     limit = max(parameters.candidates_limit or 0, options.limit)
     wide = replace(options, limit=limit, cross_encode=False, mmr=None)
@@ -83,17 +96,25 @@ def _diverse(
     diversity = DIVERSITY if parameters.diversity is None else parameters.diversity
     chosen: list[list[Hit]] = []
     for query, field, hits in zip(queries, fields, candidates, strict=True):
-        records = (yield _compared_fields(name, field, hits)) if hits else []
+        read = _compared_fields(name, field, hits, options.reading.arguments(pipeline.capabilities))
+        records = (yield read) if hits else []
         choose = partial(_choose, pipeline, query, hits, records, diversity, options.limit)
         chosen.append((yield Call.compute(choose)))
     return chosen
 
 
-def _with_query_vectors(pipeline: Pipeline, queries: Sequence[Query]) -> list[Query]:
-    return [pipeline.with_query_vectors(query) for query in queries]
+def query_vectors_steps(
+    engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query]
+) -> Steps[list[Query]]:
+    """Queries with the vectors that the encoder makes of their texts."""
+
+    def encoded() -> list[Query]:
+        return [pipeline.with_query_vectors(query) for query in queries]
+
+    return (yield from fitted_steps(engine, name, pipeline, encoded))
 
 
-def _compared_fields(name: str, field: str, hits: Sequence[Hit]) -> Call:
+def _compared_fields(name: str, field: str, hits: Sequence[Hit], reading: Mapping[str, Any]) -> Call:
     """Request for what documents are compared by: codes in the payload, or a vector."""
     return Call.of(
         "retrieve",
@@ -101,6 +122,7 @@ def _compared_fields(name: str, field: str, hits: Sequence[Hit]) -> Call:
         ids=[point_id(hit.id, "id") for hit in hits],
         with_payload=[field] if field in CODE_FIELDS else False,
         with_vectors=False if field in CODE_FIELDS else [field] if field else True,
+        **reading,
     )
 
 

@@ -13,7 +13,14 @@ from embplug.engines.connect import AnyEngine
 from embplug.engines.traits import traits_of
 
 
-def query_steps(engine: AnyEngine, name: str, requests: Sequence[models.QueryRequest]) -> Steps[list[Answer]]:
+def query_steps(
+    engine: AnyEngine,
+    name: str,
+    requests: Sequence[models.QueryRequest],
+    *,
+    consistency: models.ReadConsistency | None = None,
+    timeout: int | None = None,
+) -> Steps[list[Answer]]:
     """Run several searches in one request.
 
     Parameters
@@ -24,6 +31,10 @@ def query_steps(engine: AnyEngine, name: str, requests: Sequence[models.QueryReq
         Name of the collection or of an alias.
     requests : sequence of models.QueryRequest
         Searches to run.
+    consistency : models.ReadConsistency, default=None
+        Number of replicas that are asked, or a kind of majority. None is Qdrant's default.
+    timeout : int, default=None
+        Seconds for the request. None is the client's. Edge has none.
 
     Returns
     -------
@@ -38,8 +49,13 @@ def query_steps(engine: AnyEngine, name: str, requests: Sequence[models.QueryReq
         batch = grpc.QueryBatchPoints(
             collection_name=name,
             query_points=[RestToGrpc.convert_query_request(request, name) for request in requests],
+            read_consistency=None
+            if consistency is None
+            else RestToGrpc.convert_read_consistency(consistency),
+            timeout=timeout,
         )
-        response = yield Call.of("grpc_points.QueryBatch", request=batch, timeout=traits.timeout)
+        response = yield Call.of("grpc_points.QueryBatch", request=batch, timeout=timeout or traits.timeout)
         return [MessagesAnswer(answer.result) for answer in response.result]
-    responses = yield Call.of("query_batch_points", collection_name=name, requests=requests)
+    options = {"consistency": consistency, "timeout": timeout}
+    responses = yield Call.of("query_batch_points", collection_name=name, requests=requests, **options)
     return [ModelsAnswer(response) for response in responses]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from numpy.typing import ArrayLike
 from qdrant_client import models
 
+from embplug.engines.request_options import ReadOptions
 from embplug.recipe import Fusion
 
 
@@ -83,3 +84,4 @@ class SearchOptions:
     fusion: Fusion | None = None
     mmr: models.Mmr | None = None
     cross_encode: bool = True
+    reading: ReadOptions = field(default_factory=ReadOptions)

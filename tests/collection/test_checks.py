@@ -167,6 +167,7 @@ WAYS_IN: dict[str, dict[str, Any]] = {
     },
     "filter": {
         "search": lambda docs, wrong: docs.search(dense=DENSE[0], filter=wrong),
+        "search_groups": lambda docs, wrong: docs.search_groups("n", dense=DENSE[0], filter=wrong),
         "batch_search": lambda docs, wrong: docs.batch_search([Query(dense=DENSE[0])], filter=wrong),
         "scroll": lambda docs, wrong: docs.scroll(filter=wrong),
         "count": lambda docs, wrong: docs.count(filter=wrong),
@@ -180,6 +181,9 @@ WAYS_IN: dict[str, dict[str, Any]] = {
         "set_payload": lambda docs, wrong: docs.set_payload({"m": 1}, [2], key=wrong),
         "delete_payload": lambda docs, wrong: docs.delete_payload([wrong], [2]),
     },
+    "group_by": {
+        "search_groups": lambda docs, wrong: docs.search_groups(wrong, dense=DENSE[0]),
+    },
     "field_name": {
         "create_payload_index": lambda docs, wrong: docs.create_payload_index(wrong, "keyword"),
         "delete_payload_index": lambda docs, wrong: docs.delete_payload_index(wrong),
@@ -187,17 +191,19 @@ WAYS_IN: dict[str, dict[str, Any]] = {
     "dense": {
         "add": lambda docs, wrong: docs.add([9], dense=wrong),
         "search": lambda docs, wrong: docs.search(dense=wrong),
+        "search_groups": lambda docs, wrong: docs.search_groups("n", dense=wrong),
     },
     "text": {
         "add": lambda docs, wrong: docs.add([9], dense=DENSE, texts=[wrong]),
         "search": lambda docs, wrong: docs.search(text=wrong, dense=DENSE[0]),
+        "search_groups": lambda docs, wrong: docs.search_groups("n", text=wrong, dense=DENSE[0]),
     },
 }
 """Methods of a collection by what they take. ``add_batches`` is what ``add`` calls."""
 
 NAMED = {"ids": ["ids"], "payload": ["payload", "payloads"], "filter": ["filter"]}
 NAMED |= {"dense": ["dense"], "text": ["text", "texts"], "key": ["key", "keys"]}
-NAMED |= {"field_name": ["field_name"]}
+NAMED |= {"field_name": ["field_name"], "group_by": ["group_by"]}
 
 WRONG: dict[str, list[Any]] = {
     "ids": ["42", b"42", {"2": 1}, 42, None, [""], [-1], [2**64], [1.5], [True], ["\ud800"]],
@@ -213,7 +219,7 @@ WRONG: dict[str, list[Any]] = {
     "text": ["", " ", "half \ud800", 7],
     "key": ["", "a.", "a b", "\ud800", 7, *OWN_FIELDS, f'"{OWN_FIELDS[0]}".a', f"{OWN_FIELDS[0]}[0]"],
 }
-WRONG["field_name"] = WRONG["key"]
+WRONG["field_name"] = WRONG["group_by"] = WRONG["key"]
 
 CALLS: dict[str, Any] = {
     "set_payload": lambda docs, **options: docs.set_payload({"m": 1}, [2], **options),

@@ -1,0 +1,292 @@
+"""Hits in groups: the best documents of each value of a payload field, such as the chunks of each document.
+
+Groups are ranked by the scores of the last stage, also where codes are scored in this process or rankings
+are fused. Candidates come in rounds: each round leaves out the groups that were found before, so that a group
+with many documents does not hide others. Scores of a fusion can only be compared within one search. So after
+several rounds the documents of the best groups are ranked once more, among themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any, TypeAlias
+
+from qdrant_client import models
+from qdrant_client.local.payload_value_extractor import value_by_key
+
+from embplug.branches.pipeline import Pipeline
+from embplug.collection.fitting import fitted_steps
+from embplug.collection.info import existing_steps
+from embplug.collection.records import WITHOUT_CODES, Record
+from embplug.collection.searching import query_vectors_steps, run_plans
+from embplug.common.checks import checked_integer
+from embplug.common.ids import point_id, split_payload
+from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
+from embplug.engines import AnyEngine
+from embplug.engines.calls import Call, Steps
+from embplug.errors import InvalidArgumentError
+from embplug.search.option_checks import check_options, check_queries
+from embplug.search.plan import Plan
+from embplug.search.requests import payload_selector
+from embplug.search.types import Hit, Query, SearchOptions
+
+Value: TypeAlias = int | str
+"""Value of the field by which documents are grouped."""
+
+IDLE_ROUNDS = 4
+"""The search ends after this many rounds whose documents make no new group."""
+
+
+@dataclass(frozen=True)
+class HitGroup:
+    """Documents that share a value of a payload field.
+
+    Attributes
+    ----------
+    id : int or str
+        The value.
+    hits : list of Hit
+        The best documents of the group, best first.
+    lookup : Record, default=None
+        Document whose id is the value, in the collection that ``with_lookup`` names. None if there is no such
+        document, or nothing is looked up.
+    """
+
+    id: Value
+    hits: list[Hit]
+    lookup: Record | None = None
+
+
+def search_groups_steps(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    query: Query,
+    options: SearchOptions,
+    group_by: str,
+    group_size: int,
+    with_lookup: str | models.WithLookup | None,
+) -> Steps[list[HitGroup]]:
+    """Find the best groups; ``options.limit`` is their number."""
+    path = checked_path(group_by, "group_by")
+    checked_integer(group_size, "group_size", 1)
+    lookup = _checked_lookup(with_lookup)
+    check_options(options)
+    check_queries([query])
+    options = replace(options, filter=pipeline.checked_filter(options.filter))
+    if lookup is not None:
+        yield from existing_steps(lookup.collection)
+    (encoded,) = yield from query_vectors_steps(engine, name, pipeline, [query])
+    encoded = replace(encoded, text=query.text)
+    groups = yield from _GroupSearch(engine, name, pipeline, encoded, options, path, group_size).steps()
+    groups = yield from _payload_steps(name, pipeline, groups, options)
+    records = {} if lookup is None else (yield from _lookup_steps(lookup, [group.id for group in groups]))
+    return [replace(group, lookup=records.get(group.id)) for group in groups]
+
+
+@dataclass
+class _Found:
+    """Documents that were found so far, by the values of their field."""
+
+    path: str
+    hits: dict[Value, dict[Any, Hit]] = field(default_factory=dict)
+    whole: set[Value] = field(default_factory=set)
+    """Values of which every document was found."""
+    others: list[Any] = field(default_factory=list)
+    """Points whose field has no value that makes a group."""
+
+    def add(self, hits: Sequence[Hit], *, are_all: bool) -> bool:
+        """Sort hits into groups, and return whether there is a new one.
+
+        ``are_all`` says that new groups have no other documents.
+        """
+        known = {*self.hits}
+        for hit in hits:
+            point, values = point_id(hit.id, "id"), _values(hit, self.path)
+            if not values:
+                self.others.append(point)
+            for value in values:
+                self.hits.setdefault(value, {}).setdefault(point, hit)
+        new = self.hits.keys() - known
+        self.whole.update(new if are_all else ())
+        return bool(new)
+
+
+@dataclass(frozen=True)
+class _GroupSearch:
+    """One search for groups: a query with its vectors, and checked options."""
+
+    engine: AnyEngine
+    name: str
+    pipeline: Pipeline
+    query: Query
+    options: SearchOptions
+    path: PayloadPath
+    size: int
+
+    def steps(self) -> Steps[list[HitGroup]]:
+        """Find groups, best first, each with its best hits."""
+        last = self.pipeline.recipe.rerank.cross_encoder
+        limit = self.options.limit
+        if last is not None:
+            limit = max(limit, ceil(last.candidates / self.size))
+        count = max(self.options.candidates or self.pipeline.recipe.rerank.candidates, limit * self.size)
+        found = _Found(self.path.text)
+        hits, rounds, idle = [], 0, 0
+        while idle < IDLE_ROUNDS:
+            (hits,) = yield from self._search_steps([_without(self.options.filter, found)], count)
+            rounds += 1
+            idle = 0 if found.add(hits, are_all=len(hits) < count) else idle + 1
+            if len(found.hits) >= limit or len(hits) < count:
+                break
+        chosen = [*found.hits][:limit]
+        # As many candidates of each group as it would have if all had equally many.
+        share = max(self.size, ceil(count / limit))
+        lacking = [
+            value for value in chosen if len(found.hits[value]) < self.size and value not in found.whole
+        ]
+        conditions = [_with(self.options.filter, self.path.text, value) for value in lacking]
+        for more in (yield from self._search_steps(conditions, share)):
+            found.add(more, are_all=False)
+        if rounds > 1 or lacking or last is not None or self.options.score_threshold is not None:
+            kept = self.size if last is not None else share
+            points = [point for value in chosen for point in [*found.hits[value]][:kept]]
+            hits = yield from self._last_steps(list(dict.fromkeys(points)))
+        return _grouped(hits, self.path.text, {*chosen}, self.size)[: self.options.limit]
+
+    def _search_steps(
+        self, conditions: Sequence[models.Filter], count: int, **changes: Any
+    ) -> Steps[list[list[Hit]]]:
+        """Search under each condition, for documents with the field alone."""
+        root = path_of_field(self.path.field)
+        options = replace(self.options, with_payload=[self.path.text if root is None else root])
+        options = replace(options, limit=count, candidates=count)
+        options = replace(options, **{"score_threshold": None, "cross_encode": False, **changes})
+
+        def planned() -> list[Plan]:
+            searches = [replace(options, filter=condition) for condition in conditions]
+            return [plan for own in searches for plan in self.pipeline.plan([self.query], own)]
+
+        if not conditions:
+            return []
+        plans = yield from fitted_steps(self.engine, self.name, self.pipeline, planned)
+        return (yield from run_plans(self.engine, self.name, self.pipeline, plans, options.reading))
+
+    def _last_steps(self, points: list[Any]) -> Steps[list[Hit]]:
+        """Rank documents among themselves, by all stages."""
+        if not points:
+            return []
+        condition = _extended(self.options.filter, must=[models.HasIdCondition(has_id=points)])
+        threshold = self.options.score_threshold
+        (hits,) = yield from self._search_steps(
+            [condition], len(points), score_threshold=threshold, cross_encode=True
+        )
+        return hits
+
+
+def _without(condition: models.Filter | None, found: _Found) -> models.Filter:
+    """Leave out documents without the field, and those of the groups that were found."""
+    path = found.path
+    excluded: list[Any] = [models.IsEmptyCondition(is_empty=models.PayloadField(key=path))]
+    for kind in (str, int):
+        values: list[Any] = [value for value in found.hits if isinstance(value, kind)]
+        if values:
+            excluded.append(models.FieldCondition(key=path, match=models.MatchAny(any=values)))
+    if found.others:
+        excluded.append(models.HasIdCondition(has_id=found.others))
+    return _extended(condition, must_not=excluded)
+
+
+def _with(condition: models.Filter | None, path: str, value: Value) -> models.Filter:
+    """Let the documents of one group through."""
+    match = models.FieldCondition(key=path, match=models.MatchValue(value=value))
+    return _extended(condition, must=[match])
+
+
+def _extended(condition: models.Filter | None, **clauses: list[Any]) -> models.Filter:
+    """Add conditions to a filter, which does not become deeper."""
+    own = models.Filter() if condition is None else condition
+    changes = {}
+    for clause, added in clauses.items():
+        present = getattr(own, clause)
+        listed = present if isinstance(present, list) else [] if present is None else [present]
+        changes[clause] = [*listed, *added]
+    return own.model_copy(update=changes)
+
+
+def _values(hit: Hit, path: str) -> list[Value]:
+    """Values of the field that make groups: integers and texts, also those of a list."""
+    values = value_by_key(hit.payload or {}, path) or []
+    return list(
+        dict.fromkeys(
+            value for value in values if isinstance(value, (int, str)) and not isinstance(value, bool)
+        )
+    )
+
+
+def _grouped(hits: Sequence[Hit], path: str, chosen: set[Value], size: int) -> list[HitGroup]:
+    groups: dict[Value, list[Hit]] = {}
+    for hit in hits:
+        for value in _values(hit, path):
+            if value in chosen and len(groups.setdefault(value, [])) < size:
+                groups[value].append(hit)
+    return [HitGroup(value, own) for value, own in groups.items()]
+
+
+def _payload_steps(
+    name: str, pipeline: Pipeline, groups: list[HitGroup], options: SearchOptions
+) -> Steps[list[HitGroup]]:
+    """Read the payloads of hits; a document that was deleted in the meantime is left out."""
+    points = list(dict.fromkeys(point_id(hit.id, "id") for group in groups for hit in group.hits))
+    payloads: dict[Any, Any] = dict.fromkeys(points)
+    if options.with_payload is not False and points:
+        records = yield Call.of(
+            "retrieve",
+            collection_name=name,
+            ids=points,
+            with_payload=payload_selector(options.with_payload),
+            with_vectors=False,
+            **options.reading.arguments(pipeline.capabilities),
+        )
+        payloads = {record.id: split_payload(record.id, record.payload)[1] or None for record in records}
+    read = []
+    for group in groups:
+        known = [(hit, point_id(hit.id, "id")) for hit in group.hits]
+        hits = [replace(hit, payload=payloads[point]) for hit, point in known if point in payloads]
+        read.append(replace(group, hits=hits))
+    return [group for group in read if group.hits]
+
+
+def _checked_lookup(with_lookup: Any) -> models.WithLookup | None:
+    if isinstance(with_lookup, str) and with_lookup:
+        return models.WithLookup(collection=with_lookup)
+    if with_lookup is None or isinstance(with_lookup, models.WithLookup):
+        return with_lookup
+    expected = "the name of a collection, or a qdrant_client.models.WithLookup"
+    raise InvalidArgumentError("with_lookup", expected, repr(with_lookup))
+
+
+def _lookup_steps(lookup: models.WithLookup, values: Sequence[Value]) -> Steps[dict[Value, Record]]:
+    """Read the documents whose ids are the values of groups."""
+    points: dict[int | str, Value] = {}
+    for value in values:
+        try:
+            points[point_id(value, "id")] = value
+        except InvalidArgumentError:  # a value that is no id, such as -1
+            continue
+    if not points:
+        return {}
+    selector = WITHOUT_CODES if lookup.with_payload in (None, True) else lookup.with_payload
+    records = yield Call.of(
+        "retrieve",
+        collection_name=lookup.collection,
+        ids=[*points],
+        with_payload=selector,
+        with_vectors=False,
+    )
+    return {
+        points[record.id]: Record(points[record.id], split_payload(record.id, record.payload)[1])
+        for record in records
+    }
