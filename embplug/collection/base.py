@@ -37,7 +37,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Steps
-from embplug.engines.request_options import WriteOptions
+from embplug.engines.request_options import ReadOptions, WriteOptions
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion, Recipe
 from embplug.search.types import Hit, Query, SearchOptions
@@ -116,6 +116,10 @@ class CollectionBase(Generic[EngineT]):
         mmr: models.Mmr | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        with_vectors: bool | Sequence[str] = False,
+        consistency: models.ReadConsistency | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> Steps[list[Hit]]:
         """Find the best documents: candidates, then reranking, in one request if the engine can.
 
@@ -165,6 +169,16 @@ class CollectionBase(Generic[EngineT]):
         saliency : array-like of shape (t,), default=None
             How much each of ``tokens`` matters, for a recipe whose ``query_reduction`` prunes tokens by
             saliency. If the encoder computes the tokens, it computes the saliency too.
+        with_vectors : bool or sequence of str, default=False
+            Whether hits carry their vectors as Qdrant stores them, or the names of those that they carry.
+            They are read in one request more.
+        consistency : models.ReadConsistency, default=None
+            Number of replicas on a cluster that are asked, or ``"majority"``, ``"quorum"`` or ``"all"``. By
+            default one.
+        shard_key_selector : models.ShardKeySelector, default=None
+            Shard keys that are searched. By default all shards are.
+        timeout : int, default=None
+            Seconds for each request. By default Qdrant's timeout.
 
         Returns
         -------
@@ -183,6 +197,8 @@ class CollectionBase(Generic[EngineT]):
             The cross-encoder failed, and the recipe says to raise.
         FilterError
             A condition can never be met, given the type of its field's index.
+        CapabilityError
+            The engine cannot honour ``consistency``, ``shard_key_selector`` or ``timeout``.
         """
         query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
         options = SearchOptions(
@@ -197,6 +213,10 @@ class CollectionBase(Generic[EngineT]):
             branches=branches,
             fusion=fusion,
             mmr=mmr,
+            with_vectors=with_vectors,
+            reading=ReadOptions(
+                consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
+            ),
         )
         hits = yield from search_steps(self.engine, self.name, self._pipeline, [query], options)
         return hits[0]
@@ -217,6 +237,10 @@ class CollectionBase(Generic[EngineT]):
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         mmr: models.Mmr | None = None,
+        with_vectors: bool | Sequence[str] = False,
+        consistency: models.ReadConsistency | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> Steps[list[list[Hit]]]:
         """Run :meth:`search` for several queries in one request.
 
@@ -225,7 +249,7 @@ class CollectionBase(Generic[EngineT]):
         queries : sequence of Query
             What to search for.
         limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params, \
-branches, fusion, mmr
+branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
             Options of all the queries. See :meth:`search`.
 
         Returns
@@ -235,7 +259,7 @@ branches, fusion, mmr
 
         Raises
         ------
-        InvalidArgumentError, NotFittedError, RerankError, FilterError
+        InvalidArgumentError, NotFittedError, RerankError, FilterError, CapabilityError
             See :meth:`search`.
         """
         options = SearchOptions(
@@ -250,6 +274,10 @@ branches, fusion, mmr
             branches=branches,
             fusion=fusion,
             mmr=mmr,
+            with_vectors=with_vectors,
+            reading=ReadOptions(
+                consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
+            ),
         )
         return (yield from search_steps(self.engine, self.name, self._pipeline, queries, options))
 
@@ -275,6 +303,10 @@ branches, fusion, mmr
         fusion: Fusion | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        with_vectors: bool | Sequence[str] = False,
+        consistency: models.ReadConsistency | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> Steps[list[HitGroup]]:
         """Find the best groups of documents that share a value of a field, such as chunks of one text.
 
@@ -294,7 +326,8 @@ branches, fusion, mmr
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, token_weights, saliency
+search_params, branches, fusion, token_weights, saliency, with_vectors, consistency, shard_key_selector, \
+timeout
             See :meth:`search`.
 
         Returns
@@ -304,7 +337,7 @@ search_params, branches, fusion, token_weights, saliency
 
         Raises
         ------
-        InvalidArgumentError, NotFittedError, RerankError, FilterError
+        InvalidArgumentError, NotFittedError, RerankError, FilterError, CapabilityError
             See :meth:`search`.
         CollectionNotFoundError
             There is no collection ``with_lookup``.
@@ -321,6 +354,10 @@ search_params, branches, fusion, token_weights, saliency
             search_params=search_params,
             branches=branches,
             fusion=fusion,
+            with_vectors=with_vectors,
+            reading=ReadOptions(
+                consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
+            ),
         )
         return (
             yield from search_groups_steps(
@@ -329,24 +366,44 @@ search_params, branches, fusion, token_weights, saliency
         )
 
     @operation
-    def retrieve(self, ids: Sequence[Id]) -> Steps[list[Record]]:
+    def retrieve(
+        self,
+        ids: Sequence[Id],
+        *,
+        with_vectors: bool | Sequence[str] = False,
+        consistency: models.ReadConsistency | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[list[Record]]:
         """Read documents by id.
 
         Parameters
         ----------
         ids : sequence of int, str or UUID
             Ids as they were passed to :meth:`add`.
+        with_vectors, consistency, shard_key_selector, timeout
+            See :meth:`search`.
 
         Returns
         -------
         list of Record
             The documents; ids that do not exist are left out.
         """
-        return (yield from retrieve_steps(self.name, ids))
+        reading = ReadOptions(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
+        return (yield from retrieve_steps(self.name, self._pipeline, ids, with_vectors, reading))
 
     @operation
     def scroll(
-        self, *, filter: models.Filter | None = None, limit: int = 100, offset: Any = None
+        self,
+        *,
+        filter: models.Filter | None = None,
+        limit: int = 100,
+        offset: Any = None,
+        order_by: str | models.OrderBy | None = None,
+        with_vectors: bool | Sequence[str] = False,
+        consistency: models.ReadConsistency | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> Steps[tuple[list[Record], Any]]:
         """Read one page of documents.
 
@@ -358,43 +415,73 @@ search_params, branches, fusion, token_weights, saliency
             Number of documents of a page.
         offset : int or str, default=None
             Where the page begins, as the previous call returned it. By default the first page is read.
+        order_by : str or models.OrderBy, default=None
+            Field by which documents are sorted, with direction and start. It needs an index of integers,
+            floats or dates; documents without the field are left out. In place of an ``offset``, the next
+            page begins at ``models.OrderBy(key=…, start_from=…)``. By default documents come by id.
+        with_vectors, consistency, shard_key_selector, timeout
+            See :meth:`search`.
 
         Returns
         -------
         records : list of Record
             The documents of the page.
         offset : int, str or None
-            Where the next page begins; None after the last.
+            Where the next page begins; None after the last, and with ``order_by``.
 
         Raises
         ------
         InvalidArgumentError
-            ``limit`` is below 1, or ``offset`` is nothing that a previous call returned.
+            ``limit`` is below 1, ``offset`` is nothing that a previous call returned, or ``order_by`` is a
+            field without such an index.
         """
         checked_integer(limit, "limit", 1)
         if isinstance(offset, bool) or not isinstance(offset, int | str | UUID | None):
             expected = "None, or what the previous call returned"
             raise InvalidArgumentError("offset", expected, type(offset).__name__)
-        return (yield from scroll_steps(self.name, self._pipeline, filter, limit, offset))
+        reading = ReadOptions(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
+        return (
+            yield from scroll_steps(
+                self.name, self._pipeline, filter, limit, offset, order_by, with_vectors, reading
+            )
+        )
 
     @operation
-    def count(self, *, filter: models.Filter | None = None) -> Steps[int]:
+    def count(
+        self,
+        *,
+        filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[int]:
         """Count documents exactly.
 
         Parameters
         ----------
         filter : models.Filter, default=None
             Condition on the payload.
+        shard_key_selector, timeout
+            See :meth:`search`.
 
         Returns
         -------
         int
             Number of documents that meet the condition.
         """
-        return (yield from count_steps(self.name, self._pipeline, filter))
+        reading = ReadOptions(shard_key_selector=shard_key_selector, timeout=timeout)
+        return (yield from count_steps(self.name, self._pipeline, filter, reading))
 
     @operation
-    def delete(self, ids: Sequence[Id] | None = None, *, filter: models.Filter | None = None) -> Steps[None]:
+    def delete(
+        self,
+        ids: Sequence[Id] | None = None,
+        *,
+        filter: models.Filter | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
         """Delete documents by id or by filter.
 
         Parameters
@@ -403,13 +490,18 @@ search_params, branches, fusion, token_weights, saliency
             Ids of the documents; ids that do not exist are no error.
         filter : models.Filter, default=None
             Condition on the payload, in place of ``ids``.
+        wait, ordering, shard_key_selector, timeout
+            See :meth:`set_payload`.
 
         Raises
         ------
         InvalidArgumentError
             Both or neither of ``ids`` and ``filter`` are passed.
         """
-        yield from delete_steps(self.name, self._pipeline, ids, filter)
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
+        yield from delete_steps(self.name, self._pipeline, ids, filter, options)
 
     @operation
     def set_payload(

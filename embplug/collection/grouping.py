@@ -19,7 +19,7 @@ from qdrant_client.local.payload_value_extractor import value_by_key
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.fitting import fitted_steps
 from embplug.collection.info import existing_steps
-from embplug.collection.records import WITHOUT_CODES, Record
+from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
 from embplug.collection.searching import query_vectors_steps, run_plans
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_id, split_payload
@@ -70,6 +70,7 @@ def search_groups_steps(
     with_lookup: str | models.WithLookup | None,
 ) -> Steps[list[HitGroup]]:
     """Find the best groups; ``options.limit`` is their number."""
+    selector = vector_selector(pipeline, options.with_vectors)
     path = checked_path(group_by, "group_by")
     checked_integer(group_size, "group_size", 1)
     lookup = _checked_lookup(with_lookup)
@@ -81,7 +82,7 @@ def search_groups_steps(
     (encoded,) = yield from query_vectors_steps(engine, name, pipeline, [query])
     encoded = replace(encoded, text=query.text)
     groups = yield from _GroupSearch(engine, name, pipeline, encoded, options, path, group_size).steps()
-    groups = yield from _payload_steps(name, pipeline, groups, options)
+    groups = yield from _record_steps(name, pipeline, groups, options, selector)
     records = {} if lookup is None else (yield from _lookup_steps(lookup, [group.id for group in groups]))
     return [replace(group, lookup=records.get(group.id)) for group in groups]
 
@@ -235,28 +236,39 @@ def _grouped(hits: Sequence[Hit], path: str, chosen: set[Value], size: int) -> l
     return [HitGroup(value, own) for value, own in groups.items()]
 
 
-def _payload_steps(
-    name: str, pipeline: Pipeline, groups: list[HitGroup], options: SearchOptions
+def _record_steps(
+    name: str,
+    pipeline: Pipeline,
+    groups: list[HitGroup],
+    options: SearchOptions,
+    vectors: bool | list[str],
 ) -> Steps[list[HitGroup]]:
-    """Read the payloads of hits; a document that was deleted in the meantime is left out."""
+    """Read payloads and vectors of hits; a document that was deleted in the meantime is left out."""
     points = list(dict.fromkeys(point_id(hit.id, "id") for group in groups for hit in group.hits))
-    payloads: dict[Any, Any] = dict.fromkeys(points)
-    if options.with_payload is not False and points:
-        records = yield Call.of(
-            "retrieve",
-            collection_name=name,
-            ids=points,
-            with_payload=payload_selector(options.with_payload),
-            with_vectors=False,
-            **options.reading.arguments(pipeline.capabilities),
-        )
-        payloads = {record.id: split_payload(record.id, record.payload)[1] or None for record in records}
-    read = []
-    for group in groups:
-        known = [(hit, point_id(hit.id, "id")) for hit in group.hits]
-        hits = [replace(hit, payload=payloads[point]) for hit, point in known if point in payloads]
-        read.append(replace(group, hits=hits))
-    return [group for group in read if group.hits]
+    if not points:
+        return []
+    with_payload = options.with_payload is not False
+    records = yield Call.of(
+        "retrieve",
+        collection_name=name,
+        ids=points,
+        with_payload=payload_selector(options.with_payload) if with_payload else False,
+        with_vectors=vectors,
+        **options.reading.arguments(pipeline.capabilities),
+    )
+    read = {record.id: record for record in records}
+
+    def whole(hit: Hit) -> Hit | None:
+        record = read.get(point_id(hit.id, "id"))
+        if record is None:
+            return None
+        payload = split_payload(record.id, record.payload)[1]
+        return replace(hit, payload=payload or None, vector=vectors_of(record) if vectors else None)
+
+    filled = [
+        replace(group, hits=[hit for hit in map(whole, group.hits) if hit is not None]) for group in groups
+    ]
+    return [group for group in filled if group.hits]
 
 
 def _checked_lookup(with_lookup: Any) -> models.WithLookup | None:

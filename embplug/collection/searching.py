@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.fitting import fitted_steps
+from embplug.collection.records import vector_selector, vectors_of
 from embplug.common.ids import CODE_FIELDS, point_id
 from embplug.engines import AnyEngine
 from embplug.engines.answers import Answer
@@ -30,9 +31,40 @@ def search_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
     """Run searches with the same options."""
+    selector = vector_selector(pipeline, options.with_vectors)
     if options.mmr is None:
-        return (yield from _relevant(engine, name, pipeline, queries, options))
-    return (yield from _diverse(engine, name, pipeline, queries, options, options.mmr))
+        found = yield from _relevant(engine, name, pipeline, queries, options)
+    else:
+        found = yield from _diverse(engine, name, pipeline, queries, options, options.mmr)
+    if selector is False or selector == []:
+        return found
+    return (yield from vectors_steps(name, pipeline, found, selector, options.reading))
+
+
+def vectors_steps(
+    name: str,
+    pipeline: Pipeline,
+    found: Sequence[Sequence[Hit]],
+    selector: bool | list[str],
+    reading: ReadOptions,
+) -> Steps[list[list[Hit]]]:
+    """Read the vectors of hits; a document that was deleted in the meantime is left out."""
+    points = list(dict.fromkeys(point_id(hit.id, "id") for hits in found for hit in hits))
+    records = []
+    if points:
+        records = yield Call.of(
+            "retrieve",
+            collection_name=name,
+            ids=points,
+            with_payload=False,
+            with_vectors=selector,
+            **reading.arguments(pipeline.capabilities),
+        )
+    vectors = {record.id: vectors_of(record) for record in records}
+    return [
+        [replace(hit, vector=vectors[point]) for hit in hits if (point := point_id(hit.id, "id")) in vectors]
+        for hits in found
+    ]
 
 
 def _relevant(

@@ -36,6 +36,7 @@ _FEATURES = {
     "collection_metadata": _Feature("collection metadata, where the recipe is kept", "1.16"),
     "sharding": _Feature("more than one shard or replica", _ANY, edge=False, memory=False),
     "request_timeout": _Feature("a timeout of a single request", _ANY, edge=False, memory=False),
+    "update_timeout": _Feature("a timeout of a single update over REST", "1.17", edge=False, memory=False),
     "quantization": _Feature("quantization", _ANY, memory=False),
     "binary_encodings": _Feature("1.5 and 2 bits, or quantized queries", "1.15", memory=False),
     "turbo_quantization": _Feature("TurboQuant", "1.18", memory=False),
@@ -81,6 +82,7 @@ class Capabilities:
     collection_metadata: bool
     sharding: bool
     request_timeout: bool
+    update_timeout: bool
     quantization: bool
     binary_encodings: bool
     turbo_quantization: bool
@@ -119,15 +121,18 @@ class Capabilities:
         """
         is_server = kind == "server"
         numbers = _numbers(version)
+        has = {
+            name: numbers >= _numbers(feature.server_since) if is_server else getattr(feature, kind)
+            for name, feature in _FEATURES.items()
+        }
+        # Older servers cannot read it as a parameter of REST; over gRPC it is the deadline of the call.
+        has["update_timeout"] |= is_server and over_grpc
         return cls(
             kind=kind,
             version=version,
             max_request_bytes=MAX_REST_BYTES if is_server and not over_grpc else None,
             max_multivector_floats=MAX_MULTIVECTOR_FLOATS if is_server else None,
-            **{
-                name: numbers >= _numbers(feature.server_since) if is_server else getattr(feature, kind)
-                for name, feature in _FEATURES.items()
-            },
+            **has,
         )
 
     @property

@@ -41,8 +41,8 @@ class ReadOptions:
         CapabilityError
             The engine cannot honour an option.
         """
-        _check_consistency(self.consistency)
-        return _checked(vars(self), capabilities)
+        options = {**vars(self), "consistency": _consistency(self.consistency)}
+        return _checked(options, NEEDED_TO_READ, capabilities)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +78,8 @@ class WriteOptions:
         """
         if not isinstance(self.wait, bool):
             raise InvalidArgumentError("wait", "a bool", repr(self.wait))
-        kinds = [kind.value for kind in models.WriteOrdering]
-        if self.ordering is not None and self.ordering not in kinds:
-            expected = f"one of {kinds}"
-            raise InvalidArgumentError("ordering", expected, repr(self.ordering))
-        return _checked(vars(self), capabilities)
+        options = {**vars(self), "ordering": _ordering(self.ordering)}
+        return _checked(options, NEEDED_TO_WRITE, capabilities)
 
     @property
     def reading(self) -> ReadOptions:
@@ -90,34 +87,47 @@ class WriteOptions:
         return ReadOptions(shard_key_selector=self.shard_key_selector, timeout=self.timeout)
 
 
-NEEDED = {
+NEEDED_TO_READ = {
     "consistency": "sharding",
-    "ordering": "sharding",
     "shard_key_selector": "sharding",
     "timeout": "request_timeout",
+}
+NEEDED_TO_WRITE = {
+    "ordering": "sharding",
+    "shard_key_selector": "sharding",
+    "timeout": "update_timeout",
 }
 """Capability that each option needs."""
 
 
-def _checked(options: Mapping[str, Any], capabilities: Capabilities | None) -> dict[str, Any]:
+def _checked(
+    options: Mapping[str, Any], needed: Mapping[str, str], capabilities: Capabilities | None
+) -> dict[str, Any]:
     present = {name: value for name, value in options.items() if value is not None}
     if "timeout" in present:
         present["timeout"] = checked_integer(present["timeout"], "timeout", 1)
     if "shard_key_selector" in present:
         check_shard_keys(present["shard_key_selector"])
     for name in present:
-        if capabilities is not None and name in NEEDED:
-            capabilities.require(NEEDED[name], name)
+        if capabilities is not None and name in needed:
+            capabilities.require(needed[name], name)
     return present
 
 
-def _check_consistency(consistency: Any) -> None:
+def _consistency(consistency: Any) -> models.ReadConsistency | None:
     kinds = [kind.value for kind in models.ReadConsistencyType]
     if consistency is None or consistency in kinds:
-        return
-    if isinstance(consistency, bool) or not isinstance(consistency, int) or consistency < 1:
-        expected = f"a number of replicas, or one of {kinds}"
-        raise InvalidArgumentError("consistency", expected, repr(consistency))
+        return None if consistency is None else models.ReadConsistencyType(consistency)
+    if isinstance(consistency, int) and not isinstance(consistency, bool) and consistency >= 1:
+        return consistency
+    raise InvalidArgumentError("consistency", f"a number of replicas, or one of {kinds}", repr(consistency))
+
+
+def _ordering(ordering: Any) -> models.WriteOrdering | None:
+    kinds = [kind.value for kind in models.WriteOrdering]
+    if ordering is not None and ordering not in kinds:
+        raise InvalidArgumentError("ordering", f"one of {kinds}", repr(ordering))
+    return None if ordering is None else models.WriteOrdering(ordering)
 
 
 def check_shard_keys(selector: Any, argument: str = "shard_key_selector") -> None:

@@ -32,6 +32,9 @@ class Hit:
         document is absent. None unless the search has ``with_stages=True``.
     skipped : dict of str to str, default=None
         Reason for each stage that failed and was skipped, by its name. None if no stage failed.
+    vector : dict of str to Any, default=None
+        Vectors by name, as Qdrant stores them: after the transforms of the recipe. None unless they are asked
+        for by ``with_vectors``.
     """
 
     id: int | str
@@ -39,6 +42,7 @@ class Hit:
     payload: dict[str, Any] | None = None
     stages: dict[str, float] | None = None
     skipped: dict[str, str] | None = None
+    vector: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,4 +88,5 @@ class SearchOptions:
     fusion: Fusion | None = None
     mmr: models.Mmr | None = None
     cross_encode: bool = True
+    with_vectors: bool | Sequence[str] = False
     reading: ReadOptions = field(default_factory=ReadOptions)

@@ -222,6 +222,13 @@ WRONG: dict[str, list[Any]] = {
 WRONG["field_name"] = WRONG["group_by"] = WRONG["key"]
 
 CALLS: dict[str, Any] = {
+    "search": lambda docs, **options: docs.search(dense=DENSE[0], **options),
+    "batch_search": lambda docs, **options: docs.batch_search([Query(dense=DENSE[0])], **options),
+    "search_groups": lambda docs, **options: docs.search_groups("n", dense=DENSE[0], **options),
+    "retrieve": lambda docs, **options: docs.retrieve([2], **options),
+    "scroll": lambda docs, **options: docs.scroll(**options),
+    "count": lambda docs, **options: docs.count(**options),
+    "delete": lambda docs, **options: docs.delete([99], **options),
     "set_payload": lambda docs, **options: docs.set_payload({"m": 1}, [2], **options),
     "overwrite_payload": lambda docs, **options: docs.overwrite_payload({"m": 1}, [2], **options),
     "delete_payload": lambda docs, **options: docs.delete_payload(["n"], [2], **options),
@@ -236,9 +243,10 @@ OPTIONS: dict[str, tuple[list[Any], Any]] = {
     "ordering": (["last", 1, []], models.WriteOrdering.STRONG),
     "consistency": (["any", 0, True, 1.5], models.ReadConsistencyType.MAJORITY),
     "shard_key_selector": (["", -1, [], [None], 1.5, {"a": 1}], "tenant"),
+    "with_vectors": (["dense", 1, None, ["nowhere"], [1], b"dense"], None),
     "timeout": ([0, -1, "1", 0.5, True], 60),
 }
-"""Wrong values of each option, and a right one."""
+"""Wrong values of each option, and one that a single process cannot honour."""
 
 
 @pytest.mark.parametrize("kind", WAYS_IN)
@@ -273,13 +281,13 @@ def test_options_of_a_request_are_checked_by_every_method(docs: Collection, opti
     before = docs.scroll()[0]
     for name in taking:
         for wrong in OPTIONS[option][0]:
-            with pytest.raises(InvalidArgumentError, match=f"^{option}: "):
+            with pytest.raises(InvalidArgumentError, match=rf"^{option}(\[0\])?: "):
                 CALLS[name](docs, **{option: wrong})
                 pytest.fail(f"{name} took {wrong!r}")
     assert docs.scroll()[0] == before
 
 
-@pytest.mark.parametrize("option", OPTIONS.keys() - {"wait"})
+@pytest.mark.parametrize("option", sorted(OPTIONS.keys() - {"wait", "with_vectors"}))
 def test_what_one_process_cannot_honour_is_refused_there(docs: Collection, option: str) -> None:
     if traits_of(docs.engine).is_remote:
         pytest.skip("a server honours it")

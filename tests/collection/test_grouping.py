@@ -182,6 +182,9 @@ def test_each_group_gets_the_document_whose_id_it_has(engine: Any) -> None:
     assert group.lookup == Record("big", {"title": "Big"})
     with pytest.raises(CollectionNotFoundError, match="'nowhere'"):
         collection.search_groups("doc.id", dense=QUERY, with_lookup="nowhere")
+    (group,) = collection.search_groups("doc.id", dense=QUERY, limit=1, with_vectors=["dense"])
+    (record,) = collection.retrieve([group.hits[0].id], with_vectors=True)
+    np.testing.assert_allclose(group.hits[0].vector["dense"], record.vector["dense"])
     with pytest.raises(InvalidArgumentError, match=r"^with_lookup: "):
         collection.search_groups("doc.id", dense=QUERY, with_lookup=7)  # type: ignore[arg-type]
 

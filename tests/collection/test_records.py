@@ -43,7 +43,7 @@ def docs(memory_client: QdrantClient) -> QdrantClient:
 
 
 def test_documents_are_read_by_the_ids_under_which_they_were_added(docs: QdrantClient) -> None:
-    records = run(docs, retrieve_steps("docs", ["word", uuid.UUID(UUID), 1, "missing"]))
+    records = run(docs, retrieve_steps("docs", PIPELINE, ["word", uuid.UUID(UUID), 1, "missing"]))
     assert sorted(records, key=lambda record: record.payload["n"]) == [
         Record(1, {"n": 1}),
         Record(UUID, {"n": 2}),
@@ -51,8 +51,17 @@ def test_documents_are_read_by_the_ids_under_which_they_were_added(docs: QdrantC
     ]
 
 
+def test_vectors_come_back_when_they_are_asked_for(docs: QdrantClient) -> None:
+    (record,) = run(docs, retrieve_steps("docs", PIPELINE, ["word"], True))
+    assert record.vector == {"dense": [1.0, 1.0]}
+    (record,) = run(docs, retrieve_steps("docs", PIPELINE, ["word"], []))
+    assert record.vector is None
+    records, _ = run(docs, scroll_steps("docs", PIPELINE, SECOND, 5, None, None, ["dense"]))
+    assert records[0].vector == {"dense": [1.0, 0.0]}
+
+
 def test_codes_are_not_even_asked_for() -> None:
-    for steps in (retrieve_steps("docs", [1]), scroll_steps("docs", PIPELINE, None, 5, None)):
+    for steps in (retrieve_steps("docs", PIPELINE, [1]), scroll_steps("docs", PIPELINE, None, 5, None)):
         selector = next(steps).arguments["with_payload"]
         assert selector == models.PayloadSelectorExclude(exclude=[CODES, DENSE_CODES])
 
@@ -76,7 +85,7 @@ def test_documents_are_deleted_by_id_or_by_filter(docs: QdrantClient) -> None:
     run(docs, delete_steps("docs", PIPELINE, ["word", "missing"], None))
     assert run(docs, count_steps("docs", PIPELINE, None)) == 2
     run(docs, delete_steps("docs", PIPELINE, None, SECOND))
-    assert run(docs, retrieve_steps("docs", [1, UUID])) == [Record(1, {"n": 1})]
+    assert run(docs, retrieve_steps("docs", PIPELINE, [1, UUID])) == [Record(1, {"n": 1})]
 
 
 @pytest.mark.parametrize(("ids", "condition", "got"), [(None, None, "neither"), ([1], SECOND, "both")])
@@ -87,9 +96,9 @@ def test_what_to_delete_is_said_in_one_way(ids: Any, condition: Any, got: str) -
 
 
 def test_an_empty_list_of_ids_changes_nothing(docs: QdrantClient) -> None:
-    assert run(docs, retrieve_steps("docs", [])) == []
+    assert run(docs, retrieve_steps("docs", PIPELINE, [])) == []
     run(docs, delete_steps("docs", PIPELINE, [], None))
-    assert len(run(docs, retrieve_steps("docs", [1, UUID, "word"]))) == 3
+    assert len(run(docs, retrieve_steps("docs", PIPELINE, [1, UUID, "word"]))) == 3
 
 
 @pytest.mark.parametrize(
@@ -109,7 +118,7 @@ def test_a_filter_is_checked_before_anything_is_sent(steps: Any) -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        lambda: retrieve_steps("docs", [1, ""]),
+        lambda: retrieve_steps("docs", PIPELINE, [1, ""]),
         lambda: delete_steps("docs", PIPELINE, [1, -1], None),
     ],
     ids=["retrieve", "delete"],

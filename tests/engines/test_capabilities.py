@@ -124,7 +124,7 @@ def test_an_older_server_drops_the_memory_placement_without_a_word(server_client
     [
         ("1.15.5", set()),
         ("1.16.0", {"collection_metadata", "rrf_k"}),
-        ("1.17.0", {"rrf_weights", "index_enable_hnsw"}),
+        ("1.17.0", {"rrf_weights", "index_enable_hnsw", "update_timeout"}),
         ("v1.18.0-dev", {"turbo_quantization", "add_vectors", "added_vector_storage"}),
         (
             "1.19.2",
