@@ -109,6 +109,10 @@ class EngineError(EmbplugError):
     """The engine failed, or refused a request for a reason that no other class describes."""
 
 
+class DiskSpaceError(EngineError):
+    """The disk of Qdrant Edge has too little free space, so that nothing was written."""
+
+
 class EngineLockedError(EmbplugError):
     """Another process owns the directory of Qdrant Edge."""
 
