@@ -97,6 +97,27 @@ class NotFittedError(EmbplugError):
     """A method that learns from data is used before it is fitted."""
 
 
+class UntrustedModelError(EmbplugError):
+    """The recipe of a stored collection names a model that its reader has not allowed.
+
+    Attributes
+    ----------
+    name : str
+        Name of the model.
+    argument : str
+        Argument by which the model is passed.
+    """
+
+    def __init__(self, name: str, argument: str, variable: str) -> None:
+        self.name = name
+        self.argument = argument
+        super().__init__(
+            f"{argument}: the recipe of the collection names the model {name!r}, which is not loaded, "
+            "because whoever wrote the collection chose it. If you trust it, open the collection with "
+            f"{argument}={name!r}, or set the environment variable {variable}={name}"
+        )
+
+
 class StateError(EmbplugError):
     """The fitted state of a collection is missing, truncated or altered."""
 
@@ -107,6 +128,10 @@ class CapabilityError(EmbplugError):
 
 class EngineError(EmbplugError):
     """The engine failed, or refused a request for a reason that no other class describes."""
+
+
+class DiskSpaceError(EngineError):
+    """The disk of Qdrant Edge has too little free space, so that nothing was written."""
 
 
 class EngineLockedError(EmbplugError):

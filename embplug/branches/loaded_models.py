@@ -6,7 +6,8 @@ from typing import Any
 
 from embplug.branches.documents import ENCODER_FOR_TEXTS
 from embplug.encoders import Encoder, load_encoder
-from embplug.encoders.registry import check_encoder_name
+from embplug.encoders.registry import check_encoder_name, is_local
+from embplug.encoders.trust import check_trusted
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR
@@ -14,6 +15,7 @@ from embplug.search.cross_encoder import (
     CrossEncoder,
     Scorer,
     check_cross_encoder_name,
+    is_registered_cross_encoder,
     load_cross_encoder,
 )
 
@@ -42,6 +44,17 @@ class LoadedModels:
         self._recipe = recipe
         self._encoder = encoder
         self._scorer = scorer
+        self._allowed: frozenset[str] = frozenset()
+
+    def allow(self, recipe: Recipe) -> None:
+        """Allow the models that a recipe names, because it comes from the user and not from the engine."""
+        stage = recipe.rerank.cross_encoder
+        names = (recipe.encoder, None if stage is None else stage.name)
+        self._allowed |= {name for name in names if name is not None}
+
+    def allow_as(self, other: LoadedModels) -> None:
+        """Allow the models that the user has allowed for another pipeline of the collection."""
+        self._allowed |= other._allowed
 
     @property
     def has_encoder(self) -> bool:
@@ -56,6 +69,8 @@ class LoadedModels:
         ------
         InvalidArgumentError
             There is none.
+        UntrustedModelError
+            The recipe is that of a stored collection, and names a model that the user has not allowed.
         """
         if self._encoder is None or isinstance(self._encoder, str):
             name = self._encoder or self._recipe.encoder
@@ -66,6 +81,8 @@ class LoadedModels:
                 raise InvalidArgumentError("encoder", expected, None)
             tokens = self._recipe.tokens
             with_saliency = tokens is not None and tokens.reads_saliency
+            if self._encoder is None and not is_local(name):
+                check_trusted(name, "encoder", self._allowed)
             self._encoder = load_encoder(name, with_saliency=with_saliency)
         return self._encoder
 
@@ -104,6 +121,8 @@ class LoadedModels:
         ------
         InvalidArgumentError
             The recipe names no model, and none was passed.
+        UntrustedModelError
+            The recipe is that of a stored collection, and names a model that the user has not allowed.
         """
         stage = self._recipe.rerank.cross_encoder
         if stage is None:
@@ -113,6 +132,8 @@ class LoadedModels:
             if name is None:
                 expected = "a function of query and texts, passed to open, or a name in the recipe"
                 raise InvalidArgumentError("cross_encoder", expected, None)
+            if self._scorer is None and not is_registered_cross_encoder(name):
+                check_trusted(name, "cross_encoder", self._allowed)
             self._scorer = load_cross_encoder(name)
         return CrossEncoder(
             self._scorer, self._recipe.text_key, stage.batch_size, stage.timeout, stage.on_failure

@@ -113,6 +113,7 @@ class Pipeline:
             device=self.device,
         )
         pipeline.capabilities = self.capabilities
+        pipeline.models.allow_as(self.models)
         return pipeline
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -20,9 +21,11 @@ from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.engines import AnyEngine, PointForm, traits_of
 from embplug.engines.calls import all_retried
-from embplug.errors import DuplicateIdError, InvalidArgumentError
+from embplug.errors import DiskSpaceError, DuplicateIdError, InvalidArgumentError
 from embplug.methods.encodings.learned import SAMPLE_TOKENS
 from embplug.methods.token_batch import TokenBatch
+
+logger = logging.getLogger(__name__)
 
 TEXTS_AT_ONCE = 256
 BULK_POINTS = 1000
@@ -69,7 +72,10 @@ def ingest(
         chunks = chunks_of_parts(((None, part) for part in parts), pipeline, traits.point_form)
         report = write(engine, name, chunks, submit, in_flight=in_flight, bar=bar)
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
-        submit(optimize_steps(engine, name, 0.0)).result()
+        try:
+            submit(optimize_steps(engine, name, 0.0)).result()
+        except DiskSpaceError as error:  # the documents are written, and searches only take longer
+            logger.warning("collection %r: %s", name, error)
     return report
 
 

@@ -79,6 +79,7 @@ def create_steps(
             device=device,
         )
         existing.capabilities = capabilities
+        existing.models.allow(recipe)
         yield from _restore(engine, name, existing, info, manifest)
         yield from _index_payload(name, manifest.recipe)
         if not existing.fitted:
@@ -88,6 +89,7 @@ def create_steps(
         recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder, device=device
     )
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
+    pipeline.models.allow(recipe)
     check_recipe(recipe, capabilities)
     if sample is not None:
         yield Call.compute(lambda: fit(name, pipeline, reduce_tokens(sample, pipeline)))
@@ -162,6 +164,7 @@ def reload_steps(
     current = yield from open_steps(
         engine, name, encoder=encoder, cross_encoder=pipeline.models.passed_scorer, device=pipeline.device
     )
+    current.models.allow_as(pipeline.models)
     if encoder is None and _models(current) == _models(pipeline):
         current.models.adopt_encoder(pipeline.models)
     return current

@@ -41,6 +41,11 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
     _registered[kind] = make
 
 
+def is_local(spec: str) -> bool:
+    """Return whether an encoder comes with installed packages, or was registered in this process."""
+    return spec == "minilm" or spec.partition(":")[0] in _registered
+
+
 def check_encoder_name(spec: Any) -> None:
     """Check that an encoder of this name is known, without loading it.
 

@@ -127,7 +127,9 @@ def _open_with(
     recipe: Recipe, adapt: Callable[[Recipe], Recipe], name: str, engine: Engine, encoder: Encoder | None
 ) -> Collection:
     """Open a collection that was created with this recipe, by the framework's store or without it."""
-    collection = Collection.open(name, engine, encoder=encoder)
+    stage = recipe.rerank.cross_encoder  # the models of the user's own recipe are allowed
+    scorer = None if stage is None else stage.name
+    collection = Collection.open(name, engine, encoder=encoder or recipe.encoder, cross_encoder=scorer)
     tokens = collection.recipe.tokens
     expected = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
     differences = collection.recipe.differences(adapt(expected))

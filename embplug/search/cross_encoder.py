@@ -310,6 +310,11 @@ def load_cross_encoder(name: str) -> Scorer:
     return _BY_NAME[kind](model)
 
 
+def is_registered_cross_encoder(name: str) -> bool:
+    """Return whether a cross-encoder was registered in this process."""
+    return name in _registered
+
+
 def check_cross_encoder_name(name: Any) -> None:
     """Check that a cross-encoder of this name is known, without loading it.
 

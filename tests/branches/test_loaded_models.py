@@ -10,7 +10,7 @@ import pytest
 from embplug import CrossEncoderStage, Dense, Recipe, Rerank, Sparse, Tokens, register_encoder
 from embplug.branches.loaded_models import LoadedModels
 from embplug.encoders import registry
-from embplug.errors import InvalidArgumentError
+from embplug.errors import InvalidArgumentError, UntrustedModelError
 from embplug.methods import SaliencyPruning
 from embplug.search import cross_encoder
 from tests.branches.parts import DIM, RecordingEncoder
@@ -77,7 +77,10 @@ def test_saliency_is_asked_for_where_the_recipe_prunes(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("embplug.branches.loaded_models.load_encoder", load)
     tokens = Tokens(dim=DIM, reduction=SaliencyPruning() if prunes else None)
-    _ = LoadedModels(Recipe(tokens=tokens, encoder="any"), None, None).encoder
+    recipe = Recipe(tokens=tokens, encoder="any")
+    models = LoadedModels(recipe, None, None)
+    models.allow(recipe)
+    _ = models.encoder
     assert calls == [("any", prunes)]
 
 
@@ -105,6 +108,7 @@ def test_the_cross_encoder_of_the_recipe_is_loaded_once(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("embplug.branches.loaded_models.load_cross_encoder", load)
     models = LoadedModels(with_stage(name="some"), None, None)
+    models.allow(with_stage(name="some"))
     assert models.passed_scorer is None
     stages = [models.cross_encoder() for _ in range(2)]
     assert names == ["some"] and models.passed_scorer is scorer
@@ -158,3 +162,57 @@ def test_names_in_a_recipe_are_checked_without_loading(recipe: Recipe, argument:
     assert raised.value.argument == argument
     LoadedModels(recipe, RecordingEncoder(), scorer).check_names()
     LoadedModels(with_stage(name="rerankers:any"), None, None).check_names()
+
+
+FOREIGN = Recipe(
+    dense=Dense(dim=DIM),
+    encoder="fastembed:somebody/model",
+    rerank=Rerank(cross_encoder=CrossEncoderStage(name="rerankers:somebody/model")),
+)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the models that were loaded; none of them is really loaded."""
+    names: list[str] = []
+
+    def load(name: str, **options: Any) -> Any:
+        names.append(name)
+        return RecordingEncoder() if name.startswith("fastembed") else scorer
+
+    monkeypatch.setattr("embplug.branches.loaded_models.load_encoder", load)
+    monkeypatch.setattr("embplug.branches.loaded_models.load_cross_encoder", load)
+    return names
+
+
+def test_a_model_that_only_the_stored_recipe_names_is_not_loaded(loads: list[str]) -> None:
+    models = LoadedModels(FOREIGN, None, None)
+    with pytest.raises(UntrustedModelError, match=r"^encoder: .*'fastembed:somebody/model'") as raised:
+        _ = models.encoder
+    assert (raised.value.name, raised.value.argument) == ("fastembed:somebody/model", "encoder")
+    with pytest.raises(UntrustedModelError, match=r"^cross_encoder: .*EMBPLUG_TRUSTED_MODELS=rerankers:"):
+        models.cross_encoder()
+    assert models.has_encoder and loads == []
+
+
+@pytest.mark.parametrize("allowed", ["*", "x, fastembed:*,rerankers:somebody/model", "recipe", "pass"])
+def test_a_model_that_the_reader_allows_is_loaded(
+    loads: list[str], monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    models = LoadedModels(FOREIGN, None, None)
+    if allowed == "recipe":
+        models.allow(FOREIGN)
+    elif allowed == "pass":
+        models = LoadedModels(FOREIGN, "fastembed:somebody/model", "rerankers:somebody/model")
+    else:
+        monkeypatch.setenv("EMBPLUG_TRUSTED_MODELS", allowed)
+    _ = models.encoder, models.cross_encoder()
+    assert loads == ["fastembed:somebody/model", "rerankers:somebody/model"]
+
+
+@pytest.mark.parametrize("allowed", ["", "fastembed:*x", "fastembed", "somebody/model", "minilm"])
+def test_other_names_allow_nothing(loads: list[str], monkeypatch: pytest.MonkeyPatch, allowed: str) -> None:
+    monkeypatch.setenv("EMBPLUG_TRUSTED_MODELS", allowed)
+    with pytest.raises(UntrustedModelError):
+        _ = LoadedModels(FOREIGN, None, None).encoder
+    assert loads == []

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ import qdrant_edge as edge
 from embplug.engines.edge.convert_config import VectorSchema, schema_of
 from embplug.errors import (
     CollectionNotFoundError,
+    DiskSpaceError,
     EmbplugError,
     EngineError,
     EngineLockedError,
@@ -47,6 +49,13 @@ LONGEST_FOLDER_NAME = 150
 # The server refuses the same characters.
 FORBIDDEN_IN_NAMES = set('<>:"/\\|?*\0\x1f')
 WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
+
+SPACE_TO_WRITE = 128 << 20
+"""Bytes that have to be free before points are written: four requests of 8 MiB at a time, each of which takes
+2.7 times its size in the log and in the segments, and a margin."""
+
+SPACE_TO_LOAD = 64 << 20
+"""Bytes that have to be free before a shard is loaded, for its log of 32 MiB and what is replayed from it."""
 
 T = TypeVar("T")
 
@@ -109,7 +118,8 @@ class EdgeStore:
                         raise
                 else:
                     try:
-                        store = _REGISTRY[root] = cls(root, lock)
+                        with _file_errors(root):
+                            store = _REGISTRY[root] = cls(root, lock)
                     except BaseException:
                         lock.close()
                         raise
@@ -199,6 +209,7 @@ class EdgeStore:
         with self._guard:
             if self.exists(name) or folder.exists():
                 raise InvalidArgumentError("collection_name", "a name that is not taken", repr(name))
+            check_space(self.root, SPACE_TO_WRITE, "no collection can be created")
             building = self.root / f".new-{uuid.uuid4().hex}"
             try:
                 (building / "shard").mkdir(parents=True)
@@ -304,11 +315,14 @@ class EdgeCollection:
             ``collection.json`` is damaged or written by a newer version of embplug.
         EngineLockedError
             Another program has opened the shard.
+        DiskSpaceError
+            Too little space is free for the log.
         """
         if self._broken is not None:
             raise StateError(f"{self.folder / 'collection.json'} {self._broken}")
         with self._guard:
             if self._shard is None:
+                check_space(self.folder, SPACE_TO_LOAD, "the collection cannot be loaded")
                 self._shard = translating(lambda: edge.EdgeShard.load(str(self.folder / "shard")))
                 self.read_schema()
 
@@ -342,7 +356,14 @@ class EdgeCollection:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Mark the collection as not optimized before and after a write of points."""
+        """Mark the collection as not optimized before and after a write of points.
+
+        Raises
+        ------
+        DiskSpaceError
+            Too little space is free.
+        """
+        check_space(self.folder, SPACE_TO_WRITE, "points cannot be written")
         self._note_write()
         try:
             yield
@@ -362,8 +383,17 @@ class EdgeCollection:
         -------
         bool
             True if the collection changed.
+
+        Raises
+        ------
+        DiskSpaceError
+            Too little space is free for a second copy of the segments.
         """
         writes = self._writes
+        if not self.is_optimized:
+            # Edge itself asks for twice the size of a segment, and what is written meanwhile comes on top.
+            needed = SPACE_TO_WRITE + 2 * bytes_on_disk(self.folder / "shard" / "segments")
+            check_space(self.folder, needed, "indexes cannot be built")
         changed = translating(self.shard.optimize)
         translating(self.shard.flush)
         with self._guard:
@@ -401,6 +431,31 @@ def folder_name(name: str) -> str:
     if len(folder) > LONGEST_FOLDER_NAME:
         folder = folder[:LONGEST_FOLDER_NAME] + "~" + sha256(name.encode()).hexdigest()[:16]
     return folder
+
+
+def check_space(folder: Path, needed: int, problem: str) -> None:
+    """Refuse what would fill the disk, on which the engine ends the process without an error.
+
+    Parameters
+    ----------
+    folder : path
+        Folder that is written to.
+    needed : int
+        Bytes that have to be free.
+    problem : str
+        What cannot be done, for the error.
+
+    Raises
+    ------
+    DiskSpaceError
+        Fewer bytes are free.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskSpaceError(
+            f"{problem}: the disk of {folder} has {free >> 20} MiB free, and {-(-needed >> 20)} MiB are "
+            "needed. Free space, for example by dropping collections, and try again"
+        )
 
 
 def bytes_on_disk(path: Path) -> int:
@@ -442,6 +497,8 @@ def translating(call: Callable[[], T]) -> T:
 
 def _translated(error: Exception) -> EmbplugError:
     message = str(error)
+    if "Not enough space" in message or "No space left on device" in message:
+        return DiskSpaceError(f"Qdrant Edge has too little space on the disk: {message}")
     if "WouldBlock" in message:
         return EngineLockedError(f"another program has opened the shard itself: {message}")
     if "Shard is not initialized" in message:
@@ -496,8 +553,19 @@ def _read_aliases(file: Path) -> dict[str, str]:
         ) from error
 
 
+@contextlib.contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the file or folder."""
+    try:
+        yield
+    except OSError as error:
+        kind = DiskSpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else EngineError
+        raise kind(f"{path} of Qdrant Edge cannot be used: {error}") from error
+
+
 def _lock(root: Path) -> IO[str]:
-    lock = open(root / ".lock", "a")  # noqa: SIM115 - it stays open as long as the directory is owned
+    with _file_errors(root):
+        lock = open(root / ".lock", "a")  # noqa: SIM115 - it stays open as long as the directory is owned
     try:
         portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
     except portalocker.exceptions.AlreadyLocked:
@@ -511,7 +579,8 @@ def _lock(root: Path) -> IO[str]:
         "host": socket.gethostname(),
         "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    _write_json(root / ".owner.json", owner)
+    with contextlib.suppress(EngineError):  # a directory on a full disk can be opened, to delete from it
+        _write_json(root / ".owner.json", owner)
     return lock
 
 
@@ -530,16 +599,17 @@ def _read_json(path: Path) -> Any:
 
 def _write_json(path: Path, value: Any) -> None:
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(unfinished, "w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
+    with _file_errors(path):
+        try:
+            with open(unfinished, "w", encoding="utf-8") as file:
+                json.dump(value, file, ensure_ascii=False, allow_nan=False)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
 
 
 def _sync_tree(root: Path) -> None:
