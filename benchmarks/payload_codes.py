@@ -1,6 +1,7 @@
 """Bytes of codes as text or numbers in the payload: what the engine keeps on disk, and the time to read them.
 
-Random bytes, as good codes are. Bytes a document are those by which the segments exceed the ones of as many
+Random bytes, as good codes are. They are read as a search reads them: with the candidates of one request,
+over gRPC, REST and on Edge. Bytes a document are those by which the segments exceed the ones of as many
 points with an empty payload. Of a server that was not started here the disk cannot be seen, and only the time
 is told.
 """
@@ -10,19 +11,22 @@ from __future__ import annotations
 import base64
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _harness import best_seconds, environment, parser, report
-from qdrant_client import models
+from qdrant_client import QdrantClient, models
 
 from embplug import connect
 from embplug.common import base85
 from embplug.engines import EdgeClient, Engine
+from embplug.engines.calls import run
 from embplug.engines.edge.store import bytes_on_disk
+from embplug.engines.queries import query_steps
+from embplug.methods.kernels import base85 as kernel_base85
 from tests.servers import qdrant_server
 
 READ_DOCUMENTS = 200
@@ -31,10 +35,10 @@ BATCH = 100
 FLUSHED_AFTER_S = 7.0
 """A server writes what it holds every five seconds."""
 
-Encoding = tuple[Callable[[bytes], Any], Callable[[list[Any]], list[bytes]]]
+Encoding = tuple[Callable[[bytes], Any], Callable[[list[Any]], Sequence[bytes]]]
 
 ENCODINGS: dict[str, Encoding] = {
-    "base85 (ours)": (lambda code: base85.encode([code])[0], base85.decode),
+    "base85 (ours)": (lambda code: base85.encode([code])[0], kernel_base85.decode),
     "base64": (lambda code: base64.b64encode(code).decode(), lambda texts: [*map(base64.b64decode, texts)]),
     "Latin-1 text": (lambda code: code.decode("latin-1"), lambda texts: [t.encode("latin-1") for t in texts]),
     "list of 64-bit integers": (
@@ -56,14 +60,20 @@ def main() -> None:
     codes = [generator.bytes(given.bytes) for _ in range(given.documents)]
     rows = []
     for engine_name, opened in (("Qdrant Edge", _edge), ("Qdrant server", _server)):
-        with opened() as (engine, segment_bytes):
+        with ExitStack() as stack:
+            engine, segment_bytes = stack.enter_context(opened())
             _fill(engine, "nothing", [{} for _ in codes])
             for i, (encode, _) in enumerate(ENCODINGS.values()):
                 _fill(engine, f"codes-{i}", [{"codes": encode(code)} for code in codes])
+            clients = {"": engine}
+            if isinstance(engine, QdrantClient):
+                options = engine.init_options | {"prefer_grpc": False, "grpc_options": None}
+                clients = {", gRPC": engine, ", REST": stack.enter_context(closing(QdrantClient(**options)))}
             seconds = best_seconds(
                 {
-                    name: _reading(engine, f"codes-{i}", decode, codes)
+                    (name, protocol): _reading(client, f"codes-{i}", decode, codes)
                     for i, (name, (_, decode)) in enumerate(ENCODINGS.items())
+                    for protocol, client in clients.items()
                 },
                 ROUNDS,
             )
@@ -73,15 +83,16 @@ def main() -> None:
             for i, name in enumerate(ENCODINGS):
                 stored = segment_bytes(f"codes-{i}")
                 per_document = None if stored is None else (stored - (without or 0)) / len(codes)
-                rows.append(
+                rows += [
                     {
-                        "engine": engine_name,
+                        "engine": f"{engine_name}{protocol}",
                         "encoding": name,
                         "bytes_per_document": per_document,
                         "times_the_codes": None if per_document is None else per_document / given.bytes,
-                        f"ms_to_read_{READ_DOCUMENTS}": 1e3 * seconds[name],
+                        f"ms_to_read_{READ_DOCUMENTS}": 1e3 * seconds[name, protocol],
                     }
-                )
+                    for protocol in clients
+                ]
     sizes = {"documents": given.documents, "bytes": given.bytes, "rounds": ROUNDS}
     report({"encodings": rows, "environment": environment(**sizes)}, rows, given.json)
 
@@ -100,13 +111,16 @@ def _fill(engine: Engine, name: str, payloads: list[dict[str, Any]]) -> None:
 def _reading(
     engine: Engine, name: str, decode: Callable[[list[Any]], list[bytes]], codes: list[bytes]
 ) -> Callable[[], object]:
-    ids = [*range(min(READ_DOCUMENTS, len(codes)))]
+    count = min(READ_DOCUMENTS, len(codes))
+    nearest = models.NearestQuery(nearest=[1.0])
+    request = models.QueryRequest(query=nearest, limit=count, with_payload=["codes"])
 
-    def read() -> list[bytes]:
-        records = sorted(engine.retrieve(name, ids=ids, with_payload=True), key=lambda record: record.id)
-        return decode([(record.payload or {})["codes"] for record in records])
+    def read() -> Sequence[bytes]:
+        (answer,) = run(engine, query_steps(engine, name, [request]))
+        return decode(answer.field("codes"))
 
-    assert read() == codes[: len(ids)]
+    (answer,) = run(engine, query_steps(engine, name, [request]))
+    assert [*decode(answer.field("codes"))] == [codes[int(point_id)] for point_id in answer.ids]
     return read
 
 

@@ -82,7 +82,7 @@ class Ranking:
 
     def hits(self, *, with_stages: bool = False) -> list[Hit]:
         """The points as users see them: with their own ids, without the payload fields that embplug adds."""
-        found = []
+        hits = []
         by_stage = {}
         if with_stages:
             by_stage = {
@@ -92,8 +92,8 @@ class Ranking:
         for point_id, score in zip(self.ids, self.scores.tolist(), strict=True):
             user_id, payload = split_payload(point_id, self.payload(point_id))
             stages = {name: scores[point_id] for name, scores in by_stage.items() if point_id in scores}
-            found.append(Hit(user_id, score, payload or None, stages if with_stages else None))
-        return found
+            hits.append(Hit(user_id, score, payload or None, stages if with_stages else None))
+        return hits
 
 
 def merged(first: StageScores, second: StageScores) -> StageScores:

@@ -41,14 +41,14 @@ def requests(**fields: Any) -> list[models.QueryRequest]:
     return [models.QueryRequest(query=nearest, using="a", limit=limit, **fields) for limit in (10, 2)]
 
 
-def answers_of(engine: Engine, asked: list[models.QueryRequest]) -> list[Answer]:
-    return run(engine, query_steps(engine, "docs", asked))
+def answers_of(engine: Engine, searches: list[models.QueryRequest]) -> list[Answer]:
+    return run(engine, query_steps(engine, "docs", searches))
 
 
 def test_columns_are_those_of_the_clients_points(filled: Engine) -> None:
-    asked = requests(with_payload=True)
-    expected = filled.query_batch_points("docs", requests=asked)
-    answers = answers_of(filled, asked)
+    searches = requests(with_payload=True)
+    expected = filled.query_batch_points("docs", requests=searches)
+    answers = answers_of(filled, searches)
     assert [len(answer.ids) for answer in answers] == [5, 2]
     for answer, response in zip(answers, expected, strict=True):
         points = response.points

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -81,6 +82,12 @@ class ByteTables:
         """
         turned = vectors if self.rotation is None else vectors @ self.rotation
         shape = len(self.widths), ENTRIES, len(vectors)
+        if len(vectors) == 1 and out is None:
+            # One sparse product of all bytes: one for each byte takes longer to call than to compute.
+            ends = np.concatenate([[0], np.cumsum(self.widths)])
+            active = np.arange(ends[-1])
+            factors = sp.csr_array((turned[0], active, ends), shape=(len(self.widths), len(active)))
+            return np.asarray(factors @ self.columns).reshape(-1, 1)
         entries = np.empty(shape, dtype=np.float32) if out is None else out.reshape(shape)
         entries[self.widths == 0] = 0
         for byte, columns in self._columns():
@@ -90,6 +97,11 @@ class ByteTables:
     def turned(self, vectors: Float32) -> Float32:
         """Vectors (n, dim) in the directions that the codes describe (n, active)."""
         return vectors if self.rotation is None else vectors @ self.rotation
+
+    @cached_property
+    def columns(self) -> Float32:
+        """The entries (active, 256), as the compiled kernel reads them."""
+        return np.ascontiguousarray(self.tables.T)
 
     def squares(self) -> Float32:
         """Squared length (bytes * 256,) of every entry."""
@@ -163,6 +175,10 @@ def sum_of_entries(products: NDArray[Number], codes: Codes) -> NDArray[Number]:
     """
     sums = np.empty((len(codes), products.shape[1]), dtype=products.dtype)
     for rows in blocks(len(codes)):
+        if products.shape[1] == 1:
+            places = codes[rows] + ENTRIES * np.arange(codes.shape[1], dtype=np.int32)
+            sums[rows, 0] = products.reshape(-1)[places].sum(axis=1, dtype=products.dtype)
+            continue
         sums[rows] = sums_of_entries(products, [codes[rows]])
     return sums
 

@@ -42,7 +42,7 @@ class _Parts(NamedTuple):
     """Parts of a prepared query."""
 
     products: Float32
-    """(bytes * 256, t + 1); the last column gives the squared lengths."""
+    """(bytes * 256, t); one column more gives the squared lengths, where decoded vectors are rescaled."""
     of_mean: Float32
     """(t,)"""
 
@@ -184,15 +184,18 @@ class BitAllocationQuantizer(Quantizer):
 
     def _prepare(self, query: Float32) -> _Parts:
         mean, tables = self._fitted()
-        products = np.concatenate([tables.products(query), self._squares()[:, None]], axis=1)
+        products = tables.products(query)
+        if self.length != "decoded":
+            products = np.concatenate([products, self._squares()[:, None]], axis=1)
         return _Parts(products, query @ mean)
 
     def _score(self, parts: _Parts, codes: Codes) -> Float32:
         mean, tables = self._fitted()
         sums = sum_of_entries(parts.products, codes[:, : len(tables.widths)])
+        if self.length == "decoded":
+            return sums + parts.of_mean
         scores = sums[:, :-1] + parts.of_mean
-        if self.length != "decoded":
-            scores *= self._scale(sums[:, -1] + mean @ mean, codes)[:, None]
+        scores *= self._scale(sums[:, -1] + mean @ mean, codes)[:, None]
         return scores
 
     def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
