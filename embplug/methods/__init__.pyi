@@ -6,6 +6,7 @@ from .adapters.alignment import RelativeAnchors as RelativeAnchors
 from .adapters.alignment import ResidualMLP as ResidualMLP
 from .base import Description as Description
 from .base import Method as Method
+from .encodings.adaptive import AdaptiveEncoding as AdaptiveEncoding
 from .encodings.fde import FDE as FDE
 from .encodings.learned import LearnedEncoding as LearnedEncoding
 from .encodings.token_idf import TokenIDF as TokenIDF

@@ -47,6 +47,9 @@ CASES: dict[str, Case] = {
     "bit-allocation-scalar": Case(
         methods.BitAllocationQuantizer(size=4, levels="scalar"), scores.bit_allocation
     ),
+    "bit-allocation-prior": Case(
+        methods.BitAllocationQuantizer(size=4, levels="auto", prior=100), scores.bit_allocation
+    ),
     "bit-allocation-own": Case(methods.BitAllocationQuantizer(size=4, length="own"), scores.bit_allocation),
     "bit-allocation-decoded": Case(
         methods.BitAllocationQuantizer(size=4, length="decoded"), scores.bit_allocation
@@ -122,6 +125,10 @@ CASES: dict[str, Case] = {
         lambda method, sample, documents, queries: learned.scores(
             method, sample, documents, queries, learned_module.SPREAD, learned_module.SMOOTHNESS
         ),
+    ),
+    "adaptive": Case(
+        methods.AdaptiveEncoding(stored_dim=64, dtype="float32"),
+        lambda method, sample, documents, queries: fde.scores(method.chosen_, documents, queries),
     ),
     "idf": Case(methods.TokenIDF(cells=8), transforms.idf),
     "saliency": Case(

@@ -34,6 +34,8 @@ from embplug.methods.roles import Quantizer
 from embplug.methods.stored import StoredArray
 
 BITS_OF_BYTE = 8
+JOINT_LEAST = 32 * 256
+"""Smallest number of vectors from which 256 entries are learned together."""
 NOTHING = 1e-9
 """Share of the largest variance below which a direction holds rounding errors alone."""
 
@@ -60,13 +62,17 @@ class BitAllocationQuantizer(Quantizer):
     ----------
     size : int, default=48
         Bytes of a code.
-    levels : {"joint", "scalar"}, default="joint"
+    levels : {"joint", "scalar", "auto"}, default="joint"
         ``"joint"`` learns the 256 entries of a byte by k-means over its directions together. ``"scalar"``
         gives whole bits to each direction and learns Lloyd-Max levels for it. It is worse at equal size, but
-        is fitted in a fraction of the time and from fewer vectors.
+        is fitted in a fraction of the time and from fewer vectors. ``"auto"`` is ``"joint"`` from 8,192
+        vectors on.
     length : {"unit", "own", "decoded"}, default="unit"
         Length of decoded vectors. ``"unit"`` is 1. ``"own"`` is the length of the vector, which the last byte
         of the code holds. ``"decoded"`` does not rescale, which is closest to the vector itself.
+    prior : int, default=0
+        Number of vectors that are enough to learn from. Vectors in random directions around the mean make up
+        for those that a smaller sample lacks, so that the codes also hold for vectors unlike the sample.
     seed : int, default=0
         Seed of the k-means initialisation.
         A fit on another processor may give slightly different results, because sums are rounded
@@ -87,8 +93,9 @@ class BitAllocationQuantizer(Quantizer):
     """
 
     size: int = Field(default=48, ge=2)
-    levels: Literal["joint", "scalar"] = "joint"
+    levels: Literal["joint", "scalar", "auto"] = "joint"
     length: Literal["unit", "own", "decoded"] = "unit"
+    prior: int = Field(default=0, ge=0, le=1 << 20)
     seed: int = Field(default=0, ge=0)
     kind: Literal["bit_allocation"] = "bit_allocation"
 
@@ -139,14 +146,20 @@ class BitAllocationQuantizer(Quantizer):
         LengthMismatchError
             ``X`` is empty.
         """
-        sample = as_sample(X)
+        sample, generator = as_sample(X), np.random.default_rng(self.seed)
+        sampled = len(sample)
+        levels = self.levels
+        if levels == "auto":
+            levels = "joint" if sampled >= JOINT_LEAST else "scalar"
+        if sampled < self.prior:
+            sample = np.concatenate([sample, around_mean(sample, self.prior - sampled, generator)])
         self.mean_ = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
         spent = self.size - (self.length == "own")
-        self.tables_ = fit_tables(sample - self.mean_, spent, self.levels, np.random.default_rng(self.seed))
+        self.tables_ = fit_tables(sample - self.mean_, spent, levels, generator)
         if self.length == "own":
             logarithms = np.log(np.linalg.norm(sample, axis=1).clip(np.finfo(np.float32).tiny))
             self.lengths_ = np.exp(lloyd_max(logarithms.astype(np.float32), ENTRIES))
-        self.sampled_ = len(sample)
+        self.sampled_ = sampled
         return self
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
@@ -219,14 +232,14 @@ class BitAllocationQuantizer(Quantizer):
         return self._squares_of[1]
 
     def _fit_cost(self) -> str:
-        return f"one eigendecomposition (d^3), {table_cost(self.levels)}"
+        return f"one eigendecomposition (d^3), {table_cost('scalar' if self.levels == 'scalar' else 'joint')}"
 
     @override
     def least_sample(self, dim: int) -> int:
-        return max(dim, ENTRIES)
+        return 0 if self.prior else max(dim, ENTRIES)
 
     def _notes(self) -> list[str]:
-        few = self.sampled_ < ENTRIES
+        few = max(self.sampled_, self.prior) < ENTRIES
         return [f"{self.sampled_} vectors to learn from: entries coincide"] if few else []
 
     def _fitted(self) -> tuple[Float32, ByteTables]:
@@ -237,6 +250,20 @@ class BitAllocationQuantizer(Quantizer):
         lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
         lengths_after = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
         return np.asarray(lengths_after / lengths, dtype=np.float32)
+
+
+def around_mean(sample: Float32, count: int, generator: np.random.Generator) -> Float32:
+    """Vectors (count, dim) as long as those of a sample, in random directions around its mean."""
+    n, dim = sample.shape
+    mean = sample.mean(axis=0, dtype=np.float64)
+    square = float(np.square(sample, dtype=np.float64).sum(axis=1).mean())
+    # The mean of a few vectors is longer than that of all: of a single one it is the vector itself.
+    common = max((n * float(mean @ mean) - square) / (n - 1), 0.0) if n > 1 else 0.0
+    mean *= np.sqrt(common / max(float(mean @ mean), np.finfo(np.float32).tiny))
+    spread = np.sqrt(max(square - common, 0.0) / dim)
+    drawn = mean + spread * generator.standard_normal((count, dim))
+    lengths = np.linalg.norm(drawn, axis=1, keepdims=True)
+    return np.asarray(drawn * np.sqrt(square) / np.where(lengths > 0, lengths, 1), dtype=np.float32)
 
 
 def table_cost(levels: Literal["joint", "scalar"]) -> str:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embplug.methods import BitAllocationQuantizer
 from embplug.methods.numeric.tables import lloyd_max
 from embplug.methods.quantizers.bit_allocation import byte_widths, fill_bytes, integer_bits, water_filling
 
@@ -52,3 +53,27 @@ def test_no_byte_holds_more_than_eight_bits(wanted: list[int], size: int) -> Non
 def test_lloyd_max_finds_the_levels_of_a_normal_distribution() -> None:
     values = np.random.default_rng(0).normal(size=200_000).astype(np.float32)
     np.testing.assert_allclose(lloyd_max(values, 4), [-1.51, -0.453, 0.453, 1.51], atol=0.03)
+
+
+@pytest.mark.parametrize("sampled", [1, 5, 40])
+def test_a_prior_codes_vectors_unlike_a_small_sample(sampled):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((300, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = {}
+    for prior in (0, 256):
+        quantizer = BitAllocationQuantizer(size=16, levels="auto", prior=prior).fit(vectors[:sampled])
+        decoded = quantizer.decode(quantizer.encode(vectors[100:]))
+        cosines[prior] = float((decoded * vectors[100:]).sum(axis=1).mean())
+        assert quantizer.sampled_ == sampled
+    # Four bits a dimension keep a cosine of .99 where all directions are alike.
+    assert cosines[256] > 0.97
+    assert cosines[256] > cosines[0] + (0.02 if sampled < 32 else -0.01)
+
+
+def test_a_large_sample_needs_no_prior_and_is_learned_jointly():
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((8192, 8)).astype(np.float32)
+    joint = BitAllocationQuantizer(size=2, prior=100).fit(vectors)
+    chosen = BitAllocationQuantizer(size=2, levels="auto", prior=100).fit(vectors)
+    np.testing.assert_array_equal(joint.encode(vectors), chosen.encode(vectors))
