@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.engines.answers import Answer
 from embplug.recipe import Fusion
+from embplug.recipe.names import SPARSE_VECTOR
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE
 from embplug.search.fusion import FUSION_STAGE, fused
 from embplug.search.ranking import Ranking, merged
@@ -161,7 +162,8 @@ def _first_fusion(query: PreparedQuery) -> Fusion:
 
 def _fused_after(query: PreparedQuery) -> dict[str, Stage]:
     """Return the stages of the branches whose rankings are fused with that of the ranker."""
-    if query.ranker is None or not query.fusion.after_rerank:
+    fuses = query.fusion.after_rerank
+    if query.ranker is None or not (SPARSE_VECTOR in query.finders if fuses is None else fuses):
         return {}
     return {branch: stage for branch, stage in query.finders.items() if branch != query.ranker.branch}
 
@@ -175,7 +177,7 @@ def _fused_in_engine(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | Non
         return None
     if len(stages) == 1:
         return next(iter(stages.values()))
-    if not stages or fusion.weights or fusion.method == "min_max":
+    if not stages or fusion.weights or fusion.method in ("min_max", "z_score"):
         return None
     query: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if fusion.method == "rrf":
