@@ -38,8 +38,10 @@ def relevance_scale(collection: Collection, query: str, dense_name: str | None) 
         The last scores have no scale: those of fused rankings or of a cross-encoder.
     """
     recipe = collection.recipe
-    is_fused = recipe.sparse is not None and (recipe.tokens is None or recipe.fusion.after_rerank)
-    if is_fused or recipe.rerank.cross_encoder is not None:
+    after = recipe.fusion.after_rerank
+    with_sparse = recipe.sparse is not None and (recipe.tokens is None or after is not False)
+    with_dense = bool(recipe.tokens and recipe.dense and after)
+    if with_sparse or with_dense or recipe.rerank.cross_encoder is not None:
         expected = "one whose last scores have a scale, for relevance from 0 to 1"
         raise InvalidArgumentError("recipe", expected, "fused rankings or a cross-encoder")
     if recipe.tokens is not None:

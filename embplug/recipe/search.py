@@ -17,9 +17,11 @@ class Fusion(Part):
 
     Attributes
     ----------
-    method : {"min_max", "dbsf", "rrf"}, default="min_max"
+    method : {"z_score", "min_max", "dbsf", "rrf"}, default="z_score"
         How the score of a document is computed.
 
+        - ``"z_score"`` sums its weighted standard scores: by how many standard deviations it is above the
+          mean of each ranking. Below the mean, it counts 0.
         - ``"min_max"`` sums its weighted scores, after the scores of each ranking were scaled so that the
           last hit has 0 and the first hit has 1.
         - ``"dbsf"`` (distribution-based score fusion) sums its weighted scores, after the scores of each
@@ -29,9 +31,10 @@ class Fusion(Part):
         Constant of ``"rrf"``. The higher it is, the less the first ranks stand out.
     weights : dict of str to float, default={}
         Weight of each branch, by its name. The weight of a branch that is not named is 1.
-    after_rerank : bool, default=False
-        Whether the ranking by tokens is fused once more with the rankings of the other branches. Without it,
-        the order of the hits is that of the tokens alone.
+    after_rerank : bool, default=None
+        Whether the ranking by tokens is fused with the rankings of the other branches. With False, the order
+        of the hits is that of the tokens alone. None fuses them if BM25 takes part in the search: words and
+        vectors find different documents, whereas a dense vector knows little that tokens do not know.
 
     References
     ----------
@@ -41,10 +44,10 @@ class Fusion(Part):
        https://qdrant.tech/documentation/concepts/hybrid-queries/
     """
 
-    method: Literal["min_max", "dbsf", "rrf"] = "min_max"
+    method: Literal["z_score", "min_max", "dbsf", "rrf"] = "z_score"
     k: int = Field(60, ge=0)
     weights: dict[str, Annotated[float, Field(ge=0.0)]] = Field(default_factory=dict)
-    after_rerank: bool = False
+    after_rerank: bool | None = None
 
 
 class CrossEncoderStage(Part):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeAlias
@@ -43,6 +43,7 @@ def fused(rankings: Mapping[str, Ranking], fusion: Fusion, weights: Mapping[str,
         "rrf": partial(_reciprocal_ranks, fusion.k),
         "dbsf": _by_distribution,
         "min_max": _min_max,
+        "z_score": _standard_scores_of(rankings),
     }
     return _summed(rankings, points[fusion.method], weights)
 
@@ -126,6 +127,42 @@ def weighted_fusion(
     return _fused_hits(rankings, _min_max if scale == "min_max" else _as_they_are, weights, limit)
 
 
+def z_score_fusion(
+    rankings: Mapping[str, Sequence[Hit]],
+    *,
+    weights: Mapping[str, float] | None = None,
+    limit: int | None = None,
+) -> list[Hit]:
+    """Fuse rankings by the weighted sum of their standard scores (z-scores).
+
+    The standard score says by how many standard deviations a score is above the mean of its ranking. Scores
+    below the mean count 0, as does a document that a ranking does not contain. A document that stands out
+    in its ranking therefore counts much, and a ranking in which no document stands out decides little.
+
+    Parameters
+    ----------
+    rankings : mapping of str to sequence of Hit
+        Hits from the best to the worst, by the name of the ranking. A ranking that is shorter than the
+        longest one has found all documents whose score is not 0, as BM25 does; it is filled up with zeros.
+    weights : mapping of str to float, default=None
+        Weights by the name of the ranking. The weight of a ranking that is not named is 1.
+    limit : int, default=None
+        Number of hits to return. None returns all.
+
+    Returns
+    -------
+    list of Hit
+        Hits from the best to the worst. The ``stages`` of each hit have its score in every ranking by the
+        name of the ranking, and its sum as ``"fusion"``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A weight is negative or names no ranking.
+    """
+    return _fused_hits(rankings, _standard_scores_of(rankings), weights, limit)
+
+
 def distribution_based_fusion(
     rankings: Mapping[str, Sequence[Hit]],
     *,
@@ -185,6 +222,24 @@ def _by_distribution(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(scores) == 0 or scores.min() == scores.max():
         return np.full(len(scores), 0.5)
     return np.asarray(0.5 + (scores - scores.mean()) / (6 * scores.std(ddof=1)))
+
+
+def _standard_scores_of(rankings: Mapping[str, Sized]) -> Points:
+    return partial(_standard_scores, max(map(len, rankings.values()), default=0))
+
+
+def _standard_scores(count: int, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the standard scores of a ranking that is filled up to ``count``; below the mean they are 0."""
+    if len(scores) == 0:
+        return scores
+    # A negative score is worse than 0, so documents that are not in the ranking are not better than its last.
+    filled = np.full(count, min(0.0, scores.min()))
+    filled[: len(scores)] = scores
+    # Rounding gives equal scores a spread.
+    if filled.min() == filled.max():
+        return np.zeros(len(scores))
+    standard: NDArray[np.float64] = np.maximum((scores - filled.mean()) / filled.std(), 0.0)
+    return standard
 
 
 def _summed(

@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.engines.answers import Answer
 from embplug.recipe import Fusion
+from embplug.recipe.names import SPARSE_VECTOR
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE
 from embplug.search.fusion import FUSION_STAGE, fused
 from embplug.search.ranking import Ranking, merged
@@ -99,9 +100,7 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
     else:
         first = [*query.finders.values()] if candidates is None else [candidates]
     stages = {stage.name: stage for stage in (*first, *after.values())}
-    reranks = [stage.rerank for stage in stages.values()]
-    reranks.append(None if ranker is None else ranker.by_codes)
-    fields = [*dict.fromkeys(rerank.field for rerank in reranks if rerank is not None)]
+    fields = _code_fields(stages, [stage.name for stage in first], ranker)
     payload_later = options.with_payload is not False and (not fields or query.payload_later)
     round_options = replace(options, with_payload=False) if payload_later else options
     rankings = yield from _first_round(stages, count, round_options, fields)
@@ -119,8 +118,21 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
     return (yield from _with_payloads(best, options)) if payload_later else best
 
 
+def _code_fields(
+    stages: Mapping[str, Stage], candidates: Sequence[str], ranker: Ranker | None
+) -> dict[str, list[str]]:
+    """Return the payload fields with codes that each stage reads; only candidates have the ranker's."""
+    fields: dict[str, list[str]] = {}
+    for name, stage in stages.items():
+        reranks = [stage.rerank, ranker.by_codes if ranker is not None and name in candidates else None]
+        needed = dict.fromkeys(rerank.field for rerank in reranks if rerank is not None)
+        spaces = [name] if stage.previous is None else [name, stage.previous.stage.name]
+        fields |= {space: [*needed] for space in spaces if needed}
+    return fields
+
+
 def _first_round(
-    stages: Mapping[str, Stage], count: int, options: SearchOptions, fields: Sequence[str]
+    stages: Mapping[str, Stage], count: int, options: SearchOptions, fields: Mapping[str, Sequence[str]]
 ) -> Rounds[dict[str, Ranking]]:
     """Rank by each stage, during an upgrade in the vector spaces of both models, and rerank by its codes."""
     spaces = [stage.previous.stage for stage in stages.values() if stage.previous]
@@ -161,7 +173,8 @@ def _first_fusion(query: PreparedQuery) -> Fusion:
 
 def _fused_after(query: PreparedQuery) -> dict[str, Stage]:
     """Return the stages of the branches whose rankings are fused with that of the ranker."""
-    if query.ranker is None or not query.fusion.after_rerank:
+    fuses = query.fusion.after_rerank
+    if query.ranker is None or not (SPARSE_VECTOR in query.finders if fuses is None else fuses):
         return {}
     return {branch: stage for branch, stage in query.finders.items() if branch != query.ranker.branch}
 
@@ -175,7 +188,7 @@ def _fused_in_engine(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | Non
         return None
     if len(stages) == 1:
         return next(iter(stages.values()))
-    if not stages or fusion.weights or fusion.method == "min_max":
+    if not stages or fusion.weights or fusion.method in ("min_max", "z_score"):
         return None
     query: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if fusion.method == "rrf":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -26,7 +26,7 @@ def rankings_of(
     *,
     below: int | None = None,
     score_threshold: float | None = None,
-    fields: Sequence[str] = (),
+    fields: Mapping[str, Sequence[str]] | None = None,
 ) -> Rankings:
     """Request the first hits of each stage, with their scores at every inner stage if the options ask for it.
 
@@ -42,19 +42,18 @@ def rankings_of(
         Number of results of the stages in ``among``. None multiplies ``count`` by the stage's ``widening``.
     score_threshold : float, default=None
         Lowest score of a hit. None sets no limit.
-    fields : sequence of str, default=()
-        Payload fields with codes that come with the hits.
+    fields : mapping of str to sequence of str, default=None
+        By the name of a stage: payload fields with codes that come with its hits.
 
     Returns
     -------
     Rankings
         Generator of the requests. It returns a ranking for each stage.
     """
-    selector = payload_selector(options.with_payload, fields)
     requests = [
         models.QueryRequest(
             **request_fields(stage, count, options, below),
-            with_payload=selector,
+            with_payload=payload_selector(options.with_payload, (fields or {}).get(stage.name, ())),
             score_threshold=score_threshold,
         )
         for stage in stages

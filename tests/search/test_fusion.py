@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from statistics import fmean, stdev
+from statistics import fmean, pstdev, stdev
 
 import pytest
 from qdrant_client import QdrantClient, models
 
 from embplug.errors import InvalidArgumentError
-from embplug.search import reciprocal_rank_fusion, weighted_fusion
+from embplug.search import reciprocal_rank_fusion, weighted_fusion, z_score_fusion
 from embplug.search.fusion import distribution_based_fusion
 from embplug.search.types import Hit
 
@@ -71,6 +71,38 @@ def test_scores_without_a_spread_are_in_the_middle_of_their_distribution() -> No
         0.5,
     ]
     assert distribution_based_fusion({"none": []}) == []
+
+
+def test_standard_scores_above_the_mean_are_summed() -> None:
+    hits = z_score_fusion(RANKINGS, weights={"dense": 2.0})
+    words, dense = [9.0, 5.0, 1.0], [0.9, 0.1, 0.0]
+    expected = {
+        "a": (9.0 - fmean(words)) / pstdev(words),
+        "b": 2 * (0.9 - fmean(dense)) / pstdev(dense),
+        "c": 0.0,
+        "d": 0.0,
+    }
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(expected)
+    assert [hit.id for hit in hits] == ["b", "a", "c", "d"]
+    assert z_score_fusion({"none": []}) == []
+
+
+def test_the_only_document_with_a_word_outweighs_the_best_of_many() -> None:
+    dense = [Hit(i, 0.9 - 0.01 * i) for i in range(50)]
+    hits = z_score_fusion({"dense": dense, "sparse": [Hit(49, 0.5)]})
+    assert [hit.id for hit in hits[:2]] == [49, 0]
+
+
+def test_a_ranking_of_equal_scores_decides_nothing() -> None:
+    equal = [Hit(i, 0.1) for i in range(3)]
+    hits = z_score_fusion({"equal": equal, "dense": [Hit(2, 3.0), Hit(0, 1.0), Hit(1, 1.0)]})
+    assert hits[0].id == 2 and [hit.score for hit in z_score_fusion({"equal": equal})] == [0.0] * 3
+
+
+def test_documents_that_a_ranking_of_negative_scores_lacks_are_not_better_than_its_last() -> None:
+    longer = [Hit(i, 1.0) for i in range(4)]
+    hits = z_score_fusion({"negative": [Hit(0, -1.0), Hit(1, -5.0)], "longer": longer})
+    assert {hit.id: hit.score for hit in hits} == pytest.approx({0: 3**0.5, 1: 0.0, 2: 0.0, 3: 0.0})
 
 
 @pytest.mark.parametrize("fusion", [models.Fusion.RRF, models.Fusion.DBSF])

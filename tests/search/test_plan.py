@@ -180,6 +180,16 @@ def test_branches_are_fused_once_more_after_the_ranker_where_the_recipe_says_so(
     assert {"fde", "sparse", "codes", "fusion"} == set(hits[0].stages or ())
 
 
+def test_codes_come_with_candidates_and_not_with_what_is_fused_after_the_ranker() -> None:
+    ranker = Ranker("tokens", None, PayloadRerank("codes", CODES, by_first_byte))
+    finders = {"tokens": stage("fde"), "sparse": stage("sparse")}
+    plan = search_plan(PreparedQuery(finders, ranker, Fusion(), 30), SearchOptions(limit=2))
+    candidates, words = next(plan)
+    assert [within.using for within in candidates.prefetch] == ["fde", "sparse"] and words.using == "sparse"
+    assert CODES not in candidates.with_payload.exclude and CODES in words.with_payload.exclude
+    assert ids(finish(plan, [answer(p9=0.9, p3=0.1), answer(p3=5.0)])) == [9, 3]
+
+
 def test_the_cross_encoder_has_the_last_word_and_reads_more_than_the_limit() -> None:
     encoder = CrossEncoder(lambda query, texts: [float(text) for text in texts])
     query = PreparedQuery({"a": stage("a")}, None, RRF, 30, "text", encoder, cross_encoded=7)
