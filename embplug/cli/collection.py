@@ -17,17 +17,21 @@ from embplug.cli.shared import (
     ApiKey,
     AsJson,
     At,
+    Filter,
+    Ids,
     Name,
     app,
     console,
     open_engine,
     parse_filter,
+    parse_ids,
     reporting,
     show,
 )
 
 if TYPE_CHECKING:
     from embplug.branches.documents import Documents
+    from embplug.collection.grouping import HitGroup
     from embplug.search.types import Hit
 
 BATCH = 256
@@ -91,7 +95,7 @@ def search(
     at: At = "./data",
     api_key: ApiKey = None,
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
-    filter_json: Annotated[str | None, typer.Option("--filter", help="Qdrant filter as JSON.")] = None,
+    filter_json: Filter = None,
     stages: Annotated[bool, typer.Option(help="Show the score of each stage.")] = False,
     branch: Annotated[
         list[str] | None,
@@ -99,6 +103,10 @@ def search(
             help="Branch to search in: tokens, sparse, or the name of a dense vector. Default: all."
         ),
     ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(help="Path of a payload field; shows the best groups of its values.")
+    ] = None,
+    group_size: Annotated[int, typer.Option(help="Highest number of hits of a group.")] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Search by text."""
@@ -106,13 +114,19 @@ def search(
 
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
-        hits = collection.search(
-            text=query,
-            limit=limit,
-            filter=parse_filter(filter_json),
-            with_stages=stages,
-            branches=branch or None,
-        )
+        options: dict[str, Any] = {
+            "text": query,
+            "limit": limit,
+            "filter": parse_filter(filter_json),
+            "with_stages": stages,
+            "branches": branch or None,
+        }
+        if group_by is not None:
+            groups = collection.search_groups(group_by, group_size=group_size, **options)
+            result = {"groups": [asdict(group) for group in groups]}
+            show(result, as_json, groups_table(groups, collection.recipe.text_key))
+            return
+        hits = collection.search(**options)
         show({"hits": [asdict(hit) for hit in hits]}, as_json, hits_table(hits, collection.recipe.text_key))
 
 
@@ -137,18 +151,18 @@ def info(name: Name, at: At = "./data", api_key: ApiKey = None, as_json: AsJson 
 @app.command()
 def delete(
     name: Name,
-    ids: Annotated[list[str], typer.Argument(help="Ids of documents. A number is an integer id.")],
+    ids: Ids = None,
     at: At = "./data",
     api_key: ApiKey = None,
+    filter_json: Filter = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete documents by id."""
+    """Delete documents by ids or by a filter."""
     from embplug import Collection
-    from embplug.common.ids import is_integer_text
 
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
-        collection.delete([int(id_) if is_integer_text(id_) else id_ for id_ in ids])
+        collection.delete(parse_ids(ids), filter=parse_filter(filter_json))
         left = collection.count()
         show({"collection": name, "points": left}, as_json, f"{name}: {left} documents remain")
 
@@ -202,12 +216,25 @@ def hits_table(hits: list[Hit], text_key: str = "text") -> Table:
     """Make a table of hits."""
     table = Table("score", "id", "document")
     for hit in hits:
-        payload = hit.payload or {}
-        rest = " ".join(f"{key}={value}" for key, value in payload.items() if key != text_key)
-        text = " ".join(str(payload.get(text_key, "")).split())
-        stages = "".join(f"\n{stage} {score:.3f}" for stage, score in (hit.stages or {}).items())
-        table.add_row(f"{hit.score:.3f}{stages}", str(hit.id), f"{rest}\n{text[:200]}".strip())
+        table.add_row(*_hit_row(hit, text_key))
     return table
+
+
+def groups_table(groups: list[HitGroup], text_key: str = "text") -> Table:
+    """Make a table of groups of hits."""
+    table = Table("group", "score", "id", "document")
+    for group in groups:
+        for i, hit in enumerate(group.hits):
+            table.add_row("" if i else str(group.id), *_hit_row(hit, text_key))
+    return table
+
+
+def _hit_row(hit: Hit, text_key: str) -> tuple[str, str, str]:
+    payload = hit.payload or {}
+    rest = " ".join(f"{key}={value}" for key, value in payload.items() if key != text_key)
+    text = " ".join(str(payload.get(text_key, "")).split())
+    stages = "".join(f"\n{stage} {score:.3f}" for stage, score in (hit.stages or {}).items())
+    return f"{hit.score:.3f}{stages}", str(hit.id), f"{rest}\n{text[:200]}".strip()
 
 
 def _figures_table(figures: list[dict[str, Any]], documents: int) -> Table:

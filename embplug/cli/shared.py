@@ -45,6 +45,11 @@ At = Annotated[
 ApiKey = Annotated[
     str | None, typer.Option(envvar="QDRANT_API_KEY", show_envvar=True, help="API key of the server.")
 ]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(help="Ids of documents. A number is an integer id.", show_default=False),
+]
+Filter = Annotated[str | None, typer.Option("--filter", help="Qdrant filter as JSON.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -59,6 +64,13 @@ def parse_filter(text: str | None) -> models.Filter | None:
         return models.Filter.model_validate_json(text)
     except ValidationError as error:
         raise FilterError("--filter", "a Qdrant filter as JSON", error.errors()[0]["msg"]) from None
+
+
+def parse_ids(ids: list[str] | None) -> list[int | str] | None:
+    """Read ids, of which those in decimal digits are integers; None where there are none."""
+    from embplug.common.ids import is_integer_text
+
+    return [int(text) if is_integer_text(text) else text for text in ids] if ids else None
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from qdrant_client import models
@@ -10,6 +10,7 @@ from qdrant_client import models
 from embplug.branches.documents import Documents
 from embplug.collection.collection import Collection
 from embplug.collection.records import Record
+from embplug.common.ids import listed_ids
 from embplug.engines.calls import Call, Steps
 from embplug.engines.calls import run as run_on_engine
 from embplug.errors import InvalidArgumentError, NotFittedError
@@ -215,6 +216,76 @@ class FrameworkCollection:
         """Delete documents; see :meth:`delete`."""
         await run_async(self.event_loops.current(), self._delete_steps(ids, filter))
 
+    def update(
+        self,
+        method: str,
+        arguments: Mapping[str, Any],
+        ids: Iterable[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+    ) -> None:
+        """Change payloads by a method of the collection, such as ``set_payload``.
+
+        Parameters
+        ----------
+        method : str
+            Name of the method.
+        arguments : mapping of str to Any
+            Its arguments besides ``ids`` and ``filter``.
+        ids : iterable of str or int, default=None
+            Ids in the framework.
+        filter : qdrant_client.models.Filter, default=None
+            Condition on the payload.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An id is that of no document, both ``ids`` and ``filter`` are passed, or none of them is.
+        """
+        run(self.collection, self._update_steps(method, arguments, ids, filter))
+
+    async def aupdate(
+        self,
+        method: str,
+        arguments: Mapping[str, Any],
+        ids: Iterable[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+    ) -> None:
+        """Change payloads by a method of the collection; see :meth:`update`."""
+        await run_async(self.event_loops.current(), self._update_steps(method, arguments, ids, filter))
+
+    def rewrite(
+        self,
+        changed: Callable[[Record], Mapping[str, Any]],
+        ids: Sequence[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+    ) -> None:
+        """Replace the payload of each document by what ``changed`` makes of it, one document at a time.
+
+        Parameters
+        ----------
+        changed : callable
+            Takes a record, and returns its new payload.
+        ids : sequence of str or int, default=None
+            Ids in the framework.
+        filter : qdrant_client.models.Filter, default=None
+            Condition on the payload.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An id is that of no document, or neither ``ids`` nor ``filter`` are passed.
+        """
+        run(self.collection, self._rewrite_steps(changed, ids, filter))
+
+    async def arewrite(
+        self,
+        changed: Callable[[Record], Mapping[str, Any]],
+        ids: Sequence[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+    ) -> None:
+        """Replace the payload of each document; see :meth:`rewrite`."""
+        await run_async(self.event_loops.current(), self._rewrite_steps(changed, ids, filter))
+
     async def aclose(self) -> None:
         """Close the connection to a server that awaited calls opened in the running event loop."""
         await self.event_loops.aclose()
@@ -238,6 +309,41 @@ class FrameworkCollection:
                 if offset is None:
                     break
         return (records if ids is None else self.ids.in_order(ids, records))[:limit]
+
+    def _update_steps(
+        self,
+        method: str,
+        arguments: Mapping[str, Any],
+        ids: Iterable[DocumentId] | None,
+        filter: models.Filter | None,
+    ) -> Steps[None]:
+        points = None
+        if ids is not None:
+            points = [record.id for record in (yield from self._existing_steps(listed_ids(ids)))]
+        yield Call.of(method, **arguments, ids=points, filter=filter)
+
+    def _rewrite_steps(
+        self,
+        changed: Callable[[Record], Mapping[str, Any]],
+        ids: Sequence[DocumentId] | None,
+        filter: models.Filter | None,
+    ) -> Steps[None]:
+        if ids is None and filter is None:
+            raise InvalidArgumentError("ids", "ids or a filter", "neither")
+        if ids is not None:
+            yield from self._existing_steps(listed_ids(ids))
+        for record in (yield from self._record_steps(ids, filter, None)):
+            yield Call.of("overwrite_payload", payload=changed(record), ids=[record.id])
+
+    def _existing_steps(self, ids: Sequence[DocumentId]) -> Steps[list[Record]]:
+        """Read the documents of ids, all of which have to exist."""
+        records = yield from self._record_steps(ids, None, None)
+        existing = {record.id for record in records}
+        for i, document_id in enumerate(ids):
+            if existing.isdisjoint(self.ids.candidates([document_id])):
+                expected = "the id of a document that exists"
+                raise InvalidArgumentError(f"ids[{i}]", expected, repr(document_id))
+        return records
 
     def _delete_steps(self, ids: Iterable[DocumentId] | None, filter: models.Filter | None) -> Steps[None]:
         candidates = None if ids is None else self.ids.candidates(ids)

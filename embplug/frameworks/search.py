@@ -44,6 +44,8 @@ class SearchRequest:
         Names of the branches to search in. None searches in all.
     fusion : Fusion, default=None
         Fusion of the rankings, in place of the recipe's.
+    consistency, shard_key_selector, timeout
+        Options of Qdrant's requests.
     """
 
     tokens: ArrayLike | None = None
@@ -59,6 +61,9 @@ class SearchRequest:
     candidates: int | None = None
     branches: Sequence[str] | None = None
     fusion: Fusion | None = None
+    consistency: models.ReadConsistency | None = None
+    shard_key_selector: models.ShardKeySelector | None = None
+    timeout: int | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -71,6 +76,9 @@ class SearchRequest:
             "filter": self.filter,
             "search_params": self.search_params,
             "score_threshold": self.score_threshold,
+            "consistency": self.consistency,
+            "shard_key_selector": self.shard_key_selector,
+            "timeout": self.timeout,
         }
         if self.mmr is not None:
             return arguments | {"mmr": self.mmr}

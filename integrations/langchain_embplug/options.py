@@ -45,6 +45,9 @@ class MmrOptions(TypedDict, total=False):
     filter: Filter | None
     search_params: models.SearchParams | None
     score_threshold: float | None
+    consistency: models.ReadConsistency | None
+    shard_key_selector: models.ShardKeySelector | None
+    timeout: int | None
 
 
 class SearchOptions(TypedDict, total=False):
@@ -54,6 +57,9 @@ class SearchOptions(TypedDict, total=False):
     score_threshold: float | None
     offset: int
     with_stages: bool
+    consistency: models.ReadConsistency | None
+    shard_key_selector: models.ShardKeySelector | None
+    timeout: int | None
 
 
 def split_from_texts(options: FromTextsOptions) -> tuple[str | None, bool, StoreOptions, AddOptions]:

@@ -25,6 +25,7 @@ from embplug.frameworks.search import SearchRequest, mmr_by_relevance
 from langchain_embplug.adding import Adder
 from langchain_embplug.connection import Model, open_collection, split_encoders
 from langchain_embplug.documents import (
+    Metadata,
     Metadatas,
     PayloadKeys,
     rows_of_documents,
@@ -33,6 +34,7 @@ from langchain_embplug.documents import (
     to_scored_document,
 )
 from langchain_embplug.filters import Filter, to_filter
+from langchain_embplug.metadata import MetadataUpdates
 from langchain_embplug.options import (
     AddOptions,
     FromTextsOptions,
@@ -124,6 +126,7 @@ class EmbplugVectorStore(VectorStore):
         self.content_payload_key = content_payload_key or self.collection.recipe.text_key
         self.metadata_payload_key = metadata_payload_key
         self._keys = PayloadKeys(self.content_payload_key, metadata_payload_key)
+        self._updates = MetadataUpdates(self._keys.metadata)
         self._adder = Adder(self._shared, self._embedding, self._dense_name, self._keys)
         self._requests = Requests(self.collection.recipe, self._embedding, self._dense_name, self._keys)
 
@@ -292,6 +295,69 @@ class EmbplugVectorStore(VectorStore):
         await self._shared.adelete(ids, self._filter(filter))
         return True
 
+    def set_metadata(
+        self,
+        metadata: Metadata,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Set fields of the metadata of documents, without embedding them again; other fields stay.
+
+        Parameters
+        ----------
+        metadata : mapping of str to Any
+            The fields. A field that is set to None is removed.
+        ids : iterable of str, default=None
+            Ids of the documents.
+        filter : mapping or qdrant_client.models.Filter, default=None
+            Condition on the metadata, in place of ``ids``.
+        key : str, default=None
+            Path of a mapping in the metadata whose fields are set, such as ``"author.address"``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A field or an id is wrong; the error names it. Nothing was changed.
+        """
+        self._shared.update(*self._updates.set(metadata, key), ids, self._filter(filter))
+
+    async def aset_metadata(
+        self,
+        metadata: Metadata,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Set fields of the metadata of documents; see :meth:`set_metadata`."""
+        await self._shared.aupdate(*self._updates.set(metadata, key), ids, self._filter(filter))
+
+    def overwrite_metadata(
+        self, metadata: Metadata, ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+    ) -> None:
+        """Replace the metadata of documents by another mapping; see :meth:`set_metadata`."""
+        self._shared.update(*self._updates.overwrite(metadata), ids, self._filter(filter))
+
+    async def aoverwrite_metadata(
+        self, metadata: Metadata, ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+    ) -> None:
+        """Replace the metadata of documents by another mapping; see :meth:`set_metadata`."""
+        await self._shared.aupdate(*self._updates.overwrite(metadata), ids, self._filter(filter))
+
+    def delete_metadata(
+        self, keys: Iterable[str], ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+    ) -> None:
+        """Remove fields, by their paths in the metadata, from documents; see :meth:`set_metadata`."""
+        self._shared.update(*self._updates.delete(keys), ids, self._filter(filter))
+
+    async def adelete_metadata(
+        self, keys: Iterable[str], ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+    ) -> None:
+        """Remove fields, by their paths in the metadata, from documents; see :meth:`set_metadata`."""
+        await self._shared.aupdate(*self._updates.delete(keys), ids, self._filter(filter))
+
     def get_by_ids(self, ids: Sequence[DocumentId], /) -> list[Document]:
         """Return documents in the order of ``ids``; ids without a document are left out."""
         return [to_document(record, self._keys) for record in self._shared.records(ids)]
@@ -326,6 +392,8 @@ class EmbplugVectorStore(VectorStore):
             Lowest score of a document, on the scale of the last stage.
         with_stages : bool, default=False
             Put the score of each stage into the metadata, as ``_stages``.
+        consistency, shard_key_selector, timeout
+            Options of Qdrant's requests; see ``Collection.search``.
 
         Returns
         -------
@@ -403,7 +471,7 @@ class EmbplugVectorStore(VectorStore):
 
         Parameters
         ----------
-        query, k, filter, search_params, score_threshold
+        query, k, filter, search_params, score_threshold, consistency, shard_key_selector, timeout
             See :meth:`similarity_search`.
         fetch_k : int, default=20
             Number of most similar documents to choose from.

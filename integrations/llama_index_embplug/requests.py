@@ -34,6 +34,9 @@ class QueryOptions(TypedDict, total=False):
     mmr_threshold: float | None
     mmr_prefetch_factor: float | None
     mmr_prefetch_k: int | None
+    consistency: models.ReadConsistency | None
+    shard_key_selector: models.ShardKeySelector | None
+    timeout: int | None
 
 
 def to_request(
@@ -49,6 +52,9 @@ def to_request(
     mmr_threshold: float | None = None,
     mmr_prefetch_factor: float | None = None,
     mmr_prefetch_k: int | None = None,
+    consistency: models.ReadConsistency | None = None,
+    shard_key_selector: models.ShardKeySelector | None = None,
+    timeout: int | None = None,
 ) -> SearchRequest:
     """Return the request for a query that :func:`check_query` has accepted.
 
@@ -62,7 +68,7 @@ def to_request(
         Name of the dense vector that embeddings are.
     filter : qdrant_client.models.Filter or None
         All conditions of the query.
-    query_tokens, search_params, score_threshold, with_stages
+    query_tokens, search_params, score_threshold, with_stages, consistency, shard_key_selector, timeout
         See :meth:`EmbplugVectorStore.query`.
     mmr_threshold, mmr_prefetch_factor, mmr_prefetch_k
         See :meth:`EmbplugVectorStore.query`.
@@ -89,6 +95,9 @@ def to_request(
         "search_params": search_params,
         "score_threshold": score_threshold,
         "with_stages": with_stages,
+        "consistency": consistency,
+        "shard_key_selector": shard_key_selector,
+        "timeout": timeout,
     }
     mmr_options = {
         "mmr_threshold": mmr_threshold,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr, field_serializer
@@ -29,6 +29,7 @@ from embplug.frameworks.search import SearchRequest
 from llama_index_embplug.adding import Batches, Row, TokenEmbeddings, peeked, rows_of_nodes
 from llama_index_embplug.connection import open_collection
 from llama_index_embplug.filters import NodeFilters
+from llama_index_embplug.metadata import MetadataChange
 from llama_index_embplug.nodes import from_payload
 from llama_index_embplug.requests import QueryOptions, check_query, to_request
 
@@ -355,6 +356,67 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         ids, filter = self._filters.to_delete(node_ids, filters)
         if self._shared is not None:
             await self._shared.adelete(ids, filter)
+
+    def set_metadata(
+        self,
+        metadata: Mapping[str, Any],
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+    ) -> None:
+        """Set fields of the metadata of nodes, without embedding them again; other fields stay.
+
+        Nodes are changed one at a time, because each holds its metadata once more in serialised form.
+
+        Parameters
+        ----------
+        metadata : mapping of str to Any
+            The fields.
+        node_ids : list of str, default=None
+            Ids of nodes.
+        filters : MetadataFilters, default=None
+            Conditions on the metadata. With ids, both have to hold.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A field or an id is wrong, and the error names it; or there are neither ids nor conditions.
+        """
+        shared, changed = self._existing(), self._change(metadata=metadata)
+        shared.rewrite(changed, *self._filters.to_delete(node_ids, filters))
+
+    async def aset_metadata(
+        self,
+        metadata: Mapping[str, Any],
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+    ) -> None:
+        """Set fields of the metadata of nodes; see :meth:`set_metadata`."""
+        shared, changed = self._existing(), self._change(metadata=metadata)
+        await shared.arewrite(changed, *self._filters.to_delete(node_ids, filters))
+
+    def delete_metadata(
+        self,
+        keys: Iterable[str],
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+    ) -> None:
+        """Remove fields of the metadata of nodes, by their names; see :meth:`set_metadata`."""
+        shared, changed = self._existing(), self._change(keys=keys)
+        shared.rewrite(changed, *self._filters.to_delete(node_ids, filters))
+
+    async def adelete_metadata(
+        self,
+        keys: Iterable[str],
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+    ) -> None:
+        """Remove fields of the metadata of nodes, by their names; see :meth:`set_metadata`."""
+        shared, changed = self._existing(), self._change(keys=keys)
+        await shared.arewrite(changed, *self._filters.to_delete(node_ids, filters))
+
+    def _change(self, **change: Any) -> Callable[[Record], dict[str, Any]]:
+        shared = self._existing()
+        return MetadataChange(self._text_key(shared), shared.is_plain, **change)
 
     def get_nodes(
         self,

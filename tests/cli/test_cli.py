@@ -167,3 +167,67 @@ def test_only_decimal_ids_are_numbers(folder):
     assert json.loads(embplug("delete", "docs", "\u0663", "007", "--json").stdout)["points"] == 2
     with connect("data") as engine:
         assert {record.id for record in Collection.open("docs", engine).scroll()[0]} == {3, "3 "}
+
+
+def test_payloads_and_their_indexes_change_later(folder):
+    recipe = "sparse: {}\n"
+    (folder / "recipe.yaml").write_text(recipe)
+    assert embplug("create", "docs", "--recipe", "recipe.yaml").exit_code == 0
+    assert embplug("add", "docs", "docs.jsonl").exit_code == 0
+
+    def payload(id_: int | str) -> dict[str, object]:
+        with connect("./data") as engine:
+            (record,) = Collection.open("docs", engine).retrieve([id_])
+            return record.payload
+
+    new = json.dumps({"must": [{"key": "year", "range": {"gte": 2021}}]})
+    for arguments in (
+        ("set-payload", "docs", '{"seen": true}', "cats", "7"),
+        ("set-payload", "docs", '{"town": "Rome"}', "--filter", new, "--key", "author.address"),
+        ("delete-payload", "docs", "7", "--key", "year", "--key", "seen"),
+    ):
+        done = embplug(*arguments, "--json")
+        assert json.loads(done.stdout) == {"collection": "docs", "state": "updated"}, done.stderr
+    text = {document["id"]: document["text"] for document in DOCUMENTS}
+    assert payload("cats") == {"text": text["cats"], "year": 2020, "seen": True}
+    assert payload(7) == {"text": text[7], "author": {"address": {"town": "Rome"}}}
+    assert embplug("set-payload", "docs", '{"a": 1}', "cats", "--overwrite").exit_code == 0
+    assert embplug("delete-payload", "docs", "stocks").exit_code == 0
+    assert payload("cats") == {"text": text["cats"], "a": 1} and payload("stocks") == {"text": text["stocks"]}
+    for arguments, said in [
+        (("set-payload", "docs", '{"text": "other"}', "cats"), "no change of 'text'"),
+        (("set-payload", "docs", '{"a": 1}', "cats", "--overwrite", "--key", "b"), "--key"),
+        (("set-payload", "docs", "{a}", "cats"), "PAYLOAD"),
+        (("set-payload", "docs", '{"a": 1}'), "either ids or filter"),
+        (("delete-payload", "docs", "nobody"), "'nobody'"),
+    ]:
+        failed = embplug(*arguments)
+        assert failed.exit_code in (1, 2) and said in failed.stderr
+
+    tenant = '{"type": "keyword", "is_tenant": true}'
+    created = json.loads(embplug("create-payload-index", "docs", "user", tenant, "--json").stdout)
+    assert created["payload_indexes"]["user"]["is_tenant"] is True
+    assert "year (integer)" in embplug("create-payload-index", "docs", "year", "integer").stdout
+    described = json.loads(embplug("info", "docs", "--json").stdout)
+    assert {*described["recipe"]["payload_indexes"]} == {"user", "year"}
+    assert embplug("create", "docs", "--recipe", "recipe.yaml").exit_code == 0
+    left = json.loads(embplug("delete-payload-index", "docs", "user", "--json").stdout)
+    assert {*left["payload_indexes"]} == {"year"}
+    assert "expected an indexed field" in embplug("delete-payload-index", "docs", "user").stderr
+    assert "field_schema" in embplug("create-payload-index", "docs", "user", "nonsense").stderr
+    whole = json.dumps({"must_not": [{"has_id": ["cats"]}]})
+    assert json.loads(embplug("delete", "docs", "--filter", whole, "--json").stdout)["points"] == 1
+
+
+def test_a_search_shows_the_best_chunks_of_each_document(folder):
+    (folder / "recipe.yaml").write_text("sparse: {}\n")
+    lines = [{"id": i, "text": f"apple number {i}", "doc": f"text {i % 3}"} for i in range(9)]
+    (folder / "chunks.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert embplug("create", "docs", "--recipe", "recipe.yaml").exit_code == 0
+    assert embplug("add", "docs", "chunks.jsonl").exit_code == 0
+    grouped = ("search", "docs", "apple", "--group-by", "doc", "--group-size", 2, "--limit", 2)
+    groups = json.loads(embplug(*grouped, "--json").stdout)["groups"]
+    assert [len(group["hits"]) for group in groups] == [2, 2]
+    assert all(hit["payload"]["doc"] == group["id"] for group in groups for hit in group["hits"])
+    shown = embplug(*grouped).stdout
+    assert shown.count("text 0") >= 1 and "apple number" in shown

@@ -525,3 +525,55 @@ async def test_a_store_that_has_yet_to_learn_answers_with_nothing(client):
     assert store.max_marginal_relevance_search("sky") == []
     store.add_texts(TEXTS)
     assert len(store.similarity_search("sky")) == 3
+
+
+async def test_metadata_change_without_embedding_again(make_store):
+    store = make_store()
+    store.add_texts(TEXTS, METADATAS, ids=["a/0", "1", "2"])
+    before = [document.id for document in store.similarity_search("red apple", k=3)]
+    store.set_metadata({"year": 2030, "new": [1]}, ["a/0"])
+    await store.aset_metadata({"lang": "fr"}, filter={"year": 2020}, key="nested")
+    first, second = store.get_by_ids(["a/0", "1"])
+    assert first.metadata == {**METADATAS[0], "year": 2030, "new": [1]}
+    assert second.metadata == {**METADATAS[1], "nested": {"lang": "fr"}}
+    assert ids_of(store.similarity_search("red apple", k=3, filter={"year": 2030})) == ["a/0"]
+    store.delete_metadata(["new", "nested.lang"], ["a/0"])
+    await store.adelete_metadata(["tags"], filter={"year": 2030})
+    assert store.get_by_ids(["a/0"])[0].metadata == {"year": 2030, "nested": {}, "score": 0.5, "free": True}
+    store.overwrite_metadata({"only": 1}, ["1"])
+    await store.aoverwrite_metadata({"only": 2}, filter={"year": 2021})
+    assert [document.metadata for document in store.get_by_ids(["1", "2"])] == [{"only": 1}, {"only": 2}]
+    assert [document.page_content for document in store.get_by_ids(["a/0", "1", "2"])] == TEXTS
+    assert [document.id for document in store.similarity_search("red apple", k=3)] == before
+
+
+def test_what_is_wrong_in_a_change_of_metadata_is_named(make_store):
+    store = make_store()
+    store.add_texts(TEXTS, METADATAS, ids=["0", "1", "2"])
+    for argument, call in [
+        (r"ids\[1\]", lambda: store.set_metadata({"a": 1}, ["0", "nobody"])),
+        ("ids", lambda: store.set_metadata({"a": 1})),
+        ("ids", lambda: store.set_metadata({"a": 1}, ["0"], filter={"year": 2019})),
+        ("ids", lambda: store.set_metadata({"a": 1}, "0")),
+        ("metadata", lambda: store.set_metadata({"a": float("nan")}, ["0"])),
+        ("metadata", lambda: store.overwrite_metadata([1], ["0"])),
+        ("key", lambda: store.set_metadata({"a": 1}, ["0"], key="a b")),
+        ("keys", lambda: store.delete_metadata("year", ["0"])),
+        (r"keys\[0\]", lambda: store.delete_metadata([""], ["0"])),
+        (r"filter\['year'\]", lambda: store.delete_metadata(["year"], filter={"year": {"$near": 1}})),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=f"^{argument}: "):
+            call()
+    assert [document.metadata for document in store.get_by_ids(["0", "1", "2"])] == METADATAS
+
+
+def test_options_of_requests_reach_the_engine(make_store, engine_path):
+    store = make_store()
+    store.add_texts(TEXTS, ids=["0", "1", "2"])
+    options = {"consistency": "majority", "timeout": 60}
+    if engine_path in ("rest", "grpc"):
+        assert ids_of(store.similarity_search("red apple", k=1, **options)) == ["0"]
+        assert len(store.max_marginal_relevance_search("red apple", k=2, **options)) == 2
+    for argument, wrong in (("consistency", "any"), ("timeout", 0), ("shard_key_selector", [])):
+        with pytest.raises(InvalidArgumentError, match=f"^{argument}: "):
+            store.similarity_search("red apple", **{argument: wrong})

@@ -51,6 +51,7 @@ from tests.frameworks.conftest import DIM, ENCODER, TOKENS_RECIPE
 from tests.frameworks.llama_index.llama_index_suite import (
     BLUE,
     GREEN,
+    METADATA,
     RED,
     TEXTS,
     HashedEmbedding,
@@ -757,3 +758,49 @@ def test_filters_that_are_nested_very_deep_are_refused():
         nested = MetadataFilters.model_construct(filters=[nested], condition="and")
     with pytest.raises(FilterError, match=r"^filters: expected at most"):
         to_filter(nested)
+
+
+async def test_metadata_change_without_embedding_again(filled):
+    store = filled
+    before = store.query(query(TEXTS[RED]))
+    store.set_metadata({"year": 2030, "new": [1]}, [RED])
+    await store.aset_metadata({"color": "dark"}, filters=filters(where("year", "==", 2020)))
+    red, green = store.get_nodes([RED, GREEN])
+    assert red.metadata == {**METADATA[RED], "year": 2030, "new": [1]}
+    assert green.metadata == {**METADATA[GREEN], "color": "dark"}
+    assert [red.get_content(), red.ref_doc_id] == [TEXTS[RED], "apples"]
+    changed = filters(where("year", "==", 2030), where("new", "contains", 1))
+    assert store.query(query(TEXTS[RED], filters=changed)).ids == [RED]
+    store.delete_metadata(["new", "title"], [RED])
+    await store.adelete_metadata(["color"], [GREEN], filters(where("year", "==", 2020)))
+    kept = {key: value for key, value in METADATA[RED].items() if key != "title"}
+    assert store.get_nodes([RED])[0].metadata == {**kept, "year": 2030}
+    assert "color" not in store.get_nodes([GREEN])[0].metadata
+    assert not store.query(query(TEXTS[RED], filters=filters(where("title", "==", "A Red Apple")))).ids
+    after = store.query(query(TEXTS[RED]))
+    assert (after.ids, after.similarities) == (before.ids, before.similarities)
+    store.delete("apples")
+    assert ids_of(store.get_nodes()) == [BLUE]
+
+
+def test_what_is_wrong_in_a_change_of_metadata_is_named(filled):
+    for argument, call in [
+        (r"ids\[1\]", lambda: filled.set_metadata({"a": 1}, [RED, "nobody"])),
+        ("node_ids|ids", lambda: filled.set_metadata({"a": 1})),
+        ("metadata", lambda: filled.set_metadata({"a": float("nan")}, [RED])),
+        ("metadata", lambda: filled.set_metadata([1], [RED])),
+        ("keys", lambda: filled.delete_metadata("year", [RED])),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=f"^({argument}): "):
+            call()
+    assert filled.get_nodes([RED])[0].metadata == METADATA[RED]
+
+
+@pytest.mark.parametrize("engine_path", ["memory", "grpc"], indirect=True)
+def test_metadata_in_a_collection_of_the_stock_store_change_for_it_too(client):
+    theirs = QdrantVectorStore("theirs", client)
+    theirs.add(three())
+    store = EmbplugVectorStore("theirs", client)
+    store.set_metadata({"year": 2030}, [RED])
+    (found,) = theirs.query(query(TEXTS[RED], k=1, filters=filters(where("year", "==", 2030)))).nodes
+    assert found.metadata == {**METADATA[RED], "year": 2030} and found.get_content() == TEXTS[RED]
