@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -14,7 +14,8 @@ from embplug.branches.documents import CheckedDocuments, CheckedSample
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
 from embplug.encoders import Encoded
-from embplug.errors import InvalidArgumentError
+from embplug.errors import InvalidArgumentError, StateError
+from embplug.methods.base import Method
 from embplug.methods.numeric.arrays import Float32, State, state_part
 from embplug.recipe import Rerank, Storage
 from embplug.search.stages import Ranker, Stage
@@ -113,10 +114,26 @@ class Branch(ABC):
         }
 
     def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned; a method that is not in ``state`` stays as it is."""
+        """Restore what :meth:`get_state` returned; a method that is not in ``state`` stays as it is.
+
+        Raises
+        ------
+        StateError
+            The state is not that of the methods, or was learned from vectors of another dimension.
+        """
         for key, method in self.methods().items():
             if part := state_part(state, f"{key}."):
                 method.set_state(part)
+        for place, method, dim in self.fitted_methods():
+            if method.fitted_dim not in (None, dim):
+                raise StateError(
+                    f"the state of {place} was learned from vectors of {method.fitted_dim} dimensions, "
+                    f"and the recipe has {dim}"
+                )
+
+    def fitted_methods(self) -> Iterator[tuple[str, Method, int]]:
+        """Methods that learn from vectors: place in the recipe, method, dimension of its vectors."""
+        return iter(())
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """What each method says of itself, by its place in the recipe."""

@@ -15,6 +15,7 @@ from qdrant_client import models
 from embplug.errors import MissingExtraError, NotFittedError
 from embplug.methods.base import Description
 from embplug.methods.numeric.arrays import State, state_bytes
+from embplug.methods.stored import StoredArray, checked_state
 from embplug.recipe import Sparse
 
 CHARACTERS_PER_NUMBER = 3
@@ -117,9 +118,10 @@ class BM25Encoder:
         return {"average_length": np.array(self.average_length_)}
 
     def set_state(self, state: State) -> None:
-        """Restore what :meth:`get_state` returned."""
+        """Restore what :meth:`get_state` returned; StateError if it is nothing of that kind."""
         if self.requires_fit:
-            self.average_length_ = float(state["average_length"])
+            arrays = checked_state("BM25", state, {"average_length": StoredArray(np.float64, low=1)})
+            self.average_length_ = float(arrays["average_length"])
 
     def describe(self) -> Description:
         """Describe BM25; a sparse vector has no dimension, and as many numbers as its text has terms.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.common.ids import DENSE_CODES, MODEL, Id
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
+from embplug.methods.base import Method
 from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.roles import Quantizer, Transform
@@ -134,6 +135,15 @@ class DenseBranch(Branch):
         return {
             f"dense.{self.name}.{place}": method for place, method in places.items() if method is not None
         }
+
+    def fitted_methods(self) -> Iterator[tuple[str, Method, int]]:
+        """The codes, and each transform, which reads what those before it make."""
+        dim = self.recipe.dim
+        if self.codes is not None:
+            yield f"dense.{self.name}.codes", self.codes, dim
+        for i, transform in enumerate(self.transforms):
+            yield f"dense.{self.name}.transforms.{i}", transform, dim
+            dim = transform.output_dim(dim)
 
     def fit(self, sample: CheckedSample) -> None:
         """Fit each method on what the methods before it make of the sample's vectors."""

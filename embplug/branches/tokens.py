@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from embplug.branches.queries import CheckedQuery
 from embplug.common.ids import CODES, Id
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError, NotFittedError
+from embplug.methods.base import Method
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.reductions.reduced import DROPPED
 from embplug.methods.roles import Encoding
@@ -100,6 +101,12 @@ class TokensBranch(Branch):
         for i, reduction in enumerate(reductions):
             places["reduction" if alone else f"reduction.{i}"] = reduction
         return {f"tokens.{place}": method for place, method in places.items() if method is not None}
+
+    def fitted_methods(self) -> Iterator[tuple[str, Method, int]]:
+        """All methods that learn; each reads the tokens themselves."""
+        for place, method in self.places().items():
+            if isinstance(method, Method):
+                yield place, method, self.recipe.dim
 
     @property
     def learns_from_tokens(self) -> bool:

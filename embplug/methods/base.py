@@ -124,9 +124,12 @@ class Method:
         Raises
         ------
         StateError
-            An array is missing, unknown, or of another type or shape. The error names the array.
+            An array is missing, unknown, of another type or shape, or holds values that the method never
+            learns. The error names the array.
         """
         arrays = checked_state(type(self).__name__, state, self._arrays(state)) if state else {}
+        if arrays:
+            self._check_arrays(arrays)
         self.__post_init__()
         if arrays:
             self._from_arrays(arrays)
@@ -241,6 +244,9 @@ class Method:
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         """Names, types and shapes of the stored arrays; ``state`` may tell sizes."""
         return {}
+
+    def _check_arrays(self, arrays: State) -> None:
+        """Raise StateError for arrays that contradict each other; each alone is checked already."""
 
     def _to_arrays(self) -> State:
         """Learned arrays by name; the default takes the attribute ``name_`` for each ``name``."""

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embplug.errors import StateError
 from embplug.methods.numeric.arrays import State
+
+MOST_DIMS = 65536
+"""Qdrant stores no longer vectors."""
+
+LARGEST = 2.0**60
+"""No learned value is larger, and squares of smaller ones stay finite in float32."""
+
+ORTHONORMAL_WITHIN = 0.01
+"""Relative error of lengths that is taken for rounding."""
 
 
 class StoredArray(NamedTuple):
@@ -24,17 +33,47 @@ class StoredArray(NamedTuple):
         name occurs in the arrays of a state.
     memory
         Type of the array in memory, if that differs.
+    low, high
+        Bounds of the values. Integers are at least 0 unless ``low`` says otherwise.
+    ascending
+        Whether each value is at least as large as the one before it.
+    orthonormal
+        Whether the rows or the columns are of length 1 and at right angles.
+    may_be_empty
+        Whether an axis may have the size 0.
     """
 
     dtype: type[np.generic]
     shape: tuple[int | str, ...] = ()
     memory: type[np.generic] | None = None
+    low: float | None = None
+    high: float | None = None
+    ascending: bool = False
+    orthonormal: Literal["rows", "columns"] | None = None
+    may_be_empty: bool = False
 
     def in_memory(self, array: NDArray[Any]) -> Any:
         """Convert a stored array to its type in memory; a scalar becomes a Python number."""
         if self.shape == ():
             return array.item()
         return array.astype(self.memory or self.dtype, copy=False)
+
+    def complaint(self, array: NDArray[Any]) -> str | None:
+        """Say which values are expected, if the array holds others."""
+        if array.size == 0:
+            return None if self.may_be_empty else "at least one value"
+        if not np.isfinite(array).all() or float(np.abs(array).max()) > LARGEST:
+            return "finite numbers"
+        low = 0 if self.low is None and array.dtype.kind == "i" else self.low
+        if low is not None and array.min() < low:
+            return f"values of at least {low:g}"
+        if self.high is not None and array.max() > self.high:
+            return f"values of at most {self.high:g}"
+        if self.ascending and (np.diff(array) < 0).any():
+            return "ascending values"
+        if self.orthonormal is not None and not _is_orthonormal(array, self.orthonormal):
+            return f"orthonormal {self.orthonormal}"
+        return None
 
 
 def checked_state(
@@ -67,8 +106,21 @@ def checked_state(
                 f"state {name!r} of {owner}: expected {np.dtype(spec.dtype)} {shown}, "
                 f"got {array.dtype} {array.shape}"
             )
+        complaint = spec.complaint(array)
+        if complaint is not None:
+            raise StateError(f"state {name!r} of {owner}: expected {complaint}, got others")
         arrays[name] = array
     return arrays
+
+
+def _is_orthonormal(matrix: NDArray[Any], which: Literal["rows", "columns"]) -> bool:
+    """Whether a few random vectors keep their length, which takes less than the product of all rows."""
+    turned = matrix.T if which == "rows" else matrix
+    if turned.shape[0] < turned.shape[1]:
+        return False
+    probes = np.random.default_rng(0).standard_normal((turned.shape[1], 4))
+    lengths = np.linalg.norm(turned @ probes, axis=0) / np.linalg.norm(probes, axis=0)
+    return bool((np.abs(lengths - 1) < ORTHONORMAL_WITHIN).all())
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...], sizes: dict[str, int]) -> bool:

@@ -30,7 +30,7 @@ from embplug.methods.numeric.partition import (
 )
 from embplug.methods.registry import register
 from embplug.methods.roles import Encoding
-from embplug.methods.stored import StoredArray
+from embplug.methods.stored import MOST_DIMS, StoredArray
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import checked_weights
 
@@ -305,14 +305,14 @@ class FDE(Encoding):
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         if not self._learns:
             return {}
-        arrays = {"dim": StoredArray(np.int64)}
+        arrays = {"dim": StoredArray(np.int64, low=1, high=MOST_DIMS)}
         if self.center:
             arrays["mean"] = StoredArray(np.float32, ("dim",))
         if self.partitioner == "kmeans":
             shape = (self.repetitions, 1 << self.simhash_bits, "dim")
             arrays["centroids"] = StoredArray(np.float32, shape)
         if self.dtype == "uint8":
-            arrays["scale"] = StoredArray(np.float64)
+            arrays["scale"] = StoredArray(np.float64, low=0)
         return arrays
 
     def _to_arrays(self) -> State:
@@ -327,8 +327,6 @@ class FDE(Encoding):
 
     def _from_arrays(self, arrays: State) -> None:
         dim = int(arrays["dim"])
-        if dim < 1:
-            raise StateError(f"state 'dim': expected a dimension, got {dim}")
         for name in {"mean", "centroids"} & arrays.keys():
             if arrays[name].shape[-1] != dim:
                 raise StateError(f"state {name!r}: expected {dim} columns, got shape {arrays[name].shape}")

@@ -454,9 +454,9 @@ class LearnedEncoding(Encoding):
             "query_map": StoredArray(np.float16, (features + dim, rank)),
             "document_map": StoredArray(np.float16, (compared, rank)),
             "document_bias": StoredArray(np.float32, (rank,)),
-            "bytes_scale": StoredArray(np.float64),
-            "length": StoredArray(np.float64),
-            "unexplained": StoredArray(np.float64),
+            "bytes_scale": StoredArray(np.float64, low=0),
+            "length": StoredArray(np.float64, low=0),
+            "unexplained": StoredArray(np.float64, low=0),
         }
         if self.steps:
             arrays["directions"] = StoredArray(np.float16, (features, dim))

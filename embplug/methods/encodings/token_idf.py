@@ -146,7 +146,7 @@ class TokenIDF(QueryWeights):
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {
             "centroids": StoredArray(np.float16, (self.cells, "dim"), memory=np.float32),
-            "idf": StoredArray(np.float32, (self.cells,)),
+            "idf": StoredArray(np.float32, (self.cells,), low=0),
         }
 
     def _fit_cost(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from embplug.errors import StateError
 from embplug.methods.numeric.arrays import Codes, Float32, State
 from embplug.methods.numeric.halves import halved, orthonormal, stored_floats
 from embplug.methods.numeric.partition import half_squares, kmeans
@@ -139,11 +140,26 @@ class ByteTables:
             Whether there is a rotation; otherwise there are as many directions as dimensions.
         """
         active = name if rotated else dim
+        rotation = stored_floats(state, "rotation", (dim, active))
+        rotation = rotation._replace(orthonormal="columns", may_be_empty=True)
         return {
-            "tables": stored_floats(state, "tables", (ENTRIES, active)),
+            "tables": stored_floats(state, "tables", (ENTRIES, active))._replace(may_be_empty=rotated),
             "widths": StoredArray(np.int64, (size,)),
-            **({"rotation": stored_floats(state, "rotation", (dim, active))} if rotated else {}),
+            **({"rotation": rotation} if rotated else {}),
         }
+
+    @staticmethod
+    def check_arrays(owner: str, state: State) -> None:
+        """Check that the bytes have as many dimensions as the tables.
+
+        Raises
+        ------
+        StateError
+            They have not.
+        """
+        dims = state["tables"].shape[1]
+        if (state["widths"] > dims).any() or state["widths"].sum() != dims:
+            raise StateError(f"state 'widths' of {owner}: expected widths with the sum {dims}, got others")
 
     @classmethod
     def from_state(cls, state: State) -> ByteTables:

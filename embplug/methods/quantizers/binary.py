@@ -127,7 +127,10 @@ class BinaryQuantizer(Quantizer):
         return self
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
-        return {name: StoredArray(np.float32, ("dim",)) for name in ("mean", "deviations")}
+        return {
+            "mean": StoredArray(np.float32, ("dim",)),
+            "deviations": StoredArray(np.float32, ("dim",), low=0),
+        }
 
     def _encode(self, vectors: Float32) -> Codes:
         assert self.mean_ is not None

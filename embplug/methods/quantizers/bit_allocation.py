@@ -168,8 +168,11 @@ class BitAllocationQuantizer(Quantizer):
             "mean": StoredArray(np.float32, ("dim",)),
             "sampled": StoredArray(np.int64),
             **ByteTables.arrays(state, "dim", self.size - own),
-            **({"lengths": StoredArray(np.float32, (ENTRIES,))} if own else {}),
+            **({"lengths": StoredArray(np.float32, (ENTRIES,), low=0, ascending=True)} if own else {}),
         }
+
+    def _check_arrays(self, arrays: State) -> None:
+        ByteTables.check_arrays(type(self).__name__, arrays)
 
     def _to_arrays(self) -> State:
         mean, tables = self._fitted()

@@ -15,7 +15,7 @@ from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.tables import nearest_level
 from embplug.methods.quantizers.levels import Levels, common_length
 from embplug.methods.registry import register
-from embplug.methods.stored import StoredArray
+from embplug.methods.stored import MOST_DIMS, StoredArray
 
 SEARCH_SAMPLE = 500
 EXPONENTS = np.linspace(0.2, 1.0, 17)
@@ -108,10 +108,10 @@ class PowerQuantizer(Levels):
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {
-            "dim": StoredArray(np.int64),
-            "exponent": StoredArray(np.float64),
-            "levels": StoredArray(np.float32, (1 << self.bits,)),
-            "length": StoredArray(np.float32),
+            "dim": StoredArray(np.int64, low=1, high=MOST_DIMS),
+            "exponent": StoredArray(np.float64, low=0),
+            "levels": StoredArray(np.float32, (1 << self.bits,), ascending=True),
+            "length": StoredArray(np.float32, low=0),
         }
 
     def _encode(self, vectors: Float32) -> Codes:

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
-from embplug.errors import InvalidArgumentError
+from embplug.errors import InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.lookups import (
     ENTRIES,
@@ -22,7 +22,7 @@ from embplug.methods.kernels.lookups import (
     table_of_entries,
     token_sums,
 )
-from embplug.methods.numeric.arrays import Codes, Float32, as_sample
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.quantizers.levels import common_length
@@ -133,8 +133,14 @@ class ProductQuantizer(Quantizer):
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {
             "centroids": StoredArray(np.float32, ("centroids", "dim")),
-            "length": StoredArray(np.float32),
+            "length": StoredArray(np.float32, low=0),
         }
+
+    def _check_arrays(self, arrays: State) -> None:
+        count, most = len(arrays["centroids"]), 1 << self.bits
+        if count > most:
+            owner = type(self).__name__
+            raise StateError(f"state 'centroids' of {owner}: expected at most {most} rows, got {count}")
 
     def _encode(self, vectors: Float32) -> Codes:
         assert self.centroids_ is not None
@@ -279,7 +285,8 @@ class OptimizedProductQuantizer(ProductQuantizer):
     kind: Literal["optimized_product"] = "optimized_product"  # type: ignore[assignment]
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
-        return {**super()._arrays(state), "rotation": StoredArray(np.float32, ("dim", "dim"))}
+        rotation = StoredArray(np.float32, ("dim", "dim"), orthonormal="rows")
+        return {**super()._arrays(state), "rotation": rotation}
 
     def _fit_cost(self) -> str:
         rounds = f"{self.rotation_iterations} rounds of product quantization and of a (d, d) decomposition"

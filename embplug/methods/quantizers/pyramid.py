@@ -11,10 +11,11 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
-from embplug.methods.numeric.arrays import Codes, Float32, as_sample, check_codes
+from embplug.errors import StateError
+from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample, check_codes
 from embplug.methods.quantizers.levels import Levels, common_length
 from embplug.methods.registry import register
-from embplug.methods.stored import StoredArray
+from embplug.methods.stored import MOST_DIMS, StoredArray
 
 SEARCH_SAMPLE = 500
 PULSES_PER_DIMENSION = (0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3, 4, 6, 8, 12, 18, 26, 38)
@@ -121,10 +122,15 @@ class PyramidQuantizer(Levels):
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         return {
-            "dim": StoredArray(np.int64),
-            "pulses": StoredArray(np.int64),
-            "length": StoredArray(np.float32),
+            "dim": StoredArray(np.int64, low=1, high=MOST_DIMS),
+            "pulses": StoredArray(np.int64, low=1),
+            "length": StoredArray(np.float32, low=0),
         }
+
+    def _check_arrays(self, arrays: State) -> None:
+        most = int(arrays["dim"]) * self._largest
+        if arrays["pulses"] > most:
+            raise StateError(f"state 'pulses' of PyramidQuantizer: expected at most {most}, got more")
 
     def _encode(self, vectors: Float32) -> Codes:
         numbers = on_pyramid(self._rotated(vectors), self.pulses_, self._largest) + self._largest

@@ -13,7 +13,7 @@ from typing_extensions import Self, override
 
 from embplug.common.extras import import_extra
 from embplug.common.threads import single_torch_thread
-from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError, StateError
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample, as_vectors
 from embplug.methods.numeric.balanced import LIMIT, BalancedBytes
 from embplug.methods.numeric.contrast import batches, between, ranking_loss, signs
@@ -301,6 +301,12 @@ class RecurrentBinaryQuantizer(Quantizer):
             "steps": StoredArray(np.int64),
             **layers,
         }
+
+    def _check_arrays(self, arrays: State) -> None:
+        rows = 1 + len(arrays["first.second_bias"])
+        if len(arrays["decoder"]) != rows:
+            got = len(arrays["decoder"])
+            raise StateError(f"state 'decoder' of RecurrentBinaryQuantizer: expected {rows} rows, got {got}")
 
     def _to_arrays(self) -> State:
         assert self.decoder_ is not None

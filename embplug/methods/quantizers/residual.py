@@ -161,10 +161,13 @@ class ResidualQuantizer(Quantizer):
         size = "size" if self.bits is not None else self.size - HEADER_BYTES
         return {
             "centroids": StoredArray(np.float16, (self.centroids, "dim")),
-            "factors": StoredArray(np.float32, (1 << self._factor_bits,)),
+            "factors": StoredArray(np.float32, (1 << self._factor_bits,), low=0, ascending=True),
             "sampled": StoredArray(np.int64),
             **ByteTables.arrays(state, "dim", size, rotated=self.bits is None),
         }
+
+    def _check_arrays(self, arrays: State) -> None:
+        ByteTables.check_arrays(type(self).__name__, arrays)
 
     def _to_arrays(self) -> State:
         centroids, tables, factors = self._fitted()

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread
-from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
+from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.lookups import predictive_maxsim, table_of_classes, tiles
 from embplug.methods.maxsim import sum_of_maxima
@@ -336,18 +336,31 @@ class PredictiveQuantizer(TokenCodes):
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         arrays = {
             "centroids": StoredArray(np.float16, (self.centroids, "dim")),
-            "gains": StoredArray(np.float32, (GAINS,)),
-            "borders": StoredArray(np.float32, (CLASSES - 1,)),
-            "factors": StoredArray(np.float32, (FACTORS,)),
-            "directions": stored_floats(state, "directions", ("dim", "dim")),
-            "mean_bytes": StoredArray(np.float64),
+            "gains": StoredArray(np.float32, (GAINS,), ascending=True),
+            "borders": StoredArray(np.float32, (CLASSES - 1,), low=0, ascending=True),
+            "factors": StoredArray(np.float32, (FACTORS,), low=0, ascending=True),
+            "directions": stored_floats(state, "directions", ("dim", "dim"))._replace(orthonormal="columns"),
+            "mean_bytes": StoredArray(np.float64, low=0),
             "sampled": StoredArray(np.int64),
         }
         for k in range(CLASSES):
-            arrays[f"{k}.tables"] = stored_floats(state, f"{k}.tables", (ENTRIES, f"directions of {k}"))
-            arrays[f"{k}.widths"] = StoredArray(np.int64, (f"bytes of {k}",))
-            arrays[f"{k}.kept"] = StoredArray(np.int64, (f"directions of {k}",))
+            shape = f"directions of {k}"
+            tables = stored_floats(state, f"{k}.tables", (ENTRIES, shape))
+            arrays[f"{k}.tables"] = tables._replace(may_be_empty=True)
+            arrays[f"{k}.widths"] = StoredArray(np.int64, (f"bytes of {k}",), may_be_empty=True)
+            arrays[f"{k}.kept"] = StoredArray(np.int64, (shape,), may_be_empty=True)
         return arrays
+
+    def _check_arrays(self, arrays: State) -> None:
+        dim = len(arrays["directions"])
+        for k in range(CLASSES):
+            part = state_part(arrays, f"{k}.")
+            ByteTables.check_arrays(f"class {k} of PredictiveQuantizer", part)
+            kept = part["kept"]
+            if (kept >= dim).any() or len(np.unique(kept)) < len(kept):
+                raise StateError(
+                    f"state '{k}.kept' of PredictiveQuantizer: expected different numbers below {dim}"
+                )
 
     def _to_arrays(self) -> State:
         learned = self._fitted()

@@ -213,8 +213,8 @@ class PCA(Transform):
         kept: int | str = self.dim or "dim"
         return {
             "mean": StoredArray(np.float32, ("dim",)),
-            "components": StoredArray(np.float32, (kept, "dim")),
-            "variances": StoredArray(np.float32, (kept,)),
+            "components": StoredArray(np.float32, (kept, "dim"), orthonormal="rows"),
+            "variances": StoredArray(np.float32, (kept,), low=0),
             "samples": StoredArray(np.int64),
         }
 

@@ -97,7 +97,10 @@ class _LearnedRotation(Transform):
         return dim
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
-        return {"rotation": StoredArray(np.float32, ("dim", "dim")), "sampled": StoredArray(np.int64)}
+        return {
+            "rotation": StoredArray(np.float32, ("dim", "dim"), orthonormal="rows"),
+            "sampled": StoredArray(np.int64),
+        }
 
     def _transform(self, vectors: Float32) -> Float32:
         assert self.rotation_ is not None
