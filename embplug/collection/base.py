@@ -12,10 +12,9 @@ from qdrant_client import models
 
 from embplug.branches.documents import TokensLike
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.fitting import fitted_steps
+from embplug.collection.handle import Handle
 from embplug.collection.info import CollectionInfo, info_steps
 from embplug.collection.maintenance import drop_steps, optimize_steps
-from embplug.collection.opening import reload_steps
 from embplug.collection.operation import operation
 from embplug.collection.records import (
     Record,
@@ -30,7 +29,7 @@ from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
-from embplug.engines.calls import Steps
+from embplug.engines.calls import Steps, computed
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion, Recipe
 from embplug.search.types import Hit, Query, SearchOptions
@@ -57,8 +56,12 @@ class CollectionBase(Generic[EngineT]):
             raise InvalidArgumentError("pipeline", expected, type(pipeline).__name__)
         self.name = name
         self.engine = engine
-        # For this package alone, because reload() replaces it. Only this class assigns it.
-        self._pipeline = pipeline
+        self._handle = Handle(engine, name, pipeline)
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        """The recipe and its fitted state at the moment, for this package alone."""
+        return self._handle.pipeline
 
     def __init_subclass__(cls, run_by: Callable[[Any], Any] | None = None, **kwargs: Any) -> None:
         """Give a subclass each operation as a plain method that waits, or is awaited."""
@@ -191,7 +194,8 @@ class CollectionBase(Generic[EngineT]):
             fusion=fusion,
             mmr=mmr,
         )
-        hits = yield from search_steps(self.engine, self.name, self._pipeline, [query], options)
+        search = partial(search_steps, self.name, queries=[query], options=options)
+        hits = yield from self._handle.run_steps(search)
         return hits[0]
 
     @operation
@@ -244,7 +248,8 @@ branches, fusion, mmr
             fusion=fusion,
             mmr=mmr,
         )
-        return (yield from search_steps(self.engine, self.name, self._pipeline, queries, options))
+        search = partial(search_steps, self.name, queries=queries, options=options)
+        return (yield from self._handle.run_steps(search))
 
     @operation
     def retrieve(self, ids: Sequence[Id]) -> Steps[list[Record]]:
@@ -362,8 +367,7 @@ branches, fusion, mmr
         NotFittedError
             No document was added yet from which the methods learn.
         """
-        pipeline = self._pipeline
-        return (yield from fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
+        return (yield from self._handle.run_steps(lambda pipeline: computed(pipeline.describe)))
 
     @operation
     def drift(self, tokens: TokensLike) -> Steps[float]:
@@ -389,9 +393,7 @@ branches, fusion, mmr
         NotFittedError
             No document was added yet.
         """
-        pipeline = self._pipeline
-        measure = partial(pipeline.drift, tokens)
-        return (yield from fitted_steps(self.engine, self.name, pipeline, measure))
+        return (yield from self._handle.run_steps(lambda pipeline: computed(partial(pipeline.drift, tokens))))
 
     @operation
     def info(self) -> Steps[CollectionInfo]:
@@ -429,7 +431,7 @@ branches, fusion, mmr
         RecipeVersionError
             A newer embplug wrote the recipe.
         """
-        self._pipeline = yield from reload_steps(self.engine, self.name, self._pipeline, encoder)
+        yield from self._handle.reload_steps(encoder)
 
     @operation
     def optimize(self, *, timeout: float = 600.0) -> Steps[bool]:

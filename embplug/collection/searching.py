@@ -10,9 +10,7 @@ from qdrant_client import models
 from qdrant_client.http.models import QueryResponse
 
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.fitting import fitted_steps
 from embplug.common.ids import CODE_FIELDS, point_id
-from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
 from embplug.search.diversity import mmr
 from embplug.search.option_checks import check_options, check_queries
@@ -24,19 +22,20 @@ DIVERSITY = 0.5
 
 
 def search_steps(
-    engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
+    name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
-    """Run searches with the same options."""
+    """Run searches with the same options, under the name that only the pipeline's revision has."""
+    name = pipeline.alias or name
     if options.mmr is None:
-        return (yield from _relevant(engine, name, pipeline, queries, options))
-    return (yield from _diverse(engine, name, pipeline, queries, options, options.mmr))
+        return (yield from _relevant(name, pipeline, queries, options))
+    return (yield from _diverse(name, pipeline, queries, options, options.mmr))
 
 
 def _relevant(
-    engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
+    name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
     """Best hits of each query, each round of all queries in one request."""
-    plans = yield from fitted_steps(engine, name, pipeline, partial(pipeline.plan, queries, options))
+    plans: list[Plan] = yield Call.compute(partial(pipeline.plan, queries, options))
     hits: list[list[Hit]] = [[] for _ in plans]
     answers: dict[int, Sequence[QueryResponse] | None] = dict.fromkeys(range(len(plans)))
     while answers:
@@ -64,7 +63,6 @@ def _advance(
 
 
 def _diverse(
-    engine: AnyEngine,
     name: str,
     pipeline: Pipeline,
     queries: Sequence[Query],
@@ -74,11 +72,11 @@ def _diverse(
     """Search for more hits than the limit, read their vectors, choose those that differ."""
     check_options(options)
     check_queries(queries)
-    queries = yield from fitted_steps(engine, name, pipeline, partial(_with_query_vectors, pipeline, queries))
+    queries = yield Call.compute(partial(_with_query_vectors, pipeline, queries))
     fields = [pipeline.compared(query) for query in queries]
     limit = max(parameters.candidates_limit or 0, options.limit)
     wide = replace(options, limit=limit, cross_encode=False, mmr=None)
-    candidates = yield from _relevant(engine, name, pipeline, queries, wide)
+    candidates = yield from _relevant(name, pipeline, queries, wide)
     diversity = DIVERSITY if parameters.diversity is None else parameters.diversity
     chosen: list[list[Hit]] = []
     for query, field, hits in zip(queries, fields, candidates, strict=True):

@@ -14,7 +14,12 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from embplug.engines import connect
 from embplug.engines.calls import Call, Steps, is_transient, retry_after, run, run_async, translated
-from embplug.errors import EngineConnectionError, EngineError, InvalidArgumentError
+from embplug.errors import (
+    CollectionNotFoundError,
+    EngineConnectionError,
+    EngineError,
+    InvalidArgumentError,
+)
 
 
 class Engine:
@@ -152,5 +157,5 @@ def test_a_refusal_of_a_real_server_is_told(server_client):
     def steps() -> Steps[Any]:
         return (yield Call.of("count", collection_name="nowhere"))
 
-    with pytest.raises(EngineError, match=r"NOT_FOUND.*nowhere"):
+    with pytest.raises(CollectionNotFoundError, match=r"NOT_FOUND.*nowhere"):
         run(server_client, steps())

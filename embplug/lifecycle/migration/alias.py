@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from qdrant_client import models
 
+from embplug.collection.revision import is_own_alias
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.errors import InvalidArgumentError, MigrationError
 
 
 def aliases(engine: Engine) -> dict[str, str]:
-    """Alias -> collection."""
+    """Alias -> collection, without the aliases that embplug makes."""
     answer = run(engine, retried(Call.of("get_aliases"))).aliases
-    return {alias.alias_name: alias.collection_name for alias in answer}
+    return {alias.alias_name: alias.collection_name for alias in answer if not is_own_alias(alias.alias_name)}
 
 
 def collection_behind(engine: Engine, name: str) -> str:

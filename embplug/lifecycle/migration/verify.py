@@ -105,7 +105,7 @@ def measure_recall(
         for start in range(0, len(own_queries), AT_ONCE):
             some = own_queries[start : start + AT_ONCE]
             truth = _truth(reading, source, vectors[own], some, exact)
-            steps = search_steps(engine, target, pipeline, [query.query for query in some], options)
+            steps = search_steps(target, pipeline, [query.query for query in some], options)
             hits = run(engine, steps)
             for query, best, answer in zip(some, truth, hits, strict=True):
                 ids = [point_id(hit.id, "id") for hit in answer]
