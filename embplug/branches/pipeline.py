@@ -63,6 +63,11 @@ class Pipeline:
         The recipe's encoder and cross-encoder.
     capabilities : Capabilities or None
         What the engine of the collection can do. None until the engine has reported it.
+    revision : str or None
+        Revision of the collection that this pipeline is of. None for a collection without a manifest.
+    alias : str or None
+        Name that the engine gives the collection only as long as it is of this revision. None if it has no
+        such name.
     """
 
     def __init__(
@@ -85,6 +90,8 @@ class Pipeline:
         self.models = LoadedModels(self.recipe, encoder, cross_encoder)
         self.device = device
         self.capabilities: Capabilities | None = None
+        self.revision: str | None = None
+        self.alias: str | None = None
 
     def changed(
         self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | str | None = None
@@ -103,7 +110,7 @@ class Pipeline:
         Returns
         -------
         Pipeline
-            The new pipeline.
+            The new pipeline, of the same revision until it is saved.
         """
         pipeline = Pipeline(
             recipe,
@@ -114,6 +121,7 @@ class Pipeline:
         )
         pipeline.capabilities = self.capabilities
         pipeline.models.allow_as(self.models)
+        pipeline.revision, pipeline.alias = self.revision, self.alias
         return pipeline
 
     @property

@@ -89,7 +89,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
             :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
             those of :class:`~embplug.methods.FDE`, which is the default without. A collection that exists
-            keeps what it has learned, and ignores the sample. A ``UserWarning`` names
+            and has learned keeps what it has learned, and ignores the sample. A ``UserWarning`` names
             the methods for which there are too few documents; a few thousand are enough.
         encoder : Encoder or str, default=None
             Encoder of texts, or its name, in place of the one that the recipe names.
@@ -313,9 +313,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         writing = asyncio.ensure_future(
             asyncio.to_thread(
                 ingest,
-                self.engine,
-                self.name,
-                self._pipeline,
+                self._handle,
                 until_cancelled(),
                 submit,
                 in_flight=workers,

@@ -12,11 +12,15 @@ from qdrant_client import models
 
 from embplug.branches.documents import TokensLike
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.fitting import fitted_steps
-from embplug.collection.grouping import HitGroup, search_groups_steps
+from embplug.collection.grouping import (
+    HitGroup,
+    checked_lookup_steps,
+    search_groups_steps,
+    with_lookup_steps,
+)
+from embplug.collection.handle import Handle
 from embplug.collection.info import CollectionInfo, info_steps
 from embplug.collection.maintenance import drop_steps, optimize_steps
-from embplug.collection.opening import reload_steps
 from embplug.collection.operation import operation
 from embplug.collection.payload_indexes import create_payload_index_steps, delete_payload_index_steps
 from embplug.collection.payload_updates import (
@@ -36,7 +40,7 @@ from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
-from embplug.engines.calls import Steps
+from embplug.engines.calls import Steps, computed
 from embplug.engines.request_options import ReadOptions, WriteOptions
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion, Recipe
@@ -64,8 +68,12 @@ class CollectionBase(Generic[EngineT]):
             raise InvalidArgumentError("pipeline", expected, type(pipeline).__name__)
         self.name = name
         self.engine = engine
-        # For this package alone, because reload() replaces it. Only this class assigns it.
-        self._pipeline = pipeline
+        self._handle = Handle(engine, name, pipeline)
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        """The recipe and its fitted state at the moment, for this package alone."""
+        return self._handle.pipeline
 
     def __init_subclass__(cls, run_by: Callable[[Any], Any] | None = None, **kwargs: Any) -> None:
         """Give a subclass each operation as a plain method that waits, or is awaited."""
@@ -218,7 +226,8 @@ class CollectionBase(Generic[EngineT]):
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
             ),
         )
-        hits = yield from search_steps(self.engine, self.name, self._pipeline, [query], options)
+        search = partial(search_steps, self.engine, self.name, queries=[query], options=options)
+        hits = yield from self._handle.run_steps(search)
         return hits[0]
 
     @operation
@@ -279,7 +288,8 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
             ),
         )
-        return (yield from search_steps(self.engine, self.name, self._pipeline, queries, options))
+        search = partial(search_steps, self.engine, self.name, queries=queries, options=options)
+        return (yield from self._handle.run_steps(search))
 
     @operation
     def search_groups(
@@ -359,11 +369,18 @@ timeout
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
             ),
         )
-        return (
-            yield from search_groups_steps(
-                self.engine, self.name, self._pipeline, query, options, group_by, group_size, with_lookup
-            )
+        lookup = yield from checked_lookup_steps(with_lookup)
+        search = partial(
+            search_groups_steps,
+            self.engine,
+            self.name,
+            query=query,
+            options=options,
+            group_by=group_by,
+            group_size=group_size,
         )
+        groups: list[HitGroup] = yield from self._handle.run_steps(search)
+        return groups if lookup is None else (yield from with_lookup_steps(lookup, groups))
 
     @operation
     def retrieve(
@@ -732,8 +749,7 @@ timeout
         NotFittedError
             No document was added yet from which the methods learn.
         """
-        pipeline = self._pipeline
-        return (yield from fitted_steps(self.engine, self.name, pipeline, pipeline.describe))
+        return (yield from self._handle.run_steps(lambda pipeline: computed(pipeline.describe)))
 
     @operation
     def drift(self, tokens: TokensLike) -> Steps[float]:
@@ -759,9 +775,7 @@ timeout
         NotFittedError
             No document was added yet.
         """
-        pipeline = self._pipeline
-        measure = partial(pipeline.drift, tokens)
-        return (yield from fitted_steps(self.engine, self.name, pipeline, measure))
+        return (yield from self._handle.run_steps(lambda pipeline: computed(partial(pipeline.drift, tokens))))
 
     @operation
     def info(self) -> Steps[CollectionInfo]:
@@ -799,7 +813,7 @@ timeout
         RecipeVersionError
             A newer embplug wrote the recipe.
         """
-        self._pipeline = yield from reload_steps(self.engine, self.name, self._pipeline, encoder)
+        yield from self._handle.reload_steps(encoder)
 
     @operation
     def optimize(self, *, timeout: float = 600.0) -> Steps[bool]:

@@ -33,11 +33,23 @@ class Chunk:
         Points in the form that the engine reads.
     mark : Any
         Where the documents come from, for the caller of :func:`~embplug.collection.writing.write`.
+    pipeline : Pipeline or None
+        What has encoded the documents.
+    documents : CheckedDocuments or None
+        The documents before they were encoded.
+    first : int
+        Position of the first document among those that ``mark`` stands for.
+    renewed : int
+        Number of times that the documents were encoded anew, because the collection had changed.
     """
 
     ids: Sequence[Id]
     points: list[Any]
     mark: Any
+    pipeline: Pipeline | None = None
+    documents: CheckedDocuments | None = None
+    first: int = 0
+    renewed: int = 0
 
 
 def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, mark: Any) -> Iterator[Chunk]:
@@ -54,7 +66,7 @@ def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, ma
             points: list[Any] = list(grpc_points(part.ids, vectors, payloads))
         else:
             points = list(rest_points(part.ids, vectors, payloads, as_lists=form is PointForm.LISTS))
-        yield Chunk(part.user_ids, points, mark)
+        yield Chunk(part.user_ids, points, mark, pipeline, part, start)
 
 
 def chunks_of_parts(

@@ -82,7 +82,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
             :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
             those of :class:`~embplug.methods.FDE`, which is the default without. A collection that exists
-            keeps what it has learned, and ignores the sample. A ``UserWarning`` names
+            and has learned keeps what it has learned, and ignores the sample. A ``UserWarning`` names
             the methods for which there are too few documents; a few thousand are enough.
         encoder : Encoder or str, default=None
             Encoder of texts, or its name, in place of the one that the recipe names.
@@ -303,6 +303,4 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             def submit(steps: Steps[T]) -> Future[T]:
                 return pool.submit(run, self.engine, steps)
 
-            return ingest(
-                self.engine, self.name, self._pipeline, batches, submit, in_flight=workers, progress=progress
-            )
+            return ingest(self._handle, batches, submit, in_flight=workers, progress=progress)

@@ -3,39 +3,64 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
-from embplug.collection.state import load, save
+from embplug.collection.manifest import Manifest
+from embplug.collection.restore import reload_steps, set_revision
+from embplug.collection.revision import current_revision_steps, new_id, read_revision_steps, revise_steps
+from embplug.collection.state import forget, save
 from embplug.engines import AnyEngine
-from embplug.engines.calls import Call, Steps, T
+from embplug.engines.calls import Call, Steps
 from embplug.methods.base import Method
 from embplug.recipe import Recipe
 
 
-def save_fit_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:
-    """Keep what the pipeline has learned, then refer to it from the collection."""
-    if pipeline.get_state():
-        yield from save_manifest_steps(engine, name, pipeline)
+def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[bool]:
+    """Replace recipe and fitted state of the collection by those of a pipeline, in one step.
 
+    Parameters
+    ----------
+    engine : client
+        An open client.
+    name : str
+        Name of the collection.
+    pipeline : Pipeline
+        What the collection is to be. It is of the revision that it replaces, or of none if it replaces
+        whatever is there.
 
-def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[None]:
-    """Replace recipe and fitted state of the collection by those of a pipeline, in one write."""
-    state = pipeline.get_state()
+    Returns
+    -------
+    bool
+        Whether the collection was changed. It was not if another process has changed it since it was read.
+    """
+    before = yield from current_revision_steps(name)
+    if pipeline.revision not in (None, before.manifest.identity):
+        return False
+    state, fresh, kept = pipeline.get_state(), new_id(), before.manifest.state
     reference = None
     if state:
-        reference = yield from save(engine, name, state, pipeline.recipe.replication_factor)
+        replicas = before.info.config.params.replication_factor
+        reference = yield from save(engine, before.collection, state, replicas, owner=fresh)
         if not pipeline.fitted:
             reference["partial"] = True
-    before = read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
-    created_from = before.created_from
-    if created_from is None and before.recipe != pipeline.recipe:
-        created_from = before.recipe
-    manifest = Manifest(pipeline.recipe, reference, pipeline.versions, created_from)
-    yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: manifest.to_dict()})
+    created_from = before.manifest.created_from
+    if created_from is None and before.manifest.recipe != pipeline.recipe:
+        created_from = before.manifest.recipe
+    manifest = Manifest(pipeline.recipe, reference, pipeline.versions, created_from, revision=fresh)
+    if (yield from revise_steps(before, manifest)):
+        set_revision(pipeline, name, replace(before, manifest=manifest))
+        if kept is not None and kept.get("owner"):
+            yield from forget(engine, kept)
+        return True
+    if reference is not None:
+        now = (yield from read_revision_steps(name)).manifest.state or {}
+        # This process may have won, and another one may have gone on from there.
+        if now.get("owner") != fresh:
+            yield from forget(engine, reference)
+    return False
 
 
 def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
@@ -64,27 +89,46 @@ def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
 
 def learn_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, sample: CheckedSample | None
-) -> Steps[None]:
-    """Take over what another process made the collection learn, else learn from ``sample``."""
-    manifest = read_manifest(name, (yield Call.of("get_collection", collection_name=name)))
-    if manifest.state is not None:
-        pipeline.set_state((yield from load(engine, name, manifest.state)))
-    if not pipeline.fitted and sample is not None:
-        yield Call.compute(partial(fit, name, pipeline, sample))
-        yield from save_fit_steps(engine, name, pipeline)
+) -> Steps[Pipeline]:
+    """Learn from ``sample``, unless another process has made the collection learn.
+
+    Parameters
+    ----------
+    engine : client
+        An open client.
+    name : str
+        Name of the collection.
+    pipeline : Pipeline
+        The collection as this process knows it. It is not changed, because searches may use it.
+    sample : CheckedSample or None
+        What to learn from, checked for the recipe of ``pipeline``. None only takes over what was learned.
+
+    Returns
+    -------
+    Pipeline
+        The collection as it is now. It is fitted, unless there is nothing to learn from, or it has another
+        recipe by now.
+    """
+    recipe = pipeline.recipe
+    while not pipeline.fitted:
+        pipeline = yield from reload_steps(engine, name, pipeline, None)
+        if pipeline.fitted or sample is None or pipeline.recipe != recipe:
+            break
+        learned = pipeline.changed(pipeline.recipe, pipeline.versions)
+        learned.set_state(pipeline.get_state())
+        yield Call.compute(partial(fit, name, learned, sample))
+        if (yield from save_manifest_steps(engine, name, learned)):
+            return learned
+    return pipeline
 
 
-def take_over_steps(engine: AnyEngine, name: str, existing: Pipeline, recipe: Recipe) -> Steps[None]:
+def take_over_steps(engine: AnyEngine, name: str, existing: Pipeline, recipe: Recipe) -> Steps[Pipeline]:
     """Give a collection that has not learned everything what the methods of ``recipe`` have learned."""
-    learned, state = existing.get_state(), Pipeline(recipe).get_state()
-    if not state.keys() <= learned.keys():
-        existing.set_state({**state, **learned})
-        yield from save_fit_steps(engine, name, existing)
-
-
-def fitted_steps(engine: AnyEngine, name: str, pipeline: Pipeline, work: Callable[[], T]) -> Steps[T]:
-    """Compute ``work`` with what the collection has learned, maybe in another process."""
-    if not pipeline.fitted:
-        yield from learn_steps(engine, name, pipeline, None)
-    result: T = yield Call.compute(work)
-    return result
+    state = Pipeline(recipe).get_state()
+    while not existing.fitted and not state.keys() <= (learned := existing.get_state()).keys():
+        whole = existing.changed(existing.recipe, existing.versions)
+        whole.set_state({**state, **learned})
+        if (yield from save_manifest_steps(engine, name, whole)):
+            return whole
+        existing = yield from reload_steps(engine, name, existing, None)
+    return existing

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import ceil
 from typing import Any, TypeAlias
 
@@ -17,10 +18,9 @@ from qdrant_client import models
 from qdrant_client.local.payload_value_extractor import value_by_key
 
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.fitting import fitted_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
-from embplug.collection.searching import query_vectors_steps, run_plans
+from embplug.collection.searching import run_plans, with_query_vectors
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_id, split_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
@@ -67,24 +67,19 @@ def search_groups_steps(
     options: SearchOptions,
     group_by: str,
     group_size: int,
-    with_lookup: str | models.WithLookup | None,
 ) -> Steps[list[HitGroup]]:
     """Find the best groups; ``options.limit`` is their number."""
+    name = pipeline.alias or name
     selector = vector_selector(pipeline, options.with_vectors)
     path = checked_path(group_by, "group_by")
     checked_integer(group_size, "group_size", 1)
-    lookup = _checked_lookup(with_lookup)
     check_options(options)
     check_queries([query])
     options = replace(options, filter=pipeline.checked_filter(options.filter))
-    if lookup is not None:
-        yield from existing_steps(lookup.collection)
-    (encoded,) = yield from query_vectors_steps(engine, name, pipeline, [query])
+    (encoded,) = yield Call.compute(partial(with_query_vectors, pipeline, [query]))
     encoded = replace(encoded, text=query.text)
     groups = yield from _GroupSearch(engine, name, pipeline, encoded, options, path, group_size).steps()
-    groups = yield from _record_steps(name, pipeline, groups, options, selector)
-    records = {} if lookup is None else (yield from _lookup_steps(lookup, [group.id for group in groups]))
-    return [replace(group, lookup=records.get(group.id)) for group in groups]
+    return (yield from _record_steps(name, pipeline, groups, options, selector))
 
 
 @dataclass
@@ -172,7 +167,7 @@ class _GroupSearch:
 
         if not conditions:
             return []
-        plans = yield from fitted_steps(self.engine, self.name, self.pipeline, planned)
+        plans: list[Plan] = yield Call.compute(planned)
         return (yield from run_plans(self.engine, self.name, self.pipeline, plans, options.reading))
 
     def _last_steps(self, points: list[Any]) -> Steps[list[Hit]]:
@@ -271,13 +266,24 @@ def _record_steps(
     return [group for group in filled if group.hits]
 
 
-def _checked_lookup(with_lookup: Any) -> models.WithLookup | None:
+def checked_lookup_steps(with_lookup: Any) -> Steps[models.WithLookup | None]:
+    """Check the collection in which the documents of groups are looked up."""
+    lookup = with_lookup
     if isinstance(with_lookup, str) and with_lookup:
-        return models.WithLookup(collection=with_lookup)
-    if with_lookup is None or isinstance(with_lookup, models.WithLookup):
-        return with_lookup
-    expected = "the name of a collection, or a qdrant_client.models.WithLookup"
-    raise InvalidArgumentError("with_lookup", expected, repr(with_lookup))
+        lookup = models.WithLookup(collection=with_lookup)
+    if lookup is None:
+        return None
+    if not isinstance(lookup, models.WithLookup):
+        expected = "the name of a collection, or a qdrant_client.models.WithLookup"
+        raise InvalidArgumentError("with_lookup", expected, repr(with_lookup))
+    yield from existing_steps(lookup.collection)
+    return lookup
+
+
+def with_lookup_steps(lookup: models.WithLookup, groups: Sequence[HitGroup]) -> Steps[list[HitGroup]]:
+    """Give each group the document that has its value as id."""
+    records = yield from _lookup_steps(lookup, [group.id for group in groups])
+    return [replace(group, lookup=records.get(group.id)) for group in groups]
 
 
 def _lookup_steps(lookup: models.WithLookup, values: Sequence[Value]) -> Steps[dict[Value, Record]]:

@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
-from embplug.collection.manifest import read_manifest
+from embplug.collection.revision import read_revision_steps
 from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps
 from embplug.errors import CollectionNotFoundError
@@ -74,8 +74,8 @@ def existing_steps(name: str) -> Steps[models.CollectionInfo]:
 
 def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
     """Describe the collection."""
-    info = yield from existing_steps(name)
-    manifest = read_manifest(name, info)
+    revision = yield from read_revision_steps(name)
+    info, manifest = revision.info, revision.manifest
     disk_bytes = None
     if traits_of(engine).tells_disk_bytes:
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -14,13 +16,13 @@ from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
-from embplug.collection.chunks import chunks_of_parts
-from embplug.collection.fitting import learn_steps
+from embplug.collection.chunks import Chunk, chunked
+from embplug.collection.handle import Handle
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.writing import AddReport, Submit, write
-from embplug.engines import AnyEngine, PointForm, traits_of
-from embplug.engines.calls import all_retried
+from embplug.engines import PointForm, traits_of
+from embplug.engines.calls import Steps, all_retried, computed
 from embplug.errors import DiskSpaceError, DuplicateIdError, InvalidArgumentError
 from embplug.methods.encodings.learned import SAMPLE_TOKENS
 from embplug.methods.token_batch import TokenBatch
@@ -47,9 +49,7 @@ def check_batches(batches: Any) -> None:
 
 
 def ingest(
-    engine: AnyEngine,
-    name: str,
-    pipeline: Pipeline,
+    handle: Handle,
     batches: Iterable[Documents],
     submit: Submit,
     *,
@@ -61,32 +61,147 @@ def ingest(
     After the first request that fails for good no more batches are read, those under way are waited
     for, and :class:`~embplug.errors.IngestError` tells what was not written.
     """
-    traits = traits_of(engine)
-    parts = _checked_parts(batches, pipeline, traits.point_form)
-    if not pipeline.fitted:
-        parts = _learn(engine, name, pipeline, parts, submit)
+    traits = traits_of(handle.engine)
+    parts = _checked_parts(batches, handle, traits.point_form)
+    if not handle.pipeline.fitted:
+        parts = _learn(handle, parts, submit)
+    renewal = _Renewal(handle, submit, traits.point_form)
     # ``disable=None`` is silent unless standard error is a terminal.
     with tqdm(
-        desc=f"adding to {name}", unit=" documents", disable=None if progress is None else not progress
+        desc=f"adding to {handle.name}",
+        unit=" documents",
+        disable=None if progress is None else not progress,
     ) as bar:
-        chunks = chunks_of_parts(((None, part) for part in parts), pipeline, traits.point_form)
-        report = write(engine, name, chunks, submit, in_flight=in_flight, bar=bar)
+        report = write(
+            handle.engine,
+            handle.name,
+            renewal.chunks(parts),
+            submit,
+            in_flight=in_flight,
+            bar=bar,
+            renewal=renewal,
+        )
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
         try:
-            submit(optimize_steps(engine, name, 0.0)).result()
+            submit(optimize_steps(handle.engine, handle.name, 0.0)).result()
         except DiskSpaceError as error:  # the documents are written, and searches only take longer
-            logger.warning("collection %r: %s", name, error)
+            logger.warning("collection %r: %s", handle.name, error)
     return report
 
 
-def _checked_parts(
-    batches: Iterable[Documents], pipeline: Pipeline, form: PointForm
-) -> Iterator[CheckedDocuments]:
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Checked documents that have all vectors.
+
+    Attributes
+    ----------
+    checked : CheckedDocuments
+        The documents, as the recipe of ``pipeline`` needs them.
+    pipeline : Pipeline
+        What they were checked for.
+    batch : Documents
+        The batch of the user that they come from.
+    number : int
+        Position of the batch in the call.
+    start : int
+        Position of the first document in the batch.
+    """
+
+    checked: CheckedDocuments
+    pipeline: Pipeline
+    batch: Documents
+    number: int
+    start: int
+
+    def fits(self, pipeline: Pipeline) -> bool:
+        """Return whether the documents are also as another pipeline needs them."""
+        own = self.pipeline
+        return own is pipeline or (own.recipe == pipeline.recipe and own.versions == pipeline.versions)
+
+    def checked_for(
+        self, pipeline: Pipeline, form: PointForm, first: int = 0, count: int | None = None
+    ) -> CheckedDocuments:
+        """Return some of the documents, checked once more if the collection has another recipe now.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The documents do not fit the recipe, or have vectors of a model that the collection had before.
+        """
+        last = len(self.checked) if count is None else first + count
+        if self.fits(pipeline):
+            return self.checked.part(first, last)
+        batch, start = self.batch, self.start + first
+        vectors = next((name for name in ("tokens", "dense") if getattr(batch, name) is not None), None)
+        if vectors is not None and _models(pipeline) != _models(self.pipeline):
+            expected = "vectors of the model that the collection has now; pass the documents again with them"
+            raise InvalidArgumentError(vectors, expected, "vectors of the model before its upgrade")
+        with naming_documents(batch, self.number, start):
+            rows = _rows(batch, start, self.start + last)
+            whole = check_documents(rows, pipeline.recipe, pipeline.models.has_encoder)
+            check_payload_sizes(whole, form)
+            return complete_documents(whole, pipeline)
+
+
+def _models(pipeline: Pipeline) -> dict[str, int]:
+    return {name: version.model for name, version in pipeline.versions.items()}
+
+
+def _rows(batch: Documents, start: int, stop: int) -> Documents:
+    def rows(values: Any) -> Any:
+        if isinstance(values, Mapping):
+            return {name: rows(column) for name, column in values.items()}
+        return None if values is None else values[start:stop]
+
+    sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency")
+    return Documents(**{name: rows(getattr(batch, name)) for name in sequences})
+
+
+class _Renewal:
+    """Encodes parts with the pipeline that the collection has at the moment."""
+
+    def __init__(self, handle: Handle, submit: Submit, form: PointForm) -> None:
+        self.handle = handle
+        self.submit = submit
+        self.form = form
+
+    def chunks(self, parts: Iterable[_Part]) -> Iterator[Chunk]:
+        """Chunks of all parts."""
+        for part in parts:
+            yield from self._encoded(part, 0, len(part.checked))
+
+    def check(self, chunk: Chunk) -> Callable[[], Steps[bool]] | None:
+        """Steps that tell whether the collection still is of the revision of a chunk that was written."""
+        pipeline = chunk.pipeline
+        if pipeline is None or pipeline.revision is None:
+            return None
+        if pipeline.alias is not None:
+            # The engine has refused what is of another revision.
+            return partial(computed, lambda: True)
+        return partial(self.handle.is_current_steps, pipeline)
+
+    def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Encode the documents of a chunk once more, after the collection has changed."""
+        assert chunk.pipeline is not None
+        self.submit(self.handle.replace_steps(chunk.pipeline)).result()
+        for again in self._encoded(chunk.mark, chunk.first, len(chunk.ids)):
+            yield replace(again, first=chunk.first + again.first, renewed=chunk.renewed + 1)
+
+    def _encoded(self, part: _Part, first: int, count: int) -> Iterator[Chunk]:
+        while not (pipeline := self.handle.pipeline).fitted:
+            sample = _sample([part.checked_for(pipeline, self.form, first, count)], count)
+            self.submit(all_retried(self.handle.learn_steps(sample))).result()
+        checked = part.checked_for(pipeline, self.form, first, count)
+        yield from chunked(checked, pipeline, self.form, part)
+
+
+def _checked_parts(batches: Iterable[Documents], handle: Handle, form: PointForm) -> Iterator[_Part]:
     """Each batch checked whole, then cut where texts are still to become vectors."""
     seen: set[int | str] = set()
     for number, documents in enumerate(batches):
         if not isinstance(documents, Documents):
             raise InvalidArgumentError("batches", "embplug.Documents", type(documents).__name__)
+        pipeline = handle.pipeline
         with naming_documents(documents, number):
             whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
             _check_new(whole, seen)
@@ -95,7 +210,7 @@ def _checked_parts(
         for start in range(0, len(whole), max(step, 1)):
             with naming_documents(documents, number, start):
                 part = complete_documents(whole.part(start, start + step), pipeline)
-            yield part
+            yield _Part(part, pipeline, documents, number, start)
 
 
 def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:
@@ -107,23 +222,23 @@ def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:
     seen.update(documents.ids)
 
 
-def _learn(
-    engine: AnyEngine, name: str, pipeline: Pipeline, parts: Iterator[CheckedDocuments], submit: Submit
-) -> Iterator[CheckedDocuments]:
-    """Let the pipeline learn from the first documents, unless another process did; lose none of them."""
-    submit(all_retried(learn_steps(engine, name, pipeline, None))).result()
-    if pipeline.fitted:
+def _learn(handle: Handle, parts: Iterator[_Part], submit: Submit) -> Iterator[_Part]:
+    """Let the collection learn from the first documents, unless another process did; lose none of them."""
+    submit(all_retried(handle.learn_steps(None))).result()
+    if handle.pipeline.fitted:
         return parts
-    first: list[CheckedDocuments] = []
-    count = pipeline.recipe.fit_sample
+    first: list[_Part] = []
+    count = handle.pipeline.recipe.fit_sample
     documents = tokens = 0
     while documents < count and tokens < SAMPLE_TOKENS and (part := next(parts, None)) is not None:
         first.append(part)
-        documents += len(part)
-        if pipeline.learns_from_tokens and part.tokens is not None:
-            tokens += len(part.tokens.values)
-    if first:
-        submit(all_retried(learn_steps(engine, name, pipeline, _sample(first, count)))).result()
+        documents += len(part.checked)
+        if handle.pipeline.learns_from_tokens and part.checked.tokens is not None:
+            tokens += len(part.checked.tokens.values)
+    form = traits_of(handle.engine).point_form
+    while first and not (pipeline := handle.pipeline).fitted:
+        sample = _sample([part.checked_for(pipeline, form) for part in first], count)
+        submit(all_retried(handle.learn_steps(sample))).result()
     return chain(first, parts)
 
 

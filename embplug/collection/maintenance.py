@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
-from embplug.collection.info import existing_steps
-from embplug.collection.manifest import MANIFEST_KEY, read_manifest
+from embplug.collection.manifest import MANIFEST_KEY
+from embplug.collection.revision import read_revision_steps
 from embplug.collection.state import forget
 from embplug.engines import AnyEngine, traits_of
-from embplug.engines.aliases import collection_behind_steps
 from embplug.engines.calls import Call, Steps
-from embplug.errors import EngineError
+from embplug.errors import CollectionNotFoundError, EngineError
 
 STABLE_POLLS = 4
 POLL_S = 0.5
@@ -38,16 +38,25 @@ def optimize_steps(engine: AnyEngine, name: str, timeout_s: float) -> Steps[bool
 
 def drop_steps(engine: AnyEngine, name: str) -> Steps[None]:
     """Delete the collection, also behind an alias, then the state that no other collection refers to."""
-    name = yield from collection_behind_steps(name)
-    manifest = read_manifest(name, (yield from existing_steps(name)))
-    yield Call.of("delete_collection", collection_name=name)
-    reference = manifest.state
+    revision = yield from read_revision_steps(name)
+    yield Call.of("delete_collection", collection_name=revision.collection)
+    reference = revision.manifest.state
     if reference is None or traits_of(engine).keeps_state_in_files:
         return
+    if not reference.get("owner") and (yield from _is_shared_steps(reference)):
+        return
+    yield from forget(engine, reference)
+
+
+def _is_shared_steps(reference: dict[str, Any]) -> Steps[bool]:
+    """Return whether a collection refers to a state that an earlier version of embplug kept for several."""
     others = yield Call.of("get_collections")
     for other in others.collections:
-        info = yield Call.of("get_collection", collection_name=other.name)
-        stored = (info.config.metadata or {}).get(MANIFEST_KEY)
-        if stored and (stored.get("state") or {}).get("sha256") == reference["sha256"]:
-            return
-    yield from forget(engine, reference)
+        try:
+            info = yield Call.of("get_collection", collection_name=other.name)
+        except CollectionNotFoundError:
+            continue
+        stored = ((info.config.metadata or {}).get(MANIFEST_KEY) or {}).get("state") or {}
+        if stored.get("sha256") == reference["sha256"] and not stored.get("owner"):
+            return True
+    return False

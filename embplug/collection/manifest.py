@@ -34,6 +34,8 @@ class Manifest:
         Recipe with which the collection was created, where an upgrade has changed it since.
     created_with : str
         Version of embplug that wrote the manifest.
+    revision : str or None
+        Identifier of this manifest among all that a collection ever has; None in collections of before.
     """
 
     recipe: Recipe
@@ -41,6 +43,12 @@ class Manifest:
     versions: dict[str, VectorVersion] = field(default_factory=dict)
     created_from: Recipe | None = None
     created_with: str = field(default_factory=lambda: version("embplug"))
+    revision: str | None = field(default=None, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """The revision, or the sha256 of a manifest without one."""
+        return self.revision or str(self.to_dict()["sha256"])
 
     def differences(self, recipe: Recipe) -> dict[str, tuple[Any, Any]]:
         """Fields in which a recipe differs from the collection's, by their dotted names.
@@ -76,6 +84,8 @@ class Manifest:
             }
         if self.created_from is not None:
             contents["created_from"] = self.created_from.to_dict()
+        if self.revision is not None:
+            contents["revision"] = self.revision
         return {**contents, "sha256": digest(contents)}
 
     @classmethod
@@ -94,7 +104,7 @@ class Manifest:
         if isinstance(recipe_version, int):
             Recipe.check_version(recipe_version)
         contents = {key: value for key, value in manifest.items() if key != "sha256"}
-        known = {"embplug", "recipe", "state", "versions", "created_from"}
+        known = {"embplug", "recipe", "state", "versions", "created_from", "revision"}
         complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
         if not complete or digest(contents) != manifest.get("sha256"):
             raise StateError(
@@ -110,6 +120,7 @@ class Manifest:
             {key: VectorVersion(**fields) for key, fields in contents.get("versions", {}).items()},
             None if before is None else Recipe.from_dict(before),
             contents["embplug"],
+            contents.get("revision"),
         )
 
 

@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qdrant_client import models
-
 from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedSample, check_sample
 from embplug.branches.loaded_models import LoadedModels
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
-from embplug.collection.fitting import fit, save_fit_steps, take_over_steps
+from embplug.collection.fitting import fit, learn_steps, save_manifest_steps, take_over_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
-from embplug.collection.state import STATE_COLLECTION, load
+from embplug.collection.restore import restored_steps, set_revision
+from embplug.collection.revision import (
+    ATTEMPTS,
+    PAUSE_S,
+    current_revision_steps,
+    new_id,
+    read_revision_steps,
+)
+from embplug.collection.state import forget, save
+from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.encoders import Encoder
-from embplug.engines import AnyEngine
-from embplug.engines.calls import Call, Steps
+from embplug.engines import AnyEngine, traits_of
+from embplug.engines.calls import Call, Steps, is_transient, retried
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
-from embplug.errors import EmbplugError, InvalidArgumentError, RecipeMismatchError, StateError
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    EngineError,
+    InvalidArgumentError,
+    RecipeMismatchError,
+)
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import LearnedEncoding
 from embplug.recipe import Dense, Recipe
@@ -58,59 +71,127 @@ def create_steps(
     cross_encoder: Scorer | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     device: str | None = None,
+    must_be_new: bool = False,
 ) -> Steps[Pipeline]:
     """Make the collection, or return the pipeline of an existing one with the same recipe.
 
-    A new one gets ``metadata`` beside the recipe, in the same call.
+    A new one gets ``metadata`` beside the recipe, in the same call. With ``must_be_new``, one that another
+    process has made is an EngineError.
     """
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
-    if (yield Call.of("collection_exists", collection_name=name)):
-        info = yield Call.of("get_collection", collection_name=name)
-        manifest = read_manifest(name, info)
-        differences = manifest.differences(recipe)
-        if differences:
-            raise RecipeMismatchError(name, differences)
-        existing = Pipeline(
-            manifest.recipe,
-            encoder,
-            versions=manifest.versions,
-            cross_encoder=cross_encoder,
-            device=device,
-        )
-        existing.capabilities = capabilities
-        existing.models.allow(recipe)
-        yield from _restore(engine, name, existing, info, manifest)
-        yield from _index_payload(name, manifest.recipe)
-        if not existing.fitted:
-            yield from take_over_steps(engine, name, existing, recipe)
-        return existing
     pipeline = Pipeline(
         recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder, device=device
     )
-    recipe, pipeline.capabilities = pipeline.recipe, capabilities
+    pipeline.capabilities = capabilities
     pipeline.models.allow(recipe)
-    check_recipe(recipe, capabilities)
-    if sample is not None:
+    for _ in range(ATTEMPTS):
+        try:
+            if not (yield from retried(Call.of("collection_exists", collection_name=name))):
+                yield from _create_new_steps(engine, name, pipeline, sample, metadata)
+                return pipeline
+            if must_be_new:
+                raise EngineError(f"collection {name!r} was created by another process just now")
+            return (yield from _open_existing_steps(engine, name, pipeline, recipe, sample))
+        except (CollectionNotFoundError, _CreatedElsewhere):
+            # Another process has created or deleted it between two of these requests.
+            yield Call.pause(PAUSE_S)
+    raise EngineError(f"collection {name!r} is created and deleted by other processes all the time")
+
+
+class _CreatedElsewhere(Exception):
+    """Another process has created the collection first."""
+
+
+def _create_new_steps(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    sample: CheckedSample | None,
+    metadata: Mapping[str, Any] | None,
+) -> Steps[None]:
+    """Create a collection, which exactly one of several processes does; then give it what it needs.
+
+    A process that is killed on the way leaves a collection that the next call of ``create`` completes.
+    """
+    assert pipeline.capabilities is not None
+    recipe = pipeline.recipe
+    check_recipe(recipe, pipeline.capabilities)
+    if sample is not None and not pipeline.fitted:
         yield Call.compute(lambda: fit(name, pipeline, reduce_tokens(sample, pipeline)))
-    yield Call.of(
-        "create_collection",
-        collection_name=name,
-        vectors_config=pipeline.vectors_config(),
-        sparse_vectors_config=pipeline.sparse_vectors_config(),
-        shard_number=recipe.shard_number,
-        replication_factor=recipe.replication_factor,
-        write_consistency_factor=recipe.write_consistency_factor,
-        on_disk_payload=recipe.on_disk_payload,
-        metadata={**(metadata or {}), MANIFEST_KEY: Manifest(recipe).to_dict()},
-    )
+    state, fresh, reference = pipeline.get_state(), new_id(), None
+    in_files = traits_of(engine).keeps_state_in_files
+    if state and not in_files:
+        # The collection refers to it from its first moment, so that no other process learns something else.
+        reference = yield from save(engine, name, state, recipe.replication_factor, owner=fresh)
+        if not pipeline.fitted:
+            reference["partial"] = True
+    manifest = Manifest(recipe, reference, revision=fresh)
+    try:
+        yield from retried(
+            Call.of(
+                "create_collection",
+                collection_name=name,
+                vectors_config=pipeline.vectors_config(),
+                sparse_vectors_config=pipeline.sparse_vectors_config(),
+                shard_number=recipe.shard_number,
+                replication_factor=recipe.replication_factor,
+                write_consistency_factor=recipe.write_consistency_factor,
+                on_disk_payload=recipe.on_disk_payload,
+                metadata={**(metadata or {}), MANIFEST_KEY: manifest.to_dict()},
+            )
+        )
+    except (EmbplugError, ValueError) as error:
+        if is_transient(error) or not (
+            yield from retried(Call.of("collection_exists", collection_name=name))
+        ):
+            raise
+        stored = read_manifest(name, (yield from existing_steps(name)))
+        # The answer to a first attempt may have been lost.
+        if stored.revision != fresh:
+            if reference is not None:
+                yield from forget(engine, reference)
+            raise _CreatedElsewhere from None
     try:
         yield from _index_payload(name, recipe)
-        yield from save_fit_steps(engine, name, pipeline)
-    except EmbplugError:
-        yield Call.of("delete_collection", collection_name=name)
+    except EmbplugError as error:
+        if not is_transient(error) and not isinstance(error, CollectionNotFoundError):
+            # The engine refuses the recipe, which no later call can change.
+            yield Call.of("delete_collection", collection_name=name)
+            if reference is not None:
+                yield from forget(engine, reference)
         raise
-    return pipeline
+    revision = yield from current_revision_steps(name, own=fresh)
+    if revision.manifest.identity != fresh:
+        raise _CreatedElsewhere
+    set_revision(pipeline, name, revision)
+    if state and in_files and not (yield from save_manifest_steps(engine, name, pipeline)):
+        raise _CreatedElsewhere
+
+
+def _open_existing_steps(
+    engine: AnyEngine, name: str, passed: Pipeline, recipe: Recipe, sample: CheckedSample | None
+) -> Steps[Pipeline]:
+    """Open a collection that exists with the same recipe, and complete what it lacks."""
+    manifest = (yield from read_revision_steps(name)).manifest
+    differences = manifest.differences(recipe)
+    if differences:
+        raise RecipeMismatchError(name, differences)
+    existing = yield from restored_steps(
+        engine,
+        name,
+        encoder=passed.models.passed_encoder,
+        cross_encoder=passed.models.passed_scorer,
+        device=passed.device,
+        capabilities=passed.capabilities,
+    )
+    existing.models.allow_as(passed.models)
+    yield from _index_payload(name, existing.recipe)
+    if not existing.fitted:
+        existing = yield from take_over_steps(engine, name, existing, recipe)
+    if not existing.fitted and sample is not None:
+        existing = yield from learn_steps(engine, name, existing, reduce_tokens(sample, existing))
+    return existing
 
 
 def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
@@ -127,52 +208,11 @@ def open_steps(
     cross_encoder: Scorer | str | None = None,
     device: str | None = None,
 ) -> Steps[Pipeline]:
-    """Read recipe and state, and check that both belong to the collection as it is."""
+    """Read recipe and state of a collection that exists."""
     _check_name(name)
-    info = yield from existing_steps(name)
-    manifest = read_manifest(name, info)
-    pipeline = Pipeline(
-        manifest.recipe,
-        encoder,
-        versions=manifest.versions,
-        cross_encoder=cross_encoder,
-        device=device,
+    return (
+        yield from restored_steps(engine, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
     )
-    pipeline.capabilities = yield from capabilities_steps(engine)
-    yield from _restore(engine, name, pipeline, info, manifest)
-    return pipeline
-
-
-def _restore(
-    engine: AnyEngine, name: str, pipeline: Pipeline, info: models.CollectionInfo, manifest: Manifest
-) -> Steps[None]:
-    """Give a pipeline the collection's state, and check that both belong to the collection as it is."""
-    _check_vectors(name, info, pipeline)
-    if manifest.state is not None:
-        pipeline.set_state((yield from load(engine, name, manifest.state)))
-    if not pipeline.fitted and info.points_count:
-        raise StateError(
-            f"collection {name!r} has {info.points_count} points, but no fitted state to search them with: "
-            "restore its metadata from a backup or snapshot, or create it anew"
-        )
-
-
-def reload_steps(
-    engine: AnyEngine, name: str, pipeline: Pipeline, encoder: Encoder | str | None
-) -> Steps[Pipeline]:
-    """Read recipe and state again; what the caller of ``open`` passed stays where it still fits."""
-    current = yield from open_steps(
-        engine, name, encoder=encoder, cross_encoder=pipeline.models.passed_scorer, device=pipeline.device
-    )
-    current.models.allow_as(pipeline.models)
-    if encoder is None and _models(current) == _models(pipeline):
-        current.models.adopt_encoder(pipeline.models)
-    return current
-
-
-def _models(pipeline: Pipeline) -> tuple[str | None, dict[str, int]]:
-    """Which models make the vectors: the encoder's name, and the version of each vector's model."""
-    return pipeline.recipe.encoder, {name: version.model for name, version in pipeline.versions.items()}
 
 
 def open_plain_steps(
@@ -198,28 +238,8 @@ def open_plain_steps(
 
 def _index_payload(name: str, recipe: Recipe) -> Steps[None]:
     for field, schema in recipe.payload_indexes.items():
-        yield Call.of(
-            "create_payload_index", collection_name=name, field_name=field, field_schema=schema, wait=True
-        )
-
-
-def _check_vectors(name: str, info: models.CollectionInfo, pipeline: Pipeline) -> None:
-    stored = info.config.params.vectors
-    for vector, parameters in pipeline.vectors_config().items():
-        actual = stored.get(vector) if isinstance(stored, dict) else None
-        if actual is None or (actual.size, actual.distance) != (parameters.size, parameters.distance):
-            got = "missing" if actual is None else f"{actual.size}-dimensional with {actual.distance.value}"
-            raise StateError(
-                f"vector {vector!r} of collection {name!r} is {got}, but its recipe says "
-                f"{parameters.size}-dimensional with {parameters.distance.value}"
-            )
-    for vector, expected in (pipeline.sparse_vectors_config() or {}).items():
-        sparse = (info.config.params.sparse_vectors or {}).get(vector)
-        if sparse is None or sparse.modifier != expected.modifier:
-            got = "missing" if sparse is None else "without IDF"
-            raise StateError(
-                f"sparse vector {vector!r} of collection {name!r} is {got}, as its recipe wants it"
-            )
+        index = {"field_name": field, "field_schema": schema, "wait": True}
+        yield from retried(Call.of("create_payload_index", collection_name=name, **index))
 
 
 def _check_name(name: Any) -> None:

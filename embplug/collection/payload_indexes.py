@@ -9,6 +9,7 @@ from typing import Any
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
+from embplug.collection.revision import current_revision_steps, new_id, revise_steps
 from embplug.common.payload_paths import checked_path
 from embplug.engines.calls import Call, Steps
 from embplug.engines.check_recipe import check_recipe
@@ -57,12 +58,16 @@ def _with_index(recipe: Recipe, field: str, schema: Any) -> Recipe:
 def _remember_steps(name: str, pipeline: Pipeline, field: str, index: Any) -> Steps[None]:
     """Write an index, or None where it was deleted, into the recipe of the collection and of the pipeline."""
     info = yield from existing_steps(name)
-    indexes = _changed(_recipe_of(name, info, pipeline).payload_indexes, field, index)
-    if MANIFEST_KEY in (info.config.metadata or {}):
-        manifest = read_manifest(name, info)
-        if manifest.recipe.payload_indexes != indexes:
-            changed = _with_indexes(manifest, indexes).to_dict()
-            yield Call.of("update_collection", collection_name=name, metadata={MANIFEST_KEY: changed})
+    indexes = _changed(pipeline.recipe.payload_indexes, field, index)
+    while MANIFEST_KEY in (info.config.metadata or {}):
+        before = yield from current_revision_steps(name)
+        manifest = before.manifest
+        indexes = _changed(manifest.recipe.payload_indexes, field, index)
+        if manifest.recipe.payload_indexes == indexes:
+            break
+        changed = replace(_with_indexes(manifest, indexes), revision=new_id())
+        if (yield from revise_steps(before, changed)):
+            break
     pipeline.set_payload_indexes(indexes)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.fitting import fitted_steps
 from embplug.collection.records import vector_selector, vectors_of
 from embplug.common.ids import CODE_FIELDS, point_id
 from embplug.engines import AnyEngine
@@ -30,7 +29,8 @@ DIVERSITY = 0.5
 def search_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
-    """Run searches with the same options."""
+    """Run searches with the same options, under the name that only the pipeline's revision has."""
+    name = pipeline.alias or name
     selector = vector_selector(pipeline, options.with_vectors)
     if options.mmr is None:
         found = yield from _relevant(engine, name, pipeline, queries, options)
@@ -71,7 +71,7 @@ def _relevant(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:
     """Best hits of each query, each round of all queries in one request."""
-    plans = yield from fitted_steps(engine, name, pipeline, partial(pipeline.plan, queries, options))
+    plans: list[Plan] = yield Call.compute(partial(pipeline.plan, queries, options))
     return (yield from run_plans(engine, name, pipeline, plans, options.reading))
 
 
@@ -120,7 +120,7 @@ def _diverse(
     """Search for more hits than the limit, read their vectors, choose those that differ."""
     check_options(options)
     check_queries(queries)
-    queries = yield from query_vectors_steps(engine, name, pipeline, queries)
+    queries = yield Call.compute(partial(with_query_vectors, pipeline, queries))
     fields = [pipeline.compared(query) for query in queries]
     limit = max(parameters.candidates_limit or 0, options.limit)
     wide = replace(options, limit=limit, cross_encode=False, mmr=None)
@@ -135,15 +135,9 @@ def _diverse(
     return chosen
 
 
-def query_vectors_steps(
-    engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query]
-) -> Steps[list[Query]]:
+def with_query_vectors(pipeline: Pipeline, queries: Sequence[Query]) -> list[Query]:
     """Queries with the vectors that the encoder makes of their texts."""
-
-    def encoded() -> list[Query]:
-        return [pipeline.with_query_vectors(query) for query in queries]
-
-    return (yield from fitted_steps(engine, name, pipeline, encoded))
+    return [pipeline.with_query_vectors(query) for query in queries]
 
 
 def _compared_fields(name: str, field: str, hits: Sequence[Hit], reading: Mapping[str, Any]) -> Call:

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import models
 
+from embplug.collection.state_collection import STATE_COLLECTION, state_collection_steps
 from embplug.engines import AnyEngine, traits_of
-from embplug.engines.calls import Call, Steps
-from embplug.errors import EngineError, StateError
+from embplug.engines.calls import Call, Steps, retried
+from embplug.errors import CollectionNotFoundError, StateError
 
 State: TypeAlias = dict[str, NDArray[Any]]
 
-STATE_COLLECTION = "embplug_state"
 CHUNK_BYTES = 1 << 20
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/state")
@@ -45,39 +45,49 @@ def unpack(packed: bytes) -> State:
 
 
 def save(
-    engine: AnyEngine, collection: str, state: State, replication_factor: int | None = None
+    engine: AnyEngine,
+    collection: str,
+    state: State,
+    replication_factor: int | None = None,
+    *,
+    owner: str | None = None,
 ) -> Steps[dict[str, Any]]:
     """Keep ``state`` beside ``collection``, and return the reference by which :func:`load` finds it.
 
-    On Qdrant Edge it is a file in the collection's folder; elsewhere chunks in the collection
-    ``embplug_state``, made with as many replicas as the first collection that needs it. Writing the
-    same state twice writes the same thing.
+    On Qdrant Edge it is a file in the collection's folder. Elsewhere it is chunks in the collection
+    ``embplug_state``, which has as many replicas as the collection that has most. Writing the same state
+    twice writes the same thing.
+
+    Parameters
+    ----------
+    engine : client
+        An open client.
+    collection : str
+        Name of the collection.
+    state : dict of str to ndarray
+        What the collection has learned.
+    replication_factor : int, default=None
+        Number of replicas of the collection. None is what the engine gives a new collection.
+    owner : str, default=None
+        Revision that alone refers to the chunks, so that they go with it whatever other collections have
+        learned. None shares them with all who keep the same state.
     """
     packed = pack(state)
     sha256 = hashlib.sha256(packed).hexdigest()
-    reference = {"sha256": sha256, "bytes": len(packed)}
+    reference: dict[str, Any] = {"sha256": sha256, "bytes": len(packed)}
     if traits_of(engine).keeps_state_in_files:
         folder = yield Call.of("collection_path", collection_name=collection)
         _write(_file(folder, sha256), packed)
         return reference
-    if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
-        try:
-            yield Call.of(
-                "create_collection",
-                collection_name=STATE_COLLECTION,
-                vectors_config={},
-                replication_factor=replication_factor,
-            )
-        except EngineError:
-            # Another process may have been faster.
-            if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
-                raise
+    if owner is not None:
+        reference["owner"] = owner
+    yield from state_collection_steps(engine, replication_factor)
     ids = _chunk_ids(reference)
     for i, chunk_id in enumerate(ids):
         data = base64.b64encode(packed[i * CHUNK_BYTES : (i + 1) * CHUNK_BYTES]).decode()
-        payload = {"sha256": sha256, "chunk": i, "chunks": len(ids), "data": data}
+        payload = {"sha256": sha256, "chunk": i, "chunks": len(ids), "collection": collection, "data": data}
         point = models.PointStruct(id=chunk_id, vector={}, payload=payload)
-        yield Call.of("upsert", collection_name=STATE_COLLECTION, points=[point], wait=True)
+        yield from retried(Call.of("upsert", collection_name=STATE_COLLECTION, points=[point], wait=True))
     return reference
 
 
@@ -102,8 +112,8 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
             raise _damaged(collection, f"collection {STATE_COLLECTION!r} is missing")
         parts = []
         for i, chunk_id in enumerate(_chunk_ids(reference)):
-            records = yield Call.of(
-                "retrieve", collection_name=STATE_COLLECTION, ids=[chunk_id], with_payload=True
+            records = yield from retried(
+                Call.of("retrieve", collection_name=STATE_COLLECTION, ids=[chunk_id], with_payload=True)
             )
             if not records:
                 raise _damaged(collection, f"chunk {i} is missing from {place}")
@@ -127,7 +137,8 @@ def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
 
 def _chunk_ids(reference: dict[str, Any]) -> list[str]:
     count = max(1, -(-reference["bytes"] // CHUNK_BYTES))
-    return [str(uuid.uuid5(_NAMESPACE, f"{reference['sha256']}/{i}")) for i in range(count)]
+    owned = f"/{reference['owner']}" if reference.get("owner") else ""
+    return [str(uuid.uuid5(_NAMESPACE, f"{reference['sha256']}{owned}/{i}")) for i in range(count)]
 
 
 def _decoded(collection: str, place: str, payload: Any) -> bytes:
@@ -149,7 +160,11 @@ def _file(folder: Path, sha256: str) -> Path:
 
 
 def _write(file: Path, data: bytes) -> None:
-    file.parent.mkdir(exist_ok=True)
+    try:
+        file.parent.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        folder = file.parent.parent
+        raise CollectionNotFoundError(f"the collection in {folder} was deleted meanwhile") from None
     unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
     with unfinished.open("wb") as stream:
         stream.write(data)

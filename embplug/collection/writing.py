@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from embplug.branches.points import upsert_request
 from embplug.collection.chunks import Chunk
 from embplug.common.ids import Id
 from embplug.engines import AnyEngine, PointForm, traits_of
 from embplug.engines.calls import RETRIES, Call, Steps, is_transient, pause_before_retry
-from embplug.errors import EmbplugError, IngestError
+from embplug.errors import CollectionNotFoundError, EmbplugError, IngestError
 
 IN_FLIGHT = 4
 """Requests under way at a time."""
+
+RENEWALS = 10
+"""Times that documents are encoded anew because the collection has changed once more."""
 
 Submit: TypeAlias = Callable[[Steps[Any]], "Future[Any]"]
 """Runs steps on the engine, elsewhere than in the calling thread."""
@@ -59,10 +62,21 @@ class AddReport:
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one request."""
+    """What became of one request; ``outdated`` if the collection is of another revision than the points."""
 
     retries: int
     failure: Failure | None
+    outdated: bool = False
+
+
+class Renewal(Protocol):
+    """Encodes documents anew whose chunk was not written because the collection had changed."""
+
+    def check(self, chunk: Chunk) -> Callable[[], Steps[bool]] | None:
+        """Steps that tell whether a written chunk is of the collection's revision; None if it has none."""
+
+    def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Encode the documents of a chunk for the revision that the collection has now."""
 
 
 def write(
@@ -74,11 +88,13 @@ def write(
     in_flight: int,
     bar: Any = None,
     written: Callable[[Any], None] | None = None,
+    renewal: Renewal | None = None,
 ) -> AddReport:
     """Write chunks, ``in_flight`` at a time.
 
     After each part, which a chunk without points ends, the callback ``written`` is passed the mark of the
-    oldest part that is not wholly written, or of this part.
+    oldest part that is not wholly written, or of this part. Documents that were encoded for a revision that
+    the collection has no more are encoded anew by ``renewal``; without it they fail.
 
     Raises
     ------
@@ -88,6 +104,20 @@ def write(
     form = traits_of(engine).point_form
     report = AddReport()
     pending: dict[Future[Sent], Chunk] = {}
+    outdated: list[Chunk] = []
+
+    def send(chunk: Chunk) -> None:
+        check = None if renewal is None else renewal.check(chunk)
+        pending[submit(send_steps(upsert_call(engine, name, chunk, form), chunk.ids, check))] = chunk
+
+    def collect() -> None:
+        outdated.extend(_collect(pending, report, bar))
+        while outdated and renewal is not None:
+            for chunk in renewal.renewed(outdated.pop()):
+                send(chunk)
+                if len(pending) >= in_flight:
+                    outdated.extend(_collect(pending, report, bar))
+
     try:
         for chunk in chunks:
             if not chunk.points:
@@ -95,10 +125,12 @@ def write(
                     written(next(iter(pending.values())).mark if pending else chunk.mark)
                 continue
             while len(pending) >= in_flight:
-                _collect(pending, report, bar)
+                collect()
             if report.failed:
                 break
-            pending[submit(send_steps(upsert_call(engine, name, chunk, form), chunk.ids))] = chunk
+            send(chunk)
+        while pending:
+            collect()
     finally:
         while pending:
             _collect(pending, report, bar)
@@ -113,22 +145,31 @@ def write(
 
 
 def upsert_call(engine: AnyEngine, name: str, chunk: Chunk, form: PointForm) -> Call:
-    """Call that writes one chunk."""
+    """Call that writes one chunk, under the name that only the revision of its pipeline has."""
+    if chunk.pipeline is not None:
+        name = chunk.pipeline.alias or name
     if form is not PointForm.MESSAGES:
         return Call.of("upsert", collection_name=name, points=chunk.points, wait=True)
     request = upsert_request(name, chunk.points)
     return Call.of("grpc_points.Upsert", request=request, timeout=traits_of(engine).timeout)
 
 
-def send_steps(upsert: Call, ids: Sequence[Id]) -> Steps[Sent]:
+def send_steps(
+    upsert: Call, ids: Sequence[Id], check: Callable[[], Steps[bool]] | None = None
+) -> Steps[Sent]:
     """Write one chunk, again after a while where that may help.
 
     A chunk that was written and not acknowledged is written again: points are replaced, never doubled.
+    With ``check``, a chunk that is not of the revision of the collection is outdated, and no failure.
     """
     for attempt in range(RETRIES + 1):
         try:
             yield upsert
+            if check is not None and not (yield from check()):
+                return Sent(attempt, None, outdated=True)
         except EmbplugError as error:
+            if check is not None and isinstance(error, CollectionNotFoundError):
+                return Sent(attempt, None, outdated=True)
             if attempt == RETRIES or not is_transient(error):
                 return Sent(attempt, Failure(list(ids), str(error)))
             yield pause_before_retry(attempt, error)
@@ -137,14 +178,20 @@ def send_steps(upsert: Call, ids: Sequence[Id]) -> Steps[Sent]:
     return Sent(attempt, None)
 
 
-def _collect(pending: dict[Future[Sent], Chunk], report: AddReport, bar: Any) -> None:
-    """Wait for one request at least, and account for what has come back."""
+def _collect(pending: dict[Future[Sent], Chunk], report: AddReport, bar: Any) -> list[Chunk]:
+    """Wait for one request at least, and account for what has come back; returns chunks to encode anew."""
+    outdated = []
     for future in wait(pending, return_when=FIRST_COMPLETED).done:
         chunk, sent = pending.pop(future), future.result()
         report.retries += sent.retries
-        if sent.failure is not None:
+        if sent.outdated and chunk.renewed < RENEWALS:
+            outdated.append(chunk)
+        elif sent.outdated:
+            report.failed.append(Failure(list(chunk.ids), "the collection changes all the time"))
+        elif sent.failure is not None:
             report.failed.append(sent.failure)
         else:
             report.added += len(chunk.points)
             if bar is not None:
                 bar.update(len(chunk.points))
+    return outdated

@@ -27,7 +27,13 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from embplug.engines import AsyncEngine, Engine, traits_of
 from embplug.engines.connect import is_server
-from embplug.errors import EmbplugError, EngineAnswerError, EngineConnectionError, EngineError
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    EngineAnswerError,
+    EngineConnectionError,
+    EngineError,
+)
 
 T = TypeVar("T")
 
@@ -79,6 +85,12 @@ class Call:
 
 Steps: TypeAlias = Generator[Call, Any, T]
 """Yields calls, receives their results, and returns a ``T``."""
+
+
+def computed(function: Callable[[], T]) -> Steps[T]:
+    """Steps that only compute; see :meth:`Call.compute`."""
+    result: T = yield Call.compute(function)
+    return result
 
 
 def run(engine: Engine, steps: Steps[T]) -> T:
@@ -235,13 +247,16 @@ def translated(error: Exception) -> Exception:
     Returns
     -------
     Exception
-        ``EngineConnectionError``, ``EngineAnswerError`` or ``EngineError`` with ``error`` as its cause, or
-        ``error`` itself.
+        ``CollectionNotFoundError``, ``EngineConnectionError``, ``EngineAnswerError`` or ``EngineError`` with
+        ``error`` as its cause, or ``error`` itself.
     """
     if isinstance(error, EmbplugError):
         return error
+    unknown = _is_unknown_collection(error)
+    kind: type[EmbplugError] = CollectionNotFoundError if unknown else EngineError
+    if unknown and isinstance(error, ValueError):
+        return _caused(kind(str(error)), error)
     if isinstance(error, grpc.RpcError):
-        kind: type[EngineError | EngineConnectionError] = EngineError
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             kind = EngineConnectionError
         elif _is_unreadable(error):
@@ -255,7 +270,7 @@ def translated(error: Exception) -> Exception:
         return _caused(EngineConnectionError(f"the engine cannot be reached: {error}"), error)
     if isinstance(error, UnexpectedResponse):
         content = error.content.decode(errors="replace")[:_SHOWN]
-        return _caused(EngineError(f"the engine answered {error.status_code}: {content}"), error)
+        return _caused(kind(f"the engine answered {error.status_code}: {content}"), error)
     if isinstance(error, QdrantException):
         seconds = retry_after(error)
         message = error.message if isinstance(error, ResourceExhaustedResponse) else "too many requests"
@@ -266,6 +281,27 @@ def translated(error: Exception) -> Exception:
             )
         return _caused(EngineError(f"the engine is at its limit: {message}"), error)
     return error
+
+
+def _is_unknown_collection(error: Exception) -> bool:
+    """Return whether the engine has no collection or alias of the name in a request."""
+    if isinstance(error, grpc.RpcError):
+        if error.code() != grpc.StatusCode.NOT_FOUND:
+            return False
+        text = error.details() or ""
+    elif isinstance(error, UnexpectedResponse):
+        if error.status_code != 404:
+            return False
+        text = error.content.decode(errors="replace")
+    elif isinstance(error, ValueError):
+        text = str(error)
+    else:
+        return False
+    return _UNKNOWN_COLLECTION.search(text) is not None
+
+
+_UNKNOWN_COLLECTION = re.compile(r"Collection `.*` doesn't exist|^Collection .* not found$")
+"""What servers, and the simulation of qdrant-client, say of a name that they do not know."""
 
 
 def is_transient(error: Exception) -> bool:
@@ -404,6 +440,6 @@ _TRANSIENT_CODES = {
 }
 
 
-def _caused(error: EngineError | EngineConnectionError, cause: Exception) -> Exception:
+def _caused(error: EmbplugError, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error

@@ -14,7 +14,7 @@ from embplug.collection.named import opened
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EngineTarget
 from embplug.engines.calls import Call, Steps, run
-from embplug.errors import InvalidArgumentError, NotFittedError
+from embplug.errors import InvalidArgumentError, NotFittedError, UpgradeError
 from embplug.methods import RecurrentBinaryQuantizer
 from embplug.recipe import Recipe
 
@@ -35,7 +35,7 @@ def recode(
     New codes are trained to be compared with the stored codes (backward-compatible training), so that
     documents keep the codes they have. Queries and new documents are of the new model from then on. An
     open collection that is passed is searched with it at once; collections that are open elsewhere take it
-    over by :meth:`embplug.Collection.reload`. From asyncio, run the call in a thread, by
+    over with their next search. From asyncio, run the call in a thread, by
     ``asyncio.to_thread``.
 
     Parameters
@@ -58,6 +58,8 @@ def recode(
         An argument is wrong, and the error names it; or the collection has no such codes.
     NotFittedError
         Nothing was added yet, so that there is nothing to be compared with.
+    UpgradeError
+        Another process has changed the collection since the call began; nothing was changed.
     MissingExtraError
         PyTorch is not installed.
     """
@@ -68,6 +70,7 @@ def recode(
 def _recode_steps(
     collection: Collection, new: ArrayLike, old: ArrayLike, encoder: Encoder | str | None
 ) -> Steps[None]:
+    yield from collection._handle.follow_steps()
     before, recipe = collection._pipeline, collection.recipe
     name = _coded_vector(recipe)
     branch = before.dense(name)
@@ -94,7 +97,11 @@ def _recode_steps(
         key: array for key, array in before.get_state().items() if not key.startswith(f"{dense_key(name)}.")
     }
     pipeline.set_state(others)
-    yield from save_manifest_steps(collection.engine, collection.name, pipeline)
+    if not (yield from save_manifest_steps(collection.engine, collection.name, pipeline)):
+        raise UpgradeError(
+            f"another process has changed {collection.name!r} since the new codes were begun: nothing was "
+            "installed"
+        )
     collection.reload(encoder=model)
 
 

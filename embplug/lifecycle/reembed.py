@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from qdrant_client import models
 from tqdm import tqdm
 
 from embplug.branches.dense import model_condition
+from embplug.branches.pipeline import Pipeline
 from embplug.collection.collection import Collection
 from embplug.collection.fitting import save_manifest_steps
 from embplug.collection.named import opened
@@ -66,7 +68,7 @@ def reembed(
     A document that is replaced while its batch is embedded may keep the vector of its earlier text, so
     replace documents when no batch is under way, or add them once more. From asyncio, run it in a thread:
     ``await asyncio.to_thread(reembed, "docs", engine=url)``. When it is finished, collections that are open
-    elsewhere take over the new recipe by :meth:`embplug.Collection.reload`.
+    elsewhere take over the new recipe with their next search.
 
     Parameters
     ----------
@@ -108,7 +110,9 @@ def _reembed_steps(
         if not rate > 0:
             raise InvalidArgumentError("rate", "more than 0", rate)
         batch = max(1, int(min(batch, rate)))
-    versions = collection._pipeline.versions
+    handle = collection._handle
+    yield from handle.follow_steps()
+    versions = handle.pipeline.versions
     name = next((name for name, version in versions.items() if version.previous), None)
     if name is None:
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
@@ -123,7 +127,7 @@ def _reembed_steps(
     ) as bar:
         while limit is None or done < limit:
             size = batch if limit is None else min(batch, limit - done)
-            embedded = yield from _reembed_batch(collection, name, old, size)
+            embedded = yield from handle.run_steps(partial(_reembed_batch, collection.name, name, old, size))
             if not embedded:
                 break
             done += embedded
@@ -136,15 +140,20 @@ def _reembed_steps(
     return ReembedReport(collection.name, name, done, left, left == 0)
 
 
-def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: int) -> Steps[int]:
+def _reembed_batch(
+    collection: str, name: str, old: models.Filter, size: int, pipeline: Pipeline
+) -> Steps[int]:
     """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
-    recipe, pipeline = collection.recipe, collection._pipeline
+    recipe = pipeline.recipe
     branch = pipeline.dense(name)
     previous = branch.version.previous
-    assert previous is not None
+    if previous is None:
+        # Another process has finished meanwhile.
+        return 0
+    address = pipeline.alias or collection
     records, _ = yield Call.of(
         "scroll",
-        collection_name=collection.name,
+        collection_name=address,
         scroll_filter=old,
         limit=size,
         with_payload=[recipe.text_key, ORIGINAL_ID],
@@ -157,7 +166,7 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
         if not isinstance(text, str) or not text.strip():
             document_id = (record.payload or {}).get(ORIGINAL_ID, record.id)
             raise UpgradeError(
-                f"document {document_id!r} of {collection.name!r} has no text in {recipe.text_key!r}: add it "
+                f"document {document_id!r} of {collection!r} has no text in {recipe.text_key!r}: add it "
                 "again with its text or vector, or delete it, then go on"
             )
         texts.append(text)
@@ -168,13 +177,13 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
         models.PointVectors(id=key, vector={stored: column[i].tolist() for stored, column in vectors.items()})
         for i, key in enumerate(ids)
     ]
-    yield Call.of("update_vectors", collection_name=collection.name, points=points, wait=True)
+    yield Call.of("update_vectors", collection_name=address, points=points, wait=True)
     mark = {MODEL: branch.version.model}
-    yield Call.of("set_payload", collection_name=collection.name, payload=mark, points=ids, wait=True)
+    yield Call.of("set_payload", collection_name=address, payload=mark, points=ids, wait=True)
     if previous.stored_as != branch.stored_as:
         yield Call.of(
             "delete_vectors",
-            collection_name=collection.name,
+            collection_name=address,
             vectors=[previous.stored_as],
             points=ids,
             wait=True,
@@ -184,15 +193,20 @@ def _reembed_batch(collection: Collection, name: str, old: models.Filter, size: 
 
 def _finish(collection: Collection, name: str) -> Steps[None]:
     """Forget the old model: its adapter, and its vector where it has one of its own."""
-    engine, before = collection.engine, collection._pipeline
-    branch = before.dense(name)
-    previous = branch.version.previous
-    assert previous is not None
-    version = branch.version.model_copy(update={"previous": None})
-    pipeline = before.changed(collection.recipe, {**before.versions, name: version})
-    pipeline.set_state(before.get_state())
-    yield from save_manifest_steps(engine, collection.name, pipeline)
-    collection.reload()
+    while True:
+        before = collection._pipeline
+        branch = before.dense(name)
+        previous = branch.version.previous
+        if previous is None:
+            # Another process was faster.
+            return
+        version = branch.version.model_copy(update={"previous": None})
+        pipeline = before.changed(before.recipe, {**before.versions, name: version})
+        pipeline.set_state(before.get_state())
+        saved = yield from save_manifest_steps(collection.engine, collection.name, pipeline)
+        yield from collection._handle.reload_steps()
+        if saved:
+            break
     if previous.stored_as != branch.stored_as:
         yield Call.of("delete_vector_name", collection_name=collection.name, vector_name=previous.stored_as)
     yield Call.of("delete_payload_index", collection_name=collection.name, field_name=MODEL)

@@ -114,7 +114,8 @@ def upgrade(
     then on, and :func:`reembed` embeds the rest.
 
     An open collection that is passed is searched with the new model at once. Collections that are open
-    elsewhere take it over by :meth:`embplug.Collection.reload`. From asyncio, run the call in a thread:
+    elsewhere take it over with their next search; :meth:`embplug.Collection.reload` gives them the new model
+    where its name is not in the recipe. From asyncio, run the call in a thread:
     ``await asyncio.to_thread(upgrade, "docs", "minilm", engine=url)``.
 
     Parameters
@@ -152,8 +153,8 @@ def upgrade(
     Raises
     ------
     UpgradeError
-        An upgrade is under way already, or the recall is below ``min_recall``; ``error.report`` is the
-        report.
+        An upgrade is under way already; or another process has changed the collection since the call began;
+        or the recall is below ``min_recall``, and ``error.report`` is the report.
     InvalidArgumentError
         An argument is wrong, and the error names it; or the collection has no texts, or not enough of
         them; or its recipe cannot be upgraded in place.
@@ -197,6 +198,7 @@ def _upgrade_steps(
     pairs = checked_integer(pairs, "pairs", LEAST_PAIRS)
     k = checked_integer(k, "k", 1)
     texts = None if queries is None else _checked_queries(queries)
+    yield from collection._handle.follow_steps()
     recipe = collection.recipe
     name = _vector_name(recipe)
     dense = recipe.dense[name]
@@ -423,4 +425,7 @@ def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipe
         field_schema=models.PayloadSchemaType.INTEGER,
         wait=True,
     )
-    yield from save_manifest_steps(engine, collection, pipeline)
+    if not (yield from save_manifest_steps(engine, collection, pipeline)):
+        raise UpgradeError(
+            f"another process has changed {collection!r} since this upgrade was begun: nothing was installed"
+        )

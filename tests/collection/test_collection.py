@@ -27,7 +27,7 @@ from embplug import (
 )
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.state import STATE_COLLECTION
+from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CapabilityError,

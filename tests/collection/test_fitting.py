@@ -15,16 +15,14 @@ from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
 from embplug.collection.fitting import (
     fit,
-    fitted_steps,
     learn_steps,
-    save_fit_steps,
     save_manifest_steps,
     take_over_steps,
 )
 from embplug.collection.manifest import read_manifest
 from embplug.collection.opening import create_steps
 from embplug.collection.state import load
-from embplug.engines.calls import COMPUTE, run
+from embplug.engines.calls import run
 from embplug.methods import PCA, CentroidQuantizer, Rotation
 from tests.branches.parts import DIM, batch, vectors
 
@@ -57,42 +55,33 @@ def fitted(sample: CheckedSample = SAMPLE) -> Pipeline:
 
 
 def test_who_comes_first_decides_what_is_learned(docs: QdrantClient) -> None:
-    first, second = Pipeline(RECIPE), Pipeline(RECIPE)
-    run(docs, learn_steps(docs, "docs", first, SAMPLE))
-    run(docs, learn_steps(docs, "docs", second, OTHER))
+    first = run(docs, learn_steps(docs, "docs", Pipeline(RECIPE), SAMPLE))
+    second = run(docs, learn_steps(docs, "docs", Pipeline(RECIPE), OTHER))
     assert first.fitted
     assert_same_state(first, fitted(SAMPLE))
     assert_same_state(second, first)
 
 
 def test_without_a_sample_nothing_is_learned(docs: QdrantClient) -> None:
-    pipeline = Pipeline(RECIPE)
-    run(docs, learn_steps(docs, "docs", pipeline, None))
+    pipeline = run(docs, learn_steps(docs, "docs", Pipeline(RECIPE), None))
     assert not pipeline.fitted and manifest(docs).state is None
 
 
 def test_what_was_learned_is_found_by_the_reference_in_the_manifest(docs: QdrantClient) -> None:
     pipeline = fitted()
-    run(docs, save_fit_steps(docs, "docs", pipeline))
+    run(docs, save_manifest_steps(docs, "docs", pipeline))
     state = run(docs, load(docs, "docs", manifest(docs).state))
     assert state.keys() == pipeline.get_state().keys()
     assert "partial" not in manifest(docs).state
 
 
-def test_nothing_learned_is_nothing_to_keep(docs: QdrantClient) -> None:
-    assert [*save_fit_steps(docs, "docs", Pipeline(RECIPE))] == []
-    plain = Pipeline(Recipe(dense=Dense(dim=DIM, transforms=[Rotation()])))
-    assert [*save_fit_steps(docs, "docs", plain)] == []
-
-
 def test_a_state_that_lacks_something_is_marked(docs: QdrantClient) -> None:
     pipeline = Pipeline(RECIPE)
     pipeline.branches["a"].fit(SAMPLE)
-    run(docs, save_fit_steps(docs, "docs", pipeline))
+    run(docs, save_manifest_steps(docs, "docs", pipeline))
     assert manifest(docs).state["partial"] is True
     # Another process learns only what is missing.
-    other = Pipeline(RECIPE)
-    run(docs, learn_steps(docs, "docs", other, OTHER))
+    other = run(docs, learn_steps(docs, "docs", Pipeline(RECIPE), OTHER))
     assert other.fitted and "partial" not in manifest(docs).state
     mixed = {**fitted(OTHER).get_state(), **pipeline.get_state()}
     for key, array in other.get_state().items():
@@ -112,15 +101,16 @@ def test_the_recipe_of_the_creation_stays_through_all_upgrades(docs: QdrantClien
 
 
 def test_the_recipe_is_stored_without_what_it_learned(docs: QdrantClient) -> None:
-    run(docs, save_fit_steps(docs, "docs", fitted()))
+    run(docs, save_manifest_steps(docs, "docs", fitted()))
     assert manifest(docs).recipe == RECIPE
 
 
 def test_what_a_recipe_brings_is_given_to_a_collection_that_lacks_it(docs: QdrantClient) -> None:
-    existing = Pipeline(RECIPE)
+    unfitted = Pipeline(RECIPE)
     pca = PCA(4).fit(vectors(30, seed=3))
     learned = RECIPE.model_copy(update={"dense": {**RECIPE.dense, "a": Dense(dim=DIM, transforms=[pca])}})
-    run(docs, take_over_steps(docs, "docs", existing, learned))
+    existing = run(docs, take_over_steps(docs, "docs", unfitted, learned))
+    assert not unfitted.branches["a"].fitted
     assert existing.branches["a"].fitted and not existing.branches["sparse"].fitted
     assert manifest(docs).state["partial"] is True
     # What has learned already stays as it is.
@@ -142,24 +132,9 @@ def test_what_a_collection_has_learned_is_not_replaced_by_what_a_recipe_brings(
 
     run(memory_client, create_steps(memory_client, "docs", recipe(None, None)))
     existing = Pipeline(recipe(3, None))
-    run(memory_client, take_over_steps(memory_client, "docs", existing, recipe(4, 5)))
+    existing = run(memory_client, take_over_steps(memory_client, "docs", existing, recipe(4, 5)))
     assert existing.fitted
     assert_same_state(existing, Pipeline(recipe(3, 5)))
-
-
-def test_work_needs_what_the_collection_has_learned_elsewhere(docs: QdrantClient) -> None:
-    run(docs, learn_steps(docs, "docs", Pipeline(RECIPE), SAMPLE))
-    pipeline = Pipeline(RECIPE)
-    assert run(docs, fitted_steps(docs, "docs", pipeline, lambda: pipeline.fitted)) is True
-
-
-def test_a_fitted_pipeline_asks_the_engine_for_nothing(docs: QdrantClient) -> None:
-    steps = fitted_steps(docs, "docs", fitted(), lambda: "result")
-    call = next(steps)
-    assert call.method == COMPUTE
-    with pytest.raises(StopIteration) as stopped:
-        steps.send(call.arguments["function"]())
-    assert stopped.value.value == "result"
 
 
 def test_the_state_of_tokens_is_kept_too(memory_client: QdrantClient) -> None:
@@ -168,8 +143,7 @@ def test_the_state_of_tokens_is_kept_too(memory_client: QdrantClient) -> None:
     )
     sample = CheckedSample(batch(40, 0), {})
     first = run(memory_client, create_steps(memory_client, "docs", recipe, sample=sample))
-    second = Pipeline(recipe)
-    run(memory_client, learn_steps(memory_client, "docs", second, None))
+    second = run(memory_client, learn_steps(memory_client, "docs", Pipeline(recipe), None))
     assert_same_state(second, first)
 
 

@@ -15,6 +15,7 @@ from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.collection import ingest as module
 from embplug.collection.fitting import learn_steps
+from embplug.collection.handle import Handle
 from embplug.collection.ingest import ingest
 from embplug.collection.opening import create_steps
 from embplug.engines.calls import run
@@ -39,12 +40,12 @@ def at_once(engine: Any) -> Callable[[Any], Future[Any]]:
     return submit
 
 
-def add(engine: Any, pipeline: Pipeline, batches: Any) -> Any:
-    return ingest(engine, "docs", pipeline, batches, at_once(engine), in_flight=1, progress=False)
+def add(handle: Handle, batches: Any) -> Any:
+    return ingest(handle, batches, at_once(handle.engine), in_flight=1, progress=False)
 
 
-def created(engine: QdrantClient, recipe: Recipe, encoder: Any = None) -> Pipeline:
-    return run(engine, create_steps(engine, "docs", recipe, encoder=encoder))
+def created(engine: Any, recipe: Recipe, encoder: Any = None) -> Handle:
+    return Handle(engine, "docs", run(engine, create_steps(engine, "docs", recipe, encoder=encoder)))
 
 
 def batches(size: int = 10) -> Iterator[Documents]:
@@ -53,55 +54,56 @@ def batches(size: int = 10) -> Iterator[Documents]:
 
 
 def test_what_was_learned_from_is_written_too(memory_client: QdrantClient) -> None:
-    pipeline = created(memory_client, LEARNING)
-    assert add(memory_client, pipeline, batches()).added == 60
+    handle = created(memory_client, LEARNING)
+    assert add(handle, batches()).added == 60
     assert memory_client.count("docs").count == 60
 
 
 def test_it_learns_from_the_first_documents_and_no_more_than_the_recipe_says(
     memory_client: QdrantClient,
 ) -> None:
-    pipeline = created(memory_client, LEARNING)
-    add(memory_client, pipeline, batches())
+    handle = created(memory_client, LEARNING)
+    add(handle, batches())
     expected = Pipeline(LEARNING)
     expected.fit(CheckedSample(None, {"dense": DENSE[:25]}))
     for key, array in expected.get_state().items():
-        np.testing.assert_array_equal(pipeline.get_state()[key], array)
+        np.testing.assert_array_equal(handle.pipeline.get_state()[key], array)
 
 
 def test_no_more_batches_are_read_before_it_learns_than_it_learns_from(memory_client: QdrantClient) -> None:
-    pipeline, fitted = created(memory_client, LEARNING), []
+    handle, fitted = created(memory_client, LEARNING), []
 
     def watched() -> Iterator[Documents]:
         for batch in batches():
-            fitted.append(pipeline.fitted)
+            fitted.append(handle.pipeline.fitted)
             yield batch
 
-    add(memory_client, pipeline, watched())
+    add(handle, watched())
     assert fitted == [False, False, False, True, True, True]
 
 
 def test_what_another_process_has_learned_is_taken_before_a_batch_is_read(
     memory_client: QdrantClient,
 ) -> None:
-    other, pipeline = created(memory_client, LEARNING), Pipeline(LEARNING)
+    handle = created(memory_client, LEARNING)
     sample = CheckedSample(None, {"dense": vectors(30, seed=9)})
-    run(memory_client, learn_steps(memory_client, "docs", other, sample))
+    other = run(memory_client, learn_steps(memory_client, "docs", handle.pipeline, sample))
+    assert not handle.pipeline.fitted
 
     def watched() -> Iterator[Documents]:
         for batch in batches():
-            assert pipeline.fitted
+            assert handle.pipeline.fitted
             yield batch
 
-    assert add(memory_client, pipeline, watched()).added == 60
+    assert add(handle, watched()).added == 60
     for key, array in other.get_state().items():
-        np.testing.assert_array_equal(pipeline.get_state()[key], array)
+        np.testing.assert_array_equal(handle.pipeline.get_state()[key], array)
 
 
 def test_no_batches_are_nothing_to_learn_from(memory_client: QdrantClient) -> None:
-    pipeline = created(memory_client, LEARNING)
-    assert add(memory_client, pipeline, []).added == 0
-    assert not pipeline.fitted
+    handle = created(memory_client, LEARNING)
+    assert add(handle, []).added == 0
+    assert not handle.pipeline.fitted
 
 
 def test_texts_go_to_the_encoder_in_small_batches(
@@ -109,17 +111,17 @@ def test_texts_go_to_the_encoder_in_small_batches(
 ) -> None:
     monkeypatch.setattr(module, "TEXTS_AT_ONCE", 4)
     encoder = RecordingEncoder()
-    pipeline = created(memory_client, PLAIN, encoder)
-    report = add(memory_client, pipeline, [Documents(range(10), texts=[f"text {i}" for i in range(10)])])
+    handle = created(memory_client, PLAIN, encoder)
+    report = add(handle, [Documents(range(10), texts=[f"text {i}" for i in range(10)])])
     assert report.added == 10
     assert [len(call) for call in encoder.calls] == [4, 4, 2]
 
 
 @pytest.mark.parametrize("wrong", [{"ids": [1]}, [1, 2], None])
 def test_a_batch_that_is_none_is_refused(memory_client: QdrantClient, wrong: Any) -> None:
-    pipeline = created(memory_client, PLAIN)
+    handle = created(memory_client, PLAIN)
     with pytest.raises(InvalidArgumentError) as raised:
-        add(memory_client, pipeline, [wrong])
+        add(handle, [wrong])
     assert raised.value.argument == "batches"
 
 
@@ -127,9 +129,9 @@ def test_a_batch_is_checked_whole_before_any_of_it_is_written(
     memory_client: QdrantClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "TEXTS_AT_ONCE", 1)
-    pipeline = created(memory_client, PLAIN, RecordingEncoder())
+    handle = created(memory_client, PLAIN, RecordingEncoder())
     with pytest.raises(InvalidArgumentError) as raised:
-        add(memory_client, pipeline, [Documents([1, 2], texts=["text 1", " "])])
+        add(handle, [Documents([1, 2], texts=["text 1", " "])])
     assert raised.value.argument == "texts[1]"
     assert memory_client.count("docs").count == 0
 
@@ -141,6 +143,5 @@ def test_edge_builds_its_indexes_after_a_large_call(
     monkeypatch.setattr(module, "BULK_POINTS", bulk)
     calls = []
     monkeypatch.setattr(type(edge_client), "optimize", lambda self, **arguments: calls.append(arguments))
-    pipeline = run(edge_client, create_steps(edge_client, "docs", PLAIN))
-    add(edge_client, pipeline, batches())
+    add(created(edge_client, PLAIN), batches())
     assert calls == ([{"collection_name": "docs"}] if optimized else [])

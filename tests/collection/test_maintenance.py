@@ -11,9 +11,12 @@ from qdrant_client import QdrantClient, models
 
 from embplug import Dense, Recipe
 from embplug.branches.documents import CheckedSample
+from embplug.branches.pipeline import Pipeline
 from embplug.collection.maintenance import POLL_S, STABLE_POLLS, drop_steps, optimize_steps
-from embplug.collection.opening import create_steps
-from embplug.collection.state import STATE_COLLECTION
+from embplug.collection.manifest import MANIFEST_KEY, Manifest
+from embplug.collection.opening import create_steps, open_steps
+from embplug.collection.state import save
+from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines.calls import PAUSE, Call, run
 from embplug.errors import CollectionNotFoundError, EngineError
 from embplug.methods import PCA
@@ -90,17 +93,36 @@ def chunk_count(engine: QdrantClient) -> int:
     return engine.count(STATE_COLLECTION).count
 
 
-def test_the_state_goes_with_the_last_collection_that_refers_to_it(memory_client: QdrantClient) -> None:
+def test_the_state_goes_with_its_collection_whatever_others_have_learned(memory_client: QdrantClient) -> None:
     for name, seed in (("first", 0), ("second", 0), ("third", 1)):
         create(memory_client, name, seed)
-    assert chunk_count(memory_client) == 2
+    assert chunk_count(memory_client) == 3
     memory_client.create_collection("plain", vectors_config={})
     run(memory_client, drop_steps(memory_client, "first"))
     assert not memory_client.collection_exists("first") and chunk_count(memory_client) == 2
+    assert run(memory_client, open_steps(memory_client, "second")).fitted
     run(memory_client, drop_steps(memory_client, "second"))
-    assert chunk_count(memory_client) == 1
     run(memory_client, drop_steps(memory_client, "third"))
     assert chunk_count(memory_client) == 0 and memory_client.collection_exists("plain")
+
+
+def test_a_state_that_collections_of_before_share_goes_with_the_last_of_them(
+    memory_client: QdrantClient,
+) -> None:
+    pipeline = Pipeline(RECIPE)
+    pipeline.fit(CheckedSample(None, {"dense": vectors(30)}))
+    for name in ("first", "second"):
+        reference = run(memory_client, save(memory_client, name, pipeline.get_state()))
+        memory_client.create_collection(
+            name,
+            vectors_config=pipeline.vectors_config(),
+            metadata={MANIFEST_KEY: Manifest(RECIPE, reference).to_dict()},
+        )
+    assert chunk_count(memory_client) == 1
+    run(memory_client, drop_steps(memory_client, "first"))
+    assert run(memory_client, open_steps(memory_client, "second")).fitted
+    run(memory_client, drop_steps(memory_client, "second"))
+    assert chunk_count(memory_client) == 0
 
 
 def test_a_collection_that_has_learned_nothing_leaves_states_alone(memory_client: QdrantClient) -> None:

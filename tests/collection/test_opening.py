@@ -18,9 +18,9 @@ from embplug.collection.opening import (
     encoding_for,
     open_plain_steps,
     open_steps,
-    reload_steps,
 )
-from embplug.collection.state import STATE_COLLECTION
+from embplug.collection.restore import reload_steps
+from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.encoders import registry
 from embplug.engines.calls import Call, run
 from embplug.errors import (
@@ -91,18 +91,20 @@ def test_what_learns_learns_from_the_sample_before_the_collection_is_made(
 ) -> None:
     calls, pipeline = calls_of(memory_client, create_steps(memory_client, "docs", LEARNING, sample=SAMPLE))
     names = [call.method for call in calls]
-    assert names.index("compute") < names.index("create_collection") < names.index("update_collection")
+    created = [call.arguments.get("collection_name") for call in calls if call.method == "create_collection"]
+    assert names.index("compute") < names.index("upsert") and created == [STATE_COLLECTION, "docs"]
+    assert names.index("upsert") < len(names) - names[::-1].index("create_collection") - 1
+    # The collection refers to it from its first moment.
+    assert "update_collection" not in names
     assert pipeline.fitted
     assert run(memory_client, open_steps(memory_client, "docs")).fitted
 
 
-def test_half_a_collection_does_not_stay(memory_client: QdrantClient) -> None:
-    for failing, recipe in (("create_payload_index", WHOLE), ("update_collection", LEARNING)):
-        sample = SAMPLE if recipe is LEARNING else None
-        steps = create_steps(memory_client, "docs", recipe, sample=sample)
-        _, error = calls_of(memory_client, steps, failing=failing)
-        assert isinstance(error, EngineError) and str(error) == "on purpose"
-        assert not memory_client.collection_exists("docs")
+def test_a_collection_whose_recipe_the_engine_refuses_does_not_stay(memory_client: QdrantClient) -> None:
+    steps = create_steps(memory_client, "docs", WHOLE)
+    _, error = calls_of(memory_client, steps, failing="create_payload_index")
+    assert isinstance(error, EngineError) and str(error) == "on purpose"
+    assert not memory_client.collection_exists("docs")
 
 
 def test_what_the_engine_cannot_do_is_refused_before_it_is_made(memory_client: QdrantClient) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from embplug.collection.operation import awaiting, operation, waiting
 from embplug.engines.calls import Call, Steps
-from embplug.errors import EngineError
+from embplug.errors import CollectionNotFoundError
 
 
 class Waiting:
@@ -28,7 +28,7 @@ def failing(self: Any) -> Steps[str]:
     """Catches an error of the engine."""
     try:
         yield Call.of("get_collection", collection_name="missing")
-    except (EngineError, ValueError) as error:
+    except CollectionNotFoundError as error:
         return type(error).__name__
     return "no error"
 

@@ -30,7 +30,13 @@ from embplug.engines.calls import (
     run_async,
     translated,
 )
-from embplug.errors import EngineAnswerError, EngineConnectionError, EngineError, InvalidArgumentError
+from embplug.errors import (
+    CollectionNotFoundError,
+    EngineAnswerError,
+    EngineConnectionError,
+    EngineError,
+    InvalidArgumentError,
+)
 
 
 class Engine:
@@ -176,7 +182,7 @@ def test_a_refusal_of_a_real_server_is_told(server_client):
     def steps() -> Steps[Any]:
         return (yield Call.of("count", collection_name="nowhere"))
 
-    with pytest.raises(EngineError, match=r"NOT_FOUND.*nowhere"):
+    with pytest.raises(CollectionNotFoundError, match=r"NOT_FOUND.*nowhere"):
         run(server_client, steps())
 
 

@@ -263,10 +263,11 @@ class EdgeClient:
             sparse_vectors_config=sparse_vectors_config,
             strict_mode_config=strict_mode_config,
         )
-        collection = self._collection(collection_name)
         changes = jsonable_metadata(metadata)
-        if changes is not None:
-            with self._store.exclusively():
+        with self._open_store().exclusively():
+            # Another thread that deletes the collection comes before or after.
+            collection = self._collection(collection_name)
+            if changes is not None:
                 merged = (collection.metadata or {}) | changes
                 collection.set_metadata({key: value for key, value in merged.items() if value is not None})
         return True

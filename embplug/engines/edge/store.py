@@ -295,7 +295,9 @@ class EdgeCollection:
     def shard(self) -> edge.EdgeShard:
         """The loaded shard."""
         if self._shard is None:
-            raise EngineError(f"collection {self.name!r} was closed or deleted while it was in use")
+            raise CollectionNotFoundError(
+                f"collection {self.name!r} was closed or deleted while it was in use"
+            )
         return self._shard
 
     @property
@@ -502,7 +504,7 @@ def _translated(error: Exception) -> EmbplugError:
     if "WouldBlock" in message:
         return EngineLockedError(f"another program has opened the shard itself: {message}")
     if "Shard is not initialized" in message:
-        return EngineError("the collection was closed or deleted while it was in use")
+        return CollectionNotFoundError("the collection was closed or deleted while it was in use")
     for sign, argument, expected in _REFUSALS:
         if sign in message:
             return InvalidArgumentError(argument, expected, message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qdrant_client import models
 
+from embplug.collection.revision import is_own_alias
 from embplug.engines import Engine
 from embplug.engines.aliases import alias_steps, collection_behind_steps
 from embplug.engines.calls import Call, retried, run
@@ -11,8 +12,9 @@ from embplug.errors import InvalidArgumentError, MigrationError
 
 
 def aliases(engine: Engine) -> dict[str, str]:
-    """Alias -> collection."""
-    return run(engine, alias_steps())
+    """Alias -> collection, without the aliases that embplug makes."""
+    behind = run(engine, alias_steps())
+    return {alias: collection for alias, collection in behind.items() if not is_own_alias(alias)}
 
 
 def collection_behind(engine: Engine, name: str) -> str:

@@ -108,7 +108,8 @@ class Migration:
             # An earlier call was killed before it could keep what it had learned.
             sample = self._sample(record)
             learned_from = None if sample is None else reduce_tokens(sample, pipeline)
-            run(self.engine, learn_steps(self.engine, self.target, pipeline, learned_from))
+            learned = learn_steps(self.engine, self.target, pipeline, learned_from)
+            passes.pipeline = run(self.engine, learned)
         return passes
 
     def catch_up_and_verify(self, passes: Passes) -> None:
@@ -196,7 +197,9 @@ class Migration:
         recipe = self.plan.recipe
         sample = self._sample(record) if learns(recipe) else None
         metadata = {RECORD_KEY: asdict(record)}
-        steps = create_steps(self.engine, self.target, recipe, sample=sample, metadata=metadata)
+        steps = create_steps(
+            self.engine, self.target, recipe, sample=sample, metadata=metadata, must_be_new=True
+        )
         return run(self.engine, steps)
 
     def _sample(self, record: MigrationRecord) -> CheckedSample | None:

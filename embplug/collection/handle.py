@@ -1,0 +1,121 @@
+"""An open collection that follows what other processes decide about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from embplug.branches.documents import CheckedSample
+from embplug.branches.pipeline import Pipeline
+from embplug.collection.fitting import learn_steps
+from embplug.collection.manifest import read_manifest
+from embplug.collection.restore import reload_steps
+from embplug.collection.revision import read_revision_steps
+from embplug.encoders import Encoder
+from embplug.engines import AnyEngine
+from embplug.engines.calls import Call, Steps, T
+from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError, InvalidArgumentError
+
+ATTEMPTS = 20
+
+
+class Handle:
+    """A collection as an object of this process knows it.
+
+    Parameters
+    ----------
+    engine : client
+        Client that speaks to the engine.
+    name : str
+        Name of the collection, or of an alias.
+    pipeline : Pipeline
+        Recipe and fitted state at the moment.
+
+    Attributes
+    ----------
+    pipeline : Pipeline
+        Recipe and fitted state. It is replaced, never changed, when the collection has changed.
+    """
+
+    def __init__(self, engine: AnyEngine, name: str, pipeline: Pipeline) -> None:
+        self.engine = engine
+        self.name = name
+        self.pipeline = pipeline
+
+    def reload_steps(self, encoder: Encoder | str | None = None) -> Steps[None]:
+        """Read recipe and fitted state again."""
+        self.pipeline = yield from reload_steps(self.engine, self.name, self.pipeline, encoder)
+
+    def follow_steps(self) -> Steps[None]:
+        """Read recipe and fitted state again if the collection has another revision by now."""
+        if self.pipeline.revision is not None and not (yield from self.is_current_steps(self.pipeline)):
+            yield from self.reload_steps()
+
+    def replace_steps(self, outdated: Pipeline) -> Steps[None]:
+        """Read recipe and fitted state again, unless that was done since ``outdated`` was taken."""
+        if self.pipeline is outdated:
+            yield from self.reload_steps()
+
+    def learn_steps(self, sample: CheckedSample | None) -> Steps[None]:
+        """Take over what the collection has learned, else learn from a sample; see :func:`learn_steps`."""
+        self.pipeline = yield from learn_steps(self.engine, self.name, self.pipeline, sample)
+
+    def is_current_steps(self, pipeline: Pipeline) -> Steps[bool]:
+        """Return whether the collection still is of the revision of ``pipeline``."""
+        manifest = (yield from read_revision_steps(self.name)).manifest
+        return manifest.identity == pipeline.revision
+
+    def run_steps(self, work: Callable[[Pipeline], Steps[T]]) -> Steps[T]:
+        """Do ``work`` with the pipeline of the collection, and once more if that has changed meanwhile.
+
+        The engine refuses requests under the alias of a revision that has passed. For a pipeline without
+        such an alias the revision is read once more after the work.
+
+        Parameters
+        ----------
+        work : callable
+            Takes a pipeline and returns steps, which may be done more than once.
+
+        Returns
+        -------
+        object
+            What the steps return.
+
+        Raises
+        ------
+        CollectionNotFoundError
+            There is no such collection any more.
+        EngineError
+            The collection changes all the time.
+        """
+        for _ in range(ATTEMPTS):
+            if not self.pipeline.fitted:
+                yield from self.learn_steps(None)
+            pipeline = self.pipeline
+            try:
+                result = yield from work(pipeline)
+            except (CollectionNotFoundError, InvalidArgumentError) as error:
+                # What does not fit this recipe may fit the one that the collection has now.
+                if not (yield from self._changed_steps(pipeline, error)):
+                    raise
+            else:
+                if pipeline.alias is not None or pipeline.revision is None:
+                    return result
+                if (yield from self.is_current_steps(pipeline)):
+                    return result
+                yield from self.replace_steps(pipeline)
+        raise EngineError(f"collection {self.name!r} is changed by other processes all the time")
+
+    def _changed_steps(self, pipeline: Pipeline, error: EmbplugError) -> Steps[bool]:
+        """Return whether it is worth while to repeat what failed, with what the collection is now."""
+        if pipeline.revision is None:
+            return False
+        if isinstance(error, InvalidArgumentError):
+            try:
+                info = yield Call.of("get_collection", collection_name=self.name)
+                if read_manifest(self.name, info).identity == pipeline.revision:
+                    return False
+            except EmbplugError:
+                # The error of the user's own argument says more than that of the engine.
+                return False
+        yield from self.replace_steps(pipeline)
+        return True
