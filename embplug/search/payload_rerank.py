@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import CODES
 from embplug.errors import StateError
 from embplug.methods.kernels import base85
@@ -24,7 +27,7 @@ class PayloadRerank:
     field : str
         Payload field that keeps the codes.
     score : callable
-        Takes the codes of n documents as a list of bytes and returns their scores, float32 ``(n,)``.
+        Takes the codes of n documents as byte strings and returns their scores, float32 ``(n,)``.
     code_bytes : int, default=None
         Length of the codes of each document, where all have the same.
     """
@@ -61,7 +64,7 @@ class PayloadRerank:
         )
 
 
-def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> list[bytes]:
+def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> ByteStrings:
     """Read the codes of n documents from a field of their payloads.
 
     Parameters
@@ -75,7 +78,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
 
     Returns
     -------
-    list of bytes, of length n
+    ByteStrings, of length n
         Codes of each document.
 
     Raises
@@ -87,13 +90,12 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
     texts: list[Any] = [(point.payload or {}).get(field) for point in points]
     try:
         codes = base85.decode(texts)
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         broken = next(point.id for point, text in zip(points, texts, strict=True) if not _is_readable(text))
         raise _lost(broken, field) from None
     if code_bytes is not None:
-        for point, string in zip(points, codes, strict=True):
-            if len(string) != code_bytes:
-                raise _lost(point.id, field)
+        for i in np.flatnonzero(codes.lengths != code_bytes).tolist():
+            raise _lost(points[i].id, field)
     return codes
 
 
@@ -107,6 +109,6 @@ def _lost(point: Any, field: str) -> StateError:
 def _is_readable(text: Any) -> bool:
     try:
         base85.decode([text])
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return False
     return True

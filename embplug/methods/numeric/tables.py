@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -74,6 +75,11 @@ class ByteTables:
     def turned(self, vectors: Float32) -> Float32:
         """Vectors (n, dim) in the directions that the codes describe (n, active)."""
         return vectors if self.rotation is None else vectors @ self.rotation
+
+    @cached_property
+    def columns(self) -> Float32:
+        """The entries (active, 256), as the compiled kernel reads them."""
+        return np.ascontiguousarray(self.tables.T)
 
     def squares(self) -> Float32:
         """Squared length (bytes * 256,) of every entry."""
