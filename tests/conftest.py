@@ -55,6 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     set_markers(items)
 
 
+@pytest.fixture
+def exact_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score codes by products that are not rounded."""
+    monkeypatch.setenv("EMBPLUG_KERNEL_TABLES", "float32")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_model(pytestconfig: pytest.Config) -> Iterator[None]:
     """Fail a test that asks a model where tests that do are left out."""

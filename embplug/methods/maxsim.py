@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.common.threads import single_blas_thread
 from embplug.errors import LengthMismatchError
-from embplug.methods.kernels import Kernel, load
-from embplug.methods.kernels import lookups as kernel_lookups
+from embplug.methods.kernels import Kernel, load, lookups
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.tables import tiles
 from embplug.methods.numeric.arrays import Codes, Float32, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
 
@@ -69,34 +71,36 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
     if len(codes) != offsets[-1]:
         raise LengthMismatchError("codes", f"{offsets[-1]} codes, as offsets say", len(codes))
     query_tokens = as_vectors(query, quantizer.dim, "query")
+    codes = check_codes(codes, quantizer.code_bytes)
+    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+    strings = ByteStrings.of_rows(codes, offsets)
+    return maxsim_documents(quantizer, query_tokens, CodedDocuments.of(strings, offsets))
+
+
+def maxsim_documents(quantizer: Quantizer, query: Float32, documents: CodedDocuments) -> Float32:
+    """As :func:`maxsim_codes`, for a query that is checked and codes as long as they have to be."""
     with single_blas_thread():
         kernel = load()
-        scores = None if kernel is None else _compiled(kernel, quantizer, query_tokens, codes, offsets)
+        scores = None if kernel is None else _compiled(kernel, quantizer, query, documents)
         if scores is not None:
             return scores
-        prepared = quantizer.encode_query(query_tokens)
+        prepared, codes = quantizer.encode_query(query), documents.rows(quantizer.code_bytes)
         return sum_of_maxima(
-            lambda rows, _: quantizer.score(prepared, codes[rows]), offsets, len(query_tokens)
+            lambda rows, _: quantizer.score(prepared, codes[rows]), documents.offsets, len(query)
         )
 
 
 def _compiled(
-    kernel: Kernel, quantizer: Quantizer, query: Float32, codes: Codes, offsets: NDArray[np.int64]
+    kernel: Kernel, quantizer: Quantizer, query: Float32, documents: CodedDocuments
 ) -> Float32 | None:
     """MaxSim (n,) by the compiled kernel, or None if it cannot score codes of this quantizer."""
-    terms = quantizer._token_terms(kernel, check_codes(codes, quantizer.code_bytes))
+    terms = quantizer._token_terms(kernel, documents)
     if terms is None:
         return None
-    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
-    stride = terms.codes.shape[1]
-    starts = offsets[:-1] * stride + terms.first
-    documents = kernel_lookups.CodedDocuments(terms.codes.reshape(-1), starts, offsets)
-    scores: Float32 = np.where(np.diff(offsets) > 0, np.float32(0), np.float32(-np.inf))
-    for tokens, lanes in kernel_lookups.tiles(query):
+    scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
+    for tokens, lanes in tiles(query):
         table, bases = quantizer._lookups(kernel, tokens)
-        scores += kernel_lookups.maxsim(
-            kernel, table, bases, documents, stride, ids=terms.ids, scales=terms.scales, lanes=lanes
-        )
+        scores += lookups.maxsim(kernel, table, bases, terms, lanes=lanes)
     return scores
 
 

@@ -17,8 +17,10 @@ from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors,
 from embplug.methods.token_batch import TokenBatch
 
 if TYPE_CHECKING:
+    from embplug.methods.kernels.arguments import CodedDocuments
     from embplug.methods.kernels.library import Kernel
-    from embplug.methods.kernels.lookups import Table, TokenTerms
+    from embplug.methods.kernels.lookups import TokenTerms
+    from embplug.methods.kernels.tables import Table
     from embplug.methods.reductions.reduced import Reduced
 
 
@@ -396,8 +398,11 @@ class Quantizer(Method):
         """Dot products (n, t)."""
         raise NotImplementedError
 
-    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms | None:
-        """What the compiled kernel needs of codes, which are checked. None if it cannot score them."""
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms | None:
+        """What the compiled kernel needs of the codes of tokens. None if it cannot score them.
+
+        The codes of a document follow one another, ``code_bytes`` each, and are there.
+        """
         return None
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:

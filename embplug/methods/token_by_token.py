@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, override
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
 from embplug.methods.base import Description
-from embplug.methods.maxsim import maxsim_codes
-from embplug.methods.numeric.arrays import Codes, Float32, State
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.maxsim import maxsim_documents
+from embplug.methods.numeric.arrays import Float32, State, as_vectors
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 
@@ -58,8 +60,8 @@ class TokenByToken(TokenCodes):
 
     @override
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
-        codes, offsets = self._joined(strings)
-        return TokenBatch(self.quantizer.decode(codes), offsets)
+        documents = self._coded(strings)
+        return TokenBatch(self.quantizer.decode(documents.rows(self.quantizer.code_bytes)), documents.offsets)
 
     @override
     def sizes(self, tokens: TokenBatch) -> NDArray[np.int64]:
@@ -68,7 +70,7 @@ class TokenByToken(TokenCodes):
 
     @override
     def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
-        return maxsim_codes(self.quantizer, query, *self._joined(strings))
+        return maxsim_documents(self.quantizer, as_vectors(query, self.dim, "query"), self._coded(strings))
 
     @override
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
@@ -90,13 +92,11 @@ class TokenByToken(TokenCodes):
     def unfitted(self) -> Self:
         return type(self)(self.quantizer.unfitted())
 
-    def _joined(self, strings: Sequence[bytes]) -> tuple[Codes, NDArray[np.int64]]:
-        """Codes of all tokens, and where those of each document begin."""
-        width = self.quantizer.code_bytes
-        lengths = np.array([len(string) for string in strings], dtype=np.int64)
-        wrong = np.flatnonzero(lengths % width)
+    def _coded(self, strings: Sequence[bytes]) -> CodedDocuments:
+        """The codes of documents, which hold whole tokens."""
+        width, joined = self.quantizer.code_bytes, ByteStrings.of(strings)
+        wrong = np.flatnonzero(joined.lengths % width)
         if wrong.size:
-            got = f"{lengths[wrong[0]]} bytes of codes"
+            got = f"{joined.lengths[wrong[0]]} bytes of codes"
             raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{width} bytes a token", got)
-        codes = np.frombuffer(b"".join(strings), dtype=np.uint8).reshape(-1, width)
-        return codes, np.concatenate([[0], np.cumsum(lengths // width)])
+        return CodedDocuments.of(joined, np.concatenate([[0], np.cumsum(joined.lengths // width)]))

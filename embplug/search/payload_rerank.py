@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import CODES
 from embplug.engines.answers import PointId
 from embplug.errors import StateError
@@ -25,7 +28,7 @@ class PayloadRerank:
     field : str
         Payload field that keeps the codes.
     score : callable
-        Takes the codes of n documents as a list of bytes and returns their scores, float32 ``(n,)``.
+        Takes the codes of n documents as byte strings and returns their scores, float32 ``(n,)``.
     code_bytes : int, default=None
         Length of the codes of each document, where all have the same.
     """
@@ -59,7 +62,7 @@ class PayloadRerank:
         return ranking.ranked(self.score(codes), self.stage)
 
 
-def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> list[bytes]:
+def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> ByteStrings:
     """Read the codes of n documents from a field of their payloads.
 
     Parameters
@@ -73,7 +76,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
 
     Returns
     -------
-    list of bytes, of length n
+    ByteStrings, of length n
         Codes of each document.
 
     Raises
@@ -88,7 +91,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
 
 def decoded_codes(
     ids: Sequence[PointId], texts: Sequence[Any], field: str, code_bytes: int | None = None
-) -> list[bytes]:
+) -> ByteStrings:
     """Decode the codes of n documents; see :func:`payload_codes`.
 
     Parameters
@@ -104,18 +107,17 @@ def decoded_codes(
 
     Returns
     -------
-    list of bytes, of length n
+    ByteStrings
         Codes of each document.
     """
     try:
         codes = base85.decode(texts)
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         broken = next(i for i, text in enumerate(texts) if not _is_readable(text))
         raise _lost(ids[broken], field) from None
     if code_bytes is not None:
-        for point_id, string in zip(ids, codes, strict=True):
-            if len(string) != code_bytes:
-                raise _lost(point_id, field)
+        for i in np.flatnonzero(codes.lengths != code_bytes).tolist():
+            raise _lost(ids[i], field)
     return codes
 
 
@@ -129,6 +131,6 @@ def _lost(point: Any, field: str) -> StateError:
 def _is_readable(text: Any) -> bool:
     try:
         base85.decode([text])
-    except (AttributeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         return False
     return True

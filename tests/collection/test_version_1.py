@@ -60,6 +60,7 @@ def _vector(value: Any) -> Any:
     return models.SparseVector(**value) if isinstance(value, dict) else value
 
 
+@pytest.mark.usefixtures("exact_tables")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_opens_and_finds_what_it_found(engine: Engine, name: str) -> None:
     stored = restored(engine, name)

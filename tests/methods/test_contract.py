@@ -386,6 +386,7 @@ def test_too_few_vectors_are_named(name: str) -> None:
 TOKEN_CODES = [name for name in CASES if CASES[name].method.kind in registered("token_codes")]
 
 
+@pytest.mark.usefixtures("exact_tables")
 @pytest.mark.parametrize("name", names(TokenCodes))
 def test_scores_of_documents_are_those_of_plain_loops_over_state_and_bits(name: str) -> None:
     codes, tokens = fitted(name), documents(6, seed=1)
@@ -395,6 +396,7 @@ def test_scores_of_documents_are_those_of_plain_loops_over_state_and_bits(name: 
     np.testing.assert_allclose(codes.maxsim(query, strings), expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("exact_tables")
 @pytest.mark.parametrize("name", TOKEN_CODES)
 @pytest.mark.parametrize("lengths", [[1], [0, 3, 0, 7], [0]])
 def test_documents_of_any_length_are_coded_and_scored(name: str, lengths: list[int]) -> None:

@@ -58,6 +58,6 @@ def test_codes_of_another_length_are_lost_codes() -> None:
     points = [
         Hit(name, 0.0, {DENSE_CODES: base85.encode([code])[0]}) for name, code in (("a", b"12"), ("b", b"1"))
     ]
-    assert payload_codes(points, DENSE_CODES) == [b"12", b"1"]
+    assert list(payload_codes(points, DENSE_CODES)) == [b"12", b"1"]
     with pytest.raises(StateError, match="point 'b' has lost the codes of its dense vectors"):
         payload_codes(points, DENSE_CODES, 2)

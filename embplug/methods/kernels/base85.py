@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embplug.common import base85
-from embplug.methods.kernels.library import load
-from embplug.methods.kernels.lookups import base85_decode, decoded_lengths
+from embplug.common.byte_strings import ByteStrings
+from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels.arguments import place
+from embplug.methods.kernels.library import Kernel, load
+
+CHARACTERS = 256
 
 
-def decode(texts: Sequence[str]) -> list[bytes]:
+def decode(texts: Sequence[str]) -> ByteStrings:
     """Decode base85 texts, as :func:`embplug.common.base85.decode` does without the kernel.
 
     Parameters
@@ -21,8 +25,8 @@ def decode(texts: Sequence[str]) -> list[bytes]:
 
     Returns
     -------
-    list of bytes
-        One for each text.
+    ByteStrings
+        One string for each text.
 
     Raises
     ------
@@ -31,9 +35,35 @@ def decode(texts: Sequence[str]) -> list[bytes]:
     """
     kernel = load()
     if kernel is None:
-        return base85.decode(texts)
-    encoded = [text.encode("ascii") for text in texts]
-    offsets = np.fromiter(accumulate(map(len, encoded), initial=0), dtype=np.int64, count=len(encoded) + 1)
-    decoded = base85_decode(kernel, b"".join(encoded), offsets, base85.DIGITS).tobytes()
-    stops = accumulate(decoded_lengths(np.diff(offsets)).tolist(), initial=0)
-    return [decoded[start:stop] for start, stop in pairwise(stops)]
+        return ByteStrings.of(base85.decode(texts))
+    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+    return decode_joined(kernel, "".join(texts).encode("ascii"), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def decode_joined(kernel: Kernel, text: bytes, offsets: NDArray[np.int64]) -> ByteStrings:
+    """Decode base85 texts that stand one after the other.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    text : bytes
+        All texts, one after the other.
+    offsets : int64 (n + 1,)
+        Where each text begins in ``text``.
+
+    Raises
+    ------
+    ValueError
+        A character that is none of the 85, a group that is too large, or a text that is cut off.
+    """
+    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
+    lengths = np.diff(offsets)
+    if (lengths < 0).any() or len(offsets) == 0 or offsets[0] < 0 or offsets[-1] > len(text):
+        raise InvalidArgumentError("offsets", "places in the text", "others")
+    decoded_lengths = lengths // 5 * 4 + np.maximum(lengths % 5 - 1, 0)
+    decoded = np.empty(int(decoded_lengths.sum()), dtype=np.uint8)
+    digits = base85.DIGITS.ljust(CHARACTERS, b"\xff")
+    wrong = kernel.functions.embplug_base85(text, place(offsets), len(lengths), digits, place(decoded))
+    if wrong >= 0:
+        raise ValueError("not base85, or cut off")
+    return ByteStrings(decoded, np.cumsum(decoded_lengths) - decoded_lengths, decoded_lengths)

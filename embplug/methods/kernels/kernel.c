@@ -1,11 +1,13 @@
 /* Scores of a query with coded documents, by sums of products that are looked up in tables.
  *
  * The file includes itself once for each instruction set. Vectors are those of GCC and clang; another
- * compiler builds the same loops over plain numbers. The caller checks all codes before it calls: nothing
- * here reads beyond them, because every byte has 256 entries in its table.
+ * compiler builds the same loops over plain numbers. The caller checks the lengths of all codes before it
+ * calls, and every byte has 256 entries in its table: nothing here reads beyond codes or tables.
  *
- * LANES query tokens stand side by side in one call. A table has one row of LANES products for each value
- * of each byte, as float32 or as int16.
+ * LANES query tokens stand side by side in one call. A table of floats has one row of LANES products for each
+ * value of each byte. A table of integers rounds them: a quarter of the bytes, those whose products differ
+ * most, have rows of 16 bits, and the others rows of 8 bits, all in the same unit. Lane i of 8 bits stands
+ * beside lane i + LANES / 2, so that both are added at once as one number of 16 bits.
  */
 #ifndef NAME
 #include <math.h>
@@ -17,22 +19,31 @@
 #define ENTRIES 256
 #define CLASSES 8
 #define HEADER_BYTES 4
-#define LARGEST_SUM 32000.0f /* of int16 tables; what 16 bits hold beyond that is for rounded floats */
+#define COUNT_BYTES 4
+#define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
+#define UNROLLED 4 /* looked-up rows between two tests for the last one */
+#define LARGEST_BYTE 255.0f
+#define LARGEST_SUM 65535.0f
 
-enum { FLOAT32, INT16 };
+enum { FLOAT32, INTEGER };
 
 typedef struct {
     const uint8_t *codes;
     const int64_t *starts;  /* (documents,): byte of `codes` at which a document begins */
     const int64_t *offsets; /* (documents + 1,): number of its first token */
     int64_t stride;         /* bytes from one token to the next */
+    int64_t first;          /* bytes of a token before those that are looked up */
     int64_t width;          /* bytes of a token that are looked up */
     int64_t lanes;          /* query tokens; what stands in the other lanes is left out */
-    const void *table;      /* (width, ENTRIES, LANES) */
+    const void *table;
+    const int64_t *order;   /* (width,): the byte that each part of a table of integers belongs to */
     const float *steps;     /* (LANES,): what one unit of a table of integers stands for */
-    const float *shifts;    /* (LANES,): added to every sum */
+    const float *shifts;    /* (LANES,): added to every sum of integers */
     const float *bases;     /* (rows, LANES): added by the token's id */
-    const int32_t *ids;     /* (tokens,), or NULL where all are 0 */
+    int64_t rows;
+    int64_t id_bytes;       /* 0, 1 or 2 first bytes of a token that hold its id, and below it its factor */
+    int64_t factor_bits;
+    const float *factors;   /* (1 << factor_bits,), or NULL where all are 1 */
     const float *scales;    /* (tokens,), or NULL where all are 1 */
     float *scores;          /* (documents,) */
 } Uniform;
@@ -43,12 +54,14 @@ typedef struct {
     const int64_t *offsets;
     const int64_t *widths;        /* (CLASSES,) */
     int64_t lanes;
-    const void *table;            /* (sum of widths, ENTRIES, LANES) */
+    const void *table;            /* of one class after the other */
+    const int64_t *order;
     const float *steps, *shifts;  /* (CLASSES, LANES) */
     const float *bases;           /* (centroids, LANES) */
     const float *gains, *factors; /* (16,), (32,) */
-    float *scratch;               /* (tokens of one call, LANES) */
-    int64_t *places, *order;      /* (tokens of one call,) */
+    void *sums;                   /* (tokens of one call, LANES), float or uint16 */
+    float *recent;                /* (WINDOW, LANES) */
+    int64_t *places, *members;    /* (tokens of one call,) */
     float *scores;
 } Predictive;
 
@@ -64,21 +77,32 @@ typedef struct {
 #define EXPORT __declspec(dllexport)
 #endif
 
+#if defined(__GNUC__) && defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
 #define NAME(name) name##_base
 #define VECTOR_BYTES 16
 #define TARGET
+#define MAX_PS _mm_max_ps
+#define MIN_PS _mm_min_ps
 #include "kernel.c"
 #ifdef __x86_64__
 #define NAME(name) name##_avx2
 #define VECTOR_BYTES 32
 #define TARGET __attribute__((target("avx2,fma")))
+#define MAX_PS _mm256_max_ps
+#define MIN_PS _mm256_min_ps
 #include "kernel.c"
 #define NAME(name) name##_avx512
 #define VECTOR_BYTES 64
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+#define MAX_PS _mm512_max_ps
+#define MIN_PS _mm512_min_ps
 #include "kernel.c"
 #define LEVELS 3
+#define INT8_PRODUCTS
 static const char *const names[] = {"sse2", "avx2", "avx512"};
 #define DISPATCH(name, ...) \
     (level >= 2 ? name##_avx512(__VA_ARGS__) : level == 1 ? name##_avx2(__VA_ARGS__) : name##_base(__VA_ARGS__))
@@ -109,31 +133,68 @@ EXPORT int embplug_levels(void) {
     return LEVELS;
 }
 
+/* Whether `embplug_bases` runs on this processor. */
+EXPORT int embplug_has_bases(void) {
+#ifdef INT8_PRODUCTS
+    return embplug_levels() == LEVELS && __builtin_cpu_supports("avx512vnni");
+#else
+    return 0;
+#endif
+}
+
 /* To be raised whenever a function or a structure changes: a library of another version is not loaded. */
-EXPORT int embplug_version(void) { return 1; }
+EXPORT int embplug_version(void) { return 2; }
 
 EXPORT const char *embplug_level_name(int level) { return names[level]; }
 
-/* Products (bytes, ENTRIES, LANES) of the entries (ENTRIES, active) of each byte with a query (active, LANES). */
-EXPORT void embplug_products(int level, const float *entries, int64_t active, const int64_t *widths,
-                             int64_t bytes, const float *query, float *products) {
-    DISPATCH(products, entries, active, widths, bytes, query, products);
+/* Table of the products of a query (active, LANES) with entries (active, ENTRIES), of which each byte has some
+ * columns. Integers also fill order (bytes,), steps and shifts (LANES,), and use places (bytes,) and ranges
+ * (bytes, 2 * LANES + 1). */
+EXPORT void embplug_table(int level, int kind, const float *entries, const int64_t *widths, int64_t bytes,
+                          const float *query, void *table, int64_t *order, float *steps, float *shifts,
+                          int64_t *places, float *ranges) {
+    DISPATCH(table, kind, entries, widths, bytes, query, table, order, steps, shifts, places, ranges);
 }
 
-/* A table of integers, its steps and shifts (LANES,), from products (bytes, ENTRIES, LANES). */
-EXPORT void embplug_quantize(int level, const float *products, int64_t bytes, int16_t *table, float *steps,
-                             float *shifts) {
-    DISPATCH(quantize, products, bytes, table, steps, shifts);
+/* Table (bytes, ENTRIES) of the products of one vector (active,) with such entries. */
+EXPORT void embplug_vector_table(const float *entries, const int64_t *widths, int64_t bytes, const float *vector,
+                                 float *table) {
+    for (int64_t byte = 0; byte < bytes; byte++, table += ENTRIES) {
+        for (int entry = 0; entry < ENTRIES; entry++) table[entry] = 0;
+        for (int64_t d = 0; d < widths[byte]; d++, entries += ENTRIES, vector++)
+            for (int entry = 0; entry < ENTRIES; entry++) table[entry] += entries[entry] * *vector;
+    }
 }
 
-/* MaxSim of the documents first..last - 1, whose tokens have codes of one width. */
-EXPORT void embplug_maxsim(int level, int kind, const Uniform *in, int64_t first, int64_t last) {
-    DISPATCH(maxsim, kind, in, first, last);
+/* MaxSim of the documents first..last - 1, whose tokens have codes of one width. Returns the first document
+ * with an id that has no row, or -1. */
+EXPORT int64_t embplug_maxsim(int level, int kind, const Uniform *in, int64_t first, int64_t last) {
+    return DISPATCH(maxsim, kind, in, first, last);
 }
 
 /* MaxSim of the documents first..last - 1, whose tokens are predicted from earlier ones. */
 EXPORT void embplug_predictive(int level, int kind, const Predictive *in, int64_t first, int64_t last) {
     DISPATCH(predictive, kind, in, first, last);
+}
+
+/* Check strings of predictive codes: their lengths are those that their headers say, references stay in the
+ * document, and centroids exist. Returns the first one that is wrong, or -1. */
+EXPORT int64_t embplug_check(const uint8_t *codes, const int64_t *starts, const int64_t *lengths,
+                             const int64_t *offsets, int64_t count, const int64_t *widths, int64_t centroids) {
+    for (int64_t document = 0; document < count; document++) {
+        const int64_t tokens = offsets[document + 1] - offsets[document];
+        int64_t left = lengths[document];
+        if (tokens < 0 || left < COUNT_BYTES || (left - COUNT_BYTES) / HEADER_BYTES < tokens) return document;
+        const uint8_t *header = codes + starts[document] + COUNT_BYTES;
+        left -= COUNT_BYTES + HEADER_BYTES * tokens;
+        for (int64_t token = 0; token < tokens; token++, header += HEADER_BYTES) {
+            const int id = header[0] << 4 | header[1] >> 4, back = (header[1] & 15) << 4 | header[2] >> 4;
+            left -= widths[header[3] >> 5];
+            if (left < 0 || id >= centroids || back > token) return document;
+        }
+        if (left) return document;
+    }
+    return -1;
 }
 
 /* For each token (tokens,) the sum of one table (width, ENTRIES) over the bytes of its code. */
@@ -176,62 +237,141 @@ EXPORT int64_t embplug_base85(const uint8_t *text, const int64_t *offsets, int64
     return -1;
 }
 
+/* Products (rows, LANES) of a query with rows of 8 bits, both rounded: `rows` (count, dim / 4, 4) are numbers
+ * from 0 to 255 about 128, `query` (dim / 4, LANES, 4) numbers from -127 to 127. `sums` (LANES,) are those of
+ * the query, `scales` (count,) and `steps` (LANES,) what one unit of either stands for. */
+#ifdef INT8_PRODUCTS
+#define ROWS 4
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
+#endif
+EXPORT void embplug_bases(const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
+                          const int8_t *query, const int32_t *sums, const float *steps, float *products) {
+#ifdef INT8_PRODUCTS
+    const __m512i around[2] = {_mm512_mullo_epi32(_mm512_loadu_si512(sums), _mm512_set1_epi32(-128)),
+                               _mm512_mullo_epi32(_mm512_loadu_si512(sums + 16), _mm512_set1_epi32(-128))};
+    const __m512 step[2] = {_mm512_loadu_ps(steps), _mm512_loadu_ps(steps + 16)};
+    for (int64_t row = 0; row < count; row += ROWS) {
+        const int64_t last = count - 1 - row;
+        __m512i total[ROWS][2];
+        for (int i = 0; i < ROWS; i++) total[i][0] = around[0], total[i][1] = around[1];
+        for (int64_t d = 0; d < dim; d += 4) {
+            const __m512i low = _mm512_loadu_si512(query + d * LANES);
+            const __m512i high = _mm512_loadu_si512(query + d * LANES + 64);
+            for (int i = 0; i < ROWS; i++) {
+                int32_t four;
+                memcpy(&four, rows + (row + (i < last ? i : last)) * dim + d, 4);
+                total[i][0] = _mm512_dpbusd_epi32(total[i][0], _mm512_set1_epi32(four), low);
+                total[i][1] = _mm512_dpbusd_epi32(total[i][1], _mm512_set1_epi32(four), high);
+            }
+        }
+        for (int i = 0; i < ROWS && i <= last; i++)
+            for (int half = 0; half < 2; half++)
+                _mm512_storeu_ps(products + (row + i) * LANES + 16 * half,
+                                 _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(total[i][half]), step[half]),
+                                               _mm512_set1_ps(scales[row + i])));
+    }
+#else
+    (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
+#endif
+}
+
 #else /* the part for one instruction set */
 
 #define FLOATS (VECTOR_BYTES / 4)
 #define PARTS (LANES / FLOATS)
 #if VECTOR_BYTES > 4
-#define SHORTS (VECTOR_BYTES / 2)
+#define WORDS (VECTOR_BYTES > 32 ? 16 : VECTOR_BYTES / 2)
+#define BLOCK (VECTOR_BYTES / 16) /* entries whose products fit into registers together */
 #define VECTOR(type, name, bytes) \
     typedef type NAME(name) __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
 #define CONVERT(value, type) __builtin_convertvector(value, type)
 #define CHOOSE(mask, a, b) ((Floats)(((mask) & (Ints)(a)) | (~(mask) & (Ints)(b))))
+#define LOAD_PAIRS(place) (*(const Words *)(place))
+#define STORE_PAIRS(place, value) (*(NAME(narrow) *)(place) = CONVERT(value, NAME(narrow)))
 #else
-#define SHORTS 1
+#define WORDS 1
+#define BLOCK 1
 #define VECTOR(type, name, bytes) typedef type NAME(name)
 #define CONVERT(value, type) ((type)(value))
 #define CHOOSE(mask, a, b) ((mask) ? (a) : (b))
+#define LOAD_PAIRS(place) ((Words)((place)[0] | (place)[1] << 8))
+#define STORE_PAIRS(place, value) ((place)[0] = (uint8_t)(value), (place)[1] = (uint8_t)((value) >> 8))
 #endif
+#if VECTOR_BYTES > 4 && defined(__x86_64__)
+#define GREATER(a, b) ((Floats)MAX_PS(a, b))
+#define LESS(a, b) ((Floats)MIN_PS(a, b))
+#else
 #define GREATER(a, b) CHOOSE((a) > (b), a, b)
 #define LESS(a, b) CHOOSE((a) < (b), a, b)
-#define SUMS (LANES / SHORTS)
+#endif
+#define GROUPS (LANES / 2 / WORDS)
 
 VECTOR(float, floats, VECTOR_BYTES);
 VECTOR(int32_t, ints, VECTOR_BYTES);
-VECTOR(int16_t, shorts, VECTOR_BYTES);
-VECTOR(int16_t, narrow, VECTOR_BYTES / 2);
+VECTOR(uint16_t, narrow, VECTOR_BYTES / 2);
+VECTOR(uint16_t, words, 2 * WORDS);
 #define Floats NAME(floats)
 #define Ints NAME(ints)
-#define Shorts NAME(shorts)
+#define Words NAME(words)
 #define LOAD(type, place) (*(const NAME(type) *)(place))
 #define STORE(type, place) (*(NAME(type) *)(place))
 #define EACH(i) for (int i = 0; i < PARTS; i++)
 
-/* Sums of the rows that the bytes of a code name, as float but not yet scaled. */
-INLINE TARGET void NAME(lookup)(Floats *out, int kind, const uint8_t *code, int64_t width, const void *table) {
-    if (kind == FLOAT32) {
-        const float *rows = (const float *)table;
-        Floats odd[PARTS];
-        EACH(i) out[i] = odd[i] = (Floats){0};
-        int64_t byte = 0;
-        for (; byte + 2 <= width; byte += 2, rows += 2 * ENTRIES * LANES) {
-            const float *row = rows + code[byte] * LANES, *next = rows + (ENTRIES + code[byte + 1]) * LANES;
-            EACH(i) out[i] += LOAD(floats, row + i * FLOATS);
-            EACH(i) odd[i] += LOAD(floats, next + i * FLOATS);
+/* Sums of the rows that the bytes of a code name. */
+INLINE TARGET void NAME(sum_floats)(Floats *out, const uint8_t *code, int64_t width, const float *rows) {
+    Floats odd[PARTS];
+    EACH(i) out[i] = odd[i] = (Floats){0};
+    int64_t byte = 0;
+    for (; byte + 2 <= width; byte += 2, rows += 2 * ENTRIES * LANES) {
+        const float *row = rows + code[byte] * LANES, *next = rows + (ENTRIES + code[byte + 1]) * LANES;
+        EACH(i) out[i] += LOAD(floats, row + i * FLOATS);
+        EACH(i) odd[i] += LOAD(floats, next + i * FLOATS);
+    }
+    if (byte < width) EACH(i) out[i] += LOAD(floats, rows + code[byte] * LANES + i * FLOATS);
+    EACH(i) out[i] += odd[i];
+}
+
+/* The same for a table of integers. */
+INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
+                                      const uint8_t *table) {
+    const int64_t wide = (width + 3) / 4;
+    Words low[GROUPS], high[GROUPS], carried[GROUPS];
+    for (int g = 0; g < GROUPS; g++) low[g] = high[g] = carried[g] = (Words){0};
+    int64_t part = 0;
+    for (; part < wide; part++, table += ENTRIES * LANES * 2) {
+        const uint16_t *row = (const uint16_t *)(const void *)table + code[order[part]] * LANES;
+        for (int g = 0; g < GROUPS; g++) {
+            low[g] += LOAD(words, row + g * WORDS);
+            high[g] += LOAD(words, row + LANES / 2 + g * WORDS);
         }
-        if (byte < width) EACH(i) out[i] += LOAD(floats, rows + code[byte] * LANES + i * FLOATS);
-        EACH(i) out[i] += odd[i];
-        return;
     }
-    Shorts sums[SUMS];
-    int16_t flat[LANES];
-    for (int i = 0; i < SUMS; i++) sums[i] = (Shorts){0};
-    for (int64_t byte = 0; byte < width; byte++) {
-        size_t row = (size_t)(byte * ENTRIES + code[byte]) * LANES;
-        for (int i = 0; i < SUMS; i++) sums[i] += LOAD(shorts, (const int16_t *)table + row + i * SHORTS);
+    for (; part + UNROLLED <= width; part += UNROLLED, table += UNROLLED * ENTRIES * LANES) {
+        size_t entries[UNROLLED];
+        for (int j = 0; j < UNROLLED; j++) entries[j] = code[order[part + j]];
+        for (int j = 0; j < UNROLLED; j++) {
+            for (int g = 0; g < GROUPS; g++) {
+                const Words pairs = LOAD_PAIRS(table + j * ENTRIES * LANES + entries[j] * LANES + 2 * g * WORDS);
+                low[g] += pairs;
+                carried[g] += pairs >> 8;
+            }
+        }
     }
-    for (int i = 0; i < SUMS; i++) STORE(shorts, flat + i * SHORTS) = sums[i];
-    EACH(i) out[i] = CONVERT(CONVERT(LOAD(narrow, flat + i * FLOATS), Ints), Floats);
+    for (; part < width; part++, table += ENTRIES * LANES) {
+        const uint8_t *row = table + code[order[part]] * LANES;
+        for (int g = 0; g < GROUPS; g++) {
+            const Words pairs = LOAD_PAIRS(row + 2 * g * WORDS);
+            low[g] += pairs;
+            carried[g] += pairs >> 8;
+        }
+    }
+    for (int g = 0; g < GROUPS; g++) {
+        STORE(words, out + g * WORDS) = low[g] - (carried[g] << 8);
+        STORE(words, out + LANES / 2 + g * WORDS) = high[g] + carried[g];
+    }
+}
+
+INLINE TARGET Floats NAME(scaled)(const uint16_t *sums, const Floats step, const Floats shift) {
+    return CONVERT(CONVERT(LOAD(narrow, sums), Ints), Floats) * step + shift;
 }
 
 INLINE TARGET float NAME(sum)(const Floats *parts, int64_t lanes) {
@@ -241,7 +381,7 @@ INLINE TARGET float NAME(sum)(const Floats *parts, int64_t lanes) {
     return total;
 }
 
-INLINE TARGET void NAME(maxsim_of)(int kind, const Uniform *in, int64_t first, int64_t last) {
+INLINE TARGET int64_t NAME(maxsim_of)(int kind, const Uniform *in, int64_t first, int64_t last) {
     Floats steps[PARTS], shifts[PARTS];
     EACH(i) steps[i] = LOAD(floats, in->steps + i * FLOATS);
     EACH(i) shifts[i] = LOAD(floats, in->shifts + i * FLOATS);
@@ -251,30 +391,43 @@ INLINE TARGET void NAME(maxsim_of)(int kind, const Uniform *in, int64_t first, i
         Floats highest[PARTS];
         EACH(i) highest[i] = (Floats){0} - INFINITY;
         for (int64_t token = start; token < stop; token++, code += in->stride) {
-            const float *base = in->bases + (in->ids ? (ptrdiff_t)in->ids[token] * LANES : 0);
-            const float scale = in->scales ? in->scales[token] : 1.0f;
+            const float *base = in->bases;
+            float scale = in->scales ? in->scales[token] : 1.0f;
+            if (in->id_bytes) {
+                const unsigned header = in->id_bytes == 1 ? code[0] : (unsigned)(code[0] << 8 | code[1]);
+                const int64_t id = header >> in->factor_bits;
+                if (id >= in->rows) return document;
+                base += id * LANES;
+                if (in->factors) scale *= in->factors[header & ((1u << in->factor_bits) - 1)];
+            }
             Floats sums[PARTS];
-            NAME(lookup)(sums, kind, code, in->width, in->table);
+            if (kind == FLOAT32) {
+                NAME(sum_floats)(sums, code + in->first, in->width, (const float *)in->table);
+            } else {
+                uint16_t flat[LANES];
+                NAME(sum_integers)(flat, code + in->first, in->order, in->width, (const uint8_t *)in->table);
+                EACH(i) sums[i] = NAME(scaled)(flat + i * FLOATS, steps[i], shifts[i]);
+            }
             EACH(i) {
-                if (kind == INT16) sums[i] = sums[i] * steps[i] + shifts[i];
                 sums[i] = (sums[i] + LOAD(floats, base + i * FLOATS)) * scale;
                 highest[i] = GREATER(sums[i], highest[i]);
             }
         }
         in->scores[document] = start < stop ? NAME(sum)(highest, in->lanes) : -INFINITY;
     }
+    return -1;
 }
 
-INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
-    const int64_t begin = in->offsets[first];
-    /* Classes one after the other, so that the table of one stays in the cache: where their tokens stand. */
-    int64_t at[CLASSES] = {0}, stop[CLASSES];
+/* Classes one after the other, so that the table of one stays in the cache: where the codes of their tokens
+ * stand, and which tokens they are. `stop` (CLASSES,) is where the tokens of each class end. */
+INLINE TARGET void NAME(by_class)(const Predictive *in, int64_t first, int64_t last, int64_t *stop) {
+    int64_t counts[CLASSES] = {0};
     for (int64_t document = first; document < last; document++) {
         const int64_t count = in->offsets[document + 1] - in->offsets[document];
         const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
-        for (int64_t token = 0; token < count; token++) at[classes[HEADER_BYTES * token] >> 5]++;
+        for (int64_t token = 0; token < count; token++) counts[classes[HEADER_BYTES * token] >> 5]++;
     }
-    for (int64_t k = 0, tokens = 0; k < CLASSES; tokens += at[k++]) stop[k] = tokens;
+    for (int64_t k = 0, tokens = 0; k < CLASSES; tokens += counts[k++]) stop[k] = tokens;
     for (int64_t document = first; document < last; document++) {
         const int64_t count = in->offsets[document + 1] - in->offsets[document];
         const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
@@ -286,42 +439,60 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
         for (int64_t token = 0; token < count; token++) {
             const int k = classes[HEADER_BYTES * token] >> 5;
             in->places[stop[k]] = places[k];
-            in->order[stop[k]++] = in->offsets[document] - begin + token;
+            in->members[stop[k]++] = in->offsets[document] - in->offsets[first] + token;
             places[k] += in->widths[k];
         }
     }
-    const char *table = (const char *)in->table;
+}
+
+INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
+    int64_t stop[CLASSES];
+    NAME(by_class)(in, first, last, stop);
+    const uint8_t *table = (const uint8_t *)in->table;
+    const int64_t *order = in->order;
     for (int64_t k = 0, i = 0; k < CLASSES; k++) {
-        Floats steps[PARTS], shifts[PARTS];
-        EACH(part) steps[part] = LOAD(floats, in->steps + k * LANES + part * FLOATS);
-        EACH(part) shifts[part] = LOAD(floats, in->shifts + k * LANES + part * FLOATS);
+        const int64_t width = in->widths[k], wide = (width + 3) / 4;
         for (; i < stop[k]; i++) {
-            Floats sums[PARTS];
-            NAME(lookup)(sums, kind, in->codes + in->places[i], in->widths[k], table);
-            EACH(part) {
-                if (kind == INT16) sums[part] = sums[part] * steps[part] + shifts[part];
-                STORE(floats, in->scratch + in->order[i] * LANES + part * FLOATS) = sums[part];
+            const uint8_t *code = in->codes + in->places[i];
+            if (kind == FLOAT32) {
+                Floats sums[PARTS];
+                NAME(sum_floats)(sums, code, width, (const float *)(const void *)table);
+                EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
+            } else {
+                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, order, width, table);
             }
         }
-        table += in->widths[k] * ENTRIES * LANES * (kind == FLOAT32 ? 4 : 2);
+        table += (kind == FLOAT32 ? 4 * width : width + wide) * ENTRIES * LANES;
+        order += width;
     }
     for (int64_t document = first; document < last; document++) {
         const uint8_t *header = in->codes + in->starts[document];
         const int64_t count = in->offsets[document + 1] - in->offsets[document];
-        float *own = in->scratch + (in->offsets[document] - begin) * LANES;
+        const int64_t before = (in->offsets[document] - in->offsets[first]) * LANES;
         Floats highest[PARTS];
         EACH(i) highest[i] = (Floats){0} - INFINITY;
-        for (int64_t token = 0; token < count; token++, header += HEADER_BYTES, own += LANES) {
+        for (int64_t token = 0; token < count; token++, header += HEADER_BYTES) {
             /* The highest bits first: 12 of the id, 8 of how far back the reference stands, 4 of the gain,
              * 3 of the class, 5 of the factor. */
-            const int id = header[0] << 4 | header[1] >> 4;
+            const int id = header[0] << 4 | header[1] >> 4, k = header[3] >> 5;
             const int back = (header[1] & 15) << 4 | header[2] >> 4;
             const float factor = in->factors[header[3] & 31];
             const float gain = factor * in->gains[header[2] & 15];
+            const int64_t place = before + token * LANES;
+            float *own = in->recent + token % WINDOW * LANES;
+            const float *reference = in->recent + (token - back) % WINDOW * LANES;
             EACH(i) {
                 const Floats base = LOAD(floats, in->bases + id * LANES + i * FLOATS);
-                Floats value = LOAD(floats, own + i * FLOATS) * factor + base * (factor - 1.0f);
-                if (back) value += LOAD(floats, own - back * LANES + i * FLOATS) * gain;
+                Floats value;
+                if (kind == FLOAT32) {
+                    value = LOAD(floats, (const float *)in->sums + place + i * FLOATS);
+                } else {
+                    const int lane = k * LANES + i * FLOATS;
+                    value = NAME(scaled)((const uint16_t *)in->sums + place + i * FLOATS,
+                                         LOAD(floats, in->steps + lane), LOAD(floats, in->shifts + lane));
+                }
+                value = value * factor + base * (factor - 1.0f);
+                if (back) value += LOAD(floats, reference + i * FLOATS) * gain;
                 /* A reference passes on a share of what differs from its base. */
                 STORE(floats, own + i * FLOATS) = value;
                 value += base;
@@ -332,74 +503,128 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
     }
 }
 
-static TARGET void NAME(maxsim)(int kind, const Uniform *in, int64_t first, int64_t last) {
-    if (kind == FLOAT32) NAME(maxsim_of)(FLOAT32, in, first, last);
-    else NAME(maxsim_of)(INT16, in, first, last);
+static TARGET int64_t NAME(maxsim)(int kind, const Uniform *in, int64_t first, int64_t last) {
+    return kind == FLOAT32 ? NAME(maxsim_of)(FLOAT32, in, first, last) : NAME(maxsim_of)(INTEGER, in, first, last);
 }
 
 static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t first, int64_t last) {
     if (kind == FLOAT32) NAME(predictive_of)(FLOAT32, in, first, last);
-    else NAME(predictive_of)(INT16, in, first, last);
+    else NAME(predictive_of)(INTEGER, in, first, last);
 }
 
-static TARGET void NAME(products)(const float *entries, int64_t active, const int64_t *widths, int64_t bytes,
-                                  const float *query, float *products) {
-    int64_t column = 0;
-    for (int64_t byte = 0; byte < bytes; column += widths[byte++]) {
-        for (int64_t entry = 0; entry < ENTRIES; entry++, products += LANES) {
-            Floats sums[PARTS];
-            EACH(i) sums[i] = (Floats){0};
-            for (int64_t d = column; d < column + widths[byte]; d++) {
-                const float value = entries[entry * active + d];
-                EACH(i) sums[i] += LOAD(floats, query + d * LANES + i * FLOATS) * value;
-            }
-            EACH(i) STORE(floats, products + i * FLOATS) = sums[i];
+/* Products (BLOCK, LANES) of some entries of a byte, which are (columns, ENTRIES). */
+INLINE TARGET void NAME(products)(Floats (*out)[PARTS], const float *entries, int64_t columns, const float *query) {
+    for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] = (Floats){0};
+    for (int64_t d = 0; d < columns; d++, entries += ENTRIES, query += LANES)
+        for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] += LOAD(floats, query + i * FLOATS) * entries[j];
+}
+
+/* The bytes by the range of their products, largest first: Shell's sort. */
+INLINE void NAME(sort)(int64_t *order, const float *sizes, int64_t count) {
+    int64_t gap = 1;
+    while (gap < count / 3) gap = 3 * gap + 1;
+    for (int64_t i = 0; i < count; i++) order[i] = i;
+    for (; gap; gap /= 3)
+        for (int64_t i = gap; i < count; i++) {
+            const int64_t own = order[i];
+            int64_t j = i;
+            for (; j >= gap && sizes[order[j - gap]] < sizes[own]; j -= gap) order[j] = order[j - gap];
+            order[j] = own;
         }
-    }
 }
 
-/* Middle and half of the range of the entries of a byte. */
-INLINE TARGET void NAME(range)(const float *products, Floats *middle, Floats *half) {
-    Floats low[PARTS], high[PARTS];
-    EACH(i) low[i] = high[i] = LOAD(floats, products + i * FLOATS);
-    for (int entry = 1; entry < ENTRIES; entry++) {
-        EACH(i) {
-            const Floats value = LOAD(floats, products + entry * LANES + i * FLOATS);
-            high[i] = GREATER(value, high[i]);
-            low[i] = LESS(value, low[i]);
+/* The lowest product of every byte and lane, how far the highest lies above it, and the order of the bytes. */
+INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int64_t bytes, const float *query,
+                                float *lows, float *spans, int64_t *places, int64_t *order) {
+    float *sizes = lows + 2 * bytes * LANES;
+    for (int64_t byte = 0, column = 0; byte < bytes; column += widths[byte++]) {
+        Floats products[BLOCK][PARTS], low[PARTS], high[PARTS];
+        EACH(i) low[i] = (Floats){0} + INFINITY;
+        EACH(i) high[i] = (Floats){0} - INFINITY;
+        for (int entry = 0; entry < ENTRIES; entry += BLOCK) {
+            NAME(products)(products, entries + column * ENTRIES + entry, widths[byte], query + column * LANES);
+            for (int j = 0; j < BLOCK; j++) EACH(i) high[i] = GREATER(products[j][i], high[i]);
+            for (int j = 0; j < BLOCK; j++) EACH(i) low[i] = LESS(products[j][i], low[i]);
         }
+        places[byte] = column;
+        EACH(i) STORE(floats, lows + byte * LANES + i * FLOATS) = low[i];
+        EACH(i) STORE(floats, spans + byte * LANES + i * FLOATS) = high[i] -= low[i];
+        sizes[byte] = NAME(sum)(high, LANES);
     }
-    EACH(i) middle[i] = (low[i] + high[i]) * 0.5f;
-    EACH(i) half[i] = (high[i] - low[i]) * 0.5f;
+    NAME(sort)(order, sizes, bytes);
 }
 
-static TARGET void NAME(quantize)(const float *products, int64_t bytes, int16_t *table, float *steps,
-                                  float *shifts) {
-    Floats middle[PARTS], half[PARTS], step[PARTS], shift[PARTS];
-    EACH(i) step[i] = shift[i] = (Floats){0};
-    for (int64_t byte = 0; byte < bytes; byte++) {
-        NAME(range)(products + byte * ENTRIES * LANES, middle, half);
-        EACH(i) step[i] += half[i];
-        EACH(i) shift[i] += middle[i];
-    }
+/* The largest step that is needed for all lanes, and what the lowest sums are. */
+INLINE TARGET void NAME(steps)(const float *lows, const float *spans, const int64_t *order, int64_t bytes,
+                               float *steps, float *shifts) {
+    const int64_t wide = (bytes + 3) / 4;
     EACH(i) {
+        Floats step = (Floats){0} + 1e-30f, sum = (Floats){0}, shift = (Floats){0};
+        for (int64_t part = 0; part < bytes; part++) {
+            const Floats span = LOAD(floats, spans + order[part] * LANES + i * FLOATS);
+            shift += LOAD(floats, lows + order[part] * LANES + i * FLOATS);
+            sum += span;
+            if (part >= wide) step = GREATER(span / LARGEST_BYTE, step);
+        }
         /* Rounding adds at most a half for each byte to a sum. */
-        step[i] = step[i] / (LARGEST_SUM - 0.5f * (float)bytes);
-        step[i] = GREATER(step[i], (Floats){0} + 1e-30f);
-        STORE(floats, steps + i * FLOATS) = step[i];
-        STORE(floats, shifts + i * FLOATS) = shift[i];
-        step[i] = 1.0f / step[i];
+        sum /= LARGEST_SUM - (float)bytes;
+        STORE(floats, steps + i * FLOATS) = GREATER(sum, step);
+        STORE(floats, shifts + i * FLOATS) = shift;
     }
-    for (int64_t byte = 0; byte < bytes; byte++, products += ENTRIES * LANES) {
-        NAME(range)(products, middle, half);
-        for (int64_t entry = 0; entry < ENTRIES; entry++) {
-            const size_t row = (size_t)(byte * ENTRIES + entry) * LANES;
+}
+
+/* Rows of 16 bits, or of 8, of the entries of one byte. */
+INLINE TARGET void NAME(rounded)(const float *entries, int64_t columns, const float *query, const float *low,
+                                 const Floats *units, int wide, uint8_t *out) {
+    const Floats most = (Floats){0} + (wide ? LARGEST_SUM : LARGEST_BYTE), least = (Floats){0};
+    Floats products[BLOCK][PARTS];
+    for (int entry = 0; entry < ENTRIES; entry += BLOCK, entries += BLOCK) {
+        NAME(products)(products, entries, columns, query);
+        for (int j = 0; j < BLOCK; j++, out += LANES * (1 + wide)) {
+            Ints values[PARTS];
             EACH(i) {
-                Floats value = (LOAD(floats, products + entry * LANES + i * FLOATS) - middle[i]) * step[i];
-                value = (value + 12582912.0f) - 12582912.0f; /* to the nearest whole number */
-                STORE(narrow, table + row + i * FLOATS) = CONVERT(CONVERT(value, Ints), NAME(narrow));
+                Floats value = (products[j][i] - LOAD(floats, low + i * FLOATS)) * units[i] + 0.5f;
+                /* Products that are close to each other, but far from zero, may round out of the range. */
+                value = GREATER(value, least);
+                values[i] = CONVERT(LESS(value, most), Ints);
+            }
+            if (wide) {
+                EACH(i) STORE(narrow, (uint16_t *)(void *)out + i * FLOATS) = CONVERT(values[i], NAME(narrow));
+            } else {
+                for (int i = 0; i < PARTS / 2; i++)
+                    STORE_PAIRS(out + 2 * i * FLOATS, values[i] | values[i + PARTS / 2] << 8);
             }
         }
+    }
+}
+
+static TARGET void NAME(table)(int kind, const float *entries, const int64_t *widths, int64_t bytes,
+                               const float *query, void *table, int64_t *order, float *steps, float *shifts,
+                               int64_t *places, float *ranges) {
+    if (kind == FLOAT32) {
+        Floats products[BLOCK][PARTS];
+        float *out = (float *)table;
+        for (int64_t byte = 0; byte < bytes; entries += widths[byte] * ENTRIES, query += widths[byte++] * LANES) {
+            for (int entry = 0; entry < ENTRIES; entry += BLOCK) {
+                NAME(products)(products, entries + entry, widths[byte], query);
+                for (int j = 0; j < BLOCK; j++, out += LANES)
+                    EACH(i) STORE(floats, out + i * FLOATS) = products[j][i];
+            }
+        }
+        return;
+    }
+    float *lows = ranges, *spans = ranges + bytes * LANES;
+    Floats units[PARTS];
+    NAME(ranges)(entries, widths, bytes, query, lows, spans, places, order);
+    NAME(steps)(lows, spans, order, bytes, steps, shifts);
+    EACH(i) units[i] = 1.0f / LOAD(floats, steps + i * FLOATS);
+    uint8_t *out = (uint8_t *)table;
+    for (int64_t part = 0; part < bytes; part++) {
+        const int64_t byte = order[part], column = places[byte];
+        const int wide = part < (bytes + 3) / 4;
+        NAME(rounded)(entries + column * ENTRIES, widths[byte], query + column * LANES, lows + byte * LANES, units,
+                      wide, out);
+        out += ENTRIES * LANES * (1 + wide);
     }
 }
 
@@ -408,16 +633,21 @@ static TARGET void NAME(quantize)(const float *products, int64_t bytes, int16_t 
 #undef TARGET
 #undef FLOATS
 #undef PARTS
-#undef SHORTS
+#undef WORDS
+#undef BLOCK
 #undef VECTOR
 #undef CONVERT
 #undef CHOOSE
+#undef LOAD_PAIRS
+#undef STORE_PAIRS
 #undef GREATER
+#undef MAX_PS
+#undef MIN_PS
 #undef LESS
-#undef SUMS
+#undef GROUPS
 #undef Floats
 #undef Ints
-#undef Shorts
+#undef Words
 #undef LOAD
 #undef STORE
 #undef EACH

@@ -15,17 +15,27 @@ VARIABLE = "EMBPLUG_KERNEL"
 """Environment variable: ``0`` turns the kernel off; the name of an instruction set limits it to that."""
 
 TABLES = "EMBPLUG_KERNEL_TABLES"
-"""Environment variable: ``int16`` rounds products to 16 bits, which is faster and less exact."""
-VERSION = 1
+"""Environment variable: ``float32`` keeps products exact, which is slower."""
+VERSION = 2
 """Of the C functions and structures, as ``kernel.c`` has it: a library of another one is not used."""
 
 _ARGUMENTS = {
-    "embplug_products": [c_int, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_void_p],
-    "embplug_quantize": [c_int, c_void_p, c_int64, c_void_p, c_void_p, c_void_p],
-    "embplug_maxsim": [c_int, c_int, c_void_p, c_int64, c_int64],
+    "embplug_table": [c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
+    "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
+    "embplug_bases": [c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
 }
+_RESULTS: dict[str, tuple[Any, list[Any]]] = {
+    "embplug_levels": (c_int, []),
+    "embplug_version": (c_int, []),
+    "embplug_has_bases": (c_int, []),
+    "embplug_level_name": (c_char_p, [c_int]),
+    "embplug_maxsim": (c_int64, [c_int, c_int, c_void_p, c_int64, c_int64]),
+    "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
+    "embplug_base85": (c_int64, [c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
+}
+"""Functions that return something: what, and their arguments."""
 
 
 class Kernel(NamedTuple):
@@ -36,7 +46,9 @@ class Kernel(NamedTuple):
     level: int
     """Number of the instruction set to use."""
     exact: bool = True
-    """Whether products stay float32, or are rounded to int16."""
+    """Whether products stay float32, or are rounded to 16 and 8 bits."""
+    eight_bits: bool = False
+    """Whether this processor multiplies rows of 8 bits."""
 
 
 def in_use() -> str:
@@ -62,7 +74,7 @@ def load() -> Kernel | None:
         return None
     names = _names(functions)
     level = names.index(setting) if setting in names else len(names) - 1
-    return Kernel(functions, level, exact=os.environ.get(TABLES) != "int16")
+    return Kernel(functions, level, os.environ.get(TABLES) == "float32", _has_eight_bits(functions, level))
 
 
 def available() -> list[str]:
@@ -84,9 +96,9 @@ def _library(path: Path) -> Any:
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)
             function.argtypes, function.restype = arguments, None
-        library.embplug_base85.argtypes = [c_void_p, c_void_p, c_int64, c_void_p, c_void_p]
-        library.embplug_base85.restype = c_int64
-        library.embplug_level_name.restype = c_char_p
+        for name, (result, arguments) in _RESULTS.items():
+            function = getattr(library, name)
+            function.argtypes, function.restype = arguments, result
     except (OSError, AttributeError):
         # Not built, or for another machine.
         return None
@@ -97,3 +109,8 @@ def _library(path: Path) -> Any:
 def _names(functions: Any) -> tuple[str, ...]:
     levels = functions.embplug_levels()
     return tuple(functions.embplug_level_name(level).decode() for level in range(levels))
+
+
+@lru_cache(maxsize=8)
+def _has_eight_bits(functions: Any, level: int) -> bool:
+    return level == len(_names(functions)) - 1 and bool(functions.embplug_has_bases())

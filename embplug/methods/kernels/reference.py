@@ -7,60 +7,81 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.methods.kernels.lookups import ENTRIES, LANES, CodedDocuments, Float32, Table
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms
+from embplug.methods.kernels.tables import ENTRIES, LANES, ClassTables, Table, table_size, wide_parts
+from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.packing import unpack
 
-LARGEST_SUM = 32_000
+LARGEST_BYTE, LARGEST_SUM = 255, 65_535
 HEADER = (12, 8, 4, 3, 5)
 
 
 def products(entries: Float32, widths: NDArray[np.int64], turned: Float32) -> Float32:
-    """Products (bytes, 256, 32) of the entries of each byte with query tokens (32, active)."""
-    made = np.zeros((len(widths), ENTRIES, LANES), dtype=np.float32)
+    """Products (bytes, 256, 32) of the entries (256, active) of each byte with query tokens (32, active)."""
+    sums = np.zeros((len(widths), ENTRIES, LANES), dtype=np.float32)
     for byte, stop in enumerate(np.cumsum(widths)):
         columns = slice(stop - widths[byte], stop)
-        made[byte] = entries[:, columns] @ turned[:, columns].T
-    return made
+        sums[byte] = entries[:, columns] @ turned[:, columns].T
+    return sums
 
 
-def quantize(products: Float32) -> Table:
-    """Round the entries of each byte, about the middle of their range, so that no sum leaves 16 bits.
+def rounded_table(products: Float32) -> Table:
+    """Round the products of each byte above their lowest, so that no sum leaves 16 bits.
 
-    The ranges of all bytes together, each half of it, are ``32,000 - bytes / 2`` steps; rounding adds at
-    most half a step a byte.
+    One step is as small as lets all bytes but the quarter with the largest ranges fit into 8 bits, and all
+    ranges together, with what rounding adds, into 16.
     """
-    low, high = products.min(axis=1), products.max(axis=1)
-    middle, half = (low + high) / 2, (high - low) / 2
-    steps = np.maximum(half.sum(axis=0) / np.float32(LARGEST_SUM - len(products) / 2), np.float32(1e-30))
-    rounded = np.rint((products - middle[:, None]) / steps).astype(np.int16)
-    return Table(rounded, steps.astype(np.float32), middle.sum(axis=0).astype(np.float32))
+    count, wide = len(products), wide_parts(len(products))
+    low = products.min(axis=1)
+    ranges = products.max(axis=1) - low
+    order = np.argsort(-ranges.sum(axis=1), kind="stable")
+    steps = np.maximum(ranges.sum(axis=0) / np.float32(LARGEST_SUM - count), np.float32(1e-30))
+    steps = np.maximum(steps, ranges[order[wide:]].max(axis=0, initial=0) / np.float32(LARGEST_BYTE))
+    whole = np.floor((products - low[:, None]) / steps + np.float32(0.5)).astype(np.int64)[order]
+    halves = whole[wide:].reshape(-1, ENTRIES, 2, LANES // 2)
+    parts = whole[:wide].astype("<u2"), halves.transpose(0, 1, 3, 2).astype(np.uint8)
+    entries = np.concatenate([np.ascontiguousarray(part).view(np.uint8).reshape(-1) for part in parts])
+    return Table(entries, order, steps.astype(np.float32), low.sum(axis=0).astype(np.float32))
 
 
-def maxsim(
-    table: Table,
-    bases: Float32,
-    documents: CodedDocuments,
-    stride: int,
-    ids: NDArray[np.int32] | None = None,
-    scales: Float32 | None = None,
-    lanes: int = LANES,
-) -> Float32:
+def entries_of(table: Table) -> NDArray[np.float64]:
+    """What the entries (bytes, 256, 32) of a table stand for, without its shifts."""
+    if table.entries.dtype == np.float32:
+        return table.entries.astype(np.float64)
+    wide = wide_parts(len(table.order))
+    split = wide * ENTRIES * LANES * 2
+    entries = np.empty((len(table.order), ENTRIES, LANES))
+    halves = table.entries[split:].reshape(-1, ENTRIES, LANES // 2, 2)
+    entries[table.order[:wide]] = table.entries[:split].view("<u2").reshape(-1, ENTRIES, LANES)
+    entries[table.order[wide:]] = halves.transpose(0, 1, 3, 2).reshape(-1, ENTRIES, LANES)
+    return entries * table.steps
+
+
+def maxsim(table: Table, bases: Float32, terms: TokenTerms, lanes: int = LANES) -> Float32:
     """See :func:`embplug.methods.kernels.lookups.maxsim`."""
-    width, (codes, starts, offsets) = len(table.entries), documents
+    width, (codes, starts, offsets) = len(table.order), terms.documents
+    entries = entries_of(table)
     scores = np.full(len(starts), -np.inf, dtype=np.float32)
     for document, start in enumerate(starts):
         tokens = np.arange(offsets[document], offsets[document + 1])
         if len(tokens):
-            places = start + stride * np.arange(len(tokens))[:, None] + np.arange(width)
-            products = _looked_up(table.entries, codes[places]) * table.steps + table.shifts
-            products += bases[0 if ids is None else ids[tokens]]
-            products *= 1 if scales is None else scales[tokens, None]
-            scores[document] = products.max(axis=0)[:lanes].sum()
+            places = start + terms.stride * np.arange(len(tokens))[:, None]
+            rows = codes[places + terms.first + np.arange(width)]
+            headers = np.zeros(len(tokens), dtype=np.int64)
+            for byte in range(terms.id_bytes):
+                headers = headers << 8 | codes[places[:, 0] + byte]
+            sums = _looked_up(entries, rows) + table.shifts + bases[headers >> terms.factor_bits]
+            if terms.factors is not None:
+                sums *= terms.factors[headers & ((1 << terms.factor_bits) - 1), None]
+            if terms.scales is not None:
+                sums *= terms.scales[tokens, None]
+            scores[document] = sums.max(axis=0)[:lanes].sum()
     return scores
 
 
 def predictive_maxsim(
-    tables: Table,
+    tables: ClassTables,
     widths: NDArray[np.int64],
     bases: Float32,
     gains: Float32,
@@ -71,7 +92,7 @@ def predictive_maxsim(
     """See :func:`embplug.methods.kernels.lookups.predictive_maxsim`."""
     codes, starts, offsets = documents
     scores = np.full(len(starts), -np.inf, dtype=np.float32)
-    first = np.cumsum(widths) - widths
+    of_classes = _classes(tables, widths)
     for document, start in enumerate(starts):
         count = int(offsets[document + 1] - offsets[document])
         headers = codes[start : start + 4 * count].reshape(count, 4)
@@ -81,8 +102,7 @@ def predictive_maxsim(
             members = np.flatnonzero(classes == k)
             rest = codes[at : at + width * len(members)].reshape(len(members), width)
             at += width * len(members)
-            entries = tables.entries[first[k] : first[k] + width]
-            own[members] = _looked_up(entries, rest) * tables.steps[k] + tables.shifts[k]
+            own[members] = _looked_up(entries_of(of_classes[k]), rest) + of_classes[k].shifts
         ids, back, gain, _, factor = unpack(headers, HEADER).astype(np.int64).T
         for token in range(count):
             scale = factors[factor[token]]
@@ -94,8 +114,19 @@ def predictive_maxsim(
     return scores
 
 
+def _classes(tables: ClassTables, widths: NDArray[np.int64]) -> list[Table]:
+    """The table of each class."""
+    exact = tables.entries.dtype == np.float32
+    sizes = [table_size(width, exact) for width in widths.tolist()]
+    parts = np.split(tables.entries, np.cumsum(sizes)[:-1])
+    if exact:
+        parts = [part.reshape(-1, ENTRIES, LANES) for part in parts]
+    orders = np.split(tables.order, np.cumsum(widths)[:-1])
+    return [Table(*fields) for fields in zip(parts, orders, tables.steps, tables.shifts, strict=True)]
+
+
 def _looked_up(entries: NDArray[Any], codes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    made = np.zeros((len(codes), LANES))
-    for byte, table in enumerate(entries):
-        made += table[codes[:, byte]]
-    return made
+    sums = np.zeros((len(codes), LANES))
+    for byte, rows in enumerate(entries):
+        sums += rows[codes[:, byte]]
+    return sums

@@ -14,7 +14,9 @@ from typing_extensions import Self, override
 
 from embplug.errors import DimensionError
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.lookups import Table, TokenTerms, in_rows, table_of_entries, token_sums
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms, token_sums
+from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.numeric.rows import unit_rows
@@ -86,6 +88,7 @@ class BinaryQuantizer(Quantizer):
         """(dim,), rotated"""
         self.deviations_: Float32 | None = None
         """(dim,): mean distance of each rotated coordinate from its mean"""
+        self._squares_of: tuple[Float32, Float32] | None = None
 
     @property
     @override
@@ -174,26 +177,24 @@ class BinaryQuantizer(Quantizer):
         products, squares = ((factor * rounded).sum(axis=1) for factor in (vectors, rounded))
         return rounded, np.divide(products, squares, out=steps, where=squares > 0)
 
-    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
         assert self.mean_ is not None and self.deviations_ is not None
-        vectors, steps = self._weighted(self.mean_[None])
-        products = steps * (in_bytes(vectors) @ SIGNS.T)[0]
-        squares = self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
-        squares = squares + 2 * token_sums(kernel, products, in_rows(codes), codes.shape[1])
-        return TokenTerms(codes, scales=1 / np.sqrt(squares.clip(np.finfo(np.float32).tiny)))
+        if self._squares_of is None or self._squares_of[0] is not self.mean_:
+            vectors, steps = self._weighted(self.mean_[None])
+            self._squares_of = self.mean_, 2 * steps * (in_bytes(vectors) @ SIGNS.T)[0]
+        squares = token_sums(kernel, self._squares_of[1], documents, self.code_bytes)
+        squares += self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
+        scales = 1 / np.sqrt(squares.clip(np.finfo(np.float32).tiny))
+        return TokenTerms(documents, self.code_bytes, scales=scales)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         assert self.mean_ is not None
         rotated = self._rotated(query)
         vectors, steps = self._weighted(rotated)
-        parts = in_bytes(vectors)
+        parts = in_bytes(vectors * steps[:, None])
         count = parts.shape[1]
-        exact = kernel.exact or self.queries == "int8"
         widths, columns = np.full(count, BITS_OF_BYTE), parts.reshape(len(parts), -1)
-        table = table_of_entries(kernel, signs_of_bytes(count), widths, columns, exact)
-        if self.queries == "int8":
-            # Whole numbers that fit into 16 bits, and their sums as well.
-            table = table._replace(entries=table.entries.astype(np.int16), steps=steps)
+        table = table_of_entries(kernel, signs_of_bytes(count), widths, columns)
         return table, (rotated @ self.mean_)[None]
 
     @property
@@ -224,5 +225,5 @@ def in_bytes(vectors: Float32) -> Float32:
 
 @lru_cache(maxsize=4)
 def signs_of_bytes(count: int) -> Float32:
-    """The signs (256, 8 * count) of that many bytes side by side."""
-    return np.tile(SIGNS, (1, count))
+    """The signs (8 * count, 256) of that many bytes."""
+    return np.tile(SIGNS.T, (count, 1))

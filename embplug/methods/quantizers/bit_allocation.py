@@ -14,7 +14,9 @@ from typing_extensions import Self, override
 
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.lookups import Table, TokenTerms, in_rows, table_of_entries, token_sums
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms, token_sums
+from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.halves import halved, orthonormal
 from embplug.methods.numeric.rows import second_moments
@@ -38,6 +40,9 @@ JOINT_LEAST = 32 * 256
 """Smallest number of vectors from which 256 entries are learned together."""
 NOTHING = 1e-9
 """Share of the largest variance below which a direction holds rounding errors alone."""
+
+
+_NO_CODES = np.zeros((0, 1), dtype=np.uint8)
 
 
 class _Parts(NamedTuple):
@@ -214,17 +219,18 @@ class BitAllocationQuantizer(Quantizer):
         scores *= self._scale(sums[:, -1] + mean @ mean, codes)[:, None]
         return scores
 
-    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
         mean, _ = self._fitted()
+        stride = self.code_bytes
         if self.length == "decoded":
-            return TokenTerms(codes)
-        squares = token_sums(kernel, self._squares().reshape(-1, ENTRIES), in_rows(codes), codes.shape[1])
-        return TokenTerms(codes, scales=self._scale(squares + mean @ mean, codes))
+            return TokenTerms(documents, stride)
+        squares = token_sums(kernel, self._squares().reshape(-1, ENTRIES), documents, stride)
+        codes = documents.rows(stride) if self.length == "own" else _NO_CODES
+        return TokenTerms(documents, stride, scales=self._scale(squares + mean @ mean, codes))
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         mean, tables = self._fitted()
-        turned = tables.turned(query)
-        table = table_of_entries(kernel, tables.tables, tables.widths, turned, kernel.exact)
+        table = table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query))
         return table, (query @ mean)[None]
 
     def _squares(self) -> Float32:

@@ -14,7 +14,9 @@ from typing_extensions import Self, override
 from embplug.common.extras import import_extra
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.lookups import NO_TABLE, Table, TokenTerms
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms
+from embplug.methods.kernels.tables import Table, no_table
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.partition import kmeans
@@ -153,11 +155,11 @@ class CentroidQuantizer(Quantizer):
     def _score(self, parts: Float32, codes: Codes) -> Float32:
         return np.take(parts, self._ids(codes), axis=0)
 
-    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
-        return TokenTerms(codes, ids=self._ids(codes).astype(np.int32))
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
+        return TokenTerms(documents, self.code_bytes, first=self.code_bytes, id_bytes=self.code_bytes)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
-        return NO_TABLE, self._prepare(query)
+        return no_table(), self._prepare(query)
 
     @property
     def _exact_queries(self) -> bool:

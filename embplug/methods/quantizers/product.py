@@ -11,20 +11,16 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.lookups import (
-    ENTRIES,
-    LANES,
-    Table,
-    TokenTerms,
-    in_rows,
-    table_of_entries,
-    token_sums,
-)
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms, token_sums
+from embplug.methods.kernels.tables import LANES, Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
+from embplug.methods.numeric.tables import ENTRIES, ByteTables
 from embplug.methods.quantizers.levels import common_length
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer
@@ -85,6 +81,7 @@ class ProductQuantizer(Quantizer):
         """(centroids, width): those of all pieces side by side."""
         self.rotation_: Float32 | None = None
         self.length_: float = 0.0
+        self._tables_of: tuple[Float32, ByteTables] | None = None
 
     @property
     @override
@@ -181,28 +178,35 @@ class ProductQuantizer(Quantizer):
         scores: Float32 = sums[:, :-1] * factors
         return scores
 
-    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms | None:
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms | None:
         assert self.centroids_ is not None
-        numbers = codes if self.bits == BITS_OF_BYTE else np.ascontiguousarray(self._numbers(codes))
-        if numbers.max(initial=0) >= len(self.centroids_):
+        stride = self.code_bytes
+        if self.bits != BITS_OF_BYTE:
+            numbers = self._numbers(documents.rows(stride))
+            stride = self.subspaces
+            documents = CodedDocuments.of(ByteStrings.of_rows(numbers, documents.offsets), documents.offsets)
+        if len(self.centroids_) < ENTRIES and documents.rows(stride).max(initial=0) >= len(self.centroids_):
             return None
         if not self.length_:
-            return TokenTerms(numbers)
-        starts = [piece.start for piece in self._pieces()]
-        squares = np.add.reduceat(np.square(self._entries()), starts, axis=1).T
-        lengths = np.sqrt(token_sums(kernel, squares, in_rows(numbers), numbers.shape[1]))
+            return TokenTerms(documents, stride)
+        squares = self._tables().squares().reshape(-1, ENTRIES)
+        lengths = np.sqrt(token_sums(kernel, squares, documents, stride))
         factors = np.divide(self.length_, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-        return TokenTerms(numbers, scales=factors)
+        return TokenTerms(documents, stride, scales=factors)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
-        widths = np.array([piece.stop - piece.start for piece in self._pieces()])
-        table = table_of_entries(kernel, self._entries(), widths, self._rotated(query), kernel.exact)
+        tables = self._tables()
+        table = table_of_entries(kernel, tables.columns, tables.widths, self._rotated(query))
         return table, np.zeros((1, LANES), dtype=np.float32)
 
-    def _entries(self) -> Float32:
-        """Centroids (256, dim), filled up with zeros."""
+    def _tables(self) -> ByteTables:
+        """The centroids as entries of bytes, filled up with zeros."""
         assert self.centroids_ is not None
-        return np.pad(self.centroids_, ((0, ENTRIES - len(self.centroids_)), (0, 0)))
+        if self._tables_of is None or self._tables_of[0] is not self.centroids_:
+            entries = np.pad(self.centroids_, ((0, ENTRIES - len(self.centroids_)), (0, 0)))
+            widths = np.array([piece.stop - piece.start for piece in self._pieces()])
+            self._tables_of = self.centroids_, ByteTables(None, entries, widths)
+        return self._tables_of[1]
 
     def _bits(self, dim: int, size: float) -> float:
         return float(self.subspaces * self.bits)

@@ -12,7 +12,10 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.lookups import Table, TokenTerms, table_of_entries
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.bases import RoundedRows
+from embplug.methods.kernels.lookups import TokenTerms
+from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.tables import (
@@ -98,6 +101,7 @@ class ResidualQuantizer(Quantizer):
         self.tables_: ByteTables | None = None
         self.factors_: Float32 | None = None
         self._search: CentroidSearch | None = None
+        self._rows: RoundedRows | None = None
         self.sampled_ = 0
 
     @classmethod
@@ -216,16 +220,17 @@ class ResidualQuantizer(Quantizer):
         scores *= factors[factor][:, None]
         return scores
 
-    def _token_terms(self, kernel: Kernel, codes: Codes) -> TokenTerms:
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
         _, _, factors = self._fitted()
-        ids, factor = self._read_header(codes)
-        return TokenTerms(codes, HEADER_BYTES, ids.astype(np.int32), factors[factor])
+        header = HEADER_BYTES, HEADER_BYTES, self._factor_bits
+        return TokenTerms(documents, self.code_bytes, *header, factors=factors)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         centroids, tables, _ = self._fitted()
-        turned = tables.turned(query)
-        table = table_of_entries(kernel, tables.tables, tables.widths, turned, kernel.exact)
-        return table, centroids @ query.T
+        if self._rows is None or self._rows.exact is not centroids:
+            self._rows = RoundedRows(centroids)
+        table = table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query))
+        return table, self._rows.products(kernel, query)
 
     def _fit_cost(self) -> str:
         return f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}"

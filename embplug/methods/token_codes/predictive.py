@@ -17,7 +17,9 @@ from typing_extensions import Self, override
 from embplug.common.threads import single_blas_thread
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel, in_use, load
-from embplug.methods.kernels.lookups import predictive_maxsim, table_of_classes, tiles
+from embplug.methods.kernels.bases import RoundedRows
+from embplug.methods.kernels.lookups import predictive_maxsim
+from embplug.methods.kernels.tables import table_of_classes, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.numeric.halves import halved, orthonormal, stored_floats
@@ -116,6 +118,10 @@ class _Learned:
     @cached_property
     def search(self) -> CentroidSearch:
         return CentroidSearch(self.centroids)
+
+    @cached_property
+    def rows(self) -> RoundedRows:
+        return RoundedRows(self.centroids)
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -280,10 +286,10 @@ class PredictiveQuantizer(TokenCodes):
 
     @override
     def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
-        query_tokens, offsets = as_vectors(query, self.dim, "query"), token_offsets(strings)
-        kernel = load()
+        query_tokens, kernel = as_vectors(query, self.dim, "query"), load()
         if kernel is not None:
-            return self._compiled(kernel, query_tokens, strings, offsets)
+            return self._compiled(kernel, query_tokens, strings)
+        offsets = token_offsets(strings)
         # Tables of products grow with the query: a few tokens of it at a time.
         some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]
         scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
@@ -292,25 +298,22 @@ class PredictiveQuantizer(TokenCodes):
     def _scored_by(self) -> str:
         return in_use()
 
-    def _compiled(
-        self, kernel: Kernel, query: Float32, strings: Sequence[bytes], offsets: NDArray[np.int64]
-    ) -> Float32:
+    def _compiled(self, kernel: Kernel, query: Float32, strings: Sequence[bytes]) -> Float32:
         learned = self._fitted()
-        scores: Float32 = np.where(np.diff(offsets) > 0, np.float32(0), np.float32(-np.inf))
+        documents = checked(kernel, strings, learned.sizes, len(learned.centroids))
+        scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
         for tokens, lanes in tiles(query):
+            bases = learned.rows.products(kernel, tokens)
             with single_blas_thread():
-                bases = learned.centroids @ tokens.T
                 turned = tokens @ learned.directions
             classes = zip(learned.tables, learned.kept, strict=True)
-            parts = [(table.tables, table.widths, turned[:, kept]) for table, kept in classes]
-            table = table_of_classes(kernel, parts, kernel.exact)
-            for block in document_blocks(offsets, SCORE_TOKENS):
-                documents = checked(strings, block, learned.sizes, len(learned.centroids))
-                scores[block] += predictive_maxsim(
-                    kernel,
-                    *(table, learned.sizes, bases, learned.gains, learned.factors, documents),
-                    lanes=lanes,
-                )
+            parts = [(table.columns, table.widths, turned[:, kept]) for table, kept in classes]
+            scores += predictive_maxsim(
+                kernel,
+                *(table_of_classes(kernel, parts), learned.sizes, bases),
+                *(learned.gains, learned.factors, documents),
+                lanes=lanes,
+            )
         return scores
 
     def _sum_of_maxima(

@@ -8,8 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
-from embplug.methods.kernels.lookups import CodedDocuments
+from embplug.methods.kernels import Kernel
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import check_predictive
 from embplug.methods.numeric.arrays import Codes
 from embplug.methods.numeric.packing import pack, packed_bytes
 
@@ -70,13 +73,15 @@ def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
     InvalidArgumentError
         A string is too short for its tokens. The error names the first one.
     """
-    counts = [int.from_bytes(string[:COUNT_BYTES], "little") for string in strings]
-    for i, string in enumerate(strings):
-        least = COUNT_BYTES + HEADER_BYTES * counts[i]
-        if len(string) < least or (counts[i] == 0 and len(string) > least):
-            expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
-            raise InvalidArgumentError(f"codes[{i}]", expected, f"{len(string)} bytes of codes")
-    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+    joined = ByteStrings.of(strings)
+    counts = np.zeros(len(joined), dtype=np.int64)
+    whole = joined.lengths >= COUNT_BYTES
+    counts[whole] = joined.data[joined.starts[whole, None] + np.arange(COUNT_BYTES)].view("<u4")[:, 0]
+    least = COUNT_BYTES + HEADER_BYTES * counts
+    for i in np.flatnonzero((joined.lengths < least) | ((counts == 0) & (joined.lengths > least))):
+        expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
+        raise InvalidArgumentError(f"codes[{i}]", expected, f"{joined.lengths[i]} bytes of codes")
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
 class _Fields(NamedTuple):
@@ -94,21 +99,22 @@ class _Fields(NamedTuple):
 
 
 def checked(
-    strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64], centroids: int
+    kernel: Kernel, strings: Sequence[bytes], sizes: NDArray[np.int64], centroids: int
 ) -> CodedDocuments:
-    """The strings of some documents, one after the other, as the compiled kernel reads them.
+    """The strings of documents as the compiled kernel reads them, starting at their headers.
 
     Raises
     ------
     InvalidArgumentError
         A string is not one of these codes. The error names the first one.
     """
-    block = strings[documents]
-    offsets = token_offsets(block)
-    _fields(block, offsets, documents.start, sizes, centroids)
-    lengths = np.array([len(string) for string in block], dtype=np.int64)
-    codes = np.frombuffer(b"".join(block), dtype=np.uint8)
-    return CodedDocuments(codes, np.cumsum(lengths) - lengths + COUNT_BYTES, offsets)
+    joined = ByteStrings.of(strings)
+    offsets = token_offsets(joined)
+    wrong = check_predictive(kernel, joined, offsets, sizes, centroids)
+    if wrong >= 0:
+        parsed(joined, slice(wrong, wrong + 1), sizes, centroids)
+        raise AssertionError(f"codes[{wrong}] are refused by the kernel alone")
+    return CodedDocuments.of(joined.without_heads(COUNT_BYTES), offsets)
 
 
 def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64], centroids: int) -> Parsed:
@@ -119,7 +125,7 @@ def parsed(strings: Sequence[bytes], documents: slice, sizes: NDArray[np.int64],
     InvalidArgumentError
         A string is not one of these codes. The error names the first one.
     """
-    block = strings[documents]
+    block = list(strings[documents])
     fields = _fields(block, token_offsets(block), documents.start, sizes, centroids)
     ends = np.cumsum(fields.members * sizes, axis=1) + np.array(fields.stops)[:, None]
     codes, starts = [], fields.stops

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.errors import EmptyTokensError, InvalidArgumentError
 from embplug.methods.maxsim import BLOCK_TOKENS
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
@@ -183,14 +184,12 @@ class TokenCoder:
         if self._correction is not None:
             self._correction.set_state(state_part(state, "documents."))
 
-    def _parted(self, strings: Sequence[bytes]) -> tuple[Codes, list[bytes]]:
+    def _parted(self, strings: Sequence[bytes]) -> tuple[Codes, ByteStrings]:
         """Corrections (n, document_bytes), and what follows them."""
-        head = self.document_bytes
-        for i, string in enumerate(strings):
-            if len(string) < head:
-                raise InvalidArgumentError(f"codes[{i}]", f"at least {head} bytes", f"{len(string)} bytes")
-        joined = np.frombuffer(b"".join(string[:head] for string in strings), dtype=np.uint8)
-        return joined.reshape(len(strings), head), [string[head:] for string in strings]
+        head, joined = self.document_bytes, ByteStrings.of(strings)
+        for i in np.flatnonzero(joined.lengths < head):
+            raise InvalidArgumentError(f"codes[{i}]", f"at least {head} bytes", f"{joined.lengths[i]} bytes")
+        return joined.heads(head), joined.without_heads(head)
 
     def _lost(self, tokens: TokenBatch, strings: Sequence[bytes]) -> Float32:
         """Mean error (n, dim) of the codes of each document. It is zero without tokens."""

@@ -77,10 +77,10 @@ def test_scores_are_those_of_numpy(name: str, unit: bool, monkeypatch: pytest.Mo
     codes = coder(name, tokens)
     strings = codes.encode(tokens)
     queries = [sample_of(count, DIM, seed=count) if count else np.zeros((0, DIM)) for count in (0, 1, 32, 70)]
-    scores = [codes.score(query, strings) for query in queries]
-    with_kernel = codes.quantizer.describe().scored_by
-    monkeypatch.setenv("EMBPLUG_KERNEL_TABLES", "int16")
     rounded = [codes.score(query, strings) for query in queries]
+    with_kernel = codes.quantizer.describe().scored_by
+    monkeypatch.setenv("EMBPLUG_KERNEL_TABLES", "float32")
+    scores = [codes.score(query, strings) for query in queries]
     monkeypatch.setenv("EMBPLUG_KERNEL", "0")
     assert codes.quantizer.describe().scored_by == "numpy"
     assert (with_kernel == "numpy") == name.startswith("power")
@@ -128,13 +128,13 @@ def test_random_bytes_are_refused_or_scored(name: str) -> None:
 def test_base85_is_decoded_as_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     strings = [b"", b"a", b"abcd", bytes(range(256))]
     texts = plain_base85.encode(strings)
-    assert base85.decode(texts) == strings
-    assert base85.decode([]) == []
+    assert list(base85.decode(texts)) == strings
+    assert list(base85.decode([])) == []
     for wrong in (["a"], ["~~~~~"], ["é0000"]):
         with pytest.raises(ValueError):
             base85.decode(wrong)
     missing: Any = [None]
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         base85.decode(missing)
     monkeypatch.setenv("EMBPLUG_KERNEL", "0")
-    assert base85.decode(texts) == strings
+    assert list(base85.decode(texts)) == strings

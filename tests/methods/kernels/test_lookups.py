@@ -11,29 +11,47 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embplug.common import base85
+from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel, reference
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.base85 import decode_joined
+from embplug.methods.kernels.bases import RoundedRows, rounds_rows
 from embplug.methods.kernels.lookups import (
+    TokenTerms,
+    check_predictive,
+    maxsim,
+    predictive_maxsim,
+    token_sums,
+)
+from embplug.methods.kernels.tables import (
     ENTRIES,
     LANES,
     LARGEST_WIDTH,
-    CodedDocuments,
     Table,
-    base85_decode,
-    maxsim,
-    predictive_maxsim,
+    table_of_classes,
     table_of_entries,
-    table_of_products,
     tiles,
-    token_sums,
 )
 from embplug.methods.numeric.packing import pack
+from embplug.methods.token_codes.predictive_strings import checked, parsed
 
 several = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 LENGTHS = st.lists(st.integers(0, 6), max_size=6)
+
+
+def products_of(kernel: Kernel, products: np.ndarray) -> Table:
+    """A table of products (bytes, 256, 32): each lane is the only one to see its own column of entries."""
+    count = len(products)
+    entries = products.transpose(1, 0, 2).reshape(ENTRIES, count * LANES)
+    widths, turned = np.full(count, LANES), np.tile(np.eye(LANES, dtype=np.float32), (1, count))
+    return table_of_entries(kernel, np.ascontiguousarray(entries.T), widths, turned)
+
+
+def with_tables(kernel: Kernel, exact: bool) -> Kernel:
+    return kernel._replace(exact=exact)
 
 
 def coded(lengths: list[int], stride: int, generator: np.random.Generator, gap: int = 0) -> CodedDocuments:
@@ -75,23 +93,25 @@ def test_maxsim_is_that_of_numpy(
     extras: bool,
     seed: int,
 ) -> None:
-    generator = np.random.default_rng(seed)
-    stride = max(width + more, 1)
-    documents = coded(lengths, stride, generator, gap=more)
-    tokens = int(documents.offsets[-1])
+    generator, kernel = np.random.default_rng(seed), with_tables(kernel, exact)
+    terms = TokenTerms(coded(lengths, max(width + more, 1), generator, gap=more), max(width + more, 1), more)
+    tokens = int(terms.documents.offsets[-1])
     products, bases = normal(generator, width, ENTRIES, LANES), normal(generator, rows, LANES)
-    ids = generator.integers(0, rows, tokens, dtype=np.int32) if extras else None
-    scales = generator.uniform(0.5, 2, tokens).astype(np.float32) if extras else None
-    table = table_of_products(kernel, products, exact)
-    got = maxsim(kernel, table, bases, documents, stride, ids=ids, scales=scales)
-    expected = reference.maxsim(table, bases, documents, stride, ids, scales)
-    close(got, expected, width * LANES)
-    exactly = reference.maxsim(
-        Table(products, np.ones(LANES), np.zeros(LANES)), bases, documents, stride, ids, scales
-    )
-    # A maximum moves at most as far as what it is taken from, and scales are at most 2.
-    bound = (2 if extras else 1) * float(table.largest_error().sum())
-    close(got.clip(exactly - bound, exactly + bound), got, width * LANES)
+    if extras:
+        id_bytes, factor_bits = min(more, 2), 3 if more else 0
+        factors = generator.uniform(0.5, 2, 1 << factor_bits).astype(np.float32) if more else None
+        scales = generator.uniform(0.5, 2, tokens).astype(np.float32)
+        bases = normal(generator, 1 << (8 * id_bytes - factor_bits), LANES)
+        terms = terms._replace(id_bytes=id_bytes, factor_bits=factor_bits, factors=factors, scales=scales)
+    table = products_of(kernel, products)
+    scores = maxsim(kernel, table, bases, terms)
+    close(scores, reference.maxsim(table, bases, terms), width * LANES)
+    unrounded = Table(products, np.arange(width), np.zeros(LANES), np.zeros(LANES))
+    exactly = reference.maxsim(unrounded, bases, terms)
+    # A maximum moves at most as far as what it is taken from, and factors and scales are at most 2 each.
+    bound = (4 if extras else 1) * float(table.largest_error().sum())
+    assert (bound == 0) == (exact or width == 0)
+    close(scores.clip(exactly - bound, exactly + bound), scores, width * LANES)
 
 
 @several
@@ -107,15 +127,15 @@ def test_any_number_of_query_tokens(
 ) -> None:
     generator = np.random.default_rng(seed)
     active, bytes_of = sum(widths), np.array(widths)
-    documents = coded(lengths, len(widths), generator)
+    kernel, documents = with_tables(kernel, exact), coded(lengths, len(widths), generator)
     query, entries = normal(generator, tokens, active), normal(generator, ENTRIES, active)
     scores, bound = np.zeros(len(lengths), dtype=np.float32), 0.0
     for tile, lanes in tiles(query):
-        table = table_of_entries(kernel, entries, bytes_of, tile, exact)
+        table = table_of_entries(kernel, entries.T, bytes_of, tile)
         bound += float(table.largest_error().sum())
         # What stands in the lanes behind the last token does not count.
         bases = np.where(np.arange(LANES) < lanes, 0, 9)[None]
-        scores += maxsim(kernel, table, bases, documents, len(widths), lanes=lanes)
+        scores += maxsim(kernel, table, bases, TokenTerms(documents, len(widths)), lanes=lanes)
     columns = np.repeat(np.arange(len(widths)), bytes_of)
     codes = documents.codes.reshape(-1, len(widths))
     decoded = entries[codes[:, columns], np.arange(active)]
@@ -129,35 +149,66 @@ def test_any_number_of_query_tokens(
 
 def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
     generator = np.random.default_rng(0)
-    widths = np.array([3, 0, 1, 20])
-    entries, turned = normal(generator, ENTRIES, 24), normal(generator, LANES, 24)
-    exact = table_of_entries(kernel, entries, widths, turned)
+    widths = np.array([3, 0, 1, 20, 2, 8])
+    entries, turned = normal(generator, ENTRIES, 34), normal(generator, LANES, 34)
+    exact = table_of_entries(kernel, entries.T, widths, turned)
     expected = reference.products(entries, widths, turned)
     np.testing.assert_allclose(exact.entries, expected, atol=1e-5)
     assert not exact.largest_error().any()
-    rounded, plain = table_of_products(kernel, expected, exact=False), reference.quantize(expected)
-    np.testing.assert_allclose(rounded.steps, plain.steps, rtol=1e-6)
-    np.testing.assert_allclose(rounded.shifts, plain.shifts, atol=1e-6)
-    assert np.abs(rounded.entries.astype(int) - plain.entries).max() <= 1
-    assert np.abs(rounded.entries.astype(int).min(axis=1).sum(axis=0)).max() <= np.iinfo(np.int16).max
-    assert rounded.entries.astype(int).max(axis=1).sum(axis=0).max() <= np.iinfo(np.int16).max
+    rounded = table_of_entries(with_tables(kernel, False), entries.T, widths, turned)
+    plain = reference.rounded_table(expected)
+    np.testing.assert_array_equal(rounded.order, plain.order)
+    np.testing.assert_allclose(rounded.steps, plain.steps, rtol=1e-5)
+    np.testing.assert_allclose(rounded.shifts, plain.shifts, atol=1e-4)
+    units = (reference.entries_of(rounded) - reference.entries_of(plain)) / plain.steps
+    # 16 bits are as fine as the rounding of the float32 products.
+    assert np.abs(units).max() <= 1.5
+    assert (reference.entries_of(rounded) / rounded.steps).max(axis=1).sum(axis=0).max() <= 65_535.5
 
 
 @pytest.mark.parametrize("width", [1, 7, 300])
 @pytest.mark.parametrize("size", [0.0, 1e-20, 1.0, 1e20])
 def test_rounded_sums_stay_within_their_bound(kernel: Kernel, width: int, size: float) -> None:
-    generator = np.random.default_rng(width)
+    generator, kernel = np.random.default_rng(width), with_tables(kernel, False)
     products = normal(generator, width, ENTRIES, LANES) * np.float32(size)
-    table = table_of_products(kernel, products, exact=False)
+    table = products_of(kernel, products)
     codes = np.concatenate(
         [products[:, :, 0].argmax(axis=1), products[:, :, 0].argmin(axis=1), np.arange(width) % ENTRIES]
     ).astype(np.uint8)
-    documents = CodedDocuments(codes, np.arange(3) * width, np.arange(4))
-    got = maxsim(kernel, table, np.zeros((1, LANES), np.float32), documents, width)
+    terms = TokenTerms(CodedDocuments(codes, np.arange(3) * width, np.arange(4)), width)
+    scores = maxsim(kernel, table, np.zeros((1, LANES), np.float32), terms)
     sums_of = products.astype(np.float64)[np.arange(width), codes.reshape(3, width)].sum(axis=1)
     bound = table.largest_error().astype(np.float64).sum()
     # The highest and the lowest sum there can be are among them: neither leaves 16 bits.
-    assert (np.abs(got - sums_of.sum(axis=1)) <= bound * 1.001 + 1e-5 * width * LANES * size).all()
+    assert (np.abs(scores - sums_of.sum(axis=1)) <= bound * 1.001 + 1e-5 * width * LANES * size).all()
+
+
+def test_products_far_from_zero_stay_in_their_lane(kernel: Kernel) -> None:
+    """Products whose differences are as small as the rounding of float32."""
+    products = np.full((5, ENTRIES, LANES), 1e6, dtype=np.float32)
+    products[:, ::2, ::2] += np.float32(0.125)
+    table = products_of(with_tables(kernel, False), products)
+    assert np.abs(reference.entries_of(table)).max() <= 0.125 + table.steps.max()
+
+
+@several
+@given(count=st.integers(0, 9), dim=st.integers(1, 70), seed=st.integers(0, 99))
+def test_products_of_rounded_rows_stay_within_their_bound(
+    kernel: Kernel, count: int, dim: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    rows, query = normal(generator, count, dim), normal(generator, LANES, dim)
+    rows[: count // 3] = 0
+    query[:2] = 0
+    rounded = RoundedRows(rows)
+    kernel = with_tables(kernel, False)._replace(eight_bits=bool(kernel.functions.embplug_has_bases()))
+    expected = rows @ query.T
+    products = rounded.products(kernel, query)
+    assert (np.abs(products - expected) <= rounded.largest_error(query) + 1e-4).all()
+    np.testing.assert_allclose(rounded.products(with_tables(kernel, True), query), expected, atol=1e-4)
+    assert rounds_rows(kernel) == kernel.eight_bits
+    if count == 9 and dim > 1 and rounds_rows(kernel):
+        assert np.abs(products - expected).max() > 1e-4
 
 
 @several
@@ -170,13 +221,12 @@ def test_rounded_sums_stay_within_their_bound(kernel: Kernel, width: int, size: 
 def test_predictive_codes_score_as_in_numpy(
     kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, seed: int
 ) -> None:
-    arguments = predictive(kernel, lengths, widths, exact, np.random.default_rng(seed))
+    kernel = with_tables(kernel, exact)
+    arguments = predictive(kernel, lengths, widths, np.random.default_rng(seed))
     close(predictive_maxsim(kernel, *arguments), reference.predictive_maxsim(*arguments), LANES * sum(widths))
 
 
-def predictive(
-    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, generator: np.random.Generator
-) -> Any:
+def predictive(kernel: Kernel, lengths: list[int], widths: list[int], generator: np.random.Generator) -> Any:
     """Arguments of :func:`predictive_maxsim` for strings of random but consistent codes."""
     sizes, strings, centroids = np.array(widths), [b""], 9
     for length in lengths:
@@ -191,12 +241,14 @@ def predictive(
     stops = np.cumsum([len(one) for one in strings], dtype=np.int64)
     codes = np.frombuffer(b"".join(strings), dtype=np.uint8)
     documents = CodedDocuments(codes, stops[:-1], np.cumsum([0, *lengths], dtype=np.int64))
-    tables = [table_of_products(kernel, normal(generator, width, ENTRIES, LANES), exact) for width in widths]
-    joined = Table(*(np.concatenate(parts) for parts in zip(*tables, strict=True)))
-    joined = joined._replace(steps=joined.steps.reshape(8, LANES), shifts=joined.shifts.reshape(8, LANES))
+    classes = [
+        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, LANES, 2 * width))
+        for width in widths
+    ]
+    tables = table_of_classes(kernel, classes)
     gains, factors = generator.uniform(0, 0.9, 16), generator.uniform(0.8, 1.2, 32)
     bases = normal(generator, centroids, LANES)
-    return joined, sizes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
+    return tables, sizes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
 
 
 @several
@@ -216,8 +268,8 @@ def test_sums_of_one_table(kernel: Kernel, lengths: list[int], width: int, more:
 @several
 @given(st.lists(st.binary(max_size=40), max_size=8))
 def test_base85_is_that_of_python(kernel: Kernel, strings: list[bytes]) -> None:
-    texts = [base64.b85encode(one) for one in strings]
-    assert decoded(kernel, texts) == b"".join(strings)
+    texts = [base64.b85encode(string) for string in strings]
+    assert list(decoded(kernel, texts)) == strings
 
 
 @pytest.mark.parametrize("text", [b"a", b"~~~~~", b"00000,", b'"0000', b"0000\xff", b"00000~~~~", b"\0\0"])
@@ -226,90 +278,163 @@ def test_what_is_not_base85_is_refused(kernel: Kernel, text: bytes) -> None:
         decoded(kernel, [b"00000", text])
 
 
-def decoded(kernel: Kernel, texts: list[bytes]) -> bytes:
-    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    return base85_decode(kernel, b"".join(texts), offsets, base85.DIGITS).tobytes()
+def decoded(kernel: Kernel, texts: list[bytes]) -> ByteStrings:
+    return decode_joined(kernel, b"".join(texts), np.cumsum([0, *map(len, texts)], dtype=np.int64))
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
 def test_threads_change_nothing(kernel: Kernel, threads: int) -> None:
     generator = np.random.default_rng(0)
     lengths = [5, 0, 0, 90, 1, 7, 3, 3]
-    documents = coded(lengths, 6, generator)
-    table, bases = (
-        table_of_products(kernel, normal(generator, 6, ENTRIES, LANES)),
-        normal(generator, 1, LANES),
-    )
-    one = maxsim(kernel, table, bases, documents, 6, threads=1)
-    np.testing.assert_array_equal(maxsim(kernel, table, bases, documents, 6, threads=threads), one)
-    arguments = predictive(kernel, lengths, [3, 1, 0, 2, 4, 6, 8, 9], False, generator)
-    one = predictive_maxsim(kernel, *arguments, threads=1)
-    np.testing.assert_array_equal(predictive_maxsim(kernel, *arguments, threads=threads), one)
+    terms = TokenTerms(coded(lengths, 6, generator), 6)
+    table, bases = products_of(kernel, normal(generator, 6, ENTRIES, LANES)), normal(generator, 1, LANES)
+    alone = maxsim(kernel, table, bases, terms, threads=1)
+    np.testing.assert_array_equal(maxsim(kernel, table, bases, terms, threads=threads), alone)
+    arguments = predictive(with_tables(kernel, False), lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator)
+    alone = predictive_maxsim(kernel, *arguments, threads=1)
+    np.testing.assert_array_equal(predictive_maxsim(kernel, *arguments, threads=threads), alone)
+    # The first wrong document is named, whichever thread meets it.
+    ids = TokenTerms(coded(lengths, 6, generator), 6, 1, 1)
+    ids.documents.codes[::6] = np.arange(109) // 5
+    with pytest.raises(InvalidArgumentError, match=r"codes\[3\]"):
+        maxsim(kernel, products_of(kernel, normal(generator, 5, ENTRIES, LANES)), bases, ids, threads=threads)
+
+
+def moved(name: str, change: Callable[[Any], Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Arguments in which an array of the documents is another."""
+
+    def arguments(right: dict[str, Any]) -> dict[str, Any]:
+        documents = right["terms"].documents
+        changed = documents._replace(**{name: change(getattr(documents, name))})
+        return {"terms": right["terms"]._replace(documents=changed)}
+
+    return arguments
+
+
+def terms_with(**fields: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda right: {"terms": right["terms"]._replace(**fields)}
+
+
+def table_with(name: str, change: Callable[[Any], Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda right: {"table": right["table"]._replace(**{name: change(getattr(right["table"], name))})}
 
 
 WRONG: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "codes that end too early": lambda a: {
-        "documents": a["documents"]._replace(codes=a["documents"].codes[:-1])
-    },
-    "a start before the codes": lambda a: {
-        "documents": a["documents"]._replace(starts=a["documents"].starts - 1)
-    },
-    "a start behind the codes": lambda a: {
-        "documents": a["documents"]._replace(starts=np.array([0, 18, 1 << 62], dtype=np.int64))
-    },
-    "more tokens than bytes": lambda a: {
-        "documents": a["documents"]._replace(offsets=np.array([0, 3, 1 << 61, 1 << 62], dtype=np.int64))
-    },
-    "falling offsets": lambda a: {"documents": a["documents"]._replace(offsets=np.array([0, 4, 3, 5]))},
-    "offsets of fewer documents": lambda a: {
-        "documents": a["documents"]._replace(offsets=np.array([0, 3, 5]))
-    },
-    "offsets that begin later": lambda a: {
-        "documents": a["documents"]._replace(offsets=np.array([1, 3, 3, 5]))
-    },
-    "codes of another type": lambda a: {
-        "documents": a["documents"]._replace(codes=a["documents"].codes.astype(np.int8))
-    },
-    "a stride shorter than a code": lambda a: {"stride": 5},
-    "a stride of zero": lambda a: {"stride": 0, "table": a["table"]._replace(entries=a["table"].entries[:0])},
-    "an id beyond the bases": lambda a: {"ids": np.array([0, 1, 2, 0, 0], dtype=np.int32)},
-    "a negative id": lambda a: {"ids": np.array([0, 1, -1, 0, 0], dtype=np.int32)},
-    "too few ids": lambda a: {"ids": np.zeros(4, dtype=np.int32)},
-    "no bases": lambda a: {"bases": np.zeros((0, LANES), dtype=np.float32)},
-    "narrow bases": lambda a: {"bases": np.zeros((2, LANES - 1), dtype=np.float32)},
-    "more lanes than there are": lambda a: {"lanes": LANES + 1},
-    "too few scales": lambda a: {"scales": np.ones(4, dtype=np.float32)},
-    "a table of fewer entries": lambda a: {"table": a["table"]._replace(entries=a["table"].entries[:, :9])},
+    "codes that end too early": moved("codes", lambda codes: codes[:-1]),
+    "a start before the codes": moved("starts", lambda starts: starts - 1),
+    "a start behind the codes": moved("starts", lambda _: np.array([0, 21, 1 << 62], dtype=np.int64)),
+    "more tokens than bytes": moved("offsets", lambda _: np.array([0, 3, 1 << 61, 1 << 62], dtype=np.int64)),
+    "falling offsets": moved("offsets", lambda _: np.array([0, 4, 3, 5])),
+    "offsets of fewer documents": moved("offsets", lambda _: np.array([0, 3, 5])),
+    "offsets that begin later": moved("offsets", lambda _: np.array([1, 3, 3, 5])),
+    "codes of another type": moved("codes", lambda codes: codes.astype(np.int8)),
+    "a stride shorter than a code": terms_with(stride=6),
+    "a stride of zero": terms_with(stride=0),
+    "lookups that begin before the token": terms_with(first=-1, id_bytes=0),
+    "lookups that begin in the id": terms_with(first=0),
+    "lookups that end behind the token": terms_with(first=2),
+    "an id beyond the bases": moved(
+        "codes", lambda codes: np.where(np.arange(35) == 7, 2, codes).astype(np.uint8)
+    ),
+    "an id of three bytes": terms_with(id_bytes=3, first=3),
+    "a factor without bits": terms_with(factor_bits=9),
+    "too few factors": terms_with(factor_bits=7, factors=np.ones(64, dtype=np.float32)),
+    "no bases": lambda right: {"bases": np.zeros((0, LANES), dtype=np.float32)},
+    "narrow bases": lambda right: {"bases": np.zeros((2, LANES - 1), dtype=np.float32)},
+    "more lanes than there are": lambda right: {"lanes": LANES + 1},
+    "factors without ids": terms_with(id_bytes=0, factors=np.ones(1, dtype=np.float32)),
+    "too few scales": terms_with(scales=np.ones(4, dtype=np.float32)),
+    "a table of fewer entries": table_with("entries", lambda entries: entries[:-1]),
+    "a table of another type": table_with("entries", lambda entries: entries.astype(np.int8)),
+    "an order beyond the code": table_with("order", lambda order: order + 1),
+    "a negative order": table_with("order", lambda order: order - 1),
+    "an order of another type": table_with("order", lambda order: order.astype(np.int32)),
+    "too few steps": table_with("steps", lambda steps: steps[:-1]),
 }
 
 
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_does_not_fit_is_refused_before_the_kernel_runs(kernel: Kernel, wrong: str) -> None:
-    generator = np.random.default_rng(0)
+def test_what_does_not_fit_is_refused_before_the_kernel_runs(kernel: Kernel, wrong: str, exact: bool) -> None:
+    generator, kernel = np.random.default_rng(0), with_tables(kernel, exact)
     right: dict[str, Any] = {
-        "table": table_of_products(kernel, normal(generator, 6, ENTRIES, LANES)),
+        "table": products_of(kernel, normal(generator, 6, ENTRIES, LANES)),
         "bases": normal(generator, 2, LANES),
-        "documents": coded([3, 0, 2], 6, generator),
-        "stride": 6,
+        "terms": TokenTerms(coded([3, 0, 2], 7, generator), 7, 1, 1),
     }
+    right["terms"].documents.codes[::7] %= 2
     assert np.isfinite(maxsim(kernel, **right)[[0, 2]]).all()
     with pytest.raises(InvalidArgumentError):
         maxsim(kernel, **{**right, **WRONG[wrong](right)})
 
 
 def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
-    entries, turned = np.zeros((ENTRIES, 4), np.float32), np.zeros((LANES, 4), np.float32)
+    entries, turned = np.zeros((4, ENTRIES), np.float32), np.zeros((LANES, 4), np.float32)
     for widths in ([5], [-1, 5], [2, 1]):
         with pytest.raises(InvalidArgumentError):
             table_of_entries(kernel, entries, np.array(widths), turned)
     with pytest.raises(InvalidArgumentError):
-        table_of_entries(kernel, entries[:9], np.array([4]), turned)
+        table_of_entries(kernel, entries[:, :9], np.array([4]), turned)
     with pytest.raises(InvalidArgumentError):
-        table_of_entries(
-            kernel, entries, np.array([4]), turned, out=np.zeros((2, ENTRIES, LANES), np.float32)
-        )
+        table_of_entries(kernel, entries, np.array([4]), turned[1:])
     with pytest.raises(InvalidArgumentError):
-        table_of_entries(kernel, entries, np.array([4]), turned, out=np.zeros((1, ENTRIES, LANES)))
-    many = np.broadcast_to(np.float32(0), (LARGEST_WIDTH + 1, ENTRIES, LANES))
+        table_of_entries(with_tables(kernel, False), entries[:0], np.zeros(LARGEST_WIDTH + 1), turned[:, :0])
+    generator = np.random.default_rng(0)
+    tables, *others = predictive(kernel, [3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
+    for wrong in (
+        tables._replace(entries=tables.entries[:-1]),
+        tables._replace(order=tables.order[:-1]),
+        tables._replace(order=tables.order + 1),
+        tables._replace(steps=tables.steps[1:]),
+    ):
+        with pytest.raises(InvalidArgumentError):
+            predictive_maxsim(kernel, wrong, *others)
+
+
+@several
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=4),
+    place=st.integers(0, 400),
+    value=st.integers(0, 255),
+    seed=st.integers(0, 99),
+)
+def test_strings_of_predictive_codes_are_checked_as_in_numpy(
+    kernel: Kernel, lengths: list[int], place: int, value: int, seed: int
+) -> None:
+    """A byte of one string is another one, or its last one is missing."""
+    generator, widths = np.random.default_rng(seed), [2, 0, 1, 3, 1, 5, 1, 1]
+    *_, documents = predictive(kernel, lengths, widths, generator)
+    ends = np.append(documents.starts[1:], len(documents.codes))
+    counts = [length.to_bytes(4, "little") for length in lengths]
+    spans = zip(documents.starts.tolist(), ends.tolist(), strict=True)
+    strings = [count + documents.codes[a:b].tobytes() for count, (a, b) in zip(counts, spans, strict=True)]
+    changed = bytearray(strings[-1])
+    if place < len(changed):
+        changed[place] = value
+    else:
+        changed = changed[:-1]
+    strings[-1] = bytes(changed)
+    sizes = np.array(widths)
+    try:
+        parsed(strings, slice(0, len(strings)), sizes, 9)
+    except InvalidArgumentError as error:
+        with pytest.raises(InvalidArgumentError) as raised:
+            checked(kernel, strings, sizes, 9)
+        assert str(raised.value) == str(error)
+    else:
+        assert checked(kernel, strings, sizes, 9).offsets.tolist() == np.cumsum([0, *lengths]).tolist()
+
+
+def test_strings_outside_of_their_buffer_are_refused(kernel: Kernel) -> None:
+    data, offsets, widths = np.zeros(8, dtype=np.uint8), np.array([0, 1]), np.zeros(8, dtype=np.int64)
+    for start, length in ((0, 9), (-1, 4), (4, -1), (1 << 62, 1 << 62)):
+        strings = ByteStrings(data, np.array([start]), np.array([length]))
+        with pytest.raises(InvalidArgumentError):
+            check_predictive(kernel, strings, offsets, widths, 9)
+    whole = ByteStrings(data, np.array([0]), np.array([8]))
+    assert check_predictive(kernel, whole, offsets, widths, 9) == -1
+    assert check_predictive(kernel, whole, np.array([0, 1 << 61]), widths, 9) == 0
     with pytest.raises(InvalidArgumentError):
-        table_of_products(kernel, many, exact=False)
+        check_predictive(kernel, whole, offsets[:1], widths, 9)
+    with pytest.raises(InvalidArgumentError):
+        check_predictive(kernel, whole, offsets, widths[1:], 9)

@@ -69,6 +69,7 @@ def error(codes: Any, tokens: TokenBatch) -> float:
     return float(np.square(coder.decode(coder.encode(tokens)).values - tokens.values).sum(axis=1).mean())
 
 
+@pytest.mark.usefixtures("exact_tables")
 @pytest.mark.parametrize("levels", ["joint", "scalar"])
 def test_scores_are_those_of_plain_loops_over_state_and_bits(levels: str) -> None:
     codes, tokens = fitted(levels=levels), documents(1, 6)
@@ -150,6 +151,7 @@ def test_what_is_learned_fits_predictions_from_decoded_tokens() -> None:
     )
 
 
+@pytest.mark.usefixtures("exact_tables")
 def test_queries_of_many_tokens_are_scored_a_few_tokens_at_a_time() -> None:
     codes, tokens = fitted(), documents(1, 5)
     query = np.concatenate([*documents(2)])[:150]
@@ -311,4 +313,5 @@ def test_memory_of_maxsim_grows_by_the_strings_alone() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # A block has 2 MB of products; all at once would be 12 MB for 1,000 documents, several times over.
-    assert peaks[-1] < 8e6 and peaks[2] - peaks[0] < 1e6
+    more = 750 * len(strings[0])
+    assert peaks[-1] < 8e6 + more and peaks[2] - peaks[0] < 1e6 + more

@@ -25,6 +25,7 @@ def documents(seed: int = 0, count: int = 30, dim: int = 12) -> TokenBatch:
     return TokenBatch.from_list([m / np.linalg.norm(m, axis=1, keepdims=True) for m in made])
 
 
+@pytest.mark.usefixtures("exact_tables")
 @pytest.mark.parametrize("document_bytes", [0, 4])
 def test_scores_are_maxsim_of_what_the_strings_decode_to(document_bytes: int) -> None:
     tokens = documents()

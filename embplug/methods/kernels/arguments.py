@@ -1,0 +1,80 @@
+"""Checks of what is passed to the compiled kernel, and in which form it is passed."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.common.byte_strings import ByteStrings
+from embplug.errors import InvalidArgumentError
+from embplug.methods.numeric.arrays import Codes, Float32
+
+
+class CodedDocuments(NamedTuple):
+    """Where the codes of documents stand."""
+
+    codes: NDArray[np.uint8]
+    """(bytes,): all documents, with or without something in between."""
+    starts: NDArray[np.int64]
+    """(n,): byte at which the codes of a document begin."""
+    offsets: NDArray[np.int64]
+    """(n + 1,): number of the first token of a document, counted over all documents."""
+
+    @classmethod
+    def of(cls, strings: ByteStrings, offsets: NDArray[np.int64]) -> CodedDocuments:
+        """Documents whose codes are strings."""
+        return cls(
+            np.ascontiguousarray(strings.data),
+            np.ascontiguousarray(strings.starts, dtype=np.int64),
+            np.ascontiguousarray(offsets, dtype=np.int64),
+        )
+
+    def rows(self, stride: int) -> Codes:
+        """Codes (tokens, stride) of all tokens."""
+        lengths = np.diff(self.offsets) * stride
+        return ByteStrings(self.codes, self.starts, lengths).joined().reshape(-1, stride)
+
+
+def check_documents(documents: CodedDocuments, stride: int, width: int) -> None:
+    """Refuse documents whose tokens, ``stride`` bytes apart and ``width`` bytes long, leave the codes."""
+    codes, starts, offsets = documents
+    lengths = np.diff(offsets)
+    if len(offsets) != len(starts) + 1 or offsets[0] != 0 or (lengths < 0).any():
+        raise InvalidArgumentError("offsets", f"{len(starts) + 1} rising numbers from 0", "others")
+    for name, dtype in (("codes", np.uint8), ("starts", np.int64), ("offsets", np.int64)):
+        array: NDArray[Any] = getattr(documents, name)
+        if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+            raise InvalidArgumentError(
+                name, f"contiguous {np.dtype(dtype)} (n,)", f"{array.dtype} {array.shape}"
+            )
+    if stride < max(width, 1):
+        raise InvalidArgumentError("stride", f"at least {max(width, 1)} bytes", stride)
+    # Lengths that lie may be so large that their bytes overflow.
+    some = np.minimum(lengths, len(codes) // stride + 1)
+    beyond = (starts < 0) | (starts > len(codes) - (some - 1) * stride - width)
+    wrong = np.flatnonzero(beyond & (lengths > 0))
+    if wrong.size:
+        raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{stride} bytes a token", "fewer")
+
+
+def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
+    """Refuse an array of another shape."""
+    if array.shape != shape:
+        raise InvalidArgumentError(name, f"shape {shape}", f"shape {array.shape}")
+
+
+def floats(array: NDArray[Any]) -> Float32:
+    """The array as contiguous float32."""
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def integers(array: NDArray[Any]) -> NDArray[np.int64]:
+    """The array as contiguous int64."""
+    return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def place(array: NDArray[Any] | None) -> int | None:
+    """Address of an array, which the caller keeps alive while the kernel runs."""
+    return None if array is None else int(array.__array_interface__["data"][0])
