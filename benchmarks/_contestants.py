@@ -177,6 +177,7 @@ def filled(
     chosen = [engine for engine in engines if engine in contestant.engines]
     kept = np.flatnonzero(data.documents.lengths)
     opened: dict[EngineName, tuple[Collection, float, int | None]] = {}
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if "edge" in chosen:
             edge = stack.enter_context(EdgeClient(folder / "edge"))
