@@ -24,19 +24,21 @@ def answer(payloads: dict[int, dict[str, Any] | None]) -> Answer:
 
 @pytest.fixture
 def both() -> Ranking:
-    """Points 5, 3 and 8 of two answers, the second of which has a payload for 3."""
-    first, second = answer({5: {"n": 5, CODES: "a"}, 3: None}), answer({3: {"n": 3}, 8: {"n": 8, CODES: "c"}})
+    """Points 5, 3 and 8 of two answers, both with a payload for 5 and the second with one for 3."""
+    first = answer({5: {"n": 5, CODES: "a"}, 3: None})
+    second = answer({3: {"n": 3}, 8: {"n": 8, CODES: "c"}, 5: {"n": 0, CODES: "b"}})
     scores = np.array([2.0, 1.0, 0.0])
     return Ranking([5, 3, 8], scores, (first, second), {"a": ([5, 3], np.array([9.0, 4.0]))})
 
 
 def test_a_payload_is_that_of_the_first_answer_that_has_it(both: Ranking) -> None:
-    assert [both.payload(point_id) for point_id in (3, 8)] == [{"n": 3}, {"n": 8, CODES: "c"}]
+    expected = [{"n": 5, CODES: "a"}, {"n": 3}, {"n": 8, CODES: "c"}]
+    assert [both.payload(point_id) for point_id in both.ids] == expected
     assert both.payload(7) is None
 
 
 def test_a_field_comes_in_the_order_of_the_ranking(both: Ranking) -> None:
-    assert both.field(CODES) == ["a", None, "c"]
+    assert both.field(CODES) == ["a", None, "c"] and both.field("n") == [5, 3, 8]
     (first, _) = both.answers
     alone = Ranking.of(first, "a")
     assert alone.field("n") == [5, None] and alone.ranked([0.0, 1.0], "b").field("n") == [None, 5]
