@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from _beir import EncodedBeir
+from _harness import parser
 from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
@@ -26,6 +28,7 @@ from embplug.methods import (
     ProductQuantizer,
     ResidualQuantizer,
 )
+from embplug.methods.kernels import in_use
 from embplug.methods.reductions.pooling import HierarchicalPooling
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch
@@ -77,13 +80,41 @@ class Contestant:
         return collection.search(**query, limit=LIMIT, with_payload=False)
 
 
-def contestants(dim: int, candidates: int, code_bytes: int, document_bytes: int) -> dict[str, Contestant]:
+def options_of(description: str, rows: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """Options of a benchmark of contestants; ``rows`` are those that run by default, None stands for all."""
+    smallest = argparse.Namespace(candidates=1, code_bytes=8, document_bytes=2)
+    names = [*contestants(1, smallest)]
+    options = parser(description)
+    options.add_argument("--data", required=True, help="folder of a collection in BEIR format")
+    options.add_argument("--rows", nargs="+", choices=names, default=list(rows or names))
+    options.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
+    options.add_argument("--candidates", type=int, default=100, help="documents that are ranked again")
+    options.add_argument("--code-bytes", type=int, default=13, help="of a token")
+    options.add_argument("--document-bytes", type=int, default=96, help="of the correction of a document")
+    return options
+
+
+def sizes(data: EncodedBeir, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Sizes of a run, for the environment in its result."""
+    return {
+        "data": data.beir.name,
+        "documents": len(data.documents),
+        "tokens": len(data.documents.values),
+        "queries": len(data.queries),
+        "candidates": arguments.candidates,
+        "code_bytes": arguments.code_bytes,
+        "document_bytes": arguments.document_bytes,
+        "scored_by": in_use(),
+    }
+
+
+def contestants(dim: int, arguments: argparse.Namespace) -> dict[str, Contestant]:
     """All contestants, by the names of the option ``--rows``."""
-    rerank = Rerank(candidates=candidates)
+    rerank = Rerank(candidates=arguments.candidates)
     return {
         SINGLE: Contestant("one float32 vector", Recipe(dense=Dense(dim=dim)), by=("dense",)),
         **_matrices(dim, rerank),
-        **_codes(dim, rerank, code_bytes, document_bytes),
+        **_codes(dim, rerank, arguments.code_bytes, arguments.document_bytes),
     }
 
 
@@ -177,6 +208,7 @@ def filled(
     chosen = [engine for engine in engines if engine in contestant.engines]
     kept = np.flatnonzero(data.documents.lengths)
     opened: dict[EngineName, tuple[Collection, float, int | None]] = {}
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         if "edge" in chosen:
             edge = stack.enter_context(EdgeClient(folder / "edge"))

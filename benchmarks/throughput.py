@@ -19,48 +19,29 @@ from pathlib import Path
 from typing import Any
 
 from _beir import EncodedBeir, load
-from _contestants import ENGINES, OURS, SINGLE, Contestant, contestants, filled
-from _harness import environment, parser, report
+from _contestants import OURS, SINGLE, Contestant, contestants, filled, options_of, sizes
+from _harness import environment, report
 
 from embplug import Collection
-from embplug.methods.kernels import in_use
 
 WARM_QUERIES = 20
 
 
 def main() -> None:
-    names = [*contestants(dim=1, candidates=1, code_bytes=8, document_bytes=2)]
-    options = parser((__doc__ or "").splitlines()[0])
-    options.add_argument("--data", required=True, help="folder of a collection in BEIR format")
-    options.add_argument("--rows", nargs="+", choices=names, default=[OURS], help=f"beside {SINGLE}")
-    options.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
+    options = options_of((__doc__ or "").splitlines()[0], [OURS])
     options.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     options.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     options.add_argument("--turns", type=int, default=3, help="the best one counts")
-    options.add_argument("--candidates", type=int, default=100, help="documents that are ranked again")
-    options.add_argument("--code-bytes", type=int, default=13, help="of a token")
-    options.add_argument("--document-bytes", type=int, default=96, help="of the correction of a document")
     arguments = options.parse_args()
     data = load(arguments.data)
     rows = list(measured(data, arguments))
-    result = {
-        "rows": rows,
-        "scored_by": in_use(),
-        "environment": environment(
-            data=data.beir.name,
-            documents=len(data.documents),
-            tokens=len(data.documents.values),
-            candidates=arguments.candidates,
-            code_bytes=arguments.code_bytes,
-            document_bytes=arguments.document_bytes,
-        ),
-    }
+    result = {"rows": rows, "environment": environment(**sizes(data, arguments))}
     report(result, rows, arguments.json)
 
 
 def measured(data: EncodedBeir, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Rows of each contestant and engine: those of a single vector, then those that are compared with it."""
-    named = contestants(data.documents.dim, options.candidates, options.code_bytes, options.document_bytes)
+    named = contestants(data.documents.dim, options)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="embplug-throughput-")))
         beside = stack.enter_context(filled(named[SINGLE], data, options.engines, folder / SINGLE))

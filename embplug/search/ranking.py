@@ -68,7 +68,8 @@ class Ranking:
             return self.answers[0].field(name)
         values: dict[PointId, Any] = {}
         for answer in reversed(self.answers):
-            values |= zip(answer.ids, answer.field(name), strict=True)
+            fields = zip(answer.ids, answer.field(name), strict=True)
+            values |= {point_id: value for point_id, value in fields if value is not None}
         return [values.get(point_id) for point_id in self.ids]
 
     def payload(self, point_id: PointId) -> dict[str, Any] | None:
