@@ -153,9 +153,9 @@ def stored_arrays(
             "document_bias": StoredArray(np.float32, (rank,)),
             **common,
         }
-    directions = np.asarray(state.get("directions"))
+    shape_of_directions = np.shape(state.get("directions", ()))
     # A feature for each direction, and one for each dimension of the token itself.
-    inputs = sum(directions.shape) if directions.ndim == 2 else 1
+    inputs = sum(shape_of_directions) if len(shape_of_directions) == 2 else 1
     rank = min(rank, inputs)
     shapes: dict[str, tuple[int | str, int | str]] = {
         "directions": ("features", "dim"),

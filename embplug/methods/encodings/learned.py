@@ -98,7 +98,7 @@ class LearnedEncoding(Encoding):
         Largest number of nonlinear features. More are more precise, and the time of a query grows with them.
     landmarks : int, default=8192
         Number of sample tokens on which features are learned. The time of :meth:`fit` grows with them.
-    compared : int, default=2048
+    compared : int, default=3072
         Number of landmarks that a document is compared with: those that tell most about a document. The time
         of :meth:`encode_documents` grows with them.
     compared_dim : int, default=192
@@ -140,7 +140,7 @@ class LearnedEncoding(Encoding):
     stored_dim: int = Field(default=1536, ge=16)
     features: int = Field(default=2048, ge=1)
     landmarks: int = Field(default=8192, ge=1)
-    compared: int = Field(default=2048, ge=1)
+    compared: int = Field(default=3072, ge=1)
     compared_dim: int | None = Field(default=192, ge=1)
     sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
     sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
