@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from embplug import methods
-from embplug.methods.encodings import learned as learned_module
+from embplug.methods.encodings import token_regression
 from embplug.methods.token_batch import TokenBatch
 from tests.reference import fde, learned, reduction, scores, transforms
 
@@ -120,10 +120,16 @@ CASES: dict[str, Case] = {
     # A stored dimension for every feature, so that nothing is cut off.
     "learned": Case(
         methods.LearnedEncoding(
-            stored_dim=60, features=48, landmarks=300, compared=200, activity=0.1, dtype="float32"
+            stored_dim=60,
+            features=48,
+            landmarks=300,
+            compared=300,
+            activity=0.1,
+            steps=0,
+            dtype="float32",
         ),
         lambda method, sample, documents, queries: learned.scores(
-            method, sample, documents, queries, learned_module.SPREAD, learned_module.SMOOTHNESS
+            method, sample, documents, queries, token_regression.SPREAD, token_regression.SMOOTHNESS
         ),
     ),
     "adaptive": Case(

@@ -23,9 +23,13 @@ def altered(array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
     yield "another type", array.astype(np.float32 if array.dtype != np.float32 else np.float64)
     yield "an object", np.array([None], dtype=object)
     yield "one more axis", array[None]
-    values: list[Any] = [0, -1, 1, 2**31, 2**62]
     if array.dtype.kind == "f":
-        values = [np.nan, np.inf, -np.inf, 0, -1]
+        values: list[Any] = [np.nan, np.inf, -np.inf, 0, -1]
+    else:
+        range_ = np.iinfo(array.dtype)
+        values = [
+            value for value in (0, -1, 1, 2**31, 2**62, range_.min) if range_.min <= value <= range_.max
+        ]
     for value in values:
         changed = np.array(array)
         changed[...] = value

@@ -1,4 +1,7 @@
-"""The learned encoding in float64, by its definition: one document, one token, one inverse at a time."""
+"""The learned encoding in float64, by its definition: one document, one token, one inverse at a time.
+
+Features are not trained, and documents are compared with all landmarks in all dimensions.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Learned:
     thresholds: Array
     mean: Array
     posterior: Array
-    """(features + dim, compared): from centred targets to weights."""
+    """(features + dim, landmarks): from centred targets to weights."""
 
 
 def best(document: Array, point: Array) -> float:
@@ -39,7 +42,6 @@ def fit(
     landmarks: Array,
     documents: list[Array],
     features_count: int,
-    compared: int,
     activities: list[float],
     ridge: float,
     smoothness: float,
@@ -63,16 +65,22 @@ def fit(
     smooth = factor.T @ factor
     spread += smoothness * np.trace(spread) / np.trace(smooth) * smooth
     prior = np.linalg.inv(factor.T) @ spread @ np.linalg.inv(factor)
-    noise = np.square(targets - mean - (phi @ weights).T).mean()
-    seen = phi[:compared]
-    posterior = prior @ seen.T @ np.linalg.inv(seen @ prior @ seen.T + noise * np.eye(compared))
-    return Learned(landmarks, features_count, thresholds, mean[:compared], posterior)
+    # A landmark is as uncertain as the regression was wrong about it, after a factor that fits best.
+    predicted = (phi @ weights).T
+    seen, noise = [], []
+    for i in range(len(landmarks)):
+        truth = targets[:, i] - mean[i]
+        slope = truth @ predicted[:, i] / (predicted[:, i] @ predicted[:, i])
+        seen.append(slope * phi[i])
+        noise.append(np.square(truth - slope * predicted[:, i]).mean())
+    measures = np.array(seen)
+    posterior = prior @ measures.T @ np.linalg.inv(measures @ prior @ measures.T + np.diag(noise))
+    return Learned(landmarks, features_count, thresholds, mean, posterior)
 
 
 def score(model: Learned, query: Array, document: Array, weights: Array | None = None) -> float:
     """Predicted MaxSim, less the mean over documents."""
-    compared = model.landmarks[: model.posterior.shape[1]]
-    targets = np.array([best(document, x) for x in compared]) - model.mean
+    targets = np.array([best(document, x) for x in model.landmarks]) - model.mean
     asked = sum((w * features(model, x) for x, w in zip(query, _ones(query, weights), strict=True)))
     return float(asked @ (model.posterior @ targets))
 
@@ -87,7 +95,6 @@ def scores(encoding: Any, sample: Any, documents: Any, queries: Any, spread: Any
         encoding._landmarks(sample, None).astype(np.float64),
         [document.astype(np.float64) for document in sample],
         encoding.features,
-        encoding.compared,
         [min(encoding.activity * factor, 0.5) for factor in spread],
         encoding.ridge,
         smoothness,

@@ -223,6 +223,7 @@ class AdaptiveEncoding(Encoding):
             features=landmarks // 2,
             landmarks=landmarks,
             compared=landmarks,
+            steps=0,
             dtype=self.dtype,
             seed=self.seed,
         )
@@ -296,7 +297,7 @@ class AdaptiveEncoding(Encoding):
 
 
 def _learned_bytes(landmarks: int, dim: int, stored_dim: int) -> int:
-    """Bytes of landmarks and of the maps of queries and documents, in float16."""
+    """Bytes of directions, landmarks, and the maps of queries and documents."""
     features = landmarks // 2
     rank = min(stored_dim, features + dim)
-    return 2 * (landmarks * dim + (features + dim) * rank + landmarks * rank)
+    return (features + landmarks) * dim + (features + dim) * rank + landmarks * rank

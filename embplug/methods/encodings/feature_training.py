@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
-from embplug.common.threads import single_torch_thread
 from embplug.common.torch_device import torch_on
 from embplug.methods.numeric.partition import Float32
 
-COMBINATIONS = 512
+COMBINATIONS = 256
 """Random ones of the documents, which stand for all: their squared error is that of all, on average."""
 
-BATCH = 1024
+BATCH = 512
 LEARNING_RATE = 2e-3
 WARM_UP = 0.1
 """Share of the steps in which the learning rate rises; then it falls to nothing."""
 
-SMALL = 1 << 17
-"""Numbers in the directions below which one thread is faster."""
-
-BLOCK_POINTS = 4096
-"""Number of points whose features are in memory at once."""
+MOMENTUM, SQUARES, EPSILON = 0.9, 0.999, 1e-8
+"""Of Adam."""
 
 
 def train_features(
@@ -59,7 +54,7 @@ def train_features(
     generator
         Chooses the batches and the combinations of documents.
     device
-        A torch device; ``None`` is the CPU.
+        A torch device; ``None`` computes with numpy.
 
     Returns
     -------
@@ -69,50 +64,76 @@ def train_features(
     Raises
     ------
     MissingExtraError
-        torch is not installed.
+        There is a device, and torch is not installed.
     InvalidArgumentError
         torch has no such device.
     """
-    torch, where = torch_on(device or "cpu", "LearnedEncoding(steps=…)")
     # The learning rate is one for tokens of about unit length.
     length = np.float32(np.sqrt(np.square(points).sum(axis=1, dtype=np.float64).mean()))
     combined = targets.T @ generator.standard_normal((len(targets), COMBINATIONS)).astype(np.float32)
     combined /= max(float(combined.std()), float(np.finfo(np.float32).tiny))
-    x, y = torch.from_numpy(points / length).to(where), torch.from_numpy(combined).to(where)
-    moved = torch.from_numpy(np.ascontiguousarray(directions.T) / length).to(where).requires_grad_()
-    levels = torch.from_numpy(thresholds / length**2).to(where).requires_grad_()
-
-    def features(rows: Any) -> Any:
-        return torch.cat([torch.relu(rows @ moved - levels), rows], dim=1)
-
-    output = _output_layer(torch, features, x, y, ridge).requires_grad_()
+    x = points / length
+    moved, levels = np.ascontiguousarray(directions.T) / length, thresholds / length**2
+    output = _output_layer(x, combined, moved, levels, ridge)
     # A step of Adam is as long for every number: the output layer's is in proportion to its size.
-    rate = LEARNING_RATE * float(output.detach().std() / moved.detach().std())
-    optimizer = torch.optim.Adam(
-        [{"params": [moved, levels], "lr": LEARNING_RATE}, {"params": [output], "lr": rate}]
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    with single_torch_thread(torch) if directions.size < SMALL else nullcontext():
-        for _ in range(steps):
-            rows = torch.from_numpy(generator.integers(0, len(points), min(BATCH, len(points)))).to(where)
-            loss = torch.nn.functional.mse_loss(features(x[rows]) @ output, y[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    trained = moved.detach().T.cpu().numpy() * length, levels.detach().cpu().numpy() * length**2
-    return np.ascontiguousarray(trained[0]), trained[1]
+    rates = [LEARNING_RATE, LEARNING_RATE, LEARNING_RATE * float(output.std() / moved.std())]
+    arrays: list[Any] = [moved, levels, output, x, combined]
+    if device is not None:
+        torch, where = torch_on(device, "training on a device")
+        arrays = [torch.from_numpy(array).to(where) for array in arrays]
+    trained, (x, combined) = arrays[:3], arrays[3:]
+    moments = [(array * 0, array * 0) for array in trained]
+    for step in range(steps):
+        rows = generator.integers(0, len(points), min(BATCH, len(points)))
+        gradients = _gradients(x[rows], combined[rows], *trained)
+        _step_of_adam(trained, gradients, moments, [_rate(step, steps) * rate for rate in rates], step)
+    moved, levels = (np.asarray(array if device is None else array.cpu()) for array in trained[:2])
+    return np.ascontiguousarray(moved.T) * length, levels * length**2
 
 
-def _output_layer(torch: Any, features: Any, x: Any, y: Any, ridge: float) -> Any:
+def _output_layer(x: Float32, combined: Float32, moved: Float32, levels: Float32, ridge: float) -> Float32:
     """Solution (features + dim, combinations) of the ridge regression."""
-    with torch.no_grad():
-        gram, sums = 0.0, 0.0
-        for rows, combined in zip(x.split(BLOCK_POINTS), y.split(BLOCK_POINTS), strict=True):
-            inputs = features(rows)
-            gram, sums = gram + inputs.T @ inputs, sums + inputs.T @ combined
-        gram.diagonal().add_(ridge * gram.diagonal().mean())  # type: ignore[attr-defined]
-        return torch.cholesky_solve(sums, torch.linalg.cholesky(gram))
+    features = np.concatenate([np.maximum(x @ moved - levels, 0), x], axis=1)
+    gram = features.T @ features
+    gram[np.diag_indices_from(gram)] += ridge * gram.diagonal().mean()
+    solution: Float32 = np.linalg.solve(gram, features.T @ combined)
+    return solution
+
+
+def _gradients(x: Any, combined: Any, moved: Any, levels: Any, output: Any) -> list[Any]:
+    """Gradients of the mean square error by the directions, the thresholds and the output layer.
+
+    Arrays of numpy and tensors of torch have all operators that it takes.
+    """
+    count = moved.shape[1]
+    above = x @ moved - levels
+    active = above > 0
+    features = above * active
+    error = features @ output[:count] + x @ output[count:] - combined
+    error *= 2 / (error.shape[0] * error.shape[1])
+    back = (error @ output[:count].T) * active
+    by_output = output * 0
+    by_output[:count], by_output[count:] = features.T @ error, x.T @ error
+    return [x.T @ back, -back.sum(0), by_output]
+
+
+def _step_of_adam(
+    arrays: list[Any],
+    gradients: list[Any],
+    moments: list[tuple[Any, Any]],
+    rates: list[float],
+    step: int,
+) -> None:
+    """Move arrays against their gradients, in place."""
+    for array, gradient, (mean, square), rate in zip(arrays, gradients, moments, rates, strict=True):
+        mean *= MOMENTUM
+        mean += (1 - MOMENTUM) * gradient
+        gradient *= gradient
+        square *= SQUARES
+        square += (1 - SQUARES) * gradient
+        deviation = (square / (1 - SQUARES ** (step + 1))) ** 0.5
+        deviation += EPSILON
+        array -= rate / (1 - MOMENTUM ** (step + 1)) * mean / deviation
 
 
 def _rate(step: int, steps: int) -> float:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass as plain_dataclass
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -19,30 +16,38 @@ from typing_extensions import Self, override
 from embplug.common.threads import single_blas_thread, worker_count
 from embplug.common.torch_device import torch_on
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError
+from embplug.methods.encodings.document_products import highest_products, principal_components
 from embplug.methods.encodings.feature_training import train_features
+from embplug.methods.encodings.fitted_encoding import FittedEncoding, stored_arrays
+from embplug.methods.encodings.landmark_choice import chosen_landmarks
+from embplug.methods.encodings.token_regression import (
+    feature_thresholds,
+    leading_directions,
+    mean_square_errors,
+    posterior_map,
+    regression,
+    slopes,
+    token_features,
+    unit_scale,
+)
 from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.balanced import BalancedBytes
 from embplug.methods.numeric.partition import Float32
+from embplug.methods.numeric.scaled_rows import ScaledRows
 from embplug.methods.registry import register
 from embplug.methods.roles import Encoding
 from embplug.methods.stored import StoredArray
-from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
+from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import check_finite, checked_weights
 
-LANDMARK_BLOCK = 1024
-"""Landmarks compared at a time: the products of a document with them stay in the cache."""
-
 DOCUMENT_BLOCK = 256
-"""Documents whose targets are mapped to encodings in one matrix product."""
-
-DEVICE_TOKENS = 4096
-"""Tokens that are compared with landmarks in one product on a torch device."""
-
-QUERY_BLOCK = 512
-"""Query tokens whose features are held at a time."""
+"""Documents whose products with landmarks are mapped to encodings in one matrix product."""
 
 SAMPLE_TOKENS = 650_000
-"""Tokens of a sample from which an encoding is learned in minutes."""
+"""Tokens of a sample from which an encoding is learned in a minute."""
+
+COMPONENT_TOKENS = 1 << 16
+"""Tokens that the principal components are learned from."""
 
 MIN_DOCUMENTS = 16
 MIN_TOKENS = 256
@@ -57,19 +62,6 @@ LANDMARKS_A_FEATURE = 4
 QUERY_SHARE = 0.5
 """Share of the landmarks that are query tokens, if queries are passed."""
 
-SPREAD = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Times ``activity``, in turns: narrow features are precise in the sample, broad ones hold beyond it."""
-
-BROADEST = 0.5
-"""Largest activity."""
-
-POWER_ROUNDS = 3
-OVERSAMPLING = 64
-"""Block power iteration for the leading directions: far more precise than the sample is."""
-
-SMOOTHNESS = 1e-3
-"""Weight of the features' own covariance beside that of the documents': orders what no document used."""
-
 DRIFT_DOCUMENTS = 200
 DRIFT_TOKENS = 2000
 DRIFT_LIMIT = 2.0
@@ -77,44 +69,6 @@ DRIFT_LIMIT = 2.0
 
 # The streams of the seed.
 LANDMARKS, DIRECTIONS, ROTATION, DRIFT, TRAINING = range(5)
-
-
-@plain_dataclass(frozen=True)
-class _Fitted:
-    """Learned arrays. The maps are rounded to float16, the type of the stored state."""
-
-    landmarks: NDArray[Any]
-    """(landmarks, dim): the first ``features`` are feature directions unless these were trained, the first
-    ``compared`` are compared with documents. float16 where the tokens were."""
-    trained: NDArray[Any] | None
-    """float16 (features, dim)"""
-    thresholds: Float32
-    """(features,)"""
-    query_map: Float32
-    """(features + dim, rank)"""
-    document_map: Float32
-    """(compared, rank)"""
-    document_bias: Float32
-    """(rank,)"""
-    bytes_scale: float
-    length: float
-    """Length of all documents; see :class:`BalancedBytes`."""
-    unexplained: float
-    """Share of the variance of MaxSim that the encodings of the sample do not explain."""
-
-    @cached_property
-    def directions(self) -> Float32:
-        """(dim, features): kept as float32, because converting them takes longer than encoding a query."""
-        rows = self.landmarks[: len(self.thresholds)] if self.trained is None else self.trained
-        return np.ascontiguousarray(rows.astype(np.float32, copy=False).T)
-
-    @property
-    def dim(self) -> int:
-        return int(self.landmarks.shape[1])
-
-    @property
-    def rank(self) -> int:
-        return int(self.query_map.shape[1])
 
 
 @register("learned", roles=("encoding",))
@@ -140,13 +94,16 @@ class LearnedEncoding(Encoding):
     stored_dim : int, default=1536
         Dimension of the stored vectors, which is the bytes of a document with ``dtype="uint8"``. A small
         sample may not fill all dimensions; the rest is zero.
-    features : int, default=4096
-        Number of nonlinear features. More are more precise, and the time of a query grows with them.
+    features : int, default=2048
+        Largest number of nonlinear features. More are more precise, and the time of a query grows with them.
     landmarks : int, default=8192
         Number of sample tokens on which features are learned. The time of :meth:`fit` grows with them.
-    compared : int, default=8192
-        Number of landmarks that a document is compared with. The time of :meth:`encode_documents` grows with
-        them.
+    compared : int, default=3072
+        Number of landmarks that a document is compared with: those that tell most about a document. The time
+        of :meth:`encode_documents` grows with them.
+    compared_dim : int, default=192
+        Number of principal components of the tokens in which documents are compared with landmarks. None
+        compares them in all dimensions. The time of :meth:`encode_documents` grows with it.
     sample : int, default=8000
         Largest number of documents to learn from, evenly spaced among those passed to :meth:`fit`.
     sample_tokens : int, default=650000
@@ -156,9 +113,9 @@ class LearnedEncoding(Encoding):
         range from a quarter of it to four times of it, up to half of the landmarks.
     ridge : float, default=0.01
         Regularisation, relative to the mean square of the features.
-    steps : int, default=0
-        Number of steps of gradient descent on the features, which needs PyTorch. 0 does not train them.
-        Training needs four landmarks for each feature: ``steps=300, landmarks=32768``.
+    steps : int, default=300
+        Number of steps of gradient descent on the features. 0 does not train them. Training needs four
+        landmarks for each feature; a sample of fewer tokens trains fewer features.
     dtype : {"uint8", "float16", "float32"}, default="uint8"
         Type of the encodings and of the vectors in Qdrant. ``"uint8"`` keeps the order of dot products.
     seed : int, default=0
@@ -181,14 +138,15 @@ class LearnedEncoding(Encoding):
     """
 
     stored_dim: int = Field(default=1536, ge=16)
-    features: int = Field(default=4096, ge=1)
+    features: int = Field(default=2048, ge=1)
     landmarks: int = Field(default=8192, ge=1)
-    compared: int = Field(default=8192, ge=1)
+    compared: int = Field(default=3072, ge=1)
+    compared_dim: int | None = Field(default=192, ge=1)
     sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
     sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
     activity: float = Field(default=0.05, gt=0, le=0.5)
     ridge: float = Field(default=0.01, gt=0)
-    steps: int = Field(default=0, ge=0)
+    steps: int = Field(default=300, ge=0)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
     seed: int = Field(default=0, ge=0)
     kind: Literal["learned"] = "learned"
@@ -204,7 +162,7 @@ class LearnedEncoding(Encoding):
                 f"landmarks: at least {LANDMARKS_A_FEATURE} for every feature to train, "
                 f"{LANDMARKS_A_FEATURE * self.features}"
             )
-        self.fitted_: _Fitted | None = None
+        self.fitted_: FittedEncoding | None = None
 
     @classmethod
     @override
@@ -259,74 +217,52 @@ class LearnedEncoding(Encoding):
         DimensionError
             Queries have another dimension than documents.
         MissingExtraError
-            ``steps`` or ``device`` is set, and torch is not installed.
+            ``device`` is set, and torch is not installed.
         """
         check_token_batch(tokens)
-        if self.steps or device is not None:
-            torch_on(device or "cpu", "LearnedEncoding with steps, or on a device,")
+        if device is not None:
+            torch_on(device, f"encoding on device {device!r}")
         sample, query_tokens = self._checked_sample(tokens, queries)
-        landmarks = self._landmarks(sample, query_tokens)
-        least = LANDMARKS_A_FEATURE * self.features
-        if self.steps and len(landmarks) < least:
-            expected = f"at least {least} tokens to train {self.features} features on"
-            raise InvalidArgumentError("tokens", expected, len(landmarks))
-        points = landmarks.astype(np.float32, copy=False)
-        targets = _targets(sample, points, worker_count(-1), device)
+        points = self._landmarks(sample, query_tokens).astype(np.float32, copy=False)
+        targets = highest_products(sample, points, worker_count(-1), device)
+        targets -= targets.mean(axis=0)
+        directions, thresholds = self._trained(points, targets, device)
+        products = points @ directions.columns
+        features = token_features(points, products, thresholds)
+        weights, factor = regression(features, targets, self.ridge)
+        variances, basis = leading_directions(weights, factor, self._coded_dim, self._generator(DIRECTIONS))
+        query_map = scipy.linalg.solve_triangular(factor.T, basis, check_finite=False)
+        # What a document's weights are measured by, and its own weights, in these directions.
+        measures, vectors = features @ query_map, weights.T @ basis
+        noise = mean_square_errors(targets, vectors, measures)
+
+        chosen = chosen_landmarks(measures, variances, noise, self.compared)
+        components = self._components(sample)
+        landmarks = ScaledRows.round(points[chosen] if components is None else points[chosen] @ components)
+        targets = highest_products(sample, landmarks.values, worker_count(-1), device, components)
         mean = targets.mean(axis=0)
         targets -= mean
-
-        directions = points[: self.features]
-        products = points @ directions.T
-        thresholds = _thresholds(products, self.activity)
-        trained = None
-        if self.steps:
-            del products
-            directions, thresholds = train_features(
-                points,
-                targets,
-                directions,
-                thresholds,
-                ridge=self.ridge,
-                steps=self.steps,
-                generator=self._generator(TRAINING),
-                device=device,
-            )
-            trained = _halves(directions)
-            products = points @ trained.astype(np.float32).T
-        features = _features(points, products, thresholds)
-        # The weights of document d are W[:, d] with (features' features + ridge) W = features' targets.
-        # In the coordinates of the factor, factor' W, the mean square of a difference is its length.
-        gram = features.T @ features
-        gram[np.diag_indices_from(gram)] += self.ridge * np.trace(gram) / len(gram)
-        factor = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-        weights = scipy.linalg.solve_triangular(
-            factor, (targets @ features).T, lower=True, overwrite_b=True, check_finite=False
-        )
-        variances, basis = self._directions(weights, factor)
-        query_map = scipy.linalg.solve_triangular(factor.T, basis, check_finite=False)
-
-        components = features @ query_map
-        noise = _mean_square_error(targets, weights.T @ basis, components)
-        compared = min(self.compared, len(points))
-        document_map = _posterior_map(components[:compared], variances, noise)
+        measures = measures[chosen]
+        # Fewer dimensions and rounded landmarks make products smaller.
+        measures *= slopes(targets, vectors, measures)
+        noise = mean_square_errors(targets, vectors, measures)
+        document_map = posterior_map(measures, variances, noise)
         rotation = self._rotation(len(variances))
-        query_map, document_map = _unit_scale(query_map @ rotation), _unit_scale(document_map @ rotation)
-        document_map = document_map.astype(np.float16).astype(np.float32)
-        self.fitted_ = _Fitted(
-            landmarks[: compared if self.steps else max(compared, self.features)],
-            trained,
-            thresholds,
-            query_map.astype(np.float16).astype(np.float32),
-            document_map,
-            -mean[:compared] @ document_map,
-            1.0,
-            0.0,
-            1.0,
-        )
-        encodings = targets[:, :compared] @ document_map
+        rounded_map = ScaledRows.round(unit_scale(document_map @ rotation))
+        encodings = targets @ rounded_map.values
         spare = self._coded_dim - encodings.shape[1]
         coder = BalancedBytes.fit(np.pad(encodings, ((0, 0), (0, spare))), one_length=True)
-        self.fitted_ = replace(self.fitted_, bytes_scale=coder.scale, length=coder.length)
+        self.fitted_ = FittedEncoding(
+            directions=directions,
+            thresholds=thresholds,
+            query_map=ScaledRows.round(unit_scale(query_map @ rotation)),
+            components=components,
+            landmarks=landmarks,
+            document_map=rounded_map,
+            document_bias=-mean @ rounded_map.values,
+            bytes_scale=coder.scale,
+            length=coder.length,
+        )
         self.fitted_ = replace(self.fitted_, unexplained=self._unexplained(sample, device))
         return self
 
@@ -364,7 +300,7 @@ class LearnedEncoding(Encoding):
         for start in range(0, len(tokens), DOCUMENT_BLOCK):
             block = tokens[start : start + DOCUMENT_BLOCK]
             out[start : start + len(block)] = self._coded(
-                _document_vectors(fitted, block, worker_count(n_jobs), device), documents=True
+                fitted.document_vectors(block, worker_count(n_jobs), device), documents=True
             )
         return out
 
@@ -398,7 +334,7 @@ class LearnedEncoding(Encoding):
         fitted = self._learned(tokens)
         weights = None if token_weights is None else checked_weights(token_weights, len(tokens.values))
         with single_blas_thread():
-            return self._coded(_query_vectors(fitted, tokens, weights), documents=False)
+            return self._coded(fitted.query_vectors(tokens, weights), documents=False)
 
     def drift(self, tokens: TokenBatch, *, device: str | None = None) -> float:
         """Measure how much worse the encoding predicts MaxSim between new documents than in its sample.
@@ -441,54 +377,14 @@ class LearnedEncoding(Encoding):
         return vectors[..., :-1]
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
-        landmarks = np.asarray(state.get("landmarks"))
-        if landmarks.ndim != 2 or landmarks.dtype not in (np.float16, np.float32):
-            return {"landmarks": StoredArray(np.float32, ("landmarks", "dim"))}
-        count, dim = landmarks.shape
-        features = self.features if self.steps else min(self.features, count)
-        compared = min(self.compared, count)
-        rank = min(self._coded_dim, features + dim)
-        arrays = {
-            "landmarks": StoredArray(landmarks.dtype.type, (count, dim)),
-            "thresholds": StoredArray(np.float32, (features,)),
-            "query_map": StoredArray(np.float16, (features + dim, rank)),
-            "document_map": StoredArray(np.float16, (compared, rank)),
-            "document_bias": StoredArray(np.float32, (rank,)),
-            "bytes_scale": StoredArray(np.float64, low=0),
-            "length": StoredArray(np.float64, low=0),
-            "unexplained": StoredArray(np.float64, low=0),
-        }
-        if self.steps:
-            arrays["directions"] = StoredArray(np.float16, (features, dim))
-        return arrays
+        return stored_arrays(state, self.features, self.compared, self.steps > 0, self._coded_dim)
 
     def _to_arrays(self) -> State:
-        fitted = self.fitted_
-        assert fitted is not None
-        return {
-            "landmarks": fitted.landmarks,
-            **({} if fitted.trained is None else {"directions": fitted.trained}),
-            "thresholds": fitted.thresholds,
-            "query_map": fitted.query_map.astype(np.float16),
-            "document_map": fitted.document_map.astype(np.float16),
-            "document_bias": fitted.document_bias,
-            "bytes_scale": np.array(fitted.bytes_scale, dtype=np.float64),
-            "length": np.array(fitted.length, dtype=np.float64),
-            "unexplained": np.array(fitted.unexplained, dtype=np.float64),
-        }
+        assert self.fitted_ is not None
+        return self.fitted_.to_arrays()
 
     def _from_arrays(self, arrays: State) -> None:
-        self.fitted_ = _Fitted(
-            arrays["landmarks"],
-            arrays.get("directions"),
-            arrays["thresholds"],
-            arrays["query_map"].astype(np.float32),
-            arrays["document_map"].astype(np.float32),
-            arrays["document_bias"],
-            float(arrays["bytes_scale"]),
-            float(arrays["length"]),
-            float(arrays["unexplained"]),
-        )
+        self.fitted_ = FittedEncoding.from_arrays(arrays)
 
     def _fit_cost(self) -> str:
         cost = (
@@ -507,7 +403,7 @@ class LearnedEncoding(Encoding):
             dim += 1
         return dim
 
-    def _learned(self, tokens: TokenBatch) -> _Fitted:
+    def _learned(self, tokens: TokenBatch) -> FittedEncoding:
         self._check_tokens(tokens)
         assert self.fitted_ is not None
         return self.fitted_
@@ -556,24 +452,31 @@ class LearnedEncoding(Encoding):
             chosen = chosen[generator.permutation(len(chosen))]
         return chosen
 
-    def _directions(self, weights: Float32, factor: Float32) -> tuple[Float32, Float32]:
-        """Variances (rank,) and directions (features + dim, rank) in which documents differ most."""
-        covariance = weights @ weights.T / np.float32(weights.shape[1])
-        smooth = factor.T @ factor
-        total = max(float(np.trace(covariance)), np.finfo(np.float32).tiny)
-        covariance += smooth * np.float32(SMOOTHNESS * total / np.trace(smooth))
-        rank = min(self._coded_dim, len(covariance))
-        width = rank + OVERSAMPLING
-        if 2 * width >= len(covariance):
-            variances, basis = scipy.linalg.eigh(covariance, overwrite_a=True, check_finite=False)
-        else:
-            block = self._generator(DIRECTIONS).standard_normal((len(covariance), width)).astype(np.float32)
-            for _ in range(POWER_ROUNDS):
-                block = scipy.linalg.qr(covariance @ block, mode="economic", check_finite=False)[0]
-            variances, inner = scipy.linalg.eigh(block.T @ (covariance @ block), check_finite=False)
-            basis = block @ inner
-        floor = variances[-1] * 1e-7
-        return np.maximum(variances[::-1][:rank], floor), np.ascontiguousarray(basis[:, ::-1][:, :rank])
+    def _trained(self, points: Float32, targets: Float32, device: str | None) -> tuple[ScaledRows, Float32]:
+        """Directions (features, dim) and thresholds of the features, trained unless ``steps`` is 0."""
+        count = len(points) // LANDMARKS_A_FEATURE if self.steps else len(points)
+        directions = points[: min(self.features, count)]
+        thresholds = feature_thresholds(points @ directions.T, self.activity)
+        if self.steps:
+            directions, thresholds = train_features(
+                points,
+                targets,
+                directions,
+                thresholds,
+                ridge=self.ridge,
+                steps=self.steps,
+                generator=self._generator(TRAINING),
+                device=device,
+            )
+        return ScaledRows.round(directions), thresholds
+
+    def _components(self, sample: TokenBatch) -> Float32 | None:
+        """Principal components (dim, compared_dim) of the tokens, rounded to halves as they are stored."""
+        if self.compared_dim is None or self.compared_dim >= sample.dim:
+            return None
+        step = -(-len(sample.values) // COMPONENT_TOKENS)
+        components = principal_components(sample.values[::step].astype(np.float32), self.compared_dim)
+        return components.astype(np.float16).astype(np.float32)
 
     def _rotation(self, rank: int) -> Float32:
         normal = self._generator(ROTATION).standard_normal((rank, rank))
@@ -590,10 +493,10 @@ class LearnedEncoding(Encoding):
             len(documents.values), min(DRIFT_TOKENS, len(documents.values)), replace=False
         )
         query_tokens = documents.values[np.sort(rows)].astype(np.float32)
-        true = _targets(documents, query_tokens, worker_count(-1), device)
-        vectors = _document_vectors(self.fitted_, documents, worker_count(-1), device)
+        true = highest_products(documents, query_tokens, worker_count(-1), device)
+        vectors = self.fitted_.document_vectors(documents, worker_count(-1), device)
         single = TokenBatch(query_tokens, np.arange(len(query_tokens) + 1))
-        predicted = vectors @ _query_vectors(self.fitted_, single, None).T
+        predicted = vectors @ self.fitted_.query_vectors(single, None).T
         true -= true.mean(axis=0)
         predicted -= predicted.mean(axis=0)
         # Encodings know MaxSim up to a factor: the best one is taken.
@@ -618,140 +521,3 @@ class LearnedEncoding(Encoding):
             squares = np.square(padded).sum(axis=1, keepdims=True)
             filling = np.sqrt(np.maximum(np.where(squares > 0, 1 - squares, 0), 0))
         return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
-
-
-def _thresholds(products: Float32, activity: float) -> Float32:
-    """Thresholds (features,) above which products (points, features) lie at their activity."""
-    thresholds = np.empty(products.shape[1], dtype=np.float32)
-    for i, factor in enumerate(SPREAD):
-        columns = slice(i, None, len(SPREAD))
-        thresholds[columns] = np.quantile(products[:, columns], 1 - min(activity * factor, BROADEST), axis=0)
-    return thresholds
-
-
-def _features(points: Float32, products: Float32, thresholds: Float32) -> Float32:
-    """Features (n, features + dim) of points whose products with the directions are known (overwritten)."""
-    products -= thresholds
-    np.maximum(products, 0, out=products)
-    return np.concatenate([products, points], axis=1)
-
-
-def _mean_square_error(targets: Float32, vectors: Float32, components: Float32) -> float:
-    """Mean square error of ``vectors @ components'`` against targets (documents, points)."""
-    total = 0.0
-    for start in range(0, len(targets), DOCUMENT_BLOCK):
-        rows = slice(start, start + DOCUMENT_BLOCK)
-        total += float(np.square(targets[rows] - vectors[rows] @ components.T).sum(dtype=np.float64))
-    return total / targets.size
-
-
-def _posterior_map(components: Float32, variances: Float32, noise: float) -> Float32:
-    """Map (points, rank) from targets at points to the most probable weights.
-
-    Weights have the prior variances, targets are ``components @ weights`` plus noise.
-    """
-    noise = max(noise, float(np.finfo(np.float32).tiny))
-    # Scaled by the prior's deviations, so that all weights have the same prior: well conditioned.
-    scaled = components * np.sqrt(variances)
-    system = scaled.T @ scaled
-    system[np.diag_indices_from(system)] += np.float32(noise)
-    factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
-    solved = scipy.linalg.cho_solve(factor, scaled.T, check_finite=False)
-    mapped: Float32 = solved.T * np.sqrt(variances)
-    return mapped
-
-
-def _halves(directions: Float32) -> NDArray[np.float16]:
-    """Round directions to float16, the type of the stored state.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Numbers are too large.
-    """
-    largest = float(np.abs(directions).max())
-    if largest > float(np.finfo(np.float16).max):
-        raise InvalidArgumentError("tokens", "numbers that float16 holds, to train features on", largest)
-    return directions.astype(np.float16)
-
-
-def _unit_scale(matrix: Float32) -> Float32:
-    """Scale to a root mean square of one: the order of dot products does not notice, and float16 fits."""
-    size = np.sqrt(np.square(matrix).mean(dtype=np.float64))
-    return matrix * np.float32(1 / size) if size > 0 else matrix
-
-
-def _document_vectors(fitted: _Fitted, documents: TokenBatch, workers: int, device: str | None) -> Float32:
-    """Vectors (n, rank); of a document without tokens zero."""
-    points = fitted.landmarks[: len(fitted.document_map)].astype(np.float32, copy=False)
-    vectors: Float32 = _targets(documents, points, workers, device) @ fitted.document_map
-    vectors += fitted.document_bias
-    vectors[documents.lengths == 0] = 0
-    return vectors
-
-
-def _query_vectors(fitted: _Fitted, queries: TokenBatch, weights: Float32 | None) -> Float32:
-    """Vectors (n, rank): for each query the sum over its tokens."""
-    sums = np.zeros((len(queries), len(fitted.query_map)), dtype=np.float32)
-    owner = np.repeat(np.arange(len(queries)), queries.lengths)
-    for start in range(0, len(owner), QUERY_BLOCK):
-        rows = slice(start, start + QUERY_BLOCK)
-        points = queries.values[rows].astype(np.float32, copy=False)
-        features = _features(points, points @ fitted.directions, fitted.thresholds)
-        first, last = owner[rows][[0, -1]]
-        members = (np.arange(first, last + 1)[:, None] == owner[rows]).astype(np.float32)
-        if weights is not None:
-            members *= weights[rows]
-        sums[first : last + 1] += members @ features
-    vectors: Float32 = sums @ fitted.query_map
-    return vectors
-
-
-def _targets(documents: TokenBatch, points: Float32, workers: int, device: str | None) -> Float32:
-    """Highest products (n, points) of each document's tokens with each point; zero without tokens."""
-    if device is not None:
-        return _targets_on(device, documents, points)
-    targets = np.zeros((len(documents), len(points)), dtype=np.float32)
-    blocks = list(_landmark_blocks(points))
-
-    def compare(document: int) -> None:
-        tokens = documents[document].astype(np.float32, copy=False)
-        for columns, block in blocks:
-            np.max(tokens @ block, axis=0, out=targets[document, columns])
-
-    inhabited = np.flatnonzero(documents.lengths).tolist()
-    with single_blas_thread():
-        _for_each(compare, inhabited, workers)
-    return targets
-
-
-def _landmark_blocks(points: Float32) -> Iterator[tuple[slice, Float32]]:
-    for start in range(0, len(points), LANDMARK_BLOCK):
-        columns = slice(start, start + LANDMARK_BLOCK)
-        yield columns, np.ascontiguousarray(points[columns].T)
-
-
-def _for_each(work: Callable[[int], None], items: list[int], workers: int) -> None:
-    if workers == 1:
-        for item in items:
-            work(item)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, items))
-
-
-def _targets_on(device: str, documents: TokenBatch, points: Float32) -> Float32:
-    """Compute :func:`_targets` with torch on a device, many documents in one product."""
-    torch, where = torch_on(device, f"encoding on device {device!r}")
-    targets = np.zeros((len(documents), len(points)), dtype=np.float32)
-    landmarks = torch.from_numpy(np.ascontiguousarray(points.T)).to(where)
-    with torch.inference_mode():
-        for block in document_blocks(documents.offsets, DEVICE_TOKENS):
-            part = documents[block]
-            rows = np.flatnonzero(part.lengths)
-            if rows.size:
-                tokens = torch.from_numpy(np.array(part.values, dtype=np.float32)).to(where)
-                lengths = torch.from_numpy(part.lengths[rows]).to(where)
-                highest = torch.segment_reduce(tokens @ landmarks, "max", lengths=lengths)
-                targets[block.start + rows] = highest.cpu().numpy()
-    return targets

@@ -24,7 +24,7 @@ from embplug.errors import (
     RecipeError,
     StateError,
 )
-from embplug.methods.encodings import learned as module
+from embplug.methods.encodings import token_regression as module
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import DRIFT_LIMIT, LearnedEncoding
 from embplug.methods.numeric.balanced import OFFSET
@@ -34,7 +34,14 @@ from tests.methods.encodings.checks import assert_same_bytes_but_for_rounding
 from tests.reference import learned as reference
 
 DIM = 8
-SMALL: dict[str, Any] = {"stored_dim": 64, "features": 48, "landmarks": 300, "compared": 200, "activity": 0.1}
+SMALL: dict[str, Any] = {
+    "stored_dim": 64,
+    "features": 48,
+    "landmarks": 300,
+    "compared": 200,
+    "activity": 0.1,
+    "steps": 30,
+}
 
 
 def batch(lengths: list[int], seed: int = 0, topics: int = 0, dtype: Any = np.float32) -> TokenBatch:
@@ -63,13 +70,13 @@ def maxsim(queries: TokenBatch, documents: TokenBatch) -> np.ndarray[Any, Any]:
 
 def test_scores_are_those_of_the_reference_up_to_a_factor() -> None:
     # A stored dimension for every feature, so that nothing is cut off.
-    encoding = LearnedEncoding(**{**SMALL, "stored_dim": 56, "dtype": "float32"}).fit(SAMPLE)
+    parameters = {**SMALL, "stored_dim": 57, "compared": 300, "steps": 0, "dtype": "float32"}
+    encoding = LearnedEncoding(**parameters).fit(SAMPLE)
     documents, queries = batch([9, 1, 20], seed=1), batch([4, 7, 1], seed=2)
     model = reference.fit(
         encoding._landmarks(SAMPLE, None).astype(np.float64),
         [d.astype(np.float64) for d in SAMPLE],
         encoding.features,
-        encoding.compared,
         [min(encoding.activity * factor, 0.5) for factor in module.SPREAD],
         encoding.ridge,
         module.SMOOTHNESS,
@@ -193,10 +200,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others() -> None:
     assert (other.encode_documents(SAMPLE) != first.encode_documents(SAMPLE)).any()
 
 
-def test_float16_tokens_are_accepted_and_kept_as_such(fitted: LearnedEncoding) -> None:
+def test_float16_tokens_are_accepted(fitted: LearnedEncoding) -> None:
     half = TokenBatch(SAMPLE.values.astype(np.float16), SAMPLE.offsets)
-    encoding = LearnedEncoding(**SMALL).fit(half)
-    assert encoding.get_state()["landmarks"].dtype == np.float16
     a, b = fitted.encode_documents(half).astype(int), fitted.encode_documents(SAMPLE).astype(int)
     assert np.abs(a - b).max() <= 2
 
@@ -214,6 +219,8 @@ def test_a_small_sample_fills_what_it_can_and_restores() -> None:
     sample = batch([16] * 16)
     encoding = LearnedEncoding().fit(sample)
     assert encoding.encode_documents(sample).shape == (16, 1536)
+    # Four tokens for each feature that is trained.
+    assert len(encoding.get_state()["directions"]) == 64
     restored = LearnedEncoding()
     restored.set_state(encoding.get_state())
     np.testing.assert_array_equal(restored.encode_queries(sample), encoding.encode_queries(sample))

@@ -43,7 +43,6 @@ SAMPLE = batch(150, 12, 0)
 
 @pytest.fixture(scope="module")
 def trained() -> LearnedEncoding:
-    pytest.importorskip("torch")
     return LearnedEncoding(**SMALL, steps=150).fit(SAMPLE)
 
 
@@ -52,14 +51,12 @@ def unexplained(encoding: LearnedEncoding, documents: TokenBatch) -> float:
 
 
 def test_training_lowers_the_error_on_documents_that_were_not_learned_from(trained: LearnedEncoding) -> None:
-    plain, new = LearnedEncoding(**SMALL).fit(SAMPLE), batch(300, 12, 1)
+    plain, new = LearnedEncoding(**SMALL, steps=0).fit(SAMPLE), batch(300, 12, 1)
     assert unexplained(trained, new) < 0.9 * unexplained(plain, new)
-    assert "directions" not in plain.get_state()
 
 
 def test_the_gradient_goes_downhill_by_the_closed_form() -> None:
     """The error of the best linear map of the features, which no step has seen as such, falls."""
-    pytest.importorskip("torch")
     rng = np.random.default_rng(3)
     points = rng.standard_normal((800, 6)).astype(np.float32)
     targets = np.maximum(points @ rng.standard_normal((6, 20)).astype(np.float32), 0.3).T.copy()
@@ -91,8 +88,6 @@ def test_a_state_restores_the_same_bytes_and_names_what_is_damaged(trained: Lear
     for damaged in (without, {**state, "directions": state["directions"][:-1]}):
         with pytest.raises(StateError, match="directions"):
             LearnedEncoding(**SMALL, steps=150).set_state(damaged)
-    with pytest.raises(StateError, match="directions"):
-        LearnedEncoding(**SMALL).set_state(state)
 
 
 def test_the_same_seed_trains_the_same(trained: LearnedEncoding) -> None:
@@ -102,17 +97,38 @@ def test_the_same_seed_trains_the_same(trained: LearnedEncoding) -> None:
     assert (other.get_state()["directions"] != trained.get_state()["directions"]).any()
 
 
-def test_training_without_torch_names_the_extra_before_anything_is_compared(
+def test_a_torch_device_trains_the_same() -> None:
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(3)
+    points = rng.standard_normal((800, 6)).astype(np.float32)
+    targets = np.maximum(points @ rng.standard_normal((6, 20)).astype(np.float32), 0.3).T.copy()
+    moved = [
+        train_features(
+            points,
+            targets,
+            points[:10].copy(),
+            np.zeros(10, np.float32),
+            ridge=0.01,
+            steps=20,
+            generator=np.random.default_rng(0),
+            device=device,
+        )
+        for device in (None, "cpu")
+    ]
+    for by_numpy, by_torch in zip(*moved, strict=True):
+        np.testing.assert_allclose(by_numpy, by_torch, atol=1e-3)
+
+
+def test_a_device_without_torch_names_the_extra_before_anything_is_compared(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(module, "_targets", lambda *_: pytest.fail("compared"))
+    monkeypatch.setattr(module, "highest_products", lambda *_: pytest.fail("compared"))
     with pytest.raises(MissingExtraError, match=r"embplug\[torch\]"):
-        LearnedEncoding(**SMALL, steps=1).fit(SAMPLE)
+        LearnedEncoding(**SMALL, steps=1).fit(SAMPLE, device="cpu")
 
 
 def test_a_collection_trains_and_reopens(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
     encoding = LearnedEncoding(**SMALL, steps=30)
     recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None))
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
@@ -127,31 +143,22 @@ def test_a_collection_trains_and_reopens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
 def test_few_steps_train_too(steps: int) -> None:
-    pytest.importorskip("torch")
-    fitted = LearnedEncoding(**SMALL, steps=steps).fit(SAMPLE)
-    untrained = LearnedEncoding(**SMALL).fit(SAMPLE).get_state()["landmarks"][: SMALL["features"]]
-    moved = np.abs(fitted.get_state()["directions"] - untrained).max()
+    fitted, untrained = (LearnedEncoding(**SMALL, steps=count).fit(SAMPLE).fitted_ for count in (steps, 0))
+    assert fitted is not None and untrained is not None
+    moved = np.abs(fitted.directions.values - untrained.directions.values).max()
     assert 1e-4 < moved < 0.1
 
 
-@pytest.mark.parametrize("length", [0.1, 20.0])
+@pytest.mark.parametrize("length", [0.1, 20.0, 1e3])
 def test_tokens_of_any_length_are_trained_on(length: float) -> None:
-    pytest.importorskip("torch")
     sample = TokenBatch(SAMPLE.values * np.float32(length), SAMPLE.offsets)
     scaled, plain = (LearnedEncoding(**SMALL, steps=steps).fit(sample) for steps in (150, 0))
     assert unexplained(scaled, sample) < 0.9 * unexplained(plain, sample)
 
 
 def test_what_cannot_be_trained_on_names_the_argument() -> None:
-    pytest.importorskip("torch")
     with pytest.raises(ValueError, match="landmarks: at least 4 for every feature"):
         LearnedEncoding(features=400, landmarks=1500, compared=600, steps=1)
-    few = SAMPLE.take(np.arange(30))
-    with pytest.raises(InvalidArgumentError, match=r"^tokens: .*at least 1200 tokens to train 300 features"):
-        LearnedEncoding(**{**SMALL, "features": 300}, steps=1).fit(few)
-    huge = TokenBatch(SAMPLE.values * np.float32(1e6), SAMPLE.offsets)
-    with pytest.raises(InvalidArgumentError, match=r"^tokens: .*float16"):
-        LearnedEncoding(**SMALL, steps=1).fit(huge)
     zeros = TokenBatch(np.zeros_like(SAMPLE.values), SAMPLE.offsets)
     with pytest.raises(InvalidArgumentError, match=r"^tokens: .*not all zero"):
         LearnedEncoding(**SMALL).fit(zeros)

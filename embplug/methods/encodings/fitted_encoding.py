@@ -1,0 +1,208 @@
+"""What a learned encoding has learned, how it encodes, and how it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.methods.encodings.document_products import highest_products
+from embplug.methods.encodings.token_regression import token_features
+from embplug.methods.numeric.arrays import State
+from embplug.methods.numeric.partition import Float32
+from embplug.methods.numeric.scaled_rows import LIMIT, ScaledRows
+from embplug.methods.stored import StoredArray
+from embplug.methods.token_batch import TokenBatch
+
+QUERY_BLOCK = 512
+"""Query tokens whose features are held at a time."""
+
+_MATRICES = ("directions", "query_map", "landmarks", "document_map")
+"""Stored as bytes with a scale for each row."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedEncoding:
+    """Learned arrays."""
+
+    directions: ScaledRows
+    """(features, dim)"""
+    thresholds: Float32
+    """(features,)"""
+    query_map: ScaledRows
+    """(features + dim, rank)"""
+    components: Float32 | None
+    """(dim, compared dim): what tokens of documents are multiplied by first."""
+    landmarks: ScaledRows
+    """(compared, compared dim)"""
+    document_map: ScaledRows
+    """(compared, rank)"""
+    document_bias: Float32
+    """(rank,)"""
+    bytes_scale: float = 1.0
+    length: float = 0.0
+    """Length of all documents; see :class:`BalancedBytes`."""
+    unexplained: float = 1.0
+    """Share of the variance of MaxSim that the encodings of the sample do not explain."""
+    before: State | None = None
+    """The state, if its maps are halves, as those of the first version are."""
+
+    @property
+    def dim(self) -> int:
+        """Dimension of a token."""
+        return self.directions.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the encodings before they are stored."""
+        return self.query_map.shape[1]
+
+    def document_vectors(self, documents: TokenBatch, workers: int, device: str | None) -> Float32:
+        """Vectors (n, rank); of a document without tokens zero."""
+        products = highest_products(documents, self.landmarks.values, workers, device, self.components)
+        vectors: Float32 = products @ self.document_map.values
+        vectors += self.document_bias
+        vectors[documents.lengths == 0] = 0
+        return vectors
+
+    def query_vectors(self, queries: TokenBatch, weights: Float32 | None) -> Float32:
+        """Vectors (n, rank): for each query the sum over its tokens."""
+        sums = np.zeros((len(queries), self.query_map.shape[0]), dtype=np.float32)
+        owner = np.repeat(np.arange(len(queries)), queries.lengths)
+        for start in range(0, len(owner), QUERY_BLOCK):
+            rows = slice(start, start + QUERY_BLOCK)
+            points = queries.values[rows].astype(np.float32, copy=False)
+            features = token_features(points, points @ self.directions.columns, self.thresholds)
+            first, last = owner[rows][[0, -1]]
+            members = (np.arange(first, last + 1)[:, None] == owner[rows]).astype(np.float32)
+            if weights is not None:
+                members *= weights[rows]
+            sums[first : last + 1] += members @ features
+        vectors: Float32 = self.query_map.weighted_sums(sums)
+        return vectors
+
+    def to_arrays(self) -> State:
+        """The state, from which :meth:`from_arrays` makes an equal object."""
+        if self.before is not None:
+            return self.before
+        arrays: State = {}
+        for name in _MATRICES:
+            matrix = getattr(self, name)
+            arrays[name], arrays[f"{name}_scales"] = matrix.codes, matrix.scales
+        if self.components is not None:
+            arrays["components"] = self.components.astype(np.float16)
+        return {
+            **arrays,
+            "thresholds": self.thresholds,
+            "document_bias": self.document_bias,
+            "bytes_scale": np.array(self.bytes_scale, dtype=np.float64),
+            "length": np.array(self.length, dtype=np.float64),
+            "unexplained": np.array(self.unexplained, dtype=np.float64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: State) -> FittedEncoding:
+        """Undo :meth:`to_arrays`, with arrays that are checked."""
+        if _is_before(arrays):
+            return _from_halves(arrays)
+        components = arrays.get("components")
+        directions, query_map, landmarks, document_map = (
+            ScaledRows(arrays[name], arrays[f"{name}_scales"]) for name in _MATRICES
+        )
+        return cls(
+            directions,
+            arrays["thresholds"],
+            query_map,
+            None if components is None else components.astype(np.float32),
+            landmarks,
+            document_map,
+            arrays["document_bias"],
+            *_numbers(arrays),
+        )
+
+
+def stored_arrays(
+    state: Mapping[str, NDArray[Any]], features: int, compared: int, trained: bool, rank: int
+) -> dict[str, StoredArray]:
+    """Names, types and shapes of the arrays of a state.
+
+    ``features``, ``compared``, ``trained`` and ``rank``, the largest one, are those of the parameters. They
+    tell the shapes of a state of the first version, which has halves.
+    """
+    common = {
+        "bytes_scale": StoredArray(np.float64, low=0),
+        "length": StoredArray(np.float64, low=0),
+        "unexplained": StoredArray(np.float64, low=0),
+    }
+    if _is_before(state):
+        landmarks = np.asarray(state["landmarks"])
+        count, dim = landmarks.shape
+        features = features if trained else min(features, count)
+        compared = min(compared, count)
+        rank = min(rank, features + dim)
+        directions = {"directions": StoredArray(np.float16, (features, dim))} if trained else {}
+        return {
+            **directions,
+            "landmarks": StoredArray(landmarks.dtype.type, (count, dim)),
+            "thresholds": StoredArray(np.float32, (features,)),
+            "query_map": StoredArray(np.float16, (features + dim, rank)),
+            "document_map": StoredArray(np.float16, (compared, rank)),
+            "document_bias": StoredArray(np.float32, (rank,)),
+            **common,
+        }
+    shape_of_directions = np.shape(state.get("directions", ()))
+    # A feature for each direction, and one for each dimension of the token itself.
+    inputs = sum(shape_of_directions) if len(shape_of_directions) == 2 else 1
+    rank = min(rank, inputs)
+    shapes: dict[str, tuple[int | str, int | str]] = {
+        "directions": ("features", "dim"),
+        "query_map": (inputs, rank),
+        "landmarks": ("compared", "compared dim" if "components" in state else "dim"),
+        "document_map": ("compared", rank),
+    }
+    arrays = {}
+    for name, shape in shapes.items():
+        arrays[name] = StoredArray(np.int8, shape, low=-LIMIT)
+        arrays[f"{name}_scales"] = StoredArray(np.float32, shape[:1], low=0)
+    if "components" in state:
+        arrays["components"] = StoredArray(np.float16, ("dim", "compared dim"), orthonormal="columns")
+    return {
+        **arrays,
+        "thresholds": StoredArray(np.float32, ("features",)),
+        "document_bias": StoredArray(np.float32, (rank,)),
+        **common,
+    }
+
+
+def _is_before(state: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether a state is one of the first version."""
+    landmarks = np.asarray(state.get("landmarks"))
+    return landmarks.ndim == 2 and landmarks.dtype in (np.float16, np.float32)
+
+
+def _from_halves(arrays: State) -> FittedEncoding:
+    """Of a state of the first version, whose landmarks are the directions too, unless these were trained."""
+    landmarks = arrays["landmarks"]
+    directions = arrays.get("directions", landmarks[: len(arrays["thresholds"])])
+    return FittedEncoding(
+        _unrounded(directions),
+        arrays["thresholds"],
+        _unrounded(arrays["query_map"]),
+        None,
+        _unrounded(landmarks[: len(arrays["document_map"])]),
+        _unrounded(arrays["document_map"]),
+        arrays["document_bias"],
+        *_numbers(arrays),
+        before=arrays,
+    )
+
+
+def _unrounded(matrix: NDArray[Any]) -> ScaledRows:
+    return ScaledRows(matrix, np.ones(len(matrix), dtype=np.float32))
+
+
+def _numbers(arrays: State) -> tuple[float, float, float]:
+    return float(arrays["bytes_scale"]), float(arrays["length"]), float(arrays["unexplained"])
