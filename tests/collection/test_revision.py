@@ -190,6 +190,19 @@ def test_the_alias_of_another_process_stays_where_both_make_one(memory_client: Q
     assert own_aliases(memory_client) == [mine.aliases[0]]
 
 
+def test_an_alias_that_is_renamed_before_it_was_seen_is_not_waited_for(memory_client: QdrantClient) -> None:
+    run(memory_client, create_steps(memory_client, "docs", RECIPE))
+    set_aliases(memory_client)
+    learned: list[Any] = []
+
+    def be_faster(call: Call) -> None:
+        if call.method == "get_aliases" and own_aliases(memory_client) and not learned:
+            learned.append(run(memory_client, learn_steps(memory_client, "docs", Pipeline(RECIPE), SAMPLE)))
+
+    mine = run(memory_client, watched(current_revision_steps("docs"), be_faster))
+    assert mine.manifest.revision == learned[0].revision
+
+
 def test_who_may_not_write_aliases_reads_the_revision_without(memory_client: QdrantClient) -> None:
     run(memory_client, create_steps(memory_client, "docs", RECIPE, sample=SAMPLE))
     set_aliases(memory_client)
