@@ -25,7 +25,7 @@ ALIAS_PREFIX = "embplug_revision_"
 ATTEMPTS = 40
 PAUSE_S = 0.05
 PATIENCE = 10
-"""Times that a collection is read before what another process began is taken for broken off."""
+"""Times that a collection is read before what another process has begun is taken for broken off."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +166,14 @@ def _repair_steps(revision: Revision, own: str | None) -> Steps[None]:
         return
     create = models.CreateAlias(collection_name=name, alias_name=alias)
     yield from retried(_change(models.CreateAliasOperation(create_alias=create)))
-    while alias not in (own_aliases := (yield from _own_aliases_steps(name))):
-        # Another node of a cluster hears of it a little later.
-        if not (yield from retried(Call.of("collection_exists", collection_name=name))):
-            return
+    for _ in range(PATIENCE):
+        own_aliases = yield from _own_aliases_steps(name)
+        if alias in own_aliases:
+            break
+        # Another node of a cluster hears of it a little later, unless another process has renamed it already.
         yield _pause()
+    else:
+        return
     # Of two processes, the later one sees the alias of the earlier one.
     if own_aliases != [alias]:
         yield from retried(_change(_deletion(alias)))
