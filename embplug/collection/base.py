@@ -36,6 +36,7 @@ from embplug.collection.records import (
     scroll_steps,
 )
 from embplug.collection.searching import search_steps
+from embplug.collection.shard_keys import create_shard_key_steps, delete_shard_key_steps
 from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
@@ -553,7 +554,7 @@ timeout
         ordering : models.WriteOrdering, default=None
             Guarantee of the order of writes on a cluster. By default Qdrant's, ``"weak"``.
         shard_key_selector : models.ShardKeySelector, default=None
-            Shard keys of the documents. By default all shards are written to.
+            Shard keys of the documents, which a collection with ``sharding_method="custom"`` needs.
         timeout : int, default=None
             Seconds for each request. By default Qdrant's timeout.
 
@@ -734,6 +735,65 @@ timeout
         """
         options = WriteOptions(wait=wait, ordering=ordering, timeout=timeout)
         yield from delete_payload_index_steps(self.name, self._pipeline, field_name, options)
+
+    @operation
+    def create_shard_key(
+        self,
+        shard_key: models.ShardKey,
+        *,
+        shards_number: int | None = None,
+        replication_factor: int | None = None,
+        placement: Sequence[int] | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Make the shards of a key, in a collection with ``sharding_method="custom"`` on a cluster.
+
+        Parameters
+        ----------
+        shard_key : str or int
+            Key of the shards, such as the name of a tenant.
+        shards_number : int, default=None
+            Number of shards. By default ``shard_number`` of the recipe.
+        replication_factor : int, default=None
+            Number of replicas of each shard. By default that of the recipe.
+        placement : sequence of int, default=None
+            Ids of the peers that get the shards. By default Qdrant chooses them.
+        timeout : int, default=None
+            Seconds for the request. By default Qdrant's timeout.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong, and the error names it.
+        CapabilityError
+            The engine has one shard.
+        EngineError
+            The collection has no shard keys, or has this one already.
+        """
+        numbers = {
+            "shards_number": shards_number,
+            "replication_factor": replication_factor,
+            "timeout": timeout,
+        }
+        yield from create_shard_key_steps(self.name, self._pipeline, shard_key, placement, numbers)
+
+    @operation
+    def delete_shard_key(self, shard_key: models.ShardKey, *, timeout: int | None = None) -> Steps[None]:
+        """Delete the shards of a key, with all their documents.
+
+        Parameters
+        ----------
+        shard_key : str or int
+            Key of the shards.
+        timeout : int, default=None
+            Seconds for the request. By default Qdrant's timeout.
+
+        Raises
+        ------
+        InvalidArgumentError, CapabilityError, EngineError
+            See :meth:`create_shard_key`.
+        """
+        yield from delete_shard_key_steps(self.name, self._pipeline, shard_key, timeout)
 
     @operation
     def describe(self) -> Steps[dict[str, dict[str, Any]]]:
