@@ -123,6 +123,7 @@ class CollectionBase(Generic[EngineT]):
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         mmr: models.Mmr | None = None,
+        formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         with_vectors: bool | Sequence[str] = False,
@@ -172,6 +173,10 @@ class CollectionBase(Generic[EngineT]):
             among the ``candidates_limit`` best documents. Documents are compared with each other as with
             the query: by MaxSim of their tokens, or by dense vectors. The hits come in the order in which
             they were chosen, and the cross-encoder is left out.
+        formula : models.FormulaQuery, default=None
+            Formula by which the best ``candidates`` documents are ranked last. ``"$score"`` is their score so
+            far, also of a fusion, of codes or of the cross-encoder; other names are payload fields. It is
+            evaluated in this process, on each engine.
         token_weights : array-like of shape (t,), default=None
             Weight of each of ``tokens`` for candidates and for MaxSim, at least 0; such as those of
             :class:`~embplug.methods.encodings.token_idf.TokenIDF`. By default all weigh the same.
@@ -222,6 +227,7 @@ class CollectionBase(Generic[EngineT]):
             branches=branches,
             fusion=fusion,
             mmr=mmr,
+            formula=formula,
             with_vectors=with_vectors,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
@@ -247,6 +253,7 @@ class CollectionBase(Generic[EngineT]):
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         mmr: models.Mmr | None = None,
+        formula: models.FormulaQuery | None = None,
         with_vectors: bool | Sequence[str] = False,
         consistency: models.ReadConsistency | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -259,7 +266,7 @@ class CollectionBase(Generic[EngineT]):
         queries : sequence of Query
             What to search for.
         limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params, \
-branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
+branches, fusion, mmr, formula, with_vectors, consistency, shard_key_selector, timeout
             Options of all the queries. See :meth:`search`.
 
         Returns
@@ -284,6 +291,7 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
             branches=branches,
             fusion=fusion,
             mmr=mmr,
+            formula=formula,
             with_vectors=with_vectors,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
@@ -312,6 +320,7 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
+        formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         with_vectors: bool | Sequence[str] = False,
@@ -337,8 +346,8 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, token_weights, saliency, with_vectors, consistency, shard_key_selector, \
-timeout
+search_params, branches, fusion, formula, token_weights, saliency, with_vectors, consistency, \
+shard_key_selector, timeout
             See :meth:`search`.
 
         Returns
@@ -365,6 +374,7 @@ timeout
             search_params=search_params,
             branches=branches,
             fusion=fusion,
+            formula=formula,
             with_vectors=with_vectors,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
