@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,20 @@ def docs(request: pytest.FixtureRequest, qdrant_cluster: list[tuple[str, int]]) 
             assert report.added == 6
         yield collection
         collection.drop()
+
+
+def test_the_page_about_tenants_runs(qdrant_cluster: list[tuple[str, int]]) -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "multitenancy.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python no-run\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(
+        compile(block.replace("http://localhost:6333", qdrant_cluster[0][0]), "multitenancy.md", "exec"),
+        names,
+    )
+    with closing(QdrantClient(qdrant_cluster[2][0], check_compatibility=False, timeout=60)) as client:
+        docs = Collection.open("sharded", client)
+        assert docs.count() == 2
+        docs.drop()
 
 
 def users(found: Any) -> set[str]:
