@@ -17,8 +17,9 @@ Other names:
 
 The pages in ``docs/`` explain the tasks: ``compression.md`` for dense vectors, ``encodings.md`` and
 ``token_codes.md`` for late interaction, ``hybrid.md`` for full-text search, ``budget.md`` and
-``evaluating.md`` to choose a recipe, ``migrating.md`` and ``upgrading.md`` for collections in use,
-``langchain.md`` and ``llama_index.md`` for frameworks.
+``evaluating.md`` to choose a recipe, ``payloads.md`` and ``multitenancy.md`` for documents,
+``migrating.md`` and ``upgrading.md`` for collections in use, ``langchain.md`` and ``llama_index.md`` for
+frameworks.
 
 The public names stand in ``__init__.pyi``. Each is imported when it is first used.
 """

@@ -32,6 +32,7 @@ from embplug.methods.numeric.arrays import Float32, State
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
 from embplug.search.cross_encoder import Scorer
+from embplug.search.formula import Formula
 from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan, search_plan
 from embplug.search.types import Query, SearchOptions
@@ -246,6 +247,22 @@ class Pipeline:
             return None
         check_filter(filter, self.recipe.payload_indexes, capabilities=self.capabilities)
         return with_point_ids(filter)
+
+    def formula(self, query: models.FormulaQuery) -> Formula:
+        """A user's formula, checked.
+
+        Raises
+        ------
+        InvalidArgumentError, FilterError
+            The formula is wrong.
+        """
+        return Formula(query, self.checked_filter)
+
+    @property
+    def last_candidates(self) -> int:
+        """Number of documents that the last stage ranks by default."""
+        last = self.recipe.rerank.cross_encoder
+        return self.recipe.rerank.candidates if last is None else last.candidates
 
     def plan(self, queries: Sequence[Query], options: SearchOptions) -> list[Plan]:
         """Plan searches with the same options.

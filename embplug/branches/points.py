@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import grpc_to_payload, json_to_value
+from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, json_to_value
 
 from embplug.branches.bm25 import SparseBatch
 from embplug.common.ids import OWN_FIELDS
@@ -145,7 +145,7 @@ def varint(number: int) -> bytes:
     return bytes(written)
 
 
-def upsert_request(name: str, points: Sequence[bytes]) -> grpc.UpsertPoints:
+def upsert_request(name: str, points: Sequence[bytes], arguments: Mapping[str, Any]) -> grpc.UpsertPoints:
     """Build a gRPC request that writes points.
 
     Parameters
@@ -154,13 +154,21 @@ def upsert_request(name: str, points: Sequence[bytes]) -> grpc.UpsertPoints:
         Name of the collection.
     points : sequence of bytes
         Points from :func:`grpc_points`.
+    arguments : mapping of str to Any
+        Further arguments of ``QdrantClient.upsert``, of which the timeout is that of the call.
 
     Returns
     -------
     grpc.UpsertPoints
         The request.
     """
-    request = grpc.UpsertPoints(collection_name=name, wait=True)
+    ordering, selector = arguments.get("ordering"), arguments.get("shard_key_selector")
+    request = grpc.UpsertPoints(
+        collection_name=name,
+        wait=arguments["wait"],
+        ordering=None if ordering is None else RestToGrpc.convert_write_ordering(ordering),
+        shard_key_selector=None if selector is None else RestToGrpc.convert_shard_key_selector(selector),
+    )
     written = [part for point in points for part in (b"\x1a", varint(len(point)), point)]
     request.MergeFromString(b"".join(written))
     return request

@@ -24,6 +24,7 @@ from embplug.cli.shared import (
     console,
     open_engine,
     parse_filter,
+    parse_formula,
     parse_ids,
     reporting,
     show,
@@ -103,6 +104,9 @@ def search(
             help="Branch to search in: tokens, sparse, or the name of a dense vector. Default: all."
         ),
     ] = None,
+    formula_json: Annotated[
+        str | None, typer.Option("--formula", help="Qdrant formula as JSON, by which hits are ranked last.")
+    ] = None,
     group_by: Annotated[
         str | None, typer.Option(help="Path of a payload field; shows the best groups of its values.")
     ] = None,
@@ -120,6 +124,7 @@ def search(
             "filter": parse_filter(filter_json),
             "with_stages": stages,
             "branches": branch or None,
+            "formula": parse_formula(formula_json),
         }
         if group_by is not None:
             groups = collection.search_groups(group_by, group_size=group_size, **options)

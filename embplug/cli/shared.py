@@ -66,6 +66,20 @@ def parse_filter(text: str | None) -> models.Filter | None:
         raise FilterError("--filter", "a Qdrant filter as JSON", error.errors()[0]["msg"]) from None
 
 
+def parse_formula(text: str | None) -> models.FormulaQuery | None:
+    """Read a formula of Qdrant from JSON."""
+    if text is None:
+        return None
+    from pydantic import ValidationError
+    from qdrant_client import models
+
+    try:
+        return models.FormulaQuery.model_validate_json(text)
+    except ValidationError as error:
+        expected = 'a Qdrant formula as JSON, such as {"formula": {"sum": ["$score", "popularity"]}}'
+        raise InvalidArgumentError("--formula", expected, error.errors()[0]["msg"]) from None
+
+
 def parse_ids(ids: list[str] | None) -> list[int | str] | None:
     """Read ids, of which those in decimal digits are integers; None where there are none."""
     from embplug.common.ids import is_integer_text

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from numpy.typing import ArrayLike
-from qdrant_client import AsyncQdrantClient, QdrantClient
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.collection.base import CollectionBase
@@ -22,6 +22,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, connect_async
 from embplug.engines.calls import Steps, T, run_async
+from embplug.engines.request_options import WriteOptions
 from embplug.recipe import Recipe
 from embplug.search.cross_encoder import Scorer
 
@@ -224,6 +225,10 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> AddReport:
         """Insert documents, or replace those whose ids exist.
 
@@ -244,6 +249,9 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
             How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
+        wait, ordering, shard_key_selector, timeout
+            See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
+            with ``sharding_method="custom"`` needs ``shard_key_selector``.
 
         Returns
         -------
@@ -257,11 +265,20 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             document that is wrong; nothing was written.
         IngestError
             The engine did not take some documents after all retries; ``error.report`` lists them.
+        CapabilityError
+            The engine cannot honour an option.
         """
         documents = Documents(
             ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
         )
-        return await self.add_batches([documents], progress=False)
+        return await self.add_batches(
+            [documents],
+            progress=False,
+            wait=wait,
+            ordering=ordering,
+            shard_key_selector=shard_key_selector,
+            timeout=timeout,
+        )
 
     async def add_batches(
         self,
@@ -269,6 +286,10 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         *,
         workers: int = IN_FLIGHT,
         progress: bool | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -286,6 +307,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Number of requests under way at a time.
         progress : bool, default=None
             Whether to show a progress bar. By default on a terminal.
+        wait, ordering, shard_key_selector, timeout
+            See :meth:`add`.
 
         Returns
         -------
@@ -294,10 +317,13 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
 
         Raises
         ------
-        InvalidArgumentError, IngestError
+        InvalidArgumentError, IngestError, CapabilityError
             See :meth:`add`.
         """
         check_batches(batches)
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
 
@@ -318,6 +344,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
                 submit,
                 in_flight=workers,
                 progress=progress,
+                options=options,
             )
         )
         try:

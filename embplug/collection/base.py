@@ -36,6 +36,7 @@ from embplug.collection.records import (
     scroll_steps,
 )
 from embplug.collection.searching import search_steps
+from embplug.collection.shard_keys import create_shard_key_steps, delete_shard_key_steps
 from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
@@ -122,6 +123,7 @@ class CollectionBase(Generic[EngineT]):
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         mmr: models.Mmr | None = None,
+        formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         with_vectors: bool | Sequence[str] = False,
@@ -171,6 +173,10 @@ class CollectionBase(Generic[EngineT]):
             among the ``candidates_limit`` best documents. Documents are compared with each other as with
             the query: by MaxSim of their tokens, or by dense vectors. The hits come in the order in which
             they were chosen, and the cross-encoder is left out.
+        formula : models.FormulaQuery, default=None
+            Formula by which the best ``candidates`` documents are ranked last. ``"$score"`` is their score so
+            far, also of a fusion, of codes or of the cross-encoder; other names are payload fields. It is
+            evaluated in this process, on each engine.
         token_weights : array-like of shape (t,), default=None
             Weight of each of ``tokens`` for candidates and for MaxSim, at least 0; such as those of
             :class:`~embplug.methods.encodings.token_idf.TokenIDF`. By default all weigh the same.
@@ -221,6 +227,7 @@ class CollectionBase(Generic[EngineT]):
             branches=branches,
             fusion=fusion,
             mmr=mmr,
+            formula=formula,
             with_vectors=with_vectors,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
@@ -246,6 +253,7 @@ class CollectionBase(Generic[EngineT]):
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
         mmr: models.Mmr | None = None,
+        formula: models.FormulaQuery | None = None,
         with_vectors: bool | Sequence[str] = False,
         consistency: models.ReadConsistency | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -258,7 +266,7 @@ class CollectionBase(Generic[EngineT]):
         queries : sequence of Query
             What to search for.
         limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params, \
-branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
+branches, fusion, mmr, formula, with_vectors, consistency, shard_key_selector, timeout
             Options of all the queries. See :meth:`search`.
 
         Returns
@@ -283,6 +291,7 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
             branches=branches,
             fusion=fusion,
             mmr=mmr,
+            formula=formula,
             with_vectors=with_vectors,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
@@ -311,6 +320,7 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
         search_params: models.SearchParams | None = None,
         branches: Sequence[str] | None = None,
         fusion: Fusion | None = None,
+        formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         with_vectors: bool | Sequence[str] = False,
@@ -336,8 +346,8 @@ branches, fusion, mmr, with_vectors, consistency, shard_key_selector, timeout
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, token_weights, saliency, with_vectors, consistency, shard_key_selector, \
-timeout
+search_params, branches, fusion, formula, token_weights, saliency, with_vectors, consistency, \
+shard_key_selector, timeout
             See :meth:`search`.
 
         Returns
@@ -364,6 +374,7 @@ timeout
             search_params=search_params,
             branches=branches,
             fusion=fusion,
+            formula=formula,
             with_vectors=with_vectors,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
@@ -553,7 +564,7 @@ timeout
         ordering : models.WriteOrdering, default=None
             Guarantee of the order of writes on a cluster. By default Qdrant's, ``"weak"``.
         shard_key_selector : models.ShardKeySelector, default=None
-            Shard keys of the documents. By default all shards are written to.
+            Shard keys of the documents, which a collection with ``sharding_method="custom"`` needs.
         timeout : int, default=None
             Seconds for each request. By default Qdrant's timeout.
 
@@ -734,6 +745,65 @@ timeout
         """
         options = WriteOptions(wait=wait, ordering=ordering, timeout=timeout)
         yield from delete_payload_index_steps(self.name, self._pipeline, field_name, options)
+
+    @operation
+    def create_shard_key(
+        self,
+        shard_key: models.ShardKey,
+        *,
+        shards_number: int | None = None,
+        replication_factor: int | None = None,
+        placement: Sequence[int] | None = None,
+        timeout: int | None = None,
+    ) -> Steps[None]:
+        """Make the shards of a key, in a collection with ``sharding_method="custom"`` on a cluster.
+
+        Parameters
+        ----------
+        shard_key : str or int
+            Key of the shards, such as the name of a tenant.
+        shards_number : int, default=None
+            Number of shards. By default ``shard_number`` of the recipe.
+        replication_factor : int, default=None
+            Number of replicas of each shard. By default that of the recipe.
+        placement : sequence of int, default=None
+            Ids of the peers that get the shards. By default Qdrant chooses them.
+        timeout : int, default=None
+            Seconds for the request. By default Qdrant's timeout.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong, and the error names it.
+        CapabilityError
+            The engine has one shard.
+        EngineError
+            The collection has no shard keys, or has this one already.
+        """
+        numbers = {
+            "shards_number": shards_number,
+            "replication_factor": replication_factor,
+            "timeout": timeout,
+        }
+        yield from create_shard_key_steps(self.name, self._pipeline, shard_key, placement, numbers)
+
+    @operation
+    def delete_shard_key(self, shard_key: models.ShardKey, *, timeout: int | None = None) -> Steps[None]:
+        """Delete the shards of a key, with all their documents.
+
+        Parameters
+        ----------
+        shard_key : str or int
+            Key of the shards.
+        timeout : int, default=None
+            Seconds for the request. By default Qdrant's timeout.
+
+        Raises
+        ------
+        InvalidArgumentError, CapabilityError, EngineError
+            See :meth:`create_shard_key`.
+        """
+        yield from delete_shard_key_steps(self.name, self._pipeline, shard_key, timeout)
 
     @operation
     def describe(self) -> Steps[dict[str, dict[str, Any]]]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from numpy.typing import ArrayLike
+from qdrant_client import models
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.collection.async_collection import AsyncCollection
@@ -19,6 +20,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import Engine, EngineTarget, connect, to_async
 from embplug.engines.calls import Steps, T, run
+from embplug.engines.request_options import WriteOptions
 from embplug.recipe import Recipe
 from embplug.search.cross_encoder import Scorer
 
@@ -228,6 +230,10 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> AddReport:
         """Insert documents, or replace those whose ids exist.
 
@@ -248,6 +254,9 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
             How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
+        wait, ordering, shard_key_selector, timeout
+            See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
+            with ``sharding_method="custom"`` needs ``shard_key_selector``.
 
         Returns
         -------
@@ -261,14 +270,31 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             document that is wrong; nothing was written.
         IngestError
             The engine did not take some documents after all retries; ``error.report`` lists them.
+        CapabilityError
+            The engine cannot honour an option.
         """
         documents = Documents(
             ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
         )
-        return self.add_batches([documents], progress=False)
+        return self.add_batches(
+            [documents],
+            progress=False,
+            wait=wait,
+            ordering=ordering,
+            shard_key_selector=shard_key_selector,
+            timeout=timeout,
+        )
 
     def add_batches(
-        self, batches: Iterable[Documents], *, workers: int = IN_FLIGHT, progress: bool | None = None
+        self,
+        batches: Iterable[Documents],
+        *,
+        workers: int = IN_FLIGHT,
+        progress: bool | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -286,6 +312,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             Number of requests under way at a time.
         progress : bool, default=None
             Whether to show a progress bar. By default on a terminal.
+        wait, ordering, shard_key_selector, timeout
+            See :meth:`add`.
 
         Returns
         -------
@@ -294,13 +322,18 @@ class Collection(CollectionBase[Engine], run_by=waiting):
 
         Raises
         ------
-        InvalidArgumentError, IngestError
+        InvalidArgumentError, IngestError, CapabilityError
             See :meth:`add`.
         """
         check_batches(batches)
+        options = WriteOptions(
+            wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
+        )
         with ThreadPoolExecutor(workers, thread_name_prefix="embplug-add") as pool:
 
             def submit(steps: Steps[T]) -> Future[T]:
                 return pool.submit(run, self.engine, steps)
 
-            return ingest(self._handle, batches, submit, in_flight=workers, progress=progress)
+            return ingest(
+                self._handle, batches, submit, in_flight=workers, progress=progress, options=options
+            )

@@ -19,17 +19,17 @@ from qdrant_client.local.payload_value_extractor import value_by_key
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
-from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
-from embplug.collection.searching import run_plans, with_query_vectors
+from embplug.collection.records import WITHOUT_CODES, Record, vector_selector
+from embplug.collection.searching import best, records_steps, run_plans, with_query_vectors
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_id, split_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
 from embplug.errors import InvalidArgumentError
+from embplug.search.formula import Formula
 from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan
-from embplug.search.requests import payload_selector
 from embplug.search.types import Hit, Query, SearchOptions
 
 Value: TypeAlias = int | str
@@ -76,10 +76,16 @@ def search_groups_steps(
     check_options(options)
     check_queries([query])
     options = replace(options, filter=pipeline.checked_filter(options.filter))
+    formula = None if options.formula is None else pipeline.formula(options.formula)
     (encoded,) = yield Call.compute(partial(with_query_vectors, pipeline, [query]))
     encoded = replace(encoded, text=query.text)
-    groups = yield from _GroupSearch(engine, name, pipeline, encoded, options, path, group_size).steps()
-    return (yield from _record_steps(name, pipeline, groups, options, selector))
+    groups = yield from _GroupSearch(
+        engine, name, pipeline, encoded, options, path, group_size, formula
+    ).steps()
+    hits = yield from records_steps(
+        name, pipeline, [group.hits for group in groups], options.with_payload, selector, options.reading
+    )
+    return [replace(group, hits=own) for group, own in zip(groups, hits, strict=True) if own]
 
 
 @dataclass
@@ -121,6 +127,7 @@ class _GroupSearch:
     options: SearchOptions
     path: PayloadPath
     size: int
+    formula: Formula | None
 
     def steps(self) -> Steps[list[HitGroup]]:
         """Find groups, best first, each with its best hits."""
@@ -137,7 +144,8 @@ class _GroupSearch:
             idle = 0 if found.add(hits, are_all=len(hits) < count) else idle + 1
             if len(found.hits) >= limit or len(hits) < count:
                 break
-        chosen = [*found.hits][:limit]
+        # A formula may prefer any of the groups that were found.
+        chosen = [*found.hits][: None if self.formula else limit]
         # As many candidates of each group as it would have if all had equally many.
         share = max(self.size, ceil(count / limit))
         lacking = [
@@ -146,7 +154,8 @@ class _GroupSearch:
         conditions = [_with(self.options.filter, self.path.text, value) for value in lacking]
         for more in (yield from self._search_steps(conditions, share)):
             found.add(more, are_all=False)
-        if rounds > 1 or lacking or last is not None or self.options.score_threshold is not None:
+        by_vectors = last is None and self.formula is None and self.options.score_threshold is None
+        if rounds > 1 or lacking or not by_vectors:
             kept = self.size if last is not None else share
             points = [point for value in chosen for point in [*found.hits[value]][:kept]]
             hits = yield from self._last_steps(list(dict.fromkeys(points)))
@@ -156,8 +165,9 @@ class _GroupSearch:
         self, conditions: Sequence[models.Filter], count: int, **changes: Any
     ) -> Steps[list[list[Hit]]]:
         """Search under each condition, for documents with the field alone."""
-        root = path_of_field(self.path.field)
-        options = replace(self.options, with_payload=[self.path.text if root is None else root])
+        fields = [path_of_field(self.path.field) or self.path.text]
+        fields += [] if self.formula is None else self.formula.fields
+        options = replace(self.options, with_payload=list(dict.fromkeys(fields)), formula=None)
         options = replace(options, limit=count, candidates=count)
         options = replace(options, **{"score_threshold": None, "cross_encode": False, **changes})
 
@@ -175,11 +185,13 @@ class _GroupSearch:
         if not points:
             return []
         condition = _extended(self.options.filter, must=[models.HasIdCondition(has_id=points)])
-        threshold = self.options.score_threshold
+        threshold = None if self.formula else self.options.score_threshold
         (hits,) = yield from self._search_steps(
             [condition], len(points), score_threshold=threshold, cross_encode=True
         )
-        return hits
+        if self.formula is None:
+            return hits
+        return best(self.formula.scored(hits), replace(self.options, limit=len(hits)))
 
 
 def _without(condition: models.Filter | None, found: _Found) -> models.Filter:
@@ -229,41 +241,6 @@ def _grouped(hits: Sequence[Hit], path: str, chosen: set[Value], size: int) -> l
             if value in chosen and len(groups.setdefault(value, [])) < size:
                 groups[value].append(hit)
     return [HitGroup(value, own) for value, own in groups.items()]
-
-
-def _record_steps(
-    name: str,
-    pipeline: Pipeline,
-    groups: list[HitGroup],
-    options: SearchOptions,
-    vectors: bool | list[str],
-) -> Steps[list[HitGroup]]:
-    """Read payloads and vectors of hits; a document that was deleted in the meantime is left out."""
-    points = list(dict.fromkeys(point_id(hit.id, "id") for group in groups for hit in group.hits))
-    if not points:
-        return []
-    with_payload = options.with_payload is not False
-    records = yield Call.of(
-        "retrieve",
-        collection_name=name,
-        ids=points,
-        with_payload=payload_selector(options.with_payload) if with_payload else False,
-        with_vectors=vectors,
-        **options.reading.arguments(pipeline.capabilities),
-    )
-    read = {record.id: record for record in records}
-
-    def whole(hit: Hit) -> Hit | None:
-        record = read.get(point_id(hit.id, "id"))
-        if record is None:
-            return None
-        payload = split_payload(record.id, record.payload)[1]
-        return replace(hit, payload=payload or None, vector=vectors_of(record) if vectors else None)
-
-    filled = [
-        replace(group, hits=[hit for hit in map(whole, group.hits) if hit is not None]) for group in groups
-    ]
-    return [group for group in filled if group.hits]
 
 
 def checked_lookup_steps(with_lookup: Any) -> Steps[models.WithLookup | None]:

@@ -20,9 +20,11 @@ from embplug.collection.chunks import Chunk, chunked
 from embplug.collection.handle import Handle
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
+from embplug.collection.selection import write_arguments
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
+from embplug.engines.request_options import WriteOptions
 from embplug.errors import DiskSpaceError, DuplicateIdError, InvalidArgumentError
 from embplug.methods.encodings.learned import SAMPLE_TOKENS
 from embplug.methods.token_batch import TokenBatch
@@ -55,6 +57,7 @@ def ingest(
     *,
     in_flight: int,
     progress: bool | None,
+    options: WriteOptions | None = None,
 ) -> AddReport:
     """Write batches. Runs in one thread; requests run wherever ``submit`` lets them, ``in_flight`` at a time.
 
@@ -62,6 +65,7 @@ def ingest(
     for, and :class:`~embplug.errors.IngestError` tells what was not written.
     """
     traits = traits_of(handle.engine)
+    arguments = write_arguments(handle.pipeline, options)
     parts = _checked_parts(batches, handle, traits.point_form)
     if not handle.pipeline.fitted:
         parts = _learn(handle, parts, submit)
@@ -80,6 +84,7 @@ def ingest(
             in_flight=in_flight,
             bar=bar,
             renewal=renewal,
+            arguments=arguments,
         )
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
         try:

@@ -13,6 +13,7 @@ from embplug.branches.vector_version import VectorVersion
 from embplug.collection.fitting import fit, learn_steps, save_manifest_steps, take_over_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
+from embplug.collection.payload_indexes import index_steps
 from embplug.collection.restore import restored_steps, set_revision
 from embplug.collection.revision import (
     ATTEMPTS,
@@ -135,6 +136,8 @@ def _create_new_steps(
                 vectors_config=pipeline.vectors_config(),
                 sparse_vectors_config=pipeline.sparse_vectors_config(),
                 shard_number=recipe.shard_number,
+                # The default has no name on engines that are one shard.
+                sharding_method=None if recipe.sharding_method == "auto" else recipe.sharding_method,
                 replication_factor=recipe.replication_factor,
                 write_consistency_factor=recipe.write_consistency_factor,
                 on_disk_payload=recipe.on_disk_payload,
@@ -153,7 +156,7 @@ def _create_new_steps(
                 yield from forget(engine, reference)
             raise _CreatedElsewhere from None
     try:
-        yield from _index_payload(name, recipe)
+        yield from index_steps(name, recipe.payload_indexes)
     except EmbplugError as error:
         if not is_transient(error) and not isinstance(error, CollectionNotFoundError):
             # The engine refuses the recipe, which no later call can change.
@@ -186,7 +189,7 @@ def _open_existing_steps(
         capabilities=passed.capabilities,
     )
     existing.models.allow_as(passed.models)
-    yield from _index_payload(name, existing.recipe)
+    yield from index_steps(name, existing.recipe.payload_indexes)
     if not existing.fitted:
         existing = yield from take_over_steps(engine, name, existing, recipe)
     if not existing.fitted and sample is not None:
@@ -234,12 +237,6 @@ def open_plain_steps(
     pipeline = Pipeline(recipe, encoder, versions={DENSE: VectorVersion(stored_as=chosen)})
     pipeline.capabilities = yield from capabilities_steps(engine)
     return pipeline
-
-
-def _index_payload(name: str, recipe: Recipe) -> Steps[None]:
-    for field, schema in recipe.payload_indexes.items():
-        index = {"field_name": field, "field_schema": schema, "wait": True}
-        yield from retried(Call.of("create_payload_index", collection_name=name, **index))
 
 
 def _check_name(name: Any) -> None:

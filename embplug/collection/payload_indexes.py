@@ -11,10 +11,10 @@ from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.revision import current_revision_steps, new_id, revise_steps
 from embplug.common.payload_paths import checked_path
-from embplug.engines.calls import Call, Steps
+from embplug.engines.calls import Call, Steps, retried
 from embplug.engines.check_recipe import check_recipe
 from embplug.engines.request_options import WriteOptions
-from embplug.errors import InvalidArgumentError, RecipeError
+from embplug.errors import EngineError, InvalidArgumentError, RecipeError
 from embplug.recipe import Recipe
 
 
@@ -28,10 +28,22 @@ def create_payload_index_steps(
     if pipeline.capabilities is not None:
         check_recipe(recipe, pipeline.capabilities)
     index = recipe.payload_indexes[path]
-    yield Call.of(
-        "create_payload_index", collection_name=name, field_name=path, field_schema=index, **arguments
-    )
+    yield from index_steps(name, {path: index}, arguments)
     yield from _remember_steps(name, pipeline, path, index)
+
+
+def index_steps(
+    name: str, indexes: Mapping[str, Any], arguments: Mapping[str, Any] | None = None
+) -> Steps[None]:
+    """Create indexes; where shards have keys and there is none yet, they come with the first key."""
+    for field, schema in indexes.items():
+        try:
+            index = {"field_name": field, "field_schema": schema, **(arguments or {"wait": True})}
+            yield from retried(Call.of("create_payload_index", collection_name=name, **index))
+        except EngineError as error:
+            if "Shard key not specified" not in str(error):
+                raise
+            return
 
 
 def delete_payload_index_steps(

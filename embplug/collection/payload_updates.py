@@ -10,7 +10,15 @@ from qdrant_client import models
 from embplug.branches.documents import check_payload
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.records import WITHOUT_CODES
-from embplug.collection.selection import PAGE, Selection, existing_steps, page_steps, selected, with_ids
+from embplug.collection.selection import (
+    PAGE,
+    Selection,
+    existing_steps,
+    page_steps,
+    selected,
+    with_ids,
+    write_arguments,
+)
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import check_depth, jsonable_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
@@ -32,7 +40,7 @@ def set_payload_steps(
     selection = selected(pipeline, ids, condition)
     path = None if key is None else checked_path(key, "key")
     checked = check_payload(payload, "payload") if path is None else _check_nested(payload, path)
-    arguments = options.arguments(pipeline.capabilities)
+    arguments = write_arguments(pipeline, options)
     if selection.is_empty:
         return
     if path is not None and path.field == _text_field(pipeline):
@@ -53,7 +61,7 @@ def overwrite_payload_steps(
     """Replace the payloads of documents by ``payload``; what embplug needs of them stays."""
     selection = selected(pipeline, ids, condition)
     checked = check_payload(payload, "payload")
-    arguments = options.arguments(pipeline.capabilities)
+    arguments = write_arguments(pipeline, options)
     if selection.is_empty:
         return
     yield from _check_unchanged(name, pipeline, selection, checked, options)
@@ -91,7 +99,7 @@ def delete_payload_steps(
     for i, path in enumerate(paths):
         if path.field == _text_field(pipeline):
             raise _text_changed(f"keys[{i}]", path.field)
-    arguments = options.arguments(pipeline.capabilities)
+    arguments = write_arguments(pipeline, options)
     if selection.is_empty or not paths:
         return
     yield from _check_unchanged(name, pipeline, selection, {}, options)

@@ -9,7 +9,7 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.selection import point_ids_of, selected
+from embplug.collection.selection import point_ids_of, selected, write_arguments
 from embplug.common.ids import CODE_FIELDS, split_payload
 from embplug.common.payload_paths import checked_path
 from embplug.engines.calls import Call, Steps
@@ -109,7 +109,7 @@ def delete_steps(
 ) -> Steps[None]:
     """Delete documents by id or by filter."""
     selection = selected(pipeline, ids, condition)
-    arguments = (options or WriteOptions()).arguments(pipeline.capabilities)
+    arguments = write_arguments(pipeline, options)
     if selection.is_empty:
         return
     selector: models.PointsSelector = models.PointIdsList(points=selection.points)

@@ -11,7 +11,7 @@ from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.records import vector_selector, vectors_of
-from embplug.common.ids import CODE_FIELDS, point_id
+from embplug.common.ids import CODE_FIELDS, point_id, split_payload
 from embplug.engines import AnyEngine
 from embplug.engines.answers import Answer
 from embplug.engines.calls import Call, Steps
@@ -20,6 +20,7 @@ from embplug.engines.request_options import ReadOptions
 from embplug.search.diversity import mmr
 from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan
+from embplug.search.requests import payload_selector
 from embplug.search.types import Hit, Query, SearchOptions
 
 DIVERSITY = 0.5
@@ -32,23 +33,32 @@ def search_steps(
     """Run searches with the same options, under the name that only the pipeline's revision has."""
     name = pipeline.alias or name
     selector = vector_selector(pipeline, options.with_vectors)
+    if options.formula is not None:
+        found = yield from _by_formula(engine, name, pipeline, queries, options, options.formula)
+        return (
+            yield from records_steps(name, pipeline, found, options.with_payload, selector, options.reading)
+        )
     if options.mmr is None:
         found = yield from _relevant(engine, name, pipeline, queries, options)
     else:
         found = yield from _diverse(engine, name, pipeline, queries, options, options.mmr)
     if selector is False or selector == []:
         return found
-    return (yield from vectors_steps(name, pipeline, found, selector, options.reading))
+    return (yield from records_steps(name, pipeline, found, None, selector, options.reading))
 
 
-def vectors_steps(
+def records_steps(
     name: str,
     pipeline: Pipeline,
     found: Sequence[Sequence[Hit]],
-    selector: bool | list[str],
+    with_payload: bool | Sequence[str] | None,
+    vectors: bool | list[str],
     reading: ReadOptions,
 ) -> Steps[list[list[Hit]]]:
-    """Read the vectors of hits; a document that was deleted in the meantime is left out."""
+    """Read payloads and vectors of hits; None keeps the payloads that they have.
+
+    A document that was deleted in the meantime is left out.
+    """
     points = list(dict.fromkeys(point_id(hit.id, "id") for hits in found for hit in hits))
     records = []
     if points:
@@ -56,15 +66,48 @@ def vectors_steps(
             "retrieve",
             collection_name=name,
             ids=points,
-            with_payload=False,
-            with_vectors=selector,
+            with_payload=payload_selector(with_payload) if with_payload else False,
+            with_vectors=vectors,
             **reading.arguments(pipeline.capabilities),
         )
-    vectors = {record.id: vectors_of(record) for record in records}
-    return [
-        [replace(hit, vector=vectors[point]) for hit in hits if (point := point_id(hit.id, "id")) in vectors]
-        for hits in found
-    ]
+    read = {record.id: record for record in records}
+
+    def whole(hit: Hit) -> Hit | None:
+        record = read.get(point_id(hit.id, "id"))
+        if record is None:
+            return None
+        vector = vectors_of(record) if vectors else None
+        if with_payload is None:
+            return replace(hit, vector=vector)
+        return replace(hit, payload=split_payload(record.id, record.payload)[1] or None, vector=vector)
+
+    return [[hit for hit in map(whole, hits) if hit is not None] for hits in found]
+
+
+def _by_formula(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    queries: Sequence[Query],
+    options: SearchOptions,
+    query: models.FormulaQuery,
+) -> Steps[list[list[Hit]]]:
+    """Rank by a formula as many hits as the last stage ranks; their payloads are the fields that it reads."""
+    check_options(options)
+    formula = pipeline.formula(query)
+    limit = max(options.candidates or pipeline.last_candidates, options.limit)
+    wide = replace(
+        options, limit=limit, with_payload=formula.fields or False, score_threshold=None, formula=None
+    )
+    found = yield from _relevant(engine, name, pipeline, queries, wide)
+    return [best(formula.scored(hits), options) for hits in found]
+
+
+def best(hits: Sequence[Hit], options: SearchOptions) -> list[Hit]:
+    """Return the hits that the options ask for, of a ranking that was made here."""
+    least = options.score_threshold
+    kept = [hit for hit in hits[: options.limit] if least is None or hit.score >= least]
+    return kept if options.with_stages else [replace(hit, stages=None) for hit in kept]
 
 
 def _relevant(

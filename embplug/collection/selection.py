@@ -11,6 +11,7 @@ from qdrant_client import models
 from embplug.branches.pipeline import Pipeline
 from embplug.common.ids import listed_ids, point_id
 from embplug.engines.calls import Call, Steps
+from embplug.engines.request_options import WriteOptions
 from embplug.errors import InvalidArgumentError
 
 PAGE = 1000
@@ -59,6 +60,25 @@ def selected(pipeline: Pipeline, ids: Sequence[Any] | None, condition: models.Fi
         return Selection(condition, [], [])
     listed = listed_ids(ids)
     return Selection(None, listed, point_ids_of(listed))
+
+
+def write_arguments(pipeline: Pipeline, options: WriteOptions | None) -> dict[str, Any]:
+    """Return the arguments of a client's method that writes points.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An option is wrong, or shards have keys and none is named, which Qdrant needs for each write.
+    CapabilityError
+        The engine cannot honour an option.
+    """
+    options = options or WriteOptions()
+    arguments = options.arguments(pipeline.capabilities)
+    has_keys = pipeline.recipe.sharding_method == models.ShardingMethod.CUSTOM
+    if has_keys and options.shard_key_selector is None:
+        expected = "the keys of the shards to write to, because sharding_method is custom"
+        raise InvalidArgumentError("shard_key_selector", expected, None)
+    return arguments
 
 
 def point_ids_of(ids: Any) -> list[int | str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
@@ -19,6 +19,9 @@ IN_FLIGHT = 4
 
 RENEWALS = 10
 """Times that documents are encoded anew because the collection has changed once more."""
+
+WAITING: dict[str, Any] = {"wait": True}
+"""Arguments of ``upsert`` that wait until points are found."""
 
 Submit: TypeAlias = Callable[[Steps[Any]], "Future[Any]"]
 """Runs steps on the engine, elsewhere than in the calling thread."""
@@ -87,10 +90,11 @@ def write(
     *,
     in_flight: int,
     bar: Any = None,
+    arguments: Mapping[str, Any] = WAITING,
     written: Callable[[Any], None] | None = None,
     renewal: Renewal | None = None,
 ) -> AddReport:
-    """Write chunks, ``in_flight`` at a time.
+    """Write chunks, ``in_flight`` at a time, with these arguments of ``upsert``.
 
     After each part, which a chunk without points ends, the callback ``written`` is passed the mark of the
     oldest part that is not wholly written, or of this part. Documents that were encoded for a revision that
@@ -108,7 +112,8 @@ def write(
 
     def send(chunk: Chunk) -> None:
         check = None if renewal is None else renewal.check(chunk)
-        pending[submit(send_steps(upsert_call(engine, name, chunk, form), chunk.ids, check))] = chunk
+        upsert = upsert_call(engine, name, chunk, form, arguments)
+        pending[submit(send_steps(upsert, chunk.ids, check))] = chunk
 
     def collect() -> None:
         outdated.extend(_collect(pending, report, bar))
@@ -144,14 +149,18 @@ def write(
     return report
 
 
-def upsert_call(engine: AnyEngine, name: str, chunk: Chunk, form: PointForm) -> Call:
+def upsert_call(
+    engine: AnyEngine, name: str, chunk: Chunk, form: PointForm, arguments: Mapping[str, Any] = WAITING
+) -> Call:
     """Call that writes one chunk, under the name that only the revision of its pipeline has."""
     if chunk.pipeline is not None:
         name = chunk.pipeline.alias or name
     if form is not PointForm.MESSAGES:
-        return Call.of("upsert", collection_name=name, points=chunk.points, wait=True)
-    request = upsert_request(name, chunk.points)
-    return Call.of("grpc_points.Upsert", request=request, timeout=traits_of(engine).timeout)
+        return Call.of("upsert", collection_name=name, points=chunk.points, **arguments)
+    timeout = arguments.get("timeout", traits_of(engine).timeout)
+    return Call.of(
+        "grpc_points.Upsert", request=upsert_request(name, chunk.points, arguments), timeout=timeout
+    )
 
 
 def send_steps(

@@ -37,6 +37,8 @@ def _needed(recipe: Recipe) -> Iterator[tuple[str, str]]:
     for field in ("shard_number", "replication_factor", "write_consistency_factor"):
         if (getattr(recipe, field) or 1) > 1:
             yield field, "sharding"
+    if recipe.sharding_method == models.ShardingMethod.CUSTOM:
+        yield "sharding_method", "sharding"
     for name, dense in recipe.dense.items():
         yield from _needed_by_datatype(dense.datatype, f"dense.{name}")
         yield from _needed_by_storage(dense, f"dense.{name}")

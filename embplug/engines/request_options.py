@@ -56,7 +56,7 @@ class WriteOptions:
     ordering : models.WriteOrdering, default=None
         Guarantee of the order of writes. None is Qdrant's default.
     shard_key_selector : models.ShardKeySelector, default=None
-        Shard keys that are written to. None writes to all shards.
+        Shard keys that are written to, which a collection whose shards have keys needs.
     timeout : int, default=None
         Seconds for the request. None is Qdrant's default.
     """
@@ -144,6 +144,18 @@ def check_shard_keys(selector: Any, argument: str = "shard_key_selector") -> Non
     if not keys or not all(map(_is_shard_key, keys)):
         expected = "a shard key, which is a text or an integer, or a list of them"
         raise InvalidArgumentError(argument, expected, repr(selector))
+
+
+def check_shard_key(key: Any, argument: str) -> None:
+    """Check a single shard key.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The key is neither a text nor an integer.
+    """
+    if not _is_shard_key(key):
+        raise InvalidArgumentError(argument, "a shard key, which is a text or an integer", repr(key))
 
 
 def _is_shard_key(key: Any) -> bool:

@@ -51,7 +51,10 @@ class Recipe(Part):
     payload_indexes : dict of str to schema, default={}
         Payload indexes: Qdrant's schema by the name of the payload field, such as ``{"year": "integer"}``.
     shard_number : int, default=None
-        Number of shards. None is Qdrant's default.
+        Number of shards, of each shard key if shards have keys. None is Qdrant's default.
+    sharding_method : {"auto", "custom"}, default=None
+        With ``"custom"``, shards have keys: ``Collection.create_shard_key`` makes them, and
+        ``shard_key_selector`` says where documents are. None is Qdrant's default, ``"auto"``.
     replication_factor : int, default=None
         Number of replicas of each shard. None is Qdrant's default.
     write_consistency_factor : int, default=None
@@ -96,6 +99,7 @@ class Recipe(Part):
         default_factory=dict
     )
     shard_number: int | None = Field(None, ge=1)
+    sharding_method: models.ShardingMethod | None = None
     replication_factor: int | None = Field(None, ge=1)
     write_consistency_factor: int | None = Field(None, ge=1)
     on_disk_payload: bool | None = None
@@ -116,6 +120,7 @@ class Recipe(Part):
             rerank: Rerank = ...,
             payload_indexes: dict[str, Any] = ...,
             shard_number: int | None = None,
+            sharding_method: models.ShardingMethod | str | None = None,
             replication_factor: int | None = None,
             write_consistency_factor: int | None = None,
             on_disk_payload: bool | None = None,

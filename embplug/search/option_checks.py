@@ -16,6 +16,7 @@ _MODELS: dict[str, tuple[type[Any], str]] = {
     "search_params": (models.SearchParams, "a qdrant_client.models.SearchParams"),
     "fusion": (Fusion, "an embplug.Fusion, such as Fusion(method='rrf')"),
     "mmr": (models.Mmr, "a qdrant_client.models.Mmr"),
+    "formula": (models.FormulaQuery, "a qdrant_client.models.FormulaQuery"),
 }
 
 
@@ -36,6 +37,8 @@ def check_options(options: SearchOptions) -> None:
             raise InvalidArgumentError(name, expected, _shown(value))
     if options.score_threshold is not None and not is_number(options.score_threshold):
         raise InvalidArgumentError("score_threshold", "a number", repr(options.score_threshold))
+    if options.formula is not None and options.mmr is not None:
+        raise InvalidArgumentError("formula", "no formula with mmr, which has an order of its own", "both")
     _check_with_payload(options.with_payload)
 
 

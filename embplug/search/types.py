@@ -87,6 +87,7 @@ class SearchOptions:
     branches: Sequence[str] | None = None
     fusion: Fusion | None = None
     mmr: models.Mmr | None = None
+    formula: models.FormulaQuery | None = None
     cross_encode: bool = True
     with_vectors: bool | Sequence[str] = False
     reading: ReadOptions = field(default_factory=ReadOptions)

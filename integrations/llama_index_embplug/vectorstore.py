@@ -495,6 +495,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             Lowest score of a node, on the scale of the last stage.
         with_stages : bool, default=False
             Put the score of each stage into the metadata, as ``_stages``.
+        consistency, shard_key_selector, timeout : default=None
+            Options of Qdrant's requests; see ``Collection.search``.
         mmr_threshold : float, default=None
             For ``MMR``: 1 ranks by relevance alone, 0 by diversity alone. None takes that of ``query``,
             or 0.5.

@@ -229,5 +229,11 @@ def test_a_search_shows_the_best_chunks_of_each_document(folder):
     groups = json.loads(embplug(*grouped, "--json").stdout)["groups"]
     assert [len(group["hits"]) for group in groups] == [2, 2]
     assert all(hit["payload"]["doc"] == group["id"] for group in groups for hit in group["hits"])
+    last = json.dumps(
+        {"formula": {"sum": ["$score", {"mult": [100, {"key": "doc", "match": {"value": "text 2"}}]}]}}
+    )
+    boosted = json.loads(embplug(*grouped, "--formula", last, "--json").stdout)["groups"]
+    assert boosted[0]["id"] == "text 2" and boosted[0]["hits"][0]["score"] > 100
+    assert embplug(*grouped, "--formula", "{}").exit_code == 2
     shown = embplug(*grouped).stdout
-    assert shown.count("text 0") >= 1 and "apple number" in shown
+    assert groups[0]["id"] in shown and "apple number" in shown

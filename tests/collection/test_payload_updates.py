@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import models
 
 from embplug import Collection, Dense, Recipe, Record, Sparse
-from embplug.collection.selection import PAGE
+from embplug.collection import payload_updates, selection
 from embplug.common.ids import CODES, DENSE_CODES, MODEL, ORIGINAL_ID, point_id
 from embplug.common.json_types import MAX_DEPTH
 from embplug.errors import InvalidArgumentError
@@ -113,15 +113,17 @@ def test_fields_with_any_name_are_overwritten(docs: Collection) -> None:
     assert payload(docs, "a") == {"a.b": 2}
 
 
-def test_many_documents_are_overwritten_page_by_page(memory_client: Any) -> None:
-    count = 2 * PAGE + 5
-    docs = Collection.create("docs", Recipe(dense=Dense(dim=2)), memory_client)
+def test_many_documents_are_overwritten_page_by_page(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (selection, payload_updates):
+        monkeypatch.setattr(module, "PAGE", 5)
+    count = 23
+    docs = Collection.create("docs", Recipe(dense=Dense(dim=2)), engine)
     docs.add(range(count), dense=np.ones((count, 2)), payloads=[{f"f{i % 7}": i} for i in range(count)])
     docs.overwrite_payload({"n": 1}, range(count))
     assert docs.count(filter=is_at_least(1)) == count
     docs.overwrite_payload({"n": 2, "m": 3}, filter=is_at_least(1))
     records, _ = docs.scroll(limit=count)
-    assert {str(record.payload) for record in records} == {"{'n': 2, 'm': 3}"}
+    assert [record.payload for record in records] == [{"n": 2, "m": 3}] * count
 
 
 @pytest.mark.parametrize("method", ["set", "overwrite", "delete", "clear"])
