@@ -1,4 +1,4 @@
-"""The revision of a collection: one process changes it, and every broken off change is completed or undone."""
+"""The revision of a collection: one process changes it, and what is broken off is completed or undone."""
 
 from __future__ import annotations
 
