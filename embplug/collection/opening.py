@@ -22,8 +22,6 @@ from embplug.engines.calls import Call, Steps
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import EmbplugError, InvalidArgumentError, RecipeMismatchError, StateError
-from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
 from embplug.recipe import Dense, Recipe
 from embplug.recipe.names import DENSE
 from embplug.search.cross_encoder import Scorer
@@ -45,7 +43,7 @@ def check_create(
         hint = "; use Recipe.from_dict" if isinstance(recipe, Mapping) else ""
         raise InvalidArgumentError("recipe", "a Recipe", type(recipe).__name__ + hint)
     LoadedModels(recipe, encoder, cross_encoder).check_names()
-    return None if sample is None else check_sample(sample, recipe)
+    return None if sample is None else check_sample(sample, recipe.decided())
 
 
 def create_steps(
@@ -85,9 +83,7 @@ def create_steps(
         if not existing.fitted:
             yield from take_over_steps(engine, name, existing, recipe)
         return existing
-    pipeline = Pipeline(
-        recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder, device=device
-    )
+    pipeline = Pipeline(recipe.decided(capabilities), encoder, cross_encoder=cross_encoder, device=device)
     recipe, pipeline.capabilities = pipeline.recipe, capabilities
     pipeline.models.allow(recipe)
     check_recipe(recipe, capabilities)
@@ -111,12 +107,6 @@ def create_steps(
         yield Call.of("delete_collection", collection_name=name)
         raise
     return pipeline
-
-
-def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
-    """Return the default encoding: learned where the sample is large enough to learn from."""
-    tokens = None if sample is None else sample.tokens
-    return LearnedEncoding() if tokens is not None and LearnedEncoding().can_learn(tokens) else FDE()
 
 
 def open_steps(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from embplug import Dense, Recipe, Sparse, Tokens
+from embplug import Dense, Multivector, Recipe, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -164,7 +164,12 @@ def test_a_fitted_pipeline_asks_the_engine_for_nothing(docs: QdrantClient) -> No
 
 def test_the_state_of_tokens_is_kept_too(memory_client: QdrantClient) -> None:
     recipe = Recipe(
-        tokens=Tokens(dim=DIM, encoding={"kind": "fde", "repetitions": 1, "partitioner": "kmeans"})
+        tokens=Tokens(
+            dim=DIM,
+            encoding={"kind": "fde", "repetitions": 1, "partitioner": "kmeans"},
+            multivector=Multivector(),
+            codes=None,
+        )
     )
     sample = CheckedSample(batch(40, 0), {})
     first = run(memory_client, create_steps(memory_client, "docs", recipe, sample=sample))

@@ -67,7 +67,7 @@ def test_formulas_and_extrapolation_hold_at_two_scales(name):
 def test_matrices_count_their_tokens():
     rng = np.random.default_rng(0)
     documents = TokenBatch.from_list([rng.standard_normal((n, 32)) for n in rng.integers(4, 20, size=1000)])
-    recipe = Recipe(tokens=Tokens(dim=32, encoding=None, multivector=Multivector()))
+    recipe = Recipe(tokens=Tokens(dim=32, encoding=None, multivector=Multivector(), codes=None))
     material = TrialData(Encoded(tokens=documents), Encoded(tokens=documents[:1]))
     parts = try_indexed(recipe, {}, material)[1]
     expected = expected_parts(recipe, 1000, tokens_per_document=float(documents.lengths.mean()))

@@ -131,7 +131,7 @@ class Trials:
             Bytes of one document, part by part.
         """
         tokens = self._source.documents.tokens
-        codes = None if recipe.tokens is None else recipe.tokens.codes
+        codes = None if recipe.tokens is None else recipe.tokens.decided().codes
         reductions = () if recipe.tokens is None else recipe.tokens.reductions
         pooled = math.prod(getattr(reduction, "factor", 1.0) for reduction in reductions)
         mean = 0.0 if tokens is None else float(np.ceil(tokens.lengths / pooled).mean())
