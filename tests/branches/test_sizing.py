@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from embplug import Dense, Multivector, Recipe, Tokens
-from embplug.encoders import Encoded
-from embplug.evaluation.advisor import learned_state, try_indexed
-from embplug.evaluation.sizing import (
+from embplug.branches.sizing import (
     CHUNK_BYTES,
     Part,
     cost,
@@ -19,6 +17,8 @@ from embplug.evaluation.sizing import (
     link_bits,
     memory_bytes,
 )
+from embplug.encoders import Encoded
+from embplug.evaluation.advisor import learned_state, try_indexed
 from embplug.evaluation.trial import TrialData
 from embplug.methods import PowerQuantizer
 from embplug.methods.token_batch import TokenBatch
