@@ -18,6 +18,7 @@ from _beir import EncodedBeir, load
 from _harness import environment, parser, report
 from qdrant_client import models
 
+from embplug.branches.sizing import disk_bytes, memory_bytes
 from embplug.encoders import Encoded
 from embplug.engines.capabilities import Capabilities
 from embplug.evaluation.advisor import (
@@ -30,7 +31,6 @@ from embplug.evaluation.advisor import (
     try_indexed,
 )
 from embplug.evaluation.exact import overlap
-from embplug.evaluation.sizing import disk_bytes, memory_bytes
 from embplug.evaluation.trial import TrialData, exact_rankings
 
 

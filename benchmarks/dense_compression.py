@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug import Collection, Dense, Query, Recipe, Rerank
+from embplug.branches.bits import turbo_bytes
+from embplug.branches.sizing import measured_parts
 from embplug.engines import EdgeClient
-from embplug.evaluation.bits import turbo_bytes
-from embplug.evaluation.sizing import measured_parts
 from embplug.methods import (
     PCA,
     BitAllocationQuantizer,

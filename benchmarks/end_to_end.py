@@ -125,7 +125,7 @@ def main() -> None:
         for name, quantization in (("", None), (", int8", INT8), (", binary", BINARY)):
             matrix = Multivector(datatype=models.Datatype.FLOAT32, quantization=quantization)
             recipe = Recipe(
-                tokens=Tokens(dim=data.documents.dim, encoding=None, multivector=matrix),
+                tokens=Tokens(dim=data.documents.dim, encoding=None, multivector=matrix, codes=None),
                 dense=dense,
                 rerank=Rerank(candidates=given.candidates, quantized_tokens=quantization is not None),
             )

@@ -25,7 +25,9 @@ TOKENS = 80
 BATCH = 128
 REST_BATCH = 64
 ROUNDS = 2
-RECIPE = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=20, simhash_bits=4, projection_dim=16)))
+RECIPE = Recipe(
+    tokens=Tokens(dim=DIM, encoding=FDE(repetitions=20, simhash_bits=4, projection_dim=16), codes=None)
+)
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ def _edge() -> Iterator[Engine]:
 def _in_engine(engine: Engine, documents: TokenBatch, query: np.ndarray) -> Callable[[], object]:
     """A search that compares the query with every document in the engine."""
     matrix = Multivector(datatype=models.Datatype.FLOAT32, on_disk=False)
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=matrix))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=matrix, codes=None))
     collection = Collection.create(f"documents-{len(documents)}", recipe, engine)
     collection.add(range(len(documents)), tokens=documents)
     collection.optimize()

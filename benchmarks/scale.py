@@ -3,7 +3,7 @@
 Documents are streamed: short passages of real token vectors with a little noise, made block by block, so that
 the script never holds more than one block. What was measured stays in ``--folder``: a run that was stopped
 goes on where it stopped. Ten and a hundred million documents are computed by the formulas of
-``embplug.evaluation.sizing``.
+``embplug.branches.sizing``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from qdrant_client import models
 from sizing import resident
 
 from embplug import Collection, Dense, Documents, Fusion, Recipe, Rerank, Sample, Tokens, connect
+from embplug.branches.sizing import cost, expected_parts
 from embplug.engines import Engine
 from embplug.engines.edge.store import bytes_on_disk
 from embplug.evaluation.exact import maxsim_scores
-from embplug.evaluation.sizing import cost, expected_parts
 from embplug.methods import BitAllocationQuantizer
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.token_batch import TokenBatch

@@ -73,7 +73,7 @@ def on_engine(
 ) -> Iterator[dict[str, object]]:
     """One row per encoding and number of candidates."""
     for encoding in options.encodings:
-        recipe = Recipe(tokens=Tokens(dim=documents.dim, encoding=ENCODINGS[encoding]))
+        recipe = Recipe(tokens=Tokens(dim=documents.dim, encoding=ENCODINGS[encoding], codes=None))
         with engine_of(name) as engine:
             started = time.perf_counter()
             collection = Collection.create("docs", recipe, engine, sample=Sample(tokens=sample(documents)))

@@ -1,4 +1,4 @@
-"""Memory of a server's process beside what the formulas of embplug.evaluation.sizing foretell, at two scales.
+"""Memory of a server's process beside what the formulas of embplug.branches.sizing foretell, at two scales.
 
 Vectors in clusters are filled into a server of their own, which is stopped when everything is indexed, and
 started again on the same folder. After searches that reach all of it, and when its allocator has given back
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug import Collection, Dense, Documents, Query, Recipe, connect
-from embplug.evaluation.sizing import cost, expected_parts, file_kind, memory_bytes
+from embplug.branches.sizing import cost, expected_parts, file_kind, memory_bytes
 from tests.servers import server_in
 
 DIM = 384

@@ -82,8 +82,7 @@ class Pipeline:
     ) -> None:
         if device is not None:
             torch_on(device, f"encoding on device {device!r}")
-        if recipe.tokens is not None:
-            recipe = recipe.with_encoding(recipe.tokens.encoding_or_default)
+        recipe = recipe.decided()
         self.versions = {**(versions or {})}
         self.branches = {branch.name: branch for branch in _branches_of(recipe, self.versions, device)}
         # The recipe names the methods; what they have learned belongs to the branches.

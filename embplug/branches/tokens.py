@@ -69,10 +69,10 @@ class TokensBranch(Branch):
     unit = "tokens"
 
     def __init__(self, recipe: Tokens, rerank: Rerank, device: str | None = None) -> None:
-        self.recipe = recipe
+        self.recipe = recipe = recipe.decided()
         self.rerank = rerank
         self.device = device
-        self.encoding = copy.deepcopy(recipe.encoding_or_default)
+        self.encoding = copy.deepcopy(recipe.encoding)
         self.query_weights = copy.deepcopy(recipe.query_weights)
         self.coder: TokenCoder | None = None
         if recipe.codes is not None:

@@ -41,20 +41,36 @@ BATCH = 256
 @app.command()
 def create(
     name: Name,
-    recipe: Annotated[Path, typer.Option(help="Recipe: a YAML or JSON file.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Recipe: a YAML or JSON file. Default: that of the preset.")
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Without a recipe: small, balanced or exact. Default: balanced.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Without a recipe: the encoder, such as minilm.")
+    ] = None,
     at: At = "./data",
     api_key: ApiKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a collection.
+    """Create a collection by a recipe, or for the vectors of an encoder.
 
     Nothing changes if it exists with the same recipe. Another recipe is an error.
     """
     from embplug import Collection, Recipe
+    from embplug.errors import InvalidArgumentError
+    from embplug.recipe.presets import check_preset
 
     with reporting(as_json), open_engine(at, api_key) as engine:
+        if recipe is not None and (preset or encoder):
+            option = "--preset" if preset else "--encoder"
+            raise InvalidArgumentError(option, "no such option beside --recipe", preset or encoder)
         existed = engine.collection_exists(name)
-        Collection.create(name, Recipe.from_file(recipe), engine)
+        if recipe is not None:
+            Collection.create(name, Recipe.from_file(recipe), engine)
+        else:
+            Collection.create(name, check_preset(preset or "balanced"), engine, encoder=encoder)
         state = "exists" if existed else "created"
         show({"collection": name, "state": state}, as_json, f"{name}: {state}")
 

@@ -12,6 +12,7 @@ from qdrant_client import models
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
+from embplug.collection.default_recipe import chosen_recipe
 from embplug.collection.ingest import check_batches, ingest
 from embplug.collection.opening import check_create, create_steps, open_plain_steps, open_steps
 from embplug.collection.operation import waiting
@@ -24,6 +25,7 @@ from embplug.engines.connect import pickled_options, reopened
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import NotAnEmbplugCollectionError
 from embplug.recipe import Recipe
+from embplug.recipe.presets import Preset
 from embplug.search.cross_encoder import Scorer
 
 
@@ -63,8 +65,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
     def create(
         cls,
         name: str,
-        recipe: Recipe,
-        engine: EngineTarget,
+        recipe: Recipe | Preset | None = None,
+        engine: EngineTarget | None = None,
         *,
         sample: Sample | None = None,
         encoder: Encoder | str | None = None,
@@ -77,19 +79,20 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         ----------
         name : str
             Name of the Qdrant collection.
-        recipe : Recipe
-            What the collection stores and how it is searched.
+        recipe : Recipe or {"small", "balanced", "exact"}, default="balanced"
+            What the collection stores and how it is searched. A name is a preset of
+            :class:`~embplug.Tokens` or :class:`~embplug.Dense`, for the vectors that ``encoder`` makes:
+            tokens if it makes them, else one dense vector. None is ``"balanced"``.
         engine : str, path or client
             A client, or what :func:`embplug.connect` takes; :func:`embplug.connect_async` for asyncio.
         sample : Sample, default=None
             Data from which the recipe's methods learn. By default they learn from the first
-            ``recipe.fit_sample`` documents that are added. With a sample of tokens the default encoding is
-            :class:`~embplug.methods.LearnedEncoding`, whose candidates are better and take fewer bytes than
-            those of :class:`~embplug.methods.FDE`, which is the default without. A collection that exists
-            and has learned keeps what it has learned, and ignores the sample. A ``UserWarning`` names
-            the methods for which there are too few documents; a few thousand are enough.
+            ``recipe.fit_sample`` documents that are added. A collection that exists and has learned keeps
+            what it has learned, and ignores the sample. A ``UserWarning`` names the methods for which there
+            are too few documents; a few thousand are enough. The methods of presets need no more than one.
         encoder : Encoder or str, default=None
-            Encoder of texts, or its name, in place of the one that the recipe names.
+            Encoder of texts, or its name, in place of the one that the recipe names. Without a recipe, the
+            collection remembers the name.
         cross_encoder : callable or str, default=None
             Model of the recipe's cross-encoder stage, or its name, in place of the one that the recipe names.
             A model takes a query and texts, and returns a score for each text.
@@ -113,12 +116,14 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         InvalidArgumentError
             An argument is wrong, and the error names it.
         """
-        checked = check_create(recipe, engine, sample=sample, encoder=encoder, cross_encoder=cross_encoder)
+        whole, encoder = chosen_recipe(recipe, engine, encoder)
+        assert engine is not None
+        checked = check_create(whole, engine, sample=sample, encoder=encoder, cross_encoder=cross_encoder)
         client = connect(engine)
         steps = create_steps(
             client,
             name,
-            recipe,
+            whole,
             sample=checked,
             encoder=encoder,
             cross_encoder=cross_encoder,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
+from embplug.collection.document_bytes import DocumentBytes, document_bytes_steps
 from embplug.collection.revision import read_revision_steps
 from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps
@@ -40,6 +41,8 @@ class CollectionInfo:
         Bytes of the fitted state.
     disk_bytes : int or None
         Measured bytes on disk; None on servers, which do not tell.
+    document_bytes : DocumentBytes or None
+        Bytes of a document in memory and on disk, with its share of the fitted state; None without documents.
     created_with : str
         Version of embplug that wrote the manifest.
     versions : dict of str to VectorVersion
@@ -55,13 +58,20 @@ class CollectionInfo:
     fitted: bool
     state_bytes: int
     disk_bytes: int | None
+    document_bytes: DocumentBytes | None
     created_with: str
     versions: dict[str, VectorVersion]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
         versions = {name: version.model_dump(mode="json") for name, version in self.versions.items()}
-        return {**vars(self), "recipe": self.recipe.to_dict(), "versions": versions}
+        document = None if self.document_bytes is None else asdict(self.document_bytes)
+        return {
+            **vars(self),
+            "recipe": self.recipe.to_dict(),
+            "document_bytes": document,
+            "versions": versions,
+        }
 
 
 def existing_steps(name: str) -> Steps[models.CollectionInfo]:
@@ -81,6 +91,10 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         disk_bytes = yield Call.of("disk_bytes", collection_name=name)
     stored = info.config.params.vectors or {}
     assert isinstance(stored, dict)  # what has a recipe has named vectors
+    state_bytes = manifest.state["bytes"] if manifest.state else 0
+    document_bytes = yield from document_bytes_steps(
+        name, manifest.recipe, info.points_count or 0, state_bytes, disk_bytes
+    )
     named: dict[str, Any] = {**stored, **(info.config.params.sparse_vectors or {})}
     return CollectionInfo(
         name=name,
@@ -93,8 +107,9 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         },
         recipe=manifest.recipe,
         fitted=not manifest.state.get("partial") if manifest.state else Pipeline(manifest.recipe).fitted,
-        state_bytes=manifest.state["bytes"] if manifest.state else 0,
+        state_bytes=state_bytes,
         disk_bytes=disk_bytes,
+        document_bytes=document_bytes,
         created_with=manifest.created_with,
         versions=manifest.versions,
     )

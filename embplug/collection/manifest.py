@@ -59,9 +59,7 @@ class Manifest:
         """
         versions = [own for own in (self.created_from, self.recipe) if own is not None]
         for own in versions:
-            tokens = own.tokens
-            whole = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
-            whole = whole.unfitted()
+            whole = recipe.decided_like(own).unfitted()
             differences = own.differences(whole)
             if not differences:
                 return {}

@@ -36,8 +36,6 @@ from embplug.errors import (
     InvalidArgumentError,
     RecipeMismatchError,
 )
-from embplug.methods.encodings.fde import FDE
-from embplug.methods.encodings.learned import LearnedEncoding
 from embplug.recipe import Dense, Recipe
 from embplug.recipe.names import DENSE
 from embplug.search.cross_encoder import Scorer
@@ -59,7 +57,7 @@ def check_create(
         hint = "; use Recipe.from_dict" if isinstance(recipe, Mapping) else ""
         raise InvalidArgumentError("recipe", "a Recipe", type(recipe).__name__ + hint)
     LoadedModels(recipe, encoder, cross_encoder).check_names()
-    return None if sample is None else check_sample(sample, recipe)
+    return None if sample is None else check_sample(sample, recipe.decided())
 
 
 def create_steps(
@@ -81,9 +79,7 @@ def create_steps(
     """
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
-    pipeline = Pipeline(
-        recipe.with_encoding(encoding_for(sample)), encoder, cross_encoder=cross_encoder, device=device
-    )
+    pipeline = Pipeline(recipe.decided(capabilities), encoder, cross_encoder=cross_encoder, device=device)
     pipeline.capabilities = capabilities
     pipeline.models.allow(recipe)
     for _ in range(ATTEMPTS):
@@ -195,12 +191,6 @@ def _open_existing_steps(
     if not existing.fitted and sample is not None:
         existing = yield from learn_steps(engine, name, existing, reduce_tokens(sample, existing))
     return existing
-
-
-def encoding_for(sample: CheckedSample | None) -> FDE | LearnedEncoding:
-    """Return the default encoding: learned where the sample is large enough to learn from."""
-    tokens = None if sample is None else sample.tokens
-    return LearnedEncoding() if tokens is not None and LearnedEncoding().can_learn(tokens) else FDE()
 
 
 def open_steps(

@@ -28,7 +28,7 @@ def check_recipe(recipe: Recipe, capabilities: Capabilities) -> None:
         which engine has it.
     """
     capabilities.require("collection_metadata", "recipe")
-    for field, name in _needed(recipe):
+    for field, name in _needed(recipe.decided(capabilities)):
         capabilities.require(name, field)
 
 

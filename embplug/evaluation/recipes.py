@@ -7,10 +7,10 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.branches.bits import turbo_bytes
 from embplug.engines.capabilities import Capabilities
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import CapabilityError, RecipeError
-from embplug.evaluation.bits import turbo_bytes
 from embplug.methods import PCA
 from embplug.methods.registry import Role, registered
 from embplug.methods.roles import Transform

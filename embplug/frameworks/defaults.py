@@ -6,9 +6,10 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.collection.default_recipe import recipe_of
 from embplug.encoders import Encoder, load_encoder
 from embplug.errors import InvalidArgumentError
-from embplug.recipe import Dense, Recipe, Tokens
+from embplug.recipe import Dense, Recipe
 
 
 def as_encoder(encoder: Encoder | str | None) -> Encoder | None:
@@ -40,8 +41,7 @@ def default_recipe(
 ) -> Recipe:
     """Return the recipe of a new collection for which the user has none.
 
-    It stores dense vectors in float16, or token matrices behind an encoding if the encoder makes
-    tokens.
+    The preset ``"balanced"`` stores the dense vectors, or the tokens if the encoder makes tokens.
 
     Parameters
     ----------
@@ -68,13 +68,12 @@ def default_recipe(
         if encoder is None:
             expected = "embedding, encoder or recipe, for a new collection"
             raise InvalidArgumentError("embedding", expected, None)
-        encoded = encoder.encode_queries(["dimension"])
-        if encoded.tokens is not None:
-            return Recipe(tokens=Tokens(dim=encoded.tokens.dim))
-        if encoded.dense is None:
-            raise InvalidArgumentError("encoder", "one that makes vectors", encoder.spec)
-        dim = encoded.dense.shape[1]
-    dense = Dense(dim=dim, distance=distance, datatype=models.Datatype.FLOAT16)
+        made = recipe_of(encoder)
+        if made.tokens is not None:
+            return made
+        (own,) = made.dense.values()
+        dim = own.dim
+    dense = Dense(dim=dim, distance=distance, preset="balanced")
     return Recipe(dense={vector_name: dense} if vector_name else dense)
 
 

@@ -130,8 +130,7 @@ def _open_with(
     stage = recipe.rerank.cross_encoder  # the models of the user's own recipe are allowed
     scorer = None if stage is None else stage.name
     collection = Collection.open(name, engine, encoder=encoder or recipe.encoder, cross_encoder=scorer)
-    tokens = collection.recipe.tokens
-    expected = recipe if tokens is None else recipe.with_encoding(tokens.encoding_or_default)
+    expected = recipe.decided_like(collection.recipe)
     differences = collection.recipe.differences(adapt(expected))
     if differences and collection.recipe.differences(expected):
         raise RecipeMismatchError(name, differences)

@@ -18,7 +18,8 @@ LARGEST = 2.0**60
 """No learned value is larger, and squares of smaller ones stay finite in float32."""
 
 ORTHONORMAL_WITHIN = 0.01
-"""Relative error of lengths that is taken for rounding."""
+ORTHONORMAL_BYTES_WITHIN = 0.06
+"""Relative error of lengths that is taken for rounding, to float16 and to bytes."""
 
 
 class StoredArray(NamedTuple):
@@ -38,7 +39,8 @@ class StoredArray(NamedTuple):
     ascending
         Whether each value is at least as large as the one before it.
     orthonormal
-        Whether the rows or the columns are of length 1 and at right angles.
+        Whether the rows or the columns are of length 1 and at right angles. Columns of bytes may have any
+        length.
     may_be_empty
         Whether an axis may have the size 0.
     """
@@ -115,12 +117,16 @@ def checked_state(
 
 def _is_orthonormal(matrix: NDArray[Any], which: Literal["rows", "columns"]) -> bool:
     """Whether a few random vectors keep their length, which takes less than the product of all rows."""
+    within = ORTHONORMAL_WITHIN
+    if matrix.dtype == np.int8:
+        scales = np.linalg.norm(matrix.astype(np.float64), axis=0)
+        matrix, within = matrix / np.where(scales > 0, scales, 1), ORTHONORMAL_BYTES_WITHIN
     turned = matrix.T if which == "rows" else matrix
     if turned.shape[0] < turned.shape[1]:
         return False
     probes = np.random.default_rng(0).standard_normal((turned.shape[1], 4))
     lengths = np.linalg.norm(turned @ probes, axis=0) / np.linalg.norm(probes, axis=0)
-    return bool((np.abs(lengths - 1) < ORTHONORMAL_WITHIN).all())
+    return bool((np.abs(lengths - 1) < within).all())
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | str, ...], sizes: dict[str, int]) -> bool:

@@ -11,6 +11,7 @@ from typing_extensions import Self
 from embplug.errors import InvalidArgumentError, RecipeError
 from embplug.recipe.methods import DenseCodes, Transform
 from embplug.recipe.part import Storage
+from embplug.recipe.presets import Features, Preset, dense_storage
 
 
 class Dense(Storage):
@@ -29,6 +30,17 @@ class Dense(Storage):
     dim : int
         Dimension of the vectors that the user or the encoder passes. The dimension of the stored vectors is
         that of the last transform.
+    preset : {"small", "balanced", "exact"}, default=None
+        Chooses ``datatype``, ``quantization`` and ``on_disk`` where they are None. The stored recipe names
+        what was chosen. None leaves them to Qdrant.
+
+        - ``"small"`` keeps one bit a dimension in memory, and the vector on disk, as turbo4 where the engine
+          has this datatype, else as float16.
+        - ``"balanced"`` keeps two bits a dimension in memory, and the vector on disk as float16.
+        - ``"exact"`` keeps the vector in memory as float16.
+
+        The bits are TurboQuant's where the engine has it, else binary. They find four times as many hits as
+        are asked for, and the vectors on disk rank them; see ``Rerank.oversampling``.
     distance : models.Distance, default=models.Distance.COSINE
         Qdrant's distance. With transforms or codes it is Cosine or Dot. For Cosine, vectors are then scaled
         to unit length before the first transform.
@@ -68,6 +80,7 @@ class Dense(Storage):
     """
 
     dim: int = Field(ge=1, le=65536)
+    preset: Preset | None = None
     distance: models.Distance = models.Distance.COSINE
     datatype: models.Datatype | None = None
     transforms: tuple[Transform, ...] = ()
@@ -102,6 +115,42 @@ class Dense(Storage):
             return 0.0
         unit_length = self.distance == models.Distance.COSINE
         return self.codes.bytes_per_vector(self.dim, unit_length=unit_length)
+
+    def decided(self, features: Features | None = None) -> Self:
+        """Return a copy in which the preset has decided how the vector is stored, where that is left open.
+
+        Parameters
+        ----------
+        features : Features, default=None
+            What the engine can do. None is an engine that can do no more than any engine.
+
+        Returns
+        -------
+        Dense
+        """
+        if self.preset is None:
+            return self
+        storage = dense_storage(self.preset, features)
+        return self.model_copy(
+            update={key: value for key, value in storage.items() if getattr(self, key) is None}
+        )
+
+    def decided_like(self, stored: Dense) -> Self:
+        """Return a copy in which what the preset would decide is as in another recipe.
+
+        Parameters
+        ----------
+        stored : Dense
+            The other recipe.
+
+        Returns
+        -------
+        Dense
+        """
+        if self.preset is None:
+            return self
+        left_open = [name for name in ("datatype", "on_disk", "quantization") if getattr(self, name) is None]
+        return self.model_copy(update={name: getattr(stored, name) for name in left_open})
 
     def unfitted(self) -> Self:
         """Return a copy whose transforms and codes are not fitted."""

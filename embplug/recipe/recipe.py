@@ -19,10 +19,10 @@ from typing_extensions import Self
 
 from embplug.common.files import read_text
 from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
-from embplug.methods.roles import Encoding
 from embplug.recipe.dense import Dense
 from embplug.recipe.names import DENSE, ENCODING_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.recipe.part import Part
+from embplug.recipe.presets import OVERSAMPLING, Features
 from embplug.recipe.search import Fusion, Rerank
 from embplug.recipe.sparse import Sparse
 from embplug.recipe.tokens import Tokens
@@ -176,22 +176,52 @@ class Recipe(Part):
             )
         return self
 
-    def with_encoding(self, encoding: Encoding | None) -> Self:
-        """Return a recipe with this encoding if that of ``tokens`` is ``"auto"``, else the same recipe.
+    def decided(self, features: Features | None = None) -> Self:
+        """Return a recipe in which the presets of its parts have decided what is left open.
 
         Parameters
         ----------
-        encoding : Encoding or None
-            Encoding in place of ``"auto"``.
+        features : Features, default=None
+            What the engine can do. None is an engine that can do no more than any engine.
 
         Returns
         -------
         Recipe
-            Recipe whose encoding is decided.
+            Recipe that says all.
         """
-        if self.tokens is None or self.tokens.encoding != "auto":
-            return self
-        return self.model_copy(update={"tokens": self.tokens.model_copy(update={"encoding": encoding})})
+        tokens, rerank = self.tokens, self.rerank
+        if tokens is not None:
+            alone = not self.dense and self.sparse is None
+            tokens = tokens.decided(features, ranks_alone=alone, rescores=rerank.exact is not None)
+        dense = {name: part.decided(features) for name, part in self.dense.items()}
+        quantized = any(part.preset and part.quantization is not None for part in dense.values())
+        if quantized and rerank.oversampling is None:
+            rerank = rerank.model_copy(update={"oversampling": OVERSAMPLING})
+        return self.model_copy(update={"tokens": tokens, "dense": dense, "rerank": rerank})
+
+    def decided_like(self, stored: Recipe) -> Self:
+        """Return a recipe in which what presets would decide is as in another recipe.
+
+        Parameters
+        ----------
+        stored : Recipe
+            The other recipe, such as that of a collection.
+
+        Returns
+        -------
+        Recipe
+            A copy that says all, if both have the same vectors.
+        """
+        tokens, rerank = self.tokens, self.rerank
+        if tokens is not None and stored.tokens is not None:
+            tokens = tokens.decided_like(stored.tokens)
+        dense = {
+            name: part.decided_like(stored.dense[name]) if name in stored.dense else part
+            for name, part in self.dense.items()
+        }
+        if rerank.oversampling is None and any(part.preset for part in dense.values()):
+            rerank = rerank.model_copy(update={"oversampling": stored.rerank.oversampling})
+        return self.model_copy(update={"tokens": tokens, "dense": dense, "rerank": rerank})
 
     def unfitted(self) -> Self:
         """Return a copy whose methods are not fitted."""

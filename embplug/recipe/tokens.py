@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.errors import RecipeError
-from embplug.methods.encodings.fde import FDE
 from embplug.methods.stored import MOST_DIMS
 from embplug.recipe.methods import Encoding, QueryReduction, QueryWeights, Reduction, Reductions, TokenCodes
 from embplug.recipe.part import Part, Storage
+from embplug.recipe.presets import Features, Preset, token_codes, token_datatype, token_encoding
 
 
 class Multivector(Storage):
@@ -48,6 +48,18 @@ class Multivector(Storage):
         return self
 
 
+AUTO: Any = "auto"
+
+if TYPE_CHECKING:  # Type checkers see what a collection has, where nothing is left open.
+    EncodingField: TypeAlias = Encoding | None
+    MultivectorField: TypeAlias = Multivector | None
+    CodesField: TypeAlias = TokenCodes | None
+else:
+    EncodingField = Encoding | Literal["auto"] | None
+    MultivectorField = Multivector | Literal["auto"] | None
+    CodesField = TokenCodes | Literal["auto"] | None
+
+
 class Tokens(Part):
     """Token vectors of each document for late interaction, as ColBERT [1]_ computes them.
 
@@ -58,18 +70,27 @@ class Tokens(Part):
     ----------
     dim : int
         Dimension of a token vector.
+    preset : {"small", "balanced", "exact"}, default="balanced"
+        What stands for ``"auto"`` in ``encoding``, ``multivector`` and ``codes``. The stored recipe names
+        what was chosen.
+
+        - ``"small"`` codes tokens in a fiftieth of their bytes in float32.
+        - ``"balanced"`` codes tokens in an eleventh of their bytes in float32. Nearly all of ten hits are
+          those of exact MaxSim.
+        - ``"exact"`` stores the tokens, as turbo8 where the engine has this datatype, else as float16. Qdrant
+          computes MaxSim.
     encoding : encoding, "auto" or None, default="auto"
-        Encoding of all tokens of a document into a single vector that finds candidates:
-        :class:`~embplug.methods.FDE` [2]_ or :class:`~embplug.methods.LearnedEncoding`. ``"auto"`` is decided
-        when the collection is created, and the stored recipe names the decision: ``LearnedEncoding`` with a
-        sample of enough tokens, else ``FDE``, which needs no sample. None stores no encoding.
+        Encoding of all tokens of a document into a single vector that finds candidates, such as
+        :class:`~embplug.methods.LearnedEncoding` or :class:`~embplug.methods.FDE` [2]_. ``"auto"`` is an
+        :class:`~embplug.methods.AdaptiveEncoding`. None stores no encoding.
     encoding_storage : Storage, default=Storage()
         How Qdrant stores the encoding. Its datatype is that of the encoding. Unless ``hnsw`` sets
         ``full_scan_threshold``, it is 98,304 KB: up to this size of a segment, a full scan is as fast as the
         graph and misses no candidate.
-    multivector : Multivector, default=Multivector()
-        How Qdrant stores the tokens for reranking. None does not store them: the codes then rerank the
-        candidates, and without codes the candidates are the result.
+    multivector : Multivector, "auto" or None, default="auto"
+        How Qdrant stores the tokens for reranking. ``"auto"`` stores them if the preset is ``"exact"``, if
+        there are no codes, or if ``Rerank.exact`` needs them. None does not store them: the codes then rerank
+        the candidates, and without codes the candidates are the result.
     reduction : reduction or tuple of reductions, default=None
         Pooling or pruning, or several in this order, so that fewer tokens of a document are encoded and
         stored. :class:`~embplug.methods.SaliencyPruning` needs the saliency of the tokens, from the user or
@@ -81,9 +102,10 @@ class Tokens(Part):
         Weights of the tokens of a query, for candidates and for MaxSim, such as
         :class:`~embplug.methods.TokenIDF`. They are fitted on documents, and are multiplied by
         ``token_weights`` of a search.
-    codes : quantizer or token codes, default=None
-        Codes of the tokens. They are stored in the payload, come back with the candidates, and MaxSim is
-        computed on them in this process. With a multivector too, they rerank in its place; see
+    codes : quantizer, token codes, "auto" or None, default="auto"
+        Codes of the tokens. ``"auto"`` is a :class:`~embplug.methods.BitAllocationQuantizer` if the tokens
+        are not stored, else None. They are stored in the payload, come back with the candidates, and MaxSim
+        is computed on them in this process. With a multivector too, they rerank in its place; see
         ``Rerank.exact``.
     document_bytes : int, default=48
         Bytes for each document, in addition to the codes, that keep the mean of what the codes of its tokens
@@ -103,28 +125,66 @@ class Tokens(Part):
     """
 
     dim: int = Field(ge=1, le=65536)
-    encoding: Encoding | Literal["auto"] | None = "auto"
+    preset: Preset = "balanced"
+    encoding: EncodingField = AUTO
     encoding_storage: Storage = Storage()
-    multivector: Multivector | None = Multivector()
+    multivector: MultivectorField = AUTO
     reduction: Reductions | None = None
     query_reduction: QueryReduction | None = None
     query_weights: QueryWeights | None = None
-    codes: TokenCodes | None = None
+    codes: CodesField = AUTO
     document_bytes: int = Field(48, ge=0)
 
     def unfitted(self) -> Self:
         """Return a copy whose methods are not fitted."""
-        encoding = self.encoding
-        if encoding is not None and encoding != "auto":
-            encoding = encoding.unfitted()
-        codes = None if self.codes is None else self.codes.unfitted()
-        weights = None if self.query_weights is None else self.query_weights.unfitted()
-        return self.model_copy(update={"encoding": encoding, "codes": codes, "query_weights": weights})
+        methods = {name: getattr(self, name) for name in ("encoding", "codes", "query_weights")}
+        unfitted = {name: method.unfitted() for name, method in methods.items() if method not in (None, AUTO)}
+        return self.model_copy(update=unfitted)
 
-    @property
-    def encoding_or_default(self) -> Encoding | None:
-        """The encoding; ``"auto"`` stands for an ``FDE``, as without a sample."""
-        return FDE() if self.encoding == "auto" else self.encoding
+    def decided(
+        self, features: Features | None = None, *, ranks_alone: bool = False, rescores: bool = False
+    ) -> Self:
+        """Return a copy in which the preset has decided what is ``"auto"``.
+
+        Parameters
+        ----------
+        features : Features, default=None
+            What the engine can do. None is an engine that can do no more than any engine.
+        ranks_alone : bool, default=False
+            Whether nothing else finds documents, so that without an encoding the tokens have to be stored.
+        rescores : bool, default=False
+            Whether the recipe scores the best hits by codes again on the tokens.
+
+        Returns
+        -------
+        Tokens
+        """
+        encoding, multivector, codes = self.encoding, self.multivector, self.codes
+        if encoding == AUTO:
+            encoding = token_encoding(self.preset, self.dim)
+        if multivector == AUTO:
+            searched = encoding is None and ranks_alone
+            stored = searched or rescores or codes is None or (codes == AUTO and self.preset == "exact")
+            datatype = token_datatype(self.preset, features)
+            multivector = Multivector(datatype=datatype) if stored else None
+        if codes == AUTO:
+            codes = token_codes(self.preset, self.dim) if multivector is None or rescores else None
+        return self.model_copy(update={"encoding": encoding, "multivector": multivector, "codes": codes})
+
+    def decided_like(self, stored: Tokens) -> Self:
+        """Return a copy in which what is ``"auto"`` is as in another recipe.
+
+        Parameters
+        ----------
+        stored : Tokens
+            The other recipe.
+
+        Returns
+        -------
+        Tokens
+        """
+        left_open = [name for name in ("encoding", "multivector", "codes") if getattr(self, name) == AUTO]
+        return self.model_copy(update={name: getattr(stored, name) for name in left_open})
 
     @property
     def reductions(self) -> tuple[Reduction, ...]:
@@ -151,20 +211,17 @@ class Tokens(Part):
 
     @model_validator(mode="after")
     def _was_fitted_on_such_tokens(self) -> Self:
-        fitted_dims = {
-            "encoding": None if self.encoding_or_default is None else self.encoding_or_default.fitted_dim,
-            "query_weights": None if self.query_weights is None else self.query_weights.fitted_dim,
-            "codes": None if self.codes is None else self.codes.fitted_dim,
-        }
-        for name, dim in fitted_dims.items():
+        for name in ("encoding", "query_weights", "codes"):
+            method = getattr(self, name)
+            dim = None if method in (None, AUTO) else method.fitted_dim
             if dim not in (None, self.dim):
                 raise RecipeError(name, f"fitted on {self.dim} dimensions", dim)
         return self
 
     @model_validator(mode="after")
     def _fits_into_a_vector(self) -> Self:
-        encoding = self.encoding_or_default
-        dim = 0 if encoding is None else encoding.output_dim(self.dim)
+        encoding = self.encoding
+        dim = 0 if encoding is None or encoding == AUTO else encoding.output_dim(self.dim)
         if dim > MOST_DIMS:
             raise RecipeError("encoding", f"one of at most {MOST_DIMS:,} dimensions", f"{dim:,}")
         return self

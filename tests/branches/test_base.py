@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import Dense, Rerank, Sparse, Storage, Tokens
+from embplug import Dense, Multivector, Rerank, Sparse, Storage, Tokens
 from embplug.branches.base import Branch, search_params, vector_of
 from embplug.branches.dense import DenseBranch
 from embplug.branches.queries import CheckedQuery
@@ -21,7 +21,7 @@ from tests.branches.parts import DIM, SMALL_FDE, documents, vectors
 
 QUANTIZED = Storage(quantization={"scalar": {"type": "int8"}})
 BRANCHES = [
-    TokensBranch(Tokens(dim=DIM, encoding=SMALL_FDE), Rerank()),
+    TokensBranch(Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None), Rerank()),
     DenseBranch("d", Dense(dim=DIM), Rerank()),
     SparseBranch(Sparse(average_length=3.0)),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embplug import Dense, Recipe, Tokens
+from embplug import Dense, Multivector, Recipe, Tokens
 from embplug.branches.complete import complete_documents, reduce_tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
@@ -14,7 +14,9 @@ from embplug.methods import FirstTokens, SaliencyPruning
 from tests.branches.parts import DIM, SMALL_FDE, RecordingEncoder, batch, documents, vectors
 
 DENSE = vectors(2)
-BOTH = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE), dense=Dense(dim=DIM))
+BOTH = Recipe(
+    tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None), dense=Dense(dim=DIM)
+)
 TEXTS = ["text 5", "text 6"]
 
 
@@ -44,14 +46,22 @@ def test_two_missing_dense_vectors_are_refused() -> None:
 
 
 def test_tokens_of_the_encoder_are_reduced_by_its_saliency() -> None:
-    tokens = Tokens(dim=DIM, encoding=SMALL_FDE, reduction=(SaliencyPruning(keep=1.0), FirstTokens(count=1)))
+    tokens = Tokens(
+        dim=DIM,
+        encoding=SMALL_FDE,
+        reduction=(SaliencyPruning(keep=1.0), FirstTokens(count=1)),
+        multivector=Multivector(),
+        codes=None,
+    )
     pipeline = Pipeline(Recipe(tokens=tokens), RecordingEncoder(saliency=True))
     complete = complete_documents(documents(2, texts=TEXTS), pipeline)
     assert complete.tokens is not None and complete.tokens.values[:, 0].tolist() == [5, 6]
 
 
 def test_a_sample_is_reduced_as_documents_are() -> None:
-    tokens = Tokens(dim=DIM, encoding=SMALL_FDE, reduction=FirstTokens(count=3))
+    tokens = Tokens(
+        dim=DIM, encoding=SMALL_FDE, reduction=FirstTokens(count=3), multivector=Multivector(), codes=None
+    )
     pipeline = Pipeline(Recipe(tokens=tokens))
     sample = reduce_tokens(CheckedSample(batch(2, 0), {}), pipeline)
     whole = reduce_tokens(documents(2, tokens=batch(2, 0)), pipeline)

@@ -19,10 +19,15 @@ from embplug.search.types import Query
 
 DIM = 4
 FLOAT16 = models.Datatype.FLOAT16
-HALF = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=1, simhash_bits=1)))
+HALF = Recipe(
+    tokens=Tokens(dim=DIM, encoding=FDE(repetitions=1, simhash_bits=1), multivector=Multivector(), codes=None)
+)
 SINGLE = Recipe(
     tokens=Tokens(
-        dim=DIM, encoding=FDE(repetitions=1, simhash_bits=1), multivector=Multivector(datatype="float32")
+        dim=DIM,
+        encoding=FDE(repetitions=1, simhash_bits=1),
+        multivector=Multivector(datatype="float32"),
+        codes=None,
     )
 )
 
@@ -97,7 +102,7 @@ def test_what_a_transform_makes_is_checked_too(edge_client: Any) -> None:
 
 def test_an_encoding_of_float16_is_checked_too(edge_client: Any) -> None:
     encoding = FDE(repetitions=1, simhash_bits=1, dtype="float16")
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None, codes=None))
     collection = Collection.create("docs", recipe, edge_client)
     with pytest.raises(InvalidArgumentError, match=r"^document 'b': .*float16"):
         collection.add(["a", "b"], tokens=tokens(1e6, 1e6))

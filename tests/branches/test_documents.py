@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embplug import Dense, Documents, Recipe, Sample, TokenBatch, Tokens
+from embplug import Dense, Documents, Multivector, Recipe, Sample, TokenBatch, Tokens
 from embplug.branches.documents import check_dense, check_documents, check_sample, check_tokens
 from embplug.common.ids import ORIGINAL_ID
 from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
@@ -24,10 +24,12 @@ from embplug.errors import (
 from embplug.methods import FDE
 
 DIM = 3
-TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=FDE()))
+TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(), multivector=Multivector(), codes=None))
 DENSE = Recipe(dense=Dense(dim=DIM))
 TWO = Recipe(dense={"a": Dense(dim=DIM), "b": Dense(dim=2)})
-BOTH = Recipe(tokens=Tokens(dim=DIM, encoding=FDE()), dense=Dense(dim=2))
+BOTH = Recipe(
+    tokens=Tokens(dim=DIM, encoding=FDE(), multivector=Multivector(), codes=None), dense=Dense(dim=2)
+)
 
 
 def matrix(rows: int, value: float = 1.0) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embplug import CrossEncoderStage, Dense, Recipe, Rerank, Sparse, Tokens, register_encoder
+from embplug import CrossEncoderStage, Dense, Multivector, Recipe, Rerank, Sparse, Tokens, register_encoder
 from embplug.branches.loaded_models import LoadedModels
 from embplug.encoders import registry
 from embplug.errors import InvalidArgumentError, UntrustedModelError
@@ -76,7 +76,9 @@ def test_saliency_is_asked_for_where_the_recipe_prunes(monkeypatch: pytest.Monke
         return RecordingEncoder()
 
     monkeypatch.setattr("embplug.branches.loaded_models.load_encoder", load)
-    tokens = Tokens(dim=DIM, reduction=SaliencyPruning() if prunes else None)
+    tokens = Tokens(
+        dim=DIM, reduction=SaliencyPruning() if prunes else None, multivector=Multivector(), codes=None
+    )
     recipe = Recipe(tokens=tokens, encoder="any")
     models = LoadedModels(recipe, None, None)
     models.allow(recipe)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import CrossEncoderStage, Dense, Fusion, Query, Recipe, Rerank, Sparse, Tokens
+from embplug import CrossEncoderStage, Dense, Fusion, Multivector, Query, Recipe, Rerank, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.prepare import checked_queries, prepared_query
@@ -21,8 +21,10 @@ from embplug.errors import FilterError, InvalidArgumentError, NotFittedError
 from embplug.methods import (
     FDE,
     PCA,
+    AdaptiveEncoding,
     BallCarving,
     BinaryQuantizer,
+    BitAllocationQuantizer,
     FirstTokens,
     HierarchicalPooling,
     PowerQuantizer,
@@ -45,8 +47,8 @@ UPGRADING = {"dense": VectorVersion(model=2, stored_as="dense_v2", previous=PREV
 PARTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # Each part as it learns, and as it has nothing to learn.
     "tokens": (
-        {"tokens": Tokens(dim=DIM, encoding=LEARNING)},
-        {"tokens": Tokens(dim=DIM, encoding=SMALL_FDE)},
+        {"tokens": Tokens(dim=DIM, encoding=LEARNING, multivector=Multivector(), codes=None)},
+        {"tokens": Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None)},
     ),
     "dense": (
         {"dense": Dense(dim=DIM, transforms=[PCA(4)])},
@@ -189,8 +191,9 @@ def test_the_recipe_keeps_nothing_that_was_learned() -> None:
 
 
 def test_the_encoding_that_the_recipe_leaves_open_is_decided() -> None:
-    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM)))
-    assert pipeline.recipe.tokens is not None and pipeline.recipe.tokens.encoding == FDE()
+    tokens = Pipeline(Recipe(tokens=Tokens(dim=DIM))).recipe.tokens
+    assert tokens is not None and isinstance(tokens.encoding, AdaptiveEncoding)
+    assert isinstance(tokens.codes, BitAllocationQuantizer) and tokens.multivector is None
 
 
 def test_nothing_is_encoded_or_planned_before_all_has_learned() -> None:
@@ -272,7 +275,10 @@ def test_texts_are_encoded_as_one_dense_vector_is_stored() -> None:
 
 
 def test_a_query_gets_the_vectors_that_the_encoder_makes() -> None:
-    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM), dense=Dense(dim=DIM)), RecordingEncoder())
+    pipeline = Pipeline(
+        Recipe(tokens=Tokens(dim=DIM, multivector=Multivector(), codes=None), dense=Dense(dim=DIM)),
+        RecordingEncoder(),
+    )
     query = pipeline.with_query_vectors(Query(text="text 5"))
     assert query.text is None and np.asarray(query.tokens)[:, 0].tolist() == [5, 5]
     assert query.dense is not None and query.dense["dense"][0] == 5
@@ -339,7 +345,10 @@ def test_each_query_has_a_plan_of_its_own() -> None:
 
 
 def test_drift_needs_tokens_with_a_learned_encoding() -> None:
-    for recipe in (Recipe(dense=Dense(dim=DIM)), Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE))):
+    for recipe in (
+        Recipe(dense=Dense(dim=DIM)),
+        Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None)),
+    ):
         with pytest.raises(InvalidArgumentError) as raised:
             Pipeline(recipe).drift(TOKENS)
         assert raised.value.argument == "recipe.tokens.encoding"

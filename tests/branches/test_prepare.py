@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import CrossEncoderStage, Dense, Fusion, Query, Recipe, Rerank, Sparse, Tokens
+from embplug import CrossEncoderStage, Dense, Fusion, Multivector, Query, Recipe, Rerank, Sparse, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.prepare import checked_queries, chosen_branches, prepared_query, takers
 from embplug.branches.queries import CheckedQuery
@@ -16,7 +16,7 @@ from embplug.methods import BinaryQuantizer, TokenIDF
 from embplug.search.types import SearchOptions
 from tests.branches.parts import DIM, SMALL_FDE, RecordingEncoder, batch
 
-TOKENS = Tokens(dim=DIM, encoding=SMALL_FDE)
+TOKENS = Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None)
 DENSE = Dense(dim=DIM)
 SPARSE = Sparse(average_length=4.0)
 ALL = Recipe(tokens=TOKENS, dense=DENSE, sparse=SPARSE)
@@ -164,7 +164,11 @@ def test_hits_that_nothing_ranks_again_are_rescored_only_with_oversampling() -> 
 
 def test_query_weights_reach_finder_and_ranker() -> None:
     fitted = TokenIDF(cells=4).fit(batch(60, 0))
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, query_weights=fitted))
+    recipe = Recipe(
+        tokens=Tokens(
+            dim=DIM, encoding=SMALL_FDE, query_weights=fitted, multivector=Multivector(), codes=None
+        )
+    )
     tokens = batch(1, 5)
     query = prepared(Query(tokens=tokens), recipe)
     weights = fitted.weights(tokens)
@@ -189,6 +193,6 @@ def test_codes_rank_only_what_another_branch_finds() -> None:
 
 
 def test_a_multivector_alone_needs_no_finder() -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector(), codes=None))
     query = prepared(Query(tokens=MATRIX), recipe)
     assert query.finders == {} and query.ranker.in_engine.using == "tokens"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug import Dense, Query, Recipe, Sparse, Tokens
+from embplug import Dense, Multivector, Query, Recipe, Sparse, Tokens
 from embplug.branches.queries import check_query
 from embplug.errors import (
     DimensionError,
@@ -20,8 +20,10 @@ from embplug.methods import SaliencyPruning
 from embplug.methods.token_batch import TokenBatch
 from tests.branches.parts import DIM, SMALL_FDE
 
-TOKENS = Tokens(dim=DIM, encoding=SMALL_FDE)
-PRUNING = Tokens(dim=DIM, encoding=SMALL_FDE, query_reduction=SaliencyPruning())
+TOKENS = Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None)
+PRUNING = Tokens(
+    dim=DIM, encoding=SMALL_FDE, query_reduction=SaliencyPruning(), multivector=Multivector(), codes=None
+)
 WHOLE = Recipe(tokens=PRUNING, dense={"a": Dense(dim=3), "b": Dense(dim=2, datatype="uint8")})
 MATRIX = np.ones((4, DIM))
 NOT_FINITE = np.where(np.arange(4)[:, None] == 2, np.nan, MATRIX)

@@ -39,7 +39,8 @@ CODED = {"codes": BinaryQuantizer(), "document_bytes": 0}
 
 def tokens_branch(rerank: Rerank | None = None, **fields: Any) -> TokensBranch:
     """A branch that is fitted where anything learns."""
-    branch = TokensBranch(Tokens(dim=DIM, **{"encoding": SMALL_FDE, **fields}), rerank or Rerank())
+    stored = {"encoding": SMALL_FDE, "multivector": Multivector(), "codes": None, **fields}
+    branch = TokensBranch(Tokens(dim=DIM, **stored), rerank or Rerank())
     if not branch.fitted:
         branch.fit(CheckedSample(DOCUMENTS, {}))
     return branch
@@ -304,7 +305,9 @@ def test_the_recipe_is_not_fitted_along() -> None:
 
 def test_a_sample_without_tokens_is_refused() -> None:
     with pytest.raises(InvalidArgumentError) as raised:
-        TokensBranch(Tokens(dim=DIM, encoding=LEARNING), Rerank()).fit(CheckedSample(None, {}))
+        TokensBranch(Tokens(dim=DIM, encoding=LEARNING, multivector=Multivector(), codes=None), Rerank()).fit(
+            CheckedSample(None, {})
+        )
     assert raised.value.argument == "sample.tokens"
 
 
@@ -392,7 +395,9 @@ def test_documents_are_compared_by_the_finest_that_is_stored(fields: dict[str, A
 
 
 def query_of(matrix: np.ndarray) -> CheckedQuery:
-    return check_query(Query(tokens=matrix), Recipe(tokens=Tokens(dim=DIM)))
+    return check_query(
+        Query(tokens=matrix), Recipe(tokens=Tokens(dim=DIM, multivector=Multivector(), codes=None))
+    )
 
 
 def test_bytes_alone_cannot_be_compared() -> None:
@@ -413,6 +418,8 @@ def test_only_a_learned_encoding_drifts() -> None:
 
 
 def test_drift_needs_what_was_learned() -> None:
-    branch = TokensBranch(Tokens(dim=DIM, encoding=LearnedEncoding()), Rerank())
+    branch = TokensBranch(
+        Tokens(dim=DIM, encoding=LearnedEncoding(), multivector=Multivector(), codes=None), Rerank()
+    )
     with pytest.raises(NotFittedError, match="add documents"):
         branch.drift(DOCUMENTS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qdrant_client import grpc, models
 
-from embplug import Dense, Recipe, Tokens
+from embplug import Dense, Multivector, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
 from embplug.collection import chunks, payload_sizes
@@ -55,7 +55,9 @@ def test_payloads_count_where_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_long_matrices_have_chunks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE)))
+    pipeline = Pipeline(
+        Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None))
+    )
     tokens = TokenBatch(batch(2, 0).values, [0, 1, 18, 19, 20])
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 4 * 2 * (16 + DIM))
     assert lengths(docs=documents(4, tokens=tokens), pipeline=pipeline) == [1, 1, 2]

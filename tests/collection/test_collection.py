@@ -54,12 +54,17 @@ from embplug.search.types import SearchOptions
 DIM = 16
 SMALL_FDE = FDE(repetitions=4, simhash_bits=3, projection_dim=8)
 RECIPE = Recipe(
-    tokens=Tokens(dim=DIM, encoding=SMALL_FDE),
+    tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None),
     rerank=Rerank(candidates=20),
     payload_indexes={"year": "integer", "tag": "keyword"},
 )
 LEARNING = Recipe(
-    tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2, simhash_bits=3, partitioner="kmeans", dtype="uint8")),
+    tokens=Tokens(
+        dim=DIM,
+        encoding=FDE(repetitions=2, simhash_bits=3, partitioner="kmeans", dtype="uint8"),
+        multivector=Multivector(),
+        codes=None,
+    ),
     rerank=Rerank(candidates=20),
 )
 
@@ -127,7 +132,7 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
     # The shorter a document, the more its last number adds, which says nothing of what is in it.
     documents = [np.concatenate(matrices(1 + 3 * (i % 4), seed=i)) for i in range(60)]
     encoding = LearnedEncoding(stored_dim=24, features=16, landmarks=256, compared=64, dtype=dtype)
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None, codes=None))
     collection = Collection.create("docs", recipe, edge_client, sample=Sample(tokens=documents))
     collection.add(range(60), tokens=documents)
     encoding.fit(TokenBatch.from_list(documents))
@@ -150,7 +155,12 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
     ("encoding", "most"), [(SMALL_FDE, 400), (LearnedEncoding(features=16, landmarks=256, compared=64), 800)]
 )
 def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, most, given, asked):
-    pipeline = Pipeline(Recipe(tokens=Tokens(dim=DIM, encoding=encoding), rerank=Rerank(hnsw_ef=given)))
+    pipeline = Pipeline(
+        Recipe(
+            tokens=Tokens(dim=DIM, encoding=encoding, multivector=Multivector(), codes=None),
+            rerank=Rerank(hnsw_ef=given),
+        )
+    )
     if not pipeline.fitted:
         pipeline.fit(CheckedSample(TokenBatch.from_list(matrices(100)), {}))
     (request,) = pipeline.plan([Query(tokens=np.ones((2, DIM)))], SearchOptions())[0].send(None)
@@ -282,7 +292,14 @@ def test_creating_again_with_the_same_recipe_changes_nothing(engine):
 
 def test_creating_with_another_recipe_names_the_differences(engine):
     filled(engine)
-    other = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=5, simhash_bits=3, projection_dim=8)))
+    other = Recipe(
+        tokens=Tokens(
+            dim=DIM,
+            encoding=FDE(repetitions=5, simhash_bits=3, projection_dim=8),
+            multivector=Multivector(),
+            codes=None,
+        )
+    )
     with pytest.raises(RecipeMismatchError) as caught:
         Collection.create("docs", other, engine)
     assert caught.value.differences["tokens.encoding.repetitions"] == (4, 5)
@@ -291,7 +308,7 @@ def test_creating_with_another_recipe_names_the_differences(engine):
 
 
 def test_the_default_encoding_is_learned_where_a_sample_can_teach_it(engine):
-    recipe, tokens = Recipe(tokens=Tokens(dim=DIM)), matrices(80)
+    recipe, tokens = Recipe(tokens=Tokens(dim=DIM, multivector=Multivector(), codes=None)), matrices(80)
     learned = Collection.create("learned", recipe, engine, sample=Sample(tokens=tokens))
     assert isinstance(learned.recipe.tokens.encoding, LearnedEncoding)
     assert Collection.create("learned", recipe, engine).recipe == learned.recipe
@@ -469,7 +486,7 @@ def test_bad_searches_are_named(engine):
 
 
 def test_float16_tokens_and_tokens_alone_without_matrix(engine):
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=None, codes=None))
     documents = matrices(40)
     collection = Collection.create("docs", recipe, engine)
     collection.add(ids=range(40), tokens=[d.astype(np.float16) for d in documents])
@@ -496,7 +513,9 @@ def test_dense_vectors_by_name_and_alone(engine):
 
 def test_dense_and_token_candidates_are_reranked_together(engine):
     recipe = Recipe(
-        tokens=Tokens(dim=DIM, encoding=SMALL_FDE), dense=Dense(dim=4), rerank=Rerank(candidates=10)
+        tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None),
+        dense=Dense(dim=4),
+        rerank=Rerank(candidates=10),
     )
     documents, dense = matrices(60), np.random.default_rng(1).standard_normal((60, 4))
     collection = Collection.create("docs", recipe, engine)
@@ -575,7 +594,9 @@ def test_reranking_ignores_quantized_tokens_unless_asked(engine):
     scores = {}
     for quantized in (False, True):
         recipe = Recipe(
-            tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(quantization=coarse)),
+            tokens=Tokens(
+                dim=DIM, encoding=SMALL_FDE, multivector=Multivector(quantization=coarse), codes=None
+            ),
             rerank=Rerank(candidates=60, quantized_tokens=quantized),
         )
         name = f"docs-{quantized}"
@@ -622,7 +643,15 @@ def test_edge_directories_and_paths_are_engines(tmp_path):
 
 def test_what_the_engine_cannot_do_is_refused_before_anything_is_made(engine, engine_name):
     turbo = models.TurboQuantization(turbo=models.TurboQuantQuantizationConfig(bits="bits4"))
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, encoding_storage=Storage(quantization=turbo)))
+    recipe = Recipe(
+        tokens=Tokens(
+            dim=DIM,
+            encoding=SMALL_FDE,
+            encoding_storage=Storage(quantization=turbo),
+            multivector=Multivector(),
+            codes=None,
+        )
+    )
     if engine_name == "edge":
         Collection.create("docs", recipe, engine)
         return

@@ -23,7 +23,11 @@ from embplug.search import mmr, token_similarities
 
 DIM = 16
 SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=8)
-PRUNED = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, reduction=SaliencyPruning(keep=0.5)))
+PRUNED = Recipe(
+    tokens=Tokens(
+        dim=DIM, encoding=SMALL, reduction=SaliencyPruning(keep=0.5), multivector=Multivector(), codes=None
+    )
+)
 
 
 class FirstMatter:
@@ -71,7 +75,11 @@ def stored(collection: Collection, engine: Engine) -> TokenBatch:
 def test_what_is_stored_is_what_the_reduction_leaves(engine: Engine, reduction: Any) -> None:
     tokens = documents()
     collection = Collection.create(
-        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, reduction=reduction)), engine
+        "few",
+        Recipe(
+            tokens=Tokens(dim=DIM, encoding=SMALL, reduction=reduction, multivector=Multivector(), codes=None)
+        ),
+        engine,
     )
     collection.add(range(len(tokens)), tokens=tokens)
     left = reduction.reduce(tokens).tokens
@@ -126,7 +134,11 @@ def test_wrong_saliency_is_named_and_nothing_written(
 
 
 def test_saliency_without_pruning_is_refused(edge_client: Engine) -> None:
-    collection = Collection.create("few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL)), edge_client)
+    collection = Collection.create(
+        "few",
+        Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=Multivector(), codes=None)),
+        edge_client,
+    )
     tokens = documents(2)
     with pytest.raises(InvalidArgumentError, match=r"^saliency: "):
         collection.add([0, 1], tokens=tokens, saliency=[np.ones(n) for n in tokens.lengths])
@@ -160,7 +172,7 @@ def test_the_saliency_of_a_sample_is_checked(edge_client: Engine) -> None:
         with pytest.raises(InvalidArgumentError, match=named):
             Collection.create("few", PRUNED, edge_client, sample=Sample(tokens=tokens, saliency=saliency))
     with pytest.raises(InvalidArgumentError, match=r"^sample\.saliency: .*does not"):
-        plain = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL))
+        plain = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=Multivector(), codes=None))
         given = Sample(tokens=tokens, saliency=[np.ones(count) for count in tokens.lengths])
         Collection.create("few", plain, edge_client, sample=given)
 
@@ -169,7 +181,9 @@ def test_pruning_then_pooling(engine: Engine) -> None:
     tokens, generator = documents(), np.random.default_rng(1)
     saliency = [generator.random(count) for count in tokens.lengths]
     steps = (FirstTokens(count=8), SaliencyPruning(keep=0.8), HierarchicalPooling(factor=2))
-    made = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, reduction=steps))
+    made = Recipe(
+        tokens=Tokens(dim=DIM, encoding=SMALL, reduction=steps, multivector=Multivector(), codes=None)
+    )
     assert Recipe.from_yaml(made.to_yaml()) == made
     collection = Collection.create("few", made, engine)
     collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
@@ -184,7 +198,13 @@ def test_pruning_then_pooling(engine: Engine) -> None:
 def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
     tokens, pruning = documents(), SaliencyPruning(keep=0.5)
     collection = Collection.create(
-        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, query_reduction=pruning)), engine
+        "few",
+        Recipe(
+            tokens=Tokens(
+                dim=DIM, encoding=SMALL, query_reduction=pruning, multivector=Multivector(), codes=None
+            )
+        ),
+        engine,
     )
     collection.add(range(len(tokens)), tokens=tokens)
     query = np.concatenate([tokens[5][:3], tokens[9][:3]])
@@ -242,7 +262,7 @@ def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
     tokens = documents().to_float32()
     query, weights = np.concatenate([tokens[5][:3], tokens[9][:3]]), np.repeat([1, 0], 3).astype(np.float32)
     collection = Collection.create(
-        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=None)), engine
+        "few", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=None, codes=None)), engine
     )
     collection.add(range(len(tokens)), tokens=tokens)
     found = [
@@ -256,7 +276,7 @@ def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
 
 
 def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: Engine) -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=Multivector(), codes=None))
     collection = Collection.create("few", recipe, engine, encoder=FirstMatter())
     tokens = documents()
     collection.add(range(len(tokens)), tokens=tokens)
@@ -265,7 +285,15 @@ def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: E
 
 
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
-    made = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, query_reduction=SaliencyPruning(keep=0.5)))
+    made = Recipe(
+        tokens=Tokens(
+            dim=DIM,
+            encoding=SMALL,
+            query_reduction=SaliencyPruning(keep=0.5),
+            multivector=Multivector(),
+            codes=None,
+        )
+    )
     collection = Collection.create("few", made, edge_client, encoder=FirstMatter())
     tokens = documents()
     collection.add(range(len(tokens)), tokens=tokens)
@@ -283,7 +311,11 @@ def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> N
         collection.search(text="any", saliency=[1.0])
     with pytest.raises(InvalidArgumentError, match=r"^encoder: .*saliency.*silent"):
         Collection.open("few", edge_client, encoder=Silent()).search(text="any")
-    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, encoding=SMALL)), edge_client)
+    plain = Collection.create(
+        "plain",
+        Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=Multivector(), codes=None)),
+        edge_client,
+    )
     with pytest.raises(InvalidArgumentError, match=r"^saliency: .*does not"):
         plain.search(tokens=tokens[0], saliency=np.ones(len(tokens[0])))
 
@@ -316,7 +348,11 @@ def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> No
     tokens = documents()
     made = Recipe(
         tokens=Tokens(
-            dim=DIM, encoding=SMALL, multivector=Multivector(), query_reduction=BallCarving(threshold=0.9)
+            dim=DIM,
+            encoding=SMALL,
+            multivector=Multivector(),
+            query_reduction=BallCarving(threshold=0.9),
+            codes=None,
         )
     )
     collection = Collection.create("few", made, engine)
@@ -330,7 +366,15 @@ def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> No
 def test_a_reduction_stands_in_a_recipe_as_data() -> None:
     for reduction in (HierarchicalPooling(factor=3), FirstTokens(count=9), SaliencyPruning(keep=0.3)):
         for query_reduction in (BallCarving(), SaliencyPruning(keep=0.9)):
-            made = Recipe(tokens=Tokens(dim=DIM, reduction=reduction, query_reduction=query_reduction))
+            made = Recipe(
+                tokens=Tokens(
+                    dim=DIM,
+                    reduction=reduction,
+                    query_reduction=query_reduction,
+                    multivector=Multivector(),
+                    codes=None,
+                )
+            )
             assert Recipe.from_yaml(made.to_yaml()) == made
     with pytest.raises(RecipeError, match=r"^tokens\.reduction: .*hierarchical"):
         Recipe.from_yaml("tokens: {dim: 8, reduction: {kind: nonsense}}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import Collection, Dense, Recipe, TokenBatch, Tokens
+from embplug import Collection, Dense, Multivector, Recipe, TokenBatch, Tokens
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
 from embplug.methods import FDE, PCA, BitAllocationQuantizer, LearnedEncoding, ResidualQuantizer, TokenIDF
@@ -53,13 +53,13 @@ def test_codes_fitted_before_need_a_sample_for_the_correction_alone(edge_client:
 
 def test_methods_of_other_dimensions_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"encoding: .*fitted on 9 dimensions.*8"):
-        Tokens(dim=9, encoding=LearnedEncoding(**SMALL).fit(ELSEWHERE))
+        Tokens(dim=9, encoding=LearnedEncoding(**SMALL).fit(ELSEWHERE), multivector=Multivector(), codes=None)
     with pytest.raises(RecipeError, match=r"codes: .*fitted on 9 dimensions.*8"):
         Tokens(dim=9, codes=BitAllocationQuantizer(size=4).fit(ELSEWHERE.values))
 
 
 def test_a_collection_tells_its_drift(engine: Engine) -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL), multivector=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL), multivector=None, codes=None))
     collection = Collection.create("drifting", recipe, engine)
     with pytest.raises(NotFittedError, match="add documents first"):
         collection.drift(batch(20, 4))
@@ -70,7 +70,11 @@ def test_a_collection_tells_its_drift(engine: Engine) -> None:
     assert asyncio.run(again.to_async().drift(batch(100, 4))) == alike
     with pytest.raises(InvalidArgumentError, match=r"^tokens\[0\]: "):
         again.drift([np.ones((3, DIM + 1))])
-    plain = Collection.create("plain", Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2))), engine)
+    plain = Collection.create(
+        "plain",
+        Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2), multivector=Multivector(), codes=None)),
+        engine,
+    )
     with pytest.raises(InvalidArgumentError, match=r"^recipe\.tokens\.encoding: "):
         plain.drift(batch(20, 4))
 
@@ -123,4 +127,4 @@ def test_a_recipe_weighs_queries_by_what_it_learned(engine: Engine, kept: dict[s
     taken.add(range(60), tokens=documents)
     np.testing.assert_array_equal(taken._pipeline.get_state()["query_weights.idf"], elsewhere.idf_)
     with pytest.raises(RecipeError, match=r"query_weights: .*fitted on 9 dimensions.*8"):
-        Tokens(dim=9, query_weights=TokenIDF(cells=40).fit(ELSEWHERE))
+        Tokens(dim=9, query_weights=TokenIDF(cells=40).fit(ELSEWHERE), multivector=Multivector(), codes=None)

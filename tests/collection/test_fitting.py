@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from embplug import Dense, Recipe, Sparse, Tokens
+from embplug import Dense, Multivector, Recipe, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -139,7 +139,12 @@ def test_what_a_collection_has_learned_is_not_replaced_by_what_a_recipe_brings(
 
 def test_the_state_of_tokens_is_kept_too(memory_client: QdrantClient) -> None:
     recipe = Recipe(
-        tokens=Tokens(dim=DIM, encoding={"kind": "fde", "repetitions": 1, "partitioner": "kmeans"})
+        tokens=Tokens(
+            dim=DIM,
+            encoding={"kind": "fde", "repetitions": 1, "partitioner": "kmeans"},
+            multivector=Multivector(),
+            codes=None,
+        )
     )
     sample = CheckedSample(batch(40, 0), {})
     first = run(memory_client, create_steps(memory_client, "docs", recipe, sample=sample))

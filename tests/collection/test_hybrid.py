@@ -48,7 +48,9 @@ MATRICES = TokenBatch.from_list(
 WORDS = Recipe(sparse=Sparse())
 PAIR = Recipe(dense=Dense(dim=DIM), sparse=Sparse())
 FDE_SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=4)
-TOKENS = Tokens(dim=DIM, encoding=FDE_SMALL, multivector=Multivector(datatype=models.Datatype.FLOAT32))
+TOKENS = Tokens(
+    dim=DIM, encoding=FDE_SMALL, multivector=Multivector(datatype=models.Datatype.FLOAT32), codes=None
+)
 CODES = Tokens(
     dim=DIM,
     encoding=FDE_SMALL,

@@ -6,10 +6,11 @@ import json
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from embplug import Dense, Recipe, Sparse
+from embplug import Collection, Dense, Recipe, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -89,3 +90,24 @@ def test_the_fields_are_json(memory_client: QdrantClient) -> None:
     assert fields.keys() == vars(info).keys()
     assert Recipe.from_dict(fields["recipe"]) == RECIPE
     assert VectorVersion(**fields["versions"]["a"]) == VectorVersion(model=2)
+
+
+@pytest.mark.parametrize("preset", ["small", "balanced", "exact"])
+def test_bytes_of_a_document_count_what_was_learned(engine: Any, preset: Any) -> None:
+    dim, tokens = 48, 30
+    recipe = Recipe(tokens=Tokens(dim=dim, preset=preset), dense=Dense(dim=dim))
+    collection = Collection.create("docs", recipe, engine)
+    assert collection.info().document_bytes is None
+    rng = np.random.default_rng(0)
+    matrices = rng.standard_normal((300, tokens, dim)).astype(np.float32)
+    collection.add(range(300), tokens=[*matrices], dense=matrices.mean(axis=1))
+    info = collection.info()
+    size = info.document_bytes
+    assert size.float32 == pytest.approx(4 * dim * (tokens + 1), rel=0.02)
+    assert size.learned == info.state_bytes / 300 > 0
+    coded = {"small": 3 * tokens, "balanced": 12 * tokens, "exact": 0}[preset]
+    encoding = recipe.decided().tokens.encoding.stored_dim
+    assert size.memory > size.learned + encoding + 4 * dim
+    assert size.disk > size.learned + encoding + 4 * dim + 1.25 * coded
+    assert size.disk < 1.5 * size.float32 + size.learned + 3000
+    assert json.loads(json.dumps(info.to_dict()))["document_bytes"]["disk"] == size.disk

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import Collection, Dense, Documents, Recipe, Tokens
+from embplug import Collection, Dense, Documents, Multivector, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
 from embplug.collection import chunks, ingest, writing
 from embplug.errors import DimensionError, IngestError, InvalidArgumentError, PointTooLargeError
@@ -116,7 +116,12 @@ def test_a_bad_batch_ends_the_call_and_leaves_whole_batches(engine):
 
 def test_memory_is_bounded_whatever_comes(edge_client):
     recipe = Recipe(
-        tokens=Tokens(dim=64, encoding=FDE(repetitions=2, simhash_bits=3, projection_dim=8), multivector=None)
+        tokens=Tokens(
+            dim=64,
+            encoding=FDE(repetitions=2, simhash_bits=3, projection_dim=8),
+            multivector=None,
+            codes=None,
+        )
     )
     collection = Collection.create("docs", recipe, edge_client)
     rng = np.random.default_rng(0)
@@ -139,7 +144,14 @@ def test_large_batches_are_split_into_requests_that_the_server_takes(
     prefer_grpc, server_client, qdrant_address
 ):
     url, grpc_port = qdrant_address
-    recipe = Recipe(tokens=Tokens(dim=128, encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=8)))
+    recipe = Recipe(
+        tokens=Tokens(
+            dim=128,
+            encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=8),
+            multivector=Multivector(),
+            codes=None,
+        )
+    )
     line = client(url, prefer_grpc, grpc_port if prefer_grpc else urlsplit(url).port)
     collection = Collection.create("docs", recipe, line)
     tokens = np.random.default_rng(0).standard_normal((6, 4000, 128)).astype(np.float32)
@@ -154,7 +166,14 @@ def test_large_batches_are_split_into_requests_that_the_server_takes(
 
 
 def test_vectors_arrive_as_they_were_sent(engine):
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=8)))
+    recipe = Recipe(
+        tokens=Tokens(
+            dim=DIM,
+            encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=8),
+            multivector=Multivector(),
+            codes=None,
+        )
+    )
     documents = matrices(5)
     collection = Collection.create("docs", recipe, engine)
     collection.add(ids=range(5), tokens=documents, payloads=[{"a": [1, {"b": None}], "c": "ü"}] * 5)
@@ -171,7 +190,9 @@ def test_it_learns_from_no_more_tokens_than_memory_is_meant_for(
     """Where tokens teach nothing, they do not lessen what dense vectors teach."""
     monkeypatch.setattr(ingest, "SAMPLE_TOKENS", 410)
     fde = LearnedEncoding(stored_dim=64, features=16, landmarks=256, compared=64)
-    tokens = Tokens(dim=8, encoding=fde if encoding == "learned" else FDE(repetitions=2), multivector=None)
+    tokens = Tokens(
+        dim=8, encoding=fde if encoding == "learned" else FDE(repetitions=2), multivector=None, codes=None
+    )
     recipe = Recipe(tokens=tokens, dense=Dense(dim=8, transforms=[PCA(4)]))
     samples = []
     whole = Pipeline.fit

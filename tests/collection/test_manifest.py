@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from embplug import Dense, Recipe, Tokens
+from embplug import Dense, Multivector, Recipe, Tokens
 from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.state import load
@@ -19,7 +19,7 @@ from embplug.methods import FDE, PCA, Procrustes
 from embplug.recipe.recipe import digest
 
 RECIPE = Recipe(
-    tokens=Tokens(dim=8, encoding=FDE(repetitions=3)),
+    tokens=Tokens(dim=8, encoding=FDE(repetitions=3), multivector=Multivector(), codes=None),
     dense={"b": Dense(dim=4, transforms=[PCA(2)]), "a": Dense(dim=3)},
     text_key="body",
 )
@@ -131,9 +131,11 @@ def test_without_an_upgrade_only_the_same_recipe_does_not_differ() -> None:
 
 
 def test_an_encoding_left_open_is_the_one_that_was_decided() -> None:
-    open_recipe = RECIPE.model_copy(update={"tokens": Tokens(dim=8)})
+    open_recipe = RECIPE.model_copy(update={"tokens": Tokens(dim=8, multivector=Multivector(), codes=None)})
     assert Manifest(RECIPE).differences(open_recipe) == {}
-    other = RECIPE.model_copy(update={"tokens": Tokens(dim=8, encoding=FDE(repetitions=4))})
+    other = RECIPE.model_copy(
+        update={"tokens": Tokens(dim=8, encoding=FDE(repetitions=4), multivector=Multivector(), codes=None)}
+    )
     assert Manifest(RECIPE).differences(other) == {"tokens.encoding.repetitions": (3, 4)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import AsyncCollection, Collection, Dense, Recipe, Sparse, Tokens
+from embplug import AsyncCollection, Collection, Dense, Multivector, Recipe, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -15,7 +15,6 @@ from embplug.collection.fitting import save_manifest_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.opening import (
     create_steps,
-    encoding_for,
     open_plain_steps,
     open_steps,
 )
@@ -32,14 +31,13 @@ from embplug.errors import (
     RecipeMismatchError,
     StateError,
 )
-from embplug.methods import FDE, PCA, LearnedEncoding
-from embplug.methods.token_batch import TokenBatch
-from tests.branches.parts import DIM, SMALL_FDE, RecordingEncoder, batch, vectors
+from embplug.methods import PCA
+from tests.branches.parts import DIM, SMALL_FDE, RecordingEncoder, vectors
 
 LEARNING = Recipe(dense=Dense(dim=DIM, transforms=[PCA(4)]))
 SAMPLE = CheckedSample(None, {"dense": vectors(30)})
 WHOLE = Recipe(
-    tokens=Tokens(dim=DIM, encoding=SMALL_FDE),
+    tokens=Tokens(dim=DIM, encoding=SMALL_FDE, multivector=Multivector(), codes=None),
     dense=Dense(dim=DIM),
     sparse=Sparse(average_length=3.0),
     payload_indexes={"year": "integer"},
@@ -151,17 +149,15 @@ def test_names_are_checked(memory_client: QdrantClient, name: Any) -> None:
         assert raised.value.argument == "name"
 
 
-def test_without_enough_tokens_to_learn_from_the_encoding_is_the_fde() -> None:
-    few, short = batch(15, 0), TokenBatch(batch(2, 0).values, range(21))
-    for sample in (None, SAMPLE, CheckedSample(few, {}), CheckedSample(short, {})):
-        assert encoding_for(sample) == FDE()
-    assert encoding_for(CheckedSample(batch(26, 0), {})) == LearnedEncoding()
-
-
-def test_the_encoding_that_is_chosen_stands_in_the_stored_recipe(memory_client: QdrantClient) -> None:
-    run(memory_client, create_steps(memory_client, "docs", Recipe(tokens=Tokens(dim=DIM))))
-    recipe = read_manifest("docs", memory_client.get_collection("docs")).recipe
-    assert recipe.tokens is not None and recipe.tokens.encoding == FDE()
+def test_what_a_preset_chooses_stands_in_the_stored_recipe(memory_client: QdrantClient) -> None:
+    left_open = Recipe(tokens=Tokens(dim=DIM))
+    for _ in range(2):  # The second call opens what the first one has made.
+        run(memory_client, create_steps(memory_client, "docs", left_open))
+    stored = read_manifest("docs", memory_client.get_collection("docs")).recipe
+    assert stored == left_open.decided() != left_open
+    other = Recipe(tokens=Tokens(dim=DIM, preset="small"))
+    with pytest.raises(RecipeMismatchError, match=r"tokens\.preset"):
+        run(memory_client, create_steps(memory_client, "docs", other))
 
 
 def test_only_what_embplug_made_can_be_opened(memory_client: QdrantClient) -> None:
@@ -300,7 +296,12 @@ def test_a_vector_that_cannot_be_searched_is_named(
     ("recipe", "engine", "sample", "told"),
     [
         ({"dense": {"dim": 8}}, "url", None, "recipe: expected a Recipe, got dict; use Recipe.from_dict"),
-        (None, "url", None, "recipe: expected a Recipe, got NoneType"),
+        (
+            None,
+            "url",
+            None,
+            "recipe: expected a Recipe, or encoder=, whose vectors a preset stores, got None",
+        ),
         (
             "url",
             LEARNING,

@@ -146,12 +146,12 @@ def test_capabilities_grow_with_the_version(version, has):
 
 def test_the_default_recipes_are_served_by_all(engine):
     found = run(engine, capabilities_steps(engine))
-    check_recipe(Recipe(tokens=Tokens(dim=8)), found)
+    check_recipe(Recipe(tokens=Tokens(dim=8, codes=None)), found)
     check_recipe(Recipe(dense=Dense(dim=8), payload_indexes={"a": "keyword"}, shard_number=1), found)
 
 
 def tokens(**storage: object) -> Recipe:
-    return Recipe(tokens=Tokens(dim=8, encoding=FDE(), encoding_storage=Storage(**storage)))
+    return Recipe(tokens=Tokens(dim=8, encoding=FDE(), encoding_storage=Storage(**storage), codes=None))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def tokens(**storage: object) -> Recipe:
         (Recipe(dense=Dense(dim=8, quantization=INT8)), "dense.dense.quantization", [MEMORY], [OLD, EDGE]),
         (tokens(quantization=TURBO), "tokens.encoding_storage.quantization.turbo", [OLD], [NEW, EDGE]),
         (
-            Recipe(tokens=Tokens(dim=8, multivector=Multivector(quantization=TURBO))),
+            Recipe(tokens=Tokens(dim=8, multivector=Multivector(quantization=TURBO), codes=None)),
             "tokens.multivector.quantization.turbo",
             [OLD],
             [NEW, EDGE],
@@ -187,7 +187,7 @@ def tokens(**storage: object) -> Recipe:
         ),
         (Recipe(dense=Dense(dim=8, datatype="turbo4")), "dense.dense.datatype", [OLD, MEMORY], [NEW, EDGE]),
         (
-            Recipe(tokens=Tokens(dim=8, multivector=Multivector(datatype="turbo16"))),
+            Recipe(tokens=Tokens(dim=8, multivector=Multivector(datatype="turbo16"), codes=None)),
             "tokens.multivector.datatype",
             [OLD, MEMORY],
             [NEW, EDGE],

@@ -169,7 +169,7 @@ def test_queries_that_cannot_be_asked_are_refused_before_anything_is_copied(engi
     params = models.VectorParams(size=DIM, distance=models.Distance.DOT, multivector_config=multi)
     engine.create_collection("source", vectors_config=params)
     engine.upsert("source", [models.PointStruct(id=1, vector=vectors(3).tolist())])
-    recipe = Recipe(tokens=Tokens(dim=DIM))
+    recipe = Recipe(tokens=Tokens(dim=DIM, codes=None))
     right = Query(tokens=vectors(2))
     for queries, argument in [
         ([right, Query(tokens=vectors(2), token_weights=[1.0, 2.0])], "queries[1].token_weights"),
@@ -388,7 +388,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(engine):
         ({"target": "taken"}, MigrationError, "'taken' exists"),
         ({"target": "source"}, MigrationError, "'source' exists"),
         (
-            {"recipe": Recipe(tokens=Tokens(dim=DIM))},
+            {"recipe": Recipe(tokens=Tokens(dim=DIM, codes=None))},
             InvalidArgumentError,
             "multivectors, which 'source' lacks",
         ),

@@ -121,7 +121,7 @@ def test_what_cannot_be_in_place_is_refused(edge_client):
             InvalidArgumentError,
             r"dense\.dense\.codes",
         ),
-        ({"recipe": Recipe(tokens=Tokens(dim=DIM))}, InvalidArgumentError, "multivectors"),
+        ({"recipe": Recipe(tokens=Tokens(dim=DIM, codes=None))}, InvalidArgumentError, "multivectors"),
         ({"recipe": Recipe(dense=Dense(dim=DIM, quantization=quantized))}, CapabilityError, "quantization"),
     ]:
         arguments = {"source": "source", "target": None, "recipe": Recipe(dense=dense), **options}

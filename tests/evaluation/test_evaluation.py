@@ -19,7 +19,7 @@ from embplug.evaluation.statistics import bootstrap, compare
 from embplug.methods.reductions.pruning import SaliencyPruning
 from tests.words import DIM, Words, write_beir
 
-TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector()))
+TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector(), codes=None))
 DENSE = Recipe(dense=Dense(dim=DIM))
 WORDS = Recipe(sparse=Sparse())
 PREFIX = Recipe(dense=Dense(dim=DIM, transforms=[{"kind": "truncation", "dim": 4}]))
@@ -78,6 +78,7 @@ def test_tokens_are_pruned_by_what_the_encoder_says(tmp_path):
             multivector=Multivector(hnsw=None),
             reduction=SaliencyPruning(keep=0.34),
             query_reduction=SaliencyPruning(keep=0.7),
+            codes=None,
         )
     )
     recipes = {"all": TOKENS, "pruned": pruned}

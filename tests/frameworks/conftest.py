@@ -12,7 +12,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_embplug import EmbplugVectorStore
 from qdrant_client import QdrantClient
 
-from embplug import Dense, Encoded, Recipe, TokenBatch, Tokens
+from embplug import Dense, Encoded, Multivector, Recipe, TokenBatch, Tokens
 from embplug.engines import EdgeClient, Engine
 from embplug.methods import FDE
 
@@ -43,7 +43,14 @@ class HashedWords:
 
 EMBEDDINGS = DeterministicFakeEmbedding(size=6)
 ENCODER = HashedWords()
-TOKENS_RECIPE = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=4, simhash_bits=2, projection_dim=8)))
+TOKENS_RECIPE = Recipe(
+    tokens=Tokens(
+        dim=DIM,
+        encoding=FDE(repetitions=4, simhash_bits=2, projection_dim=8),
+        multivector=Multivector(),
+        codes=None,
+    )
+)
 DENSE_RECIPE = Recipe(dense=Dense(dim=6))
 
 

@@ -36,10 +36,10 @@ def test_an_encoder_may_be_named():
         as_encoder(3)
 
 
-def test_embeddings_are_stored_in_float16():
+def test_the_balanced_preset_stores_embeddings():
     recipe = default_recipe(5, ENCODER, "", models.Distance.DOT)
     [dense] = recipe.dense.values()
-    assert (dense.dim, dense.distance, dense.datatype) == (5, models.Distance.DOT, models.Datatype.FLOAT16)
+    assert (dense.dim, dense.distance, dense.preset) == (5, models.Distance.DOT, "balanced")
     assert [*default_recipe(5, None, "title", COSINE).dense] == ["title"]
 
 

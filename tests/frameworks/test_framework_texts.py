@@ -7,7 +7,7 @@ import pytest
 from embplug import CrossEncoderStage, Dense, Recipe, Rerank, Sparse, Tokens
 from embplug.frameworks.texts import documents_need_text, query_needs_text
 
-DENSE, TOKENS = Dense(dim=4), Tokens(dim=4)
+DENSE, TOKENS = Dense(dim=4), Tokens(dim=4, codes=None)
 VECTOR = {"dense": [0.0] * 4}
 
 

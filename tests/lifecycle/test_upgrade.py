@@ -223,7 +223,9 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
     with pytest.raises(InvalidArgumentError, match="payload"):
         upgrade(few, "tests-new")
     funnel = Collection.create("funnel", Recipe(dense=Dense(dim=DIM, funnel=(4,))), edge_client)
-    tokens = Collection.create("tokens", Recipe(dense=Dense(dim=DIM), tokens=Tokens(dim=DIM)), edge_client)
+    tokens = Collection.create(
+        "tokens", Recipe(dense=Dense(dim=DIM), tokens=Tokens(dim=DIM, codes=None)), edge_client
+    )
     coded = Collection.create("coded", Recipe(dense=Dense(dim=DIM, codes=PowerQuantizer())), edge_client)
     given = Collection.create("bytes", Recipe(dense=Dense(dim=DIM, datatype="uint8")), edge_client)
     for one in (funnel, tokens, coded, given):

@@ -47,8 +47,8 @@ CASES: dict[str, Case] = {
     "bit-allocation-scalar": Case(
         methods.BitAllocationQuantizer(size=4, levels="scalar"), scores.bit_allocation
     ),
-    "bit-allocation-prior": Case(
-        methods.BitAllocationQuantizer(size=4, levels="auto", prior=100), scores.bit_allocation
+    "bit-allocation-emphasis": Case(
+        methods.BitAllocationQuantizer(size=4, emphasis=1.5), scores.bit_allocation
     ),
     "bit-allocation-own": Case(methods.BitAllocationQuantizer(size=4, length="own"), scores.bit_allocation),
     "bit-allocation-decoded": Case(

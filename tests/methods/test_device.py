@@ -29,7 +29,7 @@ def test_a_device_encodes_what_the_processor_does(
     if isinstance(encoding, LearnedEncoding):
         # The bases of two fits may differ by signs and rotations, so both collections take the same fit.
         encoding = copy.deepcopy(encoding).fit(batch(60, 2))
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, codes=None))
     stored = {}
     for device in (None, "cpu"):
         Collection.create(f"on-{device}", recipe, edge_client, device=device)
@@ -60,7 +60,7 @@ def test_a_fit_on_a_device_scores_as_that_of_the_processor(
 
     _forbid_the_processor(monkeypatch)
     on_device = LearnedEncoding(**SMALL).fit(sample, device="cpu")
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL), codes=None))
     collection = Collection.create(
         "on-device", recipe, edge_client, sample=Sample(tokens=sample), device="cpu"
     )
@@ -86,7 +86,7 @@ def _scores(encoding: LearnedEncoding, queries: TokenBatch, documents: TokenBatc
 
 def test_a_device_that_is_not_there_is_named(edge_client: EdgeClient) -> None:
     pytest.importorskip("torch")
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=2), codes=None))
     with pytest.raises(InvalidArgumentError, match=r"^device: "):
         Collection.create("nowhere", recipe, edge_client, device="nowhere")
     assert not edge_client.collection_exists("nowhere")

@@ -30,6 +30,7 @@ FULL = Recipe(
             ),
             datatype=models.Datatype.FLOAT32,
         ),
+        codes=None,
     ),
     dense={
         "small": Dense(dim=8, datatype="uint8", distance="Dot"),
@@ -146,9 +147,9 @@ def test_a_recipe_as_a_person_writes_it():
     )
     assert recipe == expected
     assert recipe.version == RECIPE_VERSION
-    assert recipe.tokens.multivector == Multivector()
-    assert recipe.tokens.multivector.datatype is models.Datatype.FLOAT16
-    assert recipe.tokens.multivector.hnsw.m == 0
+    assert recipe.tokens.multivector == recipe.tokens.codes == "auto"
+    stored = recipe.replaced(tokens=Tokens(dim=384, codes=None)).decided().tokens.multivector
+    assert (stored.datatype, stored.hnsw.m) == (models.Datatype.FLOAT16, 0)
 
 
 def test_one_dense_vector_needs_no_name():
@@ -245,7 +246,7 @@ def test_a_wrong_value_is_named(text, field):
     ("text", "field", "expected"),
     [
         (
-            "tokens: {dim: 8, encoding: null, multivector: null}",
+            "tokens: {dim: 8, encoding: null, multivector: null, codes: null}",
             "tokens.encoding",
             "without them nothing can be searched",
         ),

@@ -52,13 +52,17 @@ def table_vector(state: State, code: list[int]) -> list[float]:
 
 
 def straightened(rotation: Any) -> list[list[float]]:
-    """Columns that float16 has rounded, at right angles again: R - R (R'R - 1) / 2; others as they are."""
-    if getattr(rotation, "dtype", None) != "float16":
-        return [[float(x) for x in row] for row in rotation]
+    """Columns of bytes, of length 1 and three times R - R (R'R - 1) / 2; others as they are."""
     rows = [[float(x) for x in row] for row in rotation]
-    columns = list(zip(*rows, strict=True))
-    skew = [[product(a, b) - (i == j) for j, b in enumerate(columns)] for i, a in enumerate(columns)]
-    return [[x - product(row, column) / 2 for x, column in zip(row, skew, strict=True)] for row in rows]
+    if getattr(rotation, "dtype", None) != "int8":
+        return rows
+    lengths = [length(column) or 1.0 for column in zip(*rows, strict=True)]
+    rows = [[x / own for x, own in zip(row, lengths, strict=True)] for row in rows]
+    for _ in range(3):
+        columns = list(zip(*rows, strict=True))
+        skew = [[product(a, b) - (i == j) for j, b in enumerate(columns)] for i, a in enumerate(columns)]
+        rows = [[x - product(row, column) / 2 for x, column in zip(row, skew, strict=True)] for row in rows]
+    return rows
 
 
 def centroids(quantizer: Any, state: State, query: list[float], code: list[int]) -> float:

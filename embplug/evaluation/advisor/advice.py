@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from embplug.evaluation.sizing import Cost, Part
+from embplug.branches.sizing import Cost, Part
 from embplug.evaluation.statistics import Figure
 from embplug.recipe import Recipe
 

@@ -67,14 +67,16 @@ def _learning_parts(recipe: Recipe) -> list[Recipe]:
     ]
     tokens = recipe.tokens
     if tokens is not None:
-        if tokens.encoding_or_default is not None:
+        tokens = tokens.decided()
+        if tokens.encoding is not None:
             parts.append(
                 Recipe(
                     tokens=Tokens(
                         dim=tokens.dim,
-                        encoding=tokens.encoding_or_default,
+                        encoding=tokens.encoding,
                         reduction=tokens.reduction,
                         multivector=None,
+                        codes=None,
                     )
                 )
             )

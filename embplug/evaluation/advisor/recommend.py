@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from embplug.branches.sizing import Part, cost
 from embplug.collection.collection import Collection
 from embplug.collection.named import located
 from embplug.common.checks import checked_integer
@@ -22,7 +23,6 @@ from embplug.evaluation.advisor.sample import MATRIX_QUERIES, QUERIES, Collectio
 from embplug.evaluation.advisor.selection import best, smallest, with_front
 from embplug.evaluation.advisor.target import Target, checked_target
 from embplug.evaluation.advisor.trials import Trials
-from embplug.evaluation.sizing import Part, cost
 from embplug.evaluation.trial import take
 from embplug.methods.numeric.arrays import as_vectors
 from embplug.methods.token_batch import TokenBatch
@@ -84,7 +84,7 @@ def advise(
     stratify : str, default=None
         Payload field whose values the sample has in the same proportions as the collection.
     shards : int, default=None
-        Number of shards for the costs; see :func:`~embplug.evaluation.sizing.cost`.
+        Number of shards for the costs; see :func:`~embplug.branches.sizing.cost`.
     replicas : int, default=None
         Number of replicas for the costs and the budget. Default: as in the collection.
     nodes : int, default=None

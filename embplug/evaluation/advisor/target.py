@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from embplug.branches.sizing import Cost, Part, disk_bytes, vector_bytes
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.sizing import Cost, Part, disk_bytes, vector_bytes
 
 DEFAULT_RECALL = 0.95
 

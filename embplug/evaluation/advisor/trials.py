@@ -13,6 +13,14 @@ from qdrant_client import models
 from tqdm import tqdm
 
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.sizing import (
+    Part,
+    disk_bytes,
+    expected_parts,
+    measured_parts,
+    memory_bytes,
+    vector_bytes,
+)
 from embplug.collection.collection import Collection
 from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
@@ -31,14 +39,6 @@ from embplug.evaluation.advisor.sample import (
 from embplug.evaluation.advisor.selection import better_third
 from embplug.evaluation.exact import Ranking, overlap
 from embplug.evaluation.recipes import dense_recipes, token_recipes
-from embplug.evaluation.sizing import (
-    Part,
-    disk_bytes,
-    expected_parts,
-    measured_parts,
-    memory_bytes,
-    vector_bytes,
-)
 from embplug.evaluation.statistics import bootstrap, percentiles_ms
 from embplug.evaluation.trial import SearchRun, TrialData, exact_rankings, fill, search_all, take
 from embplug.methods.numeric.arrays import State
@@ -131,7 +131,7 @@ class Trials:
             Bytes of one document, part by part.
         """
         tokens = self._source.documents.tokens
-        codes = None if recipe.tokens is None else recipe.tokens.codes
+        codes = None if recipe.tokens is None else recipe.tokens.decided().codes
         reductions = () if recipe.tokens is None else recipe.tokens.reductions
         pooled = math.prod(getattr(reduction, "factor", 1.0) for reduction in reductions)
         mean = 0.0 if tokens is None else float(np.ceil(tokens.lengths / pooled).mean())

@@ -21,7 +21,6 @@ from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest
-from embplug.collection.opening import encoding_for
 from embplug.collection.state import load, save
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, retried, run
@@ -53,6 +52,7 @@ from embplug.lifecycle.migration.source import (
 )
 from embplug.lifecycle.migration.verify import measure_recall
 from embplug.recipe import Recipe
+from embplug.recipe.tokens import AUTO
 
 PAGE = 500
 ATTEMPTS = 3
@@ -84,6 +84,9 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
         raise InvalidArgumentError("alias", "none, in place nothing is switched", repr(options.alias))
     capabilities = run(engine, capabilities_steps(engine))
     capabilities.require("add_vectors", "in_place")
+    if recipe.tokens is not None and recipe.tokens.codes == AUTO:
+        recipe = recipe.replaced(tokens=recipe.tokens.model_copy(update={"codes": None}))
+    recipe = recipe.decided(capabilities)
     check_recipe(recipe, capabilities)
     if recipe.tokens is not None and recipe.tokens.codes is not None:
         raise InvalidArgumentError("tokens.codes", "none, in place: they would change payloads", "codes")
@@ -105,8 +108,7 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     if record is not None and record.manifest is not None:
         stored = Manifest.from_dict(name, record.manifest).recipe
         whole = whole.replaced(payload_indexes={**stored.payload_indexes, **recipe.payload_indexes})
-        if stored.tokens is not None:
-            whole = whole.with_encoding(stored.tokens.encoding_or_default)
+        whole = whole.decided_like(stored)
         differences = stored.differences(whole)
         if differences:
             raise RecipeMismatchError(name, differences)
@@ -189,7 +191,7 @@ class _InPlace:
         if learns(recipe):
             points = self.source.sample(recipe.fit_sample, LEARN_BYTES)
             sample = learning_sample(points, self.report.vectors, recipe)
-        pipeline = Pipeline(recipe.with_encoding(encoding_for(sample)))
+        pipeline = Pipeline(recipe)
         if not pipeline.fitted:
             if sample is None:
                 raise MigrationError(f"{self.name!r} has no points yet from which the recipe could learn")

@@ -126,9 +126,7 @@ def _target(
 def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
     """The stored recipe, if the given one says the same."""
     stored = read_manifest(target, info).recipe
-    complete = completed_from(recipe, stored)
-    if stored.tokens is not None:
-        complete = complete.with_encoding(stored.tokens.encoding_or_default)
+    complete = completed_from(recipe, stored).decided_like(stored)
     differences = stored.differences(complete)
     if differences:
         raise RecipeMismatchError(target, differences)

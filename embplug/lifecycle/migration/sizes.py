@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from qdrant_client import models
 
+from embplug.branches.bits import datatype_bits, quantized_bytes
 from embplug.common.ids import CODE_FIELDS
 from embplug.engines import Engine
-from embplug.evaluation.bits import datatype_bits, quantized_bytes
 from embplug.lifecycle.migration.reader import Reader
 from embplug.lifecycle.migration.source import stored_vectors
 

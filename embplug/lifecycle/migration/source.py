@@ -146,7 +146,7 @@ def _text(point: Point, recipe: Recipe) -> str | None:
 
 def learns(recipe: Recipe) -> bool:
     """Whether a recipe is better off with a sample."""
-    return not Pipeline(recipe).fitted or (recipe.tokens is not None and recipe.tokens.encoding == "auto")
+    return not Pipeline(recipe).fitted
 
 
 def payload_needed(recipe: Recipe) -> bool | list[str]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from embplug.errors import StateError
 from embplug.methods.numeric.arrays import Codes, Float32, State
-from embplug.methods.numeric.halves import halved, orthonormal, stored_floats
+from embplug.methods.numeric.compact import halved, orthonormal, stored_directions, stored_floats
 from embplug.methods.numeric.partition import half_squares, kmeans
 from embplug.methods.stored import StoredArray
 
@@ -39,34 +39,45 @@ class ByteTables:
     tables : float32 (256, active)
         The entries of all bytes side by side.
     widths : int64 (bytes,)
-    stored_rotation : float16 or float32 (dim, active), default=None
+    stored_rotation : int8 or float32 (dim, active), default=None
         What the state keeps of ``rotation``. None keeps it as it is.
+    weights : float32 (active,), default=None
+        Factors of the directions for the search of the nearest entry. None weighs all alike.
     """
 
     rotation: Float32 | None
     tables: Float32
     widths: NDArray[np.int64]
     stored_rotation: NDArray[Any] | None = None
+    weights: Float32 | None = None
 
     @classmethod
     def of(
-        cls, stored_rotation: NDArray[Any] | None, tables: NDArray[Any], widths: NDArray[np.int64]
+        cls,
+        stored_rotation: NDArray[Any] | None,
+        tables: NDArray[Any],
+        widths: NDArray[np.int64],
+        weights: NDArray[Any] | None = None,
     ) -> ByteTables:
-        """Tables with the numbers that a state keeps: of float16 or float32; see :func:`halved`."""
+        """Tables with the numbers that a state keeps; see :mod:`embplug.methods.numeric.compact`."""
         return cls(
             None if stored_rotation is None else orthonormal(stored_rotation),
             np.ascontiguousarray(halved(tables), dtype=np.float32),
             np.ascontiguousarray(widths, dtype=np.int64),
             stored_rotation,
+            None if weights is None else np.ascontiguousarray(weights, dtype=np.float32),
         )
 
     def encode(self, vectors: Float32) -> Codes:
         """Nearest entry of every byte, for vectors (n, dim)."""
         codes = np.zeros((len(vectors), len(self.widths)), dtype=np.uint8)
+        tables = self.tables if self.weights is None else self.tables * self.weights
         for rows in blocks(len(vectors)):
             turned = vectors[rows] if self.rotation is None else vectors[rows] @ self.rotation
+            if self.weights is not None:
+                turned = turned * self.weights
             for byte, columns in self._columns():
-                codes[rows, byte] = nearest_block(turned[:, columns], self.tables[:, columns])
+                codes[rows, byte] = nearest_block(turned[:, columns], tables[:, columns])
         return codes
 
     def decode(self, codes: Codes) -> Float32:
@@ -116,6 +127,8 @@ class ByteTables:
         state: State = {"tables": halved(self.tables), "widths": self.widths}
         if self.rotation is not None:
             state["rotation"] = self.rotation if self.stored_rotation is None else self.stored_rotation
+        if self.weights is not None:
+            state["weights"] = self.weights
         return state
 
     @staticmethod
@@ -125,6 +138,7 @@ class ByteTables:
         size: int | str,
         name: str = "active",
         rotated: bool = True,
+        weighted: bool = False,
     ) -> dict[str, StoredArray]:
         """Types and shapes of the arrays that :meth:`get_state` returns.
 
@@ -138,14 +152,17 @@ class ByteTables:
             Name for the number of directions.
         rotated
             Whether there is a rotation; otherwise there are as many directions as dimensions.
+        weighted
+            Whether directions have weights.
         """
         active = name if rotated else dim
-        rotation = stored_floats(state, "rotation", (dim, active))
-        rotation = rotation._replace(orthonormal="columns", may_be_empty=True)
+        rotation = stored_directions(state, "rotation", (dim, active))
+        rotation = rotation._replace(may_be_empty=True)
         return {
             "tables": stored_floats(state, "tables", (ENTRIES, active))._replace(may_be_empty=rotated),
             "widths": StoredArray(np.int64, (size,)),
             **({"rotation": rotation} if rotated else {}),
+            **({"weights": StoredArray(np.float32, (active,), low=0)} if weighted else {}),
         }
 
     @staticmethod
@@ -165,7 +182,7 @@ class ByteTables:
     def from_state(cls, state: State) -> ByteTables:
         """Undo :meth:`get_state`."""
         rotation, tables = state.get("rotation"), state["tables"]
-        restored = cls.of(rotation, tables, state["widths"])
+        restored = cls.of(rotation, tables, state["widths"], state.get("weights"))
         # Tables that an earlier version stored in float32 are not rounded.
         return restored if tables.dtype == np.float16 else replace(restored, tables=tables)
 

@@ -18,7 +18,7 @@ from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
 from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
-from embplug.methods.numeric.halves import halved, orthonormal
+from embplug.methods.numeric.compact import directions_in_bytes, orthonormal
 from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
     ENTRIES,
@@ -38,6 +38,7 @@ from embplug.methods.stored import StoredArray
 BITS_OF_BYTE = 8
 JOINT_LEAST = 32 * 256
 """Smallest number of vectors from which 256 entries are learned together."""
+LEAST_WEIGHT = 1e-3
 NOTHING = 1e-9
 """Share of the largest variance below which a direction holds rounding errors alone."""
 
@@ -75,6 +76,10 @@ class BitAllocationQuantizer(Quantizer):
     length : {"unit", "own", "decoded"}, default="unit"
         Length of decoded vectors. ``"unit"`` is 1. ``"own"`` is the length of the vector, which the last byte
         of the code holds. ``"decoded"`` does not rescale, which is closest to the vector itself.
+    emphasis : float, default=1.0
+        Exponent of the variances that bits are shared out by. Queries vary in the same directions as
+        documents, so that errors there weigh more in dot products: 1.5 keeps more of a ranking. 1 makes the
+        error of the vectors themselves least.
     prior : int, default=0
         Number of vectors that are enough to learn from. Vectors in random directions around the mean make up
         for those that a smaller sample lacks, so that the codes also hold for vectors unlike the sample.
@@ -100,6 +105,7 @@ class BitAllocationQuantizer(Quantizer):
     size: int = Field(default=48, ge=2)
     levels: Literal["joint", "scalar", "auto"] = "joint"
     length: Literal["unit", "own", "decoded"] = "unit"
+    emphasis: float = Field(default=1.0, ge=1, le=2)
     prior: int = Field(default=0, ge=0, le=1 << 20)
     seed: int = Field(default=0, ge=0)
     kind: Literal["bit_allocation"] = "bit_allocation"
@@ -160,7 +166,7 @@ class BitAllocationQuantizer(Quantizer):
             sample = np.concatenate([sample, around_mean(sample, self.prior - sampled, generator)])
         self.mean_ = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
         spent = self.size - (self.length == "own")
-        self.tables_ = fit_tables(sample - self.mean_, spent, levels, generator)
+        self.tables_ = fit_tables(sample - self.mean_, spent, levels, generator, self.emphasis)
         if self.length == "own":
             logarithms = np.log(np.linalg.norm(sample, axis=1).clip(np.finfo(np.float32).tiny))
             self.lengths_ = np.exp(lloyd_max(logarithms.astype(np.float32), ENTRIES))
@@ -172,7 +178,7 @@ class BitAllocationQuantizer(Quantizer):
         return {
             "mean": StoredArray(np.float32, ("dim",)),
             "sampled": StoredArray(np.int64),
-            **ByteTables.arrays(state, "dim", self.size - own),
+            **ByteTables.arrays(state, "dim", self.size - own, weighted=self.emphasis > 1),
             **({"lengths": StoredArray(np.float32, (ENTRIES,), low=0, ascending=True)} if own else {}),
         }
 
@@ -283,11 +289,15 @@ def table_cost(levels: Literal["joint", "scalar"]) -> str:
 
 
 def fit_tables(
-    centered: Float32, size: int, levels: Literal["joint", "scalar"], generator: np.random.Generator
+    centered: Float32,
+    size: int,
+    levels: Literal["joint", "scalar"],
+    generator: np.random.Generator,
+    emphasis: float = 1.0,
 ) -> ByteTables:
     """Tables of ``size`` bytes in the principal directions of vectors whose mean is zero."""
     variances, directions = principal_directions(centered)
-    return tables_along(centered, variances, directions, size, levels, generator)[0]
+    return tables_along(centered, variances, directions, size, levels, generator, emphasis)[0]
 
 
 def principal_directions(centered: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -303,6 +313,7 @@ def tables_along(
     size: int,
     levels: Literal["joint", "scalar"],
     generator: np.random.Generator,
+    emphasis: float = 1.0,
 ) -> tuple[ByteTables, NDArray[np.int64]]:
     """Tables of ``size`` bytes along directions whose variances fall, and which of them they keep.
 
@@ -313,25 +324,43 @@ def tables_along(
         Mean squares along the directions.
     directions : (d, d)
         As columns.
+    emphasis
+        Exponent of the variances; see :class:`BitAllocationQuantizer`.
     """
+    variances = np.maximum(variances, 0)
+    worth = variances**emphasis
+    # The error of a direction weighs as much as its worth exceeds its variance.
+    weights = None
+    if emphasis > 1:
+        weights = (variances / max(variances.max(initial=0), np.finfo(np.float64).tiny)) ** (
+            (emphasis - 1) / 2
+        )
     if levels == "joint":
-        bits = water_filling(variances, BITS_OF_BYTE * size)
+        bits = water_filling(worth, BITS_OF_BYTE * size)
         widths = byte_widths(bits, size)
         kept = np.arange(sum(widths))
-        rotation = halved(directions[:, kept])
-        tables = fit_joint(centered @ orthonormal(rotation), widths, generator)
-        return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64)), kept
-    whole = integer_bits(variances, BITS_OF_BYTE * size)
+        rotation = directions_in_bytes(directions[:, kept])
+        turned = centered @ orthonormal(rotation)
+        if weights is not None:
+            # A direction that hardly varies keeps a weight by which its entries can be divided.
+            weights = np.maximum(weights[kept], LEAST_WEIGHT).astype(np.float32)
+            tables = fit_joint(turned * weights, widths, generator) / weights
+        else:
+            tables = fit_joint(turned, widths, generator)
+        return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), weights), kept
+    whole = integer_bits(worth, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
     kept = np.array([direction for byte in bins for direction in byte], dtype=np.int64)
-    rotation = halved(directions[:, kept])
+    rotation = directions_in_bytes(directions[:, kept])
     of_bytes = [[int(whole[direction]) for direction in byte] for byte in bins]
     sample = centered
     if len(sample) > ENTRIES * 32:
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
     widths = [len(byte) for byte in bins]
     tables = fit_scalar(sample @ orthonormal(rotation), of_bytes)
-    return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64)), kept
+    if weights is not None:
+        weights = np.maximum(weights[kept], LEAST_WEIGHT).astype(np.float32)
+    return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), weights), kept
 
 
 def water_filling(

@@ -22,7 +22,8 @@ from embplug.methods.kernels.lookups import predictive_maxsim
 from embplug.methods.kernels.tables import table_of_classes, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
-from embplug.methods.numeric.halves import halved, orthonormal, stored_floats
+from embplug.methods.numeric.compact import directions_in_bytes, halved, orthonormal, stored_floats
+from embplug.methods.numeric.compact import stored_directions as directions_stored
 from embplug.methods.numeric.tables import (
     ENTRIES,
     ByteTables,
@@ -92,7 +93,7 @@ class _Learned:
     factors : float32 (32,)
     directions : float32 (dim, dim)
         In which what predictions leave varies most, over all classes.
-    stored_directions : float16 or float32 (dim, dim)
+    stored_directions : int8 or float32 (dim, dim)
         What the state keeps of them.
     tables
         Of each class.
@@ -342,7 +343,7 @@ class PredictiveQuantizer(TokenCodes):
             "gains": StoredArray(np.float32, (GAINS,), ascending=True),
             "borders": StoredArray(np.float32, (CLASSES - 1,), low=0, ascending=True),
             "factors": StoredArray(np.float32, (FACTORS,), low=0, ascending=True),
-            "directions": stored_floats(state, "directions", ("dim", "dim"))._replace(orthonormal="columns"),
+            "directions": directions_stored(state, "directions", ("dim", "dim")),
             "mean_bytes": StoredArray(np.float64, low=0),
             "sampled": StoredArray(np.int64),
         }
@@ -427,7 +428,7 @@ class PredictiveQuantizer(TokenCodes):
         shares = np.bincount(classes[held_out], minlength=CLASSES) / held_out.sum()
         # A class that nobody is in is as good as any other.
         members = [classes == k if (classes == k).any() else slice(None) for k in range(CLASSES)]
-        stored_directions = halved(principal_directions(remains)[1])
+        stored_directions = directions_in_bytes(principal_directions(remains)[1])
         directions = orthonormal(stored_directions)
         variances = np.array([np.square(remains[member] @ directions).mean(axis=0) for member in members])
         sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)

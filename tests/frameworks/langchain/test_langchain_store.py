@@ -415,7 +415,7 @@ async def test_the_reranker_works_inside_a_compression_retriever(make_store):
 
 
 def test_a_collection_made_without_the_store_opens_with_its_recipe(memory_client):
-    recipe = Recipe(tokens=Tokens(dim=DIM))
+    recipe = Recipe(tokens=Tokens(dim=DIM, codes=None))
     Collection.create("docs", recipe, memory_client, encoder=ENCODER).add([1], texts=["red apple"])
     for open_it in (
         lambda recipe: EmbplugVectorStore(memory_client, "docs", encoder=ENCODER, recipe=recipe),
@@ -445,7 +445,7 @@ def test_mmr_compares_by_codes_and_by_encodings_too(memory_client):
     fde = FDE(repetitions=8, simhash_bits=2, projection_dim=8)
     for i, tokens in enumerate(
         [
-            Tokens(dim=DIM, encoding=fde, multivector=None),
+            Tokens(dim=DIM, encoding=fde, multivector=None, codes=None),
             Tokens(dim=DIM, encoding=fde, multivector=None, codes=ResidualQuantizer(DIM)),
         ]
     ):

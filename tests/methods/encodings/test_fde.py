@@ -359,11 +359,13 @@ def test_bad_n_jobs_are_refused():
 
 def test_a_recipe_holds_the_parameters_alone():
     fde = fitted(KMEANS)
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=fde))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=fde, codes=None))
     dumped = recipe.to_dict()["tokens"]["encoding"]
     assert set(dumped) == set(FDE.__dataclass_fields__)
     assert (
-        Recipe.from_yaml(recipe.to_yaml()) == recipe == Recipe(tokens=Tokens(dim=DIM, encoding=FDE(**KMEANS)))
+        Recipe.from_yaml(recipe.to_yaml())
+        == recipe
+        == Recipe(tokens=Tokens(dim=DIM, encoding=FDE(**KMEANS), codes=None))
     )
 
 

@@ -332,7 +332,7 @@ def test_bad_input_names_the_argument(fitted: LearnedEncoding) -> None:
 
 
 def test_a_recipe_takes_either_encoding_by_its_kind() -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL)))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL), codes=None))
     again = Recipe.from_yaml(recipe.to_yaml())
     assert again == recipe
     assert isinstance(again.tokens.encoding, LearnedEncoding)
@@ -346,7 +346,9 @@ def test_a_recipe_takes_either_encoding_by_its_kind() -> None:
 
 
 def test_a_collection_searches_by_it_and_reopens(tmp_path: Path) -> None:
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL)), rerank=Rerank(candidates=40))
+    recipe = Recipe(
+        tokens=Tokens(dim=DIM, encoding=LearnedEncoding(**SMALL), codes=None), rerank=Rerank(candidates=40)
+    )
     documents, queries = batch([12] * 150, seed=31), batch([5] * 10, seed=32)
     with closing(connect(tmp_path)) as engine:
         collection = Collection.create("learned", recipe, engine)

@@ -130,7 +130,7 @@ def test_a_device_without_torch_names_the_extra_before_anything_is_compared(
 
 def test_a_collection_trains_and_reopens(tmp_path: Path) -> None:
     encoding = LearnedEncoding(**SMALL, steps=30)
-    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None))
+    recipe = Recipe(tokens=Tokens(dim=DIM, encoding=encoding, multivector=None, codes=None))
     assert Recipe.from_yaml(recipe.to_yaml()) == recipe
     with closing(connect(tmp_path)) as engine:
         collection = Collection.create("trained", recipe, engine)

@@ -34,9 +34,9 @@ from pathlib import Path
 
 from qdrant_client import models
 
+from embplug.branches.bits import datatype_bits, quantized_bytes
 from embplug.branches.pipeline import Pipeline
 from embplug.engines import EdgeClient
-from embplug.evaluation.bits import datatype_bits, quantized_bytes
 from embplug.recipe import Recipe
 
 ID_BYTES = 21.0

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 
 from embplug import Dense, Multivector, Recipe, Tokens
-from embplug.encoders import Encoded
-from embplug.evaluation.advisor import learned_state, try_indexed
-from embplug.evaluation.sizing import (
+from embplug.branches.sizing import (
     CHUNK_BYTES,
     Part,
     cost,
@@ -19,6 +17,8 @@ from embplug.evaluation.sizing import (
     link_bits,
     memory_bytes,
 )
+from embplug.encoders import Encoded
+from embplug.evaluation.advisor import learned_state, try_indexed
 from embplug.evaluation.trial import TrialData
 from embplug.methods import PowerQuantizer
 from embplug.methods.token_batch import TokenBatch
@@ -67,7 +67,7 @@ def test_formulas_and_extrapolation_hold_at_two_scales(name):
 def test_matrices_count_their_tokens():
     rng = np.random.default_rng(0)
     documents = TokenBatch.from_list([rng.standard_normal((n, 32)) for n in rng.integers(4, 20, size=1000)])
-    recipe = Recipe(tokens=Tokens(dim=32, encoding=None, multivector=Multivector()))
+    recipe = Recipe(tokens=Tokens(dim=32, encoding=None, multivector=Multivector(), codes=None))
     material = TrialData(Encoded(tokens=documents), Encoded(tokens=documents[:1]))
     parts = try_indexed(recipe, {}, material)[1]
     expected = expected_parts(recipe, 1000, tokens_per_document=float(documents.lengths.mean()))

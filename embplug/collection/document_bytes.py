@@ -1,0 +1,110 @@
+"""Bytes that a document of a collection takes, with its share of what was learned."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from qdrant_client import models
+
+from embplug.branches.base import vector_of
+from embplug.branches.sizing import BASE85, Part, disk_bytes, expected_parts, memory_bytes
+from embplug.common.ids import CODES
+from embplug.engines.calls import Call, Steps
+from embplug.recipe import Recipe
+from embplug.recipe.names import TOKENS_VECTOR
+
+SAMPLED = 50
+"""Number of documents that are read, where their sizes differ."""
+
+PAYLOAD_BLOCK = 128
+PAYLOAD_OVERHEAD = 16
+
+
+@dataclass(frozen=True)
+class DocumentBytes:
+    """Mean bytes of a document of a collection.
+
+    Attributes
+    ----------
+    memory : float
+        Bytes in memory: vectors, quantized vectors, graphs and ids, by the formulas of
+        :mod:`embplug.branches.sizing`, and ``learned``.
+    disk : float
+        Bytes on disk, and ``learned``. They are measured on Qdrant Edge. Elsewhere they follow from the
+        formulas and from the payloads of 50 documents, before Qdrant compresses these.
+    learned : float
+        Bytes of the fitted state, divided by the number of documents. It shrinks as the collection grows.
+    float32 : float
+        Bytes of the vectors that the user or the encoder passes, as float32, to compare with.
+    """
+
+    memory: float
+    disk: float
+    learned: float
+    float32: float
+
+
+def document_bytes_steps(
+    name: str, recipe: Recipe, points: int, state_bytes: int, measured: int | None
+) -> Steps[DocumentBytes | None]:
+    """Compute the bytes of a document from a sample; None for an empty collection.
+
+    Parameters
+    ----------
+    name : str
+        Name of the collection.
+    recipe : Recipe
+        Recipe of the collection.
+    points : int
+        Number of its documents.
+    state_bytes : int
+        Bytes of its fitted state.
+    measured : int or None
+        Bytes of its segments on disk, where the engine tells.
+    """
+    if not points:
+        return None
+    tokens = recipe.tokens
+    has_multivector = tokens is not None and tokens.multivector is not None
+    records, _ = yield Call.of(
+        "scroll",
+        collection_name=name,
+        limit=SAMPLED,
+        with_payload=True,
+        with_vectors=[TOKENS_VECTOR] if has_multivector else False,
+    )
+    rows = _tokens_of(recipe, records, has_multivector)
+    parts = expected_parts(recipe, points, tokens_per_document=rows)
+    learned = state_bytes / points
+    disk = _with_payloads(parts, records) if measured is None else measured / points
+    plain = sum(4.0 * dense.dim for dense in recipe.dense.values())
+    if tokens is not None:
+        plain += 4.0 * tokens.dim * rows
+    return DocumentBytes(memory_bytes(parts) + learned, disk + learned, learned, plain)
+
+
+def _tokens_of(recipe: Recipe, records: Sequence[models.Record], has_multivector: bool) -> float:
+    """Mean number of tokens of documents, by their multivectors or by the length of their codes."""
+    tokens = recipe.tokens
+    if has_multivector:
+        return _mean([len(vector_of(record, TOKENS_VECTOR) or ()) for record in records])
+    if tokens is None or tokens.codes is None:
+        return 0.0
+    code_bytes = _mean([len((record.payload or {}).get(CODES, "")) for record in records]) / BASE85
+    own = max(code_bytes - tokens.document_bytes, 0.0)
+    return own / tokens.codes.bytes_per_vector(tokens.dim)
+
+
+def _with_payloads(parts: list[Part], records: Sequence[models.Record]) -> float:
+    """Bytes of parts on disk, with the payloads of a sample in whole blocks."""
+    sizes = [len(json.dumps(record.payload or {}, ensure_ascii=False).encode()) for record in records]
+    blocks = [PAYLOAD_OVERHEAD + math.ceil(size / PAYLOAD_BLOCK) * PAYLOAD_BLOCK for size in sizes]
+    return disk_bytes([part for part in parts if part.kind != "payload"]) + _mean(blocks)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0

@@ -1,0 +1,64 @@
+"""Learned arrays in one or two bytes a number: what is stored is what is computed with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embplug.methods.numeric.arrays import Float32
+from embplug.methods.stored import StoredArray
+
+LARGEST_ERROR = 2.0**-10
+"""Largest error of float16, as a share of the largest number, at which float16 is used."""
+
+LARGEST_BYTE = 127
+
+NEWTON_SCHULZ_STEPS = 3
+"""Each squares the error of rounded directions, which is some 2 % at first."""
+
+
+def halved(array: ArrayLike) -> NDArray[Any]:
+    """The array as float16, or as float32 where its numbers are too large or too small for float16."""
+    floats = np.asarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        halves = floats.astype(np.float16)
+    largest = np.abs(floats).max(initial=0)
+    exact_enough = np.abs(halves.astype(np.float32) - floats).max(initial=0) <= LARGEST_ERROR * largest
+    return halves if exact_enough else floats
+
+
+def directions_in_bytes(columns: ArrayLike) -> NDArray[np.int8]:
+    """Orthonormal columns (dim, n) in a byte a number; :func:`orthonormal` reads them."""
+    floats = np.asarray(columns, dtype=np.float64)
+    largest = np.abs(floats).max(axis=0, initial=0)
+    return np.rint(floats * (LARGEST_BYTE / np.where(largest > 0, largest, 1))).astype(np.int8)
+
+
+def orthonormal(stored: NDArray[Any]) -> Float32:
+    """Columns (dim, n) that were rounded to bytes, orthonormal again; those of float32 as they are."""
+    if stored.dtype != np.int8:
+        return np.ascontiguousarray(stored, dtype=np.float32)
+    columns = stored.astype(np.float64)
+    lengths = np.linalg.norm(columns, axis=0)
+    columns /= np.where(lengths > 0, lengths, 1)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        columns = 1.5 * columns - 0.5 * columns @ (columns.T @ columns)
+    return np.ascontiguousarray(columns, dtype=np.float32)
+
+
+def stored_directions(
+    state: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | str, ...]
+) -> StoredArray:
+    """Type and shape of directions in bytes, or in float32."""
+    in_bytes = np.asarray(state.get(name)).dtype == np.int8
+    dtype, low = (np.int8, -LARGEST_BYTE) if in_bytes else (np.float32, None)
+    return StoredArray(dtype, shape, low=low, orthonormal="columns")
+
+
+def stored_floats(state: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | str, ...]) -> StoredArray:
+    """Type and shape of an array that :func:`halved` made: float16, or float32."""
+    is_half = np.asarray(state.get(name)).dtype == np.float16
+    return StoredArray(np.float16 if is_half else np.float32, shape)
