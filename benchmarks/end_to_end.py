@@ -16,6 +16,7 @@ from _bm25 import bm25
 from _exact import exact_ranking
 from _harness import environment, parser, percentiles_ms, report
 from _metrics import ndcg, overlap, top
+from _multivectors import EngineCodes, engine_codes
 from numpy.typing import NDArray
 from qdrant_client import models
 
@@ -66,8 +67,9 @@ def main() -> None:
     switch = argparse.BooleanOptionalAction
     arguments.add_argument("--server", action=switch, default=True, help="search on a real server too")
     arguments.add_argument(
-        "--matrices", action=switch, default=True, help="keep float32 matrices in the engine, too"
+        "--matrices", action=switch, default=True, help="keep token matrices in the engine, too"
     )
+    arguments.add_argument("--only", help="only rows whose name contains this")
     given = arguments.parse_args()
     data = load(given.data)
     # A document without a token cannot be stored as a matrix, and is found by nobody.
@@ -106,7 +108,9 @@ def main() -> None:
                     document_bytes=head,
                 ),
                 dense=dense if finder == "dense" else {},
-                fusion=Fusion(weights={"dense": weight}, after_rerank=True) if weight else Fusion(),
+                fusion=Fusion(method="min_max", weights={"dense": weight}, after_rerank=True)
+                if weight
+                else Fusion(),
                 rerank=Rerank(candidates=given.candidates),
             ),
             tokens_search if finder == "dense" else learned_search,
@@ -122,16 +126,23 @@ def main() -> None:
         ("sentence vector alone, float32", False, Recipe(dense=Dense(dim=dense.dim)), dense_search)
     )
     if given.matrices:
-        for name, quantization in (("", None), (", int8", INT8), (", binary", BINARY)):
-            matrix = Multivector(datatype=models.Datatype.FLOAT32, quantization=quantization)
+        stored = {"": EngineCodes(), ", int8": EngineCodes(quantization=INT8)}
+        stored |= {", binary": EngineCodes(quantization=BINARY)}
+        stored |= {f", {name}": codes for name, codes in engine_codes()}
+        for name, codes in stored.items():
+            matrix = Multivector(datatype=codes.datatype, quantization=codes.quantization)
             recipe = Recipe(
                 tokens=Tokens(dim=data.documents.dim, encoding=None, multivector=matrix, codes=None),
                 dense=dense,
-                rerank=Rerank(candidates=given.candidates, quantized_tokens=quantization is not None),
+                rerank=Rerank(candidates=given.candidates, quantized_tokens=codes.quantization is not None),
             )
-            contestants.append((f"float32 matrices in the engine{name}", False, recipe, tokens_search))
+            contestants.append((f"token matrices in the engine{name}", False, recipe, tokens_search))
     for name, is_ours, recipe, search in contestants:
-        row = _run(name, data, kept, truth, recipe, search, given.server)
+        if given.only is not None and given.only not in name:
+            continue
+        # The server that tests start is older than Turbo.
+        served = given.server and "urbo" not in name
+        row = _run(name, data, kept, truth, recipe, search, served)
         rows.append(row)
         print({key: value for key, value in row.items() if value is not None}, file=sys.stderr)
         if is_ours:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +21,15 @@ from qdrant_client import models
 from embplug import Collection, Dense, Documents, Fusion, Recipe, Rerank, Sample, Sparse, Tokens
 from embplug.branches.bm25 import BM25Encoder, split
 from embplug.engines import EdgeClient
-from embplug.methods import ResidualQuantizer
+from embplug.methods import PredictiveQuantizer
 
 DEPTH = 100
 BATCH_DOCUMENTS = 250
 SAMPLE = 500
 NAME = "hybrid"
 FUSIONS = {
+    "z-scores": Fusion(method="z_score"),
+    "z-scores, BM25 twice": Fusion(method="z_score", weights={"sparse": 2.0}),
     "RRF": Fusion(method="rrf"),
     "RRF, k = 1": Fusion(method="rrf", k=1),
     "DBSF": Fusion(method="dbsf"),
@@ -40,21 +45,51 @@ def main() -> None:
     arguments.add_argument("--data", nargs="+", required=True, help="folders of collections in BEIR format")
     arguments.add_argument("--size", type=int, default=16, help="bytes of a token's code")
     arguments.add_argument("--candidates", type=int, default=200)
+    arguments.add_argument("--queries", type=int, help="so many queries, evenly spread; default: all")
     given = arguments.parse_args()
     rows, sizes = [], {}
     for folder in given.data:
-        data = load(folder)
+        data = _thinned(load(folder), given.queries)
         sizes[data.beir.name] = {"documents": len(data.documents), "queries": len(data.queries)}
         for row in _rows(data, given.size, given.candidates):
             rows.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
     ours = [row for row in rows if row["side"] == "embplug"]
     peers = [row for row in rows if row["side"] != "embplug"]
     result = {
         "ours": ours,
         "peers": peers,
+        "default_below_best": _default_below_best(rows),
         "environment": environment(**sizes, code_bytes=given.size, candidates=given.candidates),
     }
     report(result, rows, given.json)
+
+
+def _thinned(data: EncodedBeir, count: int | None) -> EncodedBeir:
+    """Keep ``count`` queries, evenly spread."""
+    if count is None or count >= len(data.queries):
+        return data
+    rows = np.linspace(0, len(data.queries) - 1, count).astype(np.int64)
+    beir = replace(
+        data.beir,
+        query_ids=[data.beir.query_ids[i] for i in rows],
+        queries=[data.beir.queries[i] for i in rows],
+    )
+    return replace(
+        data, beir=beir, queries=data.queries.take(rows), query_sentences=data.query_sentences[rows]
+    )
+
+
+def _default_below_best(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """For each collection: how much nDCG@10 the default fusion lacks to the best row."""
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row["data"]] = max(row["ndcg_at_10"], best.get(row["data"], 0.0))
+    return {
+        row["data"]: best[row["data"]] - row["ndcg_at_10"]
+        for row in rows
+        if row["method"] == "all, by default"
+    }
 
 
 def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, Any]]:
@@ -67,7 +102,7 @@ def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, A
     with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
         yield from _plain_qdrant(data, engine)
         recipe = Recipe(
-            tokens=Tokens(dim=data.documents.dim, multivector=None, codes=ResidualQuantizer(size=size)),
+            tokens=Tokens(dim=data.documents.dim, multivector=None, codes=PredictiveQuantizer(size=size)),
             dense=Dense(dim=data.document_sentences.shape[1]),
             sparse=Sparse(),
             rerank=Rerank(candidates=candidates),
@@ -84,7 +119,8 @@ def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, A
         for name, fusion in FUSIONS.items():
             yield run(f"BM25 + vectors: {name}", fusion, ["dense", "sparse"])
         every = ["tokens", "dense", "sparse"]
-        yield run("all, tokens rank", Fusion(), every)
+        yield run("all, by default", Fusion(), every)
+        yield run("all, tokens rank", Fusion(after_rerank=False), every)
         for name, fusion in FUSIONS.items():
             after = fusion.model_copy(update={"after_rerank": True})
             yield run(f"all, fused after tokens ranked: {name}", after, every)

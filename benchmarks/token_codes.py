@@ -1,7 +1,12 @@
-"""Codes of tokens: bytes against how much of exact MaxSim's ranking they keep, codes alone."""
+"""Codes of tokens: bytes against how much of exact MaxSim's ranking they keep, codes alone.
+
+Codes learn from at most 2,000 documents, and from no more than half of the collection. All figures are those
+of the other documents: exact MaxSim, rankings and judgements among documents that no codes have learned from.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +16,7 @@ import numpy as np
 from _beir import load
 from _harness import environment, parser, report
 from _metrics import ndcg, overlap, top
+from _multivectors import engine_codes, engine_ranking
 
 from embplug.evaluation.exact import maxsim_scores
 from embplug.methods import (
@@ -73,60 +79,81 @@ def main() -> None:
     arguments.add_argument(
         "--pool", type=int, help="score only so many documents, the best by exact MaxSim; default all"
     )
-    given = arguments.parse_args()
-    data = load(given.data)
-    count = min(given.queries or len(data.queries), len(data.queries))
-    chosen = np.linspace(0, len(data.queries) - 1, count).astype(np.int64)
+    options = arguments.parse_args()
+    data = load(options.data)
+    order = np.random.default_rng(0).permutation(np.flatnonzero(data.documents.lengths))
+    learned, rest = np.split(order, [min(FIT_DOCUMENTS, len(order) // 2)])
+    sample, documents = data.documents.take(np.sort(learned)).to_float32(), data.documents.take(rest)
+    document_ids = [data.beir.document_ids[row] for row in rest]
+    present = set(document_ids)
+    qrels = {
+        query: {document: gain for document, gain in gains.items() if document in present}
+        for query, gains in data.beir.qrels.items()
+    }
+    # A query whose relevant documents were all learned from has nothing to find.
+    judged = [i for i, query in enumerate(data.beir.query_ids) if any(qrels[query].values())]
+    count = min(options.queries or len(judged), len(judged))
+    chosen = np.array(judged)[np.linspace(0, len(judged) - 1, count).astype(np.int64)]
     queries = data.queries.take(chosen).to_float32()
     query_ids = [data.beir.query_ids[i] for i in chosen]
-    exact = maxsim_scores(queries, data.documents)
-    wanted = top(exact, 10)
-    pool = top(exact, given.pool) if given.pool else None
-    sample = data.documents[:: -(-len(data.documents) // FIT_DOCUMENTS)].to_float32()
+    exact = maxsim_scores(queries, documents)
+    best = top(exact, 10)
+    pool = top(exact, options.pool) if options.pool else None
 
-    def quality(scores: Any) -> dict[str, float]:
-        found = top(scores, 10)
+    def quality(ranking: Any) -> dict[str, float]:
         return {
-            "overlap_at_10": overlap(found, wanted),
-            "ndcg_at_10": ndcg(found, query_ids, data.beir.document_ids, data.beir.qrels),
+            "overlap_at_10": overlap(ranking, best),
+            "ndcg_at_10": ndcg(ranking, query_ids, document_ids, qrels),
         }
 
-    rows: list[dict[str, Any]] = [
-        {"method": "exact float32", "bytes_per_token": 4.0 * data.documents.dim, **quality(exact)}
-    ]
+    rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any]) -> None:
+        rows.append(row)
+        print(json.dumps(row), file=sys.stderr, flush=True)
+
+    add({"method": "exact float32", "bytes_per_token": 4.0 * documents.dim, **quality(best)})
+    for name, codes in engine_codes():
+        if options.only is None or options.only in name:
+            ranking, code_bytes = engine_ranking(codes, documents, queries, 10)
+            add({"method": name, "ours": False, "bytes_per_token": code_bytes, **quality(ranking)})
     for name, ours, quantizer, document_bytes in methods():
-        if given.only and given.only not in name:
+        if options.only and options.only not in name:
             continue
         coder = TokenCoder(quantizer, document_bytes)
         started = time.perf_counter()
         coder.fit(sample)
         fitted = time.perf_counter()
         strings = [
-            one
-            for start in range(0, len(data.documents), CHUNK_DOCUMENTS)
-            for one in coder.encode(data.documents[start : start + CHUNK_DOCUMENTS].to_float32())
+            string
+            for start in range(0, len(documents), CHUNK_DOCUMENTS)
+            for string in coder.encode(documents[start : start + CHUNK_DOCUMENTS].to_float32())
         ]
         encoded = time.perf_counter()
-        rows.append(
+        add(
             {
                 "method": name,
                 "ours": ours,
-                "bytes_per_token": sum(map(len, strings)) / len(data.documents.values),
-                **quality(_scores(coder, queries, strings, pool)),
+                "bytes_per_token": sum(map(len, strings)) / len(documents.values),
+                **quality(top(_scores(coder, queries, strings, pool), 10)),
                 "ms": _milliseconds(coder, queries, strings),
                 "fit_s": fitted - started,
                 "encode_ms_per_document": 1e3 * (encoded - fitted) / len(strings),
                 "state_mb": sum(array.nbytes for array in coder.get_state().values()) / 1e6,
             }
         )
-        print(name, f"{rows[-1]['overlap_at_10']:.4f}", file=sys.stderr, flush=True)
-    sizes = {"documents": len(data.documents), "tokens": len(data.documents.values), "queries": count}
+    sizes = {
+        "documents": len(documents),
+        "tokens": len(documents.values),
+        "learned_documents": len(sample),
+        "queries": count,
+    }
     result = {
         "ours": {row["method"]: row for row in rows if row.get("ours")},
         "peers": {row["method"]: row for row in rows if not row.get("ours")},
-        "environment": environment(**sizes, data=data.beir.name, pool=given.pool),
+        "environment": environment(**sizes, data=data.beir.name, pool=options.pool),
     }
-    report(result, rows, given.json)
+    report(result, rows, options.json)
 
 
 def _scores(coder: TokenCoder, queries: TokenBatch, strings: list[bytes], pool: Any) -> Any:

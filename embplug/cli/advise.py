@@ -176,7 +176,10 @@ def _shown(advice: Advice) -> list[Any]:
         )
     verdict = f"Recommended, for {advice.target}: {advice.recommended}"
     if not advice.met:
-        verdict = f"No recipe reaches {advice.target}. The closest is {advice.recommended}"
+        sure = "" if advice.chance is None else " with enough certainty"
+        verdict = f"No recipe reaches {advice.target}{sure}. The closest is {advice.recommended}"
+    if advice.chance is not None:
+        verdict += f". It reaches the recall with a chance of {advice.chance:.0%}"
     return [table, costs, verdict, "", Syntax(advice.to_yaml(), "yaml", background_color="default")]
 
 

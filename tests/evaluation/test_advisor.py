@@ -76,11 +76,13 @@ def plain(tmp_path):
 
 
 def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
-    advice = advise("plain", engine=plain, recall=0.9, queries=clustered(30, seed=5), sample=300, replicas=2)
+    advice = advise("plain", engine=plain, recall=0.8, queries=clustered(30, seed=5), sample=300, replicas=2)
+    assert advice.chance is not None and 0.9 <= advice.chance <= 1
     assert (advice.points, advice.sampled, advice.held_out, advice.met) == (COUNT, 300, False, True)
-    assert advice.best.expected_recall >= 0.9
-    others = [one for one in advice.tried if one.expected_recall >= 0.9]
-    assert advice.best.bytes <= 1.02 * min(one.bytes for one in others)
+    assert advice.best.expected_recall >= 0.8
+    # A smaller recipe reaches the recall with less certainty.
+    surer = [one for one in advice.tried if one.expected_recall >= 0.9]
+    assert advice.best.bytes <= 1.02 * min(one.bytes for one in surer)
     assert advice.best.front
     assert Recipe.from_yaml(advice.to_yaml()) == advice.recipe
     assert advice.recipe.payload_indexes == {"kind": models.PayloadSchemaType.KEYWORD}
@@ -96,7 +98,9 @@ def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
     advice = advise("plain", engine=plain, bytes_per_vector=40, sample=300)
     assert advice.held_out and advice.met and advice.queries == 125
     assert all(one.vector_bytes <= 40 for one in advice.tried)
-    assert advice.best.expected_recall >= max(one.expected_recall for one in advice.tried) - 0.002
+    # The prediction of the best recipe is lowered by its luck.
+    assert advice.chance is None
+    assert advice.best.expected_recall >= max(one.expected_recall for one in advice.tried) - 0.01
     assert all(one.documents == 300 for one in advice.tried)
     with pytest.raises(InvalidArgumentError, match="budget"):
         advise("plain", engine=plain, budget=1000, sample=300)

@@ -26,7 +26,9 @@ class TriedRecipe:
         Number of documents in the largest sample on which the recipe was tried. A recipe that is far
         behind the others on a small sample is not tried on larger ones.
     expected_recall : float
-        Predicted share of the exact best ``k`` that a search of the whole collection returns, 0 to 1.
+        Predicted share of the exact best ``k`` that a search of the whole collection returns, 0 to 1. For
+        the recommended recipe, it is lowered by the part of the measured recall that is luck, because the
+        best of many recipes is also one of the luckiest.
     recall : Figure
         Recall as measured on the sample, with its confidence interval. It is the recall of fewer than
         ``k`` documents, because a sample has fewer relevant documents; see :func:`expected_recall`.
@@ -101,7 +103,11 @@ class Advice:
     recommended : str
         Name of the best recipe that meets the target, or of the one that comes closest.
     met : bool
-        Whether the recommended recipe meets the target.
+        Whether the recommended recipe meets the target: it keeps the limit of bytes, or it reaches the recall
+        with a chance of at least 90 %.
+    chance : float or None
+        Chance that a search of the whole collection with the recommended recipe reaches the target of recall,
+        0 to 1. None if the target is a limit of bytes.
     costs : list of Cost
         Costs of the recommended recipe today, at ten and at a hundred times as many documents.
     """
@@ -118,6 +124,7 @@ class Advice:
     dropped: list[TriedRecipe]
     recommended: str
     met: bool
+    chance: float | None
     costs: list[Cost]
 
     @property

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def ranks_to_measure(k: int, count: int, points: int) -> list[int]:
@@ -58,11 +59,34 @@ def expected_recall(recalls: Mapping[int, float], k: int, count: int, points: in
     float
         Predicted recall of the best ``k``, 0 to 1.
     """
+    return float(expected_recalls({rank: np.array([recalls[rank]]) for rank in recalls}, k, count, points)[0])
+
+
+def expected_recalls(
+    recalls: Mapping[int, NDArray[np.float64]], k: int, count: int, points: int
+) -> NDArray[np.float64]:
+    """Predict the recall in the whole collection from each of several measurements.
+
+    Parameters
+    ----------
+    recalls : mapping of int to float64 array of shape (n_measurements,)
+        Measured recalls for each number of best documents of the sample.
+    k, count, points : int
+        See :func:`expected_recall`.
+
+    Returns
+    -------
+    float64 array of shape (n_measurements,)
+        Predicted recalls of the best ``k``, 0 to 1.
+    """
     ranks = sorted(recalls, reverse=True)
-    density = [math.log(count / rank) for rank in ranks]
-    measured = [recalls[rank] for rank in ranks]
+    density = np.log([count / rank for rank in ranks])
+    measured = np.array([recalls[rank] for rank in ranks])
     target = math.log(points / k)
     if target <= density[-1] or len(ranks) == 1:
-        return float(np.interp(target, density, measured))
-    slope = min(float(np.polyfit(density, measured, 1)[0]), 0.0)
-    return float(np.clip(measured[-1] + slope * (target - density[-1]), 0.0, 1.0))
+        # The weights of the measurements around the target.
+        weights = np.array([np.interp(target, density, unit) for unit in np.eye(len(ranks))])
+        return np.asarray(weights @ measured)
+    centred = density - density.mean()
+    slope = np.minimum(centred @ measured / (centred @ centred), 0.0)
+    return np.asarray(np.clip(measured[-1] + slope * (target - density[-1]), 0.0, 1.0))

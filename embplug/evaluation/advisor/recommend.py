@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.evaluation.advisor import trials as trials_module
 from embplug.evaluation.advisor.advice import Advice
 from embplug.evaluation.advisor.sample import MATRIX_QUERIES, QUERIES, CollectionSample, sample_steps
-from embplug.evaluation.advisor.selection import best, smallest, with_front
+from embplug.evaluation.advisor.selection import Choice, with_front
 from embplug.evaluation.advisor.target import Target, checked_target
 from embplug.evaluation.advisor.trials import Trials
 from embplug.evaluation.trial import take
@@ -69,7 +70,8 @@ def advise(
         Largest number of bytes of one document's vectors and codes.
     recall : float, default=None
         Lowest recall of the recommended recipe, 0 to 1: the share of the ``k`` best documents of an exact
-        search that its search returns. The recipe with the fewest bytes that reaches it is recommended.
+        search that its search returns. The recipe with the fewest bytes that reaches it with a chance of at
+        least 90 % is recommended, where the chance counts in that many recipes were tried.
     vector : str, default=None
         Name of the vector, dense or multivector. It is needed when the collection has several.
     queries : array-like of shape (n_queries, dim), TokenBatch, sequence of str, default=None
@@ -185,15 +187,21 @@ def advise_on(
     recipes = {name: recipe for name, recipe in trials.recipes().items() if fits(trials.expected(recipe))}
     if not recipes:
         raise InvalidArgumentError("budget", "room for the smallest recipe", str(target))
-    tried, dropped = trials.run(recipes)
+    tried, dropped, bounds = trials.run(recipes)
+    choice = Choice(
+        fits=np.array([fits(trial.parts, trial.state_bytes) for trial in tried]),
+        bytes=np.array([trial.bytes for trial in tried]),
+        latency=np.array([trial.latency_ms["p50"] for trial in tried]),
+        margin=bounds.margin,
+        recall=target.recall,
+    )
+    index = choice.best(bounds.expected)
+    luck = bounds.luck(choice.best)
+    tried[index] = replace(
+        tried[index], expected_recall=float(np.clip(bounds.expected[index] - luck, 0.0, 1.0))
+    )
     tried = with_front(tried)
-    good = [trial for trial in tried if fits(trial.parts, trial.state_bytes)]
-    eligible = good
-    if target.recall is not None:
-        good = [trial for trial in good if trial.expected_recall >= target.recall]
-        # Among recipes of similar size the better one is chosen, among equally good ones the faster one.
-        eligible = smallest(good)
-    chosen = best(eligible or tried)
+    chosen = tried[index]
     costs = [
         priced(chosen.parts, source.points * times, state_bytes=chosen.state_bytes) for times in (1, 10, 100)
     ]
@@ -209,7 +217,8 @@ def advise_on(
         tried=sorted(tried, key=lambda trial: trial.bytes),
         dropped=dropped,
         recommended=chosen.name,
-        met=bool(good),
+        met=bool(choice.good(bounds.expected).any()),
+        chance=None if target.recall is None else bounds.chance(index, target.recall, luck),
         costs=costs,
     )
 

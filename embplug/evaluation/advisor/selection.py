@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embplug.evaluation.advisor.advice import TriedRecipe
 
@@ -65,14 +68,42 @@ def with_front(trials: Sequence[TriedRecipe]) -> list[TriedRecipe]:
     return [replace(trial, front=not any(beats(other, trial) for other in trials)) for trial in trials]
 
 
-def smallest(trials: Sequence[TriedRecipe]) -> list[TriedRecipe]:
-    """Keep the recipes that are as small as the smallest one."""
-    fewest = min((trial.bytes for trial in trials), default=0.0)
-    return [trial for trial in trials if trial.bytes <= BYTES_TIE * fewest]
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The rule by which a recipe is chosen from predicted recalls.
 
+    A target of recall chooses among the smallest recipes that reach it, a limit of bytes among all recipes
+    that fit. Of those, the recipe with the highest recall is chosen; among equally good ones, the fastest.
 
-def best(trials: Sequence[TriedRecipe]) -> TriedRecipe:
-    """Choose the recipe with the highest recall; among equally good ones, the fastest."""
-    highest = max(trial.expected_recall for trial in trials)
-    tied = [trial for trial in trials if trial.expected_recall >= highest - RECALL_TIE]
-    return min(tied, key=lambda trial: trial.latency_ms["p50"])
+    Attributes
+    ----------
+    fits : bool array of shape (n_recipes,)
+        Whether each recipe keeps the limit of bytes.
+    bytes, latency : float64 array of shape (n_recipes,)
+        Bytes of a document and median latency of each recipe.
+    margin : float64 array of shape (n_recipes,)
+        By how much the prediction of each recipe has to be above the target.
+    recall : float or None
+        Recall to reach; None without such a target.
+    """
+
+    fits: NDArray[np.bool_]
+    bytes: NDArray[np.float64]
+    latency: NDArray[np.float64]
+    margin: NDArray[np.float64]
+    recall: float | None
+
+    def good(self, expected: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which recipes meet the target by these predictions."""
+        return self.fits if self.recall is None else self.fits & (expected - self.margin >= self.recall)
+
+    def best(self, expected: NDArray[np.float64]) -> int:
+        """Return the index of the best recipe that meets the target, or of the closest one."""
+        eligible = self.good(expected)
+        if not eligible.any():
+            # The closest is the one whose lower bound is highest.
+            expected, eligible = expected - self.margin, np.ones(len(expected), dtype=bool)
+        elif self.recall is not None:
+            eligible = eligible & (self.bytes <= BYTES_TIE * self.bytes[eligible].min())
+        tied = np.flatnonzero(eligible & (expected >= expected[eligible].max() - RECALL_TIE))
+        return int(tied[self.latency[tied].argmin()])

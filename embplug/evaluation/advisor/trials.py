@@ -26,6 +26,7 @@ from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation.advisor.advice import TriedRecipe
+from embplug.evaluation.advisor.confidence import RecallBounds
 from embplug.evaluation.advisor.fitting import learned_state
 from embplug.evaluation.advisor.prediction import expected_recall, ranks_to_measure
 from embplug.evaluation.advisor.sample import (
@@ -140,7 +141,7 @@ class Trials:
             size = recipe.tokens.document_bytes + mean * codes.bytes_per_vector(recipe.tokens.dim)
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)
 
-    def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[TriedRecipe], list[TriedRecipe]]:
+    def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[TriedRecipe], list[TriedRecipe], RecallBounds]:
         """Try recipes on samples of growing size; the better third goes on to the next size.
 
         Parameters
@@ -154,24 +155,31 @@ class Trials:
             Recipes that were tried on the largest sample.
         dropped : list of TriedRecipe
             Recipes that were tried on smaller samples only.
+        bounds : RecallBounds
+            Bounds of the recall of the recipes that were tried on the largest sample, in the same order.
         """
         dropped: list[TriedRecipe] = []
         remaining = dict(recipes)
         trials: list[TriedRecipe] = []
+        shares: list[dict[int, NDArray[np.float64]]] = []
         disabled = None if self._progress is None else not self._progress
         for place, rows in enumerate(self._rows):
             data = self._data(rows)
             exact = exact_rankings(next(iter(remaining.values())), data, self._k)[0]
-            trials = []
+            trials, shares = [], []
             for name, recipe in tqdm(remaining.items(), desc=f"{len(rows)} documents", disable=disabled):
-                trials.append(self._try(name, recipe, data, exact))
+                trial, returned = self._try(name, recipe, data, exact)
+                trials.append(trial)
+                shares.append(returned)
             if place + 1 < len(self._rows):
                 kept = better_third(trials)
                 dropped += [trial for trial in trials if trial.name not in kept]
                 remaining = {name: recipe for name, recipe in remaining.items() if name in kept}
-        return trials, dropped
+        return trials, dropped, RecallBounds.of(shares, self._k, self.sizes[-1], self._source.points)
 
-    def _try(self, name: str, recipe: Recipe, data: TrialData, exact: Ranking) -> TriedRecipe:
+    def _try(
+        self, name: str, recipe: Recipe, data: TrialData, exact: Ranking
+    ) -> tuple[TriedRecipe, dict[int, NDArray[np.float64]]]:
         source, count = self._source, data.document_count
         if source.payload_indexes:
             recipe = recipe.model_copy(update={"payload_indexes": source.payload_indexes})
@@ -182,7 +190,7 @@ class Trials:
         recalls = {rank: float(share.mean()) for rank, share in shares.items()}
         parts = [part.at(source.points) for part in measured]
         memory, disk = memory_bytes(parts), disk_bytes(parts)
-        return TriedRecipe(
+        trial = TriedRecipe(
             name=name,
             recipe=recipe,
             documents=count,
@@ -196,6 +204,7 @@ class Trials:
             state_bytes=sum(array.nbytes for array in state.values()),
             parts=parts,
         )
+        return trial, shares
 
     def _data(self, rows: NDArray[np.int64]) -> TrialData:
         return TrialData(
