@@ -32,6 +32,7 @@ from embplug.methods.kernels.tables import (
     LANES,
     Table,
     TableWork,
+    VectorTable,
     aligned,
     checked_entries,
     kind_of,
@@ -296,6 +297,15 @@ def token_sums(
         kernel.functions.embplug_sums(*places, first, last, stride, len(table), place(table), place(sums))
 
     _over_documents(run, documents.offsets, len(table), threads)
+    return sums
+
+
+def vector_scores(table: VectorTable, terms: TokenTerms) -> Float32:
+    """Scores (tokens,) of the codes of all tokens with the vector of a table."""
+    sums = token_sums(table.kernel, table.entries, terms.documents, terms.stride)
+    sums += np.float32(table.base)
+    if terms.scales is not None:
+        sums *= terms.scales
     return sums
 
 

@@ -81,6 +81,40 @@ def table_of_entries(kernel: Kernel, entries: Float32, widths: NDArray[np.int64]
     return Table(table, work.order, work.steps, work.shifts)
 
 
+class VectorTable(NamedTuple):
+    """Products of one vector with the 256 entries of each byte of a code.
+
+    Attributes
+    ----------
+    kernel : Kernel
+        It scores the codes.
+    entries : float32 (bytes, 256)
+        Exact products.
+    base : float
+        Added to every sum.
+    """
+
+    kernel: Kernel
+    entries: Float32
+    base: float
+
+
+def vector_table(
+    kernel: Kernel, entries: Float32, widths: NDArray[np.int64], turned: Float32, base: float = 0.0
+) -> VectorTable:
+    """Table of the products of one vector (1, active) with entries as in :func:`table_of_entries`."""
+    widths = integers(widths)
+    active = int(widths.sum())
+    check_shape("entries", entries, (active, ENTRIES))
+    check_shape("turned", turned, (1, active))
+    entries, vector = floats(entries), floats(turned)
+    table = np.empty((len(widths), ENTRIES), dtype=np.float32)
+    kernel.functions.embplug_vector_table(
+        *(place(entries), place(widths), len(widths), place(vector), place(table))
+    )
+    return VectorTable(kernel, table, base)
+
+
 class TableWork(NamedTuple):
     """Arrays that the kernel writes when it makes a table."""
 
