@@ -16,6 +16,7 @@ from embplug.branches.datatypes import check_stored, datatype_of_user
 from embplug.branches.documents import CheckedDocuments, CheckedSample, check_dense
 from embplug.branches.queries import CheckedQuery
 from embplug.branches.vector_version import PreviousModel, VectorVersion
+from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import DENSE_CODES, MODEL, Id
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError
@@ -327,7 +328,7 @@ class DenseBranch(Branch):
 
     def _own_codes(self, strings: Sequence[bytes]) -> Codes:
         """Codes (n, code_bytes) of this vector, from those of all dense vectors."""
-        joined = np.frombuffer(b"".join(strings), dtype=np.uint8)
+        joined = ByteStrings.of(strings).joined()
         return joined.reshape(len(strings), self._layout.code_bytes)[:, self._layout.part(self.name)]
 
     def _of_two_models(

@@ -12,15 +12,14 @@ from typing_extensions import Self
 
 from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.methods.base import Method
-from embplug.methods.kernels import in_use
+from embplug.methods.kernels import Kernel, in_use, load
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms, vector_scores
+from embplug.methods.kernels.tables import Table, VectorTable
 from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch
 
 if TYPE_CHECKING:
-    from embplug.methods.kernels.arguments import CodedDocuments
-    from embplug.methods.kernels.library import Kernel
-    from embplug.methods.kernels.lookups import TokenTerms
-    from embplug.methods.kernels.tables import Table
     from embplug.methods.reductions.reduced import Reduced
 
 
@@ -288,7 +287,9 @@ class Quantizer(Method):
             The query holds NaN or infinity.
         """
         query, single = as_query(q, self.dim)
-        return PreparedQuery(self._prepare(query), single)
+        kernel = load() if single else None
+        table = None if kernel is None else self._vector_table(kernel, query)
+        return PreparedQuery(self._prepare(query) if table is None else table, single)
 
     def score(self, query: PreparedQuery, codes: Codes) -> Float32:
         """Compute the dot products of a query with the vectors that codes stand for.
@@ -314,7 +315,12 @@ class Quantizer(Method):
         """
         if not isinstance(query, PreparedQuery):
             raise InvalidArgumentError("query", "the result of encode_query", type(query).__name__)
-        scores = self._score(query.parts, check_codes(codes, self.code_bytes))
+        codes = check_codes(codes, self.code_bytes)
+        if isinstance(query.parts, VectorTable):
+            terms = self._token_terms(query.parts.kernel, CodedDocuments.of_rows(codes))
+            assert terms is not None
+            return vector_scores(query.parts, terms)
+        scores = self._score(query.parts, codes)
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
 
     def check_vectors(self, dim: int, *, unit_length: bool) -> None:
@@ -408,6 +414,10 @@ class Quantizer(Method):
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         """Table and bases (rows, 32) by which the compiled kernel scores 32 query tokens (32, dim)."""
         raise NotImplementedError
+
+    def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable | None:
+        """Table by which the compiled kernel scores codes for one vector (1, dim). None if it cannot."""
+        return None
 
     def _scored_by(self) -> str:
         looked_up = type(self)._token_terms is not Quantizer._token_terms

@@ -31,6 +31,12 @@ class CodedDocuments(NamedTuple):
             np.ascontiguousarray(offsets, dtype=np.int64),
         )
 
+    @classmethod
+    def of_rows(cls, codes: Codes) -> CodedDocuments:
+        """Codes (n, stride) as those of one document."""
+        offsets = np.array([0, len(codes)], dtype=np.int64)
+        return cls(np.ascontiguousarray(codes).reshape(-1), np.zeros(1, dtype=np.int64), offsets)
+
     def rows(self, stride: int) -> Codes:
         """Codes (tokens, stride) of all tokens."""
         lengths = np.diff(self.offsets) * stride

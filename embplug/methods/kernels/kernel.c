@@ -50,18 +50,23 @@ typedef struct {
 
 typedef struct {
     const uint8_t *codes;
-    const int64_t *starts;        /* byte of the first header of a document */
+    const int64_t *starts;          /* byte of the first header of a document */
     const int64_t *offsets;
-    const int64_t *widths;        /* (CLASSES,) */
+    const int64_t *widths;          /* (CLASSES,): bytes of a code */
     int64_t lanes;
-    const void *table;            /* of one class after the other */
-    const int64_t *order;
-    const float *steps, *shifts;  /* (CLASSES, LANES) */
-    const float *bases;           /* (centroids, LANES) */
-    const float *gains, *factors; /* (16,), (32,) */
-    void *sums;                   /* (tokens of one call, LANES), float or uint16 */
-    float *recent;                /* (WINDOW, LANES) */
-    int64_t *places, *members;    /* (tokens of one call,) */
+    const float *const *entries;    /* (CLASSES,): arguments of `table` for each class */
+    const int64_t *const *columns;
+    const float *const *queries;
+    const float *bases;             /* (centroids, LANES) */
+    const float *gains, *factors;   /* (16,), (32,) */
+    void *table;                    /* room for that of one class, and what `table` uses */
+    int64_t *order;
+    float *steps, *shifts;          /* (CLASSES, LANES) */
+    int64_t *byte_places;
+    float *ranges;
+    void *sums;                     /* (tokens of one call, LANES), float or uint16 */
+    float *recent;                  /* (WINDOW, LANES) */
+    int64_t *places, *members;      /* (tokens of one call,) */
     float *scores;
 } Predictive;
 
@@ -418,8 +423,8 @@ INLINE TARGET int64_t NAME(maxsim_of)(int kind, const Uniform *in, int64_t first
     return -1;
 }
 
-/* Classes one after the other, so that the table of one stays in the cache: where the codes of their tokens
- * stand, and which tokens they are. `stop` (CLASSES,) is where the tokens of each class end. */
+/* Classes one after the other, so that one table is enough and stays in the cache: where the codes of their
+ * tokens stand, and which tokens they are. `stop` (CLASSES,) is where the tokens of each class end. */
 INLINE TARGET void NAME(by_class)(const Predictive *in, int64_t first, int64_t last, int64_t *stop) {
     int64_t counts[CLASSES] = {0};
     for (int64_t document = first; document < last; document++) {
@@ -445,71 +450,8 @@ INLINE TARGET void NAME(by_class)(const Predictive *in, int64_t first, int64_t l
     }
 }
 
-INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
-    int64_t stop[CLASSES];
-    NAME(by_class)(in, first, last, stop);
-    const uint8_t *table = (const uint8_t *)in->table;
-    const int64_t *order = in->order;
-    for (int64_t k = 0, i = 0; k < CLASSES; k++) {
-        const int64_t width = in->widths[k], wide = (width + 3) / 4;
-        for (; i < stop[k]; i++) {
-            const uint8_t *code = in->codes + in->places[i];
-            if (kind == FLOAT32) {
-                Floats sums[PARTS];
-                NAME(sum_floats)(sums, code, width, (const float *)(const void *)table);
-                EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
-            } else {
-                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, order, width, table);
-            }
-        }
-        table += (kind == FLOAT32 ? 4 * width : width + wide) * ENTRIES * LANES;
-        order += width;
-    }
-    for (int64_t document = first; document < last; document++) {
-        const uint8_t *header = in->codes + in->starts[document];
-        const int64_t count = in->offsets[document + 1] - in->offsets[document];
-        const int64_t before = (in->offsets[document] - in->offsets[first]) * LANES;
-        Floats highest[PARTS];
-        EACH(i) highest[i] = (Floats){0} - INFINITY;
-        for (int64_t token = 0; token < count; token++, header += HEADER_BYTES) {
-            /* The highest bits first: 12 of the id, 8 of how far back the reference stands, 4 of the gain,
-             * 3 of the class, 5 of the factor. */
-            const int id = header[0] << 4 | header[1] >> 4, k = header[3] >> 5;
-            const int back = (header[1] & 15) << 4 | header[2] >> 4;
-            const float factor = in->factors[header[3] & 31];
-            const float gain = factor * in->gains[header[2] & 15];
-            const int64_t place = before + token * LANES;
-            float *own = in->recent + token % WINDOW * LANES;
-            const float *reference = in->recent + (token - back) % WINDOW * LANES;
-            EACH(i) {
-                const Floats base = LOAD(floats, in->bases + id * LANES + i * FLOATS);
-                Floats value;
-                if (kind == FLOAT32) {
-                    value = LOAD(floats, (const float *)in->sums + place + i * FLOATS);
-                } else {
-                    const int lane = k * LANES + i * FLOATS;
-                    value = NAME(scaled)((const uint16_t *)in->sums + place + i * FLOATS,
-                                         LOAD(floats, in->steps + lane), LOAD(floats, in->shifts + lane));
-                }
-                value = value * factor + base * (factor - 1.0f);
-                if (back) value += LOAD(floats, reference + i * FLOATS) * gain;
-                /* A reference passes on a share of what differs from its base. */
-                STORE(floats, own + i * FLOATS) = value;
-                value += base;
-                highest[i] = GREATER(value, highest[i]);
-            }
-        }
-        in->scores[document] = count ? NAME(sum)(highest, in->lanes) : -INFINITY;
-    }
-}
-
 static TARGET int64_t NAME(maxsim)(int kind, const Uniform *in, int64_t first, int64_t last) {
     return kind == FLOAT32 ? NAME(maxsim_of)(FLOAT32, in, first, last) : NAME(maxsim_of)(INTEGER, in, first, last);
-}
-
-static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t first, int64_t last) {
-    if (kind == FLOAT32) NAME(predictive_of)(FLOAT32, in, first, last);
-    else NAME(predictive_of)(INTEGER, in, first, last);
 }
 
 /* Products (BLOCK, LANES) of some entries of a byte, which are (columns, ENTRIES). */
@@ -626,6 +568,69 @@ static TARGET void NAME(table)(int kind, const float *entries, const int64_t *wi
                       wide, out);
         out += ENTRIES * LANES * (1 + wide);
     }
+}
+
+INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
+    int64_t stop[CLASSES];
+    NAME(by_class)(in, first, last, stop);
+    const uint8_t *table = (const uint8_t *)in->table;
+    for (int64_t k = 0, i = 0; k < CLASSES; k++) {
+        const int64_t width = in->widths[k];
+        if (i == stop[k]) continue;
+        NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], in->table, in->order,
+                    in->steps + k * LANES, in->shifts + k * LANES, in->byte_places, in->ranges);
+        for (; i < stop[k]; i++) {
+            const uint8_t *code = in->codes + in->places[i];
+            if (kind == FLOAT32) {
+                Floats sums[PARTS];
+                NAME(sum_floats)(sums, code, width, (const float *)in->table);
+                EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
+            } else {
+                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->order, width, table);
+            }
+        }
+    }
+    for (int64_t document = first; document < last; document++) {
+        const uint8_t *header = in->codes + in->starts[document];
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const int64_t before = (in->offsets[document] - in->offsets[first]) * LANES;
+        Floats highest[PARTS];
+        EACH(i) highest[i] = (Floats){0} - INFINITY;
+        for (int64_t token = 0; token < count; token++, header += HEADER_BYTES) {
+            /* The highest bits first: 12 of the id, 8 of how far back the reference stands, 4 of the gain,
+             * 3 of the class, 5 of the factor. */
+            const int id = header[0] << 4 | header[1] >> 4, k = header[3] >> 5;
+            const int back = (header[1] & 15) << 4 | header[2] >> 4;
+            const float factor = in->factors[header[3] & 31];
+            const float gain = factor * in->gains[header[2] & 15];
+            const int64_t place = before + token * LANES;
+            float *own = in->recent + token % WINDOW * LANES;
+            const float *reference = in->recent + (token - back) % WINDOW * LANES;
+            EACH(i) {
+                const Floats base = LOAD(floats, in->bases + id * LANES + i * FLOATS);
+                Floats value;
+                if (kind == FLOAT32) {
+                    value = LOAD(floats, (const float *)in->sums + place + i * FLOATS);
+                } else {
+                    const int lane = k * LANES + i * FLOATS;
+                    value = NAME(scaled)((const uint16_t *)in->sums + place + i * FLOATS,
+                                         LOAD(floats, in->steps + lane), LOAD(floats, in->shifts + lane));
+                }
+                value = value * factor + base * (factor - 1.0f);
+                if (back) value += LOAD(floats, reference + i * FLOATS) * gain;
+                /* A reference passes on a share of what differs from its base. */
+                STORE(floats, own + i * FLOATS) = value;
+                value += base;
+                highest[i] = GREATER(value, highest[i]);
+            }
+        }
+        in->scores[document] = count ? NAME(sum)(highest, in->lanes) : -INFINITY;
+    }
+}
+
+static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t first, int64_t last) {
+    if (kind == FLOAT32) NAME(predictive_of)(FLOAT32, in, first, last);
+    else NAME(predictive_of)(INTEGER, in, first, last);
 }
 
 #undef NAME

@@ -7,7 +7,7 @@ or write beyond its arrays. :mod:`embplug.methods.kernels.reference` holds the s
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_int64, c_void_p
 from typing import Any, NamedTuple, TypeVar
@@ -30,9 +30,11 @@ from embplug.methods.kernels.library import Kernel
 from embplug.methods.kernels.tables import (
     ENTRIES,
     LANES,
-    ClassTables,
     Table,
+    TableWork,
+    VectorTable,
     aligned,
+    checked_entries,
     kind_of,
     table_size,
 )
@@ -43,7 +45,7 @@ Result = TypeVar("Result")
 
 CLASSES, GAINS, FACTORS, HEADER_BYTES, WINDOW = 8, 16, 32, 4, 256
 """Of predictive codes, as the kernel reads them."""
-BLOCK_TOKENS = 1 << 14
+BLOCK_TOKENS = 1 << 16
 """Tokens of predictive codes whose sums are held at once, unless one document has more."""
 LOOKUPS_OF_A_THREAD = 1 << 22
 """From so many looked-up rows on, another thread is worth its start."""
@@ -93,7 +95,8 @@ class _Predictive(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
         ("lanes", c_int64),
-        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "bases", "gains", "factors")),
+        *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "gains", "factors")),
+        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "byte_places", "ranges")),
         *((name, c_void_p) for name in ("sums", "recent", "places", "members", "scores")),
     )
 
@@ -135,7 +138,7 @@ def maxsim(
         Documents that reach beyond the codes, ids without a row, or arrays of another shape.
     """
     documents, width, tokens = terms.documents, len(table.order), int(terms.documents.offsets[-1])
-    _check_entries(table.entries, table.order, [width])
+    _check_table(table.entries, table.order, width)
     check_shape("steps", table.steps, (LANES,))
     check_shape("shifts", table.shifts, (LANES,))
     check_shape("bases", bases, (len(bases), LANES))
@@ -173,8 +176,7 @@ def maxsim(
 
 def predictive_maxsim(
     kernel: Kernel,
-    tables: ClassTables,
-    widths: NDArray[np.int64],
+    classes: Sequence[tuple[Float32, NDArray[np.int64], Float32]],
     bases: Float32,
     gains: Float32,
     factors: Float32,
@@ -188,10 +190,8 @@ def predictive_maxsim(
     Parameters
     ----------
     kernel : Kernel
-    tables : ClassTables
-        Those of the classes.
-    widths : int64 (8,)
-        Bytes of a code of each class, without the header.
+    classes : sequence of (entries, widths, turned), of length 8
+        Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class of codes.
     bases : float32 (centroids, 32)
     gains : float32 (16,)
     factors : float32 (32,)
@@ -202,37 +202,38 @@ def predictive_maxsim(
     threads : int, default=None
         None takes as many as the work is worth.
     """
-    widths = integers(widths)
-    steps, shifts = floats(tables.steps), floats(tables.shifts)
     gains, factors, bases = floats(gains), floats(factors), floats(bases)
-    check_shape("widths", widths, (CLASSES,))
-    _check_entries(tables.entries, tables.order, widths.tolist())
-    check_shape("steps", steps, (CLASSES, LANES))
-    check_shape("shifts", shifts, (CLASSES, LANES))
     check_shape("gains", gains, (GAINS,))
     check_shape("factors", factors, (FACTORS,))
     check_shape("bases", bases, (len(bases), LANES))
+    if len(classes) != CLASSES:
+        raise InvalidArgumentError("classes", f"{CLASSES} classes", len(classes))
+    checked = [checked_entries(*arguments) for arguments in classes]
+    widths = np.array([len(columns) for columns, _, _ in checked], dtype=np.int64)
+    columns, entries, queries = (
+        np.array([place(array) for array in arrays], dtype=np.uint64) for arrays in zip(*checked, strict=True)
+    )
     check_documents(documents, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
-    lanes, kind, exact = _checked_lanes(lanes), kind_of(tables.entries), tables.entries.dtype == np.float32
+    lanes = _checked_lanes(lanes)
 
     def run(first: int, last: int) -> None:
-        for block in document_blocks(documents.offsets[first : last + 1], BLOCK_TOKENS):
-            start, stop = first + block.start, first + block.stop
-            tokens = int(documents.offsets[stop] - documents.offsets[start])
-            work = (
-                aligned((tokens, LANES), np.float32 if exact else np.uint16),
-                aligned((WINDOW, LANES)),
-                *np.empty((2, tokens), dtype=np.int64),
-                scores,
+        work = TableWork.of(int(widths.max()), kernel.exact, CLASSES)
+        offsets = documents.offsets[first : last + 1]
+        blocks = list(document_blocks(offsets, BLOCK_TOKENS))
+        most = max((int(offsets[block.stop] - offsets[block.start]) for block in blocks), default=0)
+        sums = aligned((most, LANES), np.float32 if kernel.exact else np.uint16)
+        room = (*work, sums, aligned((WINDOW, LANES)), *np.empty((2, most), dtype=np.int64), scores)
+        arguments = _Predictive(
+            *(place(array) for array in (*documents, widths)),
+            lanes,
+            *(place(array) for array in (entries, columns, queries, bases, gains, factors, *room)),
+        )
+        for block in blocks:
+            kernel.functions.embplug_predictive(
+                *(kernel.level, kind_of(work.table), ctypes.byref(arguments)),
+                *(first + block.start, first + block.stop),
             )
-            arguments = _Predictive(
-                *(place(array) for array in (*documents, widths)),
-                lanes,
-                *(place(array) for array in (tables.entries, tables.order, steps, shifts)),
-                *(place(array) for array in (bases, gains, factors, *work)),
-            )
-            kernel.functions.embplug_predictive(kernel.level, kind, ctypes.byref(arguments), start, stop)
 
     _over_documents(run, documents.offsets, int(widths.max()) + 1, threads)
     return scores
@@ -299,6 +300,15 @@ def token_sums(
     return sums
 
 
+def vector_scores(table: VectorTable, terms: TokenTerms) -> Float32:
+    """Scores (tokens,) of the codes of all tokens with the vector of a table."""
+    sums = token_sums(table.kernel, table.entries, terms.documents, terms.stride)
+    sums += np.float32(table.base)
+    if terms.scales is not None:
+        sums *= terms.scales
+    return sums
+
+
 def _over_documents(
     run: Callable[[int, int], Result], offsets: NDArray[np.int64], lookups: int, threads: int | None
 ) -> list[Result]:
@@ -315,17 +325,14 @@ def _over_documents(
         return list(pool.map(run, bounds[:-1].tolist(), bounds[1:].tolist()))
 
 
-def _check_entries(entries: NDArray[Any], order: NDArray[np.int64], widths: list[int]) -> None:
-    """Refuse a table of classes of these widths that makes the kernel read beyond it, or beyond codes."""
+def _check_table(entries: NDArray[Any], order: NDArray[np.int64], width: int) -> None:
+    """Refuse a table that makes the kernel read beyond it, or beyond codes of ``width`` bytes."""
     exact = entries.dtype == np.float32
     if not entries.flags.c_contiguous or not (exact or entries.dtype == np.uint8):
         raise InvalidArgumentError("table", "contiguous float32 or uint8", entries.dtype)
-    expected = sum(table_size(width, exact) for width in widths)
-    if entries.size != expected:
-        raise InvalidArgumentError("table", f"{expected} entries", entries.size)
-    check_shape("order", order, (sum(widths),))
-    stops = np.repeat(widths, widths)
-    if order.dtype != np.int64 or not order.flags.c_contiguous or ((order < 0) | (order >= stops)).any():
+    if entries.size != table_size(width, exact):
+        raise InvalidArgumentError("table", f"{table_size(width, exact)} entries", entries.size)
+    if order.dtype != np.int64 or not order.flags.c_contiguous or ((order < 0) | (order >= width)).any():
         raise InvalidArgumentError("order", "int64 numbers of the bytes of a code", "others")
 
 

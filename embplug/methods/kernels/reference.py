@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms
-from embplug.methods.kernels.tables import ENTRIES, LANES, ClassTables, Table, table_size, wide_parts
+from embplug.methods.kernels.tables import ENTRIES, LANES, Table, wide_parts
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.packing import unpack
 
@@ -81,28 +82,27 @@ def maxsim(table: Table, bases: Float32, terms: TokenTerms, lanes: int = LANES) 
 
 
 def predictive_maxsim(
-    tables: ClassTables,
-    widths: NDArray[np.int64],
+    tables: Sequence[Table],
     bases: Float32,
     gains: Float32,
     factors: Float32,
     documents: CodedDocuments,
     lanes: int = LANES,
 ) -> Float32:
-    """See :func:`embplug.methods.kernels.lookups.predictive_maxsim`."""
+    """See :func:`embplug.methods.kernels.lookups.predictive_maxsim`; takes the table of each class."""
     codes, starts, offsets = documents
     scores = np.full(len(starts), -np.inf, dtype=np.float32)
-    of_classes = _classes(tables, widths)
     for document, start in enumerate(starts):
         count = int(offsets[document + 1] - offsets[document])
         headers = codes[start : start + 4 * count].reshape(count, 4)
         at = start + 4 * count
         own, classes = np.zeros((count, LANES)), unpack(headers, HEADER)[:, 3]
-        for k, width in enumerate(widths.tolist()):
+        for k, table in enumerate(tables):
+            width = len(table.order)
             members = np.flatnonzero(classes == k)
             rest = codes[at : at + width * len(members)].reshape(len(members), width)
             at += width * len(members)
-            own[members] = _looked_up(entries_of(of_classes[k]), rest) + of_classes[k].shifts
+            own[members] = _looked_up(entries_of(table), rest) + table.shifts
         ids, back, gain, _, factor = unpack(headers, HEADER).astype(np.int64).T
         for token in range(count):
             scale = factors[factor[token]]
@@ -112,17 +112,6 @@ def predictive_maxsim(
         if count:
             scores[document] = (own + bases[ids]).max(axis=0)[:lanes].sum()
     return scores
-
-
-def _classes(tables: ClassTables, widths: NDArray[np.int64]) -> list[Table]:
-    """The table of each class."""
-    exact = tables.entries.dtype == np.float32
-    sizes = [table_size(width, exact) for width in widths.tolist()]
-    parts = np.split(tables.entries, np.cumsum(sizes)[:-1])
-    if exact:
-        parts = [part.reshape(-1, ENTRIES, LANES) for part in parts]
-    orders = np.split(tables.order, np.cumsum(widths)[:-1])
-    return [Table(*fields) for fields in zip(parts, orders, tables.steps, tables.shifts, strict=True)]
 
 
 def _looked_up(entries: NDArray[Any], codes: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embplug.errors import InvalidArgumentError
-from embplug.methods.kernels.arguments import check_shape, floats, place
+from embplug.methods.kernels.arguments import check_shape, floats, integers, place
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.numeric.arrays import Float32
 
@@ -48,15 +48,6 @@ class Table(NamedTuple):
         return np.asarray(self.steps * np.float32(len(self.order) / 2))
 
 
-class ClassTables(NamedTuple):
-    """Tables of several classes of codes, one below the other; ``steps`` and ``shifts`` (classes, 32)."""
-
-    entries: NDArray[Any]
-    order: NDArray[np.int64]
-    steps: Float32
-    shifts: Float32
-
-
 def tiles(query: Float32) -> Iterator[tuple[Float32, int]]:
     """Tokens of a query (t, dim), 32 at a time, and their number; zeros fill up the last ones."""
     for start in range(0, len(query), LANES):
@@ -80,50 +71,87 @@ def table_of_entries(kernel: Kernel, entries: Float32, widths: NDArray[np.int64]
     turned : float32 (32, active)
         The query tokens in the same directions.
     """
-    classes = table_of_classes(kernel, [(entries, widths, turned)])
-    return Table(
-        classes.entries.reshape(-1, ENTRIES, LANES) if kernel.exact else classes.entries,
-        *(classes.order, classes.steps[0], classes.shifts[0]),
+    widths, entries, columns = checked_entries(entries, widths, turned)
+    work = TableWork.of(len(widths), kernel.exact)
+    kernel.functions.embplug_table(
+        *(kernel.level, kind_of(work.table), place(entries), place(widths), len(widths)),
+        *(place(array) for array in (columns, *work)),
     )
+    table = work.table.reshape(-1, ENTRIES, LANES) if kernel.exact else work.table
+    return Table(table, work.order, work.steps, work.shifts)
 
 
-def table_of_classes(
-    kernel: Kernel, classes: Sequence[tuple[Float32, NDArray[np.int64], Float32]]
-) -> ClassTables:
-    """Tables of several classes of codes, one below the other.
+class VectorTable(NamedTuple):
+    """Products of one vector with the 256 entries of each byte of a code.
 
-    Parameters
+    Attributes
     ----------
     kernel : Kernel
-        It says whether products are rounded.
-    classes : sequence of (entries, widths, turned)
-        Of each class, as in :func:`table_of_entries`.
+        It scores the codes.
+    entries : float32 (bytes, 256)
+        Exact products.
+    base : float
+        Added to every sum.
     """
-    sizes = [table_size(len(widths), kernel.exact) for _, widths, _ in classes]
-    counts = [len(widths) for _, widths, _ in classes]
-    entries = aligned((sum(sizes),), np.float32 if kernel.exact else np.uint8)
-    order = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
-    steps, shifts = np.zeros((2, len(classes), LANES), dtype=np.float32)
-    places = np.empty(max(counts), dtype=np.int64)
-    ranges = np.empty(max(counts) * (2 * LANES + 1), dtype=np.float32)
-    start = first = 0
-    for k, (class_entries, widths, turned) in enumerate(classes):
-        widths = np.ascontiguousarray(widths, dtype=np.int64)
-        active = int(widths.sum())
-        if (widths < 0).any():
-            raise InvalidArgumentError("widths", "numbers from 0", "others")
-        if len(widths) > LARGEST_WIDTH and not kernel.exact:
-            raise InvalidArgumentError("widths", f"at most {LARGEST_WIDTH} bytes", len(widths))
-        check_shape("entries", class_entries, (active, ENTRIES))
-        check_shape("turned", turned, (LANES, active))
-        class_entries, columns = floats(class_entries), floats(turned.T)
-        kernel.functions.embplug_table(
-            *(kernel.level, FLOAT32 if kernel.exact else INTEGER, place(class_entries)),
-            *(place(widths), len(widths), place(columns), place(entries[start:])),
-            *(place(array) for array in (order[first:], steps[k], shifts[k], places, ranges)),
+
+    kernel: Kernel
+    entries: Float32
+    base: float
+
+
+def vector_table(
+    kernel: Kernel, entries: Float32, widths: NDArray[np.int64], turned: Float32, base: float = 0.0
+) -> VectorTable:
+    """Table of the products of one vector (1, active) with entries as in :func:`table_of_entries`."""
+    widths = integers(widths)
+    active = int(widths.sum())
+    check_shape("entries", entries, (active, ENTRIES))
+    check_shape("turned", turned, (1, active))
+    entries, vector = floats(entries), floats(turned)
+    table = np.empty((len(widths), ENTRIES), dtype=np.float32)
+    kernel.functions.embplug_vector_table(
+        *(place(entries), place(widths), len(widths), place(vector), place(table))
+    )
+    return VectorTable(kernel, table, base)
+
+
+class TableWork(NamedTuple):
+    """Arrays that the kernel writes when it makes a table."""
+
+    table: NDArray[Any]
+    order: NDArray[np.int64]
+    steps: Float32
+    shifts: Float32
+    places: NDArray[np.int64]
+    ranges: Float32
+
+    @classmethod
+    def of(cls, width: int, exact: bool, tables: int = 1) -> TableWork:
+        """Arrays for codes of ``width`` bytes, with steps and shifts of several tables."""
+        if width > LARGEST_WIDTH and not exact:
+            raise InvalidArgumentError("widths", f"at most {LARGEST_WIDTH} bytes", width)
+        steps, shifts = np.zeros((2, tables * LANES), dtype=np.float32)
+        return cls(
+            aligned((table_size(width, exact),), np.float32 if exact else np.uint8),
+            np.arange(width, dtype=np.int64),
+            steps,
+            shifts,
+            np.empty(width, dtype=np.int64),
+            np.empty(width * (2 * LANES + 1), dtype=np.float32),
         )
-        start, first = start + sizes[k], first + len(widths)
-    return ClassTables(entries, order, steps, shifts)
+
+
+def checked_entries(
+    entries: Float32, widths: NDArray[np.int64], turned: Float32
+) -> tuple[NDArray[np.int64], Float32, Float32]:
+    """Arguments of :func:`table_of_entries` in the form in which the kernel reads them: widths first."""
+    widths = integers(widths)
+    active = int(widths.sum())
+    if (widths < 0).any():
+        raise InvalidArgumentError("widths", "numbers from 0", "others")
+    check_shape("entries", entries, (active, ENTRIES))
+    check_shape("turned", turned, (LANES, active))
+    return widths, floats(entries), floats(turned.T)
 
 
 def kind_of(entries: NDArray[Any]) -> int:

@@ -16,7 +16,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
-from embplug.methods.kernels.tables import Table, table_of_entries
+from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.compact import directions_in_bytes, orthonormal
 from embplug.methods.numeric.rows import second_moments
@@ -238,6 +238,12 @@ class BitAllocationQuantizer(Quantizer):
         mean, tables = self._fitted()
         table = table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query))
         return table, (query @ mean)[None]
+
+    @override
+    def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable:
+        mean, tables = self._fitted()
+        turned = tables.turned(query)
+        return vector_table(kernel, tables.columns, tables.widths, turned, float(query[0] @ mean))
 
     def _squares(self) -> Float32:
         """What each entry of each byte (bytes * 256,) adds to the squared length of a decoded vector."""

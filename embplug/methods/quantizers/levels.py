@@ -8,20 +8,26 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from embplug.methods.kernels import Kernel, in_use
+from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.lookups import TokenTerms, token_sums
+from embplug.methods.kernels.tables import LANES, Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
+from embplug.methods.numeric.tables import ENTRIES, ByteTables
 from embplug.methods.roles import Quantizer
 from embplug.methods.transforms.rotation import Rotation
 
 SAME_LENGTH = 1e-3
 BLOCK_BYTES = 4 << 20
 LENGTH_BYTES = 2
+BITS_OF_BYTE = 8
 
 
 class Levels(Quantizer):
     """Base of quantizers that keep one small number for each coordinate, after a rotation or without.
 
-    A subclass gives ``bits``, ``rotate``, ``seed`` and ``_directions``, and sets ``dim_`` and ``length_``
+    A subclass gives ``bits``, ``rotate``, ``seed`` and ``_level_values``, and sets ``dim_`` and ``length_``
     when it is fitted. If ``length_`` is zero, the last two bytes of a code hold the length.
     """
 
@@ -30,6 +36,7 @@ class Levels(Quantizer):
     seed: int
     dim_: int | None
     length_: float
+    _tables_of: tuple[Float32, int, ByteTables] | None = None
 
     @property
     @override
@@ -59,12 +66,64 @@ class Levels(Quantizer):
             scores[start : start + step] = products * self._scales(values, block)[:, None]
         return scores
 
-    def _directions(self, codes: Codes) -> Float32:
-        """Vectors (n, d) in the direction that the codes stand for, of any length, in a new array."""
+    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms | None:
+        tables = self._tables()
+        if tables is None:
+            return None
+        stride = self.code_bytes
+        squares = token_sums(kernel, tables.squares().reshape(-1, ENTRIES), documents, stride)
+        codes = documents.rows(stride)
+        return TokenTerms(documents, stride, scales=self._scales_of_squares(squares, codes))
+
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+        tables = self._tables()
+        assert tables is not None
+        table = table_of_entries(kernel, tables.columns, tables.widths, self._rotated(query))
+        return table, np.zeros((1, LANES), dtype=np.float32)
+
+    @override
+    def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable | None:
+        tables = self._tables()
+        if tables is None:
+            return None
+        return vector_table(kernel, tables.columns, tables.widths, self._rotated(query))
+
+    def _scored_by(self) -> str:
+        return "numpy" if BITS_OF_BYTE % self.bits else in_use()
+
+    def _tables(self) -> ByteTables | None:
+        """What the bytes of a code stand for, where no number lies in two bytes."""
+        if BITS_OF_BYTE % self.bits:
+            return None
+        values = self._level_values()
+        if (
+            self._tables_of is None
+            or not np.array_equal(self._tables_of[0], values)
+            or (self._tables_of[1] != self.dim)
+        ):
+            per_byte = BITS_OF_BYTE // self.bits
+            numbers = unpack(np.arange(ENTRIES, dtype=np.uint8)[:, None], [self.bits] * per_byte)
+            count = packed_bytes([self.bits] * self.dim)
+            entries = np.tile(values[numbers], (1, count))[:, : self.dim]
+            widths = np.full(count, per_byte)
+            widths[-1] = self.dim - per_byte * (count - 1)
+            self._tables_of = values, self.dim, ByteTables(None, np.ascontiguousarray(entries), widths)
+        return self._tables_of[2]
+
+    def _level_values(self) -> Float32:
+        """Values (2 ** bits,) that the numbers of a coordinate stand for, up to a common factor."""
         raise NotImplementedError
 
+    def _directions(self, codes: Codes) -> Float32:
+        """Vectors (n, d) in the direction that the codes stand for, of any length, in a new array."""
+        values: Float32 = self._level_values()[self._numbers(codes)]
+        return values
+
     def _scales(self, values: Float32, codes: Codes) -> Float32:
-        lengths: Float32 = np.sqrt(np.einsum("nd,nd->n", values, values))
+        return self._scales_of_squares(np.einsum("nd,nd->n", values, values), codes)
+
+    def _scales_of_squares(self, squares: Float32, codes: Codes) -> Float32:
+        lengths: Float32 = np.sqrt(squares)
         target_lengths: float | Float32 = self.length_
         if not self.length_:
             target_lengths = codes[:, -LENGTH_BYTES:].copy().view("<f2")[:, 0].astype(np.float32)

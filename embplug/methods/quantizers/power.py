@@ -122,10 +122,9 @@ class PowerQuantizer(Levels):
     def _fit_cost(self) -> str:
         return f"{len(EXPONENTS) * len(SHARES_IN_RANGE)} trials on at most {SEARCH_SAMPLE} vectors"
 
-    def _directions(self, codes: Codes) -> Float32:
+    def _level_values(self) -> Float32:
         assert self.levels_ is not None
-        values: Float32 = self.levels_[self._numbers(codes)]
-        return values
+        return self.levels_
 
 
 def _levels(exponent: float, largest: float, bits: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from embplug.errors import InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
-from embplug.methods.kernels.tables import LANES, Table, table_of_entries
+from embplug.methods.kernels.tables import LANES, Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
@@ -185,7 +185,8 @@ class ProductQuantizer(Quantizer):
             numbers = self._numbers(documents.rows(stride))
             stride = self.subspaces
             documents = CodedDocuments.of(ByteStrings.of_rows(numbers, documents.offsets), documents.offsets)
-        if len(self.centroids_) < ENTRIES and documents.rows(stride).max(initial=0) >= len(self.centroids_):
+        count = len(self.centroids_)
+        if count < 1 << self.bits and documents.rows(stride).max(initial=0) >= count:
             return None
         if not self.length_:
             return TokenTerms(documents, stride)
@@ -198,6 +199,15 @@ class ProductQuantizer(Quantizer):
         tables = self._tables()
         table = table_of_entries(kernel, tables.columns, tables.widths, self._rotated(query))
         return table, np.zeros((1, LANES), dtype=np.float32)
+
+    @override
+    def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable | None:
+        assert self.centroids_ is not None
+        if len(self.centroids_) < 1 << self.bits:
+            # Numbers without a centroid are refused by numpy.
+            return None
+        tables = self._tables()
+        return vector_table(kernel, tables.columns, tables.widths, self._rotated(query))
 
     def _tables(self) -> ByteTables:
         """The centroids as entries of bytes, filled up with zeros."""

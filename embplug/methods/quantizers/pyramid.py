@@ -143,8 +143,9 @@ class PyramidQuantizer(Levels):
     def _largest(self) -> int:
         return int((1 << (self.bits - 1)) - 1)
 
-    def _directions(self, codes: Codes) -> Float32:
-        return self.integers(codes).astype(np.float32)
+    def _level_values(self) -> Float32:
+        values: Float32 = np.arange(1 << self.bits, dtype=np.float32) - np.float32(self._largest)
+        return values
 
 
 def on_pyramid(vectors: Float32, pulses: int, largest: int) -> NDArray[np.int32]:

@@ -19,7 +19,7 @@ from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentErro
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.bases import RoundedRows
 from embplug.methods.kernels.lookups import predictive_maxsim
-from embplug.methods.kernels.tables import table_of_classes, tiles
+from embplug.methods.kernels.tables import tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.numeric.compact import directions_in_bytes, halved, orthonormal, stored_floats
@@ -310,10 +310,7 @@ class PredictiveQuantizer(TokenCodes):
             classes = zip(learned.tables, learned.kept, strict=True)
             parts = [(table.columns, table.widths, turned[:, kept]) for table, kept in classes]
             scores += predictive_maxsim(
-                kernel,
-                *(table_of_classes(kernel, parts), learned.sizes, bases),
-                *(learned.gains, learned.factors, documents),
-                lanes=lanes,
+                kernel, parts, bases, learned.gains, learned.factors, documents, lanes=lanes
             )
         return scores
 

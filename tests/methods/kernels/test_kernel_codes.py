@@ -19,9 +19,11 @@ from embplug.methods import (
     PowerQuantizer,
     PredictiveQuantizer,
     ProductQuantizer,
+    PyramidQuantizer,
     ResidualQuantizer,
 )
 from embplug.methods.kernels import base85, in_use
+from embplug.methods.kernels.tables import VectorTable
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 from tests.methods.quantizers.checks import sample_of
@@ -47,7 +49,9 @@ CODES: dict[str, Callable[[], Any]] = {
     "binary, int8 queries": lambda: BinaryQuantizer(queries="int8"),
     "predictive": lambda: PredictiveQuantizer(size=8, centroids=16),
     "predictive of many bytes": lambda: PredictiveQuantizer(size=20, centroids=16, levels="scalar"),
-    "power, which no kernel scores": lambda: PowerQuantizer(),
+    "power": lambda: PowerQuantizer(),
+    "pyramid": lambda: PyramidQuantizer(bits=2),
+    "power, which no kernel scores": lambda: PowerQuantizer(bits=3),
 }
 
 
@@ -83,7 +87,7 @@ def test_scores_are_those_of_numpy(name: str, unit: bool, monkeypatch: pytest.Mo
     scores = [codes.score(query, strings) for query in queries]
     monkeypatch.setenv("EMBPLUG_KERNEL", "0")
     assert codes.quantizer.describe().scored_by == "numpy"
-    assert (with_kernel == "numpy") == name.startswith("power")
+    assert (with_kernel == "numpy") == name.endswith("no kernel scores")
     for query, score, close in zip(queries, scores, rounded, strict=True):
         expected = codes.score(query, strings)
         np.testing.assert_array_equal(np.isneginf(score), np.isneginf(expected))
@@ -92,6 +96,29 @@ def test_scores_are_those_of_numpy(name: str, unit: bool, monkeypatch: pytest.Mo
         # What the bound of a table comes to for these codes and queries.
         np.testing.assert_allclose(close, expected, atol=2e-3 * largest)
     assert codes.score(queries[1], []).shape == (0,)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("name", [name for name in CODES if not name.startswith("predictive")])
+def test_scores_of_single_vectors_are_those_of_numpy(
+    name: str, unit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = documents(unit).values
+    quantizer = CODES[name]().fit(tokens)
+    codes, query = quantizer.encode(tokens), sample_of(1, DIM, seed=1)[0]
+    prepared = quantizer.encode_query(query)
+    scores = quantizer.score(prepared, codes)
+    assert quantizer.score(prepared, codes[:0]).shape == (0,)
+    monkeypatch.setenv("EMBPLUG_KERNEL", "0")
+    # What is prepared with the kernel is scored with it.
+    np.testing.assert_array_equal(quantizer.score(prepared, codes), scores)
+    expected = quantizer.score(quantizer.encode_query(query), codes)
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5 * largest)
+    dense = name.startswith(("bit", "product", "optimized", "power", "pyramid"))
+    by_kernel = isinstance(prepared.parts, VectorTable)
+    assert by_kernel == (dense and not name.endswith("no kernel scores"))
 
 
 @pytest.mark.usefixtures("installed")

@@ -29,7 +29,6 @@ from embplug.methods.kernels.tables import (
     LANES,
     LARGEST_WIDTH,
     Table,
-    table_of_classes,
     table_of_entries,
     tiles,
 )
@@ -222,11 +221,14 @@ def test_predictive_codes_score_as_in_numpy(
     kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, seed: int
 ) -> None:
     kernel = with_tables(kernel, exact)
-    arguments = predictive(kernel, lengths, widths, np.random.default_rng(seed))
-    close(predictive_maxsim(kernel, *arguments), reference.predictive_maxsim(*arguments), LANES * sum(widths))
+    arguments = predictive(lengths, widths, np.random.default_rng(seed))
+    classes, *others = arguments
+    tables = [table_of_entries(kernel, *arguments_of_class) for arguments_of_class in classes]
+    expected = reference.predictive_maxsim(tables, *others)
+    close(predictive_maxsim(kernel, *arguments), expected, LANES * sum(widths))
 
 
-def predictive(kernel: Kernel, lengths: list[int], widths: list[int], generator: np.random.Generator) -> Any:
+def predictive(lengths: list[int], widths: list[int], generator: np.random.Generator) -> Any:
     """Arguments of :func:`predictive_maxsim` for strings of random but consistent codes."""
     sizes, strings, centroids = np.array(widths), [b""], 9
     for length in lengths:
@@ -245,10 +247,9 @@ def predictive(kernel: Kernel, lengths: list[int], widths: list[int], generator:
         (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, LANES, 2 * width))
         for width in widths
     ]
-    tables = table_of_classes(kernel, classes)
     gains, factors = generator.uniform(0, 0.9, 16), generator.uniform(0.8, 1.2, 32)
     bases = normal(generator, centroids, LANES)
-    return tables, sizes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
+    return classes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
 
 
 @several
@@ -290,7 +291,7 @@ def test_threads_change_nothing(kernel: Kernel, threads: int) -> None:
     table, bases = products_of(kernel, normal(generator, 6, ENTRIES, LANES)), normal(generator, 1, LANES)
     alone = maxsim(kernel, table, bases, terms, threads=1)
     np.testing.assert_array_equal(maxsim(kernel, table, bases, terms, threads=threads), alone)
-    arguments = predictive(with_tables(kernel, False), lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator)
+    arguments, kernel = predictive(lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator), with_tables(kernel, False)
     alone = predictive_maxsim(kernel, *arguments, threads=1)
     np.testing.assert_array_equal(predictive_maxsim(kernel, *arguments, threads=threads), alone)
     # The first wrong document is named, whichever thread meets it.
@@ -380,15 +381,13 @@ def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
     with pytest.raises(InvalidArgumentError):
         table_of_entries(with_tables(kernel, False), entries[:0], np.zeros(LARGEST_WIDTH + 1), turned[:, :0])
     generator = np.random.default_rng(0)
-    tables, *others = predictive(kernel, [3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
-    for wrong in (
-        tables._replace(entries=tables.entries[:-1]),
-        tables._replace(order=tables.order[:-1]),
-        tables._replace(order=tables.order + 1),
-        tables._replace(steps=tables.steps[1:]),
-    ):
+    classes, *others = predictive([3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
+    last = classes[-1]
+    for wrong in ((last[0][1:], *last[1:]), (last[0], last[1] + 1, last[2]), (*last[:2], last[2][:, 1:])):
         with pytest.raises(InvalidArgumentError):
-            predictive_maxsim(kernel, wrong, *others)
+            predictive_maxsim(kernel, [*classes[:-1], wrong], *others)
+    with pytest.raises(InvalidArgumentError):
+        predictive_maxsim(kernel, classes[:-1], *others)
 
 
 @several
@@ -403,7 +402,7 @@ def test_strings_of_predictive_codes_are_checked_as_in_numpy(
 ) -> None:
     """A byte of one string is another one, or its last one is missing."""
     generator, widths = np.random.default_rng(seed), [2, 0, 1, 3, 1, 5, 1, 1]
-    *_, documents = predictive(kernel, lengths, widths, generator)
+    *_, documents = predictive(lengths, widths, generator)
     ends = np.append(documents.starts[1:], len(documents.codes))
     counts = [length.to_bytes(4, "little") for length in lengths]
     spans = zip(documents.starts.tolist(), ends.tolist(), strict=True)
