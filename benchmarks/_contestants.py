@@ -40,7 +40,6 @@ ON_EDGE: tuple[EngineName, ...] = ("edge",)
 ON_SERVER: tuple[EngineName, ...] = ("grpc", "rest")
 BATCH_DOCUMENTS = 250
 LIMIT = 10
-POOLED_BY = 2.0
 POOLED = Path(__file__).resolve().parent.parent / ".cache" / "pooled"
 SINGLE = "single"
 OURS = "bits"
@@ -61,8 +60,8 @@ class Contestant:
         What is stored.
     engines : tuple of str
         Where it can be stored.
-    pooled : bool
-        Whether documents have half as many tokens, each the mean of a cluster of neighbours.
+    pooled_by : float
+        Factor by which documents have fewer tokens, each the mean of a cluster. 1 keeps all tokens.
     by : tuple of str
         What a query is searched by.
     """
@@ -70,7 +69,7 @@ class Contestant:
     name: str
     recipe: Recipe
     engines: tuple[EngineName, ...] = ENGINES
-    pooled: bool = False
+    pooled_by: float = 1.0
     by: tuple[str, ...] = ("tokens", "dense")
 
     def search(self, collection: Collection, data: EncodedBeir, row: int) -> list[Hit]:
@@ -82,7 +81,7 @@ class Contestant:
 
 def options_of(description: str, rows: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """Options of a benchmark of contestants; ``rows`` are those that run by default, None stands for all."""
-    smallest = argparse.Namespace(candidates=1, code_bytes=8, document_bytes=2)
+    smallest = argparse.Namespace(candidates=1, code_bytes=8, document_bytes=2, pooling=1)
     names = [*contestants(1, smallest)]
     options = parser(description)
     options.add_argument("--data", required=True, help="folder of a collection in BEIR format")
@@ -90,6 +89,7 @@ def options_of(description: str, rows: Sequence[str] | None = None) -> argparse.
     options.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
     options.add_argument("--candidates", type=int, default=100, help="documents that are ranked again")
     options.add_argument("--code-bytes", type=int, default=13, help="of a token")
+    options.add_argument("--pooling", type=float, default=2.0, help="factor by which codes have fewer tokens")
     options.add_argument("--document-bytes", type=int, default=96, help="of the correction of a document")
     return options
 
@@ -104,6 +104,7 @@ def sizes(data: EncodedBeir, arguments: argparse.Namespace) -> dict[str, Any]:
         "candidates": arguments.candidates,
         "code_bytes": arguments.code_bytes,
         "document_bytes": arguments.document_bytes,
+        "pooling": arguments.pooling,
         "scored_by": in_use(),
     }
 
@@ -114,7 +115,7 @@ def contestants(dim: int, arguments: argparse.Namespace) -> dict[str, Contestant
     return {
         SINGLE: Contestant("one float32 vector", Recipe(dense=Dense(dim=dim)), by=("dense",)),
         **_matrices(dim, rerank),
-        **_codes(dim, rerank, arguments.code_bytes, arguments.document_bytes),
+        **_codes(dim, rerank, arguments),
     }
 
 
@@ -159,8 +160,9 @@ def _matrices(dim: int, rerank: Rerank) -> dict[str, Contestant]:
     }
 
 
-def _codes(dim: int, rerank: Rerank, code_bytes: int, document_bytes: int) -> dict[str, Contestant]:
+def _codes(dim: int, rerank: Rerank, arguments: argparse.Namespace) -> dict[str, Contestant]:
     """Codes of pooled tokens, behind candidates by a float16 sentence vector or a learned encoding."""
+    code_bytes, document_bytes, pooling = arguments.code_bytes, arguments.document_bytes, arguments.pooling
     kinds: dict[str, tuple[str, Quantizer | TokenCodes]] = {
         OURS: ("bits by variance", BitAllocationQuantizer(size=code_bytes)),
         "residual": ("residual", ResidualQuantizer(size=code_bytes)),
@@ -177,14 +179,14 @@ def _codes(dim: int, rerank: Rerank, code_bytes: int, document_bytes: int) -> di
             dim=dim, encoding=encoding, multivector=None, codes=codes, document_bytes=document_bytes
         )
         if encoding is not None:
-            return Contestant(name, Recipe(tokens=tokens, rerank=rerank), pooled=True, by=("tokens",))
+            return Contestant(name, Recipe(tokens=tokens, rerank=rerank), pooled_by=pooling, by=("tokens",))
         recipe = Recipe(
             tokens=tokens,
             dense=Dense(dim=dim, datatype=models.Datatype.FLOAT16),
             fusion=Fusion(method="min_max", weights={"dense": DENSE_WEIGHT}, after_rerank=True),
             rerank=rerank,
         )
-        return Contestant(name, recipe, pooled=True)
+        return Contestant(name, recipe, pooled_by=pooling)
 
     by_kind = {key: coded(f"ours: {kind} codes", codes) for key, (kind, codes) in kinds.items()}
     kind, codes = kinds[OURS]
@@ -234,7 +236,7 @@ def _fill(contestant: Contestant, data: EncodedBeir, kept: NDArray[np.int64], en
     collection = Collection.create("docs", contestant.recipe, engine)
     tokens = None
     if contestant.recipe.tokens is not None:
-        tokens = pooled(data, kept) if contestant.pooled else data.documents.take(kept)
+        tokens = pooled(data, kept, contestant.pooled_by)
 
     def batches() -> Iterator[Documents]:
         for start in range(0, len(kept), BATCH_DOCUMENTS):
@@ -250,12 +252,14 @@ def _fill(contestant: Contestant, data: EncodedBeir, kept: NDArray[np.int64], en
     return collection
 
 
-def pooled(data: EncodedBeir, kept: NDArray[np.int64]) -> TokenBatch:
+def pooled(data: EncodedBeir, kept: NDArray[np.int64], factor: float) -> TokenBatch:
     """Documents as ``HierarchicalPooling`` stores them: pooled once for all contestants, and kept."""
+    if factor == 1:
+        return data.documents.take(kept)
     digest = hashlib.sha256(data.documents.offsets.tobytes() + data.documents.values[:1000].tobytes())
-    file = POOLED / f"{data.beir.name}-{POOLED_BY:g}-{digest.hexdigest()[:16]}.npz"
+    file = POOLED / f"{data.beir.name}-{factor:g}-{digest.hexdigest()[:16]}.npz"
     if not file.exists():
-        reduced = HierarchicalPooling(factor=POOLED_BY).reduce(data.documents.take(kept).to_float32()).tokens
+        reduced = HierarchicalPooling(factor=factor).reduce(data.documents.take(kept).to_float32()).tokens
         POOLED.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(".new.npz")
         np.savez(unfinished, values=reduced.values.astype(np.float16), offsets=reduced.offsets)

@@ -227,7 +227,7 @@ class LearnedEncoding(Encoding):
         targets = highest_products(sample, points, worker_count(-1), device)
         targets -= targets.mean(axis=0)
         directions, thresholds = self._trained(points, targets, device)
-        products = points @ directions.columns
+        products = points @ directions.values.T
         features = token_features(points, products, thresholds)
         weights, factor = regression(features, targets, self.ridge)
         variances, basis = leading_directions(weights, factor, self._coded_dim, self._generator(DIRECTIONS))

@@ -51,11 +51,6 @@ class ScaledRows:
         values: Float32 = self.codes.astype(np.float32) * self.scales[:, None]
         return values
 
-    @cached_property
-    def columns(self) -> Float32:
-        """The transposed matrix as float32 (columns, rows), kept after the first use."""
-        return np.ascontiguousarray(self.values.T)
-
     def weighted_sums(self, weights: Float32) -> Float32:
         """Sums (n, columns) of the rows, each times its weight (n, rows)."""
         sums: Float32 = weights @ self.values
