@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from qdrant_client import models
+
 from embplug.collection.collection import Collection
 from embplug.engines import Engine, EngineTarget, connect
 from embplug.errors import InvalidArgumentError
@@ -48,9 +50,13 @@ def opened(collection: Collection | str, engine: EngineTarget | None) -> Iterato
     Raises
     ------
     InvalidArgumentError
-        See :func:`located`.
+        See :func:`located`; or the shards of the collection have keys.
     CollectionNotFoundError, NotAnEmbplugCollectionError, StateError, RecipeVersionError
         See :meth:`embplug.Collection.open`.
     """
     with located(collection, engine) as (name, client):
-        yield collection if isinstance(collection, Collection) else Collection.open(name, client)
+        found = collection if isinstance(collection, Collection) else Collection.open(name, client)
+        if found.recipe.sharding_method == models.ShardingMethod.CUSTOM:
+            expected = "a collection whose shards have no keys: each change of vectors would need one"
+            raise InvalidArgumentError("collection", expected, repr(name))
+        yield found

@@ -42,7 +42,7 @@ def traced(collection: Collection, queries: list[Query], **options: Any) -> tupl
     """Hits of each query, and the engine's calls that they took."""
     calls: list[Call] = []
     pipeline = collection._pipeline
-    steps = search_steps("docs", pipeline, queries, SearchOptions(**options))
+    steps = search_steps(collection.engine, "docs", pipeline, queries, SearchOptions(**options))
 
     def watched() -> Any:
         call = next(steps)
@@ -158,7 +158,7 @@ def test_as_many_hits_as_the_limit_are_compared_where_fewer_are_named(memory_cli
 def test_a_document_that_was_deleted_meanwhile_is_left_out(memory_client: QdrantClient) -> None:
     collection = filled(memory_client, PLAIN)
     steps = search_steps(
-        "docs", collection._pipeline, [Query(dense=DENSE[3])], SearchOptions(mmr=models.Mmr())
+        memory_client, "docs", collection._pipeline, [Query(dense=DENSE[3])], SearchOptions(mmr=models.Mmr())
     )
 
     def deleting() -> Any:

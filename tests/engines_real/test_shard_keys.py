@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,18 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import AsyncCollection, Collection, Dense, Recipe, Sparse, connect_async
+from embplug import (
+    AsyncCollection,
+    Collection,
+    Dense,
+    Recipe,
+    Sparse,
+    connect_async,
+    migrate,
+    recode,
+    reembed,
+    upgrade,
+)
 from embplug.errors import EngineError, IngestError, InvalidArgumentError
 from embplug.methods import PowerQuantizer
 
@@ -138,6 +150,17 @@ def test_a_tenant_comes_and_goes(docs: Collection) -> None:
     docs.delete_shard_key("carl", timeout=60)
     assert docs.count() == 12
     assert Collection.create("tenants", RECIPE, docs.engine).info().recipe.sharding_method == "custom"
+
+
+def test_vectors_of_shards_with_keys_are_not_changed_in_the_background(docs: Collection) -> None:
+    for change in (reembed, partial(upgrade, encoder="minilm"), partial(recode, new=VECTORS, old=VECTORS)):
+        with pytest.raises(InvalidArgumentError, match=r"^collection: .*shards have no keys"):
+            change(docs)
+    with pytest.raises(InvalidArgumentError, match=r"^recipe\.sharding_method: "):
+        migrate(docs, "copy", RECIPE)
+    copied = migrate(docs, "copy", Recipe(dense=Dense(dim=4)), progress=False)
+    assert copied.copied == 12 and Collection.open("copy", docs.engine).count() == 12
+    docs.engine.delete_collection("copy")
 
 
 async def test_awaited_calls_take_keys_too(docs: Collection, qdrant_cluster: list[tuple[str, int]]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from qdrant_client import models
+
 from embplug.collection.collection import Collection
 from embplug.collection.info import existing_steps
 from embplug.collection.named import located
@@ -115,6 +117,9 @@ def migrate(
         The engine cannot do what the recipe says.
     """
     check_recall(recall, queries, recipe)
+    if isinstance(recipe, Recipe) and recipe.sharding_method == models.ShardingMethod.CUSTOM:
+        expected = "auto, because each copied document would need the key of its shard"
+        raise InvalidArgumentError("recipe.sharding_method", expected, "custom")
     options = Options(
         alias=alias,
         recall=recall,
