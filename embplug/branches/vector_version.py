@@ -24,7 +24,7 @@ class PreviousModel(Part):
         scores, after the adapter's missing part was added.
     """
 
-    dim: int = Field(ge=1)
+    dim: int = Field(ge=1, le=65536)
     stored_as: str = Field(min_length=1)
     adapter: Adapter
     factor: float = 1.0

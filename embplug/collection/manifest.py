@@ -10,7 +10,7 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.branches.vector_version import VectorVersion
-from embplug.errors import NotAnEmbplugCollectionError, StateError
+from embplug.errors import EmbplugError, NotAnEmbplugCollectionError, StateError
 from embplug.recipe import Recipe
 from embplug.recipe.recipe import digest
 
@@ -96,9 +96,11 @@ class Manifest:
         ------
         RecipeVersionError
             A newer embplug wrote it.
-        StateError
-            It was altered.
+        StateError, RecipeError
+            It was altered, or holds values of other types.
         """
+        if not isinstance(manifest, dict):
+            raise _unreadable(name, f"it is no object, but {type(manifest).__name__}")
         recipe = manifest.get("recipe")
         recipe_version = recipe.get("version") if isinstance(recipe, dict) else None
         if isinstance(recipe_version, int):
@@ -111,12 +113,22 @@ class Manifest:
                 f"the recipe of collection {name!r} was altered: its sha256 does not match. "
                 "Restore the metadata from a backup or snapshot, or create the collection anew"
             )
-        if recipe_version == 1:
-            contents = _from_version_1(contents)
-        before = contents.get("created_from")
+        try:
+            return cls._from_contents(_from_version_1(contents) if recipe_version == 1 else contents)
+        except EmbplugError:
+            raise
+        # Whoever writes the collection can write any JSON with the right sha256.
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
+            raise _unreadable(name, str(error)) from None
+
+    @classmethod
+    def _from_contents(cls, contents: dict[str, Any]) -> Manifest:
+        before, state = contents.get("created_from"), contents["state"]
+        if not isinstance(contents["embplug"], str) or not isinstance(state, dict | None):
+            raise TypeError("'embplug' has to be a text, and 'state' an object or null")
         return cls(
             Recipe.from_dict(contents["recipe"]),
-            contents["state"],
+            state,
             {key: VectorVersion(**fields) for key, fields in contents.get("versions", {}).items()},
             None if before is None else Recipe.from_dict(before),
             contents["embplug"],
@@ -138,6 +150,13 @@ def read_manifest(name: str, info: models.CollectionInfo) -> Manifest:
     if manifest is None:
         raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")
     return Manifest.from_dict(name, manifest)
+
+
+def _unreadable(name: str, reason: str) -> StateError:
+    return StateError(
+        f"the manifest of collection {name!r} cannot be read: {reason[:300]}. "
+        "Restore the metadata from a backup or snapshot, or create the collection anew"
+    )
 
 
 _VERSION_FIELDS = ("model", "stored_as", "previous")

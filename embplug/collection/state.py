@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import os
+import re
 import uuid
-import zipfile
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import models
 
+from embplug.collection.archive import MOST_BYTES, State, pack, unpack
 from embplug.collection.state_collection import STATE_COLLECTION, state_collection_steps
 from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps, retried
 from embplug.errors import CollectionNotFoundError, StateError
 
-State: TypeAlias = dict[str, NDArray[Any]]
-
 CHUNK_BYTES = 1 << 20
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/state")
-
-
-def pack(state: State) -> bytes:
-    """Arrays as one ``.npz``; the same arrays give the same bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(state):
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.asarray(state[name], order="C"), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue())
-    return buffer.getvalue()
-
-
-def unpack(packed: bytes) -> State:
-    """Arrays of :func:`pack`."""
-    with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def save(
@@ -99,13 +78,15 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
     StateError
         It is missing, truncated or altered; the message says where and what to do.
     """
+    _check_reference(collection, reference)
     sha256, size = reference["sha256"], reference["bytes"]
     if traits_of(engine).keeps_state_in_files:
         file = _file((yield Call.of("collection_path", collection_name=collection)), sha256)
         place = str(file)
         if not file.is_file():
             raise _damaged(collection, f"{place} is missing")
-        packed = file.read_bytes()
+        stored = file.stat().st_size
+        packed = file.read_bytes() if stored == size else b""
     else:
         place = f"collection {STATE_COLLECTION!r}, sha256 {sha256}"
         if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
@@ -119,11 +100,15 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
                 raise _damaged(collection, f"chunk {i} is missing from {place}")
             parts.append(_decoded(collection, place, records[0].payload))
         packed = b"".join(parts)
-    if len(packed) != size:
-        raise _damaged(collection, f"{place} has {len(packed)} bytes instead of {size}")
+        stored = len(packed)
+    if stored != size:
+        raise _damaged(collection, f"{place} has {stored} bytes instead of {size}")
     if hashlib.sha256(packed).hexdigest() != sha256:
         raise _damaged(collection, f"{place} was altered: its sha256 does not match")
-    return unpack(packed)
+    try:
+        return unpack(packed)
+    except StateError as error:
+        raise _damaged(collection, f"{place}: {error}") from None
 
 
 def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
@@ -133,6 +118,21 @@ def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
     if (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
         selector = models.PointIdsList(points=list(_chunk_ids(reference)))
         yield Call.of("delete", collection_name=STATE_COLLECTION, points_selector=selector, wait=True)
+
+
+def _check_reference(collection: str, reference: Any) -> None:
+    """Check the reference, which names a file or says how many chunks there are."""
+    fits = (
+        isinstance(reference, dict)
+        and isinstance(reference.get("sha256"), str)
+        and re.fullmatch("[0-9a-f]{64}", reference["sha256"]) is not None
+        and type(reference.get("bytes")) is int
+        and 0 < reference["bytes"] <= MOST_BYTES
+        and isinstance(reference.get("partial", False), bool)
+        and isinstance(reference.get("owner", ""), str)
+    )
+    if not fits:
+        raise _damaged(collection, f"its reference {str(reference)[:200]} is none")
 
 
 def _chunk_ids(reference: dict[str, Any]) -> list[str]:

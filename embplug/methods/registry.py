@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import fields
@@ -148,10 +149,33 @@ def names_parameters(cls: _Class) -> _Class:
             construct(self, *args, **parameters)
         except ValidationError as error:
             raise _parameter_error(cls, error) from None
+        _check_bounds(self)
 
     constructor.names_parameters = True  # type: ignore[attr-defined]
     cls.__init__ = constructor
     return cls
+
+
+MOST_SIZE = 65536
+"""Largest size, number or width: no vector of Qdrant is longer."""
+
+MOST_REPEATED = 100_000_000
+"""Most steps, or documents and tokens to learn from."""
+
+_REPEATED = ("batch", "iterations", "rotation_iterations", "rounds", "sample", "sample_tokens", "steps")
+_UNBOUNDED = ("seed",)
+
+
+def _check_bounds(method: Any) -> None:
+    """Refuse numbers that no memory or patience suffices for, before anything is allocated by them."""
+    for field in fields(method):
+        value = getattr(method, field.name)
+        argument = f"{type(method).__name__}.{field.name}"
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidArgumentError(argument, "a finite number", value)
+        most = MOST_REPEATED if field.name in _REPEATED else MOST_SIZE
+        if type(value) is int and field.name not in _UNBOUNDED and value > most:
+            raise InvalidArgumentError(argument, f"at most {most:,}", f"{value:,}")
 
 
 def _parameter_error(cls: type[Any], error: ValidationError) -> InvalidArgumentError:

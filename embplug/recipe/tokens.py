@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from embplug.errors import RecipeError
 from embplug.methods.encodings.fde import FDE
+from embplug.methods.stored import MOST_DIMS
 from embplug.recipe.methods import Encoding, QueryReduction, QueryWeights, Reduction, Reductions, TokenCodes
 from embplug.recipe.part import Part, Storage
 
@@ -158,6 +159,14 @@ class Tokens(Part):
         for name, dim in fitted_dims.items():
             if dim not in (None, self.dim):
                 raise RecipeError(name, f"fitted on {self.dim} dimensions", dim)
+        return self
+
+    @model_validator(mode="after")
+    def _fits_into_a_vector(self) -> Self:
+        encoding = self.encoding_or_default
+        dim = 0 if encoding is None else encoding.output_dim(self.dim)
+        if dim > MOST_DIMS:
+            raise RecipeError("encoding", f"one of at most {MOST_DIMS:,} dimensions", f"{dim:,}")
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import pytest
 from embplug import Dense, Recipe, Tokens
 from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
-from embplug.errors import NotAnEmbplugCollectionError, RecipeVersionError, StateError
+from embplug.collection.state import load
+from embplug.engines import connect
+from embplug.errors import EmbplugError, NotAnEmbplugCollectionError, RecipeVersionError, StateError
 from embplug.methods import FDE, PCA, Procrustes
 from embplug.recipe.recipe import digest
 
@@ -194,3 +197,58 @@ def test_it_is_read_from_the_metadata_of_a_collection(memory_client: Any) -> Non
     memory_client.create_collection("plain", vectors_config={})
     with pytest.raises(NotAnEmbplugCollectionError, match="'plain'"):
         read_manifest("plain", memory_client.get_collection("plain"))
+
+
+WRONG: list[Any] = [None, True, 0, -1, 10**15, 1.5, "", "text", "../../x", [], [1], {}, {"a": 1}, "0" * 64]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of each value inside of JSON."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in inner for place in places(item, (*path, key)))]
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return new
+    copied = value.copy()
+    copied[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copied
+
+
+WHOLE = {**Manifest(RECIPE, {**REFERENCE, "partial": True}, VERSIONS, BEFORE).to_dict()}
+del WHOLE["sha256"]
+
+
+@pytest.mark.parametrize("place", places(WHOLE), ids=str)
+def test_values_of_other_types_give_a_typed_error_or_the_value(place: tuple[Any, ...]) -> None:
+    for wrong in WRONG:
+        altered = replaced(WHOLE, place, wrong)
+        if isinstance(altered, dict):
+            altered = {**altered, "sha256": digest(altered)}
+        info = SimpleNamespace(config=SimpleNamespace(metadata={MANIFEST_KEY: altered}))
+        try:
+            manifest = read_manifest("docs", info)  # type: ignore[arg-type]
+            again = Manifest.from_dict("docs", stored(manifest))
+            if manifest.state is not None:
+                next(load(connect(":memory:"), "docs", manifest.state))
+        except EmbplugError as error:
+            assert str(error)
+            continue
+        assert again == manifest
+
+
+def test_a_reference_that_is_none_is_refused_before_anything_is_read() -> None:
+    for reference in (
+        {},
+        {"sha256": "0" * 64},
+        {**REFERENCE, "bytes": 10**15},
+        {**REFERENCE, "bytes": 0},
+        {**REFERENCE, "bytes": True},
+        {**REFERENCE, "bytes": 12.0},
+        {**REFERENCE, "sha256": "../" * 10 + "x"},
+        {**REFERENCE, "sha256": 0},
+        {**REFERENCE, "partial": "no"},
+    ):
+        with pytest.raises(StateError, match="its reference"):
+            next(load(connect(":memory:"), "docs", reference))

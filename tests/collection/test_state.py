@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as npst
 from qdrant_client import models
 
 from embplug.collection import state as state_module
-from embplug.collection.state import forget, load, pack, save, unpack
+from embplug.collection.archive import pack, unpack
+from embplug.collection.state import forget, load, save
 from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import run

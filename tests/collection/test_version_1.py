@@ -12,7 +12,8 @@ import pytest
 from qdrant_client import models
 
 from embplug import Collection
-from embplug.collection.state import save, unpack
+from embplug.collection.archive import unpack
+from embplug.collection.state import save
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import run
 from embplug.recipe.names import ENCODING_VECTOR

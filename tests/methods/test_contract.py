@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from embplug.collection.state import pack, unpack
+from embplug.collection.archive import pack, unpack
 from embplug.errors import (
     DimensionError,
     InvalidArgumentError,

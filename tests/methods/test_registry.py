@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 from pydantic.dataclasses import dataclass
 
-from embplug import Collection, Dense, Recipe
+from embplug import Collection, Dense, Recipe, Tokens
 from embplug import methods as public
 from embplug.engines import EdgeClient
 from embplug.errors import InvalidArgumentError, RecipeError
-from embplug.methods import Transform, register, registered, registry
-from embplug.methods.registry import is_built_in
+from embplug.methods import FDE, Transform, register, registered, registry
+from embplug.methods.registry import ROLES, is_built_in
+from tests.methods.table import CASES
 
 
 @pytest.fixture
@@ -144,3 +146,27 @@ def test_a_query_that_is_not_encoded_is_named() -> None:
         InvalidArgumentError, match=r"^query: expected the result of encode_query, got ndarray$"
     ):
         quantizer.score(vectors[0], quantizer.encode(vectors))  # type: ignore[arg-type]
+
+
+NUMBERS = [
+    (role, kind, field.name)
+    for role in ROLES
+    for kind, cls in registered(role).items()
+    if is_built_in(cls)
+    for field in dataclasses.fields(cls)
+    if "int" in str(field.type) and field.name != "seed"
+]
+
+
+@pytest.mark.parametrize(("role", "kind", "name"), NUMBERS)
+def test_sizes_that_no_memory_suffices_for_are_refused(role: Any, kind: str, name: str) -> None:
+    cls = registered(role)[kind]
+    example = next(case.method for case in CASES.values() if type(case.method) is cls)
+    for huge in (10**9, 10**15):
+        with pytest.raises(InvalidArgumentError, match=rf"^{cls.__name__}.*{name}"):
+            dataclasses.replace(example, **{name: huge})
+
+
+def test_an_encoding_that_no_vector_can_hold_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"encoding: expected one of at most 65,536 dimensions"):
+        Recipe(tokens=Tokens(dim=128, encoding=FDE(repetitions=60000)))

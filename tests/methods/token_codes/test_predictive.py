@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug.collection.state import pack, unpack
+from embplug.collection.archive import pack, unpack
 from embplug.errors import (
     DimensionError,
     EmptyTokensError,
