@@ -44,6 +44,8 @@ class LoadedModels:
         self._recipe = recipe
         self._encoder = encoder
         self._scorer = scorer
+        self._encoder_name: str | None = None
+        self._scorer_name: str | None = None
         self._allowed: frozenset[str] = frozenset()
 
     def allow(self, recipe: Recipe) -> None:
@@ -83,6 +85,7 @@ class LoadedModels:
             with_saliency = tokens is not None and tokens.reads_saliency
             if self._encoder is None and not is_local(name):
                 check_trusted(name, "encoder", self._allowed)
+            self._encoder_name = name
             self._encoder = load_encoder(name, with_saliency=with_saliency)
         return self._encoder
 
@@ -96,9 +99,18 @@ class LoadedModels:
         """The scorer that the user passed, or that was loaded."""
         return self._scorer
 
+    def to_pass_again(self) -> tuple[Encoder | str | None, Scorer | str | None]:
+        """What opens the collection with the same models elsewhere: by name where they were loaded."""
+        stage = self._recipe.rerank.cross_encoder
+        encoder, scorer = self._recipe.encoder, None if stage is None else stage.name
+        return (
+            self._encoder_name or self._encoder or (encoder if encoder in self._allowed else None),
+            self._scorer_name or self._scorer or (scorer if scorer in self._allowed else None),
+        )
+
     def adopt_encoder(self, other: LoadedModels) -> None:
         """Take the encoder that another recipe with the same models was passed, or has loaded."""
-        self._encoder = other._encoder
+        self._encoder, self._encoder_name = other._encoder, other._encoder_name
 
     def check_names(self) -> None:
         """Check that the models that the recipe names are known, without loading them.
@@ -134,6 +146,7 @@ class LoadedModels:
                 raise InvalidArgumentError("cross_encoder", expected, None)
             if self._scorer is None and not is_registered_cross_encoder(name):
                 check_trusted(name, "cross_encoder", self._allowed)
+            self._scorer_name = name
             self._scorer = load_cross_encoder(name)
         return CrossEncoder(
             self._scorer, self._recipe.text_key, stage.batch_size, stage.timeout, stage.on_failure

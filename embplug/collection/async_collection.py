@@ -22,6 +22,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, connect_async
 from embplug.engines.calls import Steps, T, run_async
+from embplug.errors import CapabilityError
 from embplug.recipe import Recipe
 from embplug.search.cross_encoder import Scorer
 
@@ -214,6 +215,12 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         client = await connect_async(engine)
         steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
         return cls(name, client, await run_async(client, steps))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Refuse to be pickled, because opening again has to wait."""
+        raise CapabilityError(
+            "an AsyncCollection cannot be pickled: pickle a Collection, and call to_async where it is read"
+        )
 
     async def add(
         self,

@@ -19,6 +19,8 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import Engine, EngineTarget, connect, to_async
 from embplug.engines.calls import Steps, T, run
+from embplug.engines.connect import pickled_options, reopened
+from embplug.errors import NotAnEmbplugCollectionError
 from embplug.recipe import Recipe
 from embplug.search.cross_encoder import Scorer
 
@@ -208,6 +210,23 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
         return cls(name, client, run(client, steps))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the address of the server, the name, and what was passed to :meth:`open`.
+
+        The pickle has no API key: where it is read, the key is that of the environment variable
+        ``QDRANT_API_KEY``. The collection is opened again by a client of its own.
+
+        Raises
+        ------
+        CapabilityError
+            The collection is on Edge or in memory, which belong to one process.
+        """
+        pipeline = self._pipeline
+        models = (*pipeline.models.to_pass_again(), pipeline.device)
+        stored_as = [pipeline.dense(name).version.stored_as for name in pipeline.recipe.dense]
+        plain = stored_as[0] if len(stored_as) == 1 else None, pipeline.recipe.text_key
+        return _opened_again, (type(self), self.name, pickled_options(self.engine), models, plain)
+
     def to_async(self) -> AsyncCollection:
         """Open this collection for asyncio, on the same engine.
 
@@ -304,3 +323,19 @@ class Collection(CollectionBase[Engine], run_by=waiting):
                 return pool.submit(run, self.engine, steps)
 
             return ingest(self._handle, batches, submit, in_flight=workers, progress=progress)
+
+
+def _opened_again(
+    cls: type[Collection], name: str, options: dict[str, Any], models: tuple[Any, ...], plain: tuple[Any, str]
+) -> Collection:
+    """Open a collection that was pickled."""
+    encoder, cross_encoder, device = models
+    client = reopened(options)
+    try:
+        return cls.open(name, client, encoder=encoder, cross_encoder=cross_encoder, device=device)
+    except NotAnEmbplugCollectionError:
+        vector, text_key = plain
+        return cls.open_plain(name, client, vector=vector, encoder=encoder, text_key=text_key)
+    except BaseException:
+        client.close()
+        raise

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard, overload
@@ -17,7 +18,7 @@ from qdrant_client import grpc as qdrant_grpc
 
 from embplug.engines.edge.async_client import AsyncEdgeClient
 from embplug.engines.edge.client import EdgeClient
-from embplug.errors import EngineConnectionError, InvalidArgumentError
+from embplug.errors import CapabilityError, EngineConnectionError, InvalidArgumentError
 
 logger = logging.getLogger(__name__)
 
@@ -233,6 +234,58 @@ def _options_again(engine: QdrantClient | AsyncQdrantClient) -> dict[str, Any]:
     }
     # The first client has already checked the version, and a check would block an event loop.
     return {**engine.init_options, "grpc_options": options, "check_compatibility": False}
+
+
+KEY_VARIABLE = "QDRANT_API_KEY"
+"""Environment variable with the API key of what was pickled."""
+
+
+def pickled_options(engine: Engine) -> dict[str, Any]:
+    """Return the options by which another process opens a client of the same server.
+
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        An open client.
+
+    Returns
+    -------
+    dict
+        Arguments for :func:`reopened`, without the API key.
+
+    Raises
+    ------
+    CapabilityError
+        The engine belongs to this process, or the client has secrets that a pickle would show.
+    """
+    if not is_server(engine):
+        kind = "Qdrant Edge" if isinstance(engine, EdgeClient) else "a simulation in memory"
+        raise CapabilityError(
+            f"what is on {kind} cannot be pickled, because one process owns the data: pickle the name, and "
+            "open the collection by it"
+        )
+    options = _options_again(engine)
+    for name in ("auth_token_provider", "metadata", "headers"):
+        if options.get(name):
+            raise CapabilityError(f"a client with {name} cannot be pickled: the pickle would show them")
+    return {**options, "api_key": options.get("api_key") and KEY_VARIABLE}
+
+
+def reopened(options: Mapping[str, Any]) -> QdrantClient:
+    """Open a client by the result of :func:`pickled_options`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The server needs a key, and the environment has none.
+    """
+    key = options.get("api_key")
+    if key is not None:
+        key = os.environ.get(KEY_VARIABLE)
+        if not key:
+            expected = f"the key in the environment variable {KEY_VARIABLE}, because a pickle has none"
+            raise InvalidArgumentError("api_key", expected, None)
+    return QdrantClient(**{**options, "api_key": key})
 
 
 def is_server(engine: AnyEngine) -> TypeGuard[QdrantClient | AsyncQdrantClient]:

@@ -45,6 +45,10 @@ class FrameworkCollection:
         self.ids = DocumentIds(is_plain)
         self.event_loops = EventLoopCollections(collection)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The collections of event loops belong to this process.
+        return type(self), (self.collection, self.is_plain)
+
     def dense_name(self, vector_name: str, required: bool) -> str | None:
         """Return the recipe's name of the dense vector that the framework's embeddings make.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from llama_index.core.schema import BaseNode, TextNode
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 
 from embplug import Hit, Record
+
+logger = logging.getLogger(__name__)
 
 TEXT_KEY = "_node_text"
 """Payload field of the text in new collections; hardly a field of the metadata has this name."""
@@ -67,7 +70,8 @@ def to_payload(node: BaseNode, text_key: str) -> dict[str, Any]:
 def from_payload(stored: Record | Hit, text_key: str) -> BaseNode:
     """Return a node as it was added; the stages of a hit go into its metadata.
 
-    If the payload is not that of a node, its fields other than the text become metadata.
+    If the payload is not that of a node, or its node cannot be read, its fields other than the text become
+    metadata: one damaged point does not fail a query.
 
     Parameters
     ----------
@@ -83,16 +87,26 @@ def from_payload(stored: Record | Hit, text_key: str) -> BaseNode:
     """
     fields = dict(stored.payload or {})
     text = fields.pop(text_key, None)
-    if fields.get(_CONTENT) is None:
+    node = _stored_node(fields, stored.id)
+    if node is None:
         metadata = {key: value for key, value in fields.items() if key not in _OWN}
         content = "" if text is None else str(text)
-        node: BaseNode = TextNode(id_=str(stored.id), text=content, metadata=metadata)
-    else:
-        node = metadata_dict_to_node(fields)
-        if isinstance(node, TextNode) and not node.text and isinstance(text, str):
-            node.text = text
+        node = TextNode(id_=str(stored.id), text=content, metadata=metadata)
+    elif isinstance(node, TextNode) and not node.text and isinstance(text, str):
+        node.text = text
     if isinstance(stored, Hit) and stored.stages is not None:
         node.metadata[STAGES_KEY] = dict(stored.stages)
         node.excluded_embed_metadata_keys.append(STAGES_KEY)
         node.excluded_llm_metadata_keys.append(STAGES_KEY)
     return node
+
+
+def _stored_node(fields: dict[str, Any], id_: Any) -> BaseNode | None:
+    """The node of a payload without its text, or None if there is none that can be read."""
+    if fields.get(_CONTENT) is None:
+        return None
+    try:
+        return metadata_dict_to_node(fields)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        logger.warning("the node of point %s cannot be read, only its text is returned: %s", id_, error)
+        return None

@@ -21,7 +21,7 @@ from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Hit, Recipe, Record
 from embplug.engines import Engine, traits_of
-from embplug.errors import CollectionNotFoundError, InvalidArgumentError
+from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.connection import closed_on_error, connection_options, open_engine, target_options
 from embplug.frameworks.defaults import as_encoder
@@ -172,6 +172,10 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         return cls(**{key: value for key, value in {**data, **kwargs}.items() if key not in fields})
 
     def __reduce__(self) -> Any:
+        if self.url is None and self.path is None:
+            raise CapabilityError(
+                "a store with a client that was passed cannot be pickled: pass url= or path= instead of it"
+            )
         # As JSON: a pickle of the client would hold its key.
         return self.from_dict, (self.to_dict(),)
 
