@@ -122,15 +122,18 @@ class Manifest:
     @classmethod
     def _from_contents(cls, contents: dict[str, Any]) -> Manifest:
         before, state = contents.get("created_from"), contents["state"]
-        if not isinstance(contents["embplug"], str) or not isinstance(state, dict | None):
-            raise TypeError("'embplug' has to be a text, and 'state' an object or null")
+        revision = contents.get("revision")
+        if not isinstance(contents["embplug"], str) or not isinstance(revision, str | None):
+            raise TypeError("'embplug' and 'revision' have to be texts")
+        if not isinstance(state, dict | None):
+            raise TypeError("'state' has to be an object or null")
         return cls(
             Recipe.from_dict(contents["recipe"]),
             state,
             {key: VectorVersion(**fields) for key, fields in contents.get("versions", {}).items()},
             None if before is None else Recipe.from_dict(before),
             contents["embplug"],
-            contents.get("revision"),
+            revision,
         )
 
 
