@@ -176,6 +176,8 @@ EXPORT int64_t embplug_base85(const uint8_t *text, const int64_t *offsets, int64
     return -1;
 }
 
+#include "highest.c"
+
 #else /* the part for one instruction set */
 
 #define FLOATS (VECTOR_BYTES / 4)
