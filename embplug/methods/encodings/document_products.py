@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embplug.common.threads import single_blas_thread
 from embplug.common.torch_device import torch_on
+from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
+from embplug.methods.kernels import load
+from embplug.methods.kernels.highest import compares, highest_sums
 from embplug.methods.numeric.partition import Float32
 from embplug.methods.token_batch import TokenBatch, document_blocks
 
@@ -19,28 +23,33 @@ LANDMARK_BLOCK = 1024
 TOKEN_BLOCK = 256
 """Tokens of short documents that are compared in one product."""
 
+TINY = float(np.finfo(np.float32).tiny)
+
 DEVICE_TOKENS = 4096
 """Tokens that are compared with landmarks in one product on a torch device."""
 
 
 def highest_products(
     documents: TokenBatch,
-    landmarks: Float32,
+    landmarks: ScaledRows,
     workers: int,
     device: str | None,
     components: Float32 | None = None,
 ) -> Float32:
     """Compare documents with landmarks.
 
+    Where landmarks are bytes, the tokens of a document are rounded to bytes too, by one scale for each
+    document. Their sums of products are whole numbers, so that a kernel, BLAS and a device compute the same.
+
     Parameters
     ----------
     documents : TokenBatch
         Tokens of ``dim`` dimensions.
-    landmarks : (landmarks, dim), or (landmarks, projected)
+    landmarks : ScaledRows (landmarks, dim), or (landmarks, projected)
     workers
         Number of threads.
     device
-        A torch device; None computes with numpy.
+        A torch device; None computes in this process.
     components : (dim, projected)
         What tokens are multiplied by before they are compared. None compares them as they are.
 
@@ -51,24 +60,64 @@ def highest_products(
     """
     if device is not None:
         return _on_device(device, documents, landmarks, components)
-    highest = np.zeros((len(documents), len(landmarks)), dtype=np.float32)
-    blocks = list(_landmark_blocks(landmarks))
+    highest = np.zeros((len(documents), len(landmarks.codes)), dtype=np.float32)
+    compare = _comparison(landmarks)
 
-    def compare(some: slice) -> None:
+    def fill(some: slice) -> None:
         batch = documents[some]
         tokens = batch.values.astype(np.float32, copy=False)
         if components is not None:
             tokens = tokens @ components
-        inhabited = np.flatnonzero(batch.lengths).tolist()
-        for columns, block in blocks:
-            products = tokens @ block
-            for i in inhabited:
-                rows = slice(batch.offsets[i], batch.offsets[i + 1])
-                np.max(products[rows], axis=0, out=highest[some.start + i, columns])
+        if landmarks.is_rounded:
+            rounded, steps = _rounded(tokens, batch)
+            highest[some] = compare(rounded, batch.offsets)
+            highest[some] *= steps[:, None]
+        else:
+            highest[some] = compare(tokens, batch.offsets)
 
     with single_blas_thread():
-        _for_each(compare, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
+        _for_each(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
+    highest *= landmarks.scales
     return highest
+
+
+Comparison: TypeAlias = Callable[[Float32, NDArray[np.int64]], NDArray[Any]]
+"""Highest products (n, landmarks) of the tokens of documents (sum_tokens, dim), which begin at offsets."""
+
+
+def _comparison(landmarks: ScaledRows) -> Comparison:
+    """What compares documents with the codes of landmarks: the kernel, or BLAS where that is not faster."""
+    kernel = load()
+    if kernel is not None and landmarks.is_rounded and compares(kernel):
+        panels = landmarks.panels
+        return lambda tokens, offsets: highest_sums(kernel, tokens, offsets, panels)
+    columns = list(_landmark_blocks(landmarks.codes))
+
+    def by_blas(tokens: Float32, offsets: NDArray[np.int64]) -> Float32:
+        highest = np.zeros((len(offsets) - 1, len(landmarks.codes)), dtype=np.float32)
+        inhabited = np.flatnonzero(np.diff(offsets)).tolist()
+        for part, block in columns:
+            products = tokens @ block
+            for i in inhabited:
+                np.max(products[offsets[i] : offsets[i + 1]], axis=0, out=highest[i, part])
+        return highest
+
+    return by_blas
+
+
+def _rounded(tokens: Float32, batch: TokenBatch) -> tuple[Float32, Float32]:
+    """Tokens as whole numbers of -127 to 127, and what one stands for in each document (n,)."""
+    steps = np.ones(len(batch), dtype=np.float32)
+    inhabited = batch.lengths > 0
+    if inhabited.any():
+        largest = np.maximum(tokens.max(axis=1), -tokens.min(axis=1))
+        largest = np.maximum.reduceat(largest, batch.offsets[:-1][inhabited])
+        steps[inhabited] = np.where(largest > 0, largest / np.float32(LIMIT), 1)
+    steps = np.maximum(steps, np.float32(TINY), dtype=np.float32)
+    factors: Float32 = np.repeat(np.float32(1) / steps, batch.lengths)
+    rounded: Float32 = tokens * factors[:, None]
+    np.rint(rounded, out=rounded)
+    return rounded, steps
 
 
 def principal_components(tokens: Float32, count: int) -> Float32:
@@ -77,10 +126,10 @@ def principal_components(tokens: Float32, count: int) -> Float32:
     return np.ascontiguousarray(directions[:, ::-1][:, :count])
 
 
-def _landmark_blocks(landmarks: Float32) -> Iterator[tuple[slice, Float32]]:
-    for start in range(0, len(landmarks), LANDMARK_BLOCK):
+def _landmark_blocks(codes: NDArray[Any]) -> Iterator[tuple[slice, Float32]]:
+    for start in range(0, len(codes), LANDMARK_BLOCK):
         columns = slice(start, start + LANDMARK_BLOCK)
-        yield columns, np.ascontiguousarray(landmarks[columns].T)
+        yield columns, np.ascontiguousarray(codes[columns].T, dtype=np.float32)
 
 
 def _for_each(work: Callable[[slice], None], items: list[slice], workers: int) -> None:
@@ -92,16 +141,18 @@ def _for_each(work: Callable[[slice], None], items: list[slice], workers: int) -
             list(pool.map(work, items))
 
 
-def _on_device(device: str, documents: TokenBatch, landmarks: Float32, components: Float32 | None) -> Float32:
+def _on_device(
+    device: str, documents: TokenBatch, landmarks: ScaledRows, components: Float32 | None
+) -> Float32:
     """Compute :func:`highest_products` with torch on a device, many documents in one product."""
     torch, where = torch_on(device, f"encoding on device {device!r}")
-    highest = np.zeros((len(documents), len(landmarks)), dtype=np.float32)
+    highest = np.zeros((len(documents), len(landmarks.codes)), dtype=np.float32)
 
     def moved(array: Any) -> Any:
         return torch.from_numpy(np.array(array, dtype=np.float32)).to(where)
 
     with torch.inference_mode():
-        columns = moved(landmarks.T)
+        columns = moved(landmarks.codes.T)
         projection = None if components is None else moved(components)
         for block in document_blocks(documents.offsets, DEVICE_TOKENS):
             part = documents[block]
@@ -110,6 +161,12 @@ def _on_device(device: str, documents: TokenBatch, landmarks: Float32, component
                 tokens = moved(part.values)
                 tokens = tokens if projection is None else tokens @ projection
                 lengths = torch.from_numpy(part.lengths[rows]).to(where)
+                steps = torch.ones(len(rows), device=where)
+                if landmarks.is_rounded:
+                    largest = torch.segment_reduce(tokens.abs().amax(dim=1), "max", lengths=lengths)
+                    steps = torch.where(largest > 0, largest / LIMIT, 1.0).clamp(min=TINY)
+                    tokens = torch.round(tokens * (1 / torch.repeat_interleave(steps, lengths))[:, None])
                 maxima = torch.segment_reduce(tokens @ columns, "max", lengths=lengths)
-                highest[block.start + rows] = maxima.cpu().numpy()
+                highest[block.start + rows] = (maxima * steps[:, None]).cpu().numpy()
+    highest *= landmarks.scales
     return highest

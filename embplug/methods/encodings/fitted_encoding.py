@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.methods.encodings.document_products import highest_products
+from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.partition import Float32
-from embplug.methods.numeric.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.stored import StoredArray
 from embplug.methods.token_batch import TokenBatch
 
@@ -61,7 +61,7 @@ class FittedEncoding:
 
     def document_vectors(self, documents: TokenBatch, workers: int, device: str | None) -> Float32:
         """Vectors (n, rank); of a document without tokens zero."""
-        products = highest_products(documents, self.landmarks.values, workers, device, self.components)
+        products = highest_products(documents, self.landmarks, workers, device, self.components)
         vectors: Float32 = products @ self.document_map.values
         vectors += self.document_bias
         vectors[documents.lengths == 0] = 0
@@ -190,20 +190,16 @@ def _from_halves(arrays: State) -> FittedEncoding:
     landmarks = arrays["landmarks"]
     directions = arrays.get("directions", landmarks[: len(arrays["thresholds"])])
     return FittedEncoding(
-        _unrounded(directions),
+        ScaledRows.exact(directions),
         arrays["thresholds"],
-        _unrounded(arrays["query_map"]),
+        ScaledRows.exact(arrays["query_map"]),
         None,
-        _unrounded(landmarks[: len(arrays["document_map"])]),
-        _unrounded(arrays["document_map"]),
+        ScaledRows.exact(landmarks[: len(arrays["document_map"])]),
+        ScaledRows.exact(arrays["document_map"]),
         arrays["document_bias"],
         *_numbers(arrays),
         before=arrays,
     )
-
-
-def _unrounded(matrix: NDArray[Any]) -> ScaledRows:
-    return ScaledRows(matrix, np.ones(len(matrix), dtype=np.float32))
 
 
 def _numbers(arrays: State) -> tuple[float, float, float]:

@@ -20,6 +20,7 @@ from embplug.methods.encodings.document_products import highest_products, princi
 from embplug.methods.encodings.feature_training import train_features
 from embplug.methods.encodings.fitted_encoding import FittedEncoding, stored_arrays
 from embplug.methods.encodings.landmark_choice import chosen_landmarks
+from embplug.methods.encodings.scaled_rows import ScaledRows
 from embplug.methods.encodings.token_regression import (
     feature_thresholds,
     leading_directions,
@@ -33,7 +34,6 @@ from embplug.methods.encodings.token_regression import (
 from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.balanced import BalancedBytes
 from embplug.methods.numeric.partition import Float32
-from embplug.methods.numeric.scaled_rows import ScaledRows
 from embplug.methods.registry import register
 from embplug.methods.roles import Encoding
 from embplug.methods.stored import StoredArray
@@ -94,7 +94,7 @@ class LearnedEncoding(Encoding):
     stored_dim : int, default=1536
         Dimension of the stored vectors, which is the bytes of a document with ``dtype="uint8"``. A small
         sample may not fill all dimensions; the rest is zero.
-    features : int, default=2048
+    features : int, default=1536
         Largest number of nonlinear features. More are more precise, and the time of a query grows with them.
     landmarks : int, default=8192
         Number of sample tokens on which features are learned. The time of :meth:`fit` grows with them.
@@ -138,7 +138,7 @@ class LearnedEncoding(Encoding):
     """
 
     stored_dim: int = Field(default=1536, ge=16)
-    features: int = Field(default=2048, ge=1)
+    features: int = Field(default=1536, ge=1)
     landmarks: int = Field(default=8192, ge=1)
     compared: int = Field(default=3072, ge=1)
     compared_dim: int | None = Field(default=192, ge=1)
@@ -224,7 +224,7 @@ class LearnedEncoding(Encoding):
             torch_on(device, f"encoding on device {device!r}")
         sample, query_tokens = self._checked_sample(tokens, queries)
         points = self._landmarks(sample, query_tokens).astype(np.float32, copy=False)
-        targets = highest_products(sample, points, worker_count(-1), device)
+        targets = highest_products(sample, ScaledRows.exact(points), worker_count(-1), device)
         targets -= targets.mean(axis=0)
         directions, thresholds = self._trained(points, targets, device)
         products = points @ directions.values.T
@@ -239,7 +239,7 @@ class LearnedEncoding(Encoding):
         chosen = chosen_landmarks(measures, variances, noise, self.compared)
         components = self._components(sample)
         landmarks = ScaledRows.round(points[chosen] if components is None else points[chosen] @ components)
-        targets = highest_products(sample, landmarks.values, worker_count(-1), device, components)
+        targets = highest_products(sample, landmarks, worker_count(-1), device, components)
         mean = targets.mean(axis=0)
         targets -= mean
         measures = measures[chosen]
@@ -493,7 +493,7 @@ class LearnedEncoding(Encoding):
             len(documents.values), min(DRIFT_TOKENS, len(documents.values)), replace=False
         )
         query_tokens = documents.values[np.sort(rows)].astype(np.float32)
-        true = highest_products(documents, query_tokens, worker_count(-1), device)
+        true = highest_products(documents, ScaledRows.exact(query_tokens), worker_count(-1), device)
         vectors = self.fitted_.document_vectors(documents, worker_count(-1), device)
         single = TokenBatch(query_tokens, np.arange(len(query_tokens) + 1))
         predicted = vectors @ self.fitted_.query_vectors(single, None).T

@@ -279,6 +279,7 @@ EXPORT void embplug_bases(const uint8_t *rows, const float *scales, int64_t coun
     (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
 #endif
 }
+#include "highest.c"
 
 #else /* the part for one instruction set */
 

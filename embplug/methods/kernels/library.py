@@ -25,6 +25,7 @@ _ARGUMENTS = {
     "embplug_bases": [c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
+    "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_levels": (c_int, []),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from embplug.methods.kernels.highest import Panels
 from embplug.methods.numeric.partition import Float32
 
 LIMIT = 127
@@ -39,6 +40,16 @@ class ScaledRows:
         codes = np.rint(matrix / scales[:, None])
         return cls(codes.astype(np.int8), scales)
 
+    @classmethod
+    def exact(cls, matrix: NDArray[Any]) -> Self:
+        """Take float32 or float16 numbers (rows, columns) as they are."""
+        return cls(matrix, np.ones(len(matrix), dtype=np.float32))
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the numbers are bytes."""
+        return self.codes.dtype == np.int8
+
     @property
     def shape(self) -> tuple[int, int]:
         """Numbers of rows and columns."""
@@ -50,6 +61,11 @@ class ScaledRows:
         """The matrix as float32 (rows, columns), kept after the first use."""
         values: Float32 = self.codes.astype(np.float32) * self.scales[:, None]
         return values
+
+    @cached_property
+    def panels(self) -> Panels:
+        """The codes in the order in which the kernel compares with them, kept after the first use."""
+        return Panels.of(self.codes)
 
     def weighted_sums(self, weights: Float32) -> Float32:
         """Sums (n, columns) of the rows, each times its weight (n, rows)."""
