@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embplug.evaluation.exact import maxsim_scores
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +31,32 @@ def test_the_python_runs(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("42 ") or "maxsim" in done.stdout
+    *texts, tokens = done.stdout.splitlines()
+    assert len(texts) == 3 and texts[0].split()[0] in ("for", "lists", "typesseq")
+    assert tokens.startswith("51 ") and "codes" in tokens
+
+
+def test_the_first_example_keeps_its_promise(tmp_path, monkeypatch, capsys):
+    """A tenth of float32's bytes, all counted, and .97 of the hits of an exact search."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(blocks("python")[0], names)
+    collection, texts = names["collection"], names["texts"]
+    documents = collection.encoder.encode_documents([*texts.values()]).tokens.to_float32()
+    questions = [f"How does {text.split('.')[0][:80]} work?" for text in texts.values()]
+    queries = collection.encoder.encode_queries(questions).tokens.to_float32()
+    ids = np.array([*texts])
+    exact = ids[np.argsort(-maxsim_scores(queries, documents), axis=1)[:, :10]]
+    hits = [[hit.id for hit in collection.search(tokens=query, limit=10)] for query in queries]
+    recall = np.mean([len({*own} & {*best}) / 10 for own, best in zip(hits, exact, strict=True)])
+    size = collection.info().document_bytes
+    plain = documents.values.nbytes / len(documents)
+    with capsys.disabled():
+        print(f"\nREADME: {size.disk:,.0f} of {plain:,.0f} bytes a document, recall@10 {recall:.3f}")
+    assert size.disk <= plain / 10 and size.float32 == pytest.approx(plain, rel=0.01)
+    assert recall >= 0.97
 
 
 def test_the_shell_commands_run(tmp_path):

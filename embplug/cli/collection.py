@@ -216,16 +216,18 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Store the docstrings of the standard library with and without embplug, and compare both."""
-    from embplug.cli.demo import Demo
+    from embplug.cli.demo import Demo, conclusion
 
     with reporting(as_json), Demo(at) as demonstration:
-        figures = [asdict(row) for row in demonstration.figures()]
+        measured = demonstration.figures()
+        figures, meaning = [asdict(row) for row in measured], conclusion(*measured[:2])
         hits = demonstration.search(query) if query.strip() else []
-        result = {"documents": len(demonstration.documents), "figures": figures}
+        result = {"documents": demonstration.count, "figures": figures, "conclusion": meaning}
         if as_json:
             typer.echo(json.dumps({**result, "hits": [asdict(hit) for hit in hits]}))
             return
-        console.print(_figures_table(figures, len(demonstration.documents)))
+        console.print(_figures_table(figures, demonstration.count))
+        console.print(meaning)
         if hits:
             console.print(hits_table(hits))
         elif sys.stdin.isatty():

@@ -17,7 +17,7 @@ from embplug.engines.calls import Call, Steps
 from embplug.recipe import Recipe
 from embplug.recipe.names import TOKENS_VECTOR
 
-SAMPLED = 50
+SAMPLED = 200
 """Number of documents that are read, where their sizes differ."""
 
 PAYLOAD_BLOCK = 128
@@ -35,7 +35,7 @@ class DocumentBytes:
         :mod:`embplug.branches.sizing`, and ``learned``.
     disk : float
         Bytes on disk, and ``learned``. They are measured on Qdrant Edge. Elsewhere they follow from the
-        formulas and from the payloads of 50 documents, before Qdrant compresses these.
+        formulas and from the payloads of 200 documents, before Qdrant compresses these.
     learned : float
         Bytes of the fitted state, divided by the number of documents. It shrinks as the collection grows.
     float32 : float

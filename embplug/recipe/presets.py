@@ -13,7 +13,7 @@ Preset: TypeAlias = Literal["small", "balanced", "exact"]
 
 PRESETS: tuple[Preset, ...] = ("small", "balanced", "exact")
 
-CODE_SHARE = {"small": 1 / 16, "balanced": 0.26}
+CODE_SHARE = {"small": 1 / 8, "balanced": 1 / 4}
 """Bytes of the code of a token for each of its dimensions, which take four bytes as float32."""
 
 ENCODING_BYTES = {"small": 256, "balanced": 512, "exact": 1024}
@@ -21,6 +21,9 @@ ENCODING_BYTES = {"small": 256, "balanced": 512, "exact": 1024}
 
 ENCODING_SHARE = {"small": 1, "balanced": 2, "exact": 4}
 """Largest number of bytes of the encoding for each dimension of a token."""
+
+EMPHASIS = 1.5
+"""Exponent of variances by which bits are shared out: kept most hits on two collections, of 1 to 2."""
 
 PRIOR = 8
 """Tokens for each dimension that codes learn from at least."""
@@ -71,7 +74,12 @@ def token_codes(preset: Preset, dim: int) -> BitAllocationQuantizer:
     """Return the codes of tokens; ``"exact"`` has those of ``"balanced"``, if it has codes at all."""
     share = CODE_SHARE["small" if preset == "small" else "balanced"]
     return BitAllocationQuantizer(
-        size=max(4, round(share * dim)), levels="auto", emphasis=1.5, prior=PRIOR * dim
+        size=max(4, round(share * dim)),
+        levels="auto",
+        # Tokens need not have length 1: one byte of a code keeps it.
+        length="own",
+        emphasis=EMPHASIS,
+        prior=PRIOR * dim,
     )
 
 

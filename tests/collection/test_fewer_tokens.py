@@ -235,7 +235,7 @@ def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: En
     given = TokenBatch.from_list([query])
     for name, stored in (
         ("codes", {"codes": ResidualQuantizer(size=16, centroids=8), "multivector": None}),
-        ("matrix", {}),
+        ("matrix", {"multivector": Multivector()}),
     ):
         recipe = Tokens(dim=DIM, encoding=SMALL, query_reduction=BallCarving(), **stored)
         collection = Collection.create(name, Recipe(tokens=recipe), engine)

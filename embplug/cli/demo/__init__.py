@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from embplug.cli.demo.run import Demo, MethodFigures
+from embplug.cli.demo.run import Demo, MethodFigures, conclusion
 
-__all__ = ["Demo", "MethodFigures"]
+__all__ = ["Demo", "MethodFigures", "conclusion"]
