@@ -7,9 +7,13 @@ rows is all that ``kernel.c`` does.
 The kernel is compiled when the package is installed. Without a compiler, or with ``EMBPLUG_KERNEL=0`` in
 the environment, numpy and scipy score the codes; :func:`in_use` tells which of them does.
 
-Products are float32, and scores those of numpy up to rounding. ``EMBPLUG_KERNEL_TABLES=int16`` in the
-environment rounds them to 16 bits: :meth:`embplug.methods.kernels.lookups.Table.largest_error` bounds what a
-score changes by. Rankings change where scores lie closer together than that.
+Products are rounded to steps so small that codes of 16 bytes have 16 bits for each byte. Of longer codes, 16
+bytes or a quarter of them have 16 bits, the others 8. Centroids and queries are rounded to 8 bits where the
+processor multiplies those (AVX-512 VNNI). :meth:`embplug.methods.kernels.tables.Table.largest_error` and
+:meth:`embplug.methods.kernels.bases.RoundedRows.largest_error` bound what a token's score changes by. On tokens
+of the offline MiniLM encoder a document's score of 5 to 20 changes by at most .03, and the ten best of 200
+candidates are the same for 99.5 % of them or more. ``EMBPLUG_KERNEL_TABLES=float32`` in the environment keeps
+products exact: scores are those of numpy up to the rounding of float32 sums.
 """
 
 from embplug.methods.kernels.library import Kernel, available, in_use, load
