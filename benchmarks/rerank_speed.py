@@ -1,7 +1,8 @@
 """MaxSim in this process on one core: 32 query tokens against documents of 175 tokens of 384 dimensions.
 
-Each kind of code is a share of the time of exact float32 MaxSim in the same run. Rows with ``int16`` look up
-rounded products (``EMBPLUG_KERNEL_TABLES=int16``). ``--numpy`` adds rows without the compiled kernel.
+Each kind of code is a share of the time of exact float32 MaxSim in the same run. ``--float32`` adds rows that
+look up exact products (``EMBPLUG_KERNEL_TABLES=float32``), ``--numpy`` rows without the compiled kernel, and
+``--only`` leaves out all kinds of codes whose name does not contain a text.
 
 Beside it Qdrant's own MaxSim over the same float32 matrices, in memory, on all its threads: on a server, and
 in this process by Edge; ``--engines`` adds them.
@@ -45,8 +46,12 @@ def main() -> None:
     arguments.add_argument("--documents", type=int, nargs="+", default=[200, 1000])
     arguments.add_argument("--engines", action="store_true", help="add rows of Qdrant's own MaxSim")
     arguments.add_argument("--numpy", action="store_true", help="add rows without the compiled kernel")
+    arguments.add_argument("--float32", action="store_true", help="add rows that look up exact products")
+    arguments.add_argument("--only", help="only codes whose name contains this")
     options = arguments.parse_args()
-    settings = {"": {}, "int16": {"EMBPLUG_KERNEL_TABLES": "int16"}} if in_use() != "numpy" else {"": {}}
+    settings: dict[str, dict[str, str]] = {"": {}}
+    if options.float32:
+        settings["float32"] = {"EMBPLUG_KERNEL_TABLES": "float32"}
     if options.numpy:
         settings["numpy"] = {"EMBPLUG_KERNEL": "0"}
     if hasattr(os, "sched_setaffinity"):
@@ -67,6 +72,7 @@ def main() -> None:
         "predictive 48 B, corrected": TokenCoder(PredictiveQuantizer(size=48, levels="scalar"), 48),
         "predictive 96 B, corrected": TokenCoder(PredictiveQuantizer(size=96, levels="scalar"), 48),
     }
+    coders = {name: coder for name, coder in coders.items() if (options.only or "") in name}
     for coder in coders.values():
         coder.fit(sample)
     rows = []

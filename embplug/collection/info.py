@@ -14,6 +14,7 @@ from embplug.collection.revision import read_revision_steps
 from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps
 from embplug.errors import CollectionNotFoundError
+from embplug.methods.kernels import in_use
 from embplug.recipe import Recipe
 
 
@@ -45,6 +46,8 @@ class CollectionInfo:
         Bytes of a document in memory and on disk, with its share of the fitted state; None without documents.
     created_with : str
         Version of embplug that wrote the manifest.
+    codes_scored_by : str
+        What scores codes in this process: the instruction set of the compiled kernel, or ``"numpy"``.
     versions : dict of str to VectorVersion
         By dense vector: which model makes it, and its name in Qdrant, where an upgrade has changed them.
     """
@@ -60,6 +63,7 @@ class CollectionInfo:
     disk_bytes: int | None
     document_bytes: DocumentBytes | None
     created_with: str
+    codes_scored_by: str
     versions: dict[str, VectorVersion]
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,5 +115,6 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         disk_bytes=disk_bytes,
         document_bytes=document_bytes,
         created_with=manifest.created_with,
+        codes_scored_by=in_use(),
         versions=manifest.versions,
     )

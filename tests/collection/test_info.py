@@ -20,6 +20,7 @@ from embplug.collection.opening import create_steps
 from embplug.engines.calls import run
 from embplug.errors import CollectionNotFoundError, NotAnEmbplugCollectionError
 from embplug.methods import PCA, Rotation
+from embplug.methods.kernels import in_use
 from tests.branches.parts import DIM, vectors
 
 RECIPE = Recipe(dense={"a": Dense(dim=DIM, transforms=[PCA(4)])}, sparse=Sparse())
@@ -79,6 +80,12 @@ def test_edge_tells_its_bytes_on_disk(edge_client: Any) -> None:
 
 def test_the_simulation_tells_no_bytes_on_disk(memory_client: QdrantClient) -> None:
     assert described(memory_client).disk_bytes is None
+
+
+def test_it_tells_what_scores_codes(memory_client: QdrantClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert described(memory_client).codes_scored_by == in_use()
+    monkeypatch.setattr("embplug.collection.info.in_use", lambda: "avx1024")
+    assert run(memory_client, info_steps(memory_client, "docs")).codes_scored_by == "avx1024"
 
 
 def test_the_fields_are_json(memory_client: QdrantClient) -> None:

@@ -7,9 +7,12 @@ rows is all that ``kernel.c`` does.
 The kernel is compiled when the package is installed. Without a compiler, or with ``EMBPLUG_KERNEL=0`` in
 the environment, numpy and scipy score the codes; :func:`in_use` tells which of them does.
 
-Products are float32, and scores those of numpy up to rounding. ``EMBPLUG_KERNEL_TABLES=int16`` in the
-environment rounds them to 16 bits: :meth:`embplug.methods.kernels.lookups.Table.largest_error` bounds what a
-score changes by. Rankings change where scores lie closer together than that.
+Products are rounded to steps so small that codes of 16 bytes have 16 bits for each byte. Of longer codes, 16
+bytes or a quarter of them have 16 bits, the others 8. Centroids and queries are rounded to 8 bits where the
+processor multiplies those (AVX-512 VNNI). :meth:`embplug.methods.kernels.tables.Table.largest_error` and
+:meth:`embplug.methods.kernels.bases.RoundedRows.largest_error` bound what a token's score changes by. Where
+``EMBPLUG_KERNEL_TABLES`` is ``float32`` in the environment, scores are those of numpy up to the rounding of
+float32 sums. So are those of codes of dense vectors.
 """
 
 from embplug.methods.kernels.library import Kernel, available, in_use, load

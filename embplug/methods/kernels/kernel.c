@@ -5,9 +5,9 @@
  * calls, and every byte has 256 entries in its table: nothing here reads beyond codes or tables.
  *
  * LANES query tokens stand side by side in one call. A table of floats has one row of LANES products for each
- * value of each byte. A table of integers rounds them: a quarter of the bytes, those whose products differ
- * most, have rows of 16 bits, and the others rows of 8 bits, all in the same unit. Lane i of 8 bits stands
- * beside lane i + LANES / 2, so that both are added at once as one number of 16 bits.
+ * value of each byte. A table of integers rounds them: the bytes whose products differ most have rows of 16
+ * bits, and the others rows of 8 bits, all in the same unit. Lane i of 8 bits stands beside lane i + LANES / 2,
+ * so that both are added at once as one number of 16 bits.
  */
 #ifndef NAME
 #include <math.h>
@@ -21,7 +21,6 @@
 #define HEADER_BYTES 4
 #define COUNT_BYTES 4
 #define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
-#define UNROLLED 4 /* looked-up rows between two tests for the last one */
 #define LARGEST_BYTE 255.0f
 #define LARGEST_SUM 65535.0f
 
@@ -77,10 +76,18 @@ typedef struct {
 #define EXPORT __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 #endif
+#ifdef __GNUC__
+#define UNROLL _Pragma("GCC unroll 4")
+#else
+#define UNROLL
+#endif
 #ifdef _WIN32
 #undef EXPORT
 #define EXPORT __declspec(dllexport)
 #endif
+
+/* Bytes of a code that have rows of 16 bits in a table of integers. 16 of them fit into a small cache. */
+INLINE int64_t wide_parts(int64_t width) { return width < 16 ? width : width < 64 ? 16 : (width + 3) / 4; }
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
@@ -340,10 +347,11 @@ INLINE TARGET void NAME(sum_floats)(Floats *out, const uint8_t *code, int64_t wi
 /* The same for a table of integers. */
 INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
                                       const uint8_t *table) {
-    const int64_t wide = (width + 3) / 4;
+    const int64_t wide = wide_parts(width);
     Words low[GROUPS], high[GROUPS], carried[GROUPS];
     for (int g = 0; g < GROUPS; g++) low[g] = high[g] = carried[g] = (Words){0};
     int64_t part = 0;
+    UNROLL
     for (; part < wide; part++, table += ENTRIES * LANES * 2) {
         const uint16_t *row = (const uint16_t *)(const void *)table + code[order[part]] * LANES;
         for (int g = 0; g < GROUPS; g++) {
@@ -351,17 +359,7 @@ INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const 
             high[g] += LOAD(words, row + LANES / 2 + g * WORDS);
         }
     }
-    for (; part + UNROLLED <= width; part += UNROLLED, table += UNROLLED * ENTRIES * LANES) {
-        size_t entries[UNROLLED];
-        for (int j = 0; j < UNROLLED; j++) entries[j] = code[order[part + j]];
-        for (int j = 0; j < UNROLLED; j++) {
-            for (int g = 0; g < GROUPS; g++) {
-                const Words pairs = LOAD_PAIRS(table + j * ENTRIES * LANES + entries[j] * LANES + 2 * g * WORDS);
-                low[g] += pairs;
-                carried[g] += pairs >> 8;
-            }
-        }
-    }
+    UNROLL
     for (; part < width; part++, table += ENTRIES * LANES) {
         const uint8_t *row = table + code[order[part]] * LANES;
         for (int g = 0; g < GROUPS; g++) {
@@ -500,7 +498,7 @@ INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int
 /* The largest step that is needed for all lanes, and what the lowest sums are. */
 INLINE TARGET void NAME(steps)(const float *lows, const float *spans, const int64_t *order, int64_t bytes,
                                float *steps, float *shifts) {
-    const int64_t wide = (bytes + 3) / 4;
+    const int64_t wide = wide_parts(bytes);
     EACH(i) {
         Floats step = (Floats){0} + 1e-30f, sum = (Floats){0}, shift = (Floats){0};
         for (int64_t part = 0; part < bytes; part++) {
@@ -564,7 +562,7 @@ static TARGET void NAME(table)(int kind, const float *entries, const int64_t *wi
     uint8_t *out = (uint8_t *)table;
     for (int64_t part = 0; part < bytes; part++) {
         const int64_t byte = order[part], column = places[byte];
-        const int wide = part < (bytes + 3) / 4;
+        const int wide = part < wide_parts(bytes);
         NAME(rounded)(entries + column * ENTRIES, widths[byte], query + column * LANES, lows + byte * LANES, units,
                       wide, out);
         out += ENTRIES * LANES * (1 + wide);

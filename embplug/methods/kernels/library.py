@@ -68,9 +68,7 @@ def in_use() -> str:
 def load() -> Kernel | None:
     """The kernel to use, or None; the environment variables are read in each call."""
     setting = os.environ.get(VARIABLE, "")
-    if setting == "0":
-        return None
-    functions = _library(_path())
+    functions = None if setting == "0" else _library(_path())
     if functions is None:
         return None
     names = _names(functions)
@@ -84,6 +82,7 @@ def available() -> list[str]:
     return [] if functions is None else list(_names(functions))
 
 
+@lru_cache(maxsize=1)
 def _path() -> Path:
     return Path(__file__).with_name(FILE_NAME)
 

@@ -315,7 +315,8 @@ def _over_documents(
     """Call ``run`` with the first and the last of some documents, in several threads where that is faster."""
     count = len(offsets) - 1
     if threads is None:
-        threads = min(worker_count(-1), int(offsets[-1]) * lookups // LOOKUPS_OF_A_THREAD)
+        worth = int(offsets[-1]) * lookups // LOOKUPS_OF_A_THREAD
+        threads = min(worker_count(-1), worth) if worth > 1 else 1
     if threads < 2 or count < 2:
         return [run(0, count)]
     shares = np.linspace(0, offsets[-1], threads + 1)

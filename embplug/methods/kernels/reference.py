@@ -30,8 +30,8 @@ def products(entries: Float32, widths: NDArray[np.int64], turned: Float32) -> Fl
 def rounded_table(products: Float32) -> Table:
     """Round the products of each byte above their lowest, so that no sum leaves 16 bits.
 
-    One step is as small as lets all bytes but the quarter with the largest ranges fit into 8 bits, and all
-    ranges together, with what rounding adds, into 16.
+    One step is as small as lets all bytes but the wide ones, whose ranges are largest, fit into 8 bits, and
+    all ranges together, with what rounding adds, into 16.
     """
     count, wide = len(products), wide_parts(len(products))
     low = products.min(axis=1)

@@ -28,8 +28,8 @@ class Table(NamedTuple):
     Attributes
     ----------
     entries : float32 (bytes, 256, 32), or uint8 (any,)
-        Exact products, or rounded ones in the layout of the kernel: rows of 16 bits for the quarter of the
-        bytes whose products differ most, rows of 8 bits for the others.
+        Exact products, or rounded ones in the layout of the kernel: rows of 16 bits for the bytes whose
+        products differ most, rows of 8 bits for the others.
     order : int64 (bytes,)
         The byte of a code that each part of rounded entries belongs to.
     steps : float32 (32,)
@@ -166,8 +166,8 @@ def table_size(width: int, exact: bool) -> int:
 
 
 def wide_parts(width: int) -> int:
-    """Bytes of a code whose rounded products have 16 bits, of so many."""
-    return (width + 3) // 4
+    """Bytes of a code whose rounded products have 16 bits, of so many: 16, or a quarter of more than 64."""
+    return min(width, max(16, (width + 3) // 4))
 
 
 def no_table() -> Table:

@@ -63,7 +63,7 @@ class BinaryQuantizer(Quantizer):
         Whether vectors are rotated at random first. It helps if a few coordinates hold most of the variance.
     queries : {"float", "int8"}, default="float"
         ``"float"`` compares exact queries. ``"int8"`` rounds the coordinates of queries to whole numbers up
-        to 127 and sums in 16 bits, in about half the time.
+        to 127. Without the compiled kernel it sums in 16 bits, in about half the time.
     seed : int, default=0
         Seed of the rotation.
     kind : str, default="binary"
