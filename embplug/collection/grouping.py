@@ -38,6 +38,9 @@ Value: TypeAlias = int | str
 IDLE_ROUNDS = 4
 """The search ends after this many rounds whose documents make no new group."""
 
+FORMULA_GROUPS = 4
+"""Number of groups that a formula ranks, as a multiple of those that are returned."""
+
 
 @dataclass(frozen=True)
 class HitGroup:
@@ -144,8 +147,8 @@ class _GroupSearch:
             idle = 0 if found.add(hits, are_all=len(hits) < count) else idle + 1
             if len(found.hits) >= limit or len(hits) < count:
                 break
-        # A formula may prefer any of the groups that were found.
-        chosen = [*found.hits][: None if self.formula else limit]
+        # A formula may prefer groups that are further behind.
+        chosen = [*found.hits][: limit if self.formula is None else limit * FORMULA_GROUPS]
         # As many candidates of each group as it would have if all had equally many.
         share = max(self.size, ceil(count / limit))
         lacking = [

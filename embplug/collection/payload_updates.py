@@ -13,7 +13,7 @@ from embplug.collection.records import WITHOUT_CODES
 from embplug.collection.selection import (
     PAGE,
     Selection,
-    existing_steps,
+    existing_points_steps,
     page_steps,
     selected,
     with_ids,
@@ -132,7 +132,7 @@ def _check_unchanged(
     path = path_of_field(field) if checks_text and field is not None else None
     fields = [] if path is None else [path]
     if selection.filter is None:
-        records = yield from existing_steps(name, selection, reading, fields)
+        records = yield from existing_points_steps(name, selection, reading, fields)
         _check_texts(records, payload, field if checks_text else None)
         return
     offset, more = None, checks_text

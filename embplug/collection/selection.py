@@ -91,7 +91,7 @@ def with_ids(points: Sequence[Any]) -> models.Filter:
     return models.Filter(must=[models.HasIdCondition(has_id=[*points])])
 
 
-def existing_steps(
+def existing_points_steps(
     name: str, selection: Selection, reading: Mapping[str, Any], fields: Sequence[str] = ()
 ) -> Steps[list[models.Record]]:
     """Read the points of ids, all of which have to exist, with some fields of their payloads.

@@ -25,6 +25,7 @@ PAYLOADS = [
         "at": {"lon": i / 10, "lat": 0.0},
         "a": {"b": i % 3},
         "group": f"g{i % 5}",
+        "n": i,
     }
     for i in range(COUNT)
 ]
@@ -137,6 +138,16 @@ def test_groups_are_ranked_by_it(engine: Any) -> None:
     assert {group.id: [hit.score for hit in group.hits] for group in groups} == {
         value: scores[:2] for value, scores in expected.items()
     }
+
+
+def test_the_best_groups_are_those_of_the_formula(engine: Any) -> None:
+    collection = filled("dense", engine)
+    asked = models.FormulaQuery(formula="n")
+    groups = collection.search_groups("group", dense=QUERY, limit=2, group_size=2, formula=asked)
+    assert [(group.id, [hit.score for hit in group.hits]) for group in groups] == [
+        ("g4", [39.0, 34.0]),
+        ("g3", [38.0, 33.0]),
+    ]
 
 
 def test_it_sees_the_candidates_alone(memory_client: Any) -> None:
