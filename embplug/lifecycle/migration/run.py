@@ -206,7 +206,7 @@ class Migration:
             return run(self.engine, steps)
         except CollectionExistsError as error:
             raise MigrationError(
-                f"another process has created {self.target!r} since this migration was begun: migrate again to "
+                f"another process has created {self.target!r} since this migration began: migrate again to "
                 "go on from there, if it is of the same migration"
             ) from error
 
