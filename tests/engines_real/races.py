@@ -168,7 +168,7 @@ class _Worker:
         """All documents are found by the object that was open all the while, and by a new one."""
         for collection in (self.collection, Collection.open(self.name, self.client)):
             queries = [Query(text=text) for text in TEXTS[:DOCUMENTS]]
-            for row, best in enumerate(collection.search_batch(queries, limit=1)):
+            for row, best in enumerate(collection.batch_search(queries, limit=1)):
                 if [hit.id for hit in best] != [row]:
                     self.missing.append(f"{self.name}: {row} for worker {self.number}: {best}")
 
