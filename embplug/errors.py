@@ -89,6 +89,10 @@ class CollectionNotFoundError(EmbplugError):
     """The engine has no collection of that name."""
 
 
+class CollectionExistsError(EmbplugError):
+    """Another process has created the collection first."""
+
+
 class NotAnEmbplugCollectionError(EmbplugError):
     """The collection has no recipe, because embplug did not create it."""
 

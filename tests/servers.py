@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -124,26 +126,79 @@ def qdrant_cluster(nodes: int = 3) -> Iterator[list[tuple[str, int]]]:
     NoServerError
         The binary cannot be had, or the nodes do not find each other.
     """
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="embplug-qdrant-")))
-        first = stack.enter_context(_node(folder / "0", []))
-        addresses = [first[:2]]
-        for i in range(1, nodes):
-            addresses.append(stack.enter_context(_node(folder / str(i), ["--bootstrap", first[2]]))[:2])
+    with tempfile.TemporaryDirectory(prefix="embplug-qdrant-") as folder:
+        cluster = Cluster(Path(folder))
+        try:
+            for _ in range(nodes):
+                cluster.start(len(cluster.nodes))
+            yield [(node.url, node.grpc_port) for node in cluster.nodes]
+        finally:
+            cluster.stop()
+
+
+@dataclass
+class Node:
+    """A node of a cluster, which keeps its ports and its data when it is started again."""
+
+    ports: tuple[int, int, int]
+    running: contextlib.ExitStack
+    pid: int
+
+    @property
+    def url(self) -> str:
+        """Where it answers over REST."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    @property
+    def grpc_port(self) -> int:
+        """Where it answers over gRPC."""
+        return self.ports[1]
+
+
+class Cluster:
+    """A cluster of the server binary whose nodes can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.nodes: list[Node] = []
+
+    def start(self, number: int) -> Node:
+        """Start a node, for the first time or once more, and wait until the others know it."""
+        again = number < len(self.nodes)
+        http_port, grpc_port, peer_port = self.nodes[number].ports if again else free_ports(3)
+        ports = (http_port, grpc_port, peer_port)
+        first = f"http://127.0.0.1:{self.nodes[0].ports[2]}" if self.nodes else ""
+        arguments = ["--bootstrap", first] if number else []
+        running = contextlib.ExitStack()
+        started = running.enter_context(_node(self.folder / str(number), arguments, ports))
+        node = Node(ports, running, started[3])
+        self.nodes[number:] = [node, *self.nodes[number + 1 :]]
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while _peers(first[0]) < nodes:
+        while (known := _peers(self.nodes[0].url)) < len(self.nodes):
             if time.monotonic() > deadline:
-                raise NoServerError(f"only {_peers(first[0])} of {nodes} nodes found each other")
+                raise NoServerError(f"only {known} of {len(self.nodes)} nodes found each other")
             time.sleep(0.1)
-        yield addresses
+        return node
+
+    def kill(self, number: int) -> None:
+        """End a node as a failure of its machine does."""
+        os.kill(self.nodes[number].pid, signal.SIGKILL)
+        self.nodes[number].running.close()
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+        for node in self.nodes:
+            node.running.close()
 
 
 @contextlib.contextmanager
-def _node(folder: Path, cluster: list[str] | None = None) -> Iterator[tuple[str, int, str, int]]:
+def _node(
+    folder: Path, cluster: list[str] | None = None, ports: tuple[int, int, int] | None = None
+) -> Iterator[tuple[str, int, str, int]]:
     """A server as (URL, gRPC port, URI for its peers, process id), in a cluster where it has arguments."""
     binary = installed_binary()
     folder.mkdir(exist_ok=True)
-    http_port, grpc_port, peer_port = free_ports(3)
+    http_port, grpc_port, peer_port = ports or free_ports(3)
     uri = f"http://127.0.0.1:{peer_port}"
     environment = os.environ | {
         "QDRANT__SERVICE__HOST": "127.0.0.1",

@@ -30,6 +30,7 @@ from embplug.engines.calls import Call, Steps, is_transient, retried
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import (
+    CollectionExistsError,
     CollectionNotFoundError,
     EmbplugError,
     EngineError,
@@ -75,7 +76,7 @@ def create_steps(
     """Make the collection, or return the pipeline of an existing one with the same recipe.
 
     A new one gets ``metadata`` beside the recipe, in the same call. With ``must_be_new``, one that another
-    process has made is an EngineError.
+    process has made is a CollectionExistsError.
     """
     _check_name(name)
     capabilities = yield from capabilities_steps(engine)
@@ -88,7 +89,7 @@ def create_steps(
                 yield from _create_new_steps(engine, name, pipeline, sample, metadata)
                 return pipeline
             if must_be_new:
-                raise EngineError(f"collection {name!r} was created by another process just now")
+                raise CollectionExistsError(f"collection {name!r} was created by another process just now")
             return (yield from _open_existing_steps(engine, name, pipeline, recipe, sample))
         except (CollectionNotFoundError, _CreatedElsewhere):
             # Another process has created or deleted it between two of these requests.

@@ -16,11 +16,15 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
+from embplug.engines.aliases import alias_steps
 from embplug.engines.calls import Call, Steps, is_transient, retried
 from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError
 
 ALIAS_PREFIX = "embplug_revision_"
 """Begins the alias of a revision, under which its manifest also stands in the metadata."""
+
+SWITCH_PREFIX = "embplug_switch_"
+"""Begins the alias that a process has for the moment in which it switches an alias of a user."""
 
 ATTEMPTS = 40
 PAUSE_S = 0.05
@@ -222,12 +226,11 @@ def _info_steps(name: str) -> Steps[models.CollectionInfo]:
 def _aliases_steps() -> Steps[dict[str, str]]:
     """Read the collection of each alias; none where the caller may not read them."""
     try:
-        answer = yield from retried(Call.of("get_aliases"))
+        return (yield from alias_steps())
     except EngineError as error:
         if is_transient(error):
             raise
         return {}
-    return {alias.alias_name: alias.collection_name for alias in answer.aliases}
 
 
 def _own_aliases_steps(name: str) -> Steps[list[str]]:
@@ -248,5 +251,5 @@ def _pause() -> Call:
 
 
 def is_own_alias(alias: str) -> bool:
-    """Return whether an alias is that of a revision, and none of a user."""
-    return alias.startswith(ALIAS_PREFIX)
+    """Return whether an alias is one that embplug makes, and none of a user."""
+    return alias.startswith((ALIAS_PREFIX, SWITCH_PREFIX))

@@ -1,7 +1,7 @@
 """Eight workers that create, open, learn, add, search, upgrade and drop one collection at once.
 
-``python -m tests.engines_real.races ROUNDS SEED ADDRESS...`` prints one JSON object. An address is the folder of
-a Qdrant Edge, whose workers are threads, or the URL and gRPC port of a node, as ``http://127.0.0.1:6333,6334``.
+``python -m tests.engines_real.races ROUNDS SEED ADDRESS...`` prints one JSON object. An address is the folder
+of a Qdrant Edge, whose workers are threads, or URL and gRPC port of a node: ``http://127.0.0.1:6333,6334``.
 Processes are forked from one that has imported everything and opened nothing.
 """
 
@@ -19,21 +19,30 @@ from typing import Any
 
 import numpy as np
 
-from embplug import Collection, Dense, Recipe, connect, upgrade
-from embplug.errors import CollectionNotFoundError, EmbplugError, InvalidArgumentError, UpgradeError
+from embplug import Collection, Dense, Query, Recipe, connect, upgrade
+from embplug.errors import (
+    CollectionNotFoundError,
+    EmbplugError,
+    InvalidArgumentError,
+    NotFittedError,
+    UpgradeError,
+)
 from embplug.methods import PCA
 from tests.lifecycle.test_upgrade import DIM, TEXTS
 
 WORKERS = 8
 DOCUMENTS = 160
 BATCH = 5
+# A document is its own best hit, whatever the state was learned from.
 RECIPE = Recipe(
-    dense=Dense(dim=DIM, transforms=[PCA(DIM, center="both")]), encoder="tests-old", fit_sample=20
+    dense=Dense(dim=DIM, transforms=[PCA(DIM, center="both", normalize=True)]),
+    encoder="tests-old",
+    fit_sample=20,
 )
 EXPECTED = {
     "create": (),
     "add": (CollectionNotFoundError,),
-    "search": (CollectionNotFoundError,),
+    "search": (CollectionNotFoundError, NotFittedError),
     "upgrade": (CollectionNotFoundError, UpgradeError, InvalidArgumentError),
     "drop": (CollectionNotFoundError,),
 }
@@ -158,8 +167,8 @@ class _Worker:
     def check(self) -> None:
         """All documents are found by the object that was open all the while, and by a new one."""
         for collection in (self.collection, Collection.open(self.name, self.client)):
-            for row in range(DOCUMENTS):
-                best = collection.search(text=TEXTS[row], limit=1)
+            queries = [Query(text=text) for text in TEXTS[:DOCUMENTS]]
+            for row, best in enumerate(collection.batch_search(queries, limit=1)):
                 if [hit.id for hit in best] != [row]:
                     self.missing.append(f"{self.name}: {row} for worker {self.number}: {best}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
@@ -22,6 +24,7 @@ from embplug.errors import (
     RecipeMismatchError,
     VerificationError,
 )
+from embplug.lifecycle.migration import alias as alias_module
 from embplug.lifecycle.migration import reader, record, rollback, run, verify
 from embplug.methods import FDE, PCA, PowerQuantizer, ResidualQuantizer
 from tests.engines_real.sources import (
@@ -253,11 +256,11 @@ def test_a_time_of_the_last_change_makes_catching_up_cheap(engine, dates):
 def test_writes_up_to_the_switch_are_caught_and_those_after_it_stay(engine, monkeypatch):
     make_source(engine, 200)
 
-    def at_the_last_moment(client: Engine, alias: str, target: str) -> bool:
+    def at_the_last_moment(client: Engine, alias: str, source: str, target: str) -> bool:
         engine.set_payload("source", {"version": 1}, [point_id(1)])
         engine.delete("source", models.PointIdsList(points=[point_id(2)]))
         engine.upsert("source", points(201)[200:], wait=True)
-        switched = switch(client, alias, target)
+        switched = switch(client, alias, source, target)
         opened = Collection.open("live", engine)
         opened.add([point_id(3), "new"], dense=vectors(2), payloads=[{"mine": 1}, {"mine": 2}])
         opened.set_payload({"mine": 3}, [point_id(4)])
@@ -483,3 +486,61 @@ def test_dense_vectors_become_codes(engine):
     assert set(hits[0].stages or ()) == {"dense", "dense_codes"}
     with pytest.raises(InvalidArgumentError, match="uint8"):
         go(engine, "bytes", Recipe(dense=Dense(dim=DIM, datatype="uint8")))
+
+
+@on("edge", "server")
+def test_of_two_migrations_into_one_target_one_begins_and_the_other_is_told(engine):
+    make_source(engine, 100)
+    outcomes = at_once(lambda: go(engine), lambda: go(engine))
+    reports = [outcome for outcome in outcomes if not isinstance(outcome, Exception)]
+    told = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    # The second may come so late that it goes on with what the first has begun.
+    assert reports and all(isinstance(error, MigrationError) for error in told)
+    assert go(engine, finish=True).finished
+    assert stored(engine, "target") == stored(engine, "source")
+
+
+@on("edge", "memory", "server")
+def test_of_two_targets_one_gets_the_alias(engine):
+    engine.create_collection("source", vectors_config=COSINE)
+    for name in ("first", "second"):
+        engine.create_collection(name, vectors_config=COSINE)
+    for before in (None, "source"):
+        if before is not None:
+            create = models.CreateAlias(collection_name=before, alias_name="live")
+            engine.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+        outcomes = at_once(
+            *(
+                lambda name=name: alias_module.switch(engine, "live", "source", name)
+                for name in ("first", "second")
+            )
+        )
+        assert sorted(isinstance(outcome, MigrationError) for outcome in outcomes) == [False, True]
+        won = ("first", "second")[outcomes.index(True)]
+        # Nothing is left of their announcements.
+        assert {own.alias_name: own.collection_name for own in engine.get_aliases().aliases} == {"live": won}
+        engine.update_collection_aliases(
+            [models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name="live"))]
+        )
+
+
+def test_the_announcement_of_a_process_that_was_killed_is_passed_over(memory_client, monkeypatch):
+    monkeypatch.setattr(alias_module, "PAUSE_S", 0.001)
+    for name in ("source", "target"):
+        memory_client.create_collection(name, vectors_config=COSINE)
+    digest = hashlib.sha256(b"live").hexdigest()[:16]
+    create = models.CreateAlias(collection_name="target", alias_name=f"embplug_switch_{digest}_dead")
+    memory_client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
+    assert alias_module.switch(memory_client, "live", "source", "target")
+    assert {own.alias_name for own in memory_client.get_aliases().aliases} == {"live"}
+
+
+def at_once(*tasks):
+    def outcome(task):
+        try:
+            return task()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return list(pool.map(outcome, tasks))

@@ -334,7 +334,12 @@ class EdgeCollection:
 
     def config(self) -> dict[str, Any]:
         """Read the configuration of the shard from its file, because Edge has no call for it."""
-        config: dict[str, Any] = _read_json(self._config_file)
+        try:
+            config: dict[str, Any] = _read_json(self._config_file)
+        except FileNotFoundError:
+            if self.folder.exists():
+                raise
+            raise CollectionNotFoundError(f"{self.folder} was deleted while it was in use") from None
         return config
 
     def close(self) -> None:
@@ -452,7 +457,10 @@ def check_space(folder: Path, needed: int, problem: str) -> None:
     DiskSpaceError
         Fewer bytes are free.
     """
-    free = shutil.disk_usage(folder).free
+    try:
+        free = shutil.disk_usage(folder).free
+    except FileNotFoundError:
+        raise CollectionNotFoundError(f"{folder} was deleted while it was in use") from None
     if free < needed:
         raise DiskSpaceError(
             f"{problem}: the disk of {folder} has {free >> 20} MiB free, and {-(-needed >> 20)} MiB are "

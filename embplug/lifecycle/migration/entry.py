@@ -179,7 +179,7 @@ def rollback(
             name = record.source
         run(client, existing_steps(name))
         check_alias(client, alias, name, target)
-        switched = switch(client, alias, name)
+        switched = switch(client, alias, target, name)
         if record is not None and switched:
             Checkpoint(client, target, record).save(phase=CATCH_UP, cursor=None, since=None, until=None)
         return switched

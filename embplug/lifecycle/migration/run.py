@@ -19,7 +19,7 @@ from embplug.collection.maintenance import optimize_steps
 from embplug.collection.opening import create_steps
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import run
-from embplug.errors import MigrationError, VerificationError
+from embplug.errors import CollectionExistsError, MigrationError, VerificationError
 from embplug.lifecycle.migration.alias import aliases, switch
 from embplug.lifecycle.migration.passes import Passes, newest
 from embplug.lifecycle.migration.plan import MigrationPlan, Options
@@ -71,7 +71,9 @@ class Migration:
         if record.phase == CATCH_UP:
             self.catch_up_and_verify(passes)
             if self.options.alias is not None:
-                self.report.switched = switch(self.engine, self.options.alias, self.target)
+                self.report.switched = switch(
+                    self.engine, self.options.alias, self.plan.report.source, self.target
+                )
                 checkpoint.save(phase=LATE)
             elif self.options.finish:
                 checkpoint.save(phase=CLEAN)
@@ -200,7 +202,13 @@ class Migration:
         steps = create_steps(
             self.engine, self.target, recipe, sample=sample, metadata=metadata, must_be_new=True
         )
-        return run(self.engine, steps)
+        try:
+            return run(self.engine, steps)
+        except CollectionExistsError as error:
+            raise MigrationError(
+                f"another process has created {self.target!r} since this migration began: migrate again to "
+                "go on from there, if it is of the same migration"
+            ) from error
 
     def _sample(self, record: MigrationRecord) -> CheckedSample | None:
         recipe = self.plan.recipe
