@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
+from embplug.branches.empty import OnEmpty
 from embplug.collection.base import CollectionBase
 from embplug.collection.ingest import check_batches, ingest
 from embplug.collection.opening import check_create, create_steps, open_plain_steps, open_steps
@@ -231,6 +232,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents, or replace those whose ids exist.
 
@@ -251,6 +253,9 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
             How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. ``"skip"`` leaves it out,
+            and the report lists its id; a document of that id that is stored already stays.
 
         Returns
         -------
@@ -268,7 +273,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         documents = Documents(
             ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
         )
-        return await self.add_batches([documents], progress=False)
+        return await self.add_batches([documents], progress=False, on_empty=on_empty)
 
     async def add_batches(
         self,
@@ -276,6 +281,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         *,
         workers: int = IN_FLIGHT,
         progress: bool | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -293,6 +299,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Number of requests under way at a time.
         progress : bool, default=None
             Whether to show a progress bar. By default on a terminal.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. See :meth:`add`.
 
         Returns
         -------
@@ -325,6 +333,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
                 submit,
                 in_flight=workers,
                 progress=progress,
+                on_empty=on_empty,
             )
         )
         try:

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
+from embplug.branches.empty import OnEmpty
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
 from embplug.collection.ingest import check_batches, ingest
@@ -247,6 +248,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents, or replace those whose ids exist.
 
@@ -267,6 +269,9 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
             How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. ``"skip"`` leaves it out,
+            and the report lists its id; a document of that id that is stored already stays.
 
         Returns
         -------
@@ -284,10 +289,15 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         documents = Documents(
             ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
         )
-        return self.add_batches([documents], progress=False)
+        return self.add_batches([documents], progress=False, on_empty=on_empty)
 
     def add_batches(
-        self, batches: Iterable[Documents], *, workers: int = IN_FLIGHT, progress: bool | None = None
+        self,
+        batches: Iterable[Documents],
+        *,
+        workers: int = IN_FLIGHT,
+        progress: bool | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -305,6 +315,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             Number of requests under way at a time.
         progress : bool, default=None
             Whether to show a progress bar. By default on a terminal.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. See :meth:`add`.
 
         Returns
         -------
@@ -322,7 +334,14 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             def submit(steps: Steps[T]) -> Future[T]:
                 return pool.submit(run, self.engine, steps)
 
-            return ingest(self._handle, batches, submit, in_flight=workers, progress=progress)
+            return ingest(
+                self._handle,
+                batches,
+                submit,
+                in_flight=workers,
+                progress=progress,
+                on_empty=on_empty,
+            )
 
 
 def _opened_again(

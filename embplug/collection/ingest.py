@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
+from embplug.branches.empty import OnEmpty, check_on_empty, without_empty
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
 from embplug.collection.chunks import Chunk, chunked
@@ -21,6 +22,7 @@ from embplug.collection.handle import Handle
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.writing import AddReport, Submit, write
+from embplug.common.ids import Id
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
 from embplug.errors import DiskSpaceError, DuplicateIdError, InvalidArgumentError
@@ -55,6 +57,7 @@ def ingest(
     *,
     in_flight: int,
     progress: bool | None,
+    on_empty: OnEmpty = "raise",
 ) -> AddReport:
     """Write batches. Runs in one thread; requests run wherever ``submit`` lets them, ``in_flight`` at a time.
 
@@ -62,6 +65,10 @@ def ingest(
     for, and :class:`~embplug.errors.IngestError` tells what was not written.
     """
     traits = traits_of(handle.engine)
+    check_on_empty(on_empty)
+    skipped: list[Id] = []
+    if on_empty == "skip":
+        batches = without_empty(batches, skipped)
     parts = _checked_parts(batches, handle, traits.point_form)
     if not handle.pipeline.fitted:
         parts = _learn(handle, parts, submit)
@@ -81,6 +88,9 @@ def ingest(
             bar=bar,
             renewal=renewal,
         )
+    report.skipped = skipped
+    if skipped:
+        logger.warning("collection %r: %d empty documents were left out", handle.name, len(skipped))
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
         try:
             submit(optimize_steps(handle.engine, handle.name, 0.0)).result()
