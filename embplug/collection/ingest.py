@@ -216,6 +216,8 @@ def _checked_parts(batches: Iterable[Documents], handle: Handle, form: PointForm
             whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
             _check_new(whole, seen)
             check_payload_sizes(whole, form)
+        for branch in pipeline.branches.values():
+            branch.check_storable(whole)
         step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
         for start in range(0, len(whole), max(step, 1)):
             with naming_documents(documents, number, start):
