@@ -131,6 +131,16 @@ class Branch(ABC):
                     f"and the recipe has {dim}"
                 )
 
+    def check_storable(self, documents: CheckedDocuments) -> None:
+        """Check that what the methods make of documents can be stored, before the first is written.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The datatype does not hold a number; the error names the document.
+        """
+        return
+
     def fitted_methods(self) -> Iterator[tuple[str, Method, int]]:
         """Methods that learn from vectors: place in the recipe, method, dimension of its vectors."""
         return iter(())

@@ -238,6 +238,14 @@ class DenseBranch(Branch):
             codes = [row.tobytes() for row in self.codes.encode(self._of_unit_length(vectors))]
         return EncodedDocuments({**self.to_store(vectors, documents.user_ids)}, codes, payload)
 
+    def check_storable(self, documents: CheckedDocuments) -> None:
+        """Check float16 after transforms, which can make larger numbers than those that they are given."""
+        vectors = documents.dense.get(self.name)
+        halves = self.recipe.datatype == models.Datatype.FLOAT16
+        cosine = self.recipe.stored_distance == models.Distance.COSINE
+        if vectors is not None and halves and not cosine and self.transforms and self.fitted:
+            self.to_store(vectors, documents.user_ids)
+
     def to_store(self, vectors: Float32, user_ids: Sequence[Id]) -> dict[str, Float32]:
         """Documents (n, dim) as they are stored, whose datatype holds them; an error names the document."""
         stored = self.as_stored(vectors)

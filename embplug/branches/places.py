@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from embplug.branches.documents import Documents
+from embplug.branches.empty import KeptDocuments
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 _ROW = re.compile(
@@ -43,6 +44,9 @@ def naming_documents(documents: Documents, batch: int, start: int = 0) -> Iterat
             raise
         name, inside, rest = match[1], int(match[2]) + start, match[3]
         position = documents.position or 0
+        row = inside
+        if isinstance(documents, KeptDocuments) and inside < len(documents.rows):
+            row = documents.rows[inside]
         got = str(error.got)
         if isinstance(error, DuplicateIdError):
             got = re.sub(r"ids\[(\d+)\]$", lambda first: f"ids[{int(first[1]) + position}]", got)
@@ -50,4 +54,4 @@ def naming_documents(documents: Documents, batch: int, start: int = 0) -> Iterat
             got += f" (id {documents.ids[inside]!r})"
         if documents.position is None and batch:
             got += f" in batches[{batch}]"
-        raise type(error)(f"{name}[{inside + position}]{rest}", error.expected, got) from error
+        raise type(error)(f"{name}[{row + position}]{rest}", error.expected, got) from error

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
+from embplug.branches.empty import OnEmpty
 from embplug.collection.base import CollectionBase
 from embplug.collection.default_recipe import chosen_recipe
 from embplug.collection.ingest import check_batches, ingest
@@ -241,6 +242,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents, or replace those whose ids exist.
 
@@ -264,6 +266,9 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. ``"skip"`` leaves it out,
+            and the report lists its id; a document of that id that is stored already stays.
 
         Returns
         -------
@@ -290,6 +295,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             ordering=ordering,
             shard_key_selector=shard_key_selector,
             timeout=timeout,
+            on_empty=on_empty,
         )
 
     async def add_batches(
@@ -302,6 +308,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -321,6 +328,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Whether to show a progress bar. By default on a terminal.
         wait, ordering, shard_key_selector, timeout
             See :meth:`add`.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. See :meth:`add`.
 
         Returns
         -------
@@ -357,6 +366,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
                 in_flight=workers,
                 progress=progress,
                 options=options,
+                on_empty=on_empty,
             )
         )
         try:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from qdrant_client import models
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
+from embplug.branches.empty import OnEmpty
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
 from embplug.collection.default_recipe import chosen_recipe
@@ -258,6 +259,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents, or replace those whose ids exist.
 
@@ -281,6 +283,9 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. ``"skip"`` leaves it out,
+            and the report lists its id; a document of that id that is stored already stays.
 
         Returns
         -------
@@ -307,6 +312,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             ordering=ordering,
             shard_key_selector=shard_key_selector,
             timeout=timeout,
+            on_empty=on_empty,
         )
 
     def add_batches(
@@ -319,6 +325,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -338,6 +345,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             Whether to show a progress bar. By default on a terminal.
         wait, ordering, shard_key_selector, timeout
             See :meth:`add`.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a document whose text is blank, or that has no tokens. See :meth:`add`.
 
         Returns
         -------
@@ -359,7 +368,13 @@ class Collection(CollectionBase[Engine], run_by=waiting):
                 return pool.submit(run, self.engine, steps)
 
             return ingest(
-                self._handle, batches, submit, in_flight=workers, progress=progress, options=options
+                self._handle,
+                batches,
+                submit,
+                in_flight=workers,
+                progress=progress,
+                options=options,
+                on_empty=on_empty,
             )
 
 

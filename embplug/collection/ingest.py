@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
+from embplug.branches.empty import OnEmpty, check_on_empty, without_empty
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
 from embplug.collection.chunks import Chunk, chunked
@@ -22,6 +23,7 @@ from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.selection import write_arguments
 from embplug.collection.writing import AddReport, Submit, write
+from embplug.common.ids import Id
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
 from embplug.engines.request_options import WriteOptions
@@ -58,6 +60,7 @@ def ingest(
     in_flight: int,
     progress: bool | None,
     options: WriteOptions | None = None,
+    on_empty: OnEmpty = "raise",
 ) -> AddReport:
     """Write batches. Runs in one thread; requests run wherever ``submit`` lets them, ``in_flight`` at a time.
 
@@ -66,6 +69,10 @@ def ingest(
     """
     traits = traits_of(handle.engine)
     arguments = write_arguments(handle.pipeline, options)
+    check_on_empty(on_empty)
+    skipped: list[Id] = []
+    if on_empty == "skip":
+        batches = without_empty(batches, skipped)
     parts = _checked_parts(batches, handle, traits.point_form)
     if not handle.pipeline.fitted:
         parts = _learn(handle, parts, submit)
@@ -86,6 +93,9 @@ def ingest(
             renewal=renewal,
             arguments=arguments,
         )
+    report.skipped = skipped
+    if skipped:
+        logger.warning("collection %r: %d empty documents were left out", handle.name, len(skipped))
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
         try:
             submit(optimize_steps(handle.engine, handle.name, 0.0)).result()
@@ -211,6 +221,8 @@ def _checked_parts(batches: Iterable[Documents], handle: Handle, form: PointForm
             whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
             _check_new(whole, seen)
             check_payload_sizes(whole, form)
+        for branch in pipeline.branches.values():
+            branch.check_storable(whole)
         step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
         for start in range(0, len(whole), max(step, 1)):
             with naming_documents(documents, number, start):

@@ -56,11 +56,14 @@ class AddReport:
         documents are replaced.
     retries : int
         Number of requests that were sent again.
+    skipped : list of Id
+        Ids of the documents without text or tokens that were left out; see ``on_empty``.
     """
 
     added: int = 0
     failed: list[Failure] = field(default_factory=list)
     retries: int = 0
+    skipped: list[Id] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

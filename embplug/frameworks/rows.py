@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+from embplug.branches.empty import OnEmpty, check_on_empty
 from embplug.errors import LengthMismatchError
 from embplug.frameworks.arguments import check_integer
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -80,3 +84,37 @@ def batched(rows: Iterable[T], batch_size: int) -> Iterator[list[T]]:
     iterator = iter(rows)
     while batch := list(islice(iterator, batch_size)):
         yield batch
+
+
+def without_empty(rows: Iterable[T], text_of: Callable[[T], str | None], on_empty: OnEmpty) -> Iterator[T]:
+    """Leave out rows whose text is blank, if the user says so.
+
+    Parameters
+    ----------
+    rows : iterable
+        Rows, which are read one by one.
+    text_of : callable
+        Returns the text of a row, or None if the row needs none.
+    on_empty : {"raise", "skip"}
+        ``"raise"`` leaves blank texts to the checks of the collection.
+
+    Yields
+    ------
+    row : object
+        The next row with a text. The number of rows that were left out is logged.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``on_empty`` is something else.
+    """
+    check_on_empty(on_empty)
+    skipped = 0
+    for row in rows:
+        text = text_of(row)
+        if on_empty == "skip" and text is not None and not text.strip():
+            skipped += 1
+        else:
+            yield row
+    if skipped:
+        logger.warning("%d empty documents were left out", skipped)

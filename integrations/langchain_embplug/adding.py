@@ -8,10 +8,11 @@ from typing import TypeAlias
 from langchain_core.embeddings import Embeddings
 
 from embplug import Documents
+from embplug.branches.empty import OnEmpty
 from embplug.common.json_types import check_text
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.ids import DocumentId
-from embplug.frameworks.rows import batched
+from embplug.frameworks.rows import batched, without_empty
 from embplug.frameworks.texts import documents_need_text
 from langchain_embplug.documents import PayloadKeys, Row, to_payload
 
@@ -48,13 +49,19 @@ class Adder:
         self._keys = keys
 
     def add(
-        self, rows: Rows, *, ids: Ids = None, batch_size: int = 64, progress: bool | None = False
+        self,
+        rows: Rows,
+        *,
+        ids: Ids = None,
+        batch_size: int = 64,
+        progress: bool | None = False,
+        on_empty: OnEmpty = "raise",
     ) -> list[str]:
         """Add rows, and return their ids; see :meth:`EmbplugVectorStore.add_texts`."""
         added: list[str] = []
 
         def batches() -> Iterator[Documents]:
-            for batch in batched(rows(ids), batch_size):
+            for batch in batched(without_empty(rows(ids), _text, on_empty), batch_size):
                 position = len(added)
                 texts = _checked_texts(batch, position)
                 vectors = None if self._embedding is None else self._embedding.embed_documents(texts)
@@ -65,13 +72,19 @@ class Adder:
         return added
 
     async def aadd(
-        self, rows: Rows, *, ids: Ids = None, batch_size: int = 64, progress: bool | None = False
+        self,
+        rows: Rows,
+        *,
+        ids: Ids = None,
+        batch_size: int = 64,
+        progress: bool | None = False,
+        on_empty: OnEmpty = "raise",
     ) -> list[str]:
         """Add rows, which are embedded asynchronously, and return their ids; see :meth:`add`."""
         added: list[str] = []
 
         async def batches() -> AsyncIterator[Documents]:
-            for batch in batched(rows(ids), batch_size):
+            for batch in batched(without_empty(rows(ids), _text, on_empty), batch_size):
                 position = len(added)
                 texts = _checked_texts(batch, position)
                 embedding = self._embedding
@@ -92,6 +105,10 @@ class Adder:
             payloads=[to_payload(row, self._keys) for row in batch],
             position=position,
         )
+
+
+def _text(row: Row) -> str:
+    return row.text
 
 
 def _texts(batch: Sequence[Row]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict, cast
 from qdrant_client import models
 
 from embplug import Encoder, Recipe
+from embplug.branches.empty import OnEmpty
 from embplug.frameworks.connection import ConnectionOptions
 from embplug.frameworks.ids import DocumentId
 from langchain_embplug.filters import Filter
@@ -30,6 +31,7 @@ class AddOptions(TypedDict, total=False):
     ids: Iterable[DocumentId | None] | None
     batch_size: int
     progress: bool | None
+    on_empty: OnEmpty
 
 
 class FromTextsOptions(StoreOptions, AddOptions, total=False):

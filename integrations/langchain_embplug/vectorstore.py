@@ -245,11 +245,13 @@ class EmbplugVectorStore(VectorStore):
             Number of texts that are embedded and checked together.
         progress : bool, default=False
             Show a progress bar. None shows one on a terminal.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a blank text. ``"skip"`` leaves it out and logs how many there were.
 
         Returns
         -------
         list of str
-            The ids, in the order of the texts.
+            The ids of what was added, in the order of the texts.
 
         Raises
         ------

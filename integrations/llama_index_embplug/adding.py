@@ -10,10 +10,11 @@ from llama_index.core.schema import BaseNode, MetadataMode
 from numpy.typing import ArrayLike
 
 from embplug import Documents, TokenBatch
+from embplug.branches.empty import OnEmpty
 from embplug.common.json_types import jsonable_payload
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
-from embplug.frameworks.rows import aligned, batched
+from embplug.frameworks.rows import aligned, batched, without_empty
 from embplug.frameworks.texts import documents_need_text
 from llama_index_embplug.nodes import plain_payload, to_payload
 
@@ -28,8 +29,10 @@ class Row(NamedTuple):
     tokens: ArrayLike | None
 
 
-def rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None) -> Iterator[Row]:
-    """Yield a row for each node.
+def rows_of_nodes(
+    nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None, on_empty: OnEmpty = "raise"
+) -> Iterator[Row]:
+    """Yield a row for each node, or for each with a text if ``on_empty`` is ``"skip"``.
 
     Raises
     ------
@@ -40,6 +43,14 @@ def rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings |
     """
     if isinstance(nodes, BaseNode):
         raise InvalidArgumentError("nodes", "a list of nodes", "one node")
+    return without_empty(_rows_of_nodes(nodes, token_embeddings), _text, on_empty)
+
+
+def _text(row: Row) -> str:
+    return row.node.get_content(MetadataMode.NONE)
+
+
+def _rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None) -> Iterator[Row]:
     if token_embeddings is None:
         yield from (Row(node, None) for node in nodes)
     elif isinstance(token_embeddings, Mapping):

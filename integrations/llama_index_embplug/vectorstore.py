@@ -20,6 +20,7 @@ from qdrant_client import AsyncQdrantClient, models
 from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Hit, Recipe, Record
+from embplug.branches.empty import OnEmpty
 from embplug.engines import Engine, traits_of
 from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
@@ -252,6 +253,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         *,
         token_embeddings: TokenEmbeddings | None = None,
         show_progress: bool | None = False,
+        on_empty: OnEmpty = "raise",
     ) -> list[str]:
         """Insert nodes, or replace those whose ids exist; adding twice is the same as once.
 
@@ -269,6 +271,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             node.
         show_progress : bool, default=False
             Show a progress bar. None shows one on a terminal.
+        on_empty : {"raise", "skip"}, default="raise"
+            What happens to a node whose text is blank. ``"skip"`` leaves it out and logs how many there
+            were.
 
         Returns
         -------
@@ -282,7 +287,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         IngestError
             The engine did not take some nodes. Adding all of them again is safe.
         """
-        first, rows = peeked(rows_of_nodes(nodes, token_embeddings))
+        first, rows = peeked(rows_of_nodes(nodes, token_embeddings, on_empty))
         if first is None:
             return []
         shared = self._opened_for(first.node)
@@ -296,9 +301,10 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         *,
         token_embeddings: TokenEmbeddings | None = None,
         show_progress: bool | None = False,
+        on_empty: OnEmpty = "raise",
     ) -> list[str]:
         """Insert nodes, or replace those whose ids exist; see :meth:`add`."""
-        first, rows = peeked(rows_of_nodes(nodes, token_embeddings))
+        first, rows = peeked(rows_of_nodes(nodes, token_embeddings, on_empty))
         if first is None:
             return []
         shared = await asyncio.to_thread(self._opened_for, first.node)

@@ -14,6 +14,7 @@ from embplug.branches.documents import CheckedDocuments, CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import has_own_fields, with_fields
 from embplug.common.ids import MIGRATED, ORIGINAL_ID, split_payload
+from embplug.common.json_types import check_depth
 from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.lifecycle.migration.reader import Point
 from embplug.methods.token_batch import TokenBatch
@@ -161,6 +162,8 @@ def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str]
     for row, point in enumerate(points):
         user_id: int | str = point.id
         payload, own = point.payload, {}
+        if isinstance(payload, dict):  # over gRPC, no deeper payload can be read
+            check_depth(payload, f"payload of point {point.id!r}")
         if has_own_fields(payload):
             user_id, shown = split_payload(point.id, dict(payload))
             payload, own = shown or {}, {ORIGINAL_ID: user_id} if user_id != point.id else {}
@@ -194,6 +197,12 @@ def _arrays(
             bad = next(point.id for point in points if not np.isfinite(point.vectors[source]).all())
             raise NonFiniteError(f"point {bad!r}", "finite numbers", f"NaN or infinity in vector {source!r}")
         if isinstance(array, TokenBatch):
+            padding = np.flatnonzero(~array.values.any(axis=1))
+            if padding.size:
+                row, token = array.place(int(padding[0]))
+                expected = "tokens that are not all zeros, because padding changes encodings and MaxSim"
+                argument = f"point {points[row].id!r}"
+                raise InvalidArgumentError(argument, expected, f"zeros in token {token} of vector {source!r}")
             tokens = array
         else:
             dense[own] = array
