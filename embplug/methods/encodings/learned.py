@@ -116,7 +116,7 @@ class LearnedEncoding(Encoding):
         Regularisation, relative to the mean square of the features.
     steps : int, default=300
         Number of steps of gradient descent on the features. 0 does not train them. Training needs four
-        landmarks for each feature; a sample of fewer tokens trains fewer features.
+        landmarks for each feature: with fewer, or with a sample of fewer tokens, there are fewer features.
     dtype : {"uint8", "float16", "float32"}, default="uint8"
         Type of the encodings and of the vectors in Qdrant. ``"uint8"`` keeps the order of dot products.
     seed : int, default=0
@@ -158,11 +158,6 @@ class LearnedEncoding(Encoding):
         for name in ("features", "compared"):
             if getattr(self, name) > self.landmarks:
                 raise ValueError(f"{name}: at most landmarks, {self.landmarks}, of which they are taken")
-        if self.steps and self.landmarks < LANDMARKS_A_FEATURE * self.features:
-            raise ValueError(
-                f"landmarks: at least {LANDMARKS_A_FEATURE} for every feature to train, "
-                f"{LANDMARKS_A_FEATURE * self.features}"
-            )
         self.fitted_: FittedEncoding | None = None
 
     @classmethod
