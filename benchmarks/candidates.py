@@ -28,6 +28,7 @@ from embplug.common.threads import worker_count
 from embplug.evaluation.exact import maxsim_scores
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.encodings.learned import LearnedEncoding
+from embplug.methods.numeric.arrays import state_bytes
 from embplug.methods.token_batch import TokenBatch
 
 DEPTHS = (20, 50, 100, 200)
@@ -44,6 +45,7 @@ class Vectors:
     fit_seconds: float | None = None
     documents_per_second: float | None = None
     queries_ms: float | None = None
+    state_mb: float | None = None
 
 
 Encoding = FDE | LearnedEncoding
@@ -60,19 +62,16 @@ def encodings() -> dict[str, Encoding]:
         "FDE, no fill, k-means, 4096 bytes": FDE(partitioner="kmeans", dtype="uint8", final_dim=4016),
         "learned, 1024 bytes": LearnedEncoding(stored_dim=1024),
         "learned, 1536 bytes": LearnedEncoding(),
-        "learned, 1024 bytes, trained": LearnedEncoding(stored_dim=1024, landmarks=32768, steps=300),
-        "learned, 1536 bytes, trained": LearnedEncoding(landmarks=32768, steps=300),
-        "learned, 2048 bytes": LearnedEncoding(
-            stored_dim=2048, features=8192, landmarks=16384, activity=0.02
+        "learned, 2048 bytes": LearnedEncoding(stored_dim=2048),
+        "learned, 4096 bytes": LearnedEncoding(stored_dim=4096, features=4096, landmarks=16384),
+        # What each step towards the first of these rows gives.
+        "step 1: 8,192 random landmarks": LearnedEncoding(
+            stored_dim=1024, features=4096, compared=8192, compared_dim=None, steps=0
         ),
-        "learned, 4096 bytes": LearnedEncoding(
-            stored_dim=4096,
-            features=8192,
-            landmarks=16384,
-            activity=0.02,
-            sample=4000,
-            sample_tokens=1_300_000,
+        "step 2: half as many features, trained": LearnedEncoding(
+            stored_dim=1024, compared=8192, compared_dim=None
         ),
+        "step 3: 3,072 chosen landmarks": LearnedEncoding(stored_dim=1024, compared_dim=None),
     }
 
 
@@ -95,6 +94,7 @@ def encode(
         fitted - start if encoding.fitted_dim else None,
         len(documents) / (encoded - warm),
         1e3 * (done - encoded) / len(asked),
+        state_bytes(encoding.get_state()) / 1e6,
     )
 
 
@@ -127,6 +127,7 @@ def row(name: str, vectors: Vectors, true: NDArray[Any]) -> dict[str, Any]:
         "docs/s": vectors.documents_per_second,
         "query ms": vectors.queries_ms,
         "fit s": vectors.fit_seconds,
+        "state MB": vectors.state_mb,
     }
 
 
@@ -210,13 +211,9 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
     for panel, name in zip(panels[0], names, strict=True):
         shown = [r for r in rows if r["collection"] == name and "queries" not in r["encoding"]]
         learned = [r for r in shown if r["encoding"].startswith("learned")]
-        for trained, line in ((False, "o-"), (True, "o--")):
-            curve = sorted(
-                (r["bytes"], r["@50"]) for r in learned if r["encoding"].endswith("trained") == trained
-            )
-            if curve:
-                label = "learned, trained" if trained else "learned"
-                panel.plot(*zip(*curve, strict=True), line, label=label)
+        curve = sorted((r["bytes"], r["@50"]) for r in learned)
+        if curve:
+            panel.plot(*zip(*curve, strict=True), "o-", label="learned")
         for made in shown:
             if made not in learned:
                 marker = "s" if made["encoding"].startswith("FDE") else "^"

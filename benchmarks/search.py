@@ -18,7 +18,7 @@ from _harness import environment, parser, percentiles_ms, report
 from embplug import Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
 from embplug.engines import Engine
 from embplug.evaluation.exact import overlap
-from embplug.methods import FDE, LearnedEncoding
+from embplug.methods import FDE
 from tests.servers import qdrant_server
 
 K = 10
@@ -27,7 +27,6 @@ ENCODINGS = {
     "published": FDE(fill=True),
     "fde": FDE(repetitions=20, simhash_bits=4, projection_dim=16),
     "default": "auto",
-    "trained": LearnedEncoding(steps=300, landmarks=32768),
 }
 
 

@@ -28,13 +28,13 @@ class FittedEncoding:
     """Learned arrays."""
 
     directions: ScaledRows
-    """(features, dim)"""
+    """(features, compared dim)"""
     thresholds: Float32
     """(features,)"""
     query_map: ScaledRows
     """(features + dim, rank)"""
     components: Float32 | None
-    """(dim, compared dim): what tokens of documents are multiplied by first."""
+    """(dim, compared dim): what tokens are multiplied by before they are compared. None leaves them."""
     landmarks: ScaledRows
     """(compared, compared dim)"""
     document_map: ScaledRows
@@ -52,7 +52,7 @@ class FittedEncoding:
     @property
     def dim(self) -> int:
         """Dimension of a token."""
-        return self.directions.shape[1]
+        return self.directions.shape[1] if self.components is None else len(self.components)
 
     @property
     def rank(self) -> int:
@@ -74,8 +74,9 @@ class FittedEncoding:
         for start in range(0, len(owner), QUERY_BLOCK):
             rows = slice(start, start + QUERY_BLOCK)
             points = queries.values[rows].astype(np.float32, copy=False)
+            projected: Float32 = points if self.components is None else points @ self.components
             # Few tokens times many features: BLAS is faster with the features as rows.
-            products = self.directions.values @ points.T
+            products = self.directions.values @ projected.T
             products -= self.thresholds[:, None]
             np.maximum(products, 0, out=products)
             first, last = owner[rows][[0, -1]]
@@ -155,21 +156,23 @@ def stored_arrays(
             "document_bias": StoredArray(np.float32, (rank,)),
             **common,
         }
-    shape_of_directions = np.shape(state.get("directions", ()))
+    projects = "components" in state
     # A feature for each direction, and one for each dimension of the token itself.
-    inputs = sum(shape_of_directions) if len(shape_of_directions) == 2 else 1
+    sizes = [*np.shape(state.get("directions", ())), *np.shape(state.get("components", ()))]
+    inputs = sum(sizes[::2]) if len(sizes) == 4 else sum(sizes)
     rank = min(rank, inputs)
+    compared_dim = "compared dim" if projects else "dim"
     shapes: dict[str, tuple[int | str, int | str]] = {
-        "directions": ("features", "dim"),
+        "directions": ("features", compared_dim),
         "query_map": (inputs, rank),
-        "landmarks": ("compared", "compared dim" if "components" in state else "dim"),
+        "landmarks": ("compared", compared_dim),
         "document_map": ("compared", rank),
     }
     arrays = {}
     for name, shape in shapes.items():
         arrays[name] = StoredArray(np.int8, shape, low=-LIMIT)
         arrays[f"{name}_scales"] = StoredArray(np.float32, shape[:1], low=0)
-    if "components" in state:
+    if projects:
         arrays["components"] = StoredArray(np.float16, ("dim", "compared dim"), orthonormal="columns")
     return {
         **arrays,

@@ -94,7 +94,7 @@ class LearnedEncoding(Encoding):
     stored_dim : int, default=1536
         Dimension of the stored vectors, which is the bytes of a document with ``dtype="uint8"``. A small
         sample may not fill all dimensions; the rest is zero.
-    features : int, default=1536
+    features : int, default=2048
         Largest number of nonlinear features. More are more precise, and the time of a query grows with them.
     landmarks : int, default=8192
         Number of sample tokens on which features are learned. The time of :meth:`fit` grows with them.
@@ -102,8 +102,9 @@ class LearnedEncoding(Encoding):
         Number of landmarks that a document is compared with: those that tell most about a document. The time
         of :meth:`encode_documents` grows with them.
     compared_dim : int, default=192
-        Number of principal components of the tokens in which documents are compared with landmarks. None
-        compares them in all dimensions. The time of :meth:`encode_documents` grows with it.
+        Number of principal components of the tokens in which documents are compared with landmarks, and
+        query tokens with the directions of features. None compares in all dimensions. The times of
+        :meth:`encode_documents` and of :meth:`encode_queries` grow with it.
     sample : int, default=8000
         Largest number of documents to learn from, evenly spaced among those passed to :meth:`fit`.
     sample_tokens : int, default=650000
@@ -115,7 +116,7 @@ class LearnedEncoding(Encoding):
         Regularisation, relative to the mean square of the features.
     steps : int, default=300
         Number of steps of gradient descent on the features. 0 does not train them. Training needs four
-        landmarks for each feature; a sample of fewer tokens trains fewer features.
+        landmarks for each feature: with fewer, or with a sample of fewer tokens, there are fewer features.
     dtype : {"uint8", "float16", "float32"}, default="uint8"
         Type of the encodings and of the vectors in Qdrant. ``"uint8"`` keeps the order of dot products.
     seed : int, default=0
@@ -138,7 +139,7 @@ class LearnedEncoding(Encoding):
     """
 
     stored_dim: int = Field(default=1536, ge=16)
-    features: int = Field(default=1536, ge=1)
+    features: int = Field(default=2048, ge=1)
     landmarks: int = Field(default=8192, ge=1)
     compared: int = Field(default=3072, ge=1)
     compared_dim: int | None = Field(default=192, ge=1)
@@ -157,11 +158,6 @@ class LearnedEncoding(Encoding):
         for name in ("features", "compared"):
             if getattr(self, name) > self.landmarks:
                 raise ValueError(f"{name}: at most landmarks, {self.landmarks}, of which they are taken")
-        if self.steps and self.landmarks < LANDMARKS_A_FEATURE * self.features:
-            raise ValueError(
-                f"landmarks: at least {LANDMARKS_A_FEATURE} for every feature to train, "
-                f"{LANDMARKS_A_FEATURE * self.features}"
-            )
         self.fitted_: FittedEncoding | None = None
 
     @classmethod
@@ -226,9 +222,10 @@ class LearnedEncoding(Encoding):
         points = self._landmarks(sample, query_tokens).astype(np.float32, copy=False)
         targets = highest_products(sample, ScaledRows.exact(points), worker_count(-1), device)
         targets -= targets.mean(axis=0)
-        directions, thresholds = self._trained(points, targets, device)
-        products = points @ directions.values.T
-        features = token_features(points, products, thresholds)
+        components = self._components(sample)
+        projected: Float32 = points if components is None else points @ components
+        directions, thresholds = self._trained(projected, targets, device)
+        features = token_features(points, projected @ directions.values.T, thresholds)
         weights, factor = regression(features, targets, self.ridge)
         variances, basis = leading_directions(weights, factor, self._coded_dim, self._generator(DIRECTIONS))
         query_map = scipy.linalg.solve_triangular(factor.T, basis, check_finite=False)
@@ -237,8 +234,7 @@ class LearnedEncoding(Encoding):
         noise = mean_square_errors(targets, vectors, measures)
 
         chosen = chosen_landmarks(measures, variances, noise, self.compared)
-        components = self._components(sample)
-        landmarks = ScaledRows.round(points[chosen] if components is None else points[chosen] @ components)
+        landmarks = ScaledRows.round(projected[chosen])
         targets = highest_products(sample, landmarks, worker_count(-1), device, components)
         mean = targets.mean(axis=0)
         targets -= mean
@@ -453,7 +449,7 @@ class LearnedEncoding(Encoding):
         return chosen
 
     def _trained(self, points: Float32, targets: Float32, device: str | None) -> tuple[ScaledRows, Float32]:
-        """Directions (features, dim) and thresholds of the features, trained unless ``steps`` is 0."""
+        """Directions and thresholds of the features of points (n, dim), trained unless ``steps`` is 0."""
         count = len(points) // LANDMARKS_A_FEATURE if self.steps else len(points)
         directions = points[: min(self.features, count)]
         thresholds = feature_thresholds(points @ directions.T, self.activity)

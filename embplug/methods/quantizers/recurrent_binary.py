@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,14 @@ ROUNDING = np.float32(1e-5)
 """What float32 sums of numbers up to one may be off by. A bit asks for more, so that a difference of zero
 has the same bit on every processor."""
 DEFAULT_STEPS = 200
+HELD_OUT = 10
+"""One of so many vectors is not trained on, but tells whether the trained codes are better."""
+COMPARED = 4096
+"""Vectors among which it is measured how many of the ``BEST`` nearest are kept."""
+BEST = 10
+
+_Learned: TypeAlias = tuple[dict[str, dict[str, Float32]], Float32]
+"""Layers of the networks, and the decoder."""
 
 
 @register("recurrent_binary", roles=("dense_codes",))
@@ -45,6 +53,9 @@ class RecurrentBinaryQuantizer(Quantizer):
 
     The published loss is a cross-entropy of cosines between the codes of a vector and of its noised copy.
     Here the target is the softmax of the exact cosines, because the scores of the other vectors are known.
+    With ``queries="exact"``, the scores that are trained are those of exact queries with what codes rebuild.
+    A tenth of the vectors is not trained on: where trained codes rank no better for them, the codes stay
+    untrained.
 
     In a recipe, ``Dense(codes=..., signs=True)`` stores :meth:`signs` as the vector that finds candidates.
     All bits, in the payload, rank them. :meth:`balanced_levels` gives all bits as one uint8 vector that
@@ -86,7 +97,7 @@ class RecurrentBinaryQuantizer(Quantizer):
     decoder_ : ndarray of shape (dim_out + 1, dim), float32
         Linear map from codes to vectors. The last row is the offset.
     steps_ : int
-        Number of training steps that were made.
+        Number of training steps that were made. 0 if trained codes were not better.
 
     References
     ----------
@@ -179,37 +190,96 @@ class RecurrentBinaryQuantizer(Quantizer):
                 raise DimensionError("older", f"codes of {width} dimensions", older.width)
             older_values = unit_rows(older._values(older._numbers(older_sample)))
         query_sample = None if queries is None else unit_rows(as_vectors(queries, dim, "queries"))
-        self.steps_ = self._steps(older is not None)
+        steps = self._steps(older is not None)
         generator = np.random.default_rng(self.seed)
         networks = _start(torch, sample, width, self.levels, self.hidden, older_values, generator)
+        start = self._learned(networks, sample)
+        if steps:
+            # Codes for an older version have to be trained; others have to be better than untrained ones.
+            kept = np.zeros(count, dtype=bool)
+            if older_values is None:
+                kept[generator.permutation(count)[: count // HELD_OUT]] = True
+            self._train(torch, networks, sample, ~kept, query_sample, older_values, steps, generator)
+            trained = self._learned(networks, sample)
+            if not kept.any() or self._is_better(trained, start, sample, kept, generator):
+                start, self.steps_ = trained, steps
+        self.networks_, self.decoder_ = start
+        return self
+
+    def _train(
+        self,
+        torch: Any,
+        networks: dict[str, dict[str, Any]],
+        sample: Float32,
+        used: NDArray[np.bool_],
+        queries: Float32 | None,
+        older_values: Float32 | None,
+        steps: int,
+        generator: np.random.Generator,
+    ) -> None:
+        """Train the networks, in place, on the rows of the sample that are used."""
+        own = sample[used]
+        older_own = None if older_values is None else older_values[used]
         parameters = [tensor for network in networks.values() for tensor in network.values()]
+        decoder = torch.tensor(_decoder(self._values(self._numbers(own)), own), requires_grad=True)
+        if self.queries == "exact":
+            parameters.append(decoder)
         optimizer = torch.optim.Adam(parameters, lr=self.learning_rate)
         with single_torch_thread(torch):
-            for rows in batches(sample, self.batch, self.steps_, True, generator):
-                documents = sample[rows]
+            for rows in batches(own, self.batch, steps, True, generator):
+                documents = own[rows]
                 left = between(documents, self.noise, generator)
-                if query_sample is not None and len(query_sample):
-                    left = query_sample[
-                        generator.choice(len(query_sample), min(len(query_sample), self.batch), replace=False)
+                if queries is not None and len(queries):
+                    left = queries[
+                        generator.choice(len(queries), min(len(queries), self.batch), replace=False)
                     ]
                 exact = torch.from_numpy(left @ documents.T)
                 both = torch.from_numpy(np.concatenate([left, documents]))
-                values = torch.nn.functional.normalize(_recur(torch, both, networks, self.levels), dim=1)
-                coded_left, coded = values[: len(left)], values[len(left) :]
+                values = _recur(torch, both, networks, self.levels)
+                unit = torch.nn.functional.normalize(values, dim=1)
+                coded_left, coded = unit[: len(left)], unit[len(left) :]
+                if self.queries == "exact":
+                    # What is compared in a search: the query as it is, and what a code rebuilds.
+                    rebuilt = values[len(left) :] @ decoder[:-1] + decoder[-1]
+                    coded_left, coded = both[: len(left)], torch.nn.functional.normalize(rebuilt, dim=1)
                 loss = ranking_loss(coded_left @ coded.T, exact, self.temperature)
-                if older_values is not None:
-                    against = torch.from_numpy(older_values[rows])
-                    loss = loss + ranking_loss(coded_left @ against.T, exact, self.temperature)
+                if older_own is not None:
+                    against = torch.from_numpy(older_own[rows])
+                    loss = loss + ranking_loss(unit[: len(left)] @ against.T, exact, self.temperature)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
+
+    def _learned(self, networks: dict[str, dict[str, Any]], sample: Float32) -> _Learned:
+        """Copies of the layers, and the decoder of their codes; both are set here too."""
         self.networks_ = {
             name: {layer: tensor.detach().numpy().copy() for layer, tensor in network.items()}
             for name, network in networks.items()
         }
-        self.decoder_ = np.zeros((width + 1, dim), dtype=np.float32)
+        width = len(self.networks_["first"]["second"])
+        self.decoder_ = np.zeros((width + 1, sample.shape[1]), dtype=np.float32)
         self.decoder_ = _decoder(self._values(self._numbers(sample)), sample)
-        return self
+        return self.networks_, self.decoder_
+
+    def _is_better(
+        self,
+        trained: _Learned,
+        start: _Learned,
+        sample: Float32,
+        kept: NDArray[np.bool_],
+        generator: np.random.Generator,
+    ) -> bool:
+        """Whether trained codes rank documents for vectors that were not trained on better than others do."""
+        queries = between(sample[kept], self.noise, generator)
+        documents = sample[generator.permutation(len(sample))[:COMPARED]]
+        depth = min(BEST, len(documents))
+        best = np.argpartition(-(queries @ documents.T), depth - 1, axis=1)[:, :depth]
+        shares = []
+        for self.networks_, self.decoder_ in (trained, start):
+            scores = self.score(self.encode_query(queries), self.encode(documents)).T
+            ranked = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+            shares.append((best[:, :, None] == ranked[:, None]).any(axis=2).mean())
+        return bool(shares[0] > shares[1])
 
     @override
     def check_vectors(self, dim: int, *, unit_length: bool) -> None:

@@ -358,3 +358,56 @@ def test_a_collection_searches_by_it_and_reopens(tmp_path: Path) -> None:
         found = [{hit.id for hit in collection.search(tokens=query)} for query in queries]
     best = np.argsort(-maxsim(queries, documents))[:, :10]
     assert np.mean([len(f & set(b.tolist())) for f, b in zip(found, best, strict=True)]) > 9
+
+
+def test_a_state_of_the_first_version_gives_the_vectors_that_it_gave() -> None:
+    folder = Path(__file__).parents[2] / "fixtures" / "version_1"
+    with np.load(folder / "learned.npz") as stored:
+        state = {name[4:]: stored[name] for name in stored.files if name.startswith("fde.")}
+    encoding = LearnedEncoding(stored_dim=48, features=32, landmarks=64, compared=48, steps=0)
+    encoding.set_state(state)
+    assert encoding.get_state().keys() == state.keys()
+    for name, array in encoding.get_state().items():
+        np.testing.assert_array_equal(array, state[name])
+    rng = np.random.default_rng(0)
+    tokens = TokenBatch.from_list([rng.standard_normal((n, 16)).astype(np.float32) for n in (7, 1)])
+    landmarks, halves = state["landmarks"], state["document_map"].astype(np.float32)
+    maxima = np.stack([(document @ landmarks[:48].T).max(axis=0) for document in tokens])
+    vectors = maxima @ halves + state["document_bias"]
+    assert encoding.fitted_ is not None
+    np.testing.assert_allclose(
+        encoding.fitted_.document_vectors(tokens, 1, None), vectors, rtol=1e-3, atol=1e-3
+    )
+    features = np.maximum(tokens.values @ landmarks[:32].T - state["thresholds"], 0)
+    sums = np.concatenate([features, tokens.values], axis=1) @ state["query_map"].astype(np.float32)
+    expected = np.stack([sums[:7].sum(axis=0), sums[7]])
+    np.testing.assert_allclose(encoding.fitted_.query_vectors(tokens, None), expected, rtol=1e-3, atol=1e-2)
+
+
+def test_fewer_dimensions_and_landmarks_lose_little() -> None:
+    rng = np.random.default_rng(2)
+    # Tokens of 24 dimensions of which 8 hold nearly everything.
+    turn = np.linalg.qr(rng.standard_normal((24, 24)))[0].astype(np.float32)
+
+    def wide(tokens: TokenBatch) -> TokenBatch:
+        noise = 0.02 * rng.standard_normal((len(tokens.values), 16)).astype(np.float32)
+        return TokenBatch(np.concatenate([tokens.values, noise], axis=1) @ turn, tokens.offsets)
+
+    sample, documents, queries = wide(SAMPLE), wide(batch([12] * 200, seed=5)), wide(batch([5] * 30, seed=6))
+    true = maxsim(queries, documents)
+    true -= true.mean(axis=1, keepdims=True)
+    correlations = []
+    for compared, compared_dim in ((300, None), (100, 8)):
+        parameters = {**SMALL, "dtype": "float32", "compared": compared, "compared_dim": compared_dim}
+        encoding = LearnedEncoding(**parameters).fit(sample)
+        if compared_dim:
+            state = encoding.get_state()
+            assert state["components"].shape == (24, 8) and state["landmarks"].shape == (100, 8)
+            restored = LearnedEncoding(**parameters)
+            restored.set_state(state)
+            np.testing.assert_array_equal(restored.encode_queries(queries), encoding.encode_queries(queries))
+        scores = encoding.encode_queries(queries) @ encoding.encode_documents(documents).T
+        scores -= scores.mean(axis=1, keepdims=True)
+        correlations.append(np.corrcoef(true.ravel(), scores.ravel())[0, 1])
+    assert correlations[0] > 0.9
+    assert correlations[1] > correlations[0] - 0.03

@@ -1,0 +1,79 @@
+"""Highest sums of products of bytes beside numpy, and the rounding of tokens to such bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embplug.methods.encodings import document_products
+from embplug.methods.encodings.document_products import highest_products
+from embplug.methods.encodings.scaled_rows import ScaledRows
+from embplug.methods.kernels import Kernel
+from embplug.methods.kernels.highest import Panels, compares, highest_sums
+from embplug.methods.token_batch import TokenBatch
+
+
+@pytest.mark.parametrize(("dim", "landmarks"), [(1, 1), (4, 64), (5, 65), (192, 130)])
+def test_sums_are_exact(kernel: Kernel, dim: int, landmarks: int) -> None:
+    if not compares(kernel):
+        pytest.skip("this instruction set does not compare bytes")
+    rng = np.random.default_rng(dim)
+    lengths = [0, 1, 5, 6, 7, 0, 13]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = rng.integers(-127, 128, (offsets[-1], dim)).astype(np.float32)
+    codes = rng.integers(-127, 128, (landmarks, dim)).astype(np.int8)
+    # The largest sums that there are, of either sign.
+    tokens[0], tokens[1:3], codes[0] = 127, -127, 127
+    sums = highest_sums(kernel, tokens, offsets, Panels.of(codes))
+    products = tokens.astype(np.int64) @ codes.T.astype(np.int64)
+    for i, length in enumerate(lengths):
+        expected = products[offsets[i] : offsets[i + 1]].max(axis=0) if length else np.zeros(landmarks)
+        np.testing.assert_array_equal(sums[i], expected)
+
+
+def batch(lengths: list[int], dim: int = 9) -> TokenBatch:
+    rng = np.random.default_rng(sum(lengths))
+    return TokenBatch.from_list([rng.standard_normal((n, dim)).astype(np.float32) for n in lengths], dim=dim)
+
+
+LANDMARKS = np.random.default_rng(0).standard_normal((70, 9)).astype(np.float32)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 300), max_size=6))
+def test_the_kernel_and_numpy_compute_the_same(lengths: list[int]) -> None:
+    documents, landmarks = batch(lengths), ScaledRows.round(LANDMARKS)
+    with pytest.MonkeyPatch.context() as patch:
+        with_kernel = highest_products(documents, landmarks, 1, None)
+        patch.setattr(document_products, "load", lambda: None)
+        np.testing.assert_array_equal(highest_products(documents, landmarks, 2, None), with_kernel)
+
+
+def test_a_device_computes_the_same() -> None:
+    pytest.importorskip("torch")
+    documents, landmarks = batch([3, 0, 700, 1]), ScaledRows.round(LANDMARKS)
+    expected = highest_products(documents, landmarks, 1, None)
+    np.testing.assert_allclose(highest_products(documents, landmarks, 1, "cpu"), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1e-30, 1.0, 1e6])
+def test_rounding_errs_by_little(length: float) -> None:
+    documents = batch([40, 7])
+    documents = TokenBatch(documents.values * np.float32(length), documents.offsets)
+    rounded = highest_products(documents, ScaledRows.round(LANDMARKS), 1, None)
+    exact = highest_products(documents, ScaledRows.exact(LANDMARKS), 1, None)
+    for i in range(2):
+        # Each factor is off by at most half a step, of which there are 127 to its largest number.
+        token = np.abs(documents[i]).max()
+        bound = 9 * np.abs(LANDMARKS).max(axis=1) * token * (1 / 127 + 0.25 / 127**2)
+        assert (np.abs(rounded[i] - exact[i]) <= bound).all()
+    assert np.abs(rounded - exact).mean() < 0.01 * np.abs(exact).mean()
+
+
+def test_tokens_of_zeros_have_products_of_zero() -> None:
+    documents: Any = TokenBatch(np.zeros((3, 9), np.float32), [0, 2, 2, 3])
+    assert not highest_products(documents, ScaledRows.round(LANDMARKS), 1, None).any()
