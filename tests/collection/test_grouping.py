@@ -41,7 +41,9 @@ RECIPES = {
         ),
         rerank=Rerank(candidates=20),
     ),
-    "multivector": Recipe(tokens=Tokens(dim=DIM, encoding=FDE(repetitions=4)), rerank=Rerank(candidates=20)),
+    "multivector": Recipe(
+        tokens=Tokens(dim=DIM, encoding=FDE(repetitions=4), codes=None), rerank=Rerank(candidates=20)
+    ),
     "fusion": Recipe(dense=Dense(dim=DIM), sparse=Sparse(), rerank=Rerank(candidates=20)),
     "rrf": Recipe(
         dense=Dense(dim=DIM), sparse=Sparse(), rerank=Rerank(candidates=20), fusion=Fusion(method="rrf")
