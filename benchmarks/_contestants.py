@@ -44,7 +44,7 @@ POOLED = Path(__file__).resolve().parent.parent / ".cache" / "pooled"
 SINGLE = "single"
 OURS = "bits"
 """The codes that a search is fastest with, and whose learned state is small."""
-DENSE_WEIGHT = 0.1
+DENSE_WEIGHT = 0.2
 """Weight of the sentence vector's ranking beside that of the codes."""
 
 
@@ -87,10 +87,10 @@ def options_of(description: str, rows: Sequence[str] | None = None) -> argparse.
     options.add_argument("--data", required=True, help="folder of a collection in BEIR format")
     options.add_argument("--rows", nargs="+", choices=names, default=list(rows or names))
     options.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
-    options.add_argument("--candidates", type=int, default=100, help="documents that are ranked again")
-    options.add_argument("--code-bytes", type=int, default=13, help="of a token")
+    options.add_argument("--candidates", type=int, default=50, help="documents that are ranked again")
+    options.add_argument("--code-bytes", type=int, default=12, help="of a token")
     options.add_argument("--pooling", type=float, default=2.0, help="factor by which codes have fewer tokens")
-    options.add_argument("--document-bytes", type=int, default=96, help="of the correction of a document")
+    options.add_argument("--document-bytes", type=int, default=48, help="of the correction of a document")
     return options
 
 

@@ -208,7 +208,9 @@ def measured(size: int, source: Source, options: argparse.Namespace) -> dict[str
         seconds, best = searched(collection, source, options)
         memory = resident(pid, options.folder / "server")
         assert collection.count() == size
-    disk = bytes_on_disk(options.folder / "server" / "storage" / "collections" / NAME)
+    stored = options.folder / "server" / "storage" / "collections" / NAME
+    log = sum(bytes_on_disk(shard) for shard in stored.glob("*/wal"))
+    disk = bytes_on_disk(stored) - log
     seconds.sort()
     row = {
         "documents": size,
@@ -223,6 +225,7 @@ def measured(size: int, source: Source, options: argparse.Namespace) -> dict[str
         "memory_mb": memory["anonymous"] / 1e6,
         "file_pages_mb": memory["files"] / 1e6,
         "disk_mb": disk / 1e6,
+        "log_mb": log / 1e6,
         "disk_bytes_per_document": disk / size,
         "state_mb": state_bytes / 1e6,
         "nodes": 1,
