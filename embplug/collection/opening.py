@@ -146,7 +146,8 @@ def _create_new_steps(
             yield from retried(Call.of("collection_exists", collection_name=name))
         ):
             raise
-        stored = read_manifest(name, (yield from existing_steps(name)))
+        info = yield from retried(Call.of("get_collection", collection_name=name))
+        stored = read_manifest(name, info)
         # The answer to a first attempt may have been lost.
         if stored.revision != fresh:
             if reference is not None:

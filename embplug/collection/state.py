@@ -83,10 +83,11 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
     if traits_of(engine).keeps_state_in_files:
         file = _file((yield Call.of("collection_path", collection_name=collection)), sha256)
         place = str(file)
-        if not file.is_file():
-            raise _damaged(collection, f"{place} is missing")
-        stored = file.stat().st_size
-        packed = file.read_bytes() if stored == size else b""
+        try:
+            stored = file.stat().st_size
+            packed = file.read_bytes() if stored == size else b""
+        except FileNotFoundError:
+            raise _damaged(collection, f"{place} is missing") from None
     else:
         place = f"collection {STATE_COLLECTION!r}, sha256 {sha256}"
         if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):

@@ -226,12 +226,14 @@ def test_a_batch_that_learns_after_the_collection_was_made_anew_is_not_lost(
 
 def test_six_that_create_at_once_all_open_it(engine: Engine) -> None:
     sample = Sample(dense=vectors(COUNT))
-    made = together(*(lambda: Collection.create("docs", LEARNING, engine, sample=sample) for _ in range(6)))
-    for i, collection in enumerate(made):
+    created = together(
+        *(lambda: Collection.create("docs", LEARNING, engine, sample=sample) for _ in range(6))
+    )
+    for i, collection in enumerate(created):
         collection.add([i], dense=vectors(1, seed=i))
     fresh = Collection.open("docs", engine)
     assert fresh.count() == 6
-    assert {own._pipeline.revision for own in made} == {fresh._pipeline.revision}
+    assert {own._pipeline.revision for own in created} == {fresh._pipeline.revision}
 
 
 def test_those_that_create_another_recipe_at_once_are_told_what_differs(engine: Engine) -> None:
@@ -342,8 +344,8 @@ def test_handles_follow_an_upgrade_and_what_is_added_is_found(engine: Engine) ->
     late.add([f"doc {i}" for i in range(250, 300)], texts=TEXTS[250:300])
     for handle in (reader, writer, late, collection):
         for i in (3, 230, 270):
-            found = {hit.id for hit in handle.search(text=f"query {i}")}
-            assert len(found & exact("tests-new", i)) >= 9
+            ids = {hit.id for hit in handle.search(text=f"query {i}")}
+            assert len(ids & exact("tests-new", i)) >= 9
 
 
 MARKED = models.FieldCondition(key="_embplug_model", range=models.Range(gte=2))

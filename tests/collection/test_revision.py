@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 from qdrant_client import QdrantClient, models
 
@@ -25,7 +26,7 @@ from embplug.collection.revision import (
     revise_steps,
 )
 from embplug.engines import Engine
-from embplug.engines.calls import PAUSE, Call, run
+from embplug.engines.calls import PAUSE, Call, run, translated
 from embplug.errors import CollectionNotFoundError, EngineError
 from embplug.methods import PCA
 from tests.branches.parts import DIM, vectors
@@ -71,7 +72,7 @@ def killed_before(engine: Any, steps: Any, method: str, count: int = 1) -> None:
     assert left == 0
 
 
-def asked(call: Call) -> Any:
+def single(call: Call) -> Any:
     return (yield call)
 
 
@@ -88,7 +89,7 @@ def test_each_change_has_another_alias_and_the_one_before_is_gone(engine: Engine
     learned = run(engine, learn_steps(engine, "docs", pipeline, SAMPLE))
     assert learned.alias != pipeline.alias and own_aliases(engine) == [learned.alias]
     with pytest.raises(CollectionNotFoundError):
-        run(engine, asked(Call.of("count", collection_name=str(pipeline.alias))))
+        run(engine, single(Call.of("count", collection_name=str(pipeline.alias))))
     metadata = engine.get_collection("docs").config.metadata
     assert metadata is not None and {*metadata} == {MANIFEST_KEY, learned.alias}
 
@@ -131,6 +132,25 @@ def test_a_change_that_is_killed_is_not_made_or_is_made_wholly(engine: Engine, c
     # Whoever comes next goes on from there.
     learned = run(engine, learn_steps(engine, "docs", Pipeline(RECIPE), SAMPLE))
     assert learned.fitted and own_aliases(engine) == [learned.alias]
+
+
+def test_a_change_whose_answer_is_lost_is_made_once(
+    memory_client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embplug.engines.calls.FIRST_PAUSE_S", 0.0)
+    run(memory_client, create_steps(memory_client, "docs", RECIPE))
+    before = run(memory_client, read_revision_steps("docs"))
+    lost: list[Call] = []
+
+    def lose_the_answer(call: Call) -> None:
+        if call.method == "update_collection_aliases" and not lost:
+            lost.append(call)
+            memory_client.update_collection_aliases(**call.arguments)
+            raise translated(httpx.ConnectError("the line is cut"))
+
+    manifest = replace(before.manifest, revision=new_id())
+    assert run(memory_client, watched(revise_steps(before, manifest), lose_the_answer))
+    assert own_aliases(memory_client) == [alias_of(str(manifest.revision))]
 
 
 def test_a_late_note_of_an_older_manifest_changes_nothing(memory_client: QdrantClient) -> None:

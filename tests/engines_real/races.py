@@ -69,14 +69,16 @@ def race(rounds: int, seed: int, addresses: list[str]) -> dict[str, Any]:
     ]
     for worker in workers:
         worker.start()
-    missing, seconds = [], []
+    missing: list[str] = []
+    seconds: list[float] = []
     for _ in range(rounds):
         barrier.wait(600)
         started = time.monotonic()
         barrier.wait(600)
         barrier.wait(600)
-        seconds.append(time.monotonic() - started)
+        seconds.append(round(time.monotonic() - started, 2))
         barrier.wait(600)
+        print(f"round {len(seconds)} of {rounds}: {seconds[-1]} s", file=sys.stderr)
     outcomes: Counter[str] = Counter()
     failures = []
     for _ in workers:
@@ -90,7 +92,7 @@ def race(rounds: int, seed: int, addresses: list[str]) -> dict[str, Any]:
         shared.close()
     return {
         "rounds": rounds,
-        "seconds": [round(value, 2) for value in seconds],
+        "seconds": seconds,
         "outcomes": dict(sorted(outcomes.items())),
         "failures": failures[:10],
         "missing": missing[:10],
