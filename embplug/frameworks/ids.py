@@ -11,6 +11,8 @@ from qdrant_client import models
 
 from embplug.collection.records import Record
 from embplug.common.ids import is_integer_text, listed_ids, point_id
+from embplug.common.validation import short_repr
+from embplug.errors import InvalidArgumentError
 
 DocumentId: TypeAlias = str | int
 """Id of a document in a framework; an integer stands for its decimal string."""
@@ -28,8 +30,17 @@ def id_or_new(document_id: DocumentId | None) -> str:
     -------
     str
         Id of the document.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The id is something else.
     """
-    return str(uuid.uuid4()) if document_id in (None, "") else str(document_id)
+    if document_id is None:
+        return str(uuid.uuid4())
+    if not isinstance(document_id, (str, int, uuid.UUID)) or isinstance(document_id, bool):
+        raise InvalidArgumentError("ids", "strings, integers or None", short_repr(document_id))
+    return str(document_id) or str(uuid.uuid4())
 
 
 class DocumentIds:

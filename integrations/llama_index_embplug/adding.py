@@ -139,8 +139,9 @@ class Batches:
         return {self._dense_name: [node.embedding for node in nodes]}
 
     def _payload(self, node: BaseNode, position: int) -> dict[str, Any]:
-        # LlamaIndex writes NaN as null.
-        jsonable_payload(node.metadata, f"nodes[{position}].metadata")
+        # LlamaIndex writes NaN as null, and fails at numbers of numpy.
+        metadata = jsonable_payload(node.metadata, f"nodes[{position}].metadata")
+        node = node.model_copy(update={"metadata": metadata})
         return plain_payload(node) if self._shared.is_plain else to_payload(node, self._text_key)
 
 
