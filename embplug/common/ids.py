@@ -93,7 +93,7 @@ def listed_ids(values: Any, argument: str = "ids") -> list[Any]:
         return list(values.tolist())
     single = isinstance(values, (str, bytes, bytearray, memoryview, Mapping, np.ndarray))
     if single or not isinstance(values, Iterable):
-        raise InvalidArgumentError(argument, "a list of ids", repr(values))
+        raise InvalidArgumentError(argument, "a list of ids", short_repr(values))
     return list(values)
 
 

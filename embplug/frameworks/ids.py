@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from qdrant_client import models
 
@@ -38,9 +38,13 @@ def id_or_new(document_id: DocumentId | None) -> str:
     """
     if document_id is None:
         return str(uuid.uuid4())
-    if not isinstance(document_id, (str, int, uuid.UUID)) or isinstance(document_id, bool):
-        raise InvalidArgumentError("ids", "strings, integers or None", short_repr(document_id))
+    _check_id(document_id)
     return str(document_id) or str(uuid.uuid4())
+
+
+def _check_id(document_id: Any) -> None:
+    if not isinstance(document_id, (str, int, uuid.UUID)) or isinstance(document_id, bool):
+        raise InvalidArgumentError("ids", "strings or integers", short_repr(document_id))
 
 
 class DocumentIds:
@@ -68,7 +72,13 @@ class DocumentIds:
         -------
         int or str
             Id in the collection.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The id is something else.
         """
+        _check_id(document_id)
         text = str(document_id)
         if self.is_plain:
             if is_integer_text(text):
