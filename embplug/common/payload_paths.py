@@ -62,7 +62,8 @@ def checked_path(path: Any, argument: str) -> PayloadPath:
         raise InvalidArgumentError(argument, _EXPECTED, ascii(path)) from None
     field = str(items[0].key)
     if field in OWN_FIELDS:
-        raise InvalidArgumentError(argument, "a field that embplug does not keep for itself", short_repr(path))
+        expected = "a field that embplug does not keep for itself"
+        raise InvalidArgumentError(argument, expected, short_repr(path))
     return PayloadPath(path, field, len(items))
 
 
