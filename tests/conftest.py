@@ -36,6 +36,7 @@ _ran: Counter[str] = Counter()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--write-slow``: keep the names of the slow tests of this run in ``tests/slow.txt``."""
     parser.addoption("--write-slow", action="store_true", help="write tests/slow.txt; run the whole suite")
+    parser.addoption("--fuzz", type=int, default=40, help="inputs of each kind that tests/fuzz tries")
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

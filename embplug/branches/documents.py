@@ -13,6 +13,7 @@ from qdrant_client import models
 from embplug.branches.datatypes import check_datatype, check_float16_tokens, datatype_of_user
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
 from embplug.common.json_types import check_text, jsonable_payload
+from embplug.common.validation import short_repr
 from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
 from embplug.errors import (
     DimensionError,
@@ -495,7 +496,7 @@ def check_dense(
     """
     try:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DimensionError(argument, f"numbers of shape ({count}, {dim})", str(error)) from None
     if rows.ndim != 2 or (len(rows) and rows.shape[1] != dim):
         raise DimensionError(argument, f"shape ({count}, {dim})", f"shape {rows.shape}")
@@ -550,7 +551,8 @@ def named_dense(dense: Any, recipe: Recipe, argument: str = "dense") -> list[tup
     if isinstance(dense, Mapping):
         for name in dense:
             if name not in recipe.dense:
-                raise InvalidArgumentError(f"{argument}[{name!r}]", f"one of {[*recipe.dense]}", repr(name))
+                expected = f"one of {[*recipe.dense]}"
+                raise InvalidArgumentError(f"{argument}[{short_repr(name)}]", expected, short_repr(name))
         return [(name, f"{argument}[{name!r}]", vectors) for name, vectors in dense.items()]
     if len(recipe.dense) != 1:
         expected = "none, because the recipe has no dense vector"
@@ -566,7 +568,7 @@ def _check_texts(texts: Any, count: int, argument: str = "texts") -> Sequence[st
         raise LengthMismatchError(argument, f"{count} texts, one for each document", len(checked))
     for i, text in enumerate(checked):
         if not isinstance(text, str) or not text.strip():
-            raise InvalidArgumentError(f"{argument}[{i}]", "a text that is not empty", repr(text))
+            raise InvalidArgumentError(f"{argument}[{i}]", "a text that is not empty", short_repr(text))
         check_text(text, f"{argument}[{i}]")
     return checked
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from embplug.branches.datatypes import datatype_of_user
 from embplug.branches.documents import check_dense, check_query_tokens, named_dense
 from embplug.common.json_types import check_text
+from embplug.common.validation import short_repr
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
@@ -52,7 +53,7 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
         An argument is wrong. The error, often of a subclass, names it.
     """
     if query.text is not None and not (isinstance(query.text, str) and query.text.strip()):
-        raise InvalidArgumentError("text", "a text that is not empty", repr(query.text))
+        raise InvalidArgumentError("text", "a text that is not empty", short_repr(query.text))
     if query.text is not None:
         check_text(query.text, "text")
     tokens = None
@@ -79,7 +80,7 @@ def _check_query_vector(vector: Any, dim: int, argument: str) -> NDArray[np.floa
     """One vector as a matrix of one row."""
     try:
         array = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DimensionError(argument, f"one vector of shape ({dim},)", str(error)) from None
     if array.shape not in ((dim,), (1, dim)):
         several = array.ndim == 2 and array.shape[1] == dim

@@ -24,6 +24,7 @@ from embplug.collection.revision import (
 )
 from embplug.collection.state import forget, save
 from embplug.collection.state_collection import STATE_COLLECTION
+from embplug.common.validation import short_repr
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps, is_transient, retried
@@ -221,7 +222,8 @@ def open_plain_steps(
     dense = {key: params for key, params in stored.items() if params.multivector_config is None}
     chosen = next(iter(dense)) if vector is None and len(dense) == 1 else vector
     if chosen is None or chosen not in dense:
-        raise InvalidArgumentError("vector", f"one of the dense vectors {[*dense]} of {name!r}", repr(vector))
+        expected = f"one of the dense vectors {[*dense]} of {name!r}"
+        raise InvalidArgumentError("vector", expected, short_repr(vector))
     params = dense[chosen]
     recipe = Recipe(
         dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype), text_key=text_key
@@ -233,7 +235,7 @@ def open_plain_steps(
 
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not name.strip():
-        raise InvalidArgumentError("name", "the name of a collection", repr(name))
+        raise InvalidArgumentError("name", "the name of a collection", short_repr(name))
     if name == STATE_COLLECTION:
         raise InvalidArgumentError(
             "name", f"another name than {STATE_COLLECTION!r}, which is embplug's", name

@@ -12,6 +12,7 @@ from embplug.branches.pipeline import Pipeline
 from embplug.collection.selection import point_ids_of, selected, write_arguments
 from embplug.common.ids import CODE_FIELDS, split_payload
 from embplug.common.payload_paths import checked_path
+from embplug.common.validation import short_repr
 from embplug.engines.calls import Call, Steps
 from embplug.engines.request_options import ReadOptions, WriteOptions
 from embplug.errors import InvalidArgumentError
@@ -130,10 +131,10 @@ def vector_selector(pipeline: Pipeline, with_vectors: Any) -> bool | list[str]:
         return with_vectors
     names = [*pipeline.vectors_config(), *(pipeline.sparse_vectors_config() or ())]
     if isinstance(with_vectors, str) or not isinstance(with_vectors, Sequence):
-        raise InvalidArgumentError("with_vectors", f"a bool or some of {names}", repr(with_vectors))
+        raise InvalidArgumentError("with_vectors", f"a bool or some of {names}", short_repr(with_vectors))
     for i, vector in enumerate(with_vectors):
         if vector not in names:
-            raise InvalidArgumentError(f"with_vectors[{i}]", f"one of {names}", repr(vector))
+            raise InvalidArgumentError(f"with_vectors[{i}]", f"one of {names}", short_repr(vector))
     return [*with_vectors]
 
 
@@ -148,7 +149,7 @@ def _order_steps(name: str, pipeline: Pipeline, order_by: Any) -> Steps[models.O
     order = models.OrderBy(key=order_by) if isinstance(order_by, str) else order_by
     if not isinstance(order, models.OrderBy):
         expected = "the path of a field, or a qdrant_client.models.OrderBy"
-        raise InvalidArgumentError("order_by", expected, repr(order_by))
+        raise InvalidArgumentError("order_by", expected, short_repr(order_by))
     path = checked_path(order.key, "order_by").text
     schema = pipeline.recipe.payload_indexes.get(path)
     if schema is None:
@@ -157,7 +158,7 @@ def _order_steps(name: str, pipeline: Pipeline, order_by: Any) -> Steps[models.O
         schema = None if index is None else index.params or index.data_type.value
     if not _sorts(schema):
         expected = "a field with an index of integers, floats or dates, see create_payload_index"
-        raise InvalidArgumentError("order_by", expected, repr(path))
+        raise InvalidArgumentError("order_by", expected, short_repr(path))
     return order
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 
 
@@ -32,7 +33,7 @@ def checked_integer(value: Any, argument: str, at_least: int = 0) -> int:
         The value is not such an integer.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
-        raise InvalidArgumentError(argument, f"an integer of at least {at_least}", repr(value))
+        raise InvalidArgumentError(argument, f"an integer of at least {at_least}", short_repr(value))
     return int(value)
 
 
@@ -59,7 +60,7 @@ def checked_positive(value: Any, argument: str, unit: str) -> float:
         The value is not such a number.
     """
     if not is_number(value) or not value > 0:
-        raise InvalidArgumentError(argument, f"a number of {unit} above 0", repr(value))
+        raise InvalidArgumentError(argument, f"a number of {unit} above 0", short_repr(value))
     return float(value)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from embplug.common.json_types import is_unicode
+from embplug.common.validation import short_repr
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 Id: TypeAlias = int | str | uuid.UUID
@@ -64,7 +65,7 @@ def point_id(value: Any, argument: str) -> int | str:
     if isinstance(value, str) and value and is_unicode(value):
         return value if _is_canonical(value) else str(uuid.uuid5(_NAMESPACE, value))
     raise InvalidArgumentError(
-        argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", repr(value)
+        argument, "an integer in 0..2**64 - 1, a UUID or a non-empty string", short_repr(value)
     )
 
 
@@ -92,7 +93,7 @@ def listed_ids(values: Any, argument: str = "ids") -> list[Any]:
         return list(values.tolist())
     single = isinstance(values, (str, bytes, bytearray, memoryview, Mapping, np.ndarray))
     if single or not isinstance(values, Iterable):
-        raise InvalidArgumentError(argument, "a list of ids", repr(values))
+        raise InvalidArgumentError(argument, "a list of ids", short_repr(values))
     return list(values)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from qdrant_client.local.json_path_parser import parse_json_path
 
 from embplug.common.ids import OWN_FIELDS
+from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 
 _EXPECTED = 'a path into the payload, such as a.b[].c or "with a space"'
@@ -53,7 +54,7 @@ def checked_path(path: Any, argument: str) -> PayloadPath:
         The path is none that Qdrant can read, or its first field is one of embplug's own.
     """
     if not isinstance(path, str):
-        raise InvalidArgumentError(argument, _EXPECTED, repr(path))
+        raise InvalidArgumentError(argument, _EXPECTED, short_repr(path))
     try:
         path.encode()
         items = parse_json_path(path)
@@ -61,7 +62,8 @@ def checked_path(path: Any, argument: str) -> PayloadPath:
         raise InvalidArgumentError(argument, _EXPECTED, ascii(path)) from None
     field = str(items[0].key)
     if field in OWN_FIELDS:
-        raise InvalidArgumentError(argument, "a field that embplug does not keep for itself", repr(path))
+        expected = "a field that embplug does not keep for itself"
+        raise InvalidArgumentError(argument, expected, short_repr(path))
     return PayloadPath(path, field, len(items))
 
 

@@ -16,6 +16,10 @@ MISSING = ("missing", "missing_argument")
 """Types of pydantic's errors for a field without a value."""
 
 
+LONGEST_REPR = 300
+"""Characters of a value that an error shows."""
+
+
 def first_complaint(error: ValidationError) -> ErrorDetails:
     """Return the complaint that helps most: a misspelt name also leaves a field without its value."""
     complaints = error.errors(include_url=False)
@@ -59,4 +63,13 @@ def shown(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}; write {value.__name__}()"
     plain = value is None or isinstance(value, (str, bytes, int, float, list, tuple, dict, set))
-    return repr(value) if plain else type(value).__name__
+    return short_repr(value) if plain else type(value).__name__
+
+
+def short_repr(value: Any) -> str:
+    """Return the ``repr`` of a value for an error, cut where it is long, also of what is nested deep."""
+    try:
+        text = repr(value)
+    except Exception:  # a recursion that is too deep, or a class whose repr fails
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= LONGEST_REPR else f"{text[:LONGEST_REPR]}…"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
+from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 
 
@@ -26,7 +27,7 @@ def check_integer(argument: str, value: Any, minimum: int) -> None:
         The value is no integer, or is smaller.
     """
     if not isinstance(value, int) or value < minimum:
-        raise InvalidArgumentError(argument, f"an integer of at least {minimum}", repr(value))
+        raise InvalidArgumentError(argument, f"an integer of at least {minimum}", short_repr(value))
 
 
 def check_fraction(argument: str, value: Any) -> None:
@@ -45,4 +46,4 @@ def check_fraction(argument: str, value: Any) -> None:
         The value is no number, or lies outside of 0 to 1.
     """
     if not isinstance(value, Real) or not 0 <= float(value) <= 1:
-        raise InvalidArgumentError(argument, "a number from 0 to 1", repr(value))
+        raise InvalidArgumentError(argument, "a number from 0 to 1", short_repr(value))

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from qdrant_client import models
 
 from embplug.common.json_types import MAX_INTEGER
+from embplug.common.validation import short_repr
 from embplug.errors import FilterError
 
 Condition: TypeAlias = Any
@@ -52,7 +53,7 @@ def equal(field: str, value: Any, place: str) -> Condition:
         return _equal_number(field, value, place)
     if isinstance(value, date):
         return models.FieldCondition(key=field, range=models.DatetimeRange(gte=value, lte=value))
-    raise FilterError(place, _VALUE, repr(value))
+    raise FilterError(place, _VALUE, short_repr(value))
 
 
 def _equal_number(field: str, value: float, place: str) -> Condition:
@@ -94,18 +95,18 @@ def bound(field: str, side: str, value: Any, place: str) -> Condition:
         _check_finite(value, place)
         return models.FieldCondition(key=field, range=models.Range(**{side: value}))
     if not isinstance(value, (str, date)):
-        raise FilterError(place, _BOUND, repr(value))
+        raise FilterError(place, _BOUND, short_repr(value))
     try:
         dates: Any = models.DatetimeRange(**{side: value})
     except ValueError:
-        raise FilterError(place, _BOUND, repr(value)) from None
+        raise FilterError(place, _BOUND, short_repr(value)) from None
     return models.FieldCondition(key=field, range=dates)
 
 
 def between(field: str, value: Any, place: str) -> Condition:
     """Hold where the field is between two values, both included."""
     if not isinstance(value, (list, tuple)) or len(value) != 2:
-        raise FilterError(place, "two values, the lowest and the highest", repr(value))
+        raise FilterError(place, "two values, the lowest and the highest", short_repr(value))
     lowest, highest = value
     return models.Filter(
         must=[bound(field, "gte", lowest, f"{place}[0]"), bound(field, "lte", highest, f"{place}[1]")]
@@ -127,14 +128,14 @@ def present(field: str) -> Condition:
 def exists(field: str, value: Any, place: str) -> Condition:
     """Hold where the field is there, or with ``value=False`` where it is not."""
     if not isinstance(value, bool):
-        raise FilterError(place, "True or False", repr(value))
+        raise FilterError(place, "True or False", short_repr(value))
     return present(field) if value else negated(present(field))
 
 
 def text(field: str, value: Any, place: str) -> Condition:
     """Hold where the field has the words of ``value``; as Qdrant matches text, with or without an index."""
     if not isinstance(value, str):
-        raise FilterError(place, "a text", repr(value))
+        raise FilterError(place, "a text", short_repr(value))
     return models.FieldCondition(key=field, match=models.MatchText(text=value))
 
 
@@ -148,5 +149,5 @@ def all_hold(conditions: Sequence[Condition | None]) -> models.Filter | None:
 
 def _listed(values: Any, place: str) -> list[Any]:
     if not isinstance(values, (list, tuple, set, frozenset)):
-        raise FilterError(place, "a list of values", repr(values))
+        raise FilterError(place, "a list of values", short_repr(values))
     return list(values)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from qdrant_client import models
 
+from embplug.common.validation import short_repr
 from embplug.engines.filter_depth import MAX_DEPTH
 from embplug.errors import FilterError
 from embplug.frameworks.conditions import Condition, any_of, equal, field_path, negated
@@ -56,7 +57,7 @@ def _all_fields(filter: Any, root: str, place: str) -> models.Filter:
     if isinstance(filter, models.Filter):
         return filter
     if not isinstance(filter, Mapping) or not filter:
-        raise FilterError(place, "a filter", repr(filter))
+        raise FilterError(place, "a filter", short_repr(filter))
     return models.Filter(
         must=[
             condition for key, value in filter.items() for condition in _conditions(key, value, root, place)
@@ -66,17 +67,17 @@ def _all_fields(filter: Any, root: str, place: str) -> models.Filter:
 
 def _conditions(key: Any, value: Any, root: str, place: str) -> list[Condition]:
     if not isinstance(key, str) or not key:
-        raise FilterError(place, "the name of a field", repr(key))
+        raise FilterError(place, "the name of a field", short_repr(key))
     place = f"{place}[{key!r}]"
     if key in ("$and", "$or"):
         if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-            raise FilterError(place, "a list of filters", repr(value))
+            raise FilterError(place, "a list of filters", short_repr(value))
         parts = [_all_fields(part, root, f"{place}[{i}]") for i, part in enumerate(value)]
         return [models.Filter(must=parts) if key == "$and" else models.Filter(should=parts)]
     if key == "$not":
         return [negated(_all_fields(value, root, place))]
     if key.startswith("$"):
-        raise FilterError(place, "$and, $or, $not or the name of a field", repr(key))
+        raise FilterError(place, "$and, $or, $not or the name of a field", short_repr(key))
     field = f"{root}.{field_path(key)}" if root else field_path(key)
     if isinstance(value, list):
         return [any_of(field, value, place)]
@@ -91,6 +92,6 @@ def _field_conditions(field: str, operators: Mapping[Any, Any], place: str) -> l
     conditions = []
     for operator, operand in operators.items():
         if operator not in _OPERATORS:
-            raise FilterError(place, f"one of {[*_OPERATORS]}", repr(operator))
+            raise FilterError(place, f"one of {[*_OPERATORS]}", short_repr(operator))
         conditions.append(_OPERATORS[operator](field, operand, f"{place}[{operator!r}]"))
     return conditions

@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from qdrant_client import models
 
 from embplug.collection.records import Record
 from embplug.common.ids import is_integer_text, listed_ids, point_id
+from embplug.common.validation import short_repr
+from embplug.errors import InvalidArgumentError
 
 DocumentId: TypeAlias = str | int
 """Id of a document in a framework; an integer stands for its decimal string."""
@@ -28,8 +30,21 @@ def id_or_new(document_id: DocumentId | None) -> str:
     -------
     str
         Id of the document.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The id is something else.
     """
-    return str(uuid.uuid4()) if document_id in (None, "") else str(document_id)
+    if document_id is None:
+        return str(uuid.uuid4())
+    _check_id(document_id)
+    return str(document_id) or str(uuid.uuid4())
+
+
+def _check_id(document_id: Any) -> None:
+    if not isinstance(document_id, (str, int, uuid.UUID)) or isinstance(document_id, bool):
+        raise InvalidArgumentError("ids", "strings or integers", short_repr(document_id))
 
 
 class DocumentIds:
@@ -57,7 +72,13 @@ class DocumentIds:
         -------
         int or str
             Id in the collection.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The id is something else.
         """
+        _check_id(document_id)
         text = str(document_id)
         if self.is_plain:
             if is_integer_text(text):

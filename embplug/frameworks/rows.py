@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from embplug.branches.empty import OnEmpty, check_on_empty
-from embplug.errors import LengthMismatchError
+from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.frameworks.arguments import check_integer
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,14 @@ def aligned(
 
     Raises
     ------
+    InvalidArgumentError
+        A column cannot be iterated over.
     LengthMismatchError
         A column is shorter or longer than the items. The error comes when the end is reached.
     """
+    for name, column in columns.items():
+        if not isinstance(column, Iterable | None):
+            raise InvalidArgumentError(name, f"one per {noun}", type(column).__name__)
     iterators = {name: iter(column) for name, column in columns.items() if column is not None}
     count = 0
     for count, item in enumerate(items, start=1):

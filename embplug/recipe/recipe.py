@@ -18,6 +18,7 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.common.files import read_text
+from embplug.common.json_types import check_depth
 from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
 from embplug.recipe.dense import Dense
 from embplug.recipe.names import DENSE, ENCODING_VECTOR, SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
@@ -278,9 +279,11 @@ class Recipe(Part):
         """
         if not isinstance(data, dict):
             raise RecipeError("recipe", "a mapping of fields", type(data).__name__)
-        for field in data:
-            if not isinstance(field, str):
-                raise RecipeError(str(field), "the name of a field", repr(field))
+        try:
+            check_depth(data, "recipe")
+        except InvalidArgumentError as error:
+            raise RecipeError(error.argument, error.expected, error.got) from None
+        _check_names(data, "")
         return cls(**data)
 
     @classmethod
@@ -419,3 +422,12 @@ def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
     for key, value in data.items():
         flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
+
+
+def _check_names(data: dict[Any, Any], place: str) -> None:
+    """Refuse names of fields that are no text, at any depth."""
+    for name, value in data.items():
+        if not isinstance(name, str):
+            raise RecipeError(f"{place}{name!s:.80}", "the name of a field", repr(name)[:80])
+        if isinstance(value, dict):
+            _check_names(value, f"{place}{name}.")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from qdrant_client import models
 
 from embplug.common.checks import checked_integer, is_number
+from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion
 from embplug.search.types import Query, SearchOptions
@@ -31,12 +33,15 @@ def check_options(options: SearchOptions) -> None:
     checked_integer(options.limit, "limit", 1)
     if options.candidates is not None:
         checked_integer(options.candidates, "candidates", 1)
+    for name in ("exact", "with_stages"):
+        if not isinstance(getattr(options, name), (bool, np.bool_)):
+            raise InvalidArgumentError(name, "True or False", short_repr(getattr(options, name)))
     for name, (cls, expected) in _MODELS.items():
         value = getattr(options, name)
         if value is not None and not isinstance(value, cls):
             raise InvalidArgumentError(name, expected, _shown(value))
     if options.score_threshold is not None and not is_number(options.score_threshold):
-        raise InvalidArgumentError("score_threshold", "a number", repr(options.score_threshold))
+        raise InvalidArgumentError("score_threshold", "a number", short_repr(options.score_threshold))
     if options.formula is not None and options.mmr is not None:
         raise InvalidArgumentError("formula", "no formula with mmr, which has an order of its own", "both")
     _check_with_payload(options.with_payload)
@@ -65,11 +70,11 @@ def _check_with_payload(value: Any) -> None:
         return
     expected = "a bool or a sequence of field names"
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InvalidArgumentError("with_payload", expected, repr(value))
+        raise InvalidArgumentError("with_payload", expected, short_repr(value))
     for i, field in enumerate(value):
         if not isinstance(field, str):
-            raise InvalidArgumentError(f"with_payload[{i}]", "the name of a field", repr(field))
+            raise InvalidArgumentError(f"with_payload[{i}]", "the name of a field", short_repr(field))
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else type(value).__name__
+    return short_repr(value) if isinstance(value, str) else type(value).__name__

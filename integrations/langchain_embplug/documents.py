@@ -48,8 +48,12 @@ def rows_of_texts(
     if isinstance(texts, str):
         raise InvalidArgumentError("texts", "a list of texts", "one text")
     # LangChain passes an empty list where there is nothing.
-    for text, values in aligned(texts, "text", metadatas=metadatas or None, ids=ids or None):
-        yield Row(text, values.get("metadatas"), id_or_new(values.get("ids")))
+    pairs = aligned(texts, "text", metadatas=metadatas or None, ids=ids or None)
+    for i, (text, values) in enumerate(pairs):
+        metadata = values.get("metadatas")
+        if not isinstance(metadata, Mapping | None):
+            raise InvalidArgumentError(f"metadatas[{i}]", "a mapping or None", type(metadata).__name__)
+        yield Row(text, metadata, id_or_new(values.get("ids")))
 
 
 def rows_of_documents(

@@ -81,7 +81,7 @@ class Requests:
         **options: Unpack[SearchOptions],
     ) -> SearchRequest:
         """Return the request for a dense vector or a token matrix; see :meth:`of_text`."""
-        if np.ndim(vector) == 2:
+        if _is_matrix(vector):
             return self._request({"tokens": vector}, k, filter, mmr=mmr, **options)
         dense = vector if self._dense_name is None else {self._dense_name: vector}
         return self._request({"dense": dense}, k, filter, mmr=mmr, **options)
@@ -101,3 +101,10 @@ class Requests:
         check_integer("offset", offset, 0)
         condition = to_filter(filter, self._keys.metadata)
         return SearchRequest(**inputs, limit=k, offset=offset, filter=condition, **options)
+
+
+def _is_matrix(vector: Any) -> bool:
+    try:
+        return bool(np.ndim(vector) == 2)
+    except ValueError:  # what is nested unevenly or too deep is left to the checks of the collection
+        return False

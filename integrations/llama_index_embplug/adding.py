@@ -116,12 +116,14 @@ class Batches:
         dense = self._embeddings(nodes)
         recipe = self._shared.collection.recipe
         needs_text = documents_need_text(recipe, has_tokens=tokens is not None, dense=dense)
+        # Checked before LlamaIndex makes texts of the metadata.
+        payloads = [self._payload(node, len(self.ids) + i) for i, node in enumerate(nodes)]
         return Documents(
             ids=[self._shared.ids.to_collection(node.node_id) for node in nodes],
             tokens=tokens,
             dense=dense,
             texts=[node.get_content(MetadataMode.EMBED) for node in nodes] if needs_text else None,
-            payloads=[self._payload(node, len(self.ids) + i) for i, node in enumerate(nodes)],
+            payloads=payloads,
             position=len(self.ids),
         )
 
@@ -139,8 +141,9 @@ class Batches:
         return {self._dense_name: [node.embedding for node in nodes]}
 
     def _payload(self, node: BaseNode, position: int) -> dict[str, Any]:
-        # LlamaIndex writes NaN as null.
-        jsonable_payload(node.metadata, f"nodes[{position}].metadata")
+        # LlamaIndex writes NaN as null, and fails at numbers of numpy.
+        metadata = jsonable_payload(node.metadata, f"nodes[{position}].metadata")
+        node = node.model_copy(update={"metadata": metadata})
         return plain_payload(node) if self._shared.is_plain else to_payload(node, self._text_key)
 
 

@@ -30,7 +30,7 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
     """
     try:
         vectors = np.ascontiguousarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DimensionError(argument, "numbers of shape (n, dim)", str(error)) from None
     if vectors.ndim != 2 or vectors.shape[1] == 0 or (dim is not None and vectors.shape[1] != dim):
         raise DimensionError(argument, f"shape (n, {dim or 'dim'})", f"shape {vectors.shape}")
