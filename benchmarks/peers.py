@@ -36,6 +36,7 @@ THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREA
 CODES = {
     "predictive 31 B": (PredictiveQuantizer(size=31), 96),
     "predictive 47 B": (PredictiveQuantizer(size=47), 96),
+    "predictive 55 B": (PredictiveQuantizer(size=55), 96),
     "bits by variance 48 B": (BitAllocationQuantizer(size=48), 96),
     "residual 31 B": (ResidualQuantizer(size=31), 96),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from qdrant_client import models
 
-from embplug import Collection, Dense, Recipe, Sparse
+from embplug import Collection, Dense, Fusion, Recipe, Sparse
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.relevance import dense_relevance, maxsim_relevance, relevance_scale
 from tests.frameworks.conftest import ENCODER, TOKENS_RECIPE
@@ -38,6 +38,11 @@ def test_a_recipe_decides_which_scale_it_is(memory_client):
     assert relevance_scale(tokens, "two words", None)(1.0) == pytest.approx(0.5)
     dense = Collection.create("dense", Recipe(dense=Dense(dim=4)), memory_client)
     assert relevance_scale(dense, "any", "dense")(0.0) == 0.5
-    fused = Collection.create("fused", Recipe(dense=Dense(dim=4), sparse=Sparse()), memory_client)
-    with pytest.raises(InvalidArgumentError, match="relevance"):
-        relevance_scale(fused, "any", "dense")
+    beside = TOKENS_RECIPE.model_copy(update={"sparse": Sparse()})
+    for name, recipe in {"fused": Recipe(dense=Dense(dim=4), sparse=Sparse()), "beside": beside}.items():
+        fused = Collection.create(name, recipe, memory_client, encoder=ENCODER)
+        with pytest.raises(InvalidArgumentError, match="relevance"):
+            relevance_scale(fused, "any", "dense")
+    last = beside.model_copy(update={"fusion": Fusion(after_rerank=False)})
+    tokens = Collection.create("last", last, memory_client, encoder=ENCODER)
+    assert relevance_scale(tokens, "two words", None)(1.0) == pytest.approx(0.5)
