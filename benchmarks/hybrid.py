@@ -21,7 +21,7 @@ from qdrant_client import models
 from embplug import Collection, Dense, Documents, Fusion, Recipe, Rerank, Sample, Sparse, Tokens
 from embplug.branches.bm25 import BM25Encoder, split
 from embplug.engines import EdgeClient
-from embplug.methods import PredictiveQuantizer
+from embplug.recipe.presets import PRESETS, Preset
 
 DEPTH = 100
 BATCH_DOCUMENTS = 250
@@ -43,7 +43,7 @@ Search = Callable[[int], Sequence[int]]
 def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--data", nargs="+", required=True, help="folders of collections in BEIR format")
-    arguments.add_argument("--size", type=int, default=16, help="bytes of a token's code")
+    arguments.add_argument("--preset", choices=PRESETS, default="balanced", help="what tokens are stored as")
     arguments.add_argument("--candidates", type=int, default=200)
     arguments.add_argument("--queries", type=int, help="so many queries, evenly spread; default: all")
     given = arguments.parse_args()
@@ -51,7 +51,7 @@ def main() -> None:
     for folder in given.data:
         data = _thinned(load(folder), given.queries)
         sizes[data.beir.name] = {"documents": len(data.documents), "queries": len(data.queries)}
-        for row in _rows(data, given.size, given.candidates):
+        for row in _rows(data, given.preset, given.candidates):
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
     ours = [row for row in rows if row["side"] == "embplug"]
@@ -60,7 +60,7 @@ def main() -> None:
         "ours": ours,
         "peers": peers,
         "default_below_best": _default_below_best(rows),
-        "environment": environment(**sizes, code_bytes=given.size, candidates=given.candidates),
+        "environment": environment(**sizes, preset=given.preset, candidates=given.candidates),
     }
     report(result, rows, given.json)
 
@@ -92,7 +92,7 @@ def _default_below_best(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, Any]]:
+def _rows(data: EncodedBeir, preset: Preset, candidates: int) -> Iterator[dict[str, Any]]:
     # A document without a token cannot be stored as a matrix, and is found by nobody.
     kept = np.flatnonzero(data.documents.lengths)
     yield _row(data, "peer", "BM25, no stems", top(bm25(data.beir.documents, data.beir.queries), DEPTH), [])
@@ -102,7 +102,7 @@ def _rows(data: EncodedBeir, size: int, candidates: int) -> Iterator[dict[str, A
     with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
         yield from _plain_qdrant(data, engine)
         recipe = Recipe(
-            tokens=Tokens(dim=data.documents.dim, multivector=None, codes=PredictiveQuantizer(size=size)),
+            tokens=Tokens(dim=data.documents.dim, preset=preset),
             dense=Dense(dim=data.document_sentences.shape[1]),
             sparse=Sparse(),
             rerank=Rerank(candidates=candidates),

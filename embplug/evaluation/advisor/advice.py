@@ -103,8 +103,8 @@ class Advice:
     recommended : str
         Name of the best recipe that meets the target, or of the one that comes closest.
     met : bool
-        Whether the recommended recipe meets the target: it keeps the limit of bytes, or it reaches the recall
-        with a chance of at least 90 %.
+        Whether the recommended recipe meets the target: it keeps the limit of bytes, or the lower bound of
+        its recall reaches the target. With a chance of 90 %, all tried recipes are above their bounds.
     chance : float or None
         Chance that a search of the whole collection with the recommended recipe reaches the target of recall,
         0 to 1. None if the target is a limit of bytes.

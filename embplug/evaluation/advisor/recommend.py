@@ -197,11 +197,11 @@ def advise_on(
     )
     index = choice.best(bounds.expected)
     luck = bounds.luck(choice.best)
-    tried[index] = replace(
+    # The front compares what was measured, before the prediction of one recipe is lowered.
+    tried = with_front(tried)
+    chosen = tried[index] = replace(
         tried[index], expected_recall=float(np.clip(bounds.expected[index] - luck, 0.0, 1.0))
     )
-    tried = with_front(tried)
-    chosen = tried[index]
     costs = [
         priced(chosen.parts, source.points * times, state_bytes=chosen.state_bytes) for times in (1, 10, 100)
     ]
