@@ -437,3 +437,29 @@ def test_strings_outside_of_their_buffer_are_refused(kernel: Kernel) -> None:
         check_predictive(kernel, whole, offsets[:1], widths, 9)
     with pytest.raises(InvalidArgumentError):
         check_predictive(kernel, whole, offsets, widths[1:], 9)
+
+
+WRONG_HEADERS = {
+    "a centroid that does not exist": (1, [9, 0, 0, 0, 0]),
+    "a reference before the first token": (0, [0, 1, 0, 0, 0]),
+    "a reference one token too far": (2, [0, 3, 0, 0, 0]),
+    "a class of longer codes": (2, [0, 0, 0, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_HEADERS)
+def test_headers_that_lie_are_refused(kernel: Kernel, wrong: str) -> None:
+    widths, bits = np.array([1, 3, 0, 0, 0, 0, 0, 0]), [12, 8, 4, 3, 5]
+    # The last centroid and the first token are within reach.
+    fields = np.array([[8, 0, 0, 0, 0], [8, 1, 0, 0, 0], [8, 2, 0, 0, 0]])
+
+    def string(fields: np.ndarray) -> bytes:
+        return (3).to_bytes(4, "little") + pack(fields, bits).tobytes() + bytes(3)
+
+    right = string(fields)
+    assert checked(kernel, [right, right], widths, 9).offsets.tolist() == [0, 3, 6]
+    token, header = WRONG_HEADERS[wrong]
+    fields[token] = header
+    for broken in (string(fields), right[:-1], right + b"\0"):
+        with pytest.raises(InvalidArgumentError, match=r"codes\[1\]"):
+            checked(kernel, [right, broken], widths, 9)
