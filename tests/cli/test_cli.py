@@ -53,7 +53,7 @@ def test_from_recipe_to_hits(folder):
     found = embplug("search", "docs", "economy and finance", "--limit", 2, "--stages", "--json")
     hits = json.loads(found.stdout)["hits"]
     assert [hits[0]["id"], hits[0]["payload"]["year"], len(hits)] == ["stocks", 2021, 2]
-    assert set(hits[0]["stages"]) == {"fde", "maxsim"}
+    assert set(hits[0]["stages"]) == {"fde", "codes"}
     where = json.dumps({"must": [{"key": "year", "range": {"gte": 2022}}]})
     filtered = embplug("search", "docs", "economy", "--filter", where, "--json")
     assert [hit["id"] for hit in json.loads(filtered.stdout)["hits"]] == [7]
@@ -237,3 +237,15 @@ def test_a_search_shows_the_best_chunks_of_each_document(folder):
     assert embplug(*grouped, "--formula", "{}").exit_code == 2
     shown = embplug(*grouped).stdout
     assert groups[0]["id"] in shown and "apple number" in shown
+
+
+def test_a_collection_may_be_created_without_a_recipe(folder):
+    (folder / "dense.yaml").write_text("dense: {dim: 4, preset: small}")
+    both = embplug("create", "docs", "--recipe", "dense.yaml", "--preset", "small")
+    assert both.exit_code == 2 and "--preset" in both.stderr
+    without = embplug("create", "docs")
+    assert without.exit_code and "encoder" in without.stderr
+    unknown = embplug("create", "docs", "--preset", "tiny", "--encoder", "minilm")
+    assert unknown.exit_code and "'tiny'" in unknown.stderr
+    assert embplug("create", "docs", "--recipe", "dense.yaml").exit_code == 0
+    assert "small" in embplug("info", "docs").stdout
