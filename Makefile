@@ -3,15 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+KERNEL := $(VENV)/kernel
 
 .PHONY: test fast slow lint fix demo clean
 
-$(STAMP): pyproject.toml constraints.txt hatch_build.py $(wildcard embplug/methods/kernels/*.c)
+$(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(PYTHON) -m venv $(VENV)
 	# torch first, and by its exact version: a plain `torch` draws gigabytes of CUDA packages.
 	$(BIN)/pip install --quiet $$(grep '^torch==' constraints.txt)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
+
+# The kernel is built again when one of its sources changes.
+$(KERNEL): $(STAMP) $(wildcard embplug/methods/kernels/*.c embplug/methods/kernels/*.py)
+	-$(BIN)/python embplug/methods/kernels/build.py
+	touch $(KERNEL)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -19,22 +25,22 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --cache-dir .cache/import_linter
 
-test: lint
+test: lint $(KERNEL)
 	$(BIN)/pytest -n auto
 
 # No server, no model, no network, nothing that takes long: make fast ARGS="tests/search -k fusion"
-fast: $(STAMP)
+fast: $(KERNEL)
 	$(BIN)/pytest -n auto -m "not server and not model and not slow" $(ARGS)
 
 # Which tests take longer than half a second, for the marker slow: run it on a quiet machine.
-slow: $(STAMP)
+slow: $(KERNEL)
 	$(BIN)/pytest --write-slow
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(STAMP)
+demo: $(KERNEL)
 	$(BIN)/embplug demo --at .cache/demo $(if $(QUERY),"$(QUERY)")
 
 clean:

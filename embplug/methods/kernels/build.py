@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,18 @@ FILE_NAME = {"win32": "kernel.dll", "darwin": "kernel.dylib"}.get(sys.platform, 
 
 class BuildError(Exception):
     """The kernel was not compiled; the message says why."""
+
+
+def sources_version() -> int:
+    """Compute a number that changes with every source in this folder, in C or in Python.
+
+    Both sides of a call have to lay out its arguments alike, so that a library of other sources is not used.
+    """
+    version = 0
+    for source in sorted(SOURCE.parent.iterdir()):
+        if source.suffix in {".c", ".py"}:
+            version = zlib.crc32(source.read_bytes(), version)
+    return version >> 1
 
 
 def build(target: Path | None = None, flags: Sequence[str] = ()) -> Path:
@@ -71,9 +84,10 @@ def _compiler() -> list[str] | None:
 
 
 def _arguments(compiler: list[str], target: Path, folder: str) -> list[str]:
+    version = f"EMBPLUG_VERSION={sources_version()}"
     if Path(compiler[0]).stem.lower() in {"cl", "clang-cl"}:
-        return ["/nologo", "/O2", "/LD", str(SOURCE), f"/Fo{folder}\\", f"/Fe{target}"]
-    arguments = ["-O3", "-std=c11", "-shared", "-o", str(target), str(SOURCE)]
+        return ["/nologo", "/O2", f"/D{version}", "/LD", str(SOURCE), f"/Fo{folder}\\", f"/Fe{target}"]
+    arguments = ["-O3", "-std=c11", f"-D{version}", "-shared", "-o", str(target), str(SOURCE)]
     if sys.platform != "win32":
         arguments += ["-fPIC", "-fvisibility=hidden"]
     if sys.platform == "darwin":

@@ -154,8 +154,11 @@ EXPORT int embplug_has_bases(void) {
 #endif
 }
 
-/* To be raised whenever a function or a structure changes: a library of another version is not loaded. */
-EXPORT int embplug_version(void) { return 2; }
+/* Which sources this was built from: the package does not use a library that was built from others. */
+#ifndef EMBPLUG_VERSION
+#define EMBPLUG_VERSION 0
+#endif
+EXPORT int embplug_version(void) { return EMBPLUG_VERSION; }
 
 EXPORT const char *embplug_level_name(int level) { return names[level]; }
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from ctypes import c_char_p, c_int, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embplug.methods.kernels.build import FILE_NAME
+from embplug.methods.kernels.build import FILE_NAME, sources_version
 
 VARIABLE = "EMBPLUG_KERNEL"
 """Environment variable: ``0`` turns the kernel off; the name of an instruction set limits it to that."""
 
 TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
-VERSION = 2
-"""Of the C functions and structures, as ``kernel.c`` has it: a library of another one is not used."""
-
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
@@ -91,7 +89,13 @@ def _path() -> Path:
 def _library(path: Path) -> Any:
     try:
         library = ctypes.CDLL(str(path))
-        if library.embplug_version() != VERSION:
+        if library.embplug_version() != sources_version():
+            warnings.warn(
+                f"the compiled kernel {path} is not used, because it was built from other sources: install "
+                "embplug again, or run embplug/methods/kernels/build.py",
+                UserWarning,
+                stacklevel=2,
+            )
             return None
         for name, arguments in _ARGUMENTS.items():
             function = getattr(library, name)

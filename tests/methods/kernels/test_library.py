@@ -11,7 +11,7 @@ import pytest
 
 from embplug.methods.kernels import available, in_use, load
 from embplug.methods.kernels import build as build_module
-from embplug.methods.kernels.build import BuildError, build
+from embplug.methods.kernels.build import BuildError, build, sources_version
 from embplug.methods.kernels.library import _library
 from tests.methods.kernels.conftest import COMPILED
 
@@ -44,11 +44,23 @@ def test_without_a_library_numpy_is_in_use(
     assert available() == []
 
 
-def test_a_library_of_another_version_is_not_used(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_of_other_sources_is_not_used(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embplug.methods.kernels.library._path", lambda: compiled)
-    monkeypatch.setattr("embplug.methods.kernels.library.VERSION", -1)
+    monkeypatch.setattr("embplug.methods.kernels.library.sources_version", lambda: -1)
     monkeypatch.setattr("embplug.methods.kernels.library._library", _library.__wrapped__)
-    assert in_use() == "numpy"
+    with pytest.warns(UserWarning, match="built from other sources"):
+        assert in_use() == "numpy"
+
+
+def test_the_version_changes_with_every_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build_module, "SOURCE", tmp_path / "kernel.c")
+    versions = {sources_version()}
+    for name in ("kernel.c", "more.c", "tables.py"):
+        (tmp_path / name).write_text("/* */")
+        versions.add(sources_version())
+    assert len(versions) == 4
+    (tmp_path / "kernel.so").write_bytes(b"compiled")
+    assert sources_version() in versions
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
