@@ -84,6 +84,7 @@ class Manifest:
             contents["created_from"] = self.created_from.to_dict()
         if self.revision is not None:
             contents["revision"] = self.revision
+        contents = _rounded(contents)
         return {**contents, "sha256": digest(contents)}
 
     @classmethod
@@ -106,7 +107,7 @@ class Manifest:
         contents = {key: value for key, value in manifest.items() if key != "sha256"}
         known = {"embplug", "recipe", "state", "versions", "created_from", "revision"}
         complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
-        if not complete or digest(contents) != manifest.get("sha256"):
+        if not complete or manifest.get("sha256") not in (digest(contents), digest(_rounded(contents))):
             raise StateError(
                 f"the recipe of collection {name!r} was altered: its sha256 does not match. "
                 "Restore the metadata from a backup or snapshot, or create the collection anew"
@@ -135,6 +136,15 @@ class Manifest:
             contents["embplug"],
             revision,
         )
+
+
+def _rounded(data: Any) -> Any:
+    """Round floats to digits that every engine returns: a server that restarts may lose the last bit."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_rounded(value) for value in data]
+    return float(f"{data:.12g}") if isinstance(data, float) else data
 
 
 def read_manifest(name: str, info: models.CollectionInfo) -> Manifest:

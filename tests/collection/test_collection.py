@@ -46,7 +46,7 @@ from embplug.errors import (
     RecipeVersionError,
     StateError,
 )
-from embplug.methods import FDE, LearnedEncoding
+from embplug.methods import FDE, AdaptiveEncoding, LearnedEncoding
 from embplug.recipe.recipe import digest
 from embplug.search import mmr
 from embplug.search.types import SearchOptions
@@ -307,19 +307,18 @@ def test_creating_with_another_recipe_names_the_differences(engine):
     assert Collection.open("docs", engine).recipe == RECIPE
 
 
-def test_the_default_encoding_is_learned_where_a_sample_can_teach_it(engine):
+def test_the_default_encoding_learns_from_any_sample(engine):
     recipe, tokens = Recipe(tokens=Tokens(dim=DIM, multivector=Multivector(), codes=None)), matrices(80)
     learned = Collection.create("learned", recipe, engine, sample=Sample(tokens=tokens))
-    assert isinstance(learned.recipe.tokens.encoding, LearnedEncoding)
-    assert Collection.create("learned", recipe, engine).recipe == learned.recipe
-    assert Collection.open("learned", engine).recipe == learned.recipe
-    too_few = Collection.create("too-few", recipe, engine, sample=Sample(tokens=tokens[:15]))
-    assert (
-        too_few.recipe.tokens.encoding
-        == Collection.create("none", recipe, engine).recipe.tokens.encoding
-        == FDE()
-    )
-    assert Recipe.from_yaml("tokens: {dim: 16, encoding: auto}") == recipe
+    assert isinstance(learned.recipe.tokens.encoding, AdaptiveEncoding)
+    for count in (80, 1, 0):
+        sample = Sample(tokens=tokens[:count]) if count else None
+        other = Collection.create(f"of-{count}", recipe, engine, sample=sample)
+        assert other.info().fitted is bool(count)
+        assert other.recipe == learned.recipe == Collection.open(f"of-{count}", engine).recipe
+        assert Collection.create(f"of-{count}", recipe, engine).recipe == learned.recipe
+    text = "tokens: {dim: 16, encoding: auto, multivector: auto, codes: auto}"
+    assert Recipe.from_yaml(text) == Recipe(tokens=Tokens(dim=DIM))
 
 
 def test_a_collection_of_somebody_else_is_refused(engine):

@@ -136,7 +136,8 @@ def test_memory_is_bounded_whatever_comes(edge_client):
     collection.add_batches(batches(30))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 12 * batch_bytes
+    # A batch is kept in the user's float64 until it is written, because it may have to be encoded anew.
+    assert peak < 20 * batch_bytes
 
 
 @pytest.mark.parametrize("prefer_grpc", [True, False], ids=["grpc", "rest"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +53,21 @@ def stored(manifest: Manifest) -> dict[str, Any]:
 )
 def test_it_comes_back_as_it_was(manifest: Manifest) -> None:
     assert Manifest.from_dict("docs", stored(manifest)) == manifest
+
+
+@pytest.mark.parametrize("direction", [-math.inf, math.inf])
+@pytest.mark.parametrize("factor", [0.9999208310605001, 1 / 3, 3.844894912893859e-05])
+def test_a_last_bit_that_a_server_loses_is_no_alteration(factor: float, direction: float) -> None:
+    previous = PreviousModel(dim=4, stored_as="b", adapter=Procrustes(), factor=factor, offset=0.1)
+    manifest = Manifest(RECIPE, REFERENCE, {"b": VectorVersion(model=2, stored_as="b_v2", previous=previous)})
+    contents = stored(manifest)
+    kept = contents["versions"]["b"]["previous"]
+    kept["factor"] = math.nextafter(kept["factor"], direction)
+    read = Manifest.from_dict("docs", contents).versions["b"].previous
+    assert read is not None and read.factor == pytest.approx(factor, rel=1e-11)
+    kept["factor"] *= 1 + 1e-9
+    with pytest.raises(StateError, match="sha256"):
+        Manifest.from_dict("docs", contents)
 
 
 def test_it_tells_which_version_wrote_it() -> None:

@@ -13,7 +13,7 @@ from embplug import Collection, Recipe, Sample, TokenBatch, Tokens
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError
 from embplug.methods import FDE, LearnedEncoding
-from embplug.methods.encodings import fde, learned
+from embplug.methods.encodings import document_products, fde
 from tests.methods.encodings.checks import assert_same_bytes_but_for_rounding, signed_steps
 from tests.tokens import DIM, batch
 
@@ -75,7 +75,7 @@ def test_a_fit_on_a_device_scores_as_that_of_the_processor(
 def _forbid_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the numpy path computes with."""
     monkeypatch.setattr(fde, "worker_count", None)
-    monkeypatch.setattr(learned, "_for_each", None)
+    monkeypatch.setattr(document_products, "_for_each", None)
 
 
 def _scores(encoding: LearnedEncoding, queries: TokenBatch, documents: TokenBatch) -> NDArray[np.int64]:

@@ -86,10 +86,12 @@ fdes = st.builds(
     dtype=st.sampled_from(["float32", "float16"]),
     seed=st.integers(0, 2**32 - 1),
 )
+dims_and_fdes = st.tuples(st.integers(1, 4096), fdes).filter(
+    lambda pair: pair[1].output_dim(pair[0]) <= 65536
+)
 token_parts = st.builds(
-    Tokens,
-    dim=st.integers(1, 4096),
-    encoding=fdes,
+    lambda pair, **fields: Tokens(dim=pair[0], encoding=pair[1], **fields),
+    dims_and_fdes,
     encoding_storage=storages,
     multivector=st.none() | st.builds(Multivector, on_disk=maybe, hnsw=hnsws),
 )

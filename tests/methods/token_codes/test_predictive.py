@@ -175,6 +175,7 @@ def test_references_are_the_earlier_tokens_that_point_most_nearly_the_same_way()
             assert found[row] == best
 
 
+@pytest.mark.usefixtures("exact_tables")
 def test_long_documents_reach_back_as_far_as_a_byte_can_tell() -> None:
     long = TokenBatch.from_list([documents(3, 400).values[:3000]])
     codes = fitted()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embplug.errors import InvalidArgumentError, NotFittedError
@@ -70,7 +70,8 @@ CODERS = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.usefixtures("exact_tables")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(sorted(CODERS)),
     st.lists(st.integers(0, 7), min_size=1, max_size=9),
