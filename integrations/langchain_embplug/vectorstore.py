@@ -16,8 +16,8 @@ from qdrant_client import models
 from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Recipe, connect
-from embplug.engines import Engine
-from embplug.frameworks.connection import closed_on_error, open_engine, split_options
+from embplug.engines import Engine, closed_on_error
+from embplug.frameworks.connection import open_engine, split_options
 from embplug.frameworks.ids import DocumentId
 from embplug.frameworks.opening import delete_collection
 from embplug.frameworks.relevance import relevance_scale

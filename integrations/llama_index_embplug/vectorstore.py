@@ -21,10 +21,10 @@ from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Hit, Recipe, Record
 from embplug.branches.empty import OnEmpty
-from embplug.engines import Engine, traits_of
+from embplug.engines import Engine, closed_on_error, traits_of
 from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
-from embplug.frameworks.connection import closed_on_error, connection_options, open_engine, target_options
+from embplug.frameworks.connection import connection_options, open_engine, target_options
 from embplug.frameworks.defaults import as_encoder
 from embplug.frameworks.search import SearchRequest
 from llama_index_embplug.adding import Batches, Row, TokenEmbeddings, peeked, rows_of_nodes
