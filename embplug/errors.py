@@ -6,7 +6,15 @@ from typing import Any
 
 
 class EmbplugError(Exception):
-    """Base class of the errors that embplug raises."""
+    """Base class of the errors that embplug raises.
+
+    Attributes
+    ----------
+    retried : bool
+        Whether the request that failed was sent again as often as is worth while.
+    """
+
+    retried = False
 
 
 class InvalidArgumentError(EmbplugError, ValueError):

@@ -75,13 +75,14 @@ def _kept_rows(batch: Documents) -> list[int] | None:
     kept = [
         i
         for i in range(count)
-        if not (batch.texts is not None and _is_blank(batch.texts[i]))
+        if not (batch.texts is not None and is_blank(batch.texts[i]))
         and not (batch.tokens is not None and _has_no_rows(batch.tokens, i))
     ]
     return None if len(kept) == count else kept
 
 
-def _is_blank(text: Any) -> bool:
+def is_blank(text: Any) -> bool:
+    """Return whether there is no text, or nothing but white space."""
     return text is None or (isinstance(text, str) and not text.strip())
 
 

@@ -44,14 +44,16 @@ def naming_documents(documents: Documents, batch: int, start: int = 0) -> Iterat
             raise
         name, inside, rest = match[1], int(match[2]) + start, match[3]
         position = documents.position or 0
-        row = inside
-        if isinstance(documents, KeptDocuments) and inside < len(documents.rows):
-            row = documents.rows[inside]
+        rows = documents.rows if isinstance(documents, KeptDocuments) else range(len(documents.ids))
+
+        def placed(row: int) -> int:
+            return position + (rows[row] if row < len(rows) else row)
+
         got = str(error.got)
         if isinstance(error, DuplicateIdError):
-            got = re.sub(r"ids\[(\d+)\]$", lambda first: f"ids[{int(first[1]) + position}]", got)
+            got = re.sub(r"ids\[(\d+)\]$", lambda first: f"ids[{placed(int(first[1]) + start)}]", got)
         elif name != "ids" and inside < len(documents.ids):
             got += f" (id {documents.ids[inside]!r})"
         if documents.position is None and batch:
             got += f" in batches[{batch}]"
-        raise type(error)(f"{name}[{row + position}]{rest}", error.expected, got) from error
+        raise type(error)(f"{name}[{placed(inside)}]{rest}", error.expected, got) from error

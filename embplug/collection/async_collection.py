@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -22,13 +22,16 @@ from embplug.collection.operation import awaiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
-from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, connect_async
+from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, async_closed_on_error, connect_async
 from embplug.engines.calls import Steps, T, run_async
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import CapabilityError
 from embplug.recipe import Recipe
 from embplug.recipe.presets import Preset
 from embplug.search.cross_encoder import Scorer
+
+STOPPING_S = 0.1
+"""Seconds after which a cancelled ingest stops a batch that it has begun to read meanwhile."""
 
 AsyncTarget = str | os.PathLike[str] | EdgeClient | AsyncQdrantClient | AsyncEdgeClient
 
@@ -135,7 +138,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             cross_encoder=cross_encoder,
             device=device,
         )
-        return cls(name, client, await run_async(client, steps))
+        async with async_closed_on_error(client, engine):
+            return cls(name, client, await run_async(client, steps))
 
     @classmethod
     async def open(
@@ -180,7 +184,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         """
         client = await connect_async(engine)
         steps = open_steps(client, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
-        return cls(name, client, await run_async(client, steps))
+        async with async_closed_on_error(client, engine):
+            return cls(name, client, await run_async(client, steps))
 
     @classmethod
     async def open_plain(
@@ -221,7 +226,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         """
         client = await connect_async(engine)
         steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
-        return cls(name, client, await run_async(client, steps))
+        async with async_closed_on_error(client, engine):
+            return cls(name, client, await run_async(client, steps))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Refuse to be pickled, because opening again has to wait."""
@@ -341,27 +347,21 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         InvalidArgumentError, IngestError, CapabilityError
             See :meth:`add`.
         """
-        check_batches(batches)
+        workers = check_batches(batches, workers)
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
         loop = asyncio.get_running_loop()
-        cancelled = threading.Event()
+        reading = _Reading(batches, loop)
 
         def submit(steps: Steps[T]) -> Future[T]:
             return asyncio.run_coroutine_threadsafe(run_async(self.engine, steps), loop)
-
-        def until_cancelled() -> Iterator[Documents]:
-            for documents in _iterate(batches, loop):
-                if cancelled.is_set():
-                    return
-                yield documents
 
         writing = asyncio.ensure_future(
             asyncio.to_thread(
                 ingest,
                 self._handle,
-                until_cancelled(),
+                reading,
                 submit,
                 in_flight=workers,
                 progress=progress,
@@ -372,22 +372,48 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         try:
             return await asyncio.shield(writing)
         except asyncio.CancelledError:
-            cancelled.set()
-            await asyncio.wait([writing])
+            while not writing.done():
+                reading.stop()
+                await asyncio.wait([writing], timeout=STOPPING_S)
             raise
 
 
-def _iterate(
-    batches: Iterable[Documents] | AsyncIterable[Documents], loop: asyncio.AbstractEventLoop
-) -> Iterator[Documents]:
-    """Yield batches in turn, in a thread other than the loop's."""
-    if not isinstance(batches, AsyncIterable):
-        yield from batches
-        return
-    iterator = aiter(batches)
+class _Reading:
+    """Batches in turn, in a thread other than the event loop's, until the reading is stopped."""
 
-    async def following() -> Documents | None:
-        return await anext(iterator, None)
+    def __init__(
+        self, batches: Iterable[Documents] | AsyncIterable[Documents], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._batches = batches
+        self._loop = loop
+        self._stopped = threading.Event()
+        self._next: Future[Documents | None] | None = None
 
-    while (documents := asyncio.run_coroutine_threadsafe(following(), loop).result()) is not None:
-        yield documents
+    def stop(self) -> None:
+        """Read no more, also if the next batch is waited for."""
+        self._stopped.set()
+        if self._next is not None:
+            self._next.cancel()
+
+    def __iter__(self) -> Iterator[Documents]:
+        batches = self._batches
+        for documents in self._awaited(batches) if isinstance(batches, AsyncIterable) else batches:
+            if self._stopped.is_set():
+                return
+            yield documents
+
+    def _awaited(self, batches: AsyncIterable[Documents]) -> Iterator[Documents]:
+        iterator = aiter(batches)
+
+        async def following() -> Documents | None:
+            return await anext(iterator, None)
+
+        while True:
+            self._next = asyncio.run_coroutine_threadsafe(following(), self._loop)
+            try:
+                documents = self._next.result()
+            except CancelledError:
+                return
+            if documents is None:
+                return
+            yield documents

@@ -20,7 +20,7 @@ from embplug.collection.operation import waiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
-from embplug.engines import Engine, EngineTarget, connect, to_async
+from embplug.engines import Engine, EngineTarget, closed_on_error, connect, to_async
 from embplug.engines.calls import Steps, T, run
 from embplug.engines.connect import pickled_options, reopened
 from embplug.engines.request_options import WriteOptions
@@ -130,7 +130,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             cross_encoder=cross_encoder,
             device=device,
         )
-        return cls(name, client, run(client, steps))
+        with closed_on_error(client, engine):
+            return cls(name, client, run(client, steps))
 
     @classmethod
     def open(
@@ -175,7 +176,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         """
         client = connect(engine)
         steps = open_steps(client, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
-        return cls(name, client, run(client, steps))
+        with closed_on_error(client, engine):
+            return cls(name, client, run(client, steps))
 
     @classmethod
     def open_plain(
@@ -216,7 +218,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         """
         client = connect(engine)
         steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
-        return cls(name, client, run(client, steps))
+        with closed_on_error(client, engine):
+            return cls(name, client, run(client, steps))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the address of the server, the name, and what was passed to :meth:`open`.
@@ -358,7 +361,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         InvalidArgumentError, IngestError, CapabilityError
             See :meth:`add`.
         """
-        check_batches(batches)
+        workers = check_batches(batches, workers)
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
@@ -384,11 +387,9 @@ def _opened_again(
     """Open a collection that was pickled."""
     encoder, cross_encoder, device = models
     client = reopened(options)
-    try:
-        return cls.open(name, client, encoder=encoder, cross_encoder=cross_encoder, device=device)
-    except NotAnEmbplugCollectionError:
-        vector, text_key = plain
-        return cls.open_plain(name, client, vector=vector, encoder=encoder, text_key=text_key)
-    except BaseException:
-        client.close()
-        raise
+    with closed_on_error(client, None):
+        try:
+            return cls.open(name, client, encoder=encoder, cross_encoder=cross_encoder, device=device)
+        except NotAnEmbplugCollectionError:
+            vector, text_key = plain
+            return cls.open_plain(name, client, vector=vector, encoder=encoder, text_key=text_key)

@@ -19,7 +19,7 @@ from qdrant_client.local.payload_value_extractor import value_by_key
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
-from embplug.collection.records import WITHOUT_CODES, Record, vector_selector
+from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
 from embplug.collection.searching import best, records_steps, run_plans, with_query_vectors
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_id, split_payload
@@ -282,9 +282,11 @@ def _lookup_steps(lookup: models.WithLookup, values: Sequence[Value]) -> Steps[d
         collection_name=lookup.collection,
         ids=[*points],
         with_payload=selector,
-        with_vectors=False,
+        with_vectors=False if lookup.with_vectors is None else lookup.with_vectors,
     )
     return {
-        points[record.id]: Record(points[record.id], split_payload(record.id, record.payload)[1])
+        points[record.id]: Record(
+            points[record.id], split_payload(record.id, record.payload)[1], vectors_of(record)
+        )
         for record in records
     }

@@ -23,6 +23,7 @@ from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.selection import write_arguments
 from embplug.collection.writing import AddReport, Submit, write
+from embplug.common.checks import checked_integer
 from embplug.common.ids import Id
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
@@ -38,18 +39,19 @@ BULK_POINTS = 1000
 """From this many points in one call on, Edge builds its indexes at the end."""
 
 
-def check_batches(batches: Any) -> None:
-    """Check that batches come as an iterable, synchronous or not.
+def check_batches(batches: Any, workers: Any) -> int:
+    """Check that batches come as an iterable, synchronous or not; return the checked number of workers.
 
     Raises
     ------
     InvalidArgumentError
-        They do not.
+        They do not, or the number is no integer of at least 1.
     """
     if isinstance(batches, Documents):
         raise InvalidArgumentError("batches", "an iterable of Documents", "Documents; pass [documents]")
     if not isinstance(batches, (Iterable, AsyncIterable)):
         raise InvalidArgumentError("batches", "an iterable of Documents", type(batches).__name__)
+    return checked_integer(workers, "workers", 1)
 
 
 def ingest(

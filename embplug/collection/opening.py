@@ -143,9 +143,11 @@ def _create_new_steps(
             )
         )
     except (EmbplugError, ValueError) as error:
-        if is_transient(error) or not (
-            yield from retried(Call.of("collection_exists", collection_name=name))
-        ):
+        if is_transient(error):
+            raise
+        if not (yield from retried(Call.of("collection_exists", collection_name=name))):
+            if reference is not None:
+                yield from forget(engine, reference)
             raise
         info = yield from retried(Call.of("get_collection", collection_name=name))
         stored = read_manifest(name, info)

@@ -35,6 +35,8 @@ def search_steps(
     selector = vector_selector(pipeline, options.with_vectors)
     if options.formula is not None:
         found = yield from _by_formula(engine, name, pipeline, queries, options, options.formula)
+        if not (options.with_payload or selector):
+            return [[replace(hit, payload=None) for hit in hits] for hits in found]
         return (
             yield from records_steps(name, pipeline, found, options.with_payload, selector, options.reading)
         )

@@ -90,7 +90,7 @@ def load(engine: AnyEngine, collection: str, reference: dict[str, Any]) -> Steps
             raise _damaged(collection, f"{place} is missing") from None
     else:
         place = f"collection {STATE_COLLECTION!r}, sha256 {sha256}"
-        if not (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
+        if not (yield from retried(Call.of("collection_exists", collection_name=STATE_COLLECTION))):
             raise _damaged(collection, f"collection {STATE_COLLECTION!r} is missing")
         parts = []
         for i, chunk_id in enumerate(_chunk_ids(reference)):
@@ -116,9 +116,10 @@ def forget(engine: AnyEngine, reference: dict[str, Any]) -> Steps[None]:
     """Delete the chunks of a state that nothing refers to any more; on Edge they go with the folder."""
     if traits_of(engine).keeps_state_in_files:
         return
-    if (yield Call.of("collection_exists", collection_name=STATE_COLLECTION)):
-        selector = models.PointIdsList(points=list(_chunk_ids(reference)))
-        yield Call.of("delete", collection_name=STATE_COLLECTION, points_selector=selector, wait=True)
+    if (yield from retried(Call.of("collection_exists", collection_name=STATE_COLLECTION))):
+        chunks = models.PointIdsList(points=list(_chunk_ids(reference)))
+        deletion = Call.of("delete", collection_name=STATE_COLLECTION, points_selector=chunks, wait=True)
+        yield from retried(deletion)
 
 
 def _check_reference(collection: str, reference: Any) -> None:

@@ -340,7 +340,9 @@ def retried(call: Call) -> Steps[Any]:
         try:
             return (yield call)
         except EmbplugError as error:
-            if attempt == RETRIES or not is_transient(error):
+            # Retries inside each other would multiply.
+            error.retried |= attempt == RETRIES
+            if error.retried or not is_transient(error):
                 raise
             yield pause_before_retry(attempt, error)
 

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeGuard, overload
@@ -177,6 +178,36 @@ async def connect_async(
         return AsyncEdgeClient(await asyncio.to_thread(lambda: EdgeClient(path, timeout=timeout)))
     server = _Server(url, api_key, grpc_port, timeout)
     return AsyncQdrantClient(**await asyncio.to_thread(server.client_options))
+
+
+@contextmanager
+def closed_on_error(engine: Engine, argument: object) -> Iterator[None]:
+    """Close an engine if the body fails, so that its directory can be opened again.
+
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        Engine that was opened for the body.
+    argument : object
+        What the user passed. If it is the engine itself, the engine stays open.
+    """
+    try:
+        yield
+    except BaseException:
+        if engine is not argument:
+            engine.close()
+        raise
+
+
+@asynccontextmanager
+async def async_closed_on_error(engine: AsyncEngine, argument: object) -> AsyncIterator[None]:
+    """Close an engine if the body fails; see :func:`closed_on_error`."""
+    try:
+        yield
+    except BaseException:
+        if engine is not argument and not isinstance(argument, EdgeClient):
+            await engine.close()
+        raise
 
 
 def to_async(engine: Engine) -> AsyncEngine | QdrantClient:

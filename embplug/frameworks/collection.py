@@ -91,7 +91,13 @@ class FrameworkCollection:
         """
         return run_on_engine(self.collection.engine, _case_insensitive_fields(self.collection.name))
 
-    def add(self, batches: Iterable[Documents], *, progress: bool | None = None) -> None:
+    def add(
+        self,
+        batches: Iterable[Documents],
+        *,
+        progress: bool | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+    ) -> None:
         """Insert documents, or replace those whose ids exist; see ``Collection.add_batches``.
 
         Parameters
@@ -100,6 +106,8 @@ class FrameworkCollection:
             Batches with ids from ``ids.to_collection``.
         progress : bool, default=None
             Show a progress bar. None shows one on a terminal.
+        shard_key_selector : models.ShardKeySelector, default=None
+            Shard keys of the documents; see ``Collection.add``.
 
         Raises
         ------
@@ -108,13 +116,18 @@ class FrameworkCollection:
         IngestError
             The engine did not take some documents.
         """
-        self.collection.add_batches(batches, progress=progress)
+        self.collection.add_batches(batches, progress=progress, shard_key_selector=shard_key_selector)
 
     async def aadd(
-        self, batches: Iterable[Documents] | AsyncIterable[Documents], *, progress: bool | None = None
+        self,
+        batches: Iterable[Documents] | AsyncIterable[Documents],
+        *,
+        progress: bool | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Insert documents from batches, which may be asynchronous too; see :meth:`add`."""
-        await self.event_loops.current().add_batches(batches, progress=progress)
+        collection = self.event_loops.current()
+        await collection.add_batches(batches, progress=progress, shard_key_selector=shard_key_selector)
 
     def search(self, request: SearchRequest) -> list[Hit]:
         """Return the best hits.
@@ -197,7 +210,12 @@ class FrameworkCollection:
             if offset is None:
                 return
 
-    def delete(self, ids: Iterable[DocumentId] | None = None, filter: models.Filter | None = None) -> None:
+    def delete(
+        self,
+        ids: Iterable[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+    ) -> None:
         """Delete documents by ids or by a filter; ids without a document are no error.
 
         Parameters
@@ -206,19 +224,24 @@ class FrameworkCollection:
             Ids in the framework.
         filter : qdrant_client.models.Filter, default=None
             Condition on the payload.
+        shard_key_selector : models.ShardKeySelector, default=None
+            Shard keys of the documents; see ``Collection.add``.
 
         Raises
         ------
         InvalidArgumentError
             Both arguments are passed, or none.
         """
-        run(self.collection, self._delete_steps(ids, filter))
+        run(self.collection, self._delete_steps(ids, filter, shard_key_selector))
 
     async def adelete(
-        self, ids: Iterable[DocumentId] | None = None, filter: models.Filter | None = None
+        self,
+        ids: Iterable[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Delete documents; see :meth:`delete`."""
-        await run_async(self.event_loops.current(), self._delete_steps(ids, filter))
+        await run_async(self.event_loops.current(), self._delete_steps(ids, filter, shard_key_selector))
 
     def update(
         self,
@@ -226,6 +249,7 @@ class FrameworkCollection:
         arguments: Mapping[str, Any],
         ids: Iterable[DocumentId] | None = None,
         filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Change payloads by a method of the collection, such as ``set_payload``.
 
@@ -239,13 +263,15 @@ class FrameworkCollection:
             Ids in the framework.
         filter : qdrant_client.models.Filter, default=None
             Condition on the payload.
+        shard_key_selector : models.ShardKeySelector, default=None
+            Shard keys of the documents; see ``Collection.add``.
 
         Raises
         ------
         InvalidArgumentError
             An id is that of no document, both ``ids`` and ``filter`` are passed, or none of them is.
         """
-        run(self.collection, self._update_steps(method, arguments, ids, filter))
+        run(self.collection, self._update_steps(method, arguments, ids, filter, shard_key_selector))
 
     async def aupdate(
         self,
@@ -253,15 +279,19 @@ class FrameworkCollection:
         arguments: Mapping[str, Any],
         ids: Iterable[DocumentId] | None = None,
         filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Change payloads by a method of the collection; see :meth:`update`."""
-        await run_async(self.event_loops.current(), self._update_steps(method, arguments, ids, filter))
+        await run_async(
+            self.event_loops.current(), self._update_steps(method, arguments, ids, filter, shard_key_selector)
+        )
 
     def rewrite(
         self,
         changed: Callable[[Record], Mapping[str, Any]],
         ids: Sequence[DocumentId] | None = None,
         filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Replace the payload of each document by what ``changed`` makes of it, one document at a time.
 
@@ -273,22 +303,27 @@ class FrameworkCollection:
             Ids in the framework.
         filter : qdrant_client.models.Filter, default=None
             Condition on the payload.
+        shard_key_selector : models.ShardKeySelector, default=None
+            Shard keys of the documents; see ``Collection.add``.
 
         Raises
         ------
         InvalidArgumentError
             An id is that of no document, or neither ``ids`` nor ``filter`` are passed.
         """
-        run(self.collection, self._rewrite_steps(changed, ids, filter))
+        run(self.collection, self._rewrite_steps(changed, ids, filter, shard_key_selector))
 
     async def arewrite(
         self,
         changed: Callable[[Record], Mapping[str, Any]],
         ids: Sequence[DocumentId] | None = None,
         filter: models.Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Replace the payload of each document; see :meth:`rewrite`."""
-        await run_async(self.event_loops.current(), self._rewrite_steps(changed, ids, filter))
+        await run_async(
+            self.event_loops.current(), self._rewrite_steps(changed, ids, filter, shard_key_selector)
+        )
 
     async def aclose(self) -> None:
         """Close the connection to a server that awaited calls opened in the running event loop."""
@@ -320,24 +355,31 @@ class FrameworkCollection:
         arguments: Mapping[str, Any],
         ids: Iterable[DocumentId] | None,
         filter: models.Filter | None,
+        shard_key_selector: models.ShardKeySelector | None,
     ) -> Steps[None]:
         points = None
         if ids is not None:
             points = [record.id for record in (yield from self._existing_steps(listed_ids(ids)))]
-        yield Call.of(method, **arguments, ids=points, filter=filter)
+        yield Call.of(method, **arguments, ids=points, filter=filter, shard_key_selector=shard_key_selector)
 
     def _rewrite_steps(
         self,
         changed: Callable[[Record], Mapping[str, Any]],
         ids: Sequence[DocumentId] | None,
         filter: models.Filter | None,
+        shard_key_selector: models.ShardKeySelector | None,
     ) -> Steps[None]:
         if ids is None and filter is None:
             raise InvalidArgumentError("ids", "ids or a filter", "neither")
         if ids is not None:
             yield from self._existing_steps(listed_ids(ids))
         for record in (yield from self._record_steps(ids, filter, None)):
-            yield Call.of("overwrite_payload", payload=changed(record), ids=[record.id])
+            yield Call.of(
+                "overwrite_payload",
+                payload=changed(record),
+                ids=[record.id],
+                shard_key_selector=shard_key_selector,
+            )
 
     def _existing_steps(self, ids: Sequence[DocumentId]) -> Steps[list[Record]]:
         """Read the documents of ids, all of which have to exist."""
@@ -349,10 +391,15 @@ class FrameworkCollection:
                 raise InvalidArgumentError(f"ids[{i}]", expected, repr(document_id))
         return records
 
-    def _delete_steps(self, ids: Iterable[DocumentId] | None, filter: models.Filter | None) -> Steps[None]:
+    def _delete_steps(
+        self,
+        ids: Iterable[DocumentId] | None,
+        filter: models.Filter | None,
+        shard_key_selector: models.ShardKeySelector | None,
+    ) -> Steps[None]:
         candidates = None if ids is None else self.ids.candidates(ids)
         if candidates != []:
-            yield Call.of("delete", ids=candidates, filter=filter)
+            yield Call.of("delete", ids=candidates, filter=filter, shard_key_selector=shard_key_selector)
 
 
 def _search_steps(request: SearchRequest) -> Steps[list[Hit]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
 from qdrant_client import AsyncQdrantClient, QdrantClient
@@ -173,25 +172,6 @@ def open_engine(options: ConnectionOptions) -> Engine:
         if target != "url":
             raise InvalidArgumentError(others.pop(), f"nothing beside {target}", "a value")
     return QdrantClient(**values, check_compatibility=False)
-
-
-@contextlib.contextmanager
-def closed_on_error(engine: Engine, argument: object) -> Iterator[None]:
-    """Close an engine if the body fails, so that its directory can be opened again.
-
-    Parameters
-    ----------
-    engine : QdrantClient or EdgeClient
-        Engine that was opened for the body.
-    argument : object
-        What the user passed. If it is the engine itself, the engine stays open.
-    """
-    try:
-        yield
-    except BaseException:
-        if engine is not argument:
-            engine.close()
-        raise
 
 
 def _synchronous(aclient: AsyncQdrantClient) -> QdrantClient:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from embplug.branches.empty import OnEmpty, check_on_empty
+from embplug.branches.empty import OnEmpty, check_on_empty, is_blank
 from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.frameworks.arguments import check_integer
 
@@ -91,7 +91,9 @@ def batched(rows: Iterable[T], batch_size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def without_empty(rows: Iterable[T], text_of: Callable[[T], str | None], on_empty: OnEmpty) -> Iterator[T]:
+def without_empty(
+    rows: Iterable[T], text_of: Callable[[T], str | None], on_empty: OnEmpty
+) -> Iterator[tuple[int, T]]:
     """Leave out rows whose text is blank, if the user says so.
 
     Parameters
@@ -99,12 +101,14 @@ def without_empty(rows: Iterable[T], text_of: Callable[[T], str | None], on_empt
     rows : iterable
         Rows, which are read one by one.
     text_of : callable
-        Returns the text of a row, or None if the row needs none.
+        Returns the text of a row, which is checked elsewhere.
     on_empty : {"raise", "skip"}
         ``"raise"`` leaves blank texts to the checks of the collection.
 
     Yields
     ------
+    place : int
+        Position of the row among all rows.
     row : object
         The next row with a text. The number of rows that were left out is logged.
 
@@ -115,11 +119,10 @@ def without_empty(rows: Iterable[T], text_of: Callable[[T], str | None], on_empt
     """
     check_on_empty(on_empty)
     skipped = 0
-    for row in rows:
-        text = text_of(row)
-        if on_empty == "skip" and text is not None and not text.strip():
+    for place, row in enumerate(rows):
+        if on_empty == "skip" and is_blank(text_of(row)):
             skipped += 1
         else:
-            yield row
+            yield place, row
     if skipped:
         logger.warning("%d empty documents were left out", skipped)

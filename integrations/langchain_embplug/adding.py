@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import TypeAlias
 
 from langchain_core.embeddings import Embeddings
+from qdrant_client import models
 
 from embplug import Documents
-from embplug.branches.empty import OnEmpty
+from embplug.branches.empty import KeptDocuments, OnEmpty
 from embplug.common.json_types import check_text
+from embplug.common.validation import short_repr
+from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.ids import DocumentId
 from embplug.frameworks.rows import batched, without_empty
@@ -56,19 +59,20 @@ class Adder:
         batch_size: int = 64,
         progress: bool | None = False,
         on_empty: OnEmpty = "raise",
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> list[str]:
         """Add rows, and return their ids; see :meth:`EmbplugVectorStore.add_texts`."""
         added: list[str] = []
 
         def batches() -> Iterator[Documents]:
-            for batch in batched(without_empty(rows(ids), _text, on_empty), batch_size):
-                position = len(added)
-                texts = _checked_texts(batch, position)
+            for placed in batched(without_empty(rows(ids), _text, on_empty), batch_size):
+                places, batch = zip(*placed, strict=True)
+                texts = _checked_texts(batch, places)
                 vectors = None if self._embedding is None else self._embedding.embed_documents(texts)
                 added.extend(row.id for row in batch)
-                yield self._documents(batch, vectors, position)
+                yield self._documents(batch, vectors, places)
 
-        self._shared.add(batches(), progress=progress)
+        self._shared.add(batches(), progress=progress, shard_key_selector=shard_key_selector)
         return added
 
     async def aadd(
@@ -79,31 +83,35 @@ class Adder:
         batch_size: int = 64,
         progress: bool | None = False,
         on_empty: OnEmpty = "raise",
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> list[str]:
         """Add rows, which are embedded asynchronously, and return their ids; see :meth:`add`."""
         added: list[str] = []
 
         async def batches() -> AsyncIterator[Documents]:
-            for batch in batched(without_empty(rows(ids), _text, on_empty), batch_size):
-                position = len(added)
-                texts = _checked_texts(batch, position)
+            for placed in batched(without_empty(rows(ids), _text, on_empty), batch_size):
+                places, batch = zip(*placed, strict=True)
+                texts = _checked_texts(batch, places)
                 embedding = self._embedding
                 vectors = None if embedding is None else await embedding.aembed_documents(texts)
                 added.extend(row.id for row in batch)
-                yield self._documents(batch, vectors, position)
+                yield self._documents(batch, vectors, places)
 
-        await self._shared.aadd(batches(), progress=progress)
+        await self._shared.aadd(batches(), progress=progress, shard_key_selector=shard_key_selector)
         return added
 
-    def _documents(self, batch: Sequence[Row], vectors: list[list[float]] | None, position: int) -> Documents:
+    def _documents(
+        self, batch: Sequence[Row], vectors: list[list[float]] | None, places: Sequence[int]
+    ) -> Documents:
         dense = None if vectors is None else {str(self._dense_name): vectors}
         recipe = self._shared.collection.recipe
-        return Documents(
+        return KeptDocuments(
             ids=[self._shared.ids.to_collection(row.id) for row in batch],
             dense=dense,
             texts=_texts(batch) if documents_need_text(recipe, has_tokens=False, dense=dense) else None,
             payloads=[to_payload(row, self._keys) for row in batch],
-            position=position,
+            position=0,
+            rows=places,
         )
 
 
@@ -115,8 +123,10 @@ def _texts(batch: Sequence[Row]) -> list[str]:
     return [row.text for row in batch]
 
 
-def _checked_texts(batch: Sequence[Row], position: int) -> list[str]:
-    """Texts for the embeddings, which would fail at half of a surrogate pair without naming its place."""
-    for i, row in enumerate(batch):
-        check_text(row.text, f"texts[{position + i}]")
+def _checked_texts(batch: Sequence[Row], places: Sequence[int]) -> list[str]:
+    """Texts for the embeddings, which would fail at what is no text without naming its place."""
+    for place, row in zip(places, batch, strict=True):
+        if not isinstance(row.text, str):
+            raise InvalidArgumentError(f"texts[{place}]", "a text", short_repr(row.text))
+        check_text(row.text, f"texts[{place}]")
     return _texts(batch)

@@ -32,6 +32,7 @@ class AddOptions(TypedDict, total=False):
     batch_size: int
     progress: bool | None
     on_empty: OnEmpty
+    shard_key_selector: models.ShardKeySelector | None
 
 
 class FromTextsOptions(StoreOptions, AddOptions, total=False):

@@ -16,8 +16,8 @@ from qdrant_client import models
 from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Recipe, connect
-from embplug.engines import Engine
-from embplug.frameworks.connection import closed_on_error, open_engine, split_options
+from embplug.engines import Engine, closed_on_error
+from embplug.frameworks.connection import open_engine, split_options
 from embplug.frameworks.ids import DocumentId
 from embplug.frameworks.opening import delete_collection
 from embplug.frameworks.relevance import relevance_scale
@@ -65,8 +65,8 @@ class EmbplugVectorStore(VectorStore):
     encoder : Encoder or str, default=None
         An encoder of embplug, or its name, for tokens. None takes the one that the recipe names.
     recipe : Recipe, default=None
-        What a new collection stores, and how it is searched. None stores dense vectors in float16, or
-        token matrices behind an encoding if an encoder of tokens is passed.
+        What a new collection stores, and how it is searched. None is the preset ``"balanced"``, for tokens
+        if an encoder of tokens is passed, and else for dense vectors.
     vector_name : str, default=""
         Name of the dense vector that the embeddings make. The empty string takes the only one.
     content_payload_key : str, default=None
@@ -247,6 +247,8 @@ class EmbplugVectorStore(VectorStore):
             Show a progress bar. None shows one on a terminal.
         on_empty : {"raise", "skip"}, default="raise"
             What happens to a blank text. ``"skip"`` leaves it out and logs how many there were.
+        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
+            Shard keys of the texts, which a collection with ``sharding_method="custom"`` needs.
 
         Returns
         -------
@@ -284,17 +286,25 @@ class EmbplugVectorStore(VectorStore):
         return to_filter(filter, self.metadata_payload_key)
 
     def delete(  # type: ignore[override]
-        self, ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+        self,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> bool:
         """Delete documents by ids or by a filter; ids without a document are no error."""
-        self._shared.delete(ids, self._filter(filter))
+        self._shared.delete(ids, self._filter(filter), shard_key_selector)
         return True
 
     async def adelete(  # type: ignore[override]
-        self, ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+        self,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> bool:
         """Delete documents by ids or by a filter; see :meth:`delete`."""
-        await self._shared.adelete(ids, self._filter(filter))
+        await self._shared.adelete(ids, self._filter(filter), shard_key_selector)
         return True
 
     def set_metadata(
@@ -304,6 +314,7 @@ class EmbplugVectorStore(VectorStore):
         *,
         filter: Filter | None = None,
         key: str | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Set fields of the metadata of documents, without embedding them again; other fields stay.
 
@@ -317,13 +328,15 @@ class EmbplugVectorStore(VectorStore):
             Condition on the metadata, in place of ``ids``.
         key : str, default=None
             Path of a mapping in the metadata whose fields are set, such as ``"author.address"``.
+        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
+            Shard keys of the documents. See :meth:`add_texts`.
 
         Raises
         ------
         InvalidArgumentError
             A field or an id is wrong; the error names it. Nothing was changed.
         """
-        self._shared.update(*self._updates.set(metadata, key), ids, self._filter(filter))
+        self._shared.update(*self._updates.set(metadata, key), ids, self._filter(filter), shard_key_selector)
 
     async def aset_metadata(
         self,
@@ -332,33 +345,58 @@ class EmbplugVectorStore(VectorStore):
         *,
         filter: Filter | None = None,
         key: str | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Set fields of the metadata of documents; see :meth:`set_metadata`."""
-        await self._shared.aupdate(*self._updates.set(metadata, key), ids, self._filter(filter))
+        await self._shared.aupdate(
+            *self._updates.set(metadata, key), ids, self._filter(filter), shard_key_selector
+        )
 
     def overwrite_metadata(
-        self, metadata: Metadata, ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+        self,
+        metadata: Metadata,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Replace the metadata of documents by another mapping; see :meth:`set_metadata`."""
-        self._shared.update(*self._updates.overwrite(metadata), ids, self._filter(filter))
+        self._shared.update(*self._updates.overwrite(metadata), ids, self._filter(filter), shard_key_selector)
 
     async def aoverwrite_metadata(
-        self, metadata: Metadata, ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+        self,
+        metadata: Metadata,
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Replace the metadata of documents by another mapping; see :meth:`set_metadata`."""
-        await self._shared.aupdate(*self._updates.overwrite(metadata), ids, self._filter(filter))
+        await self._shared.aupdate(
+            *self._updates.overwrite(metadata), ids, self._filter(filter), shard_key_selector
+        )
 
     def delete_metadata(
-        self, keys: Iterable[str], ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+        self,
+        keys: Iterable[str],
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Remove fields, by their paths in the metadata, from documents; see :meth:`set_metadata`."""
-        self._shared.update(*self._updates.delete(keys), ids, self._filter(filter))
+        self._shared.update(*self._updates.delete(keys), ids, self._filter(filter), shard_key_selector)
 
     async def adelete_metadata(
-        self, keys: Iterable[str], ids: Iterable[DocumentId] | None = None, *, filter: Filter | None = None
+        self,
+        keys: Iterable[str],
+        ids: Iterable[DocumentId] | None = None,
+        *,
+        filter: Filter | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Remove fields, by their paths in the metadata, from documents; see :meth:`set_metadata`."""
-        await self._shared.aupdate(*self._updates.delete(keys), ids, self._filter(filter))
+        await self._shared.aupdate(*self._updates.delete(keys), ids, self._filter(filter), shard_key_selector)
 
     def get_by_ids(self, ids: Sequence[DocumentId], /) -> list[Document]:
         """Return documents in the order of ``ids``; ids without a document are left out."""

@@ -10,7 +10,7 @@ from llama_index.core.schema import BaseNode, MetadataMode
 from numpy.typing import ArrayLike
 
 from embplug import Documents, TokenBatch
-from embplug.branches.empty import OnEmpty
+from embplug.branches.empty import KeptDocuments, OnEmpty
 from embplug.common.json_types import jsonable_payload
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
@@ -29,10 +29,14 @@ class Row(NamedTuple):
     tokens: ArrayLike | None
 
 
+PlacedRow: TypeAlias = tuple[int, Row]
+"""A row and the position of its node in the call."""
+
+
 def rows_of_nodes(
     nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None, on_empty: OnEmpty = "raise"
-) -> Iterator[Row]:
-    """Yield a row for each node, or for each with a text if ``on_empty`` is ``"skip"``.
+) -> Iterator[PlacedRow]:
+    """Yield a row for each node, or for each with a text if ``on_empty`` is ``"skip"``; with its position.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def _rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings 
             yield Row(node, _checked(values["token_embeddings"], str(i)))
 
 
-def peeked(rows: Iterator[Row]) -> tuple[Row | None, Iterator[Row]]:
+def peeked(rows: Iterator[PlacedRow]) -> tuple[PlacedRow | None, Iterator[PlacedRow]]:
     """Return the first row, and all rows with it."""
     first = next(rows, None)
     return first, rows if first is None else chain([first], rows)
@@ -75,8 +79,8 @@ class Batches:
     ----------
     shared : FrameworkCollection
         Collection of the store.
-    rows : iterable of Row
-        Nodes that are added.
+    rows : iterable of PlacedRow
+        Nodes that are added, with their positions.
     batch_size : int
         Number of nodes in a batch.
     dense_name : str or None
@@ -93,7 +97,7 @@ class Batches:
     def __init__(
         self,
         shared: FrameworkCollection,
-        rows: Iterable[Row],
+        rows: Iterable[PlacedRow],
         batch_size: int,
         dense_name: str | None,
         text_key: str,
@@ -106,28 +110,30 @@ class Batches:
         self._text_key = text_key
 
     def __iter__(self) -> Iterator[Documents]:
-        for batch in batched(self._rows, self._batch_size):
-            yield self._documents(batch)
+        for placed in batched(self._rows, self._batch_size):
+            places, batch = zip(*placed, strict=True)
+            yield self._documents(batch, places)
             self.ids += [row.node.node_id for row in batch]
 
-    def _documents(self, batch: Sequence[Row]) -> Documents:
+    def _documents(self, batch: Sequence[Row], places: Sequence[int]) -> Documents:
         nodes = [row.node for row in batch]
         tokens = [row.tokens for row in batch if row.tokens is not None] or None
-        dense = self._embeddings(nodes)
+        dense = self._embeddings(nodes, places)
         recipe = self._shared.collection.recipe
         needs_text = documents_need_text(recipe, has_tokens=tokens is not None, dense=dense)
         # Checked before LlamaIndex makes texts of the metadata.
-        payloads = [self._payload(node, len(self.ids) + i) for i, node in enumerate(nodes)]
-        return Documents(
+        payloads = [self._payload(node, place) for node, place in zip(nodes, places, strict=True)]
+        return KeptDocuments(
             ids=[self._shared.ids.to_collection(node.node_id) for node in nodes],
             tokens=tokens,
             dense=dense,
             texts=[node.get_content(MetadataMode.EMBED) for node in nodes] if needs_text else None,
             payloads=payloads,
-            position=len(self.ids),
+            position=0,
+            rows=places,
         )
 
-    def _embeddings(self, nodes: Sequence[BaseNode]) -> dict[str, Any] | None:
+    def _embeddings(self, nodes: Sequence[BaseNode], places: Sequence[int]) -> dict[str, Any] | None:
         """Return the nodes' embeddings by the name of the dense vector; None if an encoder makes them."""
         if self._dense_name is None:
             return None
@@ -135,14 +141,14 @@ class Batches:
         if len(missing) == len(nodes) and self._shared.collection.has_encoder:
             return None
         if missing:
-            argument = f"nodes[{len(self.ids) + missing[0]}].embedding"
+            argument = f"nodes[{places[missing[0]]}].embedding"
             expected = "an embedding; an encoder makes those of all nodes of a batch or of none"
             raise InvalidArgumentError(argument, expected, None)
         return {self._dense_name: [node.embedding for node in nodes]}
 
-    def _payload(self, node: BaseNode, position: int) -> dict[str, Any]:
+    def _payload(self, node: BaseNode, place: int) -> dict[str, Any]:
         # LlamaIndex writes NaN as null, and fails at numbers of numpy.
-        metadata = jsonable_payload(node.metadata, f"nodes[{position}].metadata")
+        metadata = jsonable_payload(node.metadata, f"nodes[{place}].metadata")
         node = node.model_copy(update={"metadata": metadata})
         return plain_payload(node) if self._shared.is_plain else to_payload(node, self._text_key)
 

@@ -21,13 +21,13 @@ from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Hit, Recipe, Record
 from embplug.branches.empty import OnEmpty
-from embplug.engines import Engine, traits_of
+from embplug.engines import Engine, closed_on_error, traits_of
 from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
-from embplug.frameworks.connection import closed_on_error, connection_options, open_engine, target_options
+from embplug.frameworks.connection import connection_options, open_engine, target_options
 from embplug.frameworks.defaults import as_encoder
 from embplug.frameworks.search import SearchRequest
-from llama_index_embplug.adding import Batches, Row, TokenEmbeddings, peeked, rows_of_nodes
+from llama_index_embplug.adding import Batches, PlacedRow, Row, TokenEmbeddings, peeked, rows_of_nodes
 from llama_index_embplug.connection import open_collection
 from llama_index_embplug.filters import NodeFilters
 from llama_index_embplug.metadata import MetadataChange
@@ -61,8 +61,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
     client_kwargs : mapping, default=None
         Further options of ``QdrantClient``: ``prefer_grpc``, ``timeout``, ``host``, ...
     recipe : Recipe or mapping, default=None
-        What a new collection stores, and how it is searched. None stores what the encoder makes, or
-        without an encoder the nodes' embeddings in float16.
+        What a new collection stores, and how it is searched. None is the preset ``"balanced"`` for what the
+        encoder makes, or without an encoder for the nodes' embeddings.
     encoder : Encoder or str, default=None
         An encoder of embplug, or its name, for tokens. None takes the one that the recipe names.
     vector_name : str, default=""
@@ -238,13 +238,14 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         self.is_embedding_query = bool(shared.collection.recipe.dense)
         self._shared = shared
 
-    def _opened_for(self, node: BaseNode) -> FrameworkCollection:
+    def _opened_for(self, place: int, row: Row) -> FrameworkCollection:
+        embedding = row.node.embedding
         with self._lock:
             if self._shared is None:
-                if node.embedding is None:
+                if embedding is None:
                     expected = "an embedding, because there is neither recipe nor encoder"
-                    raise InvalidArgumentError("nodes[0].embedding", expected, None)
-                self._open(len(node.embedding))
+                    raise InvalidArgumentError(f"nodes[{place}].embedding", expected, None)
+                self._open(len(embedding))
         return self._existing()
 
     def add(  # type: ignore[override]
@@ -254,6 +255,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         token_embeddings: TokenEmbeddings | None = None,
         show_progress: bool | None = False,
         on_empty: OnEmpty = "raise",
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> list[str]:
         """Insert nodes, or replace those whose ids exist; adding twice is the same as once.
 
@@ -274,6 +276,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         on_empty : {"raise", "skip"}, default="raise"
             What happens to a node whose text is blank. ``"skip"`` leaves it out and logs how many there
             were.
+        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
+            Shard keys of the nodes, which a collection with ``sharding_method="custom"`` needs.
 
         Returns
         -------
@@ -290,9 +294,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         first, rows = peeked(rows_of_nodes(nodes, token_embeddings, on_empty))
         if first is None:
             return []
-        shared = self._opened_for(first.node)
+        shared = self._opened_for(*first)
         batches = self._batches(shared, rows)
-        shared.add(batches, progress=show_progress)
+        shared.add(batches, progress=show_progress, shard_key_selector=shard_key_selector)
         return batches.ids
 
     async def async_add(  # type: ignore[override]
@@ -302,42 +306,64 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         token_embeddings: TokenEmbeddings | None = None,
         show_progress: bool | None = False,
         on_empty: OnEmpty = "raise",
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> list[str]:
         """Insert nodes, or replace those whose ids exist; see :meth:`add`."""
         first, rows = peeked(rows_of_nodes(nodes, token_embeddings, on_empty))
         if first is None:
             return []
-        shared = await asyncio.to_thread(self._opened_for, first.node)
+        shared = await asyncio.to_thread(self._opened_for, *first)
         batches = self._batches(shared, rows)
-        await shared.aadd(batches, progress=show_progress)
+        await shared.aadd(batches, progress=show_progress, shard_key_selector=shard_key_selector)
         return batches.ids
 
-    def _batches(self, shared: FrameworkCollection, rows: Iterable[Row]) -> Batches:
+    def _batches(self, shared: FrameworkCollection, rows: Iterable[PlacedRow]) -> Batches:
         return Batches(shared, rows, self.batch_size, self._dense_name, self._text_key(shared))
 
     def _text_key(self, shared: FrameworkCollection) -> str:
         return self.text_key or shared.collection.recipe.text_key
 
-    def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+    def delete(
+        self,
+        ref_doc_id: str,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
         """Delete the nodes of a document; a document without nodes is no error.
 
         Parameters
         ----------
         ref_doc_id : str
             Id of the document.
+        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
+            Shard keys of the nodes. See :meth:`add`.
         """
         _check_none(delete_kwargs)
         if self._shared is not None:
-            self._shared.delete(filter=self._filters.of_documents([ref_doc_id]))
+            condition = self._filters.of_documents([ref_doc_id])
+            self._shared.delete(filter=condition, shard_key_selector=shard_key_selector)
 
-    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+    async def adelete(
+        self,
+        ref_doc_id: str,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        **delete_kwargs: Any,
+    ) -> None:
         """Delete the nodes of a document; see :meth:`delete`."""
         _check_none(delete_kwargs)
         if self._shared is not None:
-            await self._shared.adelete(filter=self._filters.of_documents([ref_doc_id]))
+            condition = self._filters.of_documents([ref_doc_id])
+            await self._shared.adelete(filter=condition, shard_key_selector=shard_key_selector)
 
     def delete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        **delete_kwargs: Any,
     ) -> None:
         """Delete nodes by ids, by filters, or those of the ids that the filters let through.
 
@@ -347,6 +373,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             Ids of nodes; an id without a node is no error.
         filters : MetadataFilters, default=None
             Conditions on the metadata.
+        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
+            Shard keys of the nodes. See :meth:`add`.
 
         Raises
         ------
@@ -356,22 +384,29 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         _check_none(delete_kwargs)
         ids, filter = self._filters.to_delete(node_ids, filters)
         if self._shared is not None:
-            self._shared.delete(ids, filter)
+            self._shared.delete(ids, filter, shard_key_selector)
 
     async def adelete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **delete_kwargs: Any
+        self,
+        node_ids: list[str] | None = None,
+        filters: MetadataFilters | None = None,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        **delete_kwargs: Any,
     ) -> None:
         """Delete nodes by ids and filters; see :meth:`delete_nodes`."""
         _check_none(delete_kwargs)
         ids, filter = self._filters.to_delete(node_ids, filters)
         if self._shared is not None:
-            await self._shared.adelete(ids, filter)
+            await self._shared.adelete(ids, filter, shard_key_selector)
 
     def set_metadata(
         self,
         metadata: Mapping[str, Any],
         node_ids: list[str] | None = None,
         filters: MetadataFilters | None = None,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Set fields of the metadata of nodes, without embedding them again; other fields stay.
 
@@ -385,6 +420,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             Ids of nodes.
         filters : MetadataFilters, default=None
             Conditions on the metadata. With ids, both have to hold.
+        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
+            Shard keys of the nodes. See :meth:`add`.
 
         Raises
         ------
@@ -392,37 +429,43 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             A field or an id is wrong, and the error names it; or there are neither ids nor conditions.
         """
         shared, changed = self._existing(), self._change(metadata=metadata)
-        shared.rewrite(changed, *self._filters.to_delete(node_ids, filters))
+        shared.rewrite(changed, *self._filters.to_delete(node_ids, filters), shard_key_selector)
 
     async def aset_metadata(
         self,
         metadata: Mapping[str, Any],
         node_ids: list[str] | None = None,
         filters: MetadataFilters | None = None,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Set fields of the metadata of nodes; see :meth:`set_metadata`."""
         shared, changed = self._existing(), self._change(metadata=metadata)
-        await shared.arewrite(changed, *self._filters.to_delete(node_ids, filters))
+        await shared.arewrite(changed, *self._filters.to_delete(node_ids, filters), shard_key_selector)
 
     def delete_metadata(
         self,
         keys: Iterable[str],
         node_ids: list[str] | None = None,
         filters: MetadataFilters | None = None,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Remove fields of the metadata of nodes, by their names; see :meth:`set_metadata`."""
         shared, changed = self._existing(), self._change(keys=keys)
-        shared.rewrite(changed, *self._filters.to_delete(node_ids, filters))
+        shared.rewrite(changed, *self._filters.to_delete(node_ids, filters), shard_key_selector)
 
     async def adelete_metadata(
         self,
         keys: Iterable[str],
         node_ids: list[str] | None = None,
         filters: MetadataFilters | None = None,
+        *,
+        shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Remove fields of the metadata of nodes, by their names; see :meth:`set_metadata`."""
         shared, changed = self._existing(), self._change(keys=keys)
-        await shared.arewrite(changed, *self._filters.to_delete(node_ids, filters))
+        await shared.arewrite(changed, *self._filters.to_delete(node_ids, filters), shard_key_selector)
 
     def _change(self, **change: Any) -> Callable[[Record], dict[str, Any]]:
         shared = self._existing()
@@ -467,15 +510,15 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             return []
         return self._nodes(await self._shared.arecords(node_ids, self._filters.all_of(filters), limit))
 
-    def clear(self) -> None:
+    def clear(self, *, shard_key_selector: models.ShardKeySelector | None = None) -> None:
         """Delete all nodes; the collection stays, with its recipe and what it has learned."""
         if self._shared is not None:
-            self._shared.delete(filter=models.Filter())
+            self._shared.delete(filter=models.Filter(), shard_key_selector=shard_key_selector)
 
-    async def aclear(self) -> None:
+    async def aclear(self, *, shard_key_selector: models.ShardKeySelector | None = None) -> None:
         """Delete all nodes; see :meth:`clear`."""
         if self._shared is not None:
-            await self._shared.adelete(filter=models.Filter())
+            await self._shared.adelete(filter=models.Filter(), shard_key_selector=shard_key_selector)
 
     def query(  # type: ignore[override]
         self, query: VectorStoreQuery, **options: Unpack[QueryOptions]

@@ -13,7 +13,7 @@ from llama_index.core.schema import TextNode
 from llama_index_embplug import EmbplugVectorStore as LlamaIndexStore
 
 from embplug import Collection, Dense, Documents, Recipe, TokenBatch, Tokens
-from embplug.errors import EmptyTokensError, InvalidArgumentError
+from embplug.errors import DuplicateIdError, EmptyTokensError, InvalidArgumentError
 from tests.branches.parts import DIM, RecordingEncoder
 
 TEXTS = ["a 1", "", "a 3", " \n", "a 5"]
@@ -63,6 +63,31 @@ def test_batches_and_awaited_calls_skip_alike(memory_client: Any) -> None:
     assert docs.add_batches(batches, on_empty="skip").skipped == [1, 3, 9]
     report = asyncio.run(docs.to_async().add(range(5), texts=TEXTS, on_empty="skip"))
     assert (report.added, report.skipped) == (3, [1, 3])
+
+
+def test_places_in_stores_are_those_of_the_call(memory_client: Any) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM))
+    store = LangChainStore(memory_client, "langchain", RecordingEncoder(), recipe=recipe)
+    own = LlamaIndexStore("llama", memory_client, recipe=recipe, encoder=RecordingEncoder())
+    for wrong in ("half \ud800", 5):
+        with pytest.raises(InvalidArgumentError, match=r"^texts\[4\]: "):
+            store.add_texts([*TEXTS[:4], wrong], on_empty="skip", batch_size=1)  # type: ignore[list-item]
+    metadata = [{}, {}, {}, {}, {"n": float("nan")}]
+    with pytest.raises(InvalidArgumentError, match=r"^payloads\[4\]: .*nan under \['metadata'\]\['n'\]"):
+        store.add_texts(TEXTS, metadata, on_empty="skip")
+    with pytest.raises(DuplicateIdError, match=r"^ids\[4\]: .*ids\[2\]"):
+        store.add_texts(TEXTS, ids=["0", "1", "2", "3", "2"], on_empty="skip")
+    nodes = [TextNode(text=text, metadata=own) for text, own in zip(TEXTS, metadata, strict=True)]
+    with pytest.raises(InvalidArgumentError, match=r"^nodes\[4\]\.metadata: "):
+        own.add(nodes, on_empty="skip")
+    nodes = [TextNode(text=text, embedding=[1.0] * DIM) for text in TEXTS[:4]]
+    with pytest.raises(InvalidArgumentError, match=r"^nodes\[4\]\.embedding: "):
+        own.add([*nodes, TextNode(text="a 5")], on_empty="skip")
+    with pytest.raises(DuplicateIdError, match=r"^ids\[4\]: .*ids\[2\]"):
+        own.add(
+            [TextNode(id_=id_, text=text) for id_, text in zip("01232", TEXTS, strict=True)], on_empty="skip"
+        )
+    assert own.collection.count() == 0
 
 
 def test_stores_skip_alike(memory_client: Any, caplog: pytest.LogCaptureFixture) -> None:

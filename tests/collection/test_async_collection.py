@@ -172,6 +172,23 @@ def test_a_cancelled_ingest_stops_reading(target):
     asyncio.run(scenario())
 
 
+def test_a_cancelled_ingest_does_not_wait_for_a_batch_that_never_comes(target):
+    async def scenario() -> None:
+        engine = await target()
+        collection = await AsyncCollection.create("docs", RECIPE, engine)
+
+        async def stalled():
+            yield Documents([1], tokens=[np.ones((1, DIM))])
+            await asyncio.Event().wait()
+
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(collection.add_batches(stalled()), 0.5)
+        assert await collection.count() == 1
+        await engine.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
 def test_errors_are_those_of_the_synchronous_collection(target):
     async def scenario() -> None:
         engine = await target()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
 
@@ -272,6 +273,16 @@ def test_what_is_wrong_is_refused_by_every_method(docs: Collection, kind: str) -
                 call(docs, wrong)
                 pytest.fail(f"{name} took {wrong!r}")
     assert docs.scroll()[0] == before
+
+
+@pytest.mark.parametrize("number", [0, -1, 1.5, "2", True])
+def test_no_ingest_runs_without_workers(docs: Collection, number: Any) -> None:
+    batches = [Documents([9], dense=DENSE)]
+    with pytest.raises(InvalidArgumentError, match=r"^workers: expected an integer of at least 1"):
+        docs.add_batches(batches, workers=number)
+    with pytest.raises(InvalidArgumentError, match=r"^workers: "):
+        asyncio.run(docs.to_async().add_batches(batches, workers=number))
+    assert docs.count() == 4
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -114,7 +114,7 @@ def test_it_ranks_by_the_scores_of_the_last_stage(name: str, engine: Any) -> Non
     few = collection.search(
         **query(name), candidates=COUNT, formula=asked, score_threshold=threshold, with_payload=False
     )
-    assert [hit.id for hit in few] == order[:3] and few[0].payload is None
+    assert [hit.id for hit in few] == order[:3] and few[0].payload is None and few[0].vector is None
     batch = (
         collection.batch_search(
             [Query(**query(name))] * 2, limit=5, candidates=COUNT, formula=asked, with_vectors=["dense"]

@@ -182,6 +182,9 @@ def test_each_group_gets_the_document_whose_id_it_has(engine: Any) -> None:
     lookup = models.WithLookup(collection="texts", with_payload=["title"])
     (group,) = collection.search_groups("doc.id", dense=QUERY, limit=1, with_lookup=lookup)
     assert group.lookup == Record("big", {"title": "Big"})
+    lookup = models.WithLookup(collection="texts", with_vectors=True)
+    (group,) = collection.search_groups("doc.id", dense=QUERY, limit=1, with_lookup=lookup)
+    assert [*group.lookup.vector] == ["dense"]
     with pytest.raises(CollectionNotFoundError, match="'nowhere'"):
         collection.search_groups("doc.id", dense=QUERY, with_lookup="nowhere")
     (group,) = collection.search_groups("doc.id", dense=QUERY, limit=1, with_vectors=["dense"])

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +26,12 @@ from embplug.collection.opening import (
 from embplug.collection.restore import reload_steps
 from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.encoders import registry
+from embplug.engines import EdgeClient, connect
 from embplug.engines.calls import Call, run
 from embplug.errors import (
     CapabilityError,
     CollectionNotFoundError,
+    EmbplugError,
     EngineError,
     InvalidArgumentError,
     NotAnEmbplugCollectionError,
@@ -103,6 +110,46 @@ def test_a_collection_whose_recipe_the_engine_refuses_does_not_stay(memory_clien
     _, error = calls_of(memory_client, steps, failing="create_payload_index")
     assert isinstance(error, EngineError) and str(error) == "on purpose"
     assert not memory_client.collection_exists("docs")
+
+
+def test_what_was_learned_for_a_refused_collection_does_not_stay(memory_client: QdrantClient) -> None:
+    memory_client.create_collection(STATE_COLLECTION, vectors_config={})
+    steps = create_steps(memory_client, "docs", LEARNING, sample=SAMPLE)
+    calls, error = calls_of(memory_client, steps, failing="create_collection")
+    assert str(error) == "on purpose" and "upsert" in [call.method for call in calls]
+    assert memory_client.count(STATE_COLLECTION).count == 0
+
+
+def test_a_directory_is_free_again_after_an_error(tmp_path: Path) -> None:
+    with connect(tmp_path) as client:
+        client.create_collection("plain", {"a": models.VectorParams(size=2, distance="Dot")})
+    recipe = Recipe(dense=Dense(dim=DIM))
+    kept = [
+        failed(lambda: Collection.open("nowhere", tmp_path)),
+        failed(lambda: Collection.open_plain("plain", tmp_path, vector="b")),
+        failed(lambda: Collection.create("plain", recipe, tmp_path)),
+        failed(lambda: asyncio.run(AsyncCollection.open("nowhere", tmp_path))),
+        failed(lambda: asyncio.run(AsyncCollection.open_plain("plain", tmp_path, vector="b"))),
+        failed(lambda: asyncio.run(AsyncCollection.create("plain", recipe, tmp_path))),
+    ]
+    # Whoever keeps an error keeps all that its frames hold.
+    assert all(isinstance(error, EmbplugError) for error in kept)
+    code = "import sys; from embplug import connect; connect(sys.argv[1]).close()"
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+def test_a_client_that_was_passed_stays_open_after_an_error(edge_client: EdgeClient) -> None:
+    failed(lambda: Collection.open("nowhere", edge_client))
+    failed(lambda: asyncio.run(AsyncCollection.open("nowhere", edge_client)))
+    assert edge_client.get_collections().collections == []
+
+
+def failed(call: Callable[[], Any]) -> Exception | None:
+    try:
+        call()
+    except Exception as error:
+        return error
+    return None
 
 
 def test_what_the_engine_cannot_do_is_refused_before_it_is_made(memory_client: QdrantClient) -> None:

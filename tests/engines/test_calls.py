@@ -273,6 +273,13 @@ def test_every_call_of_steps_is_repeated():
         failing_first([], RETRIES + 1, all_retried(steps()))
 
 
+def test_retries_inside_each_other_do_not_multiply():
+    calls: list[Call] = []
+    with pytest.raises(EngineError):
+        failing_first(calls, 10**6, all_retried(retried(Call.of("ask"))))
+    assert [call.method for call in calls].count("ask") == RETRIES + 1
+
+
 def test_steps_see_an_error_that_remains():
     def steps() -> Steps[str]:
         try:

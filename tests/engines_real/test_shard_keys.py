@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from langchain_embplug import EmbplugVectorStore as LangChainStore
+from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index_embplug import EmbplugVectorStore as LlamaIndexStore
 from qdrant_client import QdrantClient, models
 
 from embplug import (
@@ -27,6 +31,7 @@ from embplug import (
 )
 from embplug.errors import EngineError, IngestError, InvalidArgumentError
 from embplug.methods import PowerQuantizer
+from tests.branches.parts import DIM, RecordingEncoder
 
 TENANT = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
 RECIPE = Recipe(
@@ -172,3 +177,59 @@ async def test_awaited_calls_take_keys_too(docs: Collection, qdrant_cluster: lis
     hits = await collection.search(dense=VECTORS[0], text="text", shard_key_selector="dora")
     assert users(hits) == {"dora"}
     await engine.close()
+
+
+def test_stores_write_to_the_shards_of_a_tenant(docs: Collection) -> None:
+    anna: dict[str, Any] = {"shard_key_selector": "anna"}
+    recipe = Recipe(dense=Dense(dim=DIM), sharding_method="custom", shard_number=1)
+    store = LangChainStore(docs.engine, "langchain", RecordingEncoder(), recipe=recipe)
+    own = LlamaIndexStore("llama", docs.engine, recipe=recipe, encoder=RecordingEncoder())
+    try:
+        for collection in (store.collection, own.collection):
+            for user in ("anna", "ben"):
+                collection.create_shard_key(user, timeout=60)
+        with pytest.raises(InvalidArgumentError, match=r"^shard_key_selector: "):
+            store.add_texts(["a 1"])
+        asyncio.run(_use_langchain(store, anna))
+        asyncio.run(_use_llama_index(own, anna))
+        for collection in (store.collection, own.collection):
+            assert (collection.count(shard_key_selector="ben"), collection.count()) == (0, 1)
+        own.clear(**anna)
+        assert own.collection.count() == 0
+    finally:
+        store.collection.drop()
+        own.collection.drop()
+
+
+async def _use_langchain(store: LangChainStore, anna: dict[str, Any]) -> None:
+    ids = ["1", "2"]
+    assert store.add_texts(["a 1", "b 2"], [{"n": 1}] * 2, ids=ids, **anna) == ids
+    assert await store.aadd_texts(["c 3"], ids=["3"], **anna) == ["3"]
+    store.set_metadata({"m": 1}, ids, **anna)
+    await store.aset_metadata({"k": 1}, ids, **anna)
+    store.overwrite_metadata({"o": 1}, ["2"], **anna)
+    await store.aoverwrite_metadata({"o": 2}, ["3"], **anna)
+    store.delete_metadata(["m"], ["1"], **anna)
+    await store.adelete_metadata(["k"], ["1"], **anna)
+    assert [document.metadata for document in store.get_by_ids([*ids, "3"])] == [{"n": 1}, {"o": 1}, {"o": 2}]
+    store.delete(["1"], **anna)
+    await store.adelete(["2"], **anna)
+    await store.aclose()
+
+
+async def _use_llama_index(store: LlamaIndexStore, anna: dict[str, Any]) -> None:
+    nodes = [TextNode(id_=str(i), text=f"a {i}", metadata={"n": i}) for i in range(5)]
+    for i, node in enumerate(nodes):
+        node.relationships[NodeRelationship.SOURCE] = RelatedNodeInfo(node_id=f"doc {i}")
+    store.add(nodes[:2], **anna)
+    await store.async_add(nodes[2:], **anna)
+    store.set_metadata({"m": 1}, ["4"], **anna)
+    await store.aset_metadata({"k": 1}, ["4"], **anna)
+    store.delete_metadata(["n"], ["4"], **anna)
+    await store.adelete_metadata(["m"], ["4"], **anna)
+    assert store.get_nodes(["4"])[0].metadata == {"k": 1}
+    store.delete("doc 0", **anna)
+    await store.adelete("doc 1", **anna)
+    store.delete_nodes(["2"], **anna)
+    await store.adelete_nodes(["3"], **anna)
+    await store.aclose()

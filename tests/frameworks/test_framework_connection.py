@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from qdrant_client import AsyncQdrantClient, QdrantClient
 
-from embplug.engines import EdgeClient
+from embplug.engines import EdgeClient, closed_on_error
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.connection import (
-    closed_on_error,
     connection_options,
     open_engine,
     split_options,

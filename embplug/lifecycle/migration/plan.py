@@ -11,6 +11,7 @@ from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import read_manifest
 from embplug.collection.writing import IN_FLIGHT
+from embplug.common.checks import checked_integer
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import capabilities_steps
@@ -76,8 +77,7 @@ def plan_migration(
     info = run(engine, existing_steps(name))
     if options.alias is not None:
         check_alias(engine, options.alias, name, target)
-    if not options.workers >= 1:
-        raise InvalidArgumentError("workers", "at least 1", options.workers)
+    checked_integer(options.workers, "workers", 1)
     check_updated_at(name, info, options.updated_at)
     check_reduction(recipe)
     vectors = choose_vectors(name, info, recipe, options.vector)
