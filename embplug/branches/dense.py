@@ -294,6 +294,7 @@ class DenseBranch(Branch):
                 among=() if stage is None or options.exact else (stage,),
                 # A coarser vector finds twice as many, of which this stage keeps the better half.
                 widening=2,
+                lower_is_better=self.recipe.distance in (models.Distance.EUCLID, models.Distance.MANHATTAN),
             )
         assert stage is not None
         if by_codes:

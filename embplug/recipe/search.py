@@ -98,7 +98,9 @@ class Rerank(Part):
         the original vectors.
     exact : int, default=None
         Number of the best hits by codes that MaxSim scores again on the multivector, in one more request.
-        It needs both ``Tokens.codes`` and ``Tokens.multivector``. None keeps the scores of the codes.
+        It needs both ``Tokens.codes`` and ``Tokens.multivector``. The other candidates keep the scores of
+        their codes where ``Fusion.after_rerank`` fuses rankings, else they are no hits. None keeps the scores
+        of the codes.
     cross_encoder : CrossEncoderStage, default=None
         Cross-encoder that reranks the best hits by their texts. None uses no cross-encoder.
 

@@ -101,12 +101,14 @@ class Formula:
             value = evaluate_expression(
                 self._expression, point, scores, hit.payload or {}, {}, self._defaults
             )
-        except (ValueError, ArithmeticError) as error:
+            value = float(value)
+        # A date that is a number in one payload has no text to parse.
+        except (ValueError, ArithmeticError, TypeError, AttributeError) as error:
             expected = "a value for each document; defaults stand for fields that are not there"
             raise InvalidArgumentError("formula", expected, f"for document {hit.id!r}: {error}") from None
         if not math.isfinite(value):
             raise InvalidArgumentError("formula", "finite values", f"{value} for document {hit.id!r}")
-        return float(value)
+        return value
 
     def _mapped(self, expression: Any, place: str) -> Any:
         """Check an expression, note what it reads, and map the ids of its conditions."""

@@ -19,7 +19,7 @@ from embplug.search.types import Hit
 FUSION_STAGE = "fusion"
 
 Points: TypeAlias = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""What each document of a ranking adds to its sum, from falling scores."""
+"""What each document of a ranking adds to its sum, from scores in the order of the ranking."""
 
 
 def fused(rankings: Mapping[str, Ranking], fusion: Fusion, weights: Mapping[str, float]) -> Ranking:
@@ -210,9 +210,15 @@ def _as_they_are(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return scores
 
 
+def _falling(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return scores of which the best is the highest: those of distances rise, and are negated."""
+    return -scores if len(scores) and scores[0] < scores[-1] else scores
+
+
 def _min_max(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(scores) == 0:
         return scores
+    scores = _falling(scores)
     low, high = scores.min(), scores.max()
     return (scores - low) / (high - low) if high > low else np.ones(len(scores))
 
@@ -221,6 +227,7 @@ def _by_distribution(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     # Rounding gives equal scores a spread.
     if len(scores) == 0 or scores.min() == scores.max():
         return np.full(len(scores), 0.5)
+    scores = _falling(scores)
     return np.asarray(0.5 + (scores - scores.mean()) / (6 * scores.std(ddof=1)))
 
 
@@ -232,6 +239,7 @@ def _standard_scores(count: int, scores: NDArray[np.float64]) -> NDArray[np.floa
     """Compute the standard scores of a ranking that is filled up to ``count``; below the mean they are 0."""
     if len(scores) == 0:
         return scores
+    scores = _falling(scores)
     # A negative score is worse than 0, so documents that are not in the ranking are not better than its last.
     filled = np.full(count, min(0.0, scores.min()))
     filled[: len(scores)] = scores

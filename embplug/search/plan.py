@@ -110,10 +110,12 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
         ranking = _fused_here(by_branch, _first_fusion(query)).first(count)
     last = first[0].name
     if ranker is not None and not ranked_at_once:
-        ranking, last = yield from _ranked(ranking, ranker, options)
+        ranking, last = yield from _ranked(ranking, ranker, options, keep_others=bool(after))
     if after and ranker is not None:
         others = {branch: (stage.name, rankings[stage.name]) for branch, stage in after.items()}
+        scored = ranking.stages[last]
         ranking = _fused_here({ranker.branch: (last, ranking), **others}, query.fusion)
+        ranking = replace(ranking, stages={**ranking.stages, last: scored})
     best = _best(ranking, options)
     return (yield from _with_payloads(best, options)) if payload_later else best
 
@@ -146,15 +148,30 @@ def _first_round(
     return rankings
 
 
-def _ranked(ranking: Ranking, ranker: Ranker, options: SearchOptions) -> Rounds[tuple[Ranking, str]]:
-    """Rank documents again; returns them with the name of the stage that ranked them last."""
+def _ranked(
+    ranking: Ranking, ranker: Ranker, options: SearchOptions, *, keep_others: bool
+) -> Rounds[tuple[Ranking, str]]:
+    """Rank documents again; returns them with the name of the stage that ranked them last.
+
+    Documents that are not among the best by codes are left out, or keep the scores of their codes, which
+    approximate those of the last stage.
+    """
+    others = None
     if ranker.by_codes is not None:
         ranking = ranker.by_codes.rank(ranking)
         if ranker.exact is None:
             return ranking, ranker.by_codes.stage
-        ranking = ranking.first(max(ranker.exact, options.limit))
+        checked = max(ranker.exact, options.limit)
+        if keep_others:
+            others = ranking.take(range(checked, len(ranking)))
+        ranking = ranking.first(checked)
     stage = _ranking_stage(ranker, None)
-    return (yield from _scored_in_engine(ranking, stage)), stage.name
+    ranking = yield from _scored_in_engine(ranking, stage)
+    if others is not None:
+        scores = np.concatenate([ranking.scores, others.scores])
+        both = replace(ranking, ids=[*ranking.ids, *others.ids], scores=scores)
+        ranking = replace(both.ranked(scores, stage.name), stages=ranking.stages)
+    return ranking, stage.name
 
 
 def _ranking_stage(ranker: Ranker, candidates: Stage | None) -> Stage:
@@ -189,6 +206,9 @@ def _fused_in_engine(stages: Mapping[str, Stage], fusion: Fusion) -> Stage | Non
     if len(stages) == 1:
         return next(iter(stages.values()))
     if not stages or fusion.weights or fusion.method in ("min_max", "z_score"):
+        return None
+    # Qdrant scales distances as if the largest were the best.
+    if fusion.method == "dbsf" and any(stage.lower_is_better for stage in stages.values()):
         return None
     query: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
     if fusion.method == "rrf":

@@ -36,6 +36,8 @@ class Stage:
         The same ranking of documents that only have a vector of the previous model.
     rerank : PayloadRerank, default=None
         Ranks the results of this stage again in this process, by codes in the payload.
+    lower_is_better : bool, default=False
+        Whether the scores are distances, of which the lowest is the best.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Stage:
     filter: models.Filter | None = None
     previous: PreviousModelStage | None = None
     rerank: PayloadRerank | None = None
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,16 @@ def test_a_wrong_formula_is_named(memory_client: Any, wrong: Any, place: str) ->
         collection.search(dense=QUERY, formula=models.FormulaQuery(formula=wrong))
 
 
+@pytest.mark.parametrize("value", [5, 1.5, True, {"year": 2024}, "yesterday"])
+def test_a_payload_that_the_formula_cannot_read_is_named(memory_client: Any, value: Any) -> None:
+    collection = filled("dense", memory_client)
+    collection.set_payload({"day": "2024-01-01T00:00:00Z"}, [f"doc {i}" for i in range(COUNT)])
+    collection.set_payload({"day": value}, ["doc 3"])
+    formula = models.FormulaQuery(formula=models.DatetimeKeyExpression(datetime_key="day"))
+    with pytest.raises(InvalidArgumentError, match=r"^formula: .*'doc 3'"):
+        collection.search(dense=QUERY, limit=COUNT, formula=formula)
+
+
 def test_what_is_no_formula_is_named_too(memory_client: Any) -> None:
     collection = filled("dense", memory_client)
     with pytest.raises(InvalidArgumentError, match=r"^formula: expected a qdrant_client.models.FormulaQuery"):

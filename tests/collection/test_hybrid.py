@@ -154,6 +154,17 @@ def test_words_and_vectors_are_fused_alike_everywhere(engine: Engine, fusion: Fu
     assert numbers(together[2])[0] == 7
 
 
+@pytest.mark.parametrize("method", ["z_score", "min_max", "dbsf"])
+@pytest.mark.parametrize("distance", [models.Distance.EUCLID, models.Distance.MANHATTAN])
+def test_the_nearest_by_distance_is_not_the_last_of_a_fusion(
+    edge_client: Any, method: Any, distance: models.Distance
+) -> None:
+    dense = Dense(dim=DIM, distance=distance)
+    collection = filled(edge_client, Recipe(dense=dense, sparse=Sparse(), fusion=Fusion(method=method)))
+    # A document that is short is the first by the word "gnu".
+    assert numbers(collection.search(dense=VECTORS[30] + 0.01, text="gnu", limit=1)) == [30]
+
+
 def test_the_fusion_chooses_what_tokens_rank(engine: Engine) -> None:
     recipe = Recipe(
         tokens=TOKENS,

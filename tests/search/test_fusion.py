@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import fmean, pstdev, stdev
 
 import pytest
@@ -103,6 +104,16 @@ def test_documents_that_a_ranking_of_negative_scores_lacks_are_not_better_than_i
     longer = [Hit(i, 1.0) for i in range(4)]
     hits = z_score_fusion({"negative": [Hit(0, -1.0), Hit(1, -5.0)], "longer": longer})
     assert {hit.id: hit.score for hit in hits} == pytest.approx({0: 3**0.5, 1: 0.0, 2: 0.0, 3: 0.0})
+
+
+@pytest.mark.parametrize("fuse", [weighted_fusion, z_score_fusion, distribution_based_fusion])
+def test_the_nearest_by_distance_counts_most(fuse: Callable[..., list[Hit]]) -> None:
+    distances = [Hit("near", 0.1), Hit("middle", 0.3), Hit("far", 0.9)]
+    negated = [Hit(hit.id, -hit.score) for hit in distances]
+    hits = fuse({"euclid": distances})
+    assert [hit.id for hit in hits] == ["near", "middle", "far"]
+    scores = {hit.id: hit.score for hit in fuse({"euclid": negated})}
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("fusion", [models.Fusion.RRF, models.Fusion.DBSF])

@@ -149,6 +149,32 @@ def test_the_best_by_codes_are_scored_again_in_the_engine() -> None:
     assert ids(finish(plan, [answer(p5=8.0, p9=7.0)])) == [5]
 
 
+@pytest.mark.parametrize("limit", [2, 4])
+def test_what_is_not_scored_again_keeps_its_scores_where_branches_are_fused(limit: int) -> None:
+    ranker = Ranker("tokens", stage("maxsim"), PayloadRerank("codes", CODES, by_first_byte), exact=2)
+    finders = {"tokens": stage("fde"), "sparse": stage("sparse")}
+    options = SearchOptions(limit=limit, with_payload=False, with_stages=True)
+    plan = search_plan(PreparedQuery(finders, ranker, Fusion(), 4), options)
+    next(plan)
+    words = answer(p6=3.0, p7=3.0, p8=3.0, p9=2.0)
+    found = answer(p6=0.4, p7=0.3, p8=0.2, p9=0.1)
+    # The stages below the fusion are asked for, too.
+    (request,) = plan.send([found, words, found, words])
+    assert request.filter.must[0].has_id == [9, 8, 7, 6][:limit]
+    scored = answer(p8=9.5, p9=7.0, p7=7.0, p6=6.0) if limit == 4 else answer(p8=9.5, p9=7.0)
+    hits = finish(plan, [scored])
+    # Of the scores 9.5, 7.0, 7.0 and 6.0 only the first is above the mean.
+    assert ids(hits) == [8, 7, 6, 9][:limit]
+    assert [hit.id for hit in hits if "maxsim" in (hit.stages or ())] == ([8] if limit == 2 else [8, 7, 6, 9])
+
+
+def test_distances_are_not_fused_in_the_engine_by_their_distribution() -> None:
+    finders = {"a": stage("a", lower_is_better=True), "b": stage("b")}
+    plan = search_plan(PreparedQuery(finders, None, Fusion(method="dbsf"), 30), SearchOptions(limit=1))
+    assert [request.using for request in next(plan)] == ["a", "b"]
+    plan.send([answer(p3=0.1, p9=0.5), answer(p3=5.0, p9=4.0)])
+
+
 def test_codes_of_a_dense_vector_rank_its_own_stage() -> None:
     dense = stage("a", rerank=PayloadRerank("a_codes", DENSE_CODES, by_first_byte, 1))
     plan = search_plan(PreparedQuery({"a": dense}, None, RRF, 30), SearchOptions(limit=2))

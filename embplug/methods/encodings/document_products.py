@@ -13,7 +13,7 @@ from embplug.common.threads import single_blas_thread
 from embplug.common.torch_device import torch_on
 from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.kernels import load
-from embplug.methods.kernels.highest import compares, highest_sums
+from embplug.methods.kernels.highest import highest_sums
 from embplug.methods.numeric.partition import Float32
 from embplug.methods.token_batch import TokenBatch, document_blocks
 
@@ -88,7 +88,7 @@ Comparison: TypeAlias = Callable[[Float32, NDArray[np.int64]], NDArray[Any]]
 def _comparison(landmarks: ScaledRows) -> Comparison:
     """What compares documents with the codes of landmarks: the kernel, or BLAS where that is not faster."""
     kernel = load()
-    if kernel is not None and landmarks.is_rounded and compares(kernel):
+    if kernel is not None and landmarks.is_rounded and kernel.eight_bits:
         panels = landmarks.panels
         return lambda tokens, offsets: highest_sums(kernel, tokens, offsets, panels)
     columns = list(_landmark_blocks(landmarks.codes))

@@ -15,6 +15,7 @@ from embplug.methods.numeric.arrays import Float32
 
 LARGEST = 127
 MIDDLE = 128
+"""What is added to numbers of -127 to 127, because the instruction takes one factor without a sign."""
 GROUP = 4
 """Dimensions that one instruction multiplies and adds."""
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels.arguments import integers, place
+from embplug.methods.kernels.bases import GROUP, MIDDLE
 from embplug.methods.kernels.library import Kernel
+from embplug.methods.numeric.arrays import Float32
 
 PANEL = 64
 """Landmarks that the kernel compares at a time."""
-
-GROUP = 4
-"""Dimensions whose products it adds at a time."""
-
-OFFSET = 128
-
-Float32 = NDArray[np.float32]
 
 
 class Panels(NamedTuple):
@@ -36,14 +33,9 @@ class Panels(NamedTuple):
         panels, groups = -(-count // PANEL), -(-dim // GROUP)
         padded = np.zeros((panels * PANEL, groups * GROUP), dtype=np.int8)
         padded[:count, :dim] = landmarks
-        starts = -OFFSET * padded.sum(axis=1, dtype=np.int32)
+        starts = -MIDDLE * padded.sum(axis=1, dtype=np.int32)
         codes = padded.reshape(panels, PANEL, groups, GROUP).swapaxes(1, 2)
         return cls(np.ascontiguousarray(codes), starts.astype(np.int32), count)
-
-
-def compares(kernel: Kernel) -> bool:
-    """Whether the kernel can compare documents with landmarks on this processor."""
-    return bool(kernel.level >= 2 and kernel.functions.embplug_compares())
 
 
 def highest_sums(
@@ -51,27 +43,18 @@ def highest_sums(
 ) -> NDArray[np.int32]:
     """Highest sums (n, landmarks) of products of tokens (sum_tokens, dim), whole numbers of -127 to 127.
 
-    Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``; without tokens its sums are 0.
+    Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``; without tokens its sums are 0. The kernel has
+    to be one of ``eight_bits``.
     """
     groups = panels.codes.shape[1]
-    rows = np.full((len(tokens), groups * GROUP), OFFSET, dtype=np.uint8)
-    np.add(tokens, OFFSET, out=rows[:, : tokens.shape[1]], casting="unsafe")
-    offsets = np.ascontiguousarray(offsets, dtype=np.int64)
-    _check(len(rows), offsets)
+    rows = np.full((len(tokens), groups * GROUP), MIDDLE, dtype=np.uint8)
+    np.add(tokens, MIDDLE, out=rows[:, : tokens.shape[1]], casting="unsafe")
+    offsets = integers(offsets)
+    if offsets[0] < 0 or offsets[-1] > len(rows) or (np.diff(offsets) < 0).any():
+        raise InvalidArgumentError("offsets", f"rising numbers from 0 to {len(rows)}", "others")
     highest = np.zeros((len(offsets) - 1, len(panels.starts)), dtype=np.int32)
     kernel.functions.embplug_highest(
-        rows.ctypes.data,
-        offsets.ctypes.data,
-        0,
-        len(highest),
-        groups * GROUP,
-        panels.codes.ctypes.data,
-        panels.starts.ctypes.data,
-        len(panels.starts),
-        highest.ctypes.data,
+        *(place(rows), place(offsets), 0, len(highest), groups * GROUP),
+        *(place(panels.codes), place(panels.starts), len(panels.starts), place(highest)),
     )
     return highest[:, : panels.landmarks]
-
-
-def _check(tokens: int, offsets: NDArray[Any]) -> None:
-    assert offsets[0] >= 0 and offsets[-1] <= tokens and (np.diff(offsets) >= 0).all()

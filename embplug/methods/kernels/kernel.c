@@ -145,15 +145,6 @@ EXPORT int embplug_levels(void) {
     return LEVELS;
 }
 
-/* Whether `embplug_bases` runs on this processor. */
-EXPORT int embplug_has_bases(void) {
-#ifdef INT8_PRODUCTS
-    return embplug_levels() == LEVELS && __builtin_cpu_supports("avx512vnni");
-#else
-    return 0;
-#endif
-}
-
 /* Which sources this was built from: the package does not use a library that was built from others. */
 #ifndef EMBPLUG_VERSION
 #define EMBPLUG_VERSION 0
@@ -252,44 +243,7 @@ EXPORT int64_t embplug_base85(const uint8_t *text, const int64_t *offsets, int64
     return -1;
 }
 
-/* Products (rows, LANES) of a query with rows of 8 bits, both rounded: `rows` (count, dim / 4, 4) are numbers
- * from 0 to 255 about 128, `query` (dim / 4, LANES, 4) numbers from -127 to 127. `sums` (LANES,) are those of
- * the query, `scales` (count,) and `steps` (LANES,) what one unit of either stands for. */
-#ifdef INT8_PRODUCTS
-#define ROWS 4
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
-#endif
-EXPORT void embplug_bases(const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
-                          const int8_t *query, const int32_t *sums, const float *steps, float *products) {
-#ifdef INT8_PRODUCTS
-    const __m512i around[2] = {_mm512_mullo_epi32(_mm512_loadu_si512(sums), _mm512_set1_epi32(-128)),
-                               _mm512_mullo_epi32(_mm512_loadu_si512(sums + 16), _mm512_set1_epi32(-128))};
-    const __m512 step[2] = {_mm512_loadu_ps(steps), _mm512_loadu_ps(steps + 16)};
-    for (int64_t row = 0; row < count; row += ROWS) {
-        const int64_t last = count - 1 - row;
-        __m512i total[ROWS][2];
-        for (int i = 0; i < ROWS; i++) total[i][0] = around[0], total[i][1] = around[1];
-        for (int64_t d = 0; d < dim; d += 4) {
-            const __m512i low = _mm512_loadu_si512(query + d * LANES);
-            const __m512i high = _mm512_loadu_si512(query + d * LANES + 64);
-            for (int i = 0; i < ROWS; i++) {
-                int32_t four;
-                memcpy(&four, rows + (row + (i < last ? i : last)) * dim + d, 4);
-                total[i][0] = _mm512_dpbusd_epi32(total[i][0], _mm512_set1_epi32(four), low);
-                total[i][1] = _mm512_dpbusd_epi32(total[i][1], _mm512_set1_epi32(four), high);
-            }
-        }
-        for (int i = 0; i < ROWS && i <= last; i++)
-            for (int half = 0; half < 2; half++)
-                _mm512_storeu_ps(products + (row + i) * LANES + 16 * half,
-                                 _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(total[i][half]), step[half]),
-                                               _mm512_set1_ps(scales[row + i])));
-    }
-#else
-    (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
-#endif
-}
-#include "highest.c"
+#include "eight_bits.c"
 
 #else /* the part for one instruction set */
 

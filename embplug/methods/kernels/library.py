@@ -28,7 +28,7 @@ _ARGUMENTS = {
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_levels": (c_int, []),
     "embplug_version": (c_int, []),
-    "embplug_has_bases": (c_int, []),
+    "embplug_eight_bits": (c_int, []),
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_void_p, c_int64, c_int64]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
@@ -47,7 +47,7 @@ class Kernel(NamedTuple):
     exact: bool = True
     """Whether products stay float32, or are rounded to 16 and 8 bits."""
     eight_bits: bool = False
-    """Whether this processor multiplies rows of 8 bits."""
+    """Whether this processor multiplies numbers of 8 bits faster than BLAS those of 32."""
 
 
 def in_use() -> str:
@@ -117,4 +117,4 @@ def _names(functions: Any) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)
 def _has_eight_bits(functions: Any, level: int) -> bool:
-    return level == len(_names(functions)) - 1 and bool(functions.embplug_has_bases())
+    return level == len(_names(functions)) - 1 and bool(functions.embplug_eight_bits())

@@ -9,7 +9,7 @@ import pytest
 
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.build import FILE_NAME, BuildError, build
-from embplug.methods.kernels.library import _library, _names
+from embplug.methods.kernels.library import _has_eight_bits, _library, _names
 
 COMPILED = "EMBPLUG_TEST_KERNEL"
 """Environment variable: a compiled kernel to test in place of a new one."""
@@ -30,8 +30,7 @@ def kernel(request: pytest.FixtureRequest, compiled: Path) -> Kernel:
     functions = _library(compiled)
     assert functions is not None
     names = _names(functions)
-    if request.param == "base":
-        return Kernel(functions, 0)
-    if request.param not in names:
+    if request.param != "base" and request.param not in names:
         pytest.skip(f"no {request.param} here")
-    return Kernel(functions, names.index(request.param))
+    level = 0 if request.param == "base" else names.index(request.param)
+    return Kernel(functions, level, eight_bits=_has_eight_bits(functions, level))

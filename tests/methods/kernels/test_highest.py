@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embplug.errors import InvalidArgumentError
 from embplug.methods.encodings import document_products
 from embplug.methods.encodings.document_products import highest_products
 from embplug.methods.encodings.scaled_rows import ScaledRows
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.highest import Panels, compares, highest_sums
+from embplug.methods.kernels.highest import Panels, highest_sums
 from embplug.methods.token_batch import TokenBatch
 
 
 @pytest.mark.parametrize(("dim", "landmarks"), [(1, 1), (4, 64), (5, 65), (192, 130)])
 def test_sums_are_exact(kernel: Kernel, dim: int, landmarks: int) -> None:
-    if not compares(kernel):
+    if not kernel.eight_bits:
         pytest.skip("this instruction set does not compare bytes")
     rng = np.random.default_rng(dim)
     lengths = [0, 1, 5, 6, 7, 0, 13]
@@ -33,6 +34,13 @@ def test_sums_are_exact(kernel: Kernel, dim: int, landmarks: int) -> None:
     for i, length in enumerate(lengths):
         expected = products[offsets[i] : offsets[i + 1]].max(axis=0) if length else np.zeros(landmarks)
         np.testing.assert_array_equal(sums[i], expected)
+
+
+@pytest.mark.parametrize("offsets", [[-1, 2], [0, 4], [0, 2, 1]])
+def test_documents_beyond_their_tokens_are_refused(kernel: Kernel, offsets: list[int]) -> None:
+    panels = Panels.of(np.ones((3, 4), np.int8))
+    with pytest.raises(InvalidArgumentError, match=r"^offsets: "):
+        highest_sums(kernel, np.ones((3, 4), np.float32), np.array(offsets), panels)
 
 
 def batch(lengths: list[int], dim: int = 9) -> TokenBatch:

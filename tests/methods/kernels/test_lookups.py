@@ -200,7 +200,7 @@ def test_products_of_rounded_rows_stay_within_their_bound(
     rows[: count // 3] = 0
     query[:2] = 0
     rounded = RoundedRows(rows)
-    kernel = with_tables(kernel, False)._replace(eight_bits=bool(kernel.functions.embplug_has_bases()))
+    kernel = with_tables(kernel, False)
     expected = rows @ query.T
     products = rounded.products(kernel, query)
     assert (np.abs(products - expected) <= rounded.largest_error(query) + 1e-4).all()
