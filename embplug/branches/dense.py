@@ -19,9 +19,9 @@ from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import DENSE_CODES, MODEL, Id
 from embplug.encoders import Encoded
-from embplug.errors import InvalidArgumentError
+from embplug.errors import InvalidArgumentError, StateError
 from embplug.methods.base import Method
-from embplug.methods.numeric.arrays import Codes, Float32
+from embplug.methods.numeric.arrays import Codes, Float32, State
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.roles import Quantizer, Transform
 from embplug.recipe import Dense, Rerank, Storage
@@ -138,13 +138,28 @@ class DenseBranch(Branch):
         }
 
     def fitted_methods(self) -> Iterator[tuple[str, Method, int]]:
-        """The codes, and each transform, which reads what those before it make."""
+        """The codes, each transform, which reads what those before it make, and the adapter of an upgrade."""
         dim = self.recipe.dim
         if self.codes is not None:
             yield f"dense.{self.name}.codes", self.codes, dim
         for i, transform in enumerate(self.transforms):
             yield f"dense.{self.name}.transforms.{i}", transform, dim
             dim = transform.output_dim(dim)
+        if self._adapter is not None:
+            yield f"dense.{self.name}.previous.adapter", self._adapter, self.recipe.dim
+
+    def set_state(self, state: State) -> None:
+        """Restore what :meth:`get_state` returned, with the adapter of an upgrade, whose dimensions fit."""
+        super().set_state(state)
+        previous, adapter = self.version.previous, self._adapter
+        if previous is None or adapter is None or not adapter.fitted:
+            return
+        dim = adapter.transform(np.zeros((1, self.recipe.dim), np.float32)).shape[1]
+        if dim != previous.dim:
+            raise StateError(
+                f"the state of dense.{self.name}.previous.adapter maps to vectors of {dim} dimensions, and "
+                f"those of the previous model have {previous.dim}"
+            )
 
     def fit(self, sample: CheckedSample) -> None:
         """Fit each method on what the methods before it make of the sample's vectors."""

@@ -68,6 +68,8 @@ def create(
         if recipe is not None and (preset or encoder):
             option = "--preset" if preset else "--encoder"
             raise InvalidArgumentError(option, "no such option beside --recipe", preset or encoder)
+        if recipe is None and encoder is None:
+            raise InvalidArgumentError("--recipe", "a recipe file, or --encoder for a preset", None)
         existed = engine.collection_exists(name)
         if recipe is not None:
             Collection.create(name, Recipe.from_file(recipe), engine)
@@ -87,6 +89,9 @@ def add(
     api_key: ApiKey = None,
     id_key: Annotated[str, typer.Option(help="Key of the id. Default: id or _id.")] = "",
     text_key: Annotated[str, typer.Option(help="Key of the text.")] = "text",
+    skip_empty: Annotated[
+        bool, typer.Option("--skip-empty", help="Leave out documents without a text, in place of an error.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Encode and add documents.
@@ -98,12 +103,18 @@ def add(
 
     with reporting(as_json), open_engine(at, api_key) as engine:
         collection = Collection.open(name, engine)
-        lines = read_jsonl(file, id_key or None, text_key)
-        report = collection.add_batches(_batches(lines))
+        lines = read_jsonl(file, id_key or None, text_key, allow_blank=skip_empty)
+        report = collection.add_batches(_batches(lines), on_empty="skip" if skip_empty else "raise")
+        left_out = f", {len(report.skipped)} left out without text" if report.skipped else ""
         show(
-            {"collection": name, "added": report.added, "retries": report.retries},
+            {
+                "collection": name,
+                "added": report.added,
+                "retries": report.retries,
+                "skipped": report.skipped,
+            },
             as_json,
-            f"{name}: {report.added} documents added",
+            f"{name}: {report.added} documents added{left_out}",
         )
 
 

@@ -15,7 +15,9 @@ from embplug.errors import InvalidArgumentError
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/text")
 
 
-def read_jsonl(file: Path, id_key: str | None, text_key: str) -> Iterator[tuple[Any, str, dict[str, Any]]]:
+def read_jsonl(
+    file: Path, id_key: str | None, text_key: str, *, allow_blank: bool = False
+) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     """Read documents from a file with one JSON object a line.
 
     Parameters
@@ -27,6 +29,8 @@ def read_jsonl(file: Path, id_key: str | None, text_key: str) -> Iterator[tuple[
         file again replaces the same documents.
     text_key : str
         Key of the text.
+    allow_blank : bool, default=False
+        Whether a text may be blank or missing; it is an empty text then.
 
     Yields
     ------
@@ -44,16 +48,20 @@ def read_jsonl(file: Path, id_key: str | None, text_key: str) -> Iterator[tuple[
         the error names the line.
     """
     for place, line in read_lines(file, "a readable file of JSON lines"):
-        yield _document(line, place, id_key, text_key)
+        yield _document(line, place, id_key, text_key, allow_blank)
 
 
-def _document(line: str, place: str, id_key: str | None, text_key: str) -> tuple[Any, str, dict[str, Any]]:
+def _document(
+    line: str, place: str, id_key: str | None, text_key: str, allow_blank: bool
+) -> tuple[Any, str, dict[str, Any]]:
     document = parse_json(line, place)
     if not isinstance(document, dict):
         raise InvalidArgumentError(place, "a JSON object", type(document).__name__)
     document = jsonable_payload(document, place)
     text = document.pop(text_key, None)
-    if not isinstance(text, str) or not text.strip():
+    if text is None and allow_blank:
+        text = ""
+    if not isinstance(text, str) or not (text.strip() or allow_blank):
         raise InvalidArgumentError(place, f"a text under {text_key!r}", repr(text))
     if id_key is not None and id_key not in document:
         raise InvalidArgumentError(place, f"an id under {id_key!r}", "none")

@@ -16,7 +16,7 @@ from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.common import base85
 from embplug.common.ids import DENSE_CODES, MODEL
 from embplug.encoders import Encoded
-from embplug.errors import DimensionError, InvalidArgumentError
+from embplug.errors import DimensionError, InvalidArgumentError, StateError
 from embplug.methods import PCA, PowerQuantizer, Procrustes, RecurrentBinaryQuantizer, Rotation, Truncation
 from embplug.methods.numeric.rows import unit_rows
 from embplug.search.types import SearchOptions
@@ -293,6 +293,17 @@ def test_each_method_has_a_key_of_its_own_in_the_state() -> None:
         "dense.d.codes": "power",
         "dense.d.previous.adapter": "procrustes",
     }
+
+
+@pytest.mark.parametrize(("new", "old"), [(DIM + 1, DIM), (DIM, DIM - 1)])
+def test_an_adapter_between_other_dimensions_is_refused(new: int, old: int) -> None:
+    version, adapter = previous_model()
+    unfitted = version.previous.model_copy(update={"adapter": adapter.unfitted()})
+    branch = dense_branch(version.model_copy(update={"previous": unfitted}))
+    other = Procrustes().fit(vectors(30, dim=new), vectors(30, dim=old, seed=1))
+    state = {f"{adapter_key('d')}.{key}": array for key, array in other.get_state().items()}
+    with pytest.raises(StateError, match=r"^the state of dense\.d\.previous\.adapter .* dimensions"):
+        branch.set_state(state)
 
 
 def test_each_transform_learns_from_what_the_ones_before_it_make() -> None:

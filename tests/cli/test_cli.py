@@ -157,6 +157,20 @@ def test_files_that_cannot_be_read_are_named(folder):
         assert isinstance(done.exception, SystemExit), arguments
 
 
+def test_documents_without_a_text_are_left_out_if_the_user_says_so(folder):
+    lines = [{"id": "a", "text": "whales"}, {"id": "b", "text": " "}, {"id": 3}, {"id": "d", "text": None}]
+    folder.joinpath("blank.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    embplug("create", "docs", "--recipe", "recipe.yaml")
+    refused = embplug("add", "docs", "blank.jsonl", "--json")
+    assert refused.exit_code == 1 and "line 2" in json.loads(refused.stdout)["message"]
+    added = json.loads(embplug("add", "docs", "blank.jsonl", "--skip-empty", "--json").stdout)
+    assert (added["added"], added["skipped"]) == (1, ["b", 3, "d"])
+    shown = embplug("add", "docs", "blank.jsonl", "--skip-empty")
+    assert "1 documents added, 3 left out without text" in shown.stdout
+    folder.joinpath("wrong.jsonl").write_text('{"id": "a", "text": 5}')
+    assert embplug("add", "docs", "wrong.jsonl", "--skip-empty").exit_code == 1
+
+
 def test_only_decimal_ids_are_numbers(folder):
     Path("recipe.yaml").write_text("dense: {dim: 384}\nencoder: minilm\n")
     ids = [3, "3 ", "007", "\u0663"]

@@ -293,6 +293,17 @@ async def test_class_methods_make_and_open_collections(client, recipe_name):
     assert ids_of(await opened.asimilarity_search("x y", k=1))
 
 
+def test_an_alias_stands_for_its_collection_where_it_is_made_anew(client):
+    old = EmbplugVectorStore.from_texts(["old"], EMBEDDINGS, client=client, collection_name="docs")
+    alias = models.CreateAlias(collection_name="docs", alias_name="current")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    assert old.collection.count() == 1
+    arguments = {"client": client, "collection_name": "current", "force_recreate": True}
+    fresh = EmbplugVectorStore.from_texts(["new"], EMBEDDINGS, **arguments)
+    assert [document.page_content for document in fresh.documents()] == ["new"]
+    assert not client.collection_exists("docs")
+
+
 def test_engines_in_the_words_of_langchain_qdrant(tmp_path):
     store = EmbplugVectorStore.from_texts(["a"], EMBEDDINGS, path=tmp_path / "edge", collection_name="c")
     assert isinstance(store.client, EdgeClient)
