@@ -78,7 +78,7 @@ fdes = st.builds(
     FDE,
     repetitions=st.integers(1, 40),
     simhash_bits=st.integers(1, 6),
-    projection_dim=st.none() | st.integers(1, 32),
+    projection_dim=st.none() | st.integers(1, 24),
     projection=st.sampled_from(["count_sketch", "dense"]),
     partitioner=st.sampled_from(["simhash", "kmeans", "cross_polytope"]),
     fill=st.booleans(),
@@ -88,7 +88,8 @@ fdes = st.builds(
 )
 token_parts = st.builds(
     Tokens,
-    dim=st.integers(1, 4096),
+    # 40 repetitions of 64 cells of 24 dimensions are no longer than the vectors of Qdrant.
+    dim=st.integers(1, 24),
     encoding=fdes,
     encoding_storage=storages,
     multivector=st.none() | st.builds(Multivector, on_disk=maybe, hnsw=hnsws),
