@@ -80,7 +80,7 @@ def test_an_altered_state_is_refused_or_gives_finite_results(name: str) -> None:
     ("name", "key", "how"),
     [
         ("residual", "widths", "one 0"),
-        ("residual", "rotation", "all 0"),
+        ("residual", "rotation", "all 1"),
         ("residual", "factors", "reversed"),
         ("predictive", "borders", "reversed"),
         ("predictive", "3.kept", "all 1"),

@@ -78,7 +78,7 @@ fdes = st.builds(
     FDE,
     repetitions=st.integers(1, 40),
     simhash_bits=st.integers(1, 6),
-    projection_dim=st.none() | st.integers(1, 32),
+    projection_dim=st.none() | st.integers(1, 24),
     projection=st.sampled_from(["count_sketch", "dense"]),
     partitioner=st.sampled_from(["simhash", "kmeans", "cross_polytope"]),
     fill=st.booleans(),
