@@ -35,6 +35,7 @@ from .roles import Reduction as Reduction
 from .roles import TokenCodes as TokenCodes
 from .roles import Transform as Transform
 from .stored import StoredArray as StoredArray
+from .token_codes.adaptive_codes import AdaptiveQuantizer as AdaptiveQuantizer
 from .token_codes.predictive import PredictiveQuantizer as PredictiveQuantizer
 from .transforms.learned_truncation import LearnedTruncation as LearnedTruncation
 from .transforms.pca import PCA as PCA

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from qdrant_client import models
 
 from embplug.errors import RecipeError
-from embplug.methods import AdaptiveEncoding, BitAllocationQuantizer
+from embplug.methods import AdaptiveEncoding, AdaptiveQuantizer
 
 Preset: TypeAlias = Literal["small", "balanced", "exact"]
 
@@ -23,7 +23,7 @@ ENCODING_SHARE = {"small": 1, "balanced": 2, "exact": 4}
 """Largest number of bytes of the encoding for each dimension of a token."""
 
 EMPHASIS = 1.5
-"""Exponent of variances by which bits are shared out. It was chosen on docstrings of the standard library."""
+"""Exponent of variances by which bits are shared out where few tokens are learned from, chosen on docstrings."""
 
 PRIOR = 8
 """Tokens for each dimension that codes learn from at least."""
@@ -73,17 +73,11 @@ def token_encoding(preset: Preset, dim: int) -> AdaptiveEncoding:
     return AdaptiveEncoding(stored_dim=max(128, min(ENCODING_BYTES[preset], ENCODING_SHARE[preset] * dim)))
 
 
-def token_codes(preset: Preset, dim: int) -> BitAllocationQuantizer:
+def token_codes(preset: Preset, dim: int) -> AdaptiveQuantizer:
     """Return the codes of tokens; ``"exact"`` has those of ``"balanced"``, if it has codes at all."""
     share = CODE_SHARE["small" if preset == "small" else "balanced"]
-    return BitAllocationQuantizer(
-        size=max(4, round(share * dim)),
-        levels="auto",
-        # Tokens need not have length 1: one byte of a code keeps it.
-        length="own",
-        emphasis=EMPHASIS,
-        prior=min(PRIOR * dim, PRIOR_NUMBERS // dim),
-    )
+    prior = min(PRIOR * dim, PRIOR_NUMBERS // dim)
+    return AdaptiveQuantizer(size=max(4, round(share * dim)), emphasis=EMPHASIS, prior=prior)
 
 
 def token_datatype(preset: Preset, features: Features | None) -> models.Datatype:

@@ -104,8 +104,8 @@ class Tokens(Part):
         :class:`~embplug.methods.TokenIDF`. They are fitted on documents, and are multiplied by
         ``token_weights`` of a search.
     codes : quantizer, token codes, "auto" or None, default="auto"
-        Codes of the tokens. ``"auto"`` is a :class:`~embplug.methods.BitAllocationQuantizer` if the tokens
-        are not stored, else None. They are stored in the payload, come back with the candidates, and MaxSim
+        Codes of the tokens. ``"auto"`` is a :class:`~embplug.methods.AdaptiveQuantizer` if the tokens are
+        not stored, else None. They are stored in the payload, come back with the candidates, and MaxSim
         is computed on them in this process. With a multivector too, they rerank in its place; see
         ``Rerank.exact``.
     document_bytes : int, default=48

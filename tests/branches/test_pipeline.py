@@ -22,9 +22,9 @@ from embplug.methods import (
     FDE,
     PCA,
     AdaptiveEncoding,
+    AdaptiveQuantizer,
     BallCarving,
     BinaryQuantizer,
-    BitAllocationQuantizer,
     FirstTokens,
     HierarchicalPooling,
     PowerQuantizer,
@@ -193,7 +193,7 @@ def test_the_recipe_keeps_nothing_that_was_learned() -> None:
 def test_the_encoding_that_the_recipe_leaves_open_is_decided() -> None:
     tokens = Pipeline(Recipe(tokens=Tokens(dim=DIM))).recipe.tokens
     assert tokens is not None and isinstance(tokens.encoding, AdaptiveEncoding)
-    assert isinstance(tokens.codes, BitAllocationQuantizer) and tokens.multivector is None
+    assert isinstance(tokens.codes, AdaptiveQuantizer) and tokens.multivector is None
 
 
 def test_nothing_is_encoded_or_planned_before_all_has_learned() -> None:

@@ -84,6 +84,7 @@ CASES: dict[str, Case] = {
     "predictive-scalar": Case(
         methods.PredictiveQuantizer(size=9, centroids=8, levels="scalar"), scores.predictive
     ),
+    "adaptive-codes": Case(methods.AdaptiveQuantizer(size=6), scores.adaptive_codes),
     "pca": Case(methods.PCA(5), transforms.pca),
     "pca-randomized": Case(methods.PCA(4, solver="randomized", whiten="documents"), transforms.pca),
     "pca-both": Case(methods.PCA(3, whiten="both", center="both", normalize=True), transforms.pca),

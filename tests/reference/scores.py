@@ -130,6 +130,14 @@ def predictive(codes: Any, state: State, query: list[float], string: bytes) -> l
     return [product(query, one) for one in decoded]
 
 
+def adaptive_codes(codes: Any, state: State, query: list[float], string: bytes) -> list[float]:
+    """Products of a query with each token of a document coded by what ``AdaptiveQuantizer`` chose of few."""
+    size = codes.size
+    chosen = {name.removeprefix("chosen."): array for name, array in state.items()}
+    rows = [list(string[i : i + size]) for i in range(0, len(string), size)]
+    return [bit_allocation(codes.chosen_, chosen, query, row) for row in rows]
+
+
 def binary(quantizer: Any, state: State, query: list[float], code: list[int]) -> float:
     """Mean plus or minus the deviations, as the bits say, at length 1."""
     signs = [1 if bit == "1" else -1 for bit in bits_of(code)]
