@@ -85,7 +85,8 @@ def ingest(
         unit=" documents",
         disable=None if progress is None else not progress,
     ) as bar:
-        report = write(
+        report = AddReport(skipped=skipped)
+        write(
             handle.engine,
             handle.name,
             renewal.chunks(parts),
@@ -94,8 +95,8 @@ def ingest(
             bar=bar,
             renewal=renewal,
             arguments=arguments,
+            report=report,
         )
-    report.skipped = skipped
     if skipped:
         logger.warning("collection %r: %d empty documents were left out", handle.name, len(skipped))
     if report.added >= BULK_POINTS and traits.optimizes_on_call:

@@ -468,3 +468,6 @@ def test_a_search_costs_no_request_more(memory_client: QdrantClient, monkeypatch
     collection.search(dense=vectors(1)[0])
     collection.add([1], dense=vectors(1))
     assert methods == ["query_batch_points", "upsert"]
+    formula = models.FormulaQuery(formula=models.NegExpression(neg="$score"))
+    collection.search(dense=vectors(1)[0], formula=formula, with_payload=False)
+    assert methods == ["query_batch_points", "upsert", "query_batch_points"]
