@@ -418,7 +418,8 @@ shard_key_selector, timeout
             The documents; ids that do not exist are left out.
         """
         reading = ReadOptions(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
-        return (yield from retrieve_steps(self.name, self._pipeline, ids, with_vectors, reading))
+        read = partial(retrieve_steps, self.name, ids=ids, with_vectors=with_vectors, reading=reading)
+        return (yield from self._handle.checked_steps(read))
 
     @operation
     def scroll(
@@ -468,11 +469,17 @@ shard_key_selector, timeout
             expected = "None, or what the previous call returned"
             raise InvalidArgumentError("offset", expected, type(offset).__name__)
         reading = ReadOptions(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
-        return (
-            yield from scroll_steps(
-                self.name, self._pipeline, filter, limit, offset, order_by, with_vectors, reading
-            )
+        read = partial(
+            scroll_steps,
+            self.name,
+            condition=filter,
+            limit=limit,
+            offset=offset,
+            order_by=order_by,
+            with_vectors=with_vectors,
+            reading=reading,
         )
+        return (yield from self._handle.checked_steps(read))
 
     @operation
     def count(
@@ -497,7 +504,8 @@ shard_key_selector, timeout
             Number of documents that meet the condition.
         """
         reading = ReadOptions(shard_key_selector=shard_key_selector, timeout=timeout)
-        return (yield from count_steps(self.name, self._pipeline, filter, reading))
+        count = partial(count_steps, self.name, condition=filter, reading=reading)
+        return (yield from self._handle.checked_steps(count))
 
     @operation
     def delete(
@@ -529,7 +537,8 @@ shard_key_selector, timeout
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
-        yield from delete_steps(self.name, self._pipeline, ids, filter, options)
+        delete = partial(delete_steps, self.name, ids=ids, condition=filter, options=options)
+        yield from self._handle.checked_steps(delete)
 
     @operation
     def set_payload(
@@ -581,7 +590,16 @@ shard_key_selector, timeout
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
-        yield from set_payload_steps(self.name, self._pipeline, payload, ids, filter, key, options)
+        change = partial(
+            set_payload_steps,
+            self.name,
+            payload=payload,
+            ids=ids,
+            condition=filter,
+            key=key,
+            options=options,
+        )
+        yield from self._handle.checked_steps(change)
 
     @operation
     def overwrite_payload(
@@ -615,7 +633,10 @@ shard_key_selector, timeout
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
-        yield from overwrite_payload_steps(self.name, self._pipeline, payload, ids, filter, options)
+        change = partial(
+            overwrite_payload_steps, self.name, payload=payload, ids=ids, condition=filter, options=options
+        )
+        yield from self._handle.checked_steps(change)
 
     @operation
     def delete_payload(
@@ -650,7 +671,10 @@ shard_key_selector, timeout
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
-        yield from delete_payload_steps(self.name, self._pipeline, keys, ids, filter, options)
+        change = partial(
+            delete_payload_steps, self.name, keys=keys, ids=ids, condition=filter, options=options
+        )
+        yield from self._handle.checked_steps(change)
 
     @operation
     def clear_payload(
@@ -680,7 +704,10 @@ shard_key_selector, timeout
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )
-        yield from overwrite_payload_steps(self.name, self._pipeline, {}, ids, filter, options)
+        change = partial(
+            overwrite_payload_steps, self.name, payload={}, ids=ids, condition=filter, options=options
+        )
+        yield from self._handle.checked_steps(change)
 
     @operation
     def create_payload_index(

@@ -95,7 +95,7 @@ class Handle:
                 result = yield from work(pipeline)
             except (CollectionNotFoundError, InvalidArgumentError) as error:
                 # What does not fit this recipe may fit the one that the collection has now.
-                if not (yield from self._changed_steps(pipeline, error)):
+                if not (yield from self.changed_steps(pipeline, error)):
                     raise
             else:
                 if pipeline.alias is not None or pipeline.revision is None:
@@ -105,7 +105,18 @@ class Handle:
                 yield from self.replace_steps(pipeline)
         raise EngineError(f"collection {self.name!r} is changed by other processes all the time")
 
-    def _changed_steps(self, pipeline: Pipeline, error: EmbplugError) -> Steps[bool]:
+    def checked_steps(self, work: Callable[[Pipeline], Steps[T]]) -> Steps[T]:
+        """Do ``work`` that encodes nothing, and once more if what it refuses may fit by now."""
+        for _ in range(ATTEMPTS):
+            pipeline = self.pipeline
+            try:
+                return (yield from work(pipeline))
+            except InvalidArgumentError as error:
+                if not (yield from self.changed_steps(pipeline, error)):
+                    raise
+        raise EngineError(f"collection {self.name!r} is changed by other processes all the time")
+
+    def changed_steps(self, pipeline: Pipeline, error: EmbplugError) -> Steps[bool]:
         """Return whether it is worth while to repeat what failed, with what the collection is now."""
         if pipeline.revision is None:
             return False

@@ -75,7 +75,7 @@ def ingest(
     skipped: list[Id] = []
     if on_empty == "skip":
         batches = without_empty(batches, skipped)
-    parts = _checked_parts(batches, handle, traits.point_form)
+    parts = _checked_parts(batches, handle, submit, traits.point_form)
     if not handle.pipeline.fitted:
         parts = _learn(handle, parts, submit)
     renewal = _Renewal(handle, submit, traits.point_form)
@@ -85,7 +85,8 @@ def ingest(
         unit=" documents",
         disable=None if progress is None else not progress,
     ) as bar:
-        report = write(
+        report = AddReport(skipped=skipped)
+        write(
             handle.engine,
             handle.name,
             renewal.chunks(parts),
@@ -94,8 +95,8 @@ def ingest(
             bar=bar,
             renewal=renewal,
             arguments=arguments,
+            report=report,
         )
-    report.skipped = skipped
     if skipped:
         logger.warning("collection %r: %d empty documents were left out", handle.name, len(skipped))
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
@@ -212,24 +213,41 @@ class _Renewal:
         yield from chunked(checked, pipeline, self.form, part)
 
 
-def _checked_parts(batches: Iterable[Documents], handle: Handle, form: PointForm) -> Iterator[_Part]:
+def _checked_parts(
+    batches: Iterable[Documents], handle: Handle, submit: Submit, form: PointForm
+) -> Iterator[_Part]:
     """Each batch checked whole, then cut where texts are still to become vectors."""
     seen: set[int | str] = set()
     for number, documents in enumerate(batches):
         if not isinstance(documents, Documents):
             raise InvalidArgumentError("batches", "embplug.Documents", type(documents).__name__)
-        pipeline = handle.pipeline
+        while True:
+            pipeline = handle.pipeline
+            try:
+                whole = _checked(documents, number, pipeline, form)
+            except InvalidArgumentError as error:
+                # What does not fit this recipe may fit the one that the collection has now.
+                if not submit(handle.changed_steps(pipeline, error)).result():
+                    raise
+            else:
+                break
         with naming_documents(documents, number):
-            whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
             _check_new(whole, seen)
-            check_payload_sizes(whole, form)
-        for branch in pipeline.branches.values():
-            branch.check_storable(whole)
         step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
         for start in range(0, len(whole), max(step, 1)):
             with naming_documents(documents, number, start):
                 part = complete_documents(whole.part(start, start + step), pipeline)
             yield _Part(part, pipeline, documents, number, start)
+
+
+def _checked(documents: Documents, number: int, pipeline: Pipeline, form: PointForm) -> CheckedDocuments:
+    """A batch, checked whole before any of it is encoded."""
+    with naming_documents(documents, number):
+        whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
+        check_payload_sizes(whole, form)
+    for branch in pipeline.branches.values():
+        branch.check_storable(whole)
+    return whole
 
 
 def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:

@@ -96,12 +96,14 @@ def write(
     arguments: Mapping[str, Any] = WAITING,
     written: Callable[[Any], None] | None = None,
     renewal: Renewal | None = None,
+    report: AddReport | None = None,
 ) -> AddReport:
     """Write chunks, ``in_flight`` at a time, with these arguments of ``upsert``.
 
     After each part, which a chunk without points ends, the callback ``written`` is passed the mark of the
     oldest part that is not wholly written, or of this part. Documents that were encoded for a revision that
-    the collection has no more are encoded anew by ``renewal``; without it they fail.
+    the collection has no more are encoded anew by ``renewal``; without it they fail. A ``report`` that is
+    passed is filled in and returned.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def write(
         The engine did not take some documents after all retries.
     """
     form = traits_of(engine).point_form
-    report = AddReport()
+    report = AddReport() if report is None else report
     pending: dict[Future[Sent], Chunk] = {}
     outdated: list[Chunk] = []
 

@@ -260,7 +260,11 @@ def translated(error: Exception) -> Exception:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             kind = EngineConnectionError
         elif _is_unreadable(error):
-            kind = EngineAnswerError
+            message = (
+                f"the answer of the engine cannot be read: {error.details()}. gRPC cannot read payloads with "
+                "more than about 30 mappings and lists inside each other; a client over REST can"
+            )
+            return _caused(EngineAnswerError(message), error)
         return _caused(kind(f"the engine answered {error.code().name}: {error.details()}"), error)
     source = error.source if isinstance(error, ResponseHandlingException) else error
     if isinstance(source, _UNREADABLE) or (source is not error and isinstance(source, ValueError)):

@@ -191,6 +191,49 @@ def test_an_object_follows_to_another_recipe(engine: Engine) -> None:
         late.add([1], dense=vectors(1))
 
 
+def test_what_is_added_to_another_recipe_is_checked_for_it(engine: Engine) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=DIM)), engine)
+    stale, late = Collection.open("docs", engine), Collection.open("docs", engine)
+    collection.drop()
+    Collection.create("docs", Recipe(dense=Dense(dim=DIM + 1)), engine)
+    with pytest.raises(InvalidArgumentError, match=r"^dense: .*shape"):
+        late.add([1], dense=vectors(1))
+    batches = (Documents([i], dense=vectors(1, dim=DIM + 1)) for i in range(3))
+    assert stale.add_batches(batches).added == 3
+    assert asyncio.run(late.to_async().add([9], dense=vectors(1, dim=DIM + 1))).added == 1
+
+
+def test_arguments_are_checked_for_the_collection_as_it_is(engine: Engine) -> None:
+    words = models.Filter(must=[models.FieldCondition(key="a", match=models.MatchValue(value="b"))])
+    recipe = Recipe(dense=Dense(dim=DIM), payload_indexes={"a": "integer"})
+    collection = Collection.create("docs", recipe, engine)
+    collection.add([1], dense=vectors(1), payloads=[{"a": "b"}])
+    calls: list[Callable[[Collection], Any]] = [
+        lambda docs: docs.set_payload({"n": 1}, filter=words),
+        lambda docs: docs.overwrite_payload({"a": "b"}, filter=words),
+        lambda docs: docs.delete_payload(["n"], filter=words),
+        lambda docs: docs.count(filter=words),
+        lambda docs: docs.scroll(filter=words),
+        lambda docs: docs.search(dense=vectors(1)[0], filter=words),
+        lambda docs: docs.retrieve([1], with_vectors=["other"]),
+        lambda docs: docs.clear_payload(filter=words),
+        lambda docs: docs.delete(filter=words),
+    ]
+    stale = [Collection.open("docs", engine) for _ in calls]
+    for call in calls:
+        with pytest.raises(InvalidArgumentError):
+            call(collection)
+    collection.drop()
+    wider = Recipe(dense={"dense": Dense(dim=DIM), "other": Dense(dim=DIM)})
+    both = {name: vectors(1) for name in ("dense", "other")}
+    Collection.create("docs", wider, engine).add([1], dense=both, payloads=[{"a": "b"}])
+    for call, handle in zip(calls[:5], stale, strict=False):
+        call(handle)
+    assert stale[6].retrieve([1], with_vectors=["other"])[0].vector
+    for call, handle in zip(calls[7:], stale[7:], strict=True):
+        call(handle)
+
+
 def test_batches_that_are_written_while_the_collection_is_made_anew_are_encoded_anew(
     memory_client: QdrantClient,
 ) -> None:
@@ -425,3 +468,6 @@ def test_a_search_costs_no_request_more(memory_client: QdrantClient, monkeypatch
     collection.search(dense=vectors(1)[0])
     collection.add([1], dense=vectors(1))
     assert methods == ["query_batch_points", "upsert"]
+    formula = models.FormulaQuery(formula=models.NegExpression(neg="$score"))
+    collection.search(dense=vectors(1)[0], formula=formula, with_payload=False)
+    assert methods == ["query_batch_points", "upsert", "query_batch_points"]

@@ -208,7 +208,15 @@ NAMED |= {"field_name": ["field_name"], "group_by": ["group_by"]}
 
 WRONG: dict[str, list[Any]] = {
     "ids": ["42", b"42", {"2": 1}, 42, None, [""], [-1], [2**64], [1.5], [True], ["\ud800"]],
-    "payload": [payload(33), {"a": float("inf")}, {"a": -(2**64)}, {OWN_FIELDS[0]: "b"}, [1], "a"],
+    "payload": [
+        payload(33),
+        {"a": float("inf")},
+        {"a": {"b": [{"c": float("nan")}]}},
+        {"a": -(2**64)},
+        {OWN_FIELDS[0]: "b"},
+        [1],
+        "a",
+    ],
     "filter": [
         {"must": []},
         inside(MAX_FILTER_DEPTH + 1),

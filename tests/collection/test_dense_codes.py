@@ -355,6 +355,26 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
         opened.search(dense=old[0])
 
 
+@pytest.mark.parametrize("engine_name", ["edge", "server"], indirect=True)
+def test_handles_follow_new_codes(engine: Engine) -> None:
+    pytest.importorskip("torch")
+    turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIM + 6, DIM + 6)))[0][:DIM]
+    old, new = DOCUMENTS, (DOCUMENTS @ turn).astype(np.float32)
+    collection = Collection.create("coded", signs_recipe(), engine, sample=Sample(dense=old))
+    collection.add(range(100), dense=old[:100])
+    reader, writer, late = (Collection.open("coded", engine) for _ in range(3))
+    recode(collection, new=new, old=old)
+    with pytest.raises(InvalidArgumentError, match=r"^dense"):
+        writer.add([100], dense=old[100:101])
+    late.add(range(100, COUNT), dense=new[100:])
+    assert reader.search(dense=new[140], limit=1)[0].id == 140
+    with pytest.raises(InvalidArgumentError, match=r"^dense"):
+        reader.search(dense=old[0])
+    for handle in (writer, late, collection):
+        assert handle.search(dense=new[140]) == reader.search(dense=new[140])
+    assert collection.count() == COUNT
+
+
 async def _recoded(engine: Engine, new: Any, old: Any) -> None:
     await asyncio.to_thread(recode, "coded", new=new, old=old, engine=engine)
 

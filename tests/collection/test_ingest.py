@@ -89,10 +89,15 @@ def test_what_could_not_be_written_is_reported(server_client, qdrant_address, mo
                     line.cut()
                 yield Documents(range(start, start + 10), tokens=documents[start : start + 10])
 
+        def with_an_empty_one():
+            yield Documents([1000], tokens=[np.zeros((0, DIM))])
+            yield from batches()
+
         with pytest.raises(IngestError, match="Adding them again is safe") as caught:
-            collection.add_batches(batches())
+            collection.add_batches(with_an_empty_one(), on_empty="skip")
         shaky.close()
     report = caught.value.report
+    assert report.skipped == [1000]
     failed = [i for failure in report.failed for i in failure.ids]
     stored = {record.id for record in Collection.open("docs", server_client).scroll(limit=1000)[0]}
     # What was written and not acknowledged counts as failed: adding it again is safe.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from embplug import Collection, Dense, Query, Recipe, Sparse
-from embplug.errors import CapabilityError, InvalidArgumentError
+from embplug.engines import connect
+from embplug.errors import CapabilityError, EngineAnswerError, InvalidArgumentError
 
 VECTORS = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
 INDEXES = {"n": "integer", "word": "keyword", "day": "datetime"}
@@ -108,3 +110,22 @@ def test_a_server_takes_the_options_of_each_request(
     docs.delete(["c"], **writing)
     assert docs.count() == 2
     client.close()
+
+
+def test_an_answer_that_is_nested_too_deep_for_grpc_says_so(qdrant_address: tuple[str, int]) -> None:
+    url, port = qdrant_address
+    deep: dict[str, Any] = {"a": 1}
+    for _ in range(45):
+        deep = {"a": deep}
+    rest, fast = QdrantClient(url, check_compatibility=False), connect(url, grpc_port=port)
+    with closing(rest), closing(fast):
+        params = models.VectorParams(size=2, distance=models.Distance.COSINE)
+        rest.create_collection("deep", vectors_config=params)
+        try:
+            point = models.PointStruct(id=1, vector=[1.0, 0.0], payload=deep)
+            rest.upsert("deep", [point], wait=True)
+            with pytest.raises(EngineAnswerError, match="inside each other; a client over REST can"):
+                Collection.open_plain("deep", fast).search(dense=[1.0, 0.0])
+            assert Collection.open_plain("deep", rest).search(dense=[1.0, 0.0])[0].payload == deep
+        finally:
+            rest.delete_collection("deep")
