@@ -23,10 +23,13 @@ ENCODING_SHARE = {"small": 1, "balanced": 2, "exact": 4}
 """Largest number of bytes of the encoding for each dimension of a token."""
 
 EMPHASIS = 1.5
-"""Exponent of variances by which bits are shared out: kept most hits on two collections, of 1 to 2."""
+"""Exponent of variances by which bits are shared out. It was chosen on docstrings of the standard library."""
 
 PRIOR = 8
 """Tokens for each dimension that codes learn from at least."""
+
+PRIOR_NUMBERS = 1 << 26
+"""Most numbers in those tokens, so that they fit into memory whatever their dimension."""
 
 OVERSAMPLING = 4.0
 """Candidates by quantized dense vectors for each hit; their originals rank them."""
@@ -79,7 +82,7 @@ def token_codes(preset: Preset, dim: int) -> BitAllocationQuantizer:
         # Tokens need not have length 1: one byte of a code keeps it.
         length="own",
         emphasis=EMPHASIS,
-        prior=PRIOR * dim,
+        prior=min(PRIOR * dim, PRIOR_NUMBERS // dim),
     )
 
 

@@ -35,7 +35,7 @@ def test_an_engine_can_serve_what_is_decided_for_it(preset: Preset, engine: str)
 
 
 def test_a_token_takes_an_eleventh_or_a_25th_of_its_bytes() -> None:
-    for dim in (48, 128, 384, 1024):
+    for dim in (48, 128, 384, 1024, 65536):
         sizes = {}
         for preset in ("small", "balanced"):
             tokens = Tokens(dim=dim, preset=preset).decided()

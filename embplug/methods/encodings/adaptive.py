@@ -115,9 +115,6 @@ class AdaptiveEncoding(Encoding):
         """
         check_token_batch(tokens)
         landmarks = self._landmarks_for(tokens)
-        if landmarks:
-            # Landmarks are kept as they are, and half precision is enough for them.
-            tokens = TokenBatch(tokens.values.astype(np.float16, copy=False), tokens.offsets)
         self.chosen_ = self._of(landmarks, tokens.dim).fit(tokens, queries, device=device)
         self.dim_ = tokens.dim
         return self

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from embplug.common.torch_device import torch_on
+from embplug.methods.encodings.token_regression import rms_length
 from embplug.methods.numeric.partition import Float32
 
 COMBINATIONS = 256
@@ -69,7 +70,7 @@ def train_features(
         torch has no such device.
     """
     # The learning rate is one for tokens of about unit length.
-    length = np.float32(np.sqrt(np.square(points).sum(axis=1, dtype=np.float64).mean()))
+    length = np.float32(rms_length(points))
     combined = targets.T @ generator.standard_normal((len(targets), COMBINATIONS)).astype(np.float32)
     combined /= max(float(combined.std()), float(np.finfo(np.float32).tiny))
     x = points / length

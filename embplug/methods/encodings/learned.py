@@ -27,6 +27,7 @@ from embplug.methods.encodings.token_regression import (
     mean_square_errors,
     posterior_map,
     regression,
+    rms_length,
     slopes,
     token_features,
     unit_scale,
@@ -464,7 +465,9 @@ class LearnedEncoding(Encoding):
                 generator=self._generator(TRAINING),
                 device=device,
             )
-        return ScaledRows.round(directions), thresholds
+        # Features then grow with a token as its own coordinates do, which the ridge weighs alike.
+        length = rms_length(points)
+        return ScaledRows.round(directions / length), thresholds / length
 
     def _components(self, sample: TokenBatch) -> Float32 | None:
         """Principal components (dim, compared_dim) of the tokens, rounded to halves as they are stored."""
@@ -493,8 +496,8 @@ class LearnedEncoding(Encoding):
         vectors = self.fitted_.document_vectors(documents, worker_count(-1), device)
         single = TokenBatch(query_tokens, np.arange(len(query_tokens) + 1))
         predicted = vectors @ self.fitted_.query_vectors(single, None).T
-        true -= true.mean(axis=0)
-        predicted -= predicted.mean(axis=0)
+        # Squares of products of long tokens leave the range of float32.
+        true, predicted = (matrix - matrix.mean(axis=0, dtype=np.float64) for matrix in (true, predicted))
         # Encodings know MaxSim up to a factor: the best one is taken.
         power = float(np.square(predicted).sum())
         factor = float((true * predicted).sum()) / power if power > 0 else 0.0

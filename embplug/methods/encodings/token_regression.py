@@ -27,6 +27,12 @@ SMALLEST_NOISE = 0.01
 """Smallest noise of a landmark, as a share of the mean: a few documents may agree by chance."""
 
 
+def rms_length(points: Float32) -> float:
+    """Root mean square of the lengths of points (n, dim); 1 if all are zero."""
+    length = float(np.sqrt(np.square(points, dtype=np.float64).sum(axis=1).mean()))
+    return length if length > 0 else 1.0
+
+
 def feature_thresholds(products: Float32, activity: float) -> Float32:
     """Thresholds (features,) above which products (points, features) lie at their activity."""
     thresholds = np.empty(products.shape[1], dtype=np.float32)

@@ -19,6 +19,11 @@ LARGEST_BYTE = 127
 NEWTON_SCHULZ_STEPS = 3
 """Each squares the error of rounded directions, which is some 2 % at first."""
 
+MOST_SKEWED = 0.2
+"""Largest error of rounded directions at which these steps lead to orthonormal ones."""
+
+POWER_STEPS = 12
+
 
 def halved(array: ArrayLike) -> NDArray[Any]:
     """The array as float16, or as float32 where its numbers are too large or too small for float16."""
@@ -30,23 +35,46 @@ def halved(array: ArrayLike) -> NDArray[Any]:
     return halves if exact_enough else floats
 
 
-def directions_in_bytes(columns: ArrayLike) -> NDArray[np.int8]:
-    """Orthonormal columns (dim, n) in a byte a number; :func:`orthonormal` reads them."""
+def directions_in_bytes(columns: ArrayLike) -> NDArray[Any]:
+    """Orthonormal columns (dim, n) in a byte a number; :func:`orthonormal` reads them.
+
+    They stay float32 where rounding would skew them too much: if many columns have one large number, and
+    small ones that are all rounded in the same direction.
+    """
     floats = np.asarray(columns, dtype=np.float64)
     largest = np.abs(floats).max(axis=0, initial=0)
-    return np.rint(floats * (LARGEST_BYTE / np.where(largest > 0, largest, 1))).astype(np.int8)
+    rounded = np.rint(floats * (LARGEST_BYTE / np.where(largest > 0, largest, 1)))
+    return floats.astype(np.float32) if _skew(rounded) > MOST_SKEWED else rounded.astype(np.int8)
 
 
 def orthonormal(stored: NDArray[Any]) -> Float32:
     """Columns (dim, n) that were rounded to bytes, orthonormal again; those of float32 as they are."""
     if stored.dtype != np.int8:
         return np.ascontiguousarray(stored, dtype=np.float32)
-    columns = stored.astype(np.float64)
-    lengths = np.linalg.norm(columns, axis=0)
-    columns /= np.where(lengths > 0, lengths, 1)
+    columns = _unit_columns(stored)
     for _ in range(NEWTON_SCHULZ_STEPS):
         columns = 1.5 * columns - 0.5 * columns @ (columns.T @ columns)
     return np.ascontiguousarray(columns, dtype=np.float32)
+
+
+def _unit_columns(stored: NDArray[Any]) -> NDArray[np.float64]:
+    columns = stored.astype(np.float64)
+    lengths = np.linalg.norm(columns, axis=0)
+    columns /= np.where(lengths > 0, lengths, 1)
+    return columns
+
+
+def _skew(rounded: NDArray[Any]) -> float:
+    """How far the product of unit columns with themselves is from the identity: its largest eigenvalue."""
+    columns = _unit_columns(rounded)
+    vector = np.random.default_rng(0).standard_normal(columns.shape[1])
+    size = 0.0
+    for _ in range(POWER_STEPS):
+        length = np.linalg.norm(vector)
+        vector /= length if length > 0 else 1
+        vector = columns.T @ (columns @ vector) - vector
+        size = float(np.linalg.norm(vector))
+    return size
 
 
 def stored_directions(

@@ -106,7 +106,7 @@ class BitAllocationQuantizer(Quantizer):
     levels: Literal["joint", "scalar", "auto"] = "joint"
     length: Literal["unit", "own", "decoded"] = "unit"
     emphasis: float = Field(default=1.0, ge=1, le=2)
-    prior: int = Field(default=0, ge=0, le=1 << 20)
+    prior: int = Field(default=0, ge=0, le=1 << 16)
     seed: int = Field(default=0, ge=0)
     kind: Literal["bit_allocation"] = "bit_allocation"
 
@@ -282,9 +282,13 @@ def around_mean(sample: Float32, count: int, generator: np.random.Generator) -> 
     common = max((n * float(mean @ mean) - square) / (n - 1), 0.0) if n > 1 else 0.0
     mean *= np.sqrt(common / max(float(mean @ mean), np.finfo(np.float32).tiny))
     spread = np.sqrt(max(square - common, 0.0) / dim)
-    drawn = mean + spread * generator.standard_normal((count, dim))
+    drawn = generator.standard_normal((count, dim))
+    drawn *= spread
+    drawn += mean
     lengths = np.linalg.norm(drawn, axis=1, keepdims=True)
-    return np.asarray(drawn * np.sqrt(square) / np.where(lengths > 0, lengths, 1), dtype=np.float32)
+    drawn *= np.sqrt(square)
+    drawn /= np.where(lengths > 0, lengths, 1)
+    return drawn.astype(np.float32)
 
 
 def table_cost(levels: Literal["joint", "scalar"]) -> str:

@@ -49,6 +49,21 @@ def test_many_documents_are_learned_from_within_the_share_of_their_bytes():
     assert chosen == {200: 0, 450: 32, 4000: 64}
 
 
+@pytest.mark.parametrize("length", [1e-6, 1000.0, 1e6])
+def test_tokens_of_any_length_are_learned_from(length):
+    sample = tokens(450)
+    scaled = TokenBatch(sample.values * np.float32(length), sample.offsets)
+    encoding = AdaptiveEncoding(stored_dim=64).fit(scaled)
+    assert isinstance(encoding.chosen_, LearnedEncoding)
+    scores = encoding.encode_queries(scaled[:100]).astype(float) @ encoding.encode_documents(scaled).T
+    first = np.argsort(-scores, axis=1)[:, :20]
+    assert (first == np.arange(100)[:, None]).any(axis=1).mean() > 0.9
+    # As much of MaxSim is explained as with tokens of length 1.
+    unit = AdaptiveEncoding(stored_dim=64).fit(sample)
+    assert encoding.drift(scaled) == pytest.approx(unit.drift(sample), rel=0.1)
+    assert encoding.chosen_.fitted_.unexplained == pytest.approx(unit.chosen_.fitted_.unexplained, rel=0.1)
+
+
 @pytest.mark.parametrize(("documents", "least"), [(30, 0.5), (1500, 0.9)])
 def test_the_best_third_holds_most_of_the_best_by_maxsim(documents, least):
     sample, queries = tokens(documents), tokens(40, seed=5)

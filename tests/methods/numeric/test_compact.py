@@ -37,6 +37,18 @@ def test_rounded_directions_are_at_right_angles_again():
     assert np.abs(straight - directions).max() < np.abs(directions).max() / 127
 
 
+@pytest.mark.parametrize("dim", [300, 500, 700])
+def test_directions_that_bytes_would_skew_stay_float32(dim):
+    # A reflection has ones in its diagonal, and beside it the same small number everywhere.
+    reflection = np.eye(dim) - 2 / dim
+    straight = orthonormal(directions_in_bytes(reflection)).astype(np.float64)
+    assert np.abs(straight.T @ straight - np.eye(dim)).max() < 1e-5
+
+
+def test_no_directions_are_none():
+    assert directions_in_bytes(np.zeros((7, 0))).shape == (7, 0)
+
+
 @pytest.mark.parametrize(
     "quantizer",
     [
