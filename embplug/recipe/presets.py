@@ -23,7 +23,7 @@ ENCODING_SHARE = {"small": 1, "balanced": 2, "exact": 4}
 """Largest number of bytes of the encoding for each dimension of a token."""
 
 EMPHASIS = 1.5
-"""Exponent of variances by which bits are shared out where few tokens are learned from, chosen on docstrings."""
+"""Exponent of variances that shares out bits where few tokens are learned from; chosen on docstrings."""
 
 PRIOR = 8
 """Tokens for each dimension that codes learn from at least."""
