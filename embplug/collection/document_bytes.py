@@ -14,11 +14,15 @@ from embplug.branches.base import vector_of
 from embplug.branches.sizing import BASE85, Part, disk_bytes, expected_parts, memory_bytes
 from embplug.common.ids import CODES
 from embplug.engines.calls import Call, Steps
-from embplug.recipe import Recipe
+from embplug.recipe import Recipe, Tokens
 from embplug.recipe.names import TOKENS_VECTOR
 
 SAMPLED = 200
 """Number of documents that are read, where their sizes differ."""
+
+FIRST_SAMPLED = 16
+SAMPLED_NUMBERS = 1 << 21
+"""Numbers of multivectors that are read: of pages with a thousand tokens each, few are enough."""
 
 PAYLOAD_BLOCK = 128
 PAYLOAD_OVERHEAD = 16
@@ -69,15 +73,14 @@ def document_bytes_steps(
     if not points:
         return None
     tokens = recipe.tokens
-    has_multivector = tokens is not None and tokens.multivector is not None
     records, _ = yield Call.of(
-        "scroll",
-        collection_name=name,
-        limit=SAMPLED,
-        with_payload=True,
-        with_vectors=[TOKENS_VECTOR] if has_multivector else False,
+        "scroll", collection_name=name, limit=SAMPLED, with_payload=True, with_vectors=False
     )
-    rows = _tokens_of(recipe, records, has_multivector)
+    rows = 0.0
+    if tokens is not None and tokens.multivector is not None:
+        rows = _mean((yield from _rows_steps(name, tokens.dim)))
+    elif tokens is not None and tokens.codes is not None:
+        rows = _tokens_of(tokens, records)
     parts = expected_parts(recipe, points, tokens_per_document=rows)
     learned = state_bytes / points
     disk = _with_payloads(parts, records) if measured is None else measured / points
@@ -87,13 +90,30 @@ def document_bytes_steps(
     return DocumentBytes(memory_bytes(parts) + learned, disk + learned, learned, plain)
 
 
-def _tokens_of(recipe: Recipe, records: Sequence[models.Record], has_multivector: bool) -> float:
-    """Mean number of tokens of documents, by their multivectors or by the length of their codes."""
-    tokens = recipe.tokens
-    if has_multivector:
-        return _mean([len(vector_of(record, TOKENS_VECTOR) or ()) for record in records])
-    if tokens is None or tokens.codes is None:
-        return 0.0
+def _rows_steps(name: str, dim: int) -> Steps[list[int]]:
+    """Number of rows of the multivectors of some documents."""
+    rows: list[int] = []
+    offset, limit = None, FIRST_SAMPLED
+    while limit > 0:
+        records, offset = yield Call.of(
+            "scroll",
+            collection_name=name,
+            limit=limit,
+            offset=offset,
+            with_payload=False,
+            with_vectors=[TOKENS_VECTOR],
+        )
+        rows += [len(vector_of(record, TOKENS_VECTOR) or ()) for record in records]
+        if offset is None:
+            break
+        affordable = int(SAMPLED_NUMBERS / max(dim * _mean(rows), 1))
+        limit = min(SAMPLED, affordable) - len(rows)
+    return rows
+
+
+def _tokens_of(tokens: Tokens, records: Sequence[models.Record]) -> float:
+    """Mean number of tokens of documents, by the length of their codes."""
+    assert tokens.codes is not None
     code_bytes = _mean([len((record.payload or {}).get(CODES, "")) for record in records]) / BASE85
     own = max(code_bytes - tokens.document_bytes, 0.0)
     return own / tokens.codes.bytes_per_vector(tokens.dim)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
-from embplug import Collection, Dense, Recipe, Sparse, Tokens
+from embplug import Collection, Dense, Multivector, Recipe, Sparse, Tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -21,7 +21,7 @@ from embplug.engines.calls import run
 from embplug.errors import CollectionNotFoundError, NotAnEmbplugCollectionError
 from embplug.methods import PCA, Rotation
 from embplug.methods.kernels import in_use
-from tests.branches.parts import DIM, vectors
+from tests.branches.parts import DIM, SMALL_FDE, vectors
 
 RECIPE = Recipe(dense={"a": Dense(dim=DIM, transforms=[PCA(4)])}, sparse=Sparse())
 SAMPLE = CheckedSample(None, {"a": vectors(30)}, texts=["words"])
@@ -118,3 +118,24 @@ def test_bytes_of_a_document_count_what_was_learned(engine: Any, preset: Any) ->
     assert size.disk > size.learned + encoding + 4 * dim + 1.25 * coded
     assert size.disk < 1.5 * size.float32 + size.learned + 3000
     assert json.loads(json.dumps(info.to_dict()))["document_bytes"]["disk"] == size.disk
+
+
+def test_of_large_multivectors_few_are_read(
+    memory_client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dim, rows = 64, 1000
+    tokens = Tokens(dim=dim, encoding=SMALL_FDE, multivector=Multivector(), codes=None)
+    collection = Collection.create("docs", Recipe(tokens=tokens), memory_client)
+    collection.add(range(60), tokens=list(np.ones((60, rows, dim), np.float32)))
+    numbers: list[int] = []
+    original = memory_client.scroll
+
+    def counted(**arguments: Any) -> Any:
+        page = original(**arguments)
+        numbers.extend(np.size(record.vector["tokens"]) for record in page[0] if record.vector)
+        return page
+
+    monkeypatch.setattr(memory_client, "scroll", counted)
+    size = collection.info().document_bytes
+    assert size.float32 == 4 * dim * rows
+    assert 16 <= len(numbers) < 40
