@@ -142,7 +142,7 @@ class AdaptiveQuantizer(TokenCodes):
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""
         # Centroids are kept as float16, and those of longer tokens would be infinite.
         largest = max(float(tokens.values.max()), -float(tokens.values.min()))
-        if self._predictive_size < LEAST_PREDICTIVE or largest > np.finfo(np.float16).max:
+        if self._predictive_size < LEAST_PREDICTIVE or largest > float(np.finfo(np.float16).max):
             return 0
         room = self.state_share * tokens.values.size * np.dtype(np.float32).itemsize
         for centroids in CENTROIDS:
