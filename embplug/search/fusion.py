@@ -108,8 +108,8 @@ def weighted_fusion(
     weights : mapping of str to float, default=None
         Weights by the name of the ranking. The weight of a ranking that is not named is 1.
     scale : {"min_max", "none"}, default="min_max"
-        ``"min_max"`` scales the scores of each ranking to 0..1 first; all are 1 if they are equal.
-        ``"none"`` sums the scores as they are.
+        ``"min_max"`` scales the scores of each ranking to 0..1 first; all are 1 if they are equal. The best
+        has 1, also where scores are distances, which rise. ``"none"`` sums the scores as they are.
     limit : int, default=None
         Number of hits to return. None returns all.
 
@@ -138,6 +138,7 @@ def z_score_fusion(
     The standard score says by how many standard deviations a score is above the mean of its ranking. Scores
     below the mean count 0, as does a document that a ranking does not contain. A document that stands out
     in its ranking therefore counts much, and a ranking in which no document stands out decides little.
+    Scores that rise are distances, and are negated.
 
     Parameters
     ----------
@@ -172,7 +173,8 @@ def distribution_based_fusion(
     """Fuse rankings by distribution-based score fusion (DBSF) [1]_, with weights.
 
     The scores of each ranking are scaled so that three standard deviations below their mean are 0 and three
-    above are 1; all are 1/2 if they are equal. Without weights, the result is that of Qdrant.
+    above are 1; all are 1/2 if they are equal. Scores that rise are distances, and are negated. Without
+    weights and distances, the result is that of Qdrant.
 
     Parameters
     ----------

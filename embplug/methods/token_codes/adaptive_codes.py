@@ -41,8 +41,8 @@ class AdaptiveQuantizer(TokenCodes):
     """Token codes that need no knowledge of how many documents there will be.
 
     If the sample is large enough, they are those of a :class:`PredictiveQuantizer`, which take a sixth less
-    bytes. If the sample is smaller, or the codes are short, they are those of a
-    :class:`BitAllocationQuantizer`, which learns little.
+    bytes. If the sample is smaller, the codes are short, or float16 does not hold the tokens, they are those
+    of a :class:`BitAllocationQuantizer`, which learns little.
 
     Parameters
     ----------
@@ -140,7 +140,9 @@ class AdaptiveQuantizer(TokenCodes):
 
     def _centroids_for(self, tokens: TokenBatch) -> int:
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""
-        if self._predictive_size < LEAST_PREDICTIVE:
+        # Centroids are kept as float16, and those of longer tokens would be infinite.
+        largest = max(float(tokens.values.max()), -float(tokens.values.min()))
+        if self._predictive_size < LEAST_PREDICTIVE or largest > float(np.finfo(np.float16).max):
             return 0
         room = self.state_share * tokens.values.size * np.dtype(np.float32).itemsize
         for centroids in CENTROIDS:

@@ -51,6 +51,14 @@ def test_short_codes_are_not_predicted():
     assert isinstance(fitted(1000, size=40).chosen_, BitAllocationQuantizer)
 
 
+def test_tokens_beyond_float16_are_coded_all_the_same():
+    batch = documents(1000, dim=DIM)
+    batch = TokenBatch(batch.values * np.float32(1e6), batch.offsets)
+    codes = AdaptiveQuantizer(size=48, state_share=1).fit(batch)
+    assert isinstance(codes.chosen_, BitAllocationQuantizer)
+    assert np.isfinite(codes.maxsim(batch[0], codes.encode(batch))).all()
+
+
 @pytest.mark.parametrize("count", [60, 1000])
 def test_scores_are_close_to_exact_ones_at_any_length(count):
     batch = documents(count, dim=DIM)
