@@ -158,11 +158,14 @@ def _row(
     info = collection.info()
     size = info.document_bytes
     assert size is not None
+    # ``size.float32`` follows from a sample of documents; here all are at hand.
+    values = documents.values if isinstance(documents, TokenBatch) else documents
+    plain = values.nbytes / len(documents)
     return {
         "memory_bytes": size.memory,
         "disk_bytes": size.disk,
         "learned_mb": info.state_bytes / 1e6,
-        "share_of_float32": size.disk / size.float32,
+        "share_of_float32": size.disk / plain,
         "recall_at_10": overlap(found, exact),
         "ndcg_at_10": None if data.judged is None else ndcg(found, *data.judged),
         **percentiles_ms(seconds.tolist()),
