@@ -21,8 +21,8 @@ from embplug.methods.roles import Encoding
 from embplug.methods.stored import StoredArray, checked_state
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 
-LANDMARKS = (2048, 1024)
-"""Numbers of landmarks, the most first. Pooled tokens find better candidates than 512 landmarks do."""
+LANDMARKS = (2048,)
+"""Numbers of landmarks, the most first. With fewer, candidates are no better than those of pooled tokens."""
 
 CHOSEN = "chosen."
 """Prefix of the arrays of the chosen encoding in the state."""
@@ -42,9 +42,9 @@ class AdaptiveEncoding(Encoding):
     ----------
     stored_dim : int, default=512
         Dimension of the stored vectors, which is also the bytes of a document.
-    state_share : float, default=0.015
-        Largest size of what is learned, as a share of the sample's tokens in float32. A sample is too small
-        if even the fewest landmarks take more.
+    state_share : float, default=0.02
+        Largest size of what is learned, as a share of the sample's tokens in float32. Tokens are pooled where
+        landmarks would take more.
     dtype : {"uint8", "float16", "float32"}, default="uint8"
         Type of the encodings and of the vectors in Qdrant.
     seed : int, default=0
@@ -61,7 +61,7 @@ class AdaptiveEncoding(Encoding):
     """
 
     stored_dim: int = Field(default=512, ge=16, le=65536)
-    state_share: float = Field(default=0.015, gt=0, le=1)
+    state_share: float = Field(default=0.02, gt=0, le=1)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
     seed: int = Field(default=0, ge=0)
     kind: Literal["adaptive"] = "adaptive"
