@@ -46,6 +46,7 @@ def test_without_a_library_numpy_is_in_use(
 
 def test_a_library_of_other_sources_is_not_used(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("embplug.methods.kernels.library._path", lambda: compiled)
+    monkeypatch.delenv("EMBPLUG_KERNEL", raising=False)
     monkeypatch.setattr("embplug.methods.kernels.library.sources_version", lambda: -1)
     monkeypatch.setattr("embplug.methods.kernels.library._library", _library.__wrapped__)
     with pytest.warns(UserWarning, match="built from other sources"):
