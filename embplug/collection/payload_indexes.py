@@ -70,15 +70,15 @@ def _with_index(recipe: Recipe, field: str, schema: Any) -> Recipe:
 def _remember_steps(name: str, pipeline: Pipeline, field: str, index: Any) -> Steps[None]:
     """Write an index, or None where it was deleted, into the recipe of the collection and of the pipeline."""
     info = yield from existing_steps(name)
-    indexes = _changed(pipeline.recipe.payload_indexes, field, index)
-    while MANIFEST_KEY in (info.config.metadata or {}):
+    if MANIFEST_KEY not in (info.config.metadata or {}):
+        pipeline.set_payload_indexes(_changed(pipeline.recipe.payload_indexes, field, index))
+        return
+    while True:
         before = yield from current_revision_steps(name)
-        manifest = before.manifest
-        indexes = _changed(manifest.recipe.payload_indexes, field, index)
-        if manifest.recipe.payload_indexes == indexes:
-            break
-        changed = replace(_with_indexes(manifest, indexes), revision=new_id())
-        if (yield from revise_steps(before, changed)):
+        current = before.manifest.recipe.payload_indexes
+        indexes = _changed(current, field, index)
+        changed = replace(_with_indexes(before.manifest, indexes), revision=new_id())
+        if indexes == current or (yield from revise_steps(before, changed)):
             break
     pipeline.set_payload_indexes(indexes)
 

@@ -78,9 +78,7 @@ def read_revision_steps(name: str) -> Steps[Revision]:
     aliases = yield from _aliases_steps()
     info = yield from _info_steps(name)
     collection = aliases.get(name, name)
-    own = sorted(
-        alias for alias, behind in aliases.items() if behind == collection and alias.startswith(ALIAS_PREFIX)
-    )
+    own = _own_aliases(aliases, collection)
     manifest = read_manifest(name, info)
     if len(own) == 1 and manifest.revision is not None:
         if alias_of(manifest.revision) == own[0]:
@@ -234,8 +232,12 @@ def _aliases_steps() -> Steps[dict[str, str]]:
 
 
 def _own_aliases_steps(name: str) -> Steps[list[str]]:
-    aliases = yield from _aliases_steps()
-    return sorted(a for a, behind in aliases.items() if behind == name and a.startswith(ALIAS_PREFIX))
+    return _own_aliases((yield from _aliases_steps()), name)
+
+
+def _own_aliases(aliases: Mapping[str, str], collection: str) -> list[str]:
+    """Aliases of revisions that a collection has."""
+    return sorted(alias for alias, behind in aliases.items() if behind == collection and is_own_alias(alias))
 
 
 def _change(*operations: Any) -> Call:
