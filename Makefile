@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 KERNEL := $(VENV)/kernel
 
-.PHONY: test fast slow lint fix demo clean
+.PHONY: test fast slow lint fix demo docs clean
 
 $(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,10 @@ fix: $(STAMP)
 
 demo: $(KERNEL)
 	$(BIN)/embplug demo --at .cache/demo $(if $(QUERY),"$(QUERY)")
+
+# The site, in .cache/site.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

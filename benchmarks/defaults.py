@@ -42,6 +42,8 @@ K = 10
 ROUNDS = 3
 KINDS = ("texts", "dense")
 ENGINES = ("edge", "server")
+SIZES = {"1k": 1_000, "100k": 100_000, "10m": 10_000_000}
+"""Numbers of documents among which what was learned once is divided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +167,10 @@ def _row(
         "memory_bytes": size.memory,
         "disk_bytes": size.disk,
         "learned_mb": info.state_bytes / 1e6,
+        **{
+            f"disk_bytes_{name}": size.disk - size.learned + info.state_bytes / points
+            for name, points in SIZES.items()
+        },
         "share_of_float32": size.disk / plain,
         "recall_at_10": overlap(found, exact),
         "ndcg_at_10": None if data.judged is None else ndcg(found, *data.judged),

@@ -23,18 +23,29 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
-def test_the_python_runs(tmp_path):
-    done = subprocess.run(
+def test_its_blocks_run_in_order_in_one_folder(tmp_path):
+    """Python in one interpreter, as a reader types it; then the shell, beside what Python has stored."""
+    python = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks("python"))],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    *texts, tokens = done.stdout.splitlines()
+    assert python.returncode == 0, python.stderr
+    *texts, tokens = python.stdout.splitlines()
     assert len(texts) == 3 and texts[0].split()[0] in ("for", "lists", "typesseq")
     assert tokens.startswith("51 ") and "codes" in tokens
+    shell = subprocess.run(
+        ["bash", "-euc", "\n".join(blocks("sh"))],
+        cwd=tmp_path,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shell.returncode == 0, shell.stderr
+    assert "The cat sleeps on the sofa." in shell.stdout
 
 
 @pytest.fixture
@@ -69,21 +80,8 @@ def test_the_first_example_keeps_its_promise(folder_on_disk, monkeypatch, capsys
     assert recall >= 0.97
 
 
-def test_the_shell_commands_run(tmp_path):
-    script = next(block for block in blocks("sh") if "embplug create" in block)
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    done = subprocess.run(
-        ["bash", "-euc", script],
-        cwd=tmp_path,
-        env={"PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "The cat sleeps on the sofa." in done.stdout
-
-
 def test_every_file_it_names_is_there():
-    for name in [*re.findall(r"\]\((docs/[^)]+)\)", README), *re.findall(r"`(\w+\.py)`", README)]:
-        assert (ROOT / name).exists() or (ROOT / "benchmarks" / name).exists(), name
+    links = re.findall(r"\]\(((?:docs/|[A-Z]+\.md)[^)#]*)", README)
+    assert len(links) > 10
+    for name in links:
+        assert (ROOT / name).exists(), name
