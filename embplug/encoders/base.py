@@ -188,11 +188,14 @@ def special_token_ids(tokenizer: Any) -> list[int]:
     list of int
         Token ids.
     """
-    return [i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id]
+    special = getattr(
+        tokenizer, "all_special_ids", []
+    )  # tokenizers without a model of transformers have none
+    return [i for i in special if i != tokenizer.unk_token_id]
 
 
 def token_batch(matrices: Sequence[Any]) -> TokenBatch:
-    """Make a float32 batch of the token matrices that a model returned.
+    """Make a batch of the token matrices that a model returned.
 
     Parameters
     ----------
@@ -202,6 +205,33 @@ def token_batch(matrices: Sequence[Any]) -> TokenBatch:
     Returns
     -------
     TokenBatch
-        The same matrices as float32.
+        The same matrices: float16 where all of them are, otherwise float32.
     """
-    return TokenBatch.from_list(matrices).to_float32()
+    return TokenBatch.from_list(matrices)
+
+
+def csr_rows(indices: Sequence[Any], weights: Sequence[Any]) -> csr_array:
+    """Make a sparse matrix of the indices and weights of texts.
+
+    Parameters
+    ----------
+    indices : sequence of int arrays
+        Indices of the vocabulary, for each text. They may repeat only across texts.
+    weights : sequence of float arrays
+        Weight of each index.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (n_texts, n_indices), float32
+        One row for each text, with indices in ascending order.
+    """
+    from scipy.sparse import csr_array
+
+    offsets = np.zeros(len(indices) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in indices], out=offsets[1:])
+    columns = np.concatenate([np.empty(0), *indices]).astype(np.int64)
+    values = np.concatenate([np.empty(0), *weights]).astype(np.float32)
+    width = int(columns.max()) + 1 if len(columns) else 1
+    rows = csr_array((values, columns, offsets), shape=(len(indices), width))
+    rows.sort_indices()
+    return rows
