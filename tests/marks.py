@@ -21,7 +21,9 @@ SERVER_PARAMETERS = {"server", "rest", "grpc"}
 MODEL_PATHS = (
     "cli/",
     "encoders/test_adapters.py",
+    "encoders/test_fastembed.py",
     "encoders/test_minilm.py",
+    "encoders/test_sentence_transformers.py",
     "test_docs.py",
     "test_readme.py",
 )

@@ -1,40 +1,72 @@
-"""Adapter for the late interaction models of fastembed, which run on ONNX without torch."""
+"""Adapter for fastembed, whose models run on ONNX without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from embplug.encoders.base import Encoded, token_batch
-from embplug.errors import MissingExtraError
+import numpy as np
+
+from embplug.encoders.base import Encoded, csr_rows, token_batch
+from embplug.encoders.info import EncoderInfo, Output
+from embplug.encoders.revisions import file_revision
+from embplug.errors import InvalidArgumentError, MissingExtraError
+
+CLASSES: dict[str, Output] = {
+    "LateInteractionTextEmbedding": "tokens",
+    "LateInteractionMultimodalEmbedding": "tokens",
+    "SparseTextEmbedding": "sparse",
+    "TextEmbedding": "dense",
+}
+"""Classes of fastembed, and what they make of texts. The first one that knows a model loads it."""
 
 
 class FastEmbedEncoder:
-    """Encoder with a ``fastembed.LateInteractionTextEmbedding`` model, which makes token vectors.
+    """Encoder with a text model of fastembed: token vectors, dense vectors or sparse weights.
 
     Parameters
     ----------
-    model : str or LateInteractionTextEmbedding
-        Name such as ``"colbert-ir/colbertv2.0"``, which is downloaded on first use, or a loaded model.
+    model : str or a text model of fastembed
+        Name such as ``"colbert-ir/colbertv2.0"``, which is downloaded on first use; or a loaded
+        ``LateInteractionTextEmbedding``, ``LateInteractionMultimodalEmbedding``, ``SparseTextEmbedding`` or
+        ``TextEmbedding``.
 
     Raises
     ------
+    InvalidArgumentError
+        fastembed has no such model.
     MissingExtraError
         fastembed is not installed.
     """
 
     def __init__(self, model: Any) -> None:
         if isinstance(model, str):
-            try:
-                from fastembed import LateInteractionTextEmbedding
-            except ImportError as error:
-                raise MissingExtraError("the fastembed encoder", "fastembed") from error
-            model = LateInteractionTextEmbedding(model)
+            model = _load(model)
         self._model = model
+        self._output: Output = next(
+            (made for name, made in CLASSES.items() if type(model).__name__ == name), "tokens"
+        )
         self.spec = f"fastembed:{model.model_name}"
 
+    @cached_property
+    def info(self) -> EncoderInfo:
+        """What the model makes, its dimension, its longest text and the revision of its file."""
+        size = None if self._output == "sparse" else int(self._model.embedding_size)
+        tokenizer = getattr(getattr(self._model, "model", None), "tokenizer", None)
+        truncation = getattr(tokenizer, "truncation", None) or {}
+        return EncoderInfo(
+            (self._output,),
+            size if self._output == "tokens" else None,
+            size if self._output == "dense" else None,
+            truncation.get("max_length"),
+            self._revision(),
+            reads_images=hasattr(self._model, "embed_image"),
+        )
+
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents as token vectors.
+        """Encode documents.
 
         Parameters
         ----------
@@ -44,12 +76,12 @@ class FastEmbedEncoder:
         Returns
         -------
         Encoded
-            ``tokens`` of the texts.
+            ``tokens``, ``dense`` or ``sparse`` of the texts, as the model makes them.
         """
-        return Encoded(token_batch(list(self._model.embed(list(texts)))))
+        return self._encoded(self._method("passage_embed"), texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries as token vectors, with the model's query marker and expansion.
+        """Encode queries, with the prefix and the expansion of the model.
 
         Parameters
         ----------
@@ -59,6 +91,38 @@ class FastEmbedEncoder:
         Returns
         -------
         Encoded
-            ``tokens`` of the texts.
+            ``tokens``, ``dense`` or ``sparse`` of the texts, as the model makes them.
         """
-        return Encoded(token_batch(list(self._model.query_embed(list(texts)))))
+        return self._encoded(self._method("query_embed"), texts)
+
+    def _method(self, name: str) -> Callable[[list[str]], Any]:
+        # Models of texts and images have one function for all texts.
+        return getattr(self._model, name, None) or self._model.embed_text  # type: ignore[no-any-return]
+
+    def _encoded(self, embed: Callable[[list[str]], Any], texts: Sequence[str]) -> Encoded:
+        rows = list(embed(list(texts)))
+        if self._output == "dense":
+            return Encoded(dense=np.stack(rows).astype(np.float32))
+        if self._output == "sparse":
+            return Encoded(sparse=csr_rows([row.indices for row in rows], [row.values for row in rows]))
+        return Encoded(token_batch(rows))
+
+    def _revision(self) -> str | None:
+        model = getattr(self._model, "model", None)
+        folder, description = getattr(model, "_model_dir", None), getattr(model, "model_description", None)
+        if folder is None or description is None:
+            return None
+        file = Path(folder) / (description.model_file or "")
+        return file_revision(file) if file.is_file() else None
+
+
+def _load(name: str) -> Any:
+    try:
+        import fastembed
+    except ImportError as error:
+        raise MissingExtraError("the fastembed encoder", "fastembed") from error
+    for class_name in CLASSES:
+        loader = getattr(fastembed, class_name)
+        if any(name.lower() == known["model"].lower() for known in loader.list_supported_models()):
+            return loader(name)
+    raise InvalidArgumentError("encoder", "a text model of fastembed after 'fastembed:'", repr(name))

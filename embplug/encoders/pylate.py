@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from embplug.encoders.base import Encoded, token_batch
+from embplug.encoders.info import EncoderInfo
+from embplug.encoders.revisions import weights_revision
 from embplug.errors import MissingExtraError
 
 
@@ -30,10 +33,22 @@ class PyLateEncoder:
             except ImportError as error:
                 raise MissingExtraError("the PyLate encoder", "pylate") from error
             self.spec = f"pylate:{model}"
-            model = models.ColBERT(model_name_or_path=model)
+            model = models.ColBERT(model_name_or_path=model, trust_remote_code=False)
         else:
             self.spec = "pylate:given"
         self._model = model
+
+    @cached_property
+    def info(self) -> EncoderInfo:
+        """What the model makes, its dimension, its longest document and the revision of its weights."""
+        return EncoderInfo(
+            ("tokens",),
+            int(self._model.get_sentence_embedding_dimension()),
+            max_tokens=self._model.document_length,
+            revision=weights_revision(
+                self._model, str(self._model.query_prefix), str(self._model.document_prefix)
+            ),
+        )
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents as token vectors.

@@ -1,50 +1,86 @@
-"""Adapter for sentence-transformers: sentence vectors, and token vectors of the last layer."""
+"""Adapter for sentence-transformers: late interaction, sentence vectors and learned sparse vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embplug.encoders.base import Encoded, special_token_ids, token_batch
-from embplug.errors import MissingExtraError
+from embplug.encoders.checkpoints import load_checkpoint
+from embplug.encoders.info import EncoderInfo, Output
+from embplug.encoders.revisions import weights_revision
+from embplug.encoders.spans import spans_of_rows
+
+Task = Literal["query", "document"]
+PROMPTS: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
+"""Names of the prompts that sentence-transformers puts before queries and documents, the first first."""
 
 
 class SentenceTransformersEncoder:
-    """Encoder with a ``SentenceTransformer``, which makes sentence and token vectors of unit length.
+    """Encoder with a model of sentence-transformers 6, of the class that its checkpoint names.
 
-    Special tokens of beginning, end and padding are left out of the token vectors. The prompts named
-    ``query`` and ``document`` are used if the model has them.
+    ========================== ==========================================================================
+    class                      vectors
+    ========================== ==========================================================================
+    ``MultiVectorEncoder``     token vectors, with the projection, prefixes, query expansion and skip list
+                               of the model: ColBERT, PyLate, ColPali, ColQwen
+    ``SentenceTransformer``    the sentence vector; and the token vectors of the last layer, of unit
+                               length and without the special tokens
+    ``SparseEncoder``          weights of the vocabulary: SPLADE
+    ========================== ==========================================================================
+
+    Prompts of the model are used. Token vectors are float16 where the model's are. Code of a checkpoint is
+    never run: pass a loaded model if it needs its own code.
 
     Parameters
     ----------
-    model : str or SentenceTransformer
+    model : str, MultiVectorEncoder, SentenceTransformer or SparseEncoder
         Name or folder of a model, or a loaded model.
 
     Raises
     ------
     MissingExtraError
-        sentence-transformers is not installed.
+        sentence-transformers 6 is not installed.
     """
 
     def __init__(self, model: Any) -> None:
         if isinstance(model, str):
-            try:
-                from sentence_transformers import SentenceTransformer
-            except ImportError as error:
-                raise MissingExtraError(
-                    "the sentence-transformers encoder", "sentence-transformers"
-                ) from error
             self.spec = f"sentence-transformers:{model}"
-            model = SentenceTransformer(model)
+            model = load_checkpoint(model)
         else:
             self.spec = f"sentence-transformers:{model.model_card_data.base_model or 'given'}"
         self._model = model
-        self._special = special_token_ids(model.tokenizer)
+        self._kind = model.model_type
+        self._encode = {"MultiVectorEncoder": self._multi_vector, "SparseEncoder": self._sparse}.get(
+            self._kind, self._sentence
+        )
+
+    @cached_property
+    def info(self) -> EncoderInfo:
+        """What the model makes, its dimensions, its longest document and the revision of its weights."""
+        outputs: dict[str, tuple[Output, ...]] = {
+            "MultiVectorEncoder": ("tokens",),
+            "SparseEncoder": ("sparse",),
+        }
+        encoded = self.encode_queries(["dimension"])
+        reads = getattr(self._model, "supports", lambda modality: False)
+        longest = getattr(self._model[0], "document_length", None) or self._model.get_max_seq_length()
+        prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
+        return EncoderInfo(
+            outputs.get(self._kind, ("dense",) if encoded.tokens is None else ("tokens", "dense")),
+            None if encoded.tokens is None else encoded.tokens.dim,
+            None if encoded.dense is None else int(encoded.dense.shape[1]),
+            longest,
+            weights_revision(self._model, *prompts),
+            reads_images=self._kind == "MultiVectorEncoder" and reads("image"),
+        )
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents as sentence and token vectors.
+        """Encode documents.
 
         Parameters
         ----------
@@ -54,12 +90,12 @@ class SentenceTransformersEncoder:
         Returns
         -------
         Encoded
-            ``tokens`` and ``dense`` of the texts.
+            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` or ``sparse``, as the model makes them.
         """
         return self._encode(texts, "document")
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries as sentence and token vectors.
+        """Encode queries.
 
         Parameters
         ----------
@@ -69,22 +105,83 @@ class SentenceTransformersEncoder:
         Returns
         -------
         Encoded
-            ``tokens`` and ``dense`` of the texts.
+            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` or ``sparse``, as the model makes them.
         """
         return self._encode(texts, "query")
 
-    def _encode(self, texts: Sequence[str], prompt: str) -> Encoded:
-        prompt_name = prompt if prompt in (self._model.prompts or {}) else None
-        outputs = self._model.encode(
-            list(texts), output_value=None, prompt_name=prompt_name, show_progress_bar=False
-        )
-        tokens, dense = [], []
-        for output in outputs:
-            ids = output["input_ids"].cpu().numpy()
-            kept = (output["attention_mask"].cpu().numpy() > 0) & ~np.isin(ids, self._special)
-            tokens.append(_unit(output["token_embeddings"].float().cpu().numpy()[: len(kept)][kept]))
-            dense.append(output["sentence_embedding"].float().cpu().numpy())
-        return Encoded(token_batch(tokens), _unit(np.stack(dense)))
+    def _call(self, texts: Sequence[str], task: Task, **options: Any) -> Any:
+        encode = self._model.encode_query if task == "query" else self._model.encode_document
+        return encode(list(texts), show_progress_bar=False, **options)
+
+    def _multi_vector(self, texts: Sequence[str], task: Task) -> Encoded:
+        matrices, ids, masks = [], [], []
+        for output in self._call(texts, task, output_value=None):
+            mask = _as_numpy(output["attention_mask"]) > 0
+            matrices.append(output["token_embeddings"][output["attention_mask"].bool()])
+            masks.append(mask)
+            ids.append(_as_numpy(output["input_ids"]) if "input_ids" in output else None)
+        # A model that pools tokens has fewer of them than ids.
+        if any(row is None or len(row) != len(mask) for row, mask in zip(ids, masks, strict=True)):
+            return Encoded(token_batch(matrices))
+        return self._with_ids(matrices, ids, masks, texts, task)
+
+    def _sentence(self, texts: Sequence[str], task: Task) -> Encoded:
+        special = special_token_ids(self._model.tokenizer)
+        matrices, ids, masks, dense = [], [], [], []
+        for output in self._call(texts, task, output_value=None):
+            dense.append(_as_numpy(output["sentence_embedding"]).astype(np.float32))
+            if "token_embeddings" not in output or "input_ids" not in output:
+                continue
+            row = _as_numpy(output["input_ids"])
+            mask = (_as_numpy(output["attention_mask"]) > 0) & ~np.isin(row, special)
+            values = _as_numpy(output["token_embeddings"])[: len(row)][mask]
+            matrices.append(_unit(values.astype(np.float32)).astype(values.dtype))
+            ids.append(row)
+            masks.append(mask)
+        if len(matrices) < len(dense):
+            return Encoded(dense=np.stack(dense))
+        return self._with_ids(matrices, ids, masks, texts, task, np.stack(dense))
+
+    def _sparse(self, texts: Sequence[str], task: Task) -> Encoded:
+        from scipy.sparse import csr_array
+
+        weights = self._call(texts, task, save_to_cpu=True).coalesce()
+        values, places = _as_numpy(weights.values()).astype(np.float32), weights.indices().numpy()
+        return Encoded(sparse=csr_array((values, (places[0], places[1])), shape=tuple(weights.shape)))
+
+    def _with_ids(
+        self,
+        matrices: Sequence[Any],
+        ids: Sequence[Any],
+        masks: Sequence[Any],
+        texts: Sequence[str],
+        task: Task,
+        dense: NDArray[np.float32] | None = None,
+    ) -> Encoded:
+        """Token matrices with the id and the characters of each token."""
+        spans = None
+        # A chat template puts text around each input, so that its characters are not known.
+        if "message" not in getattr(self._model[0], "modality_config", {}):
+            tokenizer, prompt = self._model.tokenizer, self._prompt(task)
+            left = getattr(tokenizer, "padding_side", "right") == "left"
+            first = [int(np.argmax(row != tokenizer.pad_token_id)) if left else 0 for row in ids]
+            read = [row[start:] for row, start in zip(ids, first, strict=True)]
+            rows = spans_of_rows(tokenizer, texts, prompt, read)
+            if rows is not None:
+                kept = zip(rows, masks, first, strict=True)
+                spans = np.concatenate([row[mask[start:]] for row, mask, start in kept])
+        joined = np.concatenate([row[mask] for row, mask in zip(ids, masks, strict=True)])
+        return Encoded(token_batch(matrices), dense, token_ids=joined.astype(np.int64), spans=spans)
+
+    def _prompt(self, task: Task) -> str:
+        prompts = self._model.prompts or {}
+        name = next((name for name in PROMPTS[task] if name in prompts), self._model.default_prompt_name)
+        return prompts.get(name) or ""
+
+
+def _as_numpy(values: Any) -> NDArray[Any]:
+    values = values.detach().cpu()
+    return np.asarray((values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy())
 
 
 def _unit(vectors: Any) -> Any:

@@ -78,9 +78,9 @@ class FastEmbedStandIn:
 
     model_name = "stand-in"
 
-    def embed(self, documents: list[str]) -> Iterator[np.ndarray]:
-        assert isinstance(documents, list)
-        yield from (matrix(text, 1.0) for text in documents)
+    def passage_embed(self, texts: list[str]) -> Iterator[np.ndarray]:
+        assert isinstance(texts, list)
+        yield from (matrix(text, 1.0) for text in texts)
 
     def query_embed(self, query: list[str]) -> Iterator[np.ndarray]:
         assert isinstance(query, list)
@@ -112,16 +112,16 @@ def test_late_interaction_models_tell_documents_from_queries(make):
 
 def test_the_stand_in_of_fastembed_has_the_methods_of_the_original():
     original = pytest.importorskip("fastembed").LateInteractionTextEmbedding
-    for name in ("embed", "query_embed"):
+    for name in ("passage_embed", "query_embed"):
         assert callable(getattr(original, name))
 
 
-def test_half_precision_becomes_single():
+def test_half_precision_is_kept():
     class Half(PyLateStandIn):
         def encode(self, sentences: list[str], **options: Any) -> list[np.ndarray]:
             return [m.astype(np.float16) for m in super().encode(sentences, **options)]
 
-    assert PyLateEncoder(Half()).encode_documents(["a b"]).tokens.values.dtype == np.float32
+    assert PyLateEncoder(Half()).encode_documents(["a b"]).tokens.values.dtype == np.float16
 
 
 @pytest.mark.parametrize(
