@@ -9,6 +9,8 @@ from .collection.writing import AddReport as AddReport
 from .common.qdrant_models import models as models
 from .encoders.base import Encoded as Encoded
 from .encoders.base import Encoder as Encoder
+from .encoders.images import EncodedImages as EncodedImages
+from .encoders.images import ImageEncoder as ImageEncoder
 from .encoders.registry import load_encoder as load_encoder
 from .encoders.registry import register_encoder as register_encoder
 from .engines.connect import connect as connect

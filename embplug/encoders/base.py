@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embplug.errors import LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+PER_TOKEN = ("saliency", "token_ids", "spans")
+"""Fields of :class:`Encoded` that have one row for each token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,11 +32,46 @@ class Encoded:
     saliency : float32 array of shape (sum_tokens,), default=None
         How much attention each token of ``tokens`` receives, for pruning. ``None`` if the encoder does not
         compute it.
+    sparse : scipy.sparse.csr_array of shape (n_texts, n_indices), default=None
+        Weights of words for each text, by the indices of a vocabulary. ``None`` if the encoder makes no
+        sparse vectors.
+    token_ids : int64 array of shape (sum_tokens,), default=None
+        Vocabulary id of each token of ``tokens``, and -1 for a token without one. ``None`` if the encoder
+        does not know them.
+    spans : int32 array of shape (sum_tokens, 2), default=None
+        Characters of its text that each token of ``tokens`` stands for: start and end. Both are equal for a
+        token that stands for none, such as a prompt's. ``None`` if the encoder does not know them.
+
+    Raises
+    ------
+    LengthMismatchError
+        ``dense``, ``sparse`` and ``tokens`` are of different numbers of texts, or ``saliency``,
+        ``token_ids`` or ``spans`` do not have one row for each token.
     """
 
     tokens: TokenBatch | None = None
     dense: NDArray[np.float32] | None = None
     saliency: NDArray[np.float32] | None = None
+    sparse: csr_array | None = None
+    token_ids: NDArray[np.int64] | None = None
+    spans: NDArray[np.int32] | None = None
+
+    def __post_init__(self) -> None:
+        whole = {"tokens": self.tokens, "dense": self.dense, "sparse": self.sparse}
+        counts = {name: _rows(vectors) for name, vectors in whole.items() if vectors is not None}
+        for name, count in counts.items():
+            if count != next(iter(counts.values())):
+                expected = f"one row for each of {next(iter(counts.values()))} texts"
+                raise LengthMismatchError(name, expected, count)
+        n_tokens = 0 if self.tokens is None else len(self.tokens.values)
+        for name in PER_TOKEN:
+            values, shape = getattr(self, name), (n_tokens, 2) if name == "spans" else (n_tokens,)
+            if values is not None and np.shape(values) != shape:
+                raise LengthMismatchError(name, f"shape {shape}, as there are tokens", np.shape(values))
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return next((_rows(v) for v in (self.tokens, self.dense, self.sparse) if v is not None), 0)
 
     def saliency_of(self, row: int) -> NDArray[np.float32] | None:
         """Return the saliency of the tokens of one text.
@@ -44,9 +86,46 @@ class Encoded:
         float32 array of shape (n_tokens,) or None
             Saliency of each token. ``None`` if the encoder does not compute it.
         """
-        if self.tokens is None or self.saliency is None:
+        return self._of_tokens(self.saliency, row)
+
+    def token_ids_of(self, row: int) -> NDArray[np.int64] | None:
+        """Return the vocabulary ids of the tokens of one text.
+
+        Parameters
+        ----------
+        row : int
+            Position of the text.
+
+        Returns
+        -------
+        int64 array of shape (n_tokens,) or None
+            Id of each token, or -1. ``None`` if the encoder does not know them.
+        """
+        return self._of_tokens(self.token_ids, row)
+
+    def spans_of(self, row: int) -> NDArray[np.int32] | None:
+        """Return which characters of a text its tokens stand for.
+
+        Parameters
+        ----------
+        row : int
+            Position of the text.
+
+        Returns
+        -------
+        int32 array of shape (n_tokens, 2) or None
+            Start and end of each token. ``None`` if the encoder does not know them.
+        """
+        return self._of_tokens(self.spans, row)
+
+    def _of_tokens(self, values: NDArray[Any] | None, row: int) -> NDArray[Any] | None:
+        if self.tokens is None or values is None:
             return None
-        return self.saliency[slice(*self.tokens.offsets[row : row + 2])]
+        return values[slice(*self.tokens.offsets[row : row + 2])]
+
+
+def _rows(vectors: Any) -> int:
+    return len(vectors) if isinstance(vectors, TokenBatch) else int(np.shape(vectors)[0])
 
 
 @runtime_checkable
