@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -153,7 +154,9 @@ class Explanation:
     @cached_property
     def heat(self) -> NDArray[np.float64]:
         """Share of the score that each token of the document brings, float64 ``(n,)``."""
-        return np.bincount(self.matched, self.shares, minlength=self.similarities.shape[1])
+        heat = np.zeros(self.similarities.shape[1])
+        np.add.at(heat, self.matched, self.shares)
+        return heat
 
     @cached_property
     def matches(self) -> list[TokenMatch]:
@@ -222,5 +225,5 @@ def heated_parts(text: str, origins: TokenOrigins, heat: Sequence[float]) -> lis
     bounds = [0, *(np.flatnonzero(~same) + 1).tolist(), len(text)] if text else [0]
     return [
         (text[start:stop], None if np.isnan(of_character[start]) else float(of_character[start]))
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
+        for start, stop in pairwise(bounds)
     ]
