@@ -35,5 +35,6 @@ from .recipe.sparse import Sparse as Sparse
 from .recipe.tokens import Multivector as Multivector
 from .recipe.tokens import Tokens as Tokens
 from .search.cross_encoder import register_cross_encoder as register_cross_encoder
+from .search.explain import Explanation as Explanation
 from .search.types import Hit as Hit
 from .search.types import Query as Query

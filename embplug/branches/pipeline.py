@@ -156,8 +156,8 @@ class Pipeline:
         NotFittedError
             The encoding has learned nothing yet.
         """
-        branch = self.branches.get(TOKENS_BRANCH)
-        if not isinstance(branch, TokensBranch):
+        branch = self.tokens_branch
+        if branch is None:
             raise InvalidArgumentError("recipe.tokens.encoding", "a learned encoding", None)
         return branch.drift(tokens)
 
@@ -188,6 +188,12 @@ class Pipeline:
         """Qdrant's parameters of the sparse vectors; ``None`` where there are none."""
         configs = [branch.sparse_vectors_config() for branch in self.branches.values()]
         return {name: params for config in configs for name, params in config.items()} or None
+
+    @property
+    def tokens_branch(self) -> TokensBranch | None:
+        """The tokens branch; None where the recipe has no tokens."""
+        branch = self.branches.get(TOKENS_BRANCH)
+        return branch if isinstance(branch, TokensBranch) else None
 
     def dense(self, name: str) -> DenseBranch:
         """The dense branch of this name."""
@@ -289,13 +295,33 @@ class Pipeline:
         ]
         return [search_plan(query, options) for query in prepared]
 
+    def encoded_queries(self, queries: Sequence[Query]) -> list[CheckedQuery]:
+        """Check queries; the encoder makes the vectors that they lack of their texts.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong. The error names it.
+        """
+        return self._checked(queries, self.branches, all_needed=False)
+
+    def as_queries(self, encoded: Sequence[CheckedQuery], queries: Sequence[Query]) -> list[Query]:
+        """Results of :meth:`encoded_queries` as queries that need no encoder, with their texts."""
+        return [
+            Query(
+                None if own.tokens is None else own.tokens.values,
+                {name: vector[0] for name, vector in own.dense.items()} or None,
+                query.text,
+                own.token_weights,
+                own.saliency,
+            )
+            for own, query in zip(encoded, queries, strict=True)
+        ]
+
     def with_query_vectors(self, query: Query) -> Query:
         """A query with the vectors that the encoder makes of its text."""
-        checked = self._checked([query], self.branches, all_needed=False)[0]
-        dense = {name: vector[0] for name, vector in checked.dense.items()}
-        tokens = None if checked.tokens is None else checked.tokens.values
-        text = checked.text if SPARSE_VECTOR in self.branches else None
-        return Query(tokens, dense or None, text, checked.token_weights, checked.saliency)
+        (encoded,) = self.as_queries(self.encoded_queries([query]), [query])
+        return encoded if SPARSE_VECTOR in self.branches else replace(encoded, text=None)
 
     def compared(self, query: Query) -> str:
         """Vector or payload field by which documents can be compared with each other and the query.

@@ -35,6 +35,8 @@ class CheckedQuery:
         How much each token counts.
     saliency : float32 (t,) or None
         How much each token matters, for a recipe that prunes queries.
+    spans : int (t, 2) or None
+        Characters of ``text`` that each token stands for, where the encoder knows them.
     """
 
     tokens: TokenBatch | None = None
@@ -42,6 +44,7 @@ class CheckedQuery:
     text: str | None = None
     token_weights: NDArray[np.float32] | None = None
     saliency: NDArray[np.float32] | None = None
+    spans: NDArray[Any] | None = None
 
 
 def check_query(query: Query, recipe: Recipe) -> CheckedQuery:

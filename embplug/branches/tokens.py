@@ -29,7 +29,7 @@ from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.base import Method
 from embplug.methods.numeric.arrays import Float32
-from embplug.methods.reductions.reduced import DROPPED
+from embplug.methods.reductions.reduced import DROPPED, Reduced, followed, unchanged
 from embplug.methods.roles import Encoding
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
@@ -189,7 +189,7 @@ class TokensBranch(Branch):
         saliency = encoded.saliency_of(row) if self.recipe.prunes_queries else None
         if self.recipe.prunes_queries and saliency is None:
             raise _no_saliency(spec)
-        return replace(query, tokens=checked, saliency=saliency)
+        return replace(query, tokens=checked, saliency=saliency, spans=encoded.spans_of(row))
 
     def reduce(self, item: Item) -> Item:
         """Documents or a sample with tokens pooled and pruned as the recipe says."""
@@ -254,7 +254,7 @@ class TokensBranch(Branch):
         has_multivector = self.recipe.multivector is not None
         if query.tokens is None or not (has_multivector or self.coder):
             return None
-        tokens = self._ranking_tokens(query).values
+        tokens = self.ranking_tokens(query).tokens.values
         coder = None if options.exact and has_multivector else self.coder
         by_codes = None
         if coder is not None:
@@ -299,7 +299,23 @@ class TokensBranch(Branch):
             documents = self.coder.decode(payload_codes(records, CODES))
         else:
             documents = TokenBatch.from_list([vector_of(record, field) for record in records]).to_float32()
-        return token_similarities(self._ranking_tokens(query).values, documents, tokens)
+        return token_similarities(self.ranking_tokens(query).tokens.values, documents, tokens)
+
+    def explained_by(self, *, exact: bool) -> str:
+        """Payload field or vector by which hits are ranked last: codes, or the multivector.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Neither is stored.
+        """
+        has_multivector = self.recipe.multivector is not None
+        if has_multivector and (self.coder is None or exact or self.rerank.exact is not None):
+            return TOKENS_VECTOR
+        if self.coder is None:
+            expected = "codes or a multivector, by which tokens of a document are told apart"
+            raise InvalidArgumentError("recipe.tokens", expected, "an encoding alone")
+        return CODES
 
     def _encodings(self, encoding: Encoding, tokens: TokenBatch, user_ids: Sequence[Id]) -> NDArray[Any]:
         """Encodings of documents; an error names the document by its id."""
@@ -315,19 +331,24 @@ class TokensBranch(Branch):
         return encoded
 
     def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
+        return self.reduced_tokens(tokens, saliency).tokens if self.recipe.reductions else tokens
+
+    def reduced_tokens(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> Reduced:
+        """The tokens that the reductions of the recipe leave, and where every token went."""
+        whole = unchanged(tokens)
         for reduction in self.recipe.reductions:
             if reduction.needs_saliency and saliency is None:
                 raise InvalidArgumentError(
                     "saliency", "the saliency of tokens, by which the recipe prunes", None
                 )
-            reduced = reduction.reduce(tokens, saliency if reduction.needs_saliency else None)
-            tokens = reduced.tokens
+            reduced = reduction.reduce(whole.tokens, saliency if reduction.needs_saliency else None)
+            whole = followed(whole, reduced)
             if saliency is not None:
                 # Pooled tokens have no saliency, and nothing that follows reads it.
                 saliency = saliency[reduced.owner != DROPPED]
-        return tokens
+        return whole
 
-    def _ranking_tokens(self, query: CheckedQuery) -> TokenBatch:
+    def ranking_tokens(self, query: CheckedQuery) -> Reduced:
         """Tokens of a prepared query as MaxSim ranks by them: weighted, then reduced."""
         tokens = query.tokens
         assert tokens is not None
@@ -336,11 +357,11 @@ class TokensBranch(Branch):
             tokens = TokenBatch(tokens.values * query.token_weights[:, None], tokens.offsets)
         reduction = self.recipe.query_reduction
         if reduction is None:
-            return tokens
+            return unchanged(tokens)
         if reduction.needs_saliency and query.saliency is None:
             expected = "how much each token of the query matters, by which the recipe prunes it"
             raise InvalidArgumentError("saliency", expected, None)
-        return reduction.reduce(tokens, query.saliency if reduction.needs_saliency else None).tokens
+        return reduction.reduce(tokens, query.saliency if reduction.needs_saliency else None)
 
 
 def _tokens_of(encoded: Encoded, spec: str) -> TokenBatch:

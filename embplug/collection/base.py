@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from embplug.branches.documents import TokensLike
 from embplug.branches.pipeline import Pipeline
+from embplug.collection.explaining import explain_steps
 from embplug.collection.grouping import (
     HitGroup,
     checked_lookup_steps,
@@ -45,6 +46,7 @@ from embplug.engines.calls import Steps, computed
 from embplug.engines.request_options import ReadOptions, WriteOptions
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion, Recipe
+from embplug.search.explain import Explanation
 from embplug.search.types import Hit, Query, SearchOptions
 
 EngineT = TypeVar("EngineT", bound=AnyEngine)
@@ -127,6 +129,7 @@ class CollectionBase(Generic[EngineT]):
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         with_vectors: bool | Sequence[str] = False,
+        explain: bool = False,
         consistency: models.ReadConsistency | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
@@ -186,6 +189,9 @@ class CollectionBase(Generic[EngineT]):
         with_vectors : bool or sequence of str, default=False
             Whether hits carry their vectors as Qdrant stores them, or the names of those that they carry.
             They are read in one request more.
+        explain : bool, default=False
+            Whether hits tell which token of the query met which of their tokens, and with what share of the
+            score; see :meth:`explain`. What is stored of their tokens is read in one request more.
         consistency : models.ReadConsistency, default=None
             Number of replicas on a cluster that are asked, or ``"majority"``, ``"quorum"`` or ``"all"``. By
             default one.
@@ -229,6 +235,7 @@ class CollectionBase(Generic[EngineT]):
             mmr=mmr,
             formula=formula,
             with_vectors=with_vectors,
+            explain=explain,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
             ),
@@ -255,6 +262,7 @@ class CollectionBase(Generic[EngineT]):
         mmr: models.Mmr | None = None,
         formula: models.FormulaQuery | None = None,
         with_vectors: bool | Sequence[str] = False,
+        explain: bool = False,
         consistency: models.ReadConsistency | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
@@ -266,7 +274,7 @@ class CollectionBase(Generic[EngineT]):
         queries : sequence of Query
             What to search for.
         limit, filter, candidates, exact, with_payload, with_stages, score_threshold, search_params, \
-branches, fusion, mmr, formula, with_vectors, consistency, shard_key_selector, timeout
+branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_selector, timeout
             Options of all the queries. See :meth:`search`.
 
         Returns
@@ -293,6 +301,7 @@ branches, fusion, mmr, formula, with_vectors, consistency, shard_key_selector, t
             mmr=mmr,
             formula=formula,
             with_vectors=with_vectors,
+            explain=explain,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
             ),
@@ -324,6 +333,7 @@ branches, fusion, mmr, formula, with_vectors, consistency, shard_key_selector, t
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         with_vectors: bool | Sequence[str] = False,
+        explain: bool = False,
         consistency: models.ReadConsistency | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
@@ -346,7 +356,7 @@ branches, fusion, mmr, formula, with_vectors, consistency, shard_key_selector, t
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, formula, token_weights, saliency, with_vectors, consistency, \
+search_params, branches, fusion, formula, token_weights, saliency, with_vectors, explain, consistency, \
 shard_key_selector, timeout
             See :meth:`search`.
 
@@ -376,6 +386,7 @@ shard_key_selector, timeout
             fusion=fusion,
             formula=formula,
             with_vectors=with_vectors,
+            explain=explain,
             reading=ReadOptions(
                 consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
             ),
@@ -392,6 +403,55 @@ shard_key_selector, timeout
         )
         groups: list[HitGroup] = yield from self._handle.run_steps(search)
         return groups if lookup is None else (yield from with_lookup_steps(lookup, groups))
+
+    @operation
+    def explain(
+        self,
+        id: Id,
+        *,
+        tokens: ArrayLike | None = None,
+        text: str | None = None,
+        token_weights: ArrayLike | None = None,
+        saliency: ArrayLike | None = None,
+        exact: bool = False,
+        consistency: models.ReadConsistency | None = None,
+        shard_key_selector: models.ShardKeySelector | None = None,
+        timeout: int | None = None,
+    ) -> Steps[Explanation]:
+        """Tell which token of a query met which token of a document, and with what share of the score.
+
+        The score is that of MaxSim over the codes, or over the multivector where hits are ranked by it last.
+        Where the encoder tells which characters a token stands for, and the stored tokens are those that it
+        makes of the stored text, matches have texts. The stored document does not have to be a hit.
+
+        Parameters
+        ----------
+        id : int, str or UUID
+            Id of the document.
+        tokens, text, token_weights, saliency, consistency, shard_key_selector, timeout
+            See :meth:`search`.
+        exact : bool, default=False
+            Explain the score of an exact search, by the multivector if there is one.
+
+        Returns
+        -------
+        Explanation
+            Its ``matches`` have one :class:`~embplug.search.explain.TokenMatch` for each token of the query.
+
+        Raises
+        ------
+        InvalidArgumentError
+            An argument is wrong, and the error names it; there is no such document, or nothing is stored of
+            its tokens; or the recipe stores neither codes nor a multivector.
+        NotFittedError
+            No document was added yet.
+        """
+        query = Query(tokens=tokens, text=text, token_weights=token_weights, saliency=saliency)
+        reading = ReadOptions(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
+        explain = partial(
+            explain_steps, self.engine, self.name, query=query, id=id, exact=exact, reading=reading
+        )
+        return (yield from self._handle.run_steps(explain))
 
     @operation
     def retrieve(

@@ -18,9 +18,11 @@ from qdrant_client import models
 from qdrant_client.local.payload_value_extractor import value_by_key
 
 from embplug.branches.pipeline import Pipeline
+from embplug.collection.explaining import encoded_steps, explained_hits_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
-from embplug.collection.searching import best, records_steps, run_plans, with_query_vectors
+from embplug.collection.rounds import run_plans
+from embplug.collection.searching import best, records_steps, with_query_vectors
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_id, split_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
@@ -80,14 +82,24 @@ def search_groups_steps(
     check_queries([query])
     options = replace(options, filter=pipeline.checked_filter(options.filter))
     formula = None if options.formula is None else pipeline.formula(options.formula)
-    (encoded,) = yield Call.compute(partial(with_query_vectors, pipeline, [query]))
-    encoded = replace(encoded, text=query.text)
+    explained = None
+    if options.explain:
+        explained = yield from encoded_steps(pipeline, [query], options.branches)
+        (encoded,) = pipeline.as_queries(explained, [query])
+    else:
+        (encoded,) = yield Call.compute(partial(with_query_vectors, pipeline, [query]))
+        encoded = replace(encoded, text=query.text)
     groups = yield from _GroupSearch(
         engine, name, pipeline, encoded, options, path, group_size, formula
     ).steps()
     hits = yield from records_steps(
         name, pipeline, [group.hits for group in groups], options.with_payload, selector, options.reading
     )
+    if explained is not None:
+        each = explained * len(hits)
+        hits = yield from explained_hits_steps(
+            engine, name, pipeline, each, hits, options.exact, options.reading
+        )
     return [replace(group, hits=own) for group, own in zip(groups, hits, strict=True) if own]
 
 

@@ -10,12 +10,12 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
+from embplug.collection.explaining import encoded_steps, explained_hits_steps
 from embplug.collection.records import vector_selector, vectors_of
+from embplug.collection.rounds import run_plans
 from embplug.common.ids import CODE_FIELDS, point_id, split_payload
 from embplug.engines import AnyEngine
-from embplug.engines.answers import Answer
 from embplug.engines.calls import Call, Steps
-from embplug.engines.queries import query_steps
 from embplug.engines.request_options import ReadOptions
 from embplug.search.diversity import mmr
 from embplug.search.option_checks import check_options, check_queries
@@ -33,6 +33,30 @@ def search_steps(
     """Run searches with the same options, under the name that only the pipeline's revision has."""
     name = pipeline.alias or name
     selector = vector_selector(pipeline, options.with_vectors)
+    check_options(options)
+    encoded = None
+    if options.explain:
+        encoded = yield from encoded_steps(pipeline, queries, options.branches)
+        queries = pipeline.as_queries(encoded, queries)
+    found = yield from _found_steps(engine, name, pipeline, queries, options, selector)
+    if encoded is None:
+        return found
+    return (
+        yield from explained_hits_steps(
+            engine, name, pipeline, encoded, found, options.exact, options.reading
+        )
+    )
+
+
+def _found_steps(
+    engine: AnyEngine,
+    name: str,
+    pipeline: Pipeline,
+    queries: Sequence[Query],
+    options: SearchOptions,
+    selector: bool | list[str],
+) -> Steps[list[list[Hit]]]:
+    """Hits with the payloads and vectors that the options ask for."""
     if options.formula is not None:
         found = yield from _by_formula(engine, name, pipeline, queries, options, options.formula)
         if not (options.with_payload or selector):
@@ -118,40 +142,6 @@ def _relevant(
     """Best hits of each query, each round of all queries in one request."""
     plans: list[Plan] = yield Call.compute(partial(pipeline.plan, queries, options))
     return (yield from run_plans(engine, name, pipeline, plans, options.reading))
-
-
-def run_plans(
-    engine: AnyEngine, name: str, pipeline: Pipeline, plans: Sequence[Plan], reading: ReadOptions
-) -> Steps[list[list[Hit]]]:
-    """Hits of each plan, each round of all plans in one request."""
-    arguments = reading.arguments(pipeline.capabilities)
-    shard_key = arguments.pop("shard_key_selector", None)
-    hits: list[list[Hit]] = [[] for _ in plans]
-    answers: dict[int, Sequence[Answer] | None] = dict.fromkeys(range(len(plans)))
-    while answers:
-        requests = yield Call.compute(partial(_advance, plans, answers, hits))
-        answers = {}
-        if requests:
-            flat = [request for own in requests.values() for request in own]
-            if shard_key is not None:
-                flat = [request.model_copy(update={"shard_key": shard_key}) for request in flat]
-            answered = iter((yield from query_steps(engine, name, flat, **arguments)))
-            answers = {i: [next(answered) for _ in own] for i, own in requests.items()}
-    return hits
-
-
-def _advance(
-    plans: Sequence[Plan], answers: Mapping[int, Sequence[Answer] | None], hits: list[list[Hit]]
-) -> dict[int, list[models.QueryRequest]]:
-    """Hand each plan its answers; return what it asks next, and store the hits of those that end."""
-    requests = {}
-    for i, own in answers.items():
-        try:
-            # A plan starts when it is sent None.
-            requests[i] = plans[i].send(own)  # type: ignore[arg-type]
-        except StopIteration as stop:
-            hits[i] = stop.value
-    return requests
 
 
 def _diverse(

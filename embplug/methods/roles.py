@@ -539,6 +539,32 @@ class TokenCodes(Method):
         """
         raise NotImplementedError
 
+    def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
+        """Compute the dot products of query tokens with the tokens that strings stand for.
+
+        MaxSim adds up the highest one of each query token. The compiled kernel rounds them, so that its sums
+        may differ a little.
+
+        Parameters
+        ----------
+        query : array-like of shape (t, dim)
+            Tokens of one query.
+        strings : sequence of bytes
+            Results of :meth:`encode`.
+
+        Returns
+        -------
+        TokenBatch
+            For each document a matrix of shape (tokens, t).
+
+        Raises
+        ------
+        NotFittedError, DimensionError, NonFiniteError, InvalidArgumentError
+            See :meth:`maxsim`.
+        """
+        query_tokens, tokens = as_vectors(query, self.dim, "query"), self.decode(strings)
+        return TokenBatch(tokens.values @ query_tokens.T, tokens.offsets)
+
     def token_codes(self) -> TokenCodes:
         """Return these token codes; see :meth:`Quantizer.token_codes`."""
         return self

@@ -73,6 +73,13 @@ class TokenByToken(TokenCodes):
         return maxsim_documents(self.quantizer, as_vectors(query, self.dim, "query"), self._coded(strings))
 
     @override
+    def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
+        # Products with decoded tokens would be others where the quantizer codes queries, too.
+        documents, prepared = self._coded(strings), self.quantizer.encode_query(as_vectors(query, self.dim))
+        codes = documents.rows(self.quantizer.code_bytes)
+        return TokenBatch(self.quantizer.score(prepared, codes), documents.offsets)
+
+    @override
     def bytes_per_vector(self, dim: int, *, unit_length: bool = False) -> float:
         return self.quantizer.bytes_per_vector(dim, unit_length=unit_length)
 

@@ -33,7 +33,7 @@ def check_options(options: SearchOptions) -> None:
     checked_integer(options.limit, "limit", 1)
     if options.candidates is not None:
         checked_integer(options.candidates, "candidates", 1)
-    for name in ("exact", "with_stages"):
+    for name in ("exact", "with_stages", "explain"):
         if not isinstance(getattr(options, name), (bool, np.bool_)):
             raise InvalidArgumentError(name, "True or False", short_repr(getattr(options, name)))
     for name, (cls, expected) in _MODELS.items():

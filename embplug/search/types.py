@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.engines.request_options import ReadOptions
 from embplug.recipe import Fusion
+from embplug.search.explain import Explanation, TokenMatch
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Hit:
     vector : dict of str to Any, default=None
         Vectors by name, as Qdrant stores them: after the transforms of the recipe. None unless they are asked
         for by ``with_vectors``.
+    explanation : Explanation, default=None
+        Which token of the query met which token of the document. None unless the search has ``explain=True``,
+        or if nothing is stored of the document's tokens.
     """
 
     id: int | str
@@ -43,6 +47,12 @@ class Hit:
     stages: dict[str, float] | None = None
     skipped: dict[str, str] | None = None
     vector: dict[str, Any] | None = None
+    explanation: Explanation | None = None
+
+    @property
+    def matches(self) -> list[TokenMatch] | None:
+        """The match of each token of the query, with its share of the score of the tokens."""
+        return None if self.explanation is None else self.explanation.matches
 
 
 @dataclass(frozen=True)
@@ -90,4 +100,5 @@ class SearchOptions:
     formula: models.FormulaQuery | None = None
     cross_encode: bool = True
     with_vectors: bool | Sequence[str] = False
+    explain: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)

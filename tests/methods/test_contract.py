@@ -412,6 +412,10 @@ def test_documents_of_any_length_are_coded_and_scored(name: str, lengths: list[i
     scores = codes.maxsim(query, strings)
     if name not in CODED_QUERIES:
         np.testing.assert_allclose(scores, maxsim(query, decoded), atol=1e-4)
+    products = codes.products(query, strings)
+    assert products.lengths.tolist() == lengths and products.dim == len(query)
+    highest = [matrix.max(axis=0).sum() if len(matrix) else -np.inf for matrix in products]
+    np.testing.assert_allclose(scores, highest, atol=1e-4)
     assert scores.dtype == np.float32 and np.isneginf(scores[np.array(lengths) == 0]).all()
     assert [codes.encode(tokens[i : i + 1])[0] for i in range(len(tokens))] == strings
     assert codes.maxsim(query, []).shape == (0,)

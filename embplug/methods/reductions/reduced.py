@@ -43,6 +43,19 @@ class Reduced:
         return np.flatnonzero(self.owner == DROPPED)
 
 
+def unchanged(tokens: TokenBatch) -> Reduced:
+    """All tokens of a batch, each in its own place."""
+    return Reduced(tokens, np.arange(len(tokens.values)))
+
+
+def followed(first: Reduced, second: Reduced) -> Reduced:
+    """Two reductions in a row as one; ``second`` is the result for the tokens of ``first``."""
+    owner = np.full(len(first.owner), DROPPED, dtype=np.int64)
+    left = first.owner != DROPPED
+    owner[left] = second.owner[first.owner[left]]
+    return Reduced(second.tokens, owner)
+
+
 def select(tokens: TokenBatch, kept: NDArray[np.bool_]) -> Reduced:
     """Keep the tokens under a mask ``(tokens,)``."""
     left = np.concatenate([[0], np.cumsum(kept)])

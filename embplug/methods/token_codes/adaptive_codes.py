@@ -138,6 +138,10 @@ class AdaptiveQuantizer(TokenCodes):
     def maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
         return self._fitted().maxsim(query, strings)
 
+    @override
+    def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
+        return self._fitted().products(query, strings)
+
     def _centroids_for(self, tokens: TokenBatch) -> int:
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""
         # Centroids are kept as float16, and those of longer tokens would be infinite.

@@ -147,6 +147,40 @@ class TokenCoder:
             scores += self._correction.score(whole, heads)
         return scores
 
+    def token_scores(self, query: ArrayLike, strings: Sequence[bytes]) -> tuple[Float32, TokenBatch]:
+        """Compute what each query token adds to the score of each document, and by which tokens.
+
+        Parameters
+        ----------
+        query : array-like of shape (t, dim)
+            Tokens of one query.
+        strings : sequence of bytes
+            Results of :meth:`encode`.
+
+        Returns
+        -------
+        scores : ndarray of shape (t, n), float32
+            Parts of the results of :meth:`score`, which are their sums.
+        products : TokenBatch
+            For each document a matrix of shape (tokens, t): what a query token would add if that token of
+            the document were its best.
+
+        Raises
+        ------
+        InvalidArgumentError
+            A string is not one of these codes. The error names the first one.
+        """
+        query_tokens = as_vectors(query, self._tokens.dim, "query")
+        # Each token alone is scored in the way that ranks, so that the parts have its rounding.
+        scores = np.array([self.score(query_tokens[t : t + 1], strings) for t in range(len(query_tokens))])
+        heads, rests = self._parted(strings)
+        products = self._tokens.products(query_tokens, rests)
+        if self._correction is not None and len(strings):
+            whole = self._correction.score(self._correction.encode_query(query_tokens), heads)
+            values = products.values + np.repeat(whole, products.lengths, axis=0)
+            products = TokenBatch(values, products.offsets)
+        return scores.reshape(len(query_tokens), len(strings)), products
+
     def decode(self, strings: Sequence[bytes]) -> TokenBatch:
         """Compute the token matrices that strings stand for, including the corrections.
 
