@@ -167,6 +167,8 @@ class CheckedDocuments:
         Payload of each document.
     saliency : ndarray of shape (sum_tokens,), float32, default=None
         Saliency of all tokens.
+    without_vectors : bool, default=False
+        Whether the documents are stored without any vector, so that no search finds them.
     """
 
     user_ids: Sequence[Id]
@@ -176,6 +178,7 @@ class CheckedDocuments:
     texts: Sequence[str] | None
     payloads: Sequence[Mapping[str, Any]]
     saliency: NDArray[np.float32] | None = None
+    without_vectors: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -191,8 +194,10 @@ class CheckedDocuments:
         Returns
         -------
         bool
-            True if tokens and all dense vectors of the recipe are present.
+            True if tokens and all dense vectors of the recipe are present, or the documents get none.
         """
+        if self.without_vectors:
+            return True
         has_tokens = recipe.tokens is None or self.tokens is not None
         return has_tokens and self.dense.keys() >= recipe.dense.keys()
 
@@ -272,15 +277,52 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
         raise InvalidArgumentError(missing[0], f"vectors, or {ENCODER_FOR_TEXTS}", "texts alone")
     if recipe.sparse is not None and texts is None:
         raise InvalidArgumentError("texts", "a text for each document, for its sparse vector", None)
-    payloads = _check_payloads(documents.payloads, count)
-    for i, text in enumerate(texts or ()):
-        payloads[i].setdefault(recipe.text_key, text)
-    for payload, original in zip(payloads, original_ids(documents.ids, ids), strict=True):
-        if original is not None:
-            payload[ORIGINAL_ID] = original
+    payloads = _payloads_to_store(documents, ids, texts, recipe)
     needed = texts if missing or recipe.sparse is not None else None
     saliency = _check_saliency(documents.saliency, tokens, recipe, "saliency")
     return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads, saliency)
+
+
+def check_without_vectors(documents: Documents, recipe: Recipe) -> CheckedDocuments:
+    """Check a batch of documents that are stored without vectors.
+
+    Parameters
+    ----------
+    documents : Documents
+        Documents, of which ids, texts and payloads are read.
+    recipe : Recipe
+        Recipe of the collection.
+
+    Returns
+    -------
+    CheckedDocuments
+        The checked documents.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An id, a text or a payload is wrong.
+    """
+    ids = point_ids(_sequence(documents.ids, "ids"))
+    for i, text in enumerate(documents.texts or ()):
+        if text is not None:
+            check_text(text, f"texts[{i}]")
+    payloads = _payloads_to_store(documents, ids, documents.texts, recipe)
+    return CheckedDocuments(documents.ids, ids, None, {}, None, payloads, without_vectors=True)
+
+
+def _payloads_to_store(
+    documents: Documents, ids: list[int | str], texts: Sequence[str] | None, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """Checked payloads, with the texts and with the ids of users that are no ids of points."""
+    payloads = _check_payloads(documents.payloads, len(ids))
+    for payload, text in zip(payloads, texts or (), strict=False):
+        if text is not None:
+            payload.setdefault(recipe.text_key, text)
+    for payload, original in zip(payloads, original_ids(documents.ids, ids), strict=True):
+        if original is not None:
+            payload[ORIGINAL_ID] = original
+    return payloads
 
 
 def _check_saliency(

@@ -1,27 +1,42 @@
-"""Documents without text or tokens among others: refused, or left out and reported."""
+"""Documents without text or tokens among others: refused, left out, or stored without vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from embplug.branches.documents import Documents
-from embplug.common.ids import Id
+from embplug.branches.documents import (
+    CheckedDocuments,
+    Documents,
+    check_documents,
+    check_without_vectors,
+)
 from embplug.errors import InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
+from embplug.recipe import Recipe
 
-OnEmpty: TypeAlias = Literal["raise", "skip"]
+OnEmpty: TypeAlias = Literal["raise", "skip", "store"]
 """What happens to a document whose text is blank, or that has no tokens."""
+
+VECTORS = tuple(
+    field.name for field in fields(Documents) if field.name not in ("ids", "texts", "payloads", "position")
+)
+"""What an empty document is stored without."""
 
 
 @dataclass(frozen=True, eq=False)
 class KeptDocuments(Documents):
-    """A batch from which empty documents were taken; ``rows`` are the positions of the others in it."""
+    """Some documents of a batch; ``rows`` are their positions in it."""
 
     rows: Sequence[int] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EmptyDocuments(KeptDocuments):
+    """The empty documents of a batch, which are stored with id and payload and without vectors."""
 
 
 def check_on_empty(on_empty: Any) -> None:
@@ -33,52 +48,71 @@ def check_on_empty(on_empty: Any) -> None:
         It is none of the names.
     """
     if on_empty not in get_args(OnEmpty):
-        raise InvalidArgumentError("on_empty", "'raise' or 'skip'", repr(on_empty))
+        raise InvalidArgumentError("on_empty", "'raise', 'skip' or 'store'", repr(on_empty))
 
 
-def without_empty(batches: Iterable[Any], skipped: list[Id]) -> Iterator[Any]:
-    """Leave empty documents out of batches.
+def split_empty(batch: Any) -> tuple[Documents | None, EmptyDocuments | None]:
+    """Split a batch into its documents with vectors or a text, and its empty documents.
+
+    A document is empty if its text is blank or missing among texts, if its token matrix has no row, or if its
+    dense vectors are None.
 
     Parameters
     ----------
-    batches : iterable of Documents
-        Batches as the user passed them; what is no batch is left to the checks.
-    skipped : list of Id
-        Gets the ids of the documents that are left out.
-
-    Yields
-    ------
     batch : Documents
-        Batch without its empty documents.
+        Batch as the user passed it; what is no batch is left to the checks.
+
+    Returns
+    -------
+    kept : Documents or None
+        The documents that are not empty, None if there are none.
+    empty : EmptyDocuments or None
+        The empty documents, None if there are none.
     """
-    for batch in batches:
-        rows = _kept_rows(batch) if isinstance(batch, Documents) else None
-        if rows is None:
-            yield batch
-            continue
-        kept = {*rows}
-        skipped += [id_ for i, id_ in enumerate(batch.ids) if i not in kept]
-        if rows:
-            names = [field.name for field in fields(Documents) if field.name != "position"]
-            columns = {name: _taken(getattr(batch, name), rows) for name in names}
-            yield KeptDocuments(**columns, position=batch.position, rows=rows)
+    empty = _empty_rows(batch) if isinstance(batch, Documents) else []
+    if not empty:
+        return batch, None
+    own = {*empty}
+    rows = [row for row in range(len(batch.ids)) if row not in own]
+    kept = _documents(KeptDocuments, batch, rows, VECTORS) if rows else None
+    return kept, _documents(EmptyDocuments, batch, empty, ())
 
 
-def _kept_rows(batch: Documents) -> list[int] | None:
-    """Positions of the documents that are not empty; None if all are kept, or the checks will refuse them."""
-    columns = [batch.ids, batch.texts, batch.tokens]
+def check_batch(documents: Documents, recipe: Recipe, has_encoder: bool) -> CheckedDocuments:
+    """Check a whole batch, which may be one of empty documents; see :func:`check_documents`."""
+    if isinstance(documents, EmptyDocuments):
+        return check_without_vectors(documents, recipe)
+    return check_documents(documents, recipe, has_encoder)
+
+
+def _documents(
+    kind: type[KeptDocuments], batch: Documents, rows: Sequence[int], vectors: Sequence[str]
+) -> Any:
+    places = batch.rows if isinstance(batch, KeptDocuments) else None
+    columns = {name: _taken(getattr(batch, name), rows) for name in ("ids", "texts", "payloads", *vectors)}
+    own = rows if places is None else [places[row] for row in rows]
+    return kind(**columns, position=batch.position, rows=own)
+
+
+def _empty_rows(batch: Documents) -> list[int]:
+    """Positions of the empty documents; none if the checks will refuse the batch."""
+    vectors: list[Any] = [*batch.dense.values()] if isinstance(batch.dense, Mapping) else [batch.dense]
+    dense = [column for column in vectors if column is not None]
+    columns: list[Any] = [batch.ids, batch.texts, batch.tokens, *dense]
     if any(not isinstance(column, Sized | None) or isinstance(column, str) for column in columns):
-        return None
+        return []
     count = len(batch.ids)
-    if any(column is not None and len(column) != count for column in (batch.texts, batch.tokens)):
-        return None
-    kept = [
-        i
-        for i in range(count)
-        if not (batch.texts is not None and is_blank(batch.texts[i]))
-        and not (batch.tokens is not None and _has_no_rows(batch.tokens, i))
+    if any(column is not None and len(column) != count for column in columns):
+        return []
+    if any(isinstance(column, np.ndarray) for column in dense):
+        dense = []  # an array has all vectors
+    return [
+        row
+        for row in range(count)
+        if (batch.texts is not None and is_blank(batch.texts[row]))
+        or (batch.tokens is not None and _has_no_rows(batch.tokens, row))
+        or (dense and all(column[row] is None for column in dense))
     ]
-    return None if len(kept) == count else kept
 
 
 def is_blank(text: Any) -> bool:

@@ -228,7 +228,8 @@ class Pipeline:
         NotFittedError
             A method is not fitted.
         """
-        self._check_fitted()
+        if not documents.without_vectors:
+            self._check_fitted()
         vectors: Vectors = {}
         payloads: Sequence[Mapping[str, Any]] = documents.payloads
         encoded = {branch.name: branch.encode(documents) for branch in self.branches.values()}

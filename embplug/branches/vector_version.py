@@ -47,3 +47,8 @@ class VectorVersion(Part):
     model: int = Field(1, ge=1)
     stored_as: str | None = None
     previous: PreviousModel | None = None
+
+
+def vector_name_of(name: str, model: int) -> str:
+    """Return the name in Qdrant of a vector of a later model, whose dimension is another."""
+    return f"{name}_v{model}"

@@ -32,6 +32,7 @@ from embplug.cli.shared import (
 
 if TYPE_CHECKING:
     from embplug.branches.documents import Documents
+    from embplug.branches.empty import OnEmpty
     from embplug.collection.grouping import HitGroup
     from embplug.search.types import Hit
 
@@ -92,6 +93,9 @@ def add(
     skip_empty: Annotated[
         bool, typer.Option("--skip-empty", help="Leave out documents without a text, in place of an error.")
     ] = False,
+    store_empty: Annotated[
+        bool, typer.Option("--store-empty", help="Store documents without a text without vectors.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Encode and add documents.
@@ -100,18 +104,25 @@ def add(
     """
     from embplug import Collection
     from embplug.common.jsonl import read_jsonl
+    from embplug.errors import InvalidArgumentError
 
     with reporting(as_json), open_engine(at, api_key) as engine:
+        if skip_empty and store_empty:
+            raise InvalidArgumentError("--store-empty", "no such option beside --skip-empty", "both")
+        on_empty: OnEmpty = "skip" if skip_empty else "store" if store_empty else "raise"
         collection = Collection.open(name, engine)
-        lines = read_jsonl(file, id_key or None, text_key, allow_blank=skip_empty)
-        report = collection.add_batches(_batches(lines), on_empty="skip" if skip_empty else "raise")
+        lines = read_jsonl(file, id_key or None, text_key, on_empty=on_empty)
+        report = collection.add_batches(_batches(lines), on_empty=on_empty)
         left_out = f", {len(report.skipped)} left out without text" if report.skipped else ""
+        if report.without_vectors:
+            left_out = f", {len(report.without_vectors)} of them without text and vectors"
         show(
             {
                 "collection": name,
                 "added": report.added,
                 "retries": report.retries,
                 "skipped": report.skipped,
+                "without_vectors": report.without_vectors,
             },
             as_json,
             f"{name}: {report.added} documents added{left_out}",

@@ -272,9 +272,11 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
-        on_empty : {"raise", "skip"}, default="raise"
-            What happens to a document whose text is blank, or that has no tokens. ``"skip"`` leaves it out,
-            and the report lists its id; a document of that id that is stored already stays.
+        on_empty : {"raise", "skip", "store"}, default="raise"
+            What happens to a document whose text is blank, that has no tokens, or whose dense vectors are
+            None. ``"skip"`` leaves it out; a document of that id that is stored already stays. ``"store"``
+            stores it with its payload and without vectors: filters, :meth:`scroll` and :meth:`count` find
+            it, and :meth:`search` does not. The report lists its id.
 
         Returns
         -------
@@ -334,8 +336,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Whether to show a progress bar. By default on a terminal.
         wait, ordering, shard_key_selector, timeout
             See :meth:`add`.
-        on_empty : {"raise", "skip"}, default="raise"
-            What happens to a document whose text is blank, or that has no tokens. See :meth:`add`.
+        on_empty : {"raise", "skip", "store"}, default="raise"
+            What happens to a document without text or vectors. See :meth:`add`.
 
         Returns
         -------

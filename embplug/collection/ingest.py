@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from embplug.branches.complete import complete_documents
-from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents, check_documents
-from embplug.branches.empty import OnEmpty, check_on_empty, without_empty
+from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents
+from embplug.branches.empty import EmptyDocuments, OnEmpty, check_batch, check_on_empty, split_empty
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
 from embplug.collection.chunks import Chunk, chunked
@@ -24,7 +24,7 @@ from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.selection import write_arguments
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.common.checks import checked_integer
-from embplug.common.ids import Id
+from embplug.common.ids import point_ids
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
 from embplug.engines.request_options import WriteOptions
@@ -72,10 +72,8 @@ def ingest(
     traits = traits_of(handle.engine)
     arguments = write_arguments(handle.pipeline, options)
     check_on_empty(on_empty)
-    skipped: list[Id] = []
-    if on_empty == "skip":
-        batches = without_empty(batches, skipped)
-    parts = _checked_parts(batches, handle, submit, traits.point_form)
+    report = AddReport()
+    parts = _checked_parts(batches, handle, submit, traits.point_form, on_empty, report)
     if not handle.pipeline.fitted:
         parts = _learn(handle, parts, submit)
     renewal = _Renewal(handle, submit, traits.point_form)
@@ -85,7 +83,6 @@ def ingest(
         unit=" documents",
         disable=None if progress is None else not progress,
     ) as bar:
-        report = AddReport(skipped=skipped)
         write(
             handle.engine,
             handle.name,
@@ -97,8 +94,9 @@ def ingest(
             arguments=arguments,
             report=report,
         )
-    if skipped:
-        logger.warning("collection %r: %d empty documents were left out", handle.name, len(skipped))
+    for ids, what in ((report.skipped, "left out"), (report.without_vectors, "stored without vectors")):
+        if ids:
+            logger.warning("collection %r: %d empty documents were %s", handle.name, len(ids), what)
     if report.added >= BULK_POINTS and traits.optimizes_on_call:
         try:
             submit(optimize_steps(handle.engine, handle.name, 0.0)).result()
@@ -156,7 +154,7 @@ class _Part:
             raise InvalidArgumentError(vectors, expected, "vectors of the model before its upgrade")
         with naming_documents(batch, self.number, start):
             rows = _rows(batch, start, self.start + last)
-            whole = check_documents(rows, pipeline.recipe, pipeline.models.has_encoder)
+            whole = check_batch(rows, pipeline.recipe, pipeline.models.has_encoder)
             check_payload_sizes(whole, form)
             return complete_documents(whole, pipeline)
 
@@ -172,7 +170,8 @@ def _rows(batch: Documents, start: int, stop: int) -> Documents:
         return None if values is None else values[start:stop]
 
     sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency")
-    return Documents(**{name: rows(getattr(batch, name)) for name in sequences})
+    kind = EmptyDocuments if isinstance(batch, EmptyDocuments) else Documents
+    return kind(**{name: rows(getattr(batch, name)) for name in sequences})
 
 
 class _Renewal:
@@ -206,7 +205,7 @@ class _Renewal:
             yield replace(again, first=chunk.first + again.first, renewed=chunk.renewed + 1)
 
     def _encoded(self, part: _Part, first: int, count: int) -> Iterator[Chunk]:
-        while not (pipeline := self.handle.pipeline).fitted:
+        while not (pipeline := self.handle.pipeline).fitted and not part.checked.without_vectors:
             sample = _sample([part.checked_for(pipeline, self.form, first, count)], count)
             self.submit(all_retried(self.handle.learn_steps(sample))).result()
         checked = part.checked_for(pipeline, self.form, first, count)
@@ -214,40 +213,64 @@ class _Renewal:
 
 
 def _checked_parts(
-    batches: Iterable[Documents], handle: Handle, submit: Submit, form: PointForm
+    batches: Iterable[Documents],
+    handle: Handle,
+    submit: Submit,
+    form: PointForm,
+    on_empty: OnEmpty,
+    report: AddReport,
 ) -> Iterator[_Part]:
-    """Each batch checked whole, then cut where texts are still to become vectors."""
+    """Each batch checked whole, then cut where texts are still to become vectors.
+
+    The ids of empty documents that are left out or stored without vectors go into ``report``.
+    """
     seen: set[int | str] = set()
-    for number, documents in enumerate(batches):
-        if not isinstance(documents, Documents):
-            raise InvalidArgumentError("batches", "embplug.Documents", type(documents).__name__)
-        while True:
-            pipeline = handle.pipeline
-            try:
-                whole = _checked(documents, number, pipeline, form)
-            except InvalidArgumentError as error:
-                # What does not fit this recipe may fit the one that the collection has now.
-                if not submit(handle.changed_steps(pipeline, error)).result():
-                    raise
-            else:
-                break
-        with naming_documents(documents, number):
-            _check_new(whole, seen)
-        step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
-        for start in range(0, len(whole), max(step, 1)):
-            with naming_documents(documents, number, start):
-                part = complete_documents(whole.part(start, start + step), pipeline)
-            yield _Part(part, pipeline, documents, number, start)
+    for number, batch in enumerate(batches):
+        if not isinstance(batch, Documents):
+            raise InvalidArgumentError("batches", "embplug.Documents", type(batch).__name__)
+        kept, empty = (batch, None) if on_empty == "raise" else split_empty(batch)
+        if empty is not None and on_empty == "skip":
+            report.skipped += empty.ids
+            empty = None
+        if empty is not None:
+            with naming_documents(batch, number):
+                point_ids(batch.ids)  # they differ from those of the documents that are not empty
+            report.without_vectors += empty.ids
+        # Both are checked before a document of either is written.
+        wholes = [
+            (documents, _checked(documents, number, handle, submit, form))
+            for documents in (kept, empty)
+            if documents is not None
+        ]
+        for documents, (whole, _) in wholes:
+            with naming_documents(documents, number):
+                _check_new(whole, seen)
+        for documents, (whole, pipeline) in wholes:
+            step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
+            for start in range(0, len(whole), max(step, 1)):
+                with naming_documents(documents, number, start):
+                    part = complete_documents(whole.part(start, start + step), pipeline)
+                yield _Part(part, pipeline, documents, number, start)
 
 
-def _checked(documents: Documents, number: int, pipeline: Pipeline, form: PointForm) -> CheckedDocuments:
-    """A batch, checked whole before any of it is encoded."""
-    with naming_documents(documents, number):
-        whole = check_documents(documents, pipeline.recipe, pipeline.models.has_encoder)
-        check_payload_sizes(whole, form)
-    for branch in pipeline.branches.values():
-        branch.check_storable(whole)
-    return whole
+def _checked(
+    documents: Documents, number: int, handle: Handle, submit: Submit, form: PointForm
+) -> tuple[CheckedDocuments, Pipeline]:
+    """A batch, checked whole before any of it is encoded, and the pipeline that it was checked for."""
+    while True:
+        pipeline = handle.pipeline
+        try:
+            with naming_documents(documents, number):
+                whole = check_batch(documents, pipeline.recipe, pipeline.models.has_encoder)
+                check_payload_sizes(whole, form)
+            for branch in pipeline.branches.values():
+                branch.check_storable(whole)
+        except InvalidArgumentError as error:
+            # What does not fit this recipe may fit the one that the collection has now.
+            if not submit(handle.changed_steps(pipeline, error)).result():
+                raise
+        else:
+            return whole, pipeline
 
 
 def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:
@@ -269,12 +292,15 @@ def _learn(handle: Handle, parts: Iterator[_Part], submit: Submit) -> Iterator[_
     documents = tokens = 0
     while documents < count and tokens < SAMPLE_TOKENS and (part := next(parts, None)) is not None:
         first.append(part)
+        if part.checked.without_vectors:
+            continue
         documents += len(part.checked)
         if handle.pipeline.learns_from_tokens and part.checked.tokens is not None:
             tokens += len(part.checked.tokens.values)
     form = traits_of(handle.engine).point_form
-    while first and not (pipeline := handle.pipeline).fitted:
-        sample = _sample([part.checked_for(pipeline, form) for part in first], count)
+    learned_from = [part for part in first if not part.checked.without_vectors]
+    while learned_from and not (pipeline := handle.pipeline).fitted:
+        sample = _sample([part.checked_for(pipeline, form) for part in learned_from], count)
         submit(all_retried(handle.learn_steps(sample))).result()
     return chain(first, parts)
 

@@ -9,7 +9,7 @@ from embplug.collection.revision import Revision, alias_of, current_revision_ste
 from embplug.collection.state import load
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
-from embplug.engines.calls import Steps
+from embplug.engines.calls import Call, Steps, retried
 from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.errors import StateError
 from embplug.search.cross_encoder import Scorer
@@ -67,11 +67,21 @@ def _restore_steps(engine: AnyEngine, name: str, pipeline: Pipeline, revision: R
     _check_vectors(name, info, pipeline)
     if state is not None:
         pipeline.set_state((yield from load(engine, revision.collection, state)))
-    if not pipeline.fitted and info.points_count:
+    if not pipeline.fitted and info.points_count and (yield from _has_vectors_steps(name, pipeline)):
         raise StateError(
             f"collection {name!r} has {info.points_count} points, but no fitted state to search them with: "
             "restore its metadata from a backup or snapshot, or create it anew"
         )
+
+
+def _has_vectors_steps(name: str, pipeline: Pipeline) -> Steps[bool]:
+    """Whether a point has a vector, which documents without text that are stored do not have."""
+    names = [*pipeline.vectors_config(), *(pipeline.sparse_vectors_config() or {})]
+    condition = models.Filter(should=[models.HasVectorCondition(has_vector=vector) for vector in names])
+    records, _ = yield from retried(
+        Call.of("scroll", collection_name=name, scroll_filter=condition, limit=1, with_payload=False)
+    )
+    return bool(records)
 
 
 def reload_steps(

@@ -57,13 +57,17 @@ class AddReport:
     retries : int
         Number of requests that were sent again.
     skipped : list of Id
-        Ids of the documents without text or tokens that were left out; see ``on_empty``.
+        Ids of the documents without text or tokens that were left out, by ``on_empty="skip"``.
+    without_vectors : list of Id
+        Ids of such documents that are stored with their payload alone, by ``on_empty="store"``. They are
+        among those that were added.
     """
 
     added: int = 0
     failed: list[Failure] = field(default_factory=list)
     retries: int = 0
     skipped: list[Id] = field(default_factory=list)
+    without_vectors: list[Id] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

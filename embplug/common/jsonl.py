@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from embplug.common.files import read_lines
 from embplug.common.ids import point_id
@@ -16,7 +16,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/te
 
 
 def read_jsonl(
-    file: Path, id_key: str | None, text_key: str, *, allow_blank: bool = False
+    file: Path, id_key: str | None, text_key: str, *, on_empty: Literal["raise", "skip", "store"] = "raise"
 ) -> Iterator[tuple[Any, str, dict[str, Any]]]:
     """Read documents from a file with one JSON object a line.
 
@@ -29,8 +29,9 @@ def read_jsonl(
         file again replaces the same documents.
     text_key : str
         Key of the text.
-    allow_blank : bool, default=False
-        Whether a text may be blank or missing; it is an empty text then.
+    on_empty : {"raise", "skip", "store"}, default="raise"
+        What happens to a document whose text is blank or missing. All but ``"raise"`` read it, with an empty
+        text where there is none; to be stored, it needs an id.
 
     Yields
     ------
@@ -48,24 +49,26 @@ def read_jsonl(
         the error names the line.
     """
     for place, line in read_lines(file, "a readable file of JSON lines"):
-        yield _document(line, place, id_key, text_key, allow_blank)
+        yield _document(line, place, id_key, text_key, on_empty)
 
 
 def _document(
-    line: str, place: str, id_key: str | None, text_key: str, allow_blank: bool
+    line: str, place: str, id_key: str | None, text_key: str, on_empty: str
 ) -> tuple[Any, str, dict[str, Any]]:
     document = parse_json(line, place)
     if not isinstance(document, dict):
         raise InvalidArgumentError(place, "a JSON object", type(document).__name__)
     document = jsonable_payload(document, place)
     text = document.pop(text_key, None)
-    if text is None and allow_blank:
+    if text is None and on_empty != "raise":
         text = ""
-    if not isinstance(text, str) or not (text.strip() or allow_blank):
+    if not isinstance(text, str) or not (text.strip() or on_empty != "raise"):
         raise InvalidArgumentError(place, f"a text under {text_key!r}", repr(text))
     if id_key is not None and id_key not in document:
         raise InvalidArgumentError(place, f"an id under {id_key!r}", "none")
     key = id_key or next((k for k in ("id", "_id") if k in document), None)
+    if key is None and on_empty == "store" and not text.strip():
+        raise InvalidArgumentError(place, "an id under 'id' or '_id', or a text to make one from", "neither")
     document_id = document.pop(key) if key else str(uuid.uuid5(_NAMESPACE, text))
     point_id(document_id, f"{place}, {key!r}")
     return document_id, text, document

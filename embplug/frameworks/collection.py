@@ -8,6 +8,7 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.branches.documents import Documents
+from embplug.branches.empty import OnEmpty
 from embplug.collection.collection import Collection
 from embplug.collection.records import Record
 from embplug.common.ids import listed_ids
@@ -97,6 +98,7 @@ class FrameworkCollection:
         *,
         progress: bool | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> None:
         """Insert documents, or replace those whose ids exist; see ``Collection.add_batches``.
 
@@ -108,6 +110,8 @@ class FrameworkCollection:
             Show a progress bar. None shows one on a terminal.
         shard_key_selector : models.ShardKeySelector, default=None
             Shard keys of the documents; see ``Collection.add``.
+        on_empty : {"raise", "skip", "store"}, default="raise"
+            What happens to documents without text or vectors; see ``Collection.add``.
 
         Raises
         ------
@@ -116,7 +120,9 @@ class FrameworkCollection:
         IngestError
             The engine did not take some documents.
         """
-        self.collection.add_batches(batches, progress=progress, shard_key_selector=shard_key_selector)
+        self.collection.add_batches(
+            batches, progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+        )
 
     async def aadd(
         self,
@@ -124,10 +130,13 @@ class FrameworkCollection:
         *,
         progress: bool | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
+        on_empty: OnEmpty = "raise",
     ) -> None:
         """Insert documents from batches, which may be asynchronous too; see :meth:`add`."""
         collection = self.event_loops.current()
-        await collection.add_batches(batches, progress=progress, shard_key_selector=shard_key_selector)
+        await collection.add_batches(
+            batches, progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+        )
 
     def search(self, request: SearchRequest) -> list[Hit]:
         """Return the best hits.

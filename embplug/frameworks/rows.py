@@ -102,8 +102,8 @@ def without_empty(
         Rows, which are read one by one.
     text_of : callable
         Returns the text of a row, which is checked elsewhere.
-    on_empty : {"raise", "skip"}
-        ``"raise"`` leaves blank texts to the checks of the collection.
+    on_empty : {"raise", "skip", "store"}
+        All but ``"skip"`` leave blank texts to the collection.
 
     Yields
     ------

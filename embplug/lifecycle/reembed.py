@@ -10,16 +10,21 @@ from typing import Any
 from qdrant_client import models
 from tqdm import tqdm
 
+from embplug.branches.base import vector_of
 from embplug.branches.dense import model_condition
+from embplug.branches.empty import is_blank
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.vector_version import vector_name_of
 from embplug.collection.collection import Collection
 from embplug.collection.fitting import save_manifest_steps
+from embplug.collection.info import existing_steps
 from embplug.collection.named import opened
 from embplug.common.checks import checked_integer
 from embplug.common.ids import MODEL, ORIGINAL_ID
 from embplug.engines import EngineTarget
 from embplug.engines.calls import Call, Steps, run
 from embplug.errors import InvalidArgumentError, UpgradeError
+from embplug.lifecycle.migration.source import stored_vectors
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,10 @@ def _reembed_steps(
     versions = handle.pipeline.versions
     name = next((name for name, version in versions.items() if version.previous), None)
     if name is None:
+        # A call that was killed after it had saved the end of the upgrade has left what it was to remove.
+        for vector, version in versions.items():
+            if version.model > 1 and (yield from _clean_up(collection.name, vector, handle.pipeline)):
+                return ReembedReport(collection.name, vector, 0, 0, True)
         raise UpgradeError(f"no upgrade of {collection.name!r} is under way")
     done, started = 0, time.monotonic()
     old = models.Filter(must_not=[model_condition(versions[name].model)])
@@ -160,27 +169,32 @@ def _reembed_batch(
     )
     if not records:
         return 0
-    texts = []
-    for record in records:
-        text = (record.payload or {}).get(recipe.text_key)
-        if not isinstance(text, str) or not text.strip():
-            document_id = (record.payload or {}).get(ORIGINAL_ID, record.id)
-            raise UpgradeError(
-                f"document {document_id!r} of {collection!r} has no text in {recipe.text_key!r}: add it "
-                "again with its text or vector, or delete it, then go on"
+    user_ids = {record.id: (record.payload or {}).get(ORIGINAL_ID, record.id) for record in records}
+    texts = {record.id: (record.payload or {}).get(recipe.text_key) for record in records}
+    blank = [key for key, text in texts.items() if is_blank(text) or not isinstance(text, str)]
+    bare = yield from _without_vector(address, previous.stored_as, blank)
+    unknown = next((key for key in blank if key not in bare), None)
+    if unknown is not None:
+        raise UpgradeError(
+            f"document {user_ids[unknown]!r} of {collection!r} has no text in {recipe.text_key!r}: add it "
+            "again with its text or vector, or delete it, then go on"
+        )
+    ids = [key for key in texts if key not in bare]
+    if ids:
+        encode = partial(
+            pipeline.encode_dense, name, [str(texts[key]) for key in ids], [user_ids[key] for key in ids]
+        )
+        vectors: Any = yield Call.compute(encode)
+        points = [
+            models.PointVectors(
+                id=key, vector={stored: column[i].tolist() for stored, column in vectors.items()}
             )
-        texts.append(text)
-    user_ids = [(record.payload or {}).get(ORIGINAL_ID, record.id) for record in records]
-    vectors: Any = yield Call.compute(lambda: pipeline.encode_dense(name, texts, user_ids))
-    ids = [record.id for record in records]
-    points = [
-        models.PointVectors(id=key, vector={stored: column[i].tolist() for stored, column in vectors.items()})
-        for i, key in enumerate(ids)
-    ]
-    yield Call.of("update_vectors", collection_name=address, points=points, wait=True)
+            for i, key in enumerate(ids)
+        ]
+        yield Call.of("update_vectors", collection_name=address, points=points, wait=True)
     mark = {MODEL: branch.version.model}
-    yield Call.of("set_payload", collection_name=address, payload=mark, points=ids, wait=True)
-    if previous.stored_as != branch.stored_as:
+    yield Call.of("set_payload", collection_name=address, payload=mark, points=[*texts], wait=True)
+    if ids and previous.stored_as != branch.stored_as:
         yield Call.of(
             "delete_vectors",
             collection_name=address,
@@ -188,7 +202,17 @@ def _reembed_batch(
             points=ids,
             wait=True,
         )
-    return len(ids)
+    return len(records)
+
+
+def _without_vector(address: str, vector: str, keys: list[Any]) -> Steps[set[Any]]:
+    """Those of some points that have no such vector, as documents that are stored without vectors."""
+    if not keys:
+        return set()
+    records = yield Call.of(
+        "retrieve", collection_name=address, ids=keys, with_payload=False, with_vectors=[vector]
+    )
+    return {record.id for record in records if not vector_of(record, vector)}
 
 
 def _finish(collection: Collection, name: str) -> Steps[None]:
@@ -207,9 +231,21 @@ def _finish(collection: Collection, name: str) -> Steps[None]:
         yield from collection._handle.reload_steps()
         if saved:
             break
-    if previous.stored_as != branch.stored_as:
-        yield Call.of("delete_vector_name", collection_name=collection.name, vector_name=previous.stored_as)
-    yield Call.of("delete_payload_index", collection_name=collection.name, field_name=MODEL)
+    yield from _clean_up(collection.name, name, pipeline)
+
+
+def _clean_up(collection: str, name: str, pipeline: Pipeline) -> Steps[bool]:
+    """Remove the vectors of earlier models and the index of marks; returns whether anything was left."""
+    info = yield from existing_steps(collection)
+    branch = pipeline.dense(name)
+    earlier = {name, *(vector_name_of(name, model) for model in range(2, branch.version.model))}
+    left = earlier & stored_vectors(info).keys() - pipeline.vectors_config().keys()
+    for vector in sorted(left):
+        yield Call.of("delete_vector_name", collection_name=collection, vector_name=vector)
+    if MODEL in info.payload_schema:
+        yield Call.of("delete_payload_index", collection_name=collection, field_name=MODEL)
+        return True
+    return bool(left)
 
 
 def _count(name: str, condition: models.Filter) -> Steps[int]:

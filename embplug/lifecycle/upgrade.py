@@ -14,7 +14,7 @@ from tqdm import tqdm
 from embplug.branches.dense import adapter_key, dense_key
 from embplug.branches.documents import CheckedSample, check_dense
 from embplug.branches.pipeline import Pipeline
-from embplug.branches.vector_version import PreviousModel, VectorVersion
+from embplug.branches.vector_version import PreviousModel, VectorVersion, vector_name_of
 from embplug.collection.collection import Collection
 from embplug.collection.fitting import save_manifest_steps
 from embplug.collection.info import existing_steps
@@ -376,7 +376,7 @@ def _install(
         if dense.quantization or dense.hnsw or dense.on_disk is not None:
             expected = f"{dense.stored_dim}, because a vector beside it cannot have its storage; migrate"
             raise InvalidArgumentError("dimension of the new model", expected, new.stored_dim)
-        stored_as = f"{name}_v{model}"
+        stored_as = vector_name_of(name, model)
     previous = PreviousModel(
         dim=dense.stored_dim,
         stored_as=branch.stored_as,
@@ -405,7 +405,14 @@ def _install_steps(engine: AnyEngine, collection: str, name: str, pipeline: Pipe
     pipeline.capabilities = yield from capabilities_steps(engine)
     info = yield from existing_steps(collection)
     for vector, params in pipeline.vectors_config().items():
-        if vector not in (info.config.params.vectors or {}):
+        there: Any = (info.config.params.vectors or {}).get(vector)  # type: ignore[union-attr]
+        if there is not None and there.size != params.size:
+            raise UpgradeError(
+                f"{collection!r} has a vector {vector!r} of {there.size} dimensions, which an upgrade that "
+                f"was broken off has left; the new model has {params.size}. Remove it by "
+                f"client.delete_vector_name({collection!r}, {vector!r}), then upgrade again"
+            )
+        if there is None:
             pipeline.capabilities.require("add_vectors", f"dense.{name}.dim")
             config = models.DenseVectorNameConfig(
                 dense=models.DenseVectorConfig(

@@ -113,9 +113,10 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
         ranking, last = yield from _ranked(ranking, ranker, options, keep_others=bool(after))
     if after and ranker is not None:
         others = {branch: (stage.name, rankings[stage.name]) for branch, stage in after.items()}
-        scored = ranking.stages[last]
+        # Without candidates there is nothing that the ranker has scored.
+        scored = {name: scores for name, scores in ranking.stages.items() if name == last}
         ranking = _fused_here({ranker.branch: (last, ranking), **others}, query.fusion)
-        ranking = replace(ranking, stages={**ranking.stages, last: scored})
+        ranking = replace(ranking, stages={**ranking.stages, **scored})
     best = _best(ranking, options)
     return (yield from _with_payloads(best, options)) if payload_later else best
 

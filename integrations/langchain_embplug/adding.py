@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
 from embplug import Documents
-from embplug.branches.empty import KeptDocuments, OnEmpty
+from embplug.branches.empty import KeptDocuments, OnEmpty, is_blank
 from embplug.common.json_types import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
@@ -68,11 +68,16 @@ class Adder:
             for placed in batched(without_empty(rows(ids), _text, on_empty), batch_size):
                 places, batch = zip(*placed, strict=True)
                 texts = _checked_texts(batch, places)
-                vectors = None if self._embedding is None else self._embedding.embed_documents(texts)
+                vectors = None
+                if self._embedding is not None:
+                    embedded = self._embedding.embed_documents(_to_embed(texts, on_empty))
+                    vectors = _placed(embedded, texts, on_empty)
                 added.extend(row.id for row in batch)
                 yield self._documents(batch, vectors, places)
 
-        self._shared.add(batches(), progress=progress, shard_key_selector=shard_key_selector)
+        self._shared.add(
+            batches(), progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+        )
         return added
 
     async def aadd(
@@ -92,18 +97,22 @@ class Adder:
             for placed in batched(without_empty(rows(ids), _text, on_empty), batch_size):
                 places, batch = zip(*placed, strict=True)
                 texts = _checked_texts(batch, places)
-                embedding = self._embedding
-                vectors = None if embedding is None else await embedding.aembed_documents(texts)
+                vectors = None
+                if self._embedding is not None:
+                    embedded = await self._embedding.aembed_documents(_to_embed(texts, on_empty))
+                    vectors = _placed(embedded, texts, on_empty)
                 added.extend(row.id for row in batch)
                 yield self._documents(batch, vectors, places)
 
-        await self._shared.aadd(batches(), progress=progress, shard_key_selector=shard_key_selector)
+        await self._shared.aadd(
+            batches(), progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+        )
         return added
 
     def _documents(
-        self, batch: Sequence[Row], vectors: list[list[float]] | None, places: Sequence[int]
+        self, batch: Sequence[Row], vectors: Sequence[list[float] | None] | None, places: Sequence[int]
     ) -> Documents:
-        dense = None if vectors is None else {str(self._dense_name): vectors}
+        dense: Any = None if vectors is None else {str(self._dense_name): vectors}
         recipe = self._shared.collection.recipe
         return KeptDocuments(
             ids=[self._shared.ids.to_collection(row.id) for row in batch],
@@ -117,6 +126,19 @@ class Adder:
 
 def _text(row: Row) -> str:
     return row.text
+
+
+def _to_embed(texts: list[str], on_empty: OnEmpty) -> list[str]:
+    """Texts that get an embedding: not those that are stored without one."""
+    return [text for text in texts if not is_blank(text)] if on_empty == "store" else texts
+
+
+def _placed(embedded: list[list[float]], texts: list[str], on_empty: OnEmpty) -> Sequence[list[float] | None]:
+    """Embeddings of all texts; None for a text that is stored without one."""
+    if on_empty != "store":
+        return embedded
+    following = iter(embedded)
+    return [None if is_blank(text) else next(following) for text in texts]
 
 
 def _texts(batch: Sequence[Row]) -> list[str]:

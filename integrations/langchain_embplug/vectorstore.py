@@ -245,8 +245,9 @@ class EmbplugVectorStore(VectorStore):
             Number of texts that are embedded and checked together.
         progress : bool, default=False
             Show a progress bar. None shows one on a terminal.
-        on_empty : {"raise", "skip"}, default="raise"
-            What happens to a blank text. ``"skip"`` leaves it out and logs how many there were.
+        on_empty : {"raise", "skip", "store"}, default="raise"
+            What happens to a blank text. ``"skip"`` leaves it out, ``"store"`` stores it with its metadata
+            and without vectors, so that no search finds it; both log how many there were.
         shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
             Shard keys of the texts, which a collection with ``sharding_method="custom"`` needs.
 

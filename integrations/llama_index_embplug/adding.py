@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from llama_index.core.schema import BaseNode, MetadataMode
 from numpy.typing import ArrayLike
 
 from embplug import Documents, TokenBatch
-from embplug.branches.empty import KeptDocuments, OnEmpty
+from embplug.branches.empty import KeptDocuments, OnEmpty, is_blank
 from embplug.common.json_types import jsonable_payload
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
@@ -87,6 +87,8 @@ class Batches:
         Name of the dense vector that the nodes' embeddings are. None leaves embeddings aside.
     text_key : str
         Payload field of the text.
+    on_empty : {"raise", "skip", "store"}
+        What happens to a node whose text is blank.
 
     Attributes
     ----------
@@ -101,6 +103,7 @@ class Batches:
         batch_size: int,
         dense_name: str | None,
         text_key: str,
+        on_empty: OnEmpty,
     ) -> None:
         self.ids: list[str] = []
         self._shared = shared
@@ -108,6 +111,7 @@ class Batches:
         self._batch_size = batch_size
         self._dense_name = dense_name
         self._text_key = text_key
+        self._stores_empty = on_empty == "store"
 
     def __iter__(self) -> Iterator[Documents]:
         for placed in batched(self._rows, self._batch_size):
@@ -117,40 +121,59 @@ class Batches:
 
     def _documents(self, batch: Sequence[Row], places: Sequence[int]) -> Documents:
         nodes = [row.node for row in batch]
-        tokens = [row.tokens for row in batch if row.tokens is not None] or None
-        dense = self._embeddings(nodes, places)
+        bare = [self._stores_empty and is_blank(_text(row)) for row in batch]
+        tokens = None
+        if any(row.tokens is not None for row in batch):
+            tokens = [None if empty else row.tokens for empty, row in zip(bare, batch, strict=True)]
+        dense: Any = self._embeddings(nodes, places, bare)
         recipe = self._shared.collection.recipe
         needs_text = documents_need_text(recipe, has_tokens=tokens is not None, dense=dense)
         # Checked before LlamaIndex makes texts of the metadata.
         payloads = [self._payload(node, place) for node, place in zip(nodes, places, strict=True)]
         return KeptDocuments(
             ids=[self._shared.ids.to_collection(node.node_id) for node in nodes],
-            tokens=tokens,
+            tokens=cast(Any, tokens),
             dense=dense,
-            texts=[node.get_content(MetadataMode.EMBED) for node in nodes] if needs_text else None,
+            texts=_texts(nodes, bare) if needs_text else None,
             payloads=payloads,
             position=0,
             rows=places,
         )
 
-    def _embeddings(self, nodes: Sequence[BaseNode], places: Sequence[int]) -> dict[str, Any] | None:
-        """Return the nodes' embeddings by the name of the dense vector; None if an encoder makes them."""
+    def _embeddings(
+        self, nodes: Sequence[BaseNode], places: Sequence[int], bare: Sequence[bool]
+    ) -> dict[str, Any] | None:
+        """Return the nodes' embeddings by the name of the dense vector; None if an encoder makes them.
+
+        A node that is stored without vectors, as ``bare`` says, has None in place of an embedding.
+        """
         if self._dense_name is None:
             return None
-        missing = [i for i, node in enumerate(nodes) if node.embedding is None]
-        if len(missing) == len(nodes) and self._shared.collection.has_encoder:
+        missing = [i for i, node in enumerate(nodes) if node.embedding is None and not bare[i]]
+        if len(missing) == len(nodes) - sum(bare) and self._shared.collection.has_encoder:
             return None
         if missing:
             argument = f"nodes[{places[missing[0]]}].embedding"
             expected = "an embedding; an encoder makes those of all nodes of a batch or of none"
             raise InvalidArgumentError(argument, expected, None)
-        return {self._dense_name: [node.embedding for node in nodes]}
+        return {
+            self._dense_name: [
+                None if empty else node.embedding for empty, node in zip(bare, nodes, strict=True)
+            ]
+        }
 
     def _payload(self, node: BaseNode, place: int) -> dict[str, Any]:
         # LlamaIndex writes NaN as null, and fails at numbers of numpy.
         metadata = jsonable_payload(node.metadata, f"nodes[{place}].metadata")
         node = node.model_copy(update={"metadata": metadata})
         return plain_payload(node) if self._shared.is_plain else to_payload(node, self._text_key)
+
+
+def _texts(nodes: Sequence[BaseNode], bare: Sequence[bool]) -> list[str]:
+    """What embedding models see of nodes; nothing of those that are stored without vectors."""
+    return [
+        "" if empty else node.get_content(MetadataMode.EMBED) for empty, node in zip(bare, nodes, strict=True)
+    ]
 
 
 def _checked(tokens: ArrayLike | None, place: str) -> ArrayLike:

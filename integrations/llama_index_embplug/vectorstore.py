@@ -273,9 +273,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             node.
         show_progress : bool, default=False
             Show a progress bar. None shows one on a terminal.
-        on_empty : {"raise", "skip"}, default="raise"
-            What happens to a node whose text is blank. ``"skip"`` leaves it out and logs how many there
-            were.
+        on_empty : {"raise", "skip", "store"}, default="raise"
+            What happens to a node whose text is blank. ``"skip"`` leaves it out, ``"store"`` stores it with
+            its metadata and without vectors, so that no query finds it; both log how many there were.
         shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
             Shard keys of the nodes, which a collection with ``sharding_method="custom"`` needs.
 
@@ -295,8 +295,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if first is None:
             return []
         shared = self._opened_for(*first)
-        batches = self._batches(shared, rows)
-        shared.add(batches, progress=show_progress, shard_key_selector=shard_key_selector)
+        batches = self._batches(shared, rows, on_empty)
+        shared.add(batches, progress=show_progress, shard_key_selector=shard_key_selector, on_empty=on_empty)
         return batches.ids
 
     async def async_add(  # type: ignore[override]
@@ -313,12 +313,14 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if first is None:
             return []
         shared = await asyncio.to_thread(self._opened_for, *first)
-        batches = self._batches(shared, rows)
-        await shared.aadd(batches, progress=show_progress, shard_key_selector=shard_key_selector)
+        batches = self._batches(shared, rows, on_empty)
+        await shared.aadd(
+            batches, progress=show_progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+        )
         return batches.ids
 
-    def _batches(self, shared: FrameworkCollection, rows: Iterable[PlacedRow]) -> Batches:
-        return Batches(shared, rows, self.batch_size, self._dense_name, self._text_key(shared))
+    def _batches(self, shared: FrameworkCollection, rows: Iterable[PlacedRow], on_empty: OnEmpty) -> Batches:
+        return Batches(shared, rows, self.batch_size, self._dense_name, self._text_key(shared), on_empty)
 
     def _text_key(self, shared: FrameworkCollection) -> str:
         return self.text_key or shared.collection.recipe.text_key

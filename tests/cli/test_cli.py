@@ -171,6 +171,20 @@ def test_documents_without_a_text_are_left_out_if_the_user_says_so(folder):
     assert embplug("add", "docs", "wrong.jsonl", "--skip-empty").exit_code == 1
 
 
+def test_documents_without_a_text_are_stored_without_vectors_if_the_user_says_so(folder):
+    lines = [{"id": "a", "text": "whales"}, {"id": "b", "text": " "}, {"id": 3, "year": 7}]
+    folder.joinpath("blank.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    embplug("create", "docs", "--recipe", "recipe.yaml")
+    added = json.loads(embplug("add", "docs", "blank.jsonl", "--store-empty", "--json").stdout)
+    assert (added["added"], added["skipped"], added["without_vectors"]) == (3, [], ["b", 3])
+    shown = embplug("add", "docs", "blank.jsonl", "--store-empty")
+    assert "3 documents added, 2 of them without text and vectors" in shown.stdout
+    assert embplug("add", "docs", "blank.jsonl", "--store-empty", "--skip-empty").exit_code == 1
+    folder.joinpath("nameless.jsonl").write_text('{"text": "whales"}\n{"text": ""}')
+    nameless = embplug("add", "docs", "nameless.jsonl", "--store-empty", "--json")
+    assert nameless.exit_code == 1 and "line 2" in json.loads(nameless.stdout)["message"]
+
+
 def test_only_decimal_ids_are_numbers(folder):
     Path("recipe.yaml").write_text("dense: {dim: 384}\nencoder: minilm\n")
     ids = [3, "3 ", "007", "\u0663"]

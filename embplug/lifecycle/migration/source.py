@@ -134,7 +134,9 @@ def documents(
         )
         for own, rows_of in checked.dense.items():
             check_datatype(rows_of, datatype_of_user(recipe.dense[own]), f"vector {vectors[own]!r}")
-        yield replace(checked, texts=[str(texts[row]) for row in rows]) if SPARSE_VECTOR in has else checked
+        if SPARSE_VECTOR in has:
+            checked = replace(checked, texts=[str(texts[row]) for row in rows])
+        yield replace(checked, without_vectors=not has)
 
 
 def _text(point: Point, recipe: Recipe) -> str | None:
