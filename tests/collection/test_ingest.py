@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient, models
 
 from embplug import Collection, Dense, Documents, Multivector, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
-from embplug.collection import chunks, ingest, writing
+from embplug.collection import chunks, writing
 from embplug.errors import DimensionError, IngestError, InvalidArgumentError, PointTooLargeError
 from embplug.methods import FDE, PCA, LearnedEncoding
 from embplug.methods.encodings import learned
