@@ -21,6 +21,16 @@ HEAVY = (
     "bm25s",
     "ir_measures",
 )
+METHODS = tuple(
+    f"embplug.methods.{module}"
+    for module in (
+        "encodings.learned",
+        "quantizers.product",
+        "reductions.pooling",
+        "token_codes.predictive",
+        "transforms.pca",
+    )
+)
 ENGINE = ("qdrant_client", "qdrant_edge", "grpc", "numpy", "scipy", "pydantic")
 SEEN = "import sys; print(*(name for name in {names!r} if name in sys.modules))"
 
@@ -34,9 +44,13 @@ SEEN = "import sys; print(*(name for name in {names!r} if name in sys.modules))"
             "assert 'migrate' in CliRunner().invoke(app, ['--help'], catch_exceptions=False).stdout",
             ENGINE + HEAVY,
         ),
-        ("from embplug import Collection, AsyncCollection, Recipe, connect", HEAVY),
+        ("from embplug import Collection, AsyncCollection, Recipe, connect", ("scipy", *HEAVY, *METHODS)),
+        (
+            "from embplug import Dense, Recipe; Recipe(dense=Dense(dim=4, preset='small'))",
+            ("scipy", *HEAVY, *METHODS),
+        ),
     ],
-    ids=["embplug", "help", "collection"],
+    ids=["embplug", "help", "collection", "dense recipe"],
 )
 def test_heavy_modules_are_imported_on_first_use(code: str, absent: tuple[str, ...]) -> None:
     script = f"{code}\n{SEEN.format(names=absent)}"

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,15 @@ from embplug.methods.numeric.arrays import Float32
 from embplug.methods.reductions.reduced import DROPPED, Reduced, followed, unchanged
 from embplug.methods.roles import Encoding
 from embplug.methods.token_batch import TokenBatch
-from embplug.methods.token_codes.token_coder import TokenCoder
 from embplug.recipe import Rerank, Storage, Tokens
 from embplug.recipe.names import ENCODING_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.search.diversity import dense_similarities, token_similarities
 from embplug.search.payload_rerank import PayloadRerank, payload_codes
 from embplug.search.stages import Ranker, Stage
 from embplug.search.types import SearchOptions
+
+if TYPE_CHECKING:
+    from embplug.methods.token_codes.token_coder import TokenCoder
 
 MAXSIM_STAGE = "maxsim"
 CODES_STAGE = "codes"
@@ -76,6 +78,8 @@ class TokensBranch(Branch):
         self.query_weights = copy.deepcopy(recipe.query_weights)
         self.coder: TokenCoder | None = None
         if recipe.codes is not None:
+            from embplug.methods.token_codes.token_coder import TokenCoder
+
             self.coder = TokenCoder(copy.deepcopy(recipe.codes), recipe.document_bytes)
             self.codes_field = CODES
 

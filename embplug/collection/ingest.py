@@ -29,7 +29,6 @@ from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import DiskSpaceError, DuplicateIdError, InvalidArgumentError
-from embplug.methods.encodings.learned import SAMPLE_TOKENS
 from embplug.methods.token_batch import TokenBatch
 
 logger = logging.getLogger(__name__)
@@ -284,6 +283,8 @@ def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:
 
 def _learn(handle: Handle, parts: Iterator[_Part], submit: Submit) -> Iterator[_Part]:
     """Let the collection learn from the first documents, unless another process did; lose none of them."""
+    from embplug.methods.encodings.learned import SAMPLE_TOKENS
+
     submit(all_retried(handle.learn_steps(None))).result()
     if handle.pipeline.fitted:
         return parts
@@ -309,6 +310,8 @@ def _sample(parts: Sequence[CheckedDocuments], count: int) -> CheckedSample:
     matrices = [part.tokens for part in parts if part.tokens is not None]
     tokens = TokenBatch.concat(matrices) if matrices else None
     if tokens is not None:
+        from embplug.methods.encodings.learned import SAMPLE_TOKENS
+
         affordable = int(np.searchsorted(tokens.offsets, SAMPLE_TOKENS, side="right")) - 1
         tokens = tokens[: min(count, max(affordable, 1))]
     dense = {name: np.concatenate([part.dense[name] for part in parts])[:count] for name in parts[0].dense}

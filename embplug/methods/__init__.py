@@ -6,6 +6,7 @@ found by its name as well.
 
 from __future__ import annotations
 
+import pkgutil
 from typing import Any
 
 import lazy_loader
@@ -17,7 +18,8 @@ def __getattr__(name: str) -> Any:
     try:
         return _lazy_getattr(name)
     except AttributeError:
-        if name.startswith("_"):
+        # An import of a module of this folder also asks for its name, and needs no method.
+        if name.startswith("_") or name in {module.name for module in pkgutil.iter_modules(__path__)}:
             raise
         from embplug.methods.registry import registered_class
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from qdrant_client import models
 
 from embplug.errors import RecipeError
-from embplug.methods import AdaptiveEncoding, AdaptiveQuantizer
+
+if TYPE_CHECKING:
+    from embplug.methods import AdaptiveEncoding, AdaptiveQuantizer
 
 Preset: TypeAlias = Literal["small", "balanced", "exact"]
 
@@ -70,11 +72,15 @@ def check_preset(preset: Any) -> Preset:
 
 def token_encoding(preset: Preset, dim: int) -> AdaptiveEncoding:
     """Return the encoding of a document's tokens, in one byte for each of its dimensions."""
+    from embplug.methods import AdaptiveEncoding
+
     return AdaptiveEncoding(stored_dim=max(128, min(ENCODING_BYTES[preset], ENCODING_SHARE[preset] * dim)))
 
 
 def token_codes(preset: Preset, dim: int) -> AdaptiveQuantizer:
     """Return the codes of tokens; ``"exact"`` has those of ``"balanced"``, if it has codes at all."""
+    from embplug.methods import AdaptiveQuantizer
+
     share = CODE_SHARE["small" if preset == "small" else "balanced"]
     prior = min(PRIOR * dim, PRIOR_NUMBERS // dim)
     return AdaptiveQuantizer(size=max(4, round(share * dim)), emphasis=EMPHASIS, prior=prior)

@@ -12,9 +12,10 @@ from qdrant_client import QdrantClient, models
 
 from embplug import Collection, Dense, Documents, Multivector, Recipe, Tokens
 from embplug.branches.pipeline import Pipeline
-from embplug.collection import chunks, ingest, writing
+from embplug.collection import chunks, writing
 from embplug.errors import DimensionError, IngestError, InvalidArgumentError, PointTooLargeError
 from embplug.methods import FDE, PCA, LearnedEncoding
+from embplug.methods.encodings import learned
 from tests.collection.test_collection import DIM, RECIPE, matrices
 from tests.proxy import proxy
 
@@ -194,7 +195,7 @@ def test_it_learns_from_no_more_tokens_than_memory_is_meant_for(
     edge_client, monkeypatch, encoding, documents, sampled
 ):
     """Where tokens teach nothing, they do not lessen what dense vectors teach."""
-    monkeypatch.setattr(ingest, "SAMPLE_TOKENS", 410)
+    monkeypatch.setattr(learned, "SAMPLE_TOKENS", 410)
     fde = LearnedEncoding(stored_dim=64, features=16, landmarks=256, compared=64)
     tokens = Tokens(
         dim=8, encoding=fde if encoding == "learned" else FDE(repetitions=2), multivector=None, codes=None

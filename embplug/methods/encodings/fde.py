@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -33,12 +33,6 @@ from embplug.methods.roles import Encoding
 from embplug.methods.stored import MOST_DIMS, StoredArray
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import checked_weights
-
-try:
-    # What csc_array @ dense calls; to construct and check the array takes longer than a whole query.
-    from scipy.sparse._sparsetools import csc_matvecs
-except ImportError:
-    csc_matvecs = None
 
 Sketch = Literal["count_sketch", "dense"]
 
@@ -383,6 +377,8 @@ class FDE(Encoding):
             drawn = 2 * generator.integers(0, 2, (self.repetitions, dim, width)) - 1
             side_by_side = drawn.transpose(0, 2, 1).reshape(-1, dim) / math.sqrt(width)
             return side_by_side.astype(np.float32)
+        import scipy.sparse as sp
+
         drawn, signs = _count_sketch(generator, (self.repetitions, dim), width)
         targets = (drawn + np.arange(self.repetitions)[:, None] * width).reshape(-1)
         sources = np.tile(np.arange(dim), self.repetitions)
@@ -394,6 +390,8 @@ class FDE(Encoding):
         encoded = self._cells_dim(dim)
         generator = self._generator(FINAL, dim)
         if self.final_projection == "count_sketch":
+            import scipy.sparse as sp
+
             columns, signs = _count_sketch(generator, (encoded,), self.final_dim)
             return sp.csr_array((signs, columns, np.arange(encoded + 1)), shape=(encoded, self.final_dim))
         if encoded * self.final_dim > FINAL_DENSE_ENTRIES:
@@ -527,12 +525,25 @@ def _sums(places: NDArray[np.int32], shares: Float32, values: Float32, rows: int
     starts = np.arange(0, places.size + 1, places.shape[1] // columns, dtype=np.int32)
     matrix = starts, places.reshape(-1), shares.reshape(-1)
     sums: Float32
+    csc_matvecs = _csc_matvecs()
     if csc_matvecs is None:
+        import scipy.sparse as sp
+
         sums = sp.csc_array(matrix[::-1], shape=(rows, tokens * columns)) @ values.reshape(-1, width)
     else:
         sums = np.zeros((rows, width), dtype=np.float32)
         csc_matvecs(rows, tokens * columns, width, *matrix, values.reshape(-1), sums.reshape(-1))
     return sums
+
+
+@cache
+def _csc_matvecs() -> Any:
+    """What csc_array @ dense calls; to construct and check the array takes longer than a whole query."""
+    try:
+        from scipy.sparse._sparsetools import csc_matvecs
+    except ImportError:
+        return None
+    return csc_matvecs
 
 
 def _count_sketch(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from embplug.common.torch_device import torch_on
@@ -40,6 +39,8 @@ class TorchEncoder:
     """
 
     def __init__(self, cells: Cells, projections: Any, final: Any, fill: bool, device: str) -> None:
+        import scipy.sparse as sp
+
         self.torch, self.device = torch_on(device, "encoding on a torch device")
         self.cells = cells
         self.fill = fill

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from embplug.methods.numeric.partition import Float32
@@ -55,6 +54,8 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
         chosen.append(some)
         left -= len(some)
         if left:
+            import scipy.linalg
+
             system = components[some] @ covariances[some].T
             system = (system + system.T) / 2
             system[np.diag_indices_from(system)] += noise[some]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -216,6 +215,8 @@ class LearnedEncoding(Encoding):
         MissingExtraError
             ``device`` is set, and torch is not installed.
         """
+        import scipy.linalg
+
         check_token_batch(tokens)
         if device is not None:
             torch_on(device, f"encoding on device {device!r}")
@@ -478,6 +479,8 @@ class LearnedEncoding(Encoding):
         return components.astype(np.float16).astype(np.float32)
 
     def _rotation(self, rank: int) -> Float32:
+        import scipy.linalg
+
         normal = self._generator(ROTATION).standard_normal((rank, rank))
         rotation: Float32 = scipy.linalg.qr(normal, check_finite=False)[0].astype(np.float32)
         return rotation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 
 from embplug.methods.numeric.partition import Float32
 
@@ -55,6 +54,8 @@ def regression(features: Float32, targets: Float32, ridge: float) -> tuple[Float
     The weights of document d are W[:, d] with (features' features + ridge) W = features' targets. What is
     returned is factor' W: in these coordinates the mean square of a difference is its length.
     """
+    import scipy.linalg
+
     gram = features.T @ features
     gram[np.diag_indices_from(gram)] += ridge * np.trace(gram) / len(gram)
     factor = scipy.linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
@@ -68,6 +69,8 @@ def leading_directions(
     weights: Float32, factor: Float32, rank: int, generator: np.random.Generator
 ) -> tuple[Float32, Float32]:
     """Variances (rank,) and directions (features, rank) in which documents differ most."""
+    import scipy.linalg
+
     covariance = weights @ weights.T / np.float32(weights.shape[1])
     smooth = factor.T @ factor
     total = max(float(np.trace(covariance)), np.finfo(np.float32).tiny)
@@ -114,6 +117,8 @@ def posterior_map(components: Float32, variances: Float32, noise: Float32) -> Fl
 
     Weights have the prior variances, targets are ``components @ weights`` plus noise (points,).
     """
+    import scipy.linalg
+
     # Scaled by the prior's deviations and by the noise's: all weights have the same prior, well conditioned.
     mean = noise.mean()
     precision = np.sqrt(mean / noise)[:, None]

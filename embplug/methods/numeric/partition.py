@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 Float32: TypeAlias = NDArray[np.float32]
@@ -151,6 +150,8 @@ def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float
     A centroid that loses all its tokens stays where it is. With fewer tokens than cells some
     centroids coincide, and the first of them gets all their tokens.
     """
+    import scipy.sparse as sp
+
     selected = cells * LLOYD_TOKENS_PER_CELL
     if len(tokens) > selected:
         tokens = tokens[np.sort(generator.choice(len(tokens), selected, replace=False))]

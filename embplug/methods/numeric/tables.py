@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from embplug.errors import StateError
@@ -95,6 +94,8 @@ class ByteTables:
         turned = vectors if self.rotation is None else vectors @ self.rotation
         shape = len(self.widths), ENTRIES, len(vectors)
         if len(vectors) == 1 and out is None:
+            import scipy.sparse as sp
+
             # One sparse product of all bytes: one for each byte takes longer to call than to compute.
             ends = np.concatenate([[0], np.cumsum(self.widths)])
             active = np.arange(ends[-1])
@@ -230,6 +231,8 @@ def sums_of_entries(products: NDArray[Number], of_classes: Sequence[Codes]) -> N
     -------
     (sum of n_k, t), of the type of ``products``
     """
+    import scipy.sparse as sp
+
     counts, widths = [len(codes) for codes in of_classes], [codes.shape[1] for codes in of_classes]
     first = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
     # A sparse matrix of ones picks the rows and adds them in one compiled loop.

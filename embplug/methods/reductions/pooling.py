@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from scipy.cluster.hierarchy import fcluster, linkage
 from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread
@@ -145,6 +143,8 @@ class KMeansPooling(Reduction):
 
     def _groups(self, tokens: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """Group (documents, tokens) of padded tokens (documents, tokens, dim)."""
+        import scipy.sparse as sp
+
         documents, padded, dim = tokens.shape
         count_left = _left(lengths, self.factor)[:, None]
         numbers = np.arange(count_left.max())
@@ -271,6 +271,8 @@ def _left(lengths: Any, factor: float) -> Any:
 
 def _ward(tokens: NDArray[np.float32], count_left: int) -> NDArray[np.int64]:
     """Group of every token, by its first member, of at most ``count_left`` groups."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
     count = len(tokens)
     if count_left == count:
         return np.arange(count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from embplug.methods.token_batch import TokenBatch, document_blocks
@@ -78,6 +77,8 @@ def merge(tokens: TokenBatch, groups: NDArray[np.int64], *, mean: bool, keep_len
     keep_length
         Give the mean the mean length of the members.
     """
+    import scipy.sparse as sp
+
     documents = np.repeat(np.arange(len(tokens)), tokens.lengths)
     stride = int(groups.max(initial=0)) + 1
     present, owner = np.unique(documents * stride + groups, return_inverse=True)

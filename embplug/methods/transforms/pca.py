@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from scipy.linalg import eigh
 from typing_extensions import Self, override
 
 from embplug.errors import InvalidArgumentError
@@ -269,6 +268,8 @@ class PCA(Transform):
 
     def _solved(self, kept: int) -> _Solution:
         """Eigenvectors of the covariance, from the sums."""
+        from scipy.linalg import eigh
+
         assert self._sum is not None and self._moments is not None
         covariance = self._moments / max(self._count, 1)
         if self.center != "none":

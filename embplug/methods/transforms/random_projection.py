@@ -6,7 +6,6 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-import scipy.sparse as sp
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import override
@@ -68,6 +67,8 @@ class SparseRandomProjection(Transform):
     def _matrix(self, dim: int) -> Any:
         """Sparse float32 (output_dim, dim)."""
         if dim not in self._matrices:
+            import scipy.sparse as sp
+
             rows = self.output_dim(dim)
             density = self.density or 1 / math.sqrt(dim)
             uniform = np.random.default_rng([self.seed, dim]).random((rows, dim))

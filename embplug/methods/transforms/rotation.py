@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
-from scipy.linalg import hadamard
 from typing_extensions import Self, override
 
 from embplug.methods.numeric.arrays import Float32, as_sample
@@ -63,6 +62,8 @@ class Rotation(Transform):
         return dim
 
     def _transform(self, vectors: Float32) -> Float32:
+        from scipy.linalg import hadamard
+
         dim = vectors.shape[1]
         size = 1 << (dim.bit_length() - 1)
         outer = 1 << ((dim.bit_length() - 1) // 2)
