@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -894,19 +895,25 @@ shard_key_selector, timeout
 
     @operation
     def describe(self) -> Steps[dict[str, dict[str, Any]]]:
-        """Describe what each method of the recipe costs and keeps.
+        """Describe what each method of the recipe costs and keeps, and what a document takes.
 
         Returns
         -------
         dict of str to dict
-            The description of each method, by its place in the recipe.
+            The description of each method, by its place in the recipe. ``"document"`` has the fields of
+            ``info().document_bytes``: bytes of a whole document, with its share of what was learned.
+            It is absent while there are no documents.
 
         Raises
         ------
         NotFittedError
             No document was added yet from which the methods learn.
         """
-        return (yield from self._handle.run_steps(lambda pipeline: computed(pipeline.describe)))
+        described: dict[str, dict[str, Any]] = yield from self._handle.run_steps(
+            lambda pipeline: computed(pipeline.describe)
+        )
+        size = (yield from info_steps(self.engine, self.name)).document_bytes
+        return described if size is None else {**described, "document": asdict(size)}
 
     @operation
     def drift(self, tokens: TokensLike) -> Steps[float]:

@@ -74,10 +74,10 @@ class Tokens(Part):
         What stands for ``"auto"`` in ``encoding``, ``multivector`` and ``codes``. The stored recipe names
         what was chosen.
 
-        - ``"small"`` codes tokens in a 25th of their bytes in float32. Nine of ten hits are those of exact
-          MaxSim.
-        - ``"balanced"`` codes tokens in an eleventh of their bytes in float32. Nearly all of ten hits are
+        - ``"small"`` codes tokens in a 25th to a 30th of their bytes in float32. Nine of ten hits are
           those of exact MaxSim.
+        - ``"balanced"`` codes tokens in a 12th to a 15th of their bytes in float32. Nearly all of ten hits
+          are those of exact MaxSim.
         - ``"exact"`` stores the tokens, as turbo8 where the engine has this datatype, else as float16. Qdrant
           computes MaxSim.
     encoding : encoding, "auto" or None, default="auto"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -87,11 +88,14 @@ def test_a_collection_describes_what_it_has_learned(engine: Engine) -> None:
         collection.describe()
     collection.add(range(40), tokens=batch(40, 2), dense=batch(4, 6).values)
     said = Collection.open("described", engine).describe()
+    document = said.pop("document")
+    assert document == asdict(collection.info().document_bytes)
+    assert 0 < document["learned"] < document["disk"]
     assert list(said) == ["tokens.codes", "dense.dense.transforms.0", "dense.dense.codes"]
     assert said["tokens.codes"]["code_bytes"] == 6
     assert "400 vectors to learn from" in said["tokens.codes"]["notes"][0]
     assert said["dense.dense.transforms.0"]["output_dim"] == 4
-    assert asyncio.run(collection.to_async().describe()) == said
+    assert asyncio.run(collection.to_async().describe()) == {**said, "document": document}
 
 
 @pytest.mark.parametrize(
