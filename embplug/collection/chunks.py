@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,14 @@ def chunked(documents: CheckedDocuments, pipeline: Pipeline, form: PointForm, ma
 
 
 def chunks_of_parts(
-    parts: Iterable[tuple[Any, CheckedDocuments]], pipeline: Pipeline, form: PointForm
+    parts: Iterable[tuple[Any, CheckedDocuments]], pipeline: Callable[[], Pipeline], form: PointForm
 ) -> Iterator[Chunk]:
-    """Chunks of parts, each with a mark of where it comes from; a chunk without points ends each part."""
+    """Chunks of parts, each with a mark of where it comes from; a chunk without points ends each part.
+
+    ``pipeline`` returns the pipeline that the collection has at the moment.
+    """
     for mark, part in parts:
-        yield from chunked(part, pipeline, form, mark)
+        yield from chunked(part, pipeline(), form, mark)
         yield Chunk((), [], mark)
 
 

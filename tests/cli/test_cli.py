@@ -179,7 +179,7 @@ def test_documents_without_a_text_are_stored_without_vectors_if_the_user_says_so
     assert (added["added"], added["skipped"], added["without_vectors"]) == (3, [], ["b", 3])
     shown = embplug("add", "docs", "blank.jsonl", "--store-empty")
     assert "3 documents added, 2 of them without text and vectors" in shown.stdout
-    assert embplug("add", "docs", "blank.jsonl", "--store-empty", "--skip-empty").exit_code == 1
+    assert embplug("add", "docs", "blank.jsonl", "--store-empty", "--skip-empty").exit_code == 2
     folder.joinpath("nameless.jsonl").write_text('{"text": "whales"}\n{"text": ""}')
     nameless = embplug("add", "docs", "nameless.jsonl", "--store-empty", "--json")
     assert nameless.exit_code == 1 and "line 2" in json.loads(nameless.stdout)["message"]

@@ -103,7 +103,7 @@ def test_a_payload_in_the_form_of_a_message_counts_its_bytes(monkeypatch: pytest
 def test_a_chunk_without_points_ends_each_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_POINTS", 3)
     parts = [("a", DOCUMENTS.part(0, 4)), ("b", DOCUMENTS.part(4, 4)), ("c", DOCUMENTS.part(4, 6))]
-    result = chunks_of_parts(parts, PIPELINE, PointForm.ARRAYS)
+    result = chunks_of_parts(parts, lambda: PIPELINE, PointForm.ARRAYS)
     assert [(chunk.mark, [*chunk.ids], len(chunk.points)) for chunk in result] == [
         ("a", [0, 1, 2], 3),
         ("a", [3], 1),

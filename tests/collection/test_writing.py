@@ -123,7 +123,9 @@ def test_the_bar_counts_documents_that_are_acknowledged(docs: QdrantClient) -> N
 
 
 def write_parts(engine: QdrantClient, parts: Any, submit: Any, **options: Any) -> AddReport:
-    return write(engine, "docs", chunks_of_parts(parts, PIPELINE, PointForm.ARRAYS), submit, **options)
+    return write(
+        engine, "docs", chunks_of_parts(parts, lambda: PIPELINE, PointForm.ARRAYS), submit, **options
+    )
 
 
 class Later:

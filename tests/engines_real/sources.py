@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -93,3 +95,16 @@ def assert_same(engine: Engine, source: str, target: str) -> None:
     for record, found in zip(records, hits, strict=True):
         # The best of all is the point itself, or one with the same vector.
         assert found[0].score > 0.999, record.id
+
+
+def at_once(*tasks: Callable[[], Any]) -> list[Any]:
+    """What each of several tasks returns that run at the same time, or the error that it raises."""
+
+    def outcome(task: Callable[[], Any]) -> Any:
+        try:
+            return task()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(tasks)) as pool:
+        return list(pool.map(outcome, tasks))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
 
@@ -14,7 +13,9 @@ from qdrant_client import models
 from typer.testing import CliRunner
 
 from embplug import Collection, Dense, Documents, Query, Recipe, Sparse, Tokens, migrate
+from embplug.branches.vector_version import VectorVersion
 from embplug.cli import app
+from embplug.collection.fitting import save_manifest_steps
 from embplug.engines import Engine, calls
 from embplug.engines.calls import Call
 from embplug.errors import (
@@ -25,6 +26,7 @@ from embplug.errors import (
     VerificationError,
 )
 from embplug.lifecycle.migration import alias as alias_module
+from embplug.lifecycle.migration import passes as passes_module
 from embplug.lifecycle.migration import reader, record, rollback, run, verify
 from embplug.methods import FDE, PCA, PowerQuantizer, ResidualQuantizer
 from tests.engines_real.sources import (
@@ -33,6 +35,7 @@ from tests.engines_real.sources import (
     RECIPE,
     alias_of,
     assert_same,
+    at_once,
     make_source,
     point_id,
     points,
@@ -488,6 +491,59 @@ def test_dense_vectors_become_codes(engine):
         go(engine, "bytes", Recipe(dense=Dense(dim=DIM, datatype="uint8")))
 
 
+@on("edge", "memory", "server")
+def test_documents_without_vectors_are_copied_too(engine):
+    source = Collection.create("source", Recipe(dense=Dense(dim=DIM)), engine)
+    source.add(range(40), dense=vectors(40), payloads=[{"n": i} for i in range(40)])
+    source.add(["blank"], texts=[""], payloads=[{"n": -1}], on_empty="store")
+    learned = Recipe(dense=Dense(dim=DIM, transforms=[PCA(6)]))
+    done = go(engine, recipe=learned, finish=True)
+    assert done.finished and done.target_points == 41
+    target = Collection.open("target", engine)
+    (blank,) = target.retrieve(["blank"], with_vectors=True)
+    assert (blank.payload, blank.vector or {}) == ({"n": -1, "text": ""}, {})
+    assert {hit.id for hit in target.search(dense=vectors(40)[0], limit=50)} == {*range(40)}
+
+
+def changing_target(monkeypatch, change):
+    """Let another process change the target of a migration when the first points are about to be written."""
+    write, changes = passes_module.Passes._write, iter([change])
+
+    def after_a_change(self, *arguments, **options):
+        for change in changes:
+            change(Collection.open("target", self.engine))
+        return write(self, *arguments, **options)
+
+    monkeypatch.setattr(passes_module.Passes, "_write", after_a_change)
+
+
+@on("edge", "server")
+def test_a_migration_follows_a_target_that_gets_an_index(engine, monkeypatch):
+    make_source(engine, 200)
+    changing_target(monkeypatch, lambda target: target.create_payload_index("version", "integer"))
+    done = go(engine, finish=True)
+    assert done.finished and done.copied == 200 and done.recall.value > 0.9
+    assert stored(engine, "target") == stored(engine, "source")
+    target = Collection.open("target", engine)
+    assert target.recipe.payload_indexes == {"number": "integer", "version": "integer"}
+    assert target.search(dense=vectors(200)[7], limit=1)[0].id == point_id(7)
+
+
+@on("edge", "server")
+def test_a_migration_into_a_target_that_stores_something_else_by_now_says_so(engine, monkeypatch):
+    make_source(engine, 50)
+
+    def upgraded(target):
+        version = {"dense": VectorVersion(model=2)}
+        pipeline = target._pipeline.changed(target.recipe, version)
+        pipeline.set_state(target._pipeline.get_state())
+        assert calls.run(engine, save_manifest_steps(engine, "target", pipeline))
+
+    changing_target(monkeypatch, upgraded)
+    with pytest.raises(MigrationError, match=r"'target'.* was changed while points were copied"):
+        go(engine)
+
+
 @on("edge", "server")
 def test_of_two_migrations_into_one_target_one_begins_and_the_other_is_told(engine):
     make_source(engine, 100)
@@ -533,14 +589,3 @@ def test_the_announcement_of_a_process_that_was_killed_is_passed_over(memory_cli
     memory_client.update_collection_aliases([models.CreateAliasOperation(create_alias=create)])
     assert alias_module.switch(memory_client, "live", "source", "target")
     assert {own.alias_name for own in memory_client.get_aliases().aliases} == {"live"}
-
-
-def at_once(*tasks):
-    def outcome(task):
-        try:
-            return task()
-        except Exception as error:
-            return error
-
-    with ThreadPoolExecutor(len(tasks)) as pool:
-        return list(pool.map(outcome, tasks))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from qdrant_client import models
 
 from embplug import Collection, Dense, Recipe, Tokens, migrate
+from embplug.branches.vector_version import VectorVersion
+from embplug.collection.fitting import save_manifest_steps
+from embplug.engines.calls import run
 from embplug.errors import (
     CapabilityError,
     InvalidArgumentError,
@@ -16,7 +21,16 @@ from embplug.errors import (
 )
 from embplug.lifecycle.migration import in_place, verify
 from embplug.methods import PCA, PowerQuantizer, Rotation
-from tests.engines_real.sources import COSINE, DIM, make_source, point_id, points, stored, vectors
+from tests.engines_real.sources import (
+    COSINE,
+    DIM,
+    at_once,
+    make_source,
+    point_id,
+    points,
+    stored,
+    vectors,
+)
 
 SMALL = Recipe(
     dense={"small": Dense(dim=DIM, transforms=[PCA(12)], datatype=models.Datatype.FLOAT16)},
@@ -75,7 +89,7 @@ def test_a_call_that_was_broken_off_goes_on(edge_client, monkeypatch):
     def fragile(self, method, **arguments):
         nonlocal calls
         calls += 1
-        if calls == 3:
+        if calls == 5:
             raise KeyboardInterrupt
         ask(self, method, **arguments)
 
@@ -127,3 +141,62 @@ def test_what_cannot_be_in_place_is_refused(edge_client):
         arguments = {"source": "source", "target": None, "recipe": Recipe(dense=dense), **options}
         with pytest.raises(error, match=said):
             migrate(engine=edge_client, in_place=True, **arguments)
+
+
+def test_of_several_that_begin_at_once_one_wins_and_the_others_are_told(edge_client, monkeypatch):
+    make_source(edge_client, 120)
+    count = 4
+    barrier, begin = threading.Barrier(count), in_place.begin_once
+
+    def together(*arguments):
+        barrier.wait(60)
+        return begin(*arguments)
+
+    monkeypatch.setattr(in_place, "begin_once", together)
+    outcomes = at_once(*[lambda: go(edge_client)] * count)
+    told = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    (done,) = (outcome for outcome in outcomes if not isinstance(outcome, Exception))
+    assert all(isinstance(error, MigrationError) and "in place" in str(error) for error in told)
+    assert done.finished and done.copied == 120
+    collection = Collection.open("source", edge_client)
+    assert collection.search(dense=vectors(120)[7], limit=1)[0].id == point_id(7)
+    assert not [own.alias_name for own in edge_client.get_aliases().aliases if "switch" in own.alias_name]
+    metadata = edge_client.get_collection("source").config.metadata
+    assert not [key for key, value in metadata.items() if "switch" in key and value is not None]
+    monkeypatch.undo()
+    assert go(edge_client).copied == 0
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_killed_when_it_has_just_begun_it_goes_on(edge_client, monkeypatch, done):
+    make_source(edge_client, 60)
+    begin = in_place.begin_once
+
+    def killed(*arguments):
+        if done:
+            assert begin(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(in_place, "begin_once", killed)
+    with pytest.raises(KeyboardInterrupt):
+        go(edge_client)
+    monkeypatch.undo()
+    report = go(edge_client)
+    assert (report.resumed, report.copied, report.finished) == (done, 60, True)
+    assert not [own for own in edge_client.get_aliases().aliases if "switch" in own.alias_name]
+
+
+def test_a_collection_that_is_upgraded_since_is_not_filled_with_vectors_of_before(edge_client):
+    make_source(edge_client, 60)
+    go(edge_client)
+    collection = Collection.open("source", edge_client)
+    collection.create_payload_index("number", "integer")
+    assert go(edge_client).finished
+    assert collection.recipe == Collection.open("source", edge_client).recipe
+    pipeline = collection._pipeline.changed(collection.recipe, {"small": VectorVersion(model=2)})
+    pipeline.set_state(collection._pipeline.get_state())
+    collection.reload()
+    pipeline.revision = collection._pipeline.revision
+    assert run(edge_client, save_manifest_steps(edge_client, "source", pipeline))
+    with pytest.raises(MigrationError, match="another recipe, model or state"):
+        go(edge_client)

@@ -243,6 +243,69 @@ def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
     assert reembed(collection).finished
 
 
+def test_documents_without_vectors_stay_so(engine: Engine) -> None:
+    collection = filled(engine)
+    collection.add(["blank"], texts=[" "], payloads=[{"n": -1}], on_empty="store")
+    upgrade(collection, "tests-long" if _adds_vectors(engine) else "tests-new", pairs=250)
+    collection.add(["later"], texts=[""], payloads=[{"n": -2}], on_empty="store")
+    report = reembed(collection, batch=77)
+    assert report.finished and report.embedded == COUNT + 1
+    bare = collection.retrieve(["blank", "later"], with_vectors=True)
+    assert [(record.payload, record.vector or {}) for record in bare] == [
+        ({"n": -1, "text": " "}, {}),
+        ({"n": -2, "text": ""}, {}),
+    ]
+    assert {*found(collection, 7, limit=2 * COUNT)} == {f"doc {i}" for i in range(COUNT)}
+
+
+@pytest.mark.parametrize("method", ["delete_vector_name", "delete_payload_index"])
+@pytest.mark.parametrize("done", [False, True])
+def test_killed_before_its_clean_up_it_cleans_up_when_called_again(
+    edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch, method: str, done: bool
+) -> None:
+    collection = filled(edge_client)
+    upgrade(collection, "tests-long", pairs=250, adapter="affine")
+    real = getattr(edge_client, method)
+
+    def broken_off(**arguments: Any) -> None:
+        if done:
+            real(**arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edge_client, method, broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            reembed(collection)
+    collection = Collection.open("up", edge_client)
+    if (method, done) != ("delete_payload_index", True):
+        report = reembed(collection)
+        assert (report.embedded, report.left, report.finished) == (0, 0, True)
+    info = edge_client.get_collection("up")
+    assert ({*info.config.params.vectors}, info.payload_schema) == ({"dense_v2"}, {})
+    with pytest.raises(UpgradeError, match="no upgrade"):
+        reembed(collection)
+    assert recall(collection, "tests-long") > 0.99
+
+
+def test_a_vector_that_an_upgrade_to_another_model_has_left_is_named(
+    edge_client: EdgeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = filled(edge_client)
+
+    def broken_off(**arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edge_client, "create_payload_index", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            upgrade(collection, "tests-long", pairs=250)
+    register_encoder("tests-longer", lambda: Model("tests-longer", 32))
+    with pytest.raises(UpgradeError, match=r"'dense_v2' of 24 dimensions.* has 32"):
+        upgrade(collection, "tests-longer", pairs=250)
+    assert recall(Collection.open("up", edge_client), "tests-old") > 0.99
+    assert upgrade(collection, "tests-long", pairs=250).installed
+
+
 def test_the_recipe_before_an_upgrade_still_creates(engine: Engine) -> None:
     """A set-up script runs again after an upgrade, with the recipe that it always had."""
     collection = filled(engine)

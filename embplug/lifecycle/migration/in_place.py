@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import asdict
 from typing import Any
 
 from qdrant_client import models
@@ -21,8 +22,10 @@ from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest
-from embplug.collection.state import load, save
+from embplug.collection.revision import new_id, read_revision_steps
+from embplug.collection.state import forget, load, save
 from embplug.engines import Engine, traits_of
+from embplug.engines.aliases import alias_steps
 from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.engines.check_recipe import check_recipe
@@ -33,7 +36,13 @@ from embplug.errors import (
     RecipeMismatchError,
     VerificationError,
 )
-from embplug.lifecycle.migration.alias import collection_behind
+from embplug.lifecycle.migration.alias import (
+    BEGUN_PREFIX,
+    begin_once,
+    begun_alias,
+    collection_behind,
+    forget_begun,
+)
 from embplug.lifecycle.migration.passes import changed_since, newest
 from embplug.lifecycle.migration.plan import MigrationPlan, Options, check_reduction, check_updated_at
 from embplug.lifecycle.migration.reader import Point, Reader
@@ -99,6 +108,10 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     check_reduction(recipe)
     info = run(engine, existing_steps(name))
     record = read_record(name, info)
+    begun = None if record is not None else begun_alias(run(engine, alias_steps()), name)
+    if begun is not None:
+        # The process that has begun was killed before it had written the record down, or is about to.
+        record = read_record(name, info, begun)
     manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
     if record is None and manifest is not None:
         raise MigrationError(f"{name!r} is a collection of embplug already: migrate it into another one")
@@ -113,6 +126,8 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
         if differences:
             raise RecipeMismatchError(name, differences)
         whole = stored
+        if record.phase == DONE:
+            _check_unchanged(engine, name, record.manifest)
     check_updated_at(name, info, options.updated_at)
     old = _without(info, Pipeline(whole).vectors_config() if record is not None else {})
     vectors = choose_vectors(name, old, recipe, options.vector)
@@ -127,6 +142,17 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     _check_storage(added, capabilities)
     report = MigrationReport(name, name, vectors, resumed=record is not None, in_place=True)
     return MigrationPlan(old, whole, record, report)
+
+
+def _check_unchanged(engine: Engine, name: str, manifest: dict[str, Any]) -> None:
+    """Refuse to add vectors of an earlier model to a collection that was migrated, and upgraded since."""
+    before, now = Manifest.from_dict(name, manifest), run(engine, read_revision_steps(name)).manifest
+    recipe = now.recipe.replaced(payload_indexes=before.recipe.payload_indexes)
+    if (recipe, now.state, now.versions) != (before.recipe, before.state, before.versions):
+        raise MigrationError(
+            f"{name!r} has another recipe, model or state than the one by which it was migrated in place: "
+            "add its documents by embplug, or migrate it into another collection"
+        )
 
 
 def _without(info: models.CollectionInfo, added: dict[str, Any]) -> models.CollectionInfo:
@@ -171,8 +197,9 @@ class _InPlace:
             run(self.engine, optimize_steps(self.engine, self.name, 0.0))
         self.report.points = self.report.target_points = self.source.count()
         self._verify(pipeline)
-        self._ask("update_collection", metadata={MANIFEST_KEY: record.manifest})
-        checkpoint.save(phase=DONE)
+        if record.phase != DONE:
+            self._ask("update_collection", metadata={MANIFEST_KEY: record.manifest})
+            checkpoint.save(phase=DONE)
         self.report.finished = True
         self.report.seconds["in place"] = time.monotonic() - started
         return self.report
@@ -185,7 +212,7 @@ class _InPlace:
             state = record.manifest and record.manifest["state"]
             if state:
                 pipeline.set_state(run(self.engine, load(self.engine, self.name, state)))
-            return pipeline, Checkpoint(self.engine, self.name, record)
+            return pipeline, self._noted(record)
         reference = None
         sample = None
         if learns(recipe):
@@ -197,7 +224,8 @@ class _InPlace:
                 raise MigrationError(f"{self.name!r} has no points yet from which the recipe could learn")
             pipeline.fit(reduce_tokens(sample, pipeline))
             replicas = self.plan.info.config.params.replication_factor
-            reference = run(self.engine, save(self.engine, self.name, pipeline.get_state(), replicas))
+            state = pipeline.get_state()
+            reference = run(self.engine, save(self.engine, self.name, state, replicas, owner=new_id()))
         field = self.options.updated_at
         record = MigrationRecord(
             self.name,
@@ -206,9 +234,29 @@ class _InPlace:
             since=newest(self.engine, self.name, field),
             manifest=Manifest(pipeline.recipe, reference).to_dict(),
         )
+        begun = BEGUN_PREFIX + new_id()
+        self._ask("update_collection", metadata={begun: asdict(record)})
+        if not begin_once(self.engine, self.name, begun, self._is_begun):
+            self._ask("update_collection", metadata={begun: None})
+            if reference is not None:
+                run(self.engine, forget(self.engine, reference))
+            raise MigrationError(
+                f"another process has begun to migrate {self.name!r} in place just now: migrate again to go "
+                "on from there, if it is by the same recipe"
+            )
+        return pipeline, self._noted(record)
+
+    def _is_begun(self) -> bool:
+        return read_record(self.name, run(self.engine, existing_steps(self.name))) is not None
+
+    def _noted(self, record: MigrationRecord) -> Checkpoint:
+        """Write the record down, after which nothing else has to say that the migration has begun."""
         checkpoint = Checkpoint(self.engine, self.name, record)
         checkpoint.save()
-        return pipeline, checkpoint
+        begun = forget_begun(self.engine, self.name)
+        if begun is not None:
+            self._ask("update_collection", metadata={begun: None})
+        return checkpoint
 
     def _add_vectors(self, added: dict[str, models.VectorParams]) -> None:
         there = stored_vectors(run(self.engine, existing_steps(self.name)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
 from qdrant_client import models
 from tqdm import tqdm
 
@@ -17,12 +19,14 @@ from embplug.branches.complete import reduce_tokens
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import WirePayload, text_entry
-from embplug.collection.chunks import chunks_of_parts
+from embplug.collection.chunks import Chunk, chunks_of_parts
+from embplug.collection.restore import restored_steps
+from embplug.collection.revision import read_revision_steps
 from embplug.collection.writing import write
 from embplug.common.ids import MIGRATED
 from embplug.engines import Engine, traits_of
-from embplug.engines.calls import Call, Steps, retried, run
-from embplug.errors import InvalidArgumentError
+from embplug.engines.calls import Call, Steps, computed, retried, run
+from embplug.errors import InvalidArgumentError, MigrationError
 from embplug.lifecycle.migration.reader import Page, Point, PointId, Reader, order
 from embplug.lifecycle.migration.record import Checkpoint, MigrationRecord
 from embplug.lifecycle.migration.source import documents
@@ -233,12 +237,33 @@ class Passes:
             return write(
                 self.engine,
                 self.target,
-                chunks_of_parts(parts, self.pipeline, traits_of(self.engine).point_form),
+                chunks_of_parts(parts, lambda: self.pipeline, traits_of(self.engine).point_form),
                 submit,
                 in_flight=self.workers,
                 bar=bar,
                 written=self.checkpoint.reached if saving else None,
+                renewal=_Renewal(self),
             ).added
+
+    def renew(self) -> None:
+        """Take over the revision that the target has now.
+
+        Raises
+        ------
+        MigrationError
+            The target stores something else now.
+        """
+        before = self.pipeline
+        if run(self.engine, read_revision_steps(self.target)).manifest.identity == before.revision:
+            return
+        now = run(self.engine, restored_steps(self.engine, self.target))
+        recipe = now.recipe.replaced(payload_indexes=before.recipe.payload_indexes)
+        if (recipe, now.versions) != (before.recipe, before.versions) or not _same_state(before, now):
+            raise MigrationError(
+                f"the recipe of {self.target!r}, or what it has learned, was changed while points were "
+                "copied into it: migrate into another collection"
+            )
+        self.pipeline = now
 
     def _delete_extra(self, extra: Sequence[Point], late: bool) -> None:
         self._delete({point.id for point in extra if MIGRATED in point.payload or not late})
@@ -260,6 +285,30 @@ class Passes:
     def _bar(self, doing: str, what: str, total: int | None) -> Any:
         disable = None if self.progress is None else not self.progress
         return tqdm(desc=f"{doing} {what}", total=total, unit=" points", disable=disable)
+
+
+class _Renewal:
+    """Sends points again that the target has refused, because it has another revision by now."""
+
+    def __init__(self, passes: Passes) -> None:
+        self._passes = passes
+
+    def check(self, chunk: Chunk) -> Callable[[], Steps[bool]]:
+        """Say that what the target has taken is of its revision: it refuses what is not."""
+        return partial(computed, lambda: True)
+
+    def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Address the points of a chunk to the revision that the target has now."""
+        if chunk.pipeline is self._passes.pipeline:
+            self._passes.renew()
+        yield replace(chunk, pipeline=self._passes.pipeline, renewed=chunk.renewed + 1)
+
+
+def _same_state(first: Pipeline, second: Pipeline) -> bool:
+    states = first.get_state(), second.get_state()
+    return states[0].keys() == states[1].keys() and all(
+        np.array_equal(array, states[1][key]) for key, array in states[0].items()
+    )
 
 
 class _CopiesAlongside:

@@ -74,15 +74,15 @@ class MigrationRecord:
         return int(self.cursor) if self.cursor.isdecimal() else self.cursor
 
 
-def read_record(name: str, info: models.CollectionInfo) -> MigrationRecord | None:
-    """The record in the metadata of a collection.
+def read_record(name: str, info: models.CollectionInfo, key: str = RECORD_KEY) -> MigrationRecord | None:
+    """The record under a key in the metadata of a collection.
 
     Raises
     ------
     StateError
         It cannot be read, or a newer embplug wrote it.
     """
-    stored = (info.config.metadata or {}).get(RECORD_KEY)
+    stored = (info.config.metadata or {}).get(key)
     if stored is None:
         return None
     try:

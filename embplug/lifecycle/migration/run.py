@@ -140,6 +140,7 @@ class Migration:
             self.report.checked_payloads, differing = check_payloads(passes)
             if differing:
                 self._refuse(passes, f"payloads differ, of {differing[0]!r} for example")
+            passes.renew()
             self.report.recall = measure_recall(
                 self.reading,
                 passes.record.source,
