@@ -61,6 +61,10 @@ class PointTooLargeError(InvalidArgumentError):
     """A point is larger than the engine accepts, so it is not sent."""
 
 
+class ImageError(InvalidArgumentError):
+    """An image or a page cannot be read, is blank, or has more pixels than the caller accepts."""
+
+
 class FilterError(InvalidArgumentError):
     """The engine cannot evaluate a condition of a filter, or its type contradicts the payload index."""
 

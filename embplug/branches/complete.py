@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from embplug.branches.base import Item
 from embplug.branches.documents import CheckedDocuments
+from embplug.branches.images import encode_images, text_encoder
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.points import with_fields
 from embplug.branches.prepare import takers
+from embplug.common.ids import GRID
+from embplug.encoders import Encoded
 
 
 def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> CheckedDocuments:
     """Let the encoder make the vectors that the documents lack, then pool and prune their tokens.
 
+    Grids of patches go into the payloads, because explanations of hits read them.
+
     Parameters
     ----------
     documents : CheckedDocuments
-        Documents with vectors, or with texts for the encoder.
+        Documents with vectors, or with images or texts for the encoder.
     pipeline : Pipeline
         The recipe with its branches and its encoder.
 
@@ -28,12 +36,24 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
     InvalidArgumentError
         The encoder does not make what a branch needs.
     """
-    if documents.texts is not None and not documents.has_vectors(pipeline.recipe):
+    encoded: Encoded | None = None
+    if not documents.has_vectors(pipeline.recipe):
         encoder = pipeline.models.encoder
-        encoded = encoder.encode_documents(documents.texts)
+        if documents.images is not None:
+            encoded = encode_images(encoder, documents.images)
+        elif documents.texts is not None:
+            encoded = text_encoder(encoder).encode_documents(documents.texts)
+    if encoded is not None:
         lacking = [branch for branch in pipeline.branches.values() if not branch.has_documents(documents)]
         for branch in takers(lacking, encoder.spec):
             documents = branch.take_documents(documents, encoded, encoder.spec)
+    if documents.grids is not None:
+        grids = documents.grids.tolist()
+        payloads = [
+            with_fields(payload, {GRID: grid}) if any(grid) else payload
+            for payload, grid in zip(documents.payloads, grids, strict=True)
+        ]
+        documents = replace(documents, payloads=payloads)
     return reduce_tokens(documents, pipeline)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 
 from embplug.branches.datatypes import check_datatype, check_float16_tokens, datatype_of_user
+from embplug.branches.images import check_images
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
 from embplug.common.json_types import check_text, jsonable_payload
 from embplug.common.validation import short_repr
@@ -23,8 +24,10 @@ from embplug.errors import (
     NonFiniteError,
     PointTooLargeError,
 )
+from embplug.methods.reductions.cells import checked_grids
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
+from embplug.pages import ImageLike, PageImage
 from embplug.recipe import Recipe, Tokens
 
 ENCODER_FOR_TEXTS = "an encoder for texts, named in the recipe or passed to open"
@@ -32,6 +35,7 @@ ENCODER_FOR_TEXTS = "an encoder for texts, named in the recipe or passed to open
 
 TokensLike: TypeAlias = TokenBatch | Sequence[ArrayLike]
 DenseLike: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
+GridsLike: TypeAlias = ArrayLike | Sequence[Sequence[int] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,19 +49,26 @@ class Documents:
     ids : sequence of int, str or UUID
         Id of each document: an unsigned integer, a UUID or any string.
     tokens : TokenBatch or sequence of array-like of shape (t_i, dim), default=None
-        Token vectors of each document. If None, the encoder computes them from ``texts``.
+        Token vectors of each document. If None, the encoder computes them from ``images`` or ``texts``.
     dense : array-like of shape (n, dim) or mapping of str to array-like, default=None
         Dense vectors. A recipe with several dense vectors takes a mapping by their names. If None, the
-        encoder computes them from ``texts``.
+        encoder computes them from ``images`` or ``texts``.
     texts : sequence of str, default=None
-        Text of each document. The encoder and the sparse vector read it. It is also stored in the payload,
-        in the field ``recipe.text_key``.
+        Text of each document. The sparse vector reads it, and the encoder if there are no ``images``. It is
+        also stored in the payload, in the field ``recipe.text_key``. Beside an image it may be blank.
     payloads : sequence of mapping or None, default=None
         Payload of each document, of JSON types. None for a document stores no payload except its text.
     saliency : sequence of array-like of shape (t_i,), default=None
         How much each token matters: any finite number, and larger numbers matter more. It is for a recipe
         whose ``reduction`` prunes tokens by saliency. If ``tokens`` are computed by the encoder, it computes
         the saliency too.
+    images : sequence of PIL.Image.Image, path, bytes, PdfPage or PageImage, default=None
+        Image of each document. The encoder reads it in place of the text for the vectors that are None. It is
+        not stored. :mod:`embplug.pages` reads PDFs and scans.
+    grids : array-like of shape (n, 2) or (n, 3), or sequence of tuple or None, default=None
+        Where ``tokens`` are patches of images: rows and columns of the patches of each document, and the
+        number of tokens before the first patch, by default 0. None is a document without patches. If
+        ``tokens`` are computed by the encoder, it tells the grids too.
     position : int, default=None
         Position of the first document among all that the user passes, by which errors name documents. If
         None, errors name the batch and the position in it.
@@ -74,6 +85,8 @@ class Documents:
     texts: Sequence[str] | None = None
     payloads: Sequence[Mapping[str, Any] | None] | None = None
     saliency: Sequence[ArrayLike] | None = None
+    images: Sequence[ImageLike] | None = None
+    grids: GridsLike | None = None
     position: int | None = None
 
 
@@ -102,6 +115,9 @@ class Sample:
     dense_queries : array-like of shape (m, dim) or mapping of str to array-like, default=None
         Dense vectors of real queries. Transforms and quantizers that learn from queries use them, such as
         :class:`~embplug.methods.LearnedTruncation`.
+    grids : array-like of shape (n, 2) or (n, 3), or sequence of tuple or None, default=None
+        Grids of the patches of ``tokens``, as in :class:`Documents`. They are needed if the ``reduction`` of
+        the recipe pools patches by their places.
 
     Examples
     --------
@@ -117,6 +133,7 @@ class Sample:
     texts: Sequence[str] | None = None
     saliency: Sequence[ArrayLike] | None = None
     dense_queries: DenseLike | None = None
+    grids: GridsLike | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +154,8 @@ class CheckedSample:
         Saliency of all tokens of documents.
     dense_queries : dict of str to ndarray of shape (n, dim), float32, default={}
         Dense vectors of queries by name.
+    grids : ndarray of shape (n, 3), int64, default=None
+        Rows and columns of the patches of each document, and the number of tokens before them.
     """
 
     tokens: TokenBatch | None
@@ -145,6 +164,7 @@ class CheckedSample:
     texts: Sequence[str] | None = None
     saliency: NDArray[np.float32] | None = None
     dense_queries: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    grids: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +178,9 @@ class CheckedDocuments:
     ids : list of int or str
         Ids of the points in Qdrant.
     tokens : TokenBatch or None
-        Tokens of documents. None if the encoder still has to make them from ``texts``.
+        Tokens of documents. None if the encoder still has to make them from ``images`` or ``texts``.
     dense : dict of str to ndarray of shape (n, dim), float32
-        Dense vectors by name. A name is absent if the encoder still has to make its vectors from ``texts``.
+        Dense vectors by name. A name is absent if the encoder still has to make its vectors.
     texts : sequence of str or None
         Texts of documents. None if neither the encoder nor the sparse vector needs them.
     payloads : sequence of mapping
@@ -169,6 +189,10 @@ class CheckedDocuments:
         Saliency of all tokens.
     without_vectors : bool, default=False
         Whether the documents are stored without any vector, so that no search finds them.
+    images : sequence of PageImage, default=None
+        Images of documents, of which the encoder makes the vectors that are missing.
+    grids : ndarray of shape (n, 3), int64, default=None
+        Rows and columns of the patches of each document, and the number of tokens before them.
     """
 
     user_ids: Sequence[Id]
@@ -179,6 +203,8 @@ class CheckedDocuments:
     payloads: Sequence[Mapping[str, Any]]
     saliency: NDArray[np.float32] | None = None
     without_vectors: bool = False
+    images: Sequence[PageImage] | None = None
+    grids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -230,6 +256,8 @@ class CheckedDocuments:
             dense={name: vectors[part] for name, vectors in self.dense.items()},
             texts=None if self.texts is None else self.texts[part],
             payloads=self.payloads[part],
+            images=None if self.images is None else self.images[part],
+            grids=None if self.grids is None else self.grids[part],
         )
 
 
@@ -266,21 +294,31 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
     dense = _check_dense(documents.dense, recipe, count)
     texts = documents.texts
     if texts is not None:
-        texts = _check_texts(texts, count)
+        texts = _check_texts(texts, count, may_be_blank=documents.images is not None)
     missing = [] if tokens is not None or recipe.tokens is None else ["tokens"]
     missing += [f"dense[{name!r}]" for name in recipe.dense if name not in dense]
-    if missing and texts is None:
-        raise InvalidArgumentError(
-            missing[0], "the vectors that the recipe stores, or texts to make them from", None
-        )
+    source = "texts" if documents.images is None else "images"
+    if missing and texts is None and documents.images is None:
+        expected = "the vectors that the recipe stores, or texts or images to make them from"
+        raise InvalidArgumentError(missing[0], expected, None)
     if missing and not has_encoder:
-        raise InvalidArgumentError(missing[0], f"vectors, or {ENCODER_FOR_TEXTS}", "texts alone")
+        expected = f"vectors, or {ENCODER_FOR_TEXTS.replace('texts', source)}"
+        raise InvalidArgumentError(missing[0], expected, f"{source} alone")
+    images = None
+    if documents.images is not None:
+        if not missing:
+            expected = "none, because no vector is missing that an encoder makes of images"
+            raise InvalidArgumentError("images", expected, "images")
+        images = check_images(documents.images, count)
     if recipe.sparse is not None and texts is None:
         raise InvalidArgumentError("texts", "a text for each document, for its sparse vector", None)
     payloads = _payloads_to_store(documents, ids, texts, recipe)
-    needed = texts if missing or recipe.sparse is not None else None
+    needed = texts if (missing and images is None) or recipe.sparse is not None else None
     saliency = _check_saliency(documents.saliency, tokens, recipe, "saliency")
-    return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads, saliency)
+    grids = _check_grids(documents.grids, tokens, recipe, "grids")
+    return CheckedDocuments(
+        documents.ids, ids, tokens, dense, needed, payloads, saliency, images=images, grids=grids
+    )
 
 
 def check_without_vectors(documents: Documents, recipe: Recipe) -> CheckedDocuments:
@@ -317,7 +355,7 @@ def _payloads_to_store(
     """Checked payloads, with the texts and with the ids of users that are no ids of points."""
     payloads = _check_payloads(documents.payloads, len(ids))
     for payload, text in zip(payloads, texts or (), strict=False):
-        if text is not None:
+        if text is not None and not (documents.images is not None and not text.strip()):
             payload.setdefault(recipe.text_key, text)
     for payload, original in zip(payloads, original_ids(documents.ids, ids), strict=True):
         if original is not None:
@@ -345,6 +383,20 @@ def _check_saliency(
         for i, (weights, count) in enumerate(zip(saliency, tokens.lengths, strict=True))
     ]
     return np.concatenate(checked) if checked else None
+
+
+def _check_grids(
+    grids: GridsLike | None, tokens: TokenBatch | None, recipe: Recipe, argument: str
+) -> NDArray[np.int64] | None:
+    """Return the grids of all documents, checked against their tokens."""
+    if grids is None:
+        if tokens is not None and recipe.tokens is not None and recipe.tokens.needs_grids:
+            expected = "rows and columns of the patches of each document, by which the recipe pools"
+            raise InvalidArgumentError(argument, expected, None)
+        return None
+    if tokens is None:
+        raise InvalidArgumentError(argument, "tokens, which lie on the grids", "no tokens")
+    return checked_grids(grids, tokens, argument)
 
 
 def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
@@ -389,7 +441,10 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
             )
         texts = _check_texts(texts, len(texts), "sample.texts")
     saliency = _check_saliency(sample.saliency, checked["tokens"], recipe, "sample.saliency")
-    return CheckedSample(checked["tokens"], dense, checked["token_queries"], texts, saliency, dense_queries)
+    grids = _check_grids(sample.grids, checked["tokens"], recipe, "sample.grids")
+    return CheckedSample(
+        checked["tokens"], dense, checked["token_queries"], texts, saliency, dense_queries, grids
+    )
 
 
 def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "tokens") -> TokenBatch:
@@ -604,12 +659,17 @@ def named_dense(dense: Any, recipe: Recipe, argument: str = "dense") -> list[tup
     return [(next(iter(recipe.dense)), argument, dense)]
 
 
-def _check_texts(texts: Any, count: int, argument: str = "texts") -> Sequence[str]:
+def _check_texts(
+    texts: Any, count: int, argument: str = "texts", *, may_be_blank: bool = False
+) -> Sequence[str]:
+    """Return checked texts; None becomes an empty text where texts may be blank, as those of scans are."""
     checked: Sequence[str] = _sequence(texts, argument)
+    if may_be_blank:
+        checked = ["" if text is None else text for text in checked]
     if len(checked) != count:
         raise LengthMismatchError(argument, f"{count} texts, one for each document", len(checked))
     for i, text in enumerate(checked):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not (may_be_blank or text.strip()):
             raise InvalidArgumentError(f"{argument}[{i}]", "a text that is not empty", short_repr(text))
         check_text(text, f"{argument}[{i}]")
     return checked

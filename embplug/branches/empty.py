@@ -1,9 +1,9 @@
-"""Documents without text or tokens among others: refused, left out, or stored without vectors."""
+"""Documents without text, visible image or tokens: refused, left out, or stored without vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -14,12 +14,14 @@ from embplug.branches.documents import (
     check_documents,
     check_without_vectors,
 )
-from embplug.errors import InvalidArgumentError
+from embplug.branches.images import page_image
+from embplug.errors import ImageError, InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
+from embplug.pages import PageImage
 from embplug.recipe import Recipe
 
 OnEmpty: TypeAlias = Literal["raise", "skip", "store"]
-"""What happens to a document whose text is blank, or that has no tokens."""
+"""What happens to a document whose text or image is blank, or that has no tokens."""
 
 VECTORS = tuple(
     field.name for field in fields(Documents) if field.name not in ("ids", "texts", "payloads", "position")
@@ -54,8 +56,8 @@ def check_on_empty(on_empty: Any) -> None:
 def split_empty(batch: Any) -> tuple[Documents | None, EmptyDocuments | None]:
     """Split a batch into its documents with vectors or a text, and its empty documents.
 
-    A document is empty if its text is blank or missing among texts, if its token matrix has no row, or if its
-    dense vectors are None.
+    A document is empty if its text is blank or missing among texts, if its token matrix has no row, if its
+    dense vectors are None, or if its image is blank. The text of a document with an image may be blank.
 
     Parameters
     ----------
@@ -69,6 +71,9 @@ def split_empty(batch: Any) -> tuple[Documents | None, EmptyDocuments | None]:
     empty : EmptyDocuments or None
         The empty documents, None if there are none.
     """
+    if isinstance(batch, Documents) and batch.images is not None:
+        # The checks that follow do not decode them again.
+        batch = replace(batch, images=_page_images(batch.images))
     empty = _empty_rows(batch) if isinstance(batch, Documents) else []
     if not empty:
         return batch, None
@@ -98,7 +103,7 @@ def _empty_rows(batch: Documents) -> list[int]:
     """Positions of the empty documents; none if the checks will refuse the batch."""
     vectors: list[Any] = [*batch.dense.values()] if isinstance(batch.dense, Mapping) else [batch.dense]
     dense = [column for column in vectors if column is not None]
-    columns: list[Any] = [batch.ids, batch.texts, batch.tokens, *dense]
+    columns: list[Any] = [batch.ids, batch.texts, batch.tokens, batch.images, *dense]
     if any(not isinstance(column, Sized | None) or isinstance(column, str) for column in columns):
         return []
     count = len(batch.ids)
@@ -109,9 +114,10 @@ def _empty_rows(batch: Documents) -> list[int]:
     return [
         row
         for row in range(count)
-        if (batch.texts is not None and is_blank(batch.texts[row]))
+        if (batch.texts is not None and batch.images is None and is_blank(batch.texts[row]))
         or (batch.tokens is not None and _has_no_rows(batch.tokens, row))
         or (dense and all(column[row] is None for column in dense))
+        or (batch.images is not None and _shows_nothing(batch.images[row]))
     ]
 
 
@@ -125,6 +131,23 @@ def _has_no_rows(tokens: Any, row: int) -> bool:
         return bool(tokens.lengths[row] == 0)
     matrix = tokens[row]
     return matrix is None or (isinstance(matrix, Sized) and len(matrix) == 0)
+
+
+def _page_images(images: Any) -> Any:
+    """Images that remember whether they are blank; what is none is left to the checks."""
+    if not isinstance(images, Sequence) or isinstance(images, str | bytes):
+        return images
+    try:
+        return [None if image is None else page_image(image, "images") for image in images]
+    except InvalidArgumentError:
+        return images
+
+
+def _shows_nothing(image: Any) -> bool:
+    try:
+        return image is None or (isinstance(image, PageImage) and image.is_blank)
+    except ImageError:
+        return False
 
 
 def _taken(column: Any, rows: Sequence[int]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from embplug.branches.documents import ENCODER_FOR_TEXTS
-from embplug.encoders import Encoder, load_encoder
+from embplug.encoders import Encoder, encodes_images, encodes_texts, load_encoder
 from embplug.encoders.registry import check_encoder_name, is_local
 from embplug.encoders.trust import check_trusted
 from embplug.errors import InvalidArgumentError
@@ -158,10 +158,12 @@ def _check_passed(encoder: Any, scorer: Any) -> None:
     if isinstance(encoder, str):
         check_encoder_name(encoder)
     elif encoder is not None and (
-        isinstance(encoder, type)
-        or not all(hasattr(encoder, name) for name in ("encode_documents", "encode_queries"))
+        isinstance(encoder, type) or not (encodes_texts(encoder) or encodes_images(encoder))
     ):
-        expected = "an Encoder, with encode_documents and encode_queries, or the name of one"
+        expected = (
+            "an Encoder, with encode_documents and encode_queries, or an ImageEncoder, with encode_images, "
+            "or the name of one"
+        )
         raise InvalidArgumentError("encoder", expected, _kind_of(encoder))
     if isinstance(scorer, str):
         check_cross_encoder_name(scorer)

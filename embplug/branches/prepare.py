@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from embplug.branches.base import Branch
+from embplug.branches.images import encode_images, text_encoder
 from embplug.branches.queries import CheckedQuery, check_query
-from embplug.encoders import Encoder
+from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
 from embplug.search.cross_encoder import CrossEncoder
@@ -49,7 +50,7 @@ def checked_queries(
     *,
     all_needed: bool,
 ) -> list[CheckedQuery]:
-    """Check queries, and let the encoder make what they lack of their texts, all in one batch.
+    """Check queries, and let the encoder make what they lack of their images and texts, all in one batch.
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def checked_queries(
     chosen : mapping of str to Branch
         The branches that are searched.
     encoder : callable
-        Returns the encoder; called only where a text has to become a vector.
+        Returns the encoder; called only where an image or a text has to become a vector.
     all_needed : bool
         Whether the query needs something for each chosen branch, because the user named them.
 
@@ -70,21 +71,28 @@ def checked_queries(
         An argument is wrong or missing. The error names it.
     """
     checked = [check_query(query, recipe) for query in queries]
-    unread = [
-        i
-        for i, query in enumerate(checked)
-        if query.text is not None and not _suffices(query, chosen, all_needed)
-    ]
-    if unread:
-        model = encoder()
-        encoded = model.encode_queries([str(checked[i].text) for i in unread])
-        for row, i in enumerate(unread):
-            lacking = [branch for branch in chosen.values() if not branch.has_query(checked[i])]
-            for branch in takers(lacking, model.spec):
-                checked[i] = branch.take_query(checked[i], encoded, row, model.spec)
+    lacking = [i for i, query in enumerate(checked) if not _suffices(query, chosen, all_needed)]
+    images = [i for i in lacking if checked[i].image is not None]
+    texts = [i for i in lacking if checked[i].image is None and checked[i].text is not None]
+    if images:
+        pages = [image for i in images if (image := checked[i].image) is not None]
+        _take(checked, images, chosen, encoder(), encode_images(encoder(), pages))
+    if texts:
+        model = text_encoder(encoder())
+        _take(checked, texts, chosen, model, model.encode_queries([str(checked[i].text) for i in texts]))
     for query in checked:
         _check_has_something(query, chosen, all_needed)
     return checked
+
+
+def _take(
+    checked: list[CheckedQuery], rows: Sequence[int], chosen: Branches, model: Encoder, encoded: Encoded
+) -> None:
+    """Give queries, by their positions, what they lack of the encoder's vectors."""
+    for row, i in enumerate(rows):
+        lacking = [branch for branch in chosen.values() if not branch.has_query(checked[i])]
+        for branch in takers(lacking, model.spec):
+            checked[i] = branch.take_query(checked[i], encoded, row, model.spec)
 
 
 def takers(lacking: Sequence[Branch], spec: str) -> list[Branch]:
@@ -157,7 +165,7 @@ def _check_has_something(query: CheckedQuery, chosen: Branches, all_needed: bool
     """Refuse a query that has nothing to be compared by, or not what a branch needs."""
     present = [branch.has_query(query) for branch in chosen.values()]
     if not all_needed and not any(present):
-        raise InvalidArgumentError("tokens", "tokens, dense or text", "none of them")
+        raise InvalidArgumentError("tokens", "tokens, dense, text or image", "none of them")
     for branch in chosen.values():
         if all_needed and not branch.has_query(query):
             raise branch.lacks_query()

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from embplug.branches.datatypes import datatype_of_user
 from embplug.branches.documents import check_dense, check_query_tokens, named_dense
+from embplug.branches.images import check_image, page_image
 from embplug.common.json_types import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
+from embplug.pages import PageImage
 from embplug.recipe import Recipe, Tokens
 from embplug.search.types import Query
 
@@ -37,6 +39,8 @@ class CheckedQuery:
         How much each token matters, for a recipe that prunes queries.
     spans : int (t, 2) or None
         Characters of ``text`` that each token stands for, where the encoder knows them.
+    image : PageImage or None
+        The image, for the encoder.
     """
 
     tokens: TokenBatch | None = None
@@ -45,6 +49,7 @@ class CheckedQuery:
     token_weights: NDArray[np.float32] | None = None
     saliency: NDArray[np.float32] | None = None
     spans: NDArray[Any] | None = None
+    image: PageImage | None = None
 
 
 def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
@@ -76,7 +81,10 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
         vector_recipe = recipe.dense[name]
         row = _check_query_vector(vector, vector_recipe.dim, argument)
         dense[name] = check_dense(row, vector_recipe.dim, 1, argument, datatype_of_user(vector_recipe))
-    return CheckedQuery(tokens, dense, query.text, weights, saliency)
+    image = None
+    if query.image is not None:
+        image = check_image(page_image(query.image, "image", on_large="downscale"), "image")
+    return CheckedQuery(tokens, dense, query.text, weights, saliency, image=image)
 
 
 def _check_query_vector(vector: Any, dim: int, argument: str) -> NDArray[np.float32]:

@@ -25,10 +25,11 @@ from embplug.branches.documents import (
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
 from embplug.common.ids import CODES, Id
-from embplug.encoders import Encoded
+from embplug.encoders import Encoded, EncodedImages
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.base import Method
 from embplug.methods.numeric.arrays import Float32
+from embplug.methods.reductions.cells import checked_grids, patch_cells
 from embplug.methods.reductions.reduced import DROPPED, Reduced, followed, unchanged
 from embplug.methods.roles import Encoding
 from embplug.methods.token_batch import TokenBatch
@@ -150,7 +151,7 @@ class TokensBranch(Branch):
         if not self.fitted:
             raise NotFittedError("the encoding has learned nothing yet: add documents first")
         checked = check_tokens(tokens, self.recipe.dim, len(tokens))
-        return self.encoding.drift(self._reduced(checked, None))
+        return self.encoding.drift(self.reduced_tokens(checked).tokens)
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of the encoding and of the multivector."""
@@ -171,19 +172,25 @@ class TokensBranch(Branch):
 
     def lacks_query(self) -> InvalidArgumentError:
         """The error for a query without tokens."""
-        return InvalidArgumentError("tokens", "a token matrix, or a text to make it from", None)
+        return InvalidArgumentError("tokens", "a token matrix, or a text or an image to make it from", None)
 
     def has_documents(self, documents: CheckedDocuments) -> bool:
         """Whether the documents have tokens."""
         return documents.tokens is not None
 
     def take_documents(self, documents: CheckedDocuments, encoded: Encoded, spec: str) -> CheckedDocuments:
-        """Documents with the encoder's tokens and their saliency."""
+        """Documents with the encoder's tokens, their saliency and their places on images."""
         argument = f"tokens of encoder {spec!r}"
         tokens = check_document_tokens(_tokens_of(encoded, spec), self.recipe, len(documents), argument)
         if self.recipe.prunes and encoded.saliency is None:
             raise _no_saliency(spec)
-        return replace(documents, tokens=tokens, saliency=encoded.saliency)
+        grids = encoded.grids if isinstance(encoded, EncodedImages) else None
+        if grids is not None:
+            grids = checked_grids(grids, tokens, f"grids of encoder {spec!r}")
+        elif self.recipe.needs_grids:
+            expected = "one that tells the grids of patches of images, by which the recipe pools"
+            raise InvalidArgumentError("encoder", expected, spec)
+        return replace(documents, tokens=tokens, saliency=encoded.saliency, grids=grids)
 
     def take_query(self, query: CheckedQuery, encoded: Encoded, row: int, spec: str) -> CheckedQuery:
         """A query with the encoder's tokens, and their saliency where the recipe prunes queries."""
@@ -199,7 +206,8 @@ class TokensBranch(Branch):
         """Documents or a sample with tokens pooled and pruned as the recipe says."""
         if item.tokens is None:
             return item
-        return replace(item, tokens=self._reduced(item.tokens, item.saliency), saliency=None)
+        tokens = self.reduced_tokens(item.tokens, item.saliency, item.grids).tokens
+        return replace(item, tokens=tokens, saliency=None, grids=None)
 
     def count_numbers(self, documents: CheckedDocuments) -> NDArray[np.int64] | int:
         """Numbers of the encoding, of the multivector and of the codes of each document."""
@@ -334,22 +342,29 @@ class TokensBranch(Branch):
         check_stored(encoded, encoding.datatype, user_ids, ENCODING_VECTOR)
         return encoded
 
-    def _reduced(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> TokenBatch:
-        return self.reduced_tokens(tokens, saliency).tokens if self.recipe.reductions else tokens
-
-    def reduced_tokens(self, tokens: TokenBatch, saliency: NDArray[np.float32] | None) -> Reduced:
+    def reduced_tokens(
+        self,
+        tokens: TokenBatch,
+        saliency: NDArray[np.float32] | None = None,
+        grids: NDArray[np.int64] | None = None,
+    ) -> Reduced:
         """The tokens that the reductions of the recipe leave, and where every token went."""
         whole = unchanged(tokens)
+        cells = None if grids is None or not self.recipe.reductions else patch_cells(tokens, grids)
         for reduction in self.recipe.reductions:
             if reduction.needs_saliency and saliency is None:
                 raise InvalidArgumentError(
                     "saliency", "the saliency of tokens, by which the recipe prunes", None
                 )
-            reduced = reduction.reduce(whole.tokens, saliency if reduction.needs_saliency else None)
+            if reduction.needs_cells and cells is None:
+                expected = "the grids of patches, by which the recipe pools"
+                raise InvalidArgumentError("grids", expected, None)
+            reduced = reduction.reduce(whole.tokens, saliency if reduction.needs_saliency else None, cells)
             whole = followed(whole, reduced)
-            if saliency is not None:
-                # Pooled tokens have no saliency, and nothing that follows reads it.
-                saliency = saliency[reduced.owner != DROPPED]
+            # Pooled tokens have neither saliency nor place, and nothing that follows reads them.
+            kept = reduced.owner != DROPPED
+            saliency = None if saliency is None or reduction.pools else saliency[kept]
+            cells = None if cells is None or reduction.pools else cells[kept]
         return whole
 
     def ranking_tokens(self, query: CheckedQuery) -> Reduced:

@@ -46,6 +46,7 @@ from embplug.engines import AnyEngine
 from embplug.engines.calls import Steps, computed
 from embplug.engines.request_options import ReadOptions, WriteOptions
 from embplug.errors import InvalidArgumentError
+from embplug.pages import ImageLike
 from embplug.recipe import Fusion, Recipe
 from embplug.search.explain import Explanation
 from embplug.search.types import Hit, Query, SearchOptions
@@ -129,6 +130,7 @@ class CollectionBase(Generic[EngineT]):
         formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        image: ImageLike | None = None,
         with_vectors: bool | Sequence[str] = False,
         explain: bool = False,
         consistency: models.ReadConsistency | None = None,
@@ -137,7 +139,7 @@ class CollectionBase(Generic[EngineT]):
     ) -> Steps[list[Hit]]:
         """Find the best documents: candidates, then reranking, in one request if the engine can.
 
-        Pass at least one of ``tokens``, ``dense`` and ``text``.
+        Pass at least one of ``tokens``, ``dense``, ``text`` and ``image``.
 
         Parameters
         ----------
@@ -187,6 +189,9 @@ class CollectionBase(Generic[EngineT]):
         saliency : array-like of shape (t,), default=None
             How much each of ``tokens`` matters, for a recipe whose ``query_reduction`` prunes tokens by
             saliency. If the encoder computes the tokens, it computes the saliency too.
+        image : PIL.Image.Image, path, bytes, PdfPage or PageImage, default=None
+            Image of the query. The encoder makes from it the vectors that are not passed; ``text`` is then
+            read by the sparse branch and the cross-encoder alone.
         with_vectors : bool or sequence of str, default=False
             Whether hits carry their vectors as Qdrant stores them, or the names of those that they carry.
             They are read in one request more.
@@ -221,7 +226,14 @@ class CollectionBase(Generic[EngineT]):
         CapabilityError
             The engine cannot honour ``consistency``, ``shard_key_selector`` or ``timeout``.
         """
-        query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
+        query = Query(
+            tokens=tokens,
+            dense=dense,
+            text=text,
+            token_weights=token_weights,
+            saliency=saliency,
+            image=image,
+        )
         options = SearchOptions(
             limit=limit,
             filter=filter,
@@ -333,6 +345,7 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        image: ImageLike | None = None,
         with_vectors: bool | Sequence[str] = False,
         explain: bool = False,
         consistency: models.ReadConsistency | None = None,
@@ -357,7 +370,8 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, formula, token_weights, saliency, with_vectors, explain, consistency, \
+search_params, branches, fusion, formula, token_weights, saliency, image, with_vectors, explain, \
+consistency, shard_key_selector, timeout
 shard_key_selector, timeout
             See :meth:`search`.
 
@@ -373,7 +387,14 @@ shard_key_selector, timeout
         CollectionNotFoundError
             There is no collection ``with_lookup``.
         """
-        query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
+        query = Query(
+            tokens=tokens,
+            dense=dense,
+            text=text,
+            token_weights=token_weights,
+            saliency=saliency,
+            image=image,
+        )
         options = SearchOptions(
             limit=limit,
             filter=filter,

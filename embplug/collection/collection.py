@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 from qdrant_client import models
 
-from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
+from embplug.branches.documents import DenseLike, Documents, GridsLike, Sample, TokensLike
 from embplug.branches.empty import OnEmpty
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
@@ -25,6 +25,7 @@ from embplug.engines.calls import Steps, T, run
 from embplug.engines.connect import pickled_options, reopened
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import NotAnEmbplugCollectionError
+from embplug.pages import ImageLike
 from embplug.recipe import Recipe
 from embplug.recipe.presets import Preset
 from embplug.search.cross_encoder import Scorer
@@ -258,6 +259,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
+        images: Sequence[ImageLike] | None = None,
+        grids: GridsLike | None = None,
         wait: bool = True,
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -278,19 +281,26 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             Dense vectors. A recipe with several dense vectors takes a mapping by their names.
         texts : sequence of str, default=None
             Texts, kept in the payload. The sparse branch reads them, and the encoder makes from them the
-            vectors that are not passed.
+            vectors that are not passed, if there are no ``images``.
         payloads : sequence of mapping or None, default=None
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
             How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
+        images : sequence of PIL.Image.Image, path, bytes, PdfPage or PageImage, default=None
+            Images, of which the encoder makes the vectors that are not passed. They are not stored. An image
+            of more than 50 million pixels is refused, unless a :class:`~embplug.pages.PageImage` says
+            otherwise.
+        grids : array-like of shape (n, 2) or (n, 3), or sequence of tuple or None, default=None
+            Where ``tokens`` are patches of images: rows, columns, and the number of tokens before the first
+            patch, by default 0. See :class:`~embplug.Documents`.
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
         on_empty : {"raise", "skip", "store"}, default="raise"
-            What happens to a document whose text is blank, that has no tokens, or whose dense vectors are
-            None. ``"skip"`` leaves it out; a document of that id that is stored already stays. ``"store"``
-            stores it with its payload and without vectors: filters, :meth:`scroll` and :meth:`count` find
-            it, and :meth:`search` does not. The report lists its id.
+            What happens to a document whose text or image is blank, that has no tokens, or whose dense
+            vectors are None. ``"skip"`` leaves it out; a document of that id that is stored already stays.
+            ``"store"`` stores it with its payload and without vectors: filters, :meth:`scroll` and
+            :meth:`count` find it, and :meth:`search` does not. The report lists its id.
 
         Returns
         -------
@@ -308,7 +318,15 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             The engine cannot honour an option.
         """
         documents = Documents(
-            ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
+            ids,
+            tokens=tokens,
+            dense=dense,
+            texts=texts,
+            payloads=payloads,
+            saliency=saliency,
+            images=images,
+            grids=grids,
+            position=0,
         )
         return self.add_batches(
             [documents],
@@ -351,7 +369,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         wait, ordering, shard_key_selector, timeout
             See :meth:`add`.
         on_empty : {"raise", "skip", "store"}, default="raise"
-            What happens to a document without text or vectors. See :meth:`add`.
+            What happens to a document without text, visible image or vectors. See :meth:`add`.
 
         Returns
         -------

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from embplug.encoders import Encoder, load_encoder
+from embplug.branches.images import encode_images
+from embplug.encoders import Encoded, Encoder, encodes_texts, load_encoder
 from embplug.errors import InvalidArgumentError
+from embplug.pages import PageImage
+from embplug.pages.pillow import pillow
 from embplug.recipe import Dense, Recipe, Tokens
 from embplug.recipe.presets import Preset, check_preset
 
@@ -70,7 +73,11 @@ def recipe_of(encoder: Encoder, preset: Preset = "balanced") -> Recipe:
     InvalidArgumentError
         The encoder makes no vectors.
     """
-    encoded = encoder.encode_queries(["dimension"])
+    encoded: Encoded
+    if encodes_texts(encoder):
+        encoded = encoder.encode_queries(["dimension"])
+    else:
+        encoded = encode_images(encoder, [PageImage(pillow().new("RGB", (224, 224), "white"))])
     if encoded.tokens is not None:
         return Recipe(tokens=Tokens(dim=encoded.tokens.dim, preset=preset))
     if encoded.dense is None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents
 from embplug.branches.empty import EmptyDocuments, OnEmpty, check_batch, check_on_empty, split_empty
+from embplug.branches.images import IMAGES_AT_ONCE
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
 from embplug.collection.chunks import Chunk, chunked
@@ -168,7 +169,7 @@ def _rows(batch: Documents, start: int, stop: int) -> Documents:
             return {name: rows(column) for name, column in values.items()}
         return None if values is None else values[start:stop]
 
-    sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency")
+    sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency", "images", "grids")
     kind = EmptyDocuments if isinstance(batch, EmptyDocuments) else Documents
     return kind(**{name: rows(getattr(batch, name)) for name in sequences})
 
@@ -245,7 +246,8 @@ def _checked_parts(
             with naming_documents(documents, number):
                 _check_new(whole, seen)
         for documents, (whole, pipeline) in wholes:
-            step = len(whole) if whole.has_vectors(pipeline.recipe) else TEXTS_AT_ONCE
+            at_once = TEXTS_AT_ONCE if whole.images is None else IMAGES_AT_ONCE
+            step = len(whole) if whole.has_vectors(pipeline.recipe) else at_once
             for start in range(0, len(whole), max(step, 1)):
                 with naming_documents(documents, number, start):
                     part = complete_documents(whole.part(start, start + step), pipeline)

@@ -30,8 +30,13 @@ MIGRATED = "_embplug_migrated"
 MODEL = "_embplug_model"
 """Payload field with the model version of a point's vector, as long as vectors of two models are mixed."""
 
+GRID = "_embplug_grid"
+"""Payload field with rows and columns of an image's patches, and the number of tokens before the first one.
+
+They are those of the tokens before the recipe's reductions."""
+
 CODE_FIELDS = (CODES, DENSE_CODES)
-OWN_FIELDS = (ORIGINAL_ID, *CODE_FIELDS, MIGRATED, MODEL)
+OWN_FIELDS = (ORIGINAL_ID, *CODE_FIELDS, MIGRATED, MODEL, GRID)
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")
 

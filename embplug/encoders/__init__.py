@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from embplug.encoders.base import Encoded, Encoder
-from embplug.encoders.images import EncodedImages, ImageEncoder, encodes_images
+from embplug.encoders.images import EncodedImages, ImageEncoder, encodes_images, encodes_texts
 from embplug.encoders.registry import load_encoder, register_encoder
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Encoder",
     "ImageEncoder",
     "encodes_images",
+    "encodes_texts",
     "load_encoder",
     "register_encoder",
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.encoders.base import Encoded
+from embplug.encoders.base import Encoded, Encoder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,3 +67,8 @@ class ImageEncoder(Protocol):
 def encodes_images(encoder: Any) -> TypeGuard[ImageEncoder]:
     """Return whether an encoder takes images."""
     return callable(getattr(encoder, "encode_images", None))
+
+
+def encodes_texts(encoder: Any) -> TypeGuard[Encoder]:
+    """Return whether an encoder takes texts."""
+    return all(callable(getattr(encoder, name, None)) for name in ("encode_documents", "encode_queries"))

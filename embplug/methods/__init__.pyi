@@ -19,6 +19,7 @@ from .quantizers.product import ProductQuantizer as ProductQuantizer
 from .quantizers.pyramid import PyramidQuantizer as PyramidQuantizer
 from .quantizers.recurrent_binary import RecurrentBinaryQuantizer as RecurrentBinaryQuantizer
 from .quantizers.residual import ResidualQuantizer as ResidualQuantizer
+from .reductions.cells import patch_cells as patch_cells
 from .reductions.pooling import GridPooling as GridPooling
 from .reductions.pooling import HierarchicalPooling as HierarchicalPooling
 from .reductions.pooling import KMeansPooling as KMeansPooling

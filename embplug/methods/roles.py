@@ -751,9 +751,11 @@ class Reduction(Method):
     ----------
     needs_saliency : bool
         Whether :meth:`reduce` reads how much each token matters. It belongs to the class.
+    needs_cells : bool
+        Whether :meth:`reduce` reads where each token lies on an image, and cannot do without.
     pools : bool
-        Whether tokens of the result stand for several tokens, so that they have no saliency of their own. It
-        belongs to the class.
+        Whether tokens of the result stand for several tokens, so that they have neither saliency nor place of
+        their own. It belongs to the class.
     """
 
     _order: ClassVar[str] = "changed by the tokens that are merged or left out"
@@ -761,7 +763,14 @@ class Reduction(Method):
     needs_saliency: ClassVar[bool] = False
     pools: ClassVar[bool] = False
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    @property
+    def needs_cells(self) -> bool:
+        """Whether :meth:`reduce` cannot do without the places of tokens on an image."""
+        return False
+
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Reduce the number of tokens.
 
         Parameters
@@ -770,6 +779,9 @@ class Reduction(Method):
             Token vectors of documents or queries.
         saliency : array-like of shape (sum_tokens,), default=None
             How much each token matters. Only used if :attr:`needs_saliency`.
+        cells : array-like of shape (sum_tokens, 2), default=None
+            Row and column of each token on its image, as :func:`~embplug.methods.patch_cells` returns them.
+            Only used by poolings of patches.
 
         Returns
         -------

@@ -200,6 +200,11 @@ class Tokens(Part):
         return any(reduction.needs_saliency for reduction in self.reductions)
 
     @property
+    def needs_grids(self) -> bool:
+        """Whether patches are pooled by their places on images, so that the grids of images are needed."""
+        return any(reduction.needs_cells for reduction in self.reductions)
+
+    @property
     def prunes_queries(self) -> bool:
         """Whether tokens of queries are pruned by their saliency before MaxSim."""
         ranks = self.multivector is not None or self.codes is not None
@@ -233,6 +238,9 @@ class Tokens(Part):
         for place, reduction in enumerate(self.reductions):
             if pools and reduction.needs_saliency:
                 expected = "pruning by saliency before pooling, because pooled tokens have none"
+                raise RecipeError(f"reduction.{place}", expected, reduction.kind)
+            if pools and reduction.needs_cells:
+                expected = "pooling by places on images before other pooling, because pooled tokens have none"
                 raise RecipeError(f"reduction.{place}", expected, reduction.kind)
             pools = pools or reduction.pools
         return self

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from qdrant_client import models
 
 from embplug.engines.request_options import ReadOptions
+from embplug.pages import ImageLike
 from embplug.recipe import Fusion
 from embplug.search.explain import Explanation, TokenMatch
 
@@ -57,15 +58,16 @@ class Hit:
 
 @dataclass(frozen=True)
 class Query:
-    """A query: tokens, dense vectors, a text, or several of them.
+    """A query: tokens, dense vectors, a text, an image, or several of them.
 
     Attributes
     ----------
     tokens : array-like of shape (t, dim), default=None
-        Token vectors of the query. None lets the recipe's encoder make them from ``text``.
+        Token vectors of the query. None lets the recipe's encoder make them from ``image`` or
+        ``text``.
     dense : array-like of shape (dim,) or mapping of str to array-like, default=None
         Dense vector of the query, or a vector for each name. None lets the recipe's encoder make it from
-        ``text``.
+        ``image`` or ``text``.
     text : str, default=None
         Text of the query, for the encoder, the sparse vector and the cross-encoder.
     token_weights : array-like of shape (t,), default=None
@@ -73,6 +75,8 @@ class Query:
     saliency : array-like of shape (t,), default=None
         How much each token matters, for a recipe whose ``query_reduction`` prunes by it. None takes the
         saliency that the encoder computes.
+    image : PIL.Image.Image, path, bytes, PdfPage or PageImage, default=None
+        Image of the query. The encoder makes the vectors that are not passed of it, and not of ``text``.
     """
 
     tokens: ArrayLike | None = None
@@ -80,6 +84,7 @@ class Query:
     text: str | None = None
     token_weights: ArrayLike | None = None
     saliency: ArrayLike | None = None
+    image: ImageLike | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

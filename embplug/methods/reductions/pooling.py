@@ -12,6 +12,7 @@ from typing_extensions import Self, override
 
 from embplug.common.threads import single_blas_thread
 from embplug.errors import InvalidArgumentError, LengthMismatchError
+from embplug.methods.reductions.cells import OFF_GRID, patch_cells
 from embplug.methods.reductions.reduced import Reduced, merge, unit
 from embplug.methods.registry import register
 from embplug.methods.roles import Reduction
@@ -56,14 +57,16 @@ class HierarchicalPooling(Reduction):
     def trials(cls, dim: int) -> dict[str, Self]:
         return {"pooled": cls(factor=2)}
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Replace every group of tokens by one token.
 
         Parameters
         ----------
         tokens : TokenBatch
             Token vectors of documents.
-        saliency : array-like, default=None
+        saliency, cells : array-like, default=None
             Not used.
 
         Returns
@@ -110,14 +113,16 @@ class KMeansPooling(Reduction):
 
     pools: ClassVar[bool] = True
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Replace every cluster of tokens by one token.
 
         Parameters
         ----------
         tokens : TokenBatch
             Token vectors of documents.
-        saliency : array-like, default=None
+        saliency, cells : array-like, default=None
             Not used.
 
         Returns
@@ -177,11 +182,12 @@ class GridPooling(Reduction):
 
     Parameters
     ----------
-    rows : int, default=32
-        Number of rows of patches on a page.
-    columns : int, default=32
-        Number of columns of patches on a page. The first ``rows * columns`` tokens are the patches, row by
-        row. Later tokens, such as those of the instruction of ColPali, are kept.
+    rows : int, default=None
+        Rows of patches of a page whose grid nobody tells. Its first ``rows * columns`` tokens are the
+        patches, row by row. None takes the grid of each page from its encoder, or from ``grids`` of
+        :meth:`Collection.add <embplug.Collection.add>`.
+    columns : int, default=None
+        Columns of patches of such a page.
     tile_rows : int, default=1
         Number of rows of a tile. None takes all rows.
     tile_columns : int, default=None
@@ -194,8 +200,8 @@ class GridPooling(Reduction):
         Name of the method in a recipe; leave it as it is.
     """
 
-    rows: int = Field(default=32, ge=1)
-    columns: int = Field(default=32, ge=1)
+    rows: int | None = Field(default=None, ge=1)
+    columns: int | None = Field(default=None, ge=1)
     tile_rows: int | None = Field(default=1, ge=1)
     tile_columns: int | None = Field(default=None, ge=1)
     keep_length: bool = True
@@ -203,8 +209,18 @@ class GridPooling(Reduction):
 
     pools: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if (self.rows is None) != (self.columns is None):
+            missing = "rows" if self.rows is None else "columns"
+            raise InvalidArgumentError(missing, "an integer, because the other side has one", None)
+
+    @property
+    def needs_cells(self) -> bool:
+        """Whether the grids of pages have to be told."""
+        return self.rows is None
+
     def reduce(
-        self, tokens: TokenBatch, saliency: ArrayLike | None = None, *, grids: ArrayLike | None = None
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
     ) -> Reduced:
         """Replace every tile by one token.
 
@@ -214,54 +230,56 @@ class GridPooling(Reduction):
             Pages.
         saliency : array-like, default=None
             Not used.
-        grids : array-like of shape (n, 2), int, default=None
-            Rows and columns of each page, for models that cut pages by their shape. None takes ``rows`` and
-            ``columns``.
+        cells : array-like of shape (sum_tokens, 2), default=None
+            Row and column of each token on its page, as :func:`~embplug.methods.patch_cells` returns them.
+            None is right for pages of the grid of ``rows`` and ``columns``.
 
         Returns
         -------
         Reduced
-            Tiles stand row by row, then the tokens after the patches. A page without tokens is left as it is.
+            Tiles stand in the order of their first tokens. Tokens that are no patches are kept.
 
         Raises
         ------
         LengthMismatchError
-            There are not as many grids as pages, or a page has fewer tokens than patches. The error names the
-            page.
+            There are not as many cells as tokens, or a page has fewer tokens than its grid.
         InvalidArgumentError
-            ``grids`` are not positive integers.
+            ``cells`` is None and ``rows`` is None, or ``cells`` are no integers.
         """
         check_token_batch(tokens)
-        rows, columns = self._grids(grids, tokens)
-        pages = np.repeat(np.arange(len(tokens)), tokens.lengths)
-        place = np.arange(len(pages)) - tokens.offsets[pages]
-        tile_rows = rows if self.tile_rows is None else np.full_like(rows, self.tile_rows)
-        tile_columns = columns if self.tile_columns is None else np.full_like(columns, self.tile_columns)
-        across, down = -(-columns // tile_columns), -(-rows // tile_rows)
-        row, column = place // columns[pages], place % columns[pages]
-        tile = row // tile_rows[pages] * across[pages] + column // tile_columns[pages]
-        after = place - (rows * columns)[pages]
-        groups = np.where(after < 0, tile, (across * down)[pages] + after)
+        row, column = self._cells(cells, tokens).T
+        place = np.arange(len(row)) - np.repeat(tokens.offsets[:-1], tokens.lengths)
+        page = np.repeat(np.arange(len(tokens)), tokens.lengths)
+        off_grid = row == OFF_GRID
+        tile_row = np.zeros_like(row) if self.tile_rows is None else row // self.tile_rows
+        tile_column = np.zeros_like(column) if self.tile_columns is None else column // self.tile_columns
+        # A token that is no patch is a tile of its own.
+        tile_row, tile_column = np.where(off_grid, OFF_GRID, tile_row), np.where(off_grid, place, tile_column)
+        width = int(tile_column.max(initial=0)) + 1
+        height = int(tile_row.max(initial=0)) + 1 - OFF_GRID
+        tiles = (page * height + tile_row - OFF_GRID) * width + tile_column
+        _, first, owner = np.unique(tiles, return_index=True, return_inverse=True)
+        groups = place[first][owner]
         return merge(tokens, groups, mean=True, keep_length=self.keep_length)
 
-    def _grids(
-        self, shapes: ArrayLike | None, tokens: TokenBatch
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows and columns of every page."""
-        if shapes is None:
-            shapes = np.full((len(tokens), 2), (self.rows, self.columns))
-        grids = np.asarray(shapes)
-        if grids.shape != (len(tokens), 2):
-            raise LengthMismatchError("grids", f"shape ({len(tokens)}, 2)", f"shape {grids.shape}")
-        if grids.size and (grids.dtype.kind not in "iu" or grids.min() < 1):
-            raise InvalidArgumentError("grids", "integers of at least 1", grids.tolist())
-        rows, columns = grids.astype(np.int64).reshape(-1, 2).T
-        short = np.flatnonzero((tokens.lengths < rows * columns) & (tokens.lengths > 0))
-        if short.size:
-            i = int(short[0])
-            expected = f"at least the {rows[i]} x {columns[i]} tokens of its grid"
-            raise LengthMismatchError(f"tokens[{i}]", expected, int(tokens.lengths[i]))
-        return rows, columns
+    def _cells(self, cells: ArrayLike | None, tokens: TokenBatch) -> NDArray[np.int64]:
+        """Row and column of every token."""
+        if cells is None:
+            if self.rows is None or self.columns is None:
+                raise InvalidArgumentError("cells", "row and column of each token on its page", None)
+            short = np.flatnonzero((tokens.lengths < self.rows * self.columns) & (tokens.lengths > 0))
+            if short.size:
+                expected = f"at least the {self.rows} x {self.columns} tokens of the grid of GridPooling"
+                raise LengthMismatchError(f"tokens[{short[0]}]", expected, int(tokens.lengths[short[0]]))
+            # A page without tokens has no grid.
+            grids = [(self.rows, self.columns) if count else None for count in tokens.lengths.tolist()]
+            return patch_cells(tokens, grids).astype(np.int64)
+        places = np.asarray(cells)
+        if places.shape != (len(tokens.values), 2):
+            raise LengthMismatchError("cells", f"shape ({len(tokens.values)}, 2)", f"shape {places.shape}")
+        if places.dtype.kind not in "iu":
+            raise InvalidArgumentError("cells", "integers", places.dtype)
+        return places.astype(np.int64)
 
 
 def _left(lengths: Any, factor: float) -> Any:

@@ -42,7 +42,9 @@ class SaliencyPruning(Reduction):
 
     needs_saliency: ClassVar[bool] = True
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Keep the tokens that matter most.
 
         Parameters
@@ -52,6 +54,8 @@ class SaliencyPruning(Reduction):
         saliency : array-like of shape (sum_tokens,)
             How much each token matters, such as the attention that it receives. Of equal ones the first are
             kept.
+        cells : array-like, default=None
+            Not used.
 
         Returns
         -------
@@ -92,14 +96,16 @@ class RandomPruning(Reduction):
     seed: int = Field(default=0, ge=0)
     kind: Literal["random"] = "random"
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Keep the chosen tokens.
 
         Parameters
         ----------
         tokens : TokenBatch
             Token vectors of documents.
-        saliency : array-like, default=None
+        saliency, cells : array-like, default=None
             Not used.
 
         Returns
@@ -128,14 +134,16 @@ class FirstTokens(Reduction):
     count: int = Field(default=128, ge=1)
     kind: Literal["first"] = "first"
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Keep the first tokens.
 
         Parameters
         ----------
         tokens : TokenBatch
             Token vectors of documents.
-        saliency : array-like, default=None
+        saliency, cells : array-like, default=None
             Not used.
 
         Returns
@@ -174,14 +182,16 @@ class BallCarving(Reduction):
 
     pools: ClassVar[bool] = True
 
-    def reduce(self, tokens: TokenBatch, saliency: ArrayLike | None = None) -> Reduced:
+    def reduce(
+        self, tokens: TokenBatch, saliency: ArrayLike | None = None, cells: ArrayLike | None = None
+    ) -> Reduced:
         """Replace every ball by the sum of its tokens.
 
         Parameters
         ----------
         tokens : TokenBatch
             Token vectors of queries.
-        saliency : array-like, default=None
+        saliency, cells : array-like, default=None
             Not used.
 
         Returns

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
+from embplug.methods.reductions.cells import patch_cells
 from embplug.methods.reductions.pooling import GridPooling, HierarchicalPooling, KMeansPooling
 from embplug.methods.reductions.pruning import BallCarving, FirstTokens, RandomPruning, SaliencyPruning
 from embplug.methods.reductions.reduced import DROPPED, Reduced
@@ -151,15 +152,20 @@ GRID = st.tuples(st.integers(1, 4), st.integers(1, 4))
 TILE = st.one_of(st.none(), st.integers(1, 3))
 
 
-@examples(st.lists(st.tuples(GRID, st.integers(0, 3)), min_size=1, max_size=4), TILE, TILE, st.booleans())
-def test_grid_pooling_merges_tiles_and_keeps_what_follows(pages, tile_rows, tile_columns, keep_length):
-    tokens = batch([rows * columns + more for (rows, columns), more in pages])
+PAGES = st.lists(st.tuples(GRID, st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=4)
+
+
+@examples(PAGES, TILE, TILE, st.booleans())
+def test_grid_pooling_merges_tiles_and_keeps_what_is_no_patch(pages, tile_rows, tile_columns, keep_length):
+    tokens = batch([before + rows * columns + after for (rows, columns), before, after in pages])
     pooling = GridPooling(tile_rows=tile_rows, tile_columns=tile_columns, keep_length=keep_length)
-    reduced = pooling.reduce(tokens, grids=[grid for grid, _ in pages])
-    groups = [
-        reference.tiles(rows * columns + more, rows, columns, tile_rows or rows, tile_columns or columns)
-        for (rows, columns), more in pages
-    ]
+    grids = [(*grid, before) for grid, before, _ in pages]
+    reduced = pooling.reduce(tokens, cells=patch_cells(tokens, grids))
+    groups = []
+    for (rows, columns), before, after in pages:
+        count = rows * columns + after
+        tiles = reference.tiles(count, rows, columns, tile_rows or rows, tile_columns or columns)
+        groups.append([[i] for i in range(before)] + [[i + before for i in tile] for tile in tiles])
     assert_groups(reduced, tokens, groups)
     assert_values(
         reduced, [reference.pooled(m, g, keep_length) for m, g in zip(wide(tokens), groups, strict=True)]
@@ -168,7 +174,34 @@ def test_grid_pooling_merges_tiles_and_keeps_what_follows(pages, tile_rows, tile
 
 def test_by_default_a_page_keeps_one_token_for_every_row():
     tokens = batch([1024 + 6, 0, 1024])
-    assert GridPooling().reduce(tokens).tokens.lengths.tolist() == [32 + 6, 0, 32]
+    cells = patch_cells(tokens, [(32, 32), None, (32, 32)])
+    assert GridPooling().reduce(tokens, cells=cells).tokens.lengths.tolist() == [32 + 6, 0, 32]
+    alike = GridPooling(rows=32, columns=32).reduce(tokens)
+    np.testing.assert_array_equal(
+        alike.tokens.values, GridPooling().reduce(tokens, cells=cells).tokens.values
+    )
+
+
+def test_patches_that_are_left_after_pruning_stay_in_their_tiles():
+    tokens = batch([1 + 6])
+    cells = patch_cells(tokens, [(2, 3, 1)])
+    pruned = SaliencyPruning(keep=0.5).reduce(tokens, [9, 1, 2, 7, 8, 3, 0])
+    kept = pruned.owner != DROPPED
+    assert cells[kept].tolist() == [[-1, -1], [0, 2], [1, 0], [1, 1]]
+    left = GridPooling().reduce(pruned.tokens, cells=cells[kept]).tokens[0]
+    x = tokens.values
+    mean = (x[4] + x[5]) / 2
+    mean *= np.linalg.norm(x[4:6], axis=1).mean() / np.linalg.norm(mean)
+    np.testing.assert_allclose(left, [x[0], x[3], mean], rtol=1e-5, atol=1e-6)
+
+
+def test_a_document_without_a_grid_keeps_its_tokens():
+    tokens = batch([4, 3])
+    cells = patch_cells(tokens, [(2, 2), None])
+    np.testing.assert_array_equal(cells[4:], -np.ones((3, 2)))
+    reduced = GridPooling(tile_rows=None).reduce(tokens, cells=cells).tokens
+    assert reduced.lengths.tolist() == [1, 3]
+    np.testing.assert_array_equal(reduced[1], tokens[1])
 
 
 ALL = [
@@ -254,15 +287,31 @@ def test_bad_saliency_is_refused(saliency, error, named):
 @pytest.mark.parametrize(
     ("grids", "named"),
     [
-        ([[2, 2]], "grids"),
-        ([[2, 2], [0, 2]], "grids"),
-        ([[2.0, 2.0], [1.0, 1.0]], "grids"),
-        ([[1, 1], [2, 3]], r"tokens\[1\]: expected at least the 2 x 3 tokens"),
+        (7, r"grids: expected a grid for each"),
+        ([[2, 2]], r"grids: expected 2 grids"),
+        ([[2, 2], [0, 2]], r"grids\[1\]"),
+        ([[2, 2], [2, 2, -1]], r"grids\[1\]"),
+        ([[2, 2], [4]], r"grids\[1\]"),
+        ([[2.0, 2.0], [1, 1]], r"grids\[0\]"),
+        ([[1, 1], [2, 3]], r"grids\[1\]: expected at most the 5 tokens of the document, got 0 \+ 2 x 3"),
+        ([[1, 1], [2, 2, 2]], r"grids\[1\]: expected at most the 5 tokens of the document, got 2 \+ 2 x 2"),
     ],
 )
 def test_grids_that_do_not_fit_are_refused(grids, named):
     with pytest.raises(InvalidArgumentError, match=named):
-        GridPooling().reduce(batch([5, 5]), grids=grids)
+        patch_cells(batch([5, 5]), grids)
+
+
+def test_grid_pooling_refuses_pages_whose_grid_it_does_not_know():
+    tokens = batch([5, 5])
+    with pytest.raises(InvalidArgumentError, match=r"^cells: expected row and column of each token"):
+        GridPooling().reduce(tokens)
+    with pytest.raises(LengthMismatchError, match=r"^tokens\[0\]: expected at least the 2 x 3 tokens"):
+        GridPooling(rows=2, columns=3).reduce(tokens)
+    with pytest.raises(LengthMismatchError, match=r"^cells: expected shape \(10, 2\)"):
+        GridPooling().reduce(tokens, cells=np.zeros((5, 2), dtype=int))
+    with pytest.raises(InvalidArgumentError, match=r"^GridPooling.columns"):
+        GridPooling(rows=2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""Images of documents and queries as users pass them, checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from embplug.encoders import EncodedImages, Encoder, encodes_images, encodes_texts
+from embplug.errors import ImageError, InvalidArgumentError, LengthMismatchError
+from embplug.pages import PageImage
+
+IMAGES_AT_ONCE = 8
+"""Images that are decoded at a time; a page of 300 dpi takes 26 MB."""
+
+
+def page_image(image: Any, argument: str, on_large: Literal["raise", "downscale"] = "raise") -> PageImage:
+    """Return an image of a user as one that is decoded when it is needed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is none; the error names ``argument``.
+    """
+    if isinstance(image, PageImage):
+        return image
+    try:
+        return PageImage(image, on_large=on_large)
+    except InvalidArgumentError as error:
+        raise type(error)(argument, error.expected, error.got) from None
+
+
+def check_image(image: PageImage, argument: str) -> PageImage:
+    """Check that an image can be decoded and shows something.
+
+    Raises
+    ------
+    ImageError
+        It cannot, or it does not; the error names ``argument``.
+    """
+    try:
+        is_blank = image.is_blank
+    except ImageError as error:
+        raise ImageError(argument, error.expected, f"{error.got} in {image!r}") from error
+    if is_blank:
+        raise ImageError(argument, "an image that is not blank", f"one colour in {image!r}")
+    return image
+
+
+def check_images(images: Any, count: int) -> list[PageImage]:
+    """Check the images of a batch; each is decoded once, unless that was done.
+
+    Raises
+    ------
+    LengthMismatchError
+        There are not ``count`` images.
+    InvalidArgumentError
+        An image is wrong. The error, often an ``ImageError``, names it.
+    """
+    if isinstance(images, str | bytes) or not isinstance(images, Sequence):
+        raise InvalidArgumentError("images", "a sequence, one item per document", type(images).__name__)
+    if len(images) != count:
+        raise LengthMismatchError("images", f"{count} images, one for each document", len(images))
+    pages = [page_image(image, f"images[{i}]") for i, image in enumerate(images)]
+    return [check_image(page, f"images[{i}]") for i, page in enumerate(pages)]
+
+
+def text_encoder(encoder: Encoder) -> Encoder:
+    """Return an encoder, if it encodes texts.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It encodes images alone.
+    """
+    if not encodes_texts(encoder):
+        raise InvalidArgumentError("encoder", "one that encodes texts", f"{encoder.spec!r}, which does not")
+    return encoder
+
+
+def encode_images(encoder: Encoder, images: Sequence[PageImage]) -> EncodedImages:
+    """Let an encoder encode images.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It encodes texts alone, or returns something else than ``EncodedImages``.
+    ImageError
+        An image cannot be decoded any more; the error names ``images[i]``.
+    """
+    if not encodes_images(encoder):
+        raise InvalidArgumentError("encoder", "one that encodes images", f"{encoder.spec!r}, which does not")
+    decoded = []
+    for i, image in enumerate(images):
+        try:
+            decoded.append(image.load())
+        except ImageError as error:
+            raise ImageError(f"images[{i}]", error.expected, f"{error.got} in {image!r}") from error
+    encoded = encoder.encode_images(decoded)
+    if not isinstance(encoded, EncodedImages):
+        expected = "one whose encode_images returns embplug.EncodedImages"
+        raise InvalidArgumentError("encoder", expected, type(encoded).__name__)
+    return encoded

@@ -1,0 +1,74 @@
+"""Pages of PDF files: rendered, read, and refused by name."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from embplug.errors import ImageError
+from embplug.pages import PageImage, PdfPage
+from embplug.pages.pdf import page_count
+from tests.images import write_pdf
+
+
+def test_a_page_is_rendered_at_its_resolution_and_has_a_text(tmp_path):
+    path = write_pdf(tmp_path / "two.pdf", ["Apples", "Pears"])
+    assert page_count(path) == 2
+    page = PdfPage(path, 2, dpi=72)
+    image = page.render()
+    assert (image.mode, image.size) == ("RGB", (200, 100))
+    assert np.asarray(image).min() < 50 and np.asarray(image).max() == 255
+    assert page.text() == "Pears"
+    assert PdfPage(path, 1, dpi=144).render().size == (400, 200)
+
+
+def test_a_page_that_is_too_large_is_rendered_smaller(tmp_path):
+    path = write_pdf(tmp_path / "one.pdf", ["Apples"])
+    image = PageImage(PdfPage(path, 1, dpi=720), max_pixels=5000, on_large="downscale").load()
+    assert image.size == (100, 50)
+    with pytest.raises(ImageError, match=r"at most 5,000 pixels.*got 2000 x 1000 pixels"):
+        PageImage(PdfPage(path, 1, dpi=720), max_pixels=5000).load()
+
+
+def test_many_threads_render_at_once(tmp_path):
+    path = write_pdf(tmp_path / "many.pdf", [f"Page {i}" for i in range(8)])
+    with ThreadPoolExecutor(8) as threads:
+        texts = [*threads.map(lambda i: PdfPage(path, i % 8 + 1).text(), range(64))]
+        images = [*threads.map(lambda i: PdfPage(path, i % 8 + 1, dpi=36).render().tobytes(), range(32))]
+    assert texts == [f"Page {i % 8}" for i in range(64)]
+    assert images[:8] * 4 == images and len({*images}) == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"These are words.\n" * 100, "a file of another kind"),
+        (b"", "an empty file"),
+        (b"%PDF-1.4\n" + b"\x00\xff" * 500, "a damaged one"),
+    ],
+    ids=["text", "empty", "damaged"],
+)
+def test_what_is_no_pdf_is_refused(tmp_path, content, got):
+    path = tmp_path / "odd.pdf"
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match=f"got {got}"):
+        page_count(path)
+
+
+def test_an_encrypted_pdf_is_refused(tmp_path):
+    path = write_pdf(tmp_path / "secret.pdf", ["Apples"], encrypted=True)
+    with pytest.raises(ImageError, match="a PDF that opens without a password, got an encrypted one"):
+        page_count(path)
+
+
+def test_a_missing_file_or_page_is_refused(tmp_path):
+    with pytest.raises(ImageError, match="No such file"):
+        PdfPage(tmp_path / "none.pdf", 1).render()
+    path = write_pdf(tmp_path / "two.pdf", ["Apples", None])
+    with pytest.raises(ImageError, match="expected a page from 1 to 2, got 3"):
+        PdfPage(path, 3).render()
+    with pytest.raises(ImageError, match="got 2, a damaged one"):
+        PdfPage(path, 2).render()
+    assert PdfPage(path, 1).text() == "Apples"
