@@ -5,7 +5,7 @@ from __future__ import annotations
 from embplug.branches.base import Item
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
-from embplug.branches.prepare import takers
+from embplug.branches.prepare import by_encoder, takers
 
 
 def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> CheckedDocuments:
@@ -29,11 +29,12 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
         The encoder does not make what a branch needs.
     """
     if documents.texts is not None and not documents.has_vectors(pipeline.recipe):
-        encoder = pipeline.models.encoder
-        encoded = encoder.encode_documents(documents.texts)
         lacking = [branch for branch in pipeline.branches.values() if not branch.has_documents(documents)]
-        for branch in takers(lacking, encoder.spec):
-            documents = branch.take_documents(documents, encoded, encoder.spec)
+        for name, own in by_encoder(lacking).items():
+            encoder = pipeline.models.encoder_named(name)
+            encoded = encoder.encode_documents(documents.texts)
+            for branch in takers(own, encoder.spec):
+                documents = branch.take_documents(documents, encoded, encoder.spec)
     return reduce_tokens(documents, pipeline)
 
 

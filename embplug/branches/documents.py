@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 
 from embplug.branches.datatypes import check_datatype, check_float16_tokens, datatype_of_user
+from embplug.branches.sparse_vectors import SparseBatch, SparseLike, check_sparse
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
 from embplug.common.json_types import check_text, jsonable_payload
 from embplug.common.validation import short_repr
@@ -58,6 +59,9 @@ class Documents:
         How much each token matters: any finite number, and larger numbers matter more. It is for a recipe
         whose ``reduction`` prunes tokens by saliency. If ``tokens`` are computed by the encoder, it computes
         the saliency too.
+    sparse : sequence of mapping or SparseVector, or scipy sparse matrix, default=None
+        Weights of terms by index, for a recipe with ``Sparse(kind="learned")``. If None, the encoder computes
+        them from ``texts``.
     position : int, default=None
         Position of the first document among all that the user passes, by which errors name documents. If
         None, errors name the batch and the position in it.
@@ -74,6 +78,7 @@ class Documents:
     texts: Sequence[str] | None = None
     payloads: Sequence[Mapping[str, Any] | None] | None = None
     saliency: Sequence[ArrayLike] | None = None
+    sparse: SparseLike | None = None
     position: int | None = None
 
 
@@ -167,6 +172,8 @@ class CheckedDocuments:
         Payload of each document.
     saliency : ndarray of shape (sum_tokens,), float32, default=None
         Saliency of all tokens.
+    sparse : SparseBatch, default=None
+        Learned weights of terms.
     without_vectors : bool, default=False
         Whether the documents are stored without any vector, so that no search finds them.
     """
@@ -179,6 +186,7 @@ class CheckedDocuments:
     payloads: Sequence[Mapping[str, Any]]
     saliency: NDArray[np.float32] | None = None
     without_vectors: bool = False
+    sparse: SparseBatch | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -199,7 +207,8 @@ class CheckedDocuments:
         if self.without_vectors:
             return True
         has_tokens = recipe.tokens is None or self.tokens is not None
-        return has_tokens and self.dense.keys() >= recipe.dense.keys()
+        has_sparse = recipe.sparse is None or not recipe.sparse.is_learned or self.sparse is not None
+        return has_tokens and has_sparse and self.dense.keys() >= recipe.dense.keys()
 
     def part(self, start: int, stop: int) -> CheckedDocuments:
         """Return a part of the batch, without copying vectors.
@@ -230,6 +239,7 @@ class CheckedDocuments:
             dense={name: vectors[part] for name, vectors in self.dense.items()},
             texts=None if self.texts is None else self.texts[part],
             payloads=self.payloads[part],
+            sparse=None if self.sparse is None else self.sparse[part],
         )
 
 
@@ -269,18 +279,40 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
         texts = _check_texts(texts, count)
     missing = [] if tokens is not None or recipe.tokens is None else ["tokens"]
     missing += [f"dense[{name!r}]" for name in recipe.dense if name not in dense]
+    sparse = None
+    if documents.sparse is not None:
+        check_takes_sparse(recipe)
+        sparse = check_sparse(documents.sparse, count)
+    learned = recipe.sparse is not None and recipe.sparse.is_learned
+    if learned and sparse is None:
+        missing.append("sparse")
     if missing and texts is None:
         raise InvalidArgumentError(
             missing[0], "the vectors that the recipe stores, or texts to make them from", None
         )
-    if missing and not has_encoder:
+    own_encoder = missing == ["sparse"] and recipe.sparse is not None and recipe.sparse.encoder is not None
+    if missing and not (has_encoder or own_encoder):
         raise InvalidArgumentError(missing[0], f"vectors, or {ENCODER_FOR_TEXTS}", "texts alone")
-    if recipe.sparse is not None and texts is None:
+    if recipe.sparse is not None and not learned and texts is None:
         raise InvalidArgumentError("texts", "a text for each document, for its sparse vector", None)
     payloads = _payloads_to_store(documents, ids, texts, recipe)
-    needed = texts if missing or recipe.sparse is not None else None
+    needed = texts if missing or (recipe.sparse is not None and not learned) else None
     saliency = _check_saliency(documents.saliency, tokens, recipe, "saliency")
-    return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads, saliency)
+    return CheckedDocuments(documents.ids, ids, tokens, dense, needed, payloads, saliency, sparse=sparse)
+
+
+def check_takes_sparse(recipe: Recipe, argument: str = "sparse") -> None:
+    """Refuse learned weights for a recipe that takes none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The recipe has no sparse vector, or one of BM25.
+    """
+    if recipe.sparse is None or not recipe.sparse.is_learned:
+        kind = "has no sparse vector" if recipe.sparse is None else "computes them by BM25"
+        expected = f"no sparse vectors, because the recipe {kind}"
+        raise InvalidArgumentError(argument, expected, "sparse vectors")
 
 
 def check_without_vectors(documents: Documents, recipe: Recipe) -> CheckedDocuments:

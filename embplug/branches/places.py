@@ -11,7 +11,7 @@ from embplug.branches.empty import KeptDocuments
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 _ROW = re.compile(
-    r"((?:ids|texts|payloads|saliency|tokens|dense)(?:\[(?:'.*'|\".*\")\]| of encoder '.*')?)"
+    r"((?:ids|texts|payloads|saliency|tokens|dense|sparse)(?:\[(?:'.*'|\".*\")\]| of encoder '.*')?)"
     r"\[(\d+)\](.*)",
     re.DOTALL,
 )

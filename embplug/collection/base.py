@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from embplug.branches.documents import TokensLike
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.sparse_vectors import SparseVectorLike
 from embplug.collection.explaining import explain_steps
 from embplug.collection.grouping import (
     HitGroup,
@@ -128,6 +129,7 @@ class CollectionBase(Generic[EngineT]):
         formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        sparse: SparseVectorLike | None = None,
         with_vectors: bool | Sequence[str] = False,
         explain: bool = False,
         consistency: models.ReadConsistency | None = None,
@@ -136,7 +138,7 @@ class CollectionBase(Generic[EngineT]):
     ) -> Steps[list[Hit]]:
         """Find the best documents: candidates, then reranking, in one request if the engine can.
 
-        Pass at least one of ``tokens``, ``dense`` and ``text``.
+        Pass at least one of ``tokens``, ``dense``, ``sparse`` and ``text``.
 
         Parameters
         ----------
@@ -186,6 +188,9 @@ class CollectionBase(Generic[EngineT]):
         saliency : array-like of shape (t,), default=None
             How much each of ``tokens`` matters, for a recipe whose ``query_reduction`` prunes tokens by
             saliency. If the encoder computes the tokens, it computes the saliency too.
+        sparse : mapping of int to float or models.SparseVector, default=None
+            Weights of terms by index, for a recipe with ``Sparse(kind="learned")``. By default the encoder
+            makes them from ``text``.
         with_vectors : bool or sequence of str, default=False
             Whether hits carry their vectors as Qdrant stores them, or the names of those that they carry.
             They are read in one request more.
@@ -220,7 +225,14 @@ class CollectionBase(Generic[EngineT]):
         CapabilityError
             The engine cannot honour ``consistency``, ``shard_key_selector`` or ``timeout``.
         """
-        query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
+        query = Query(
+            tokens=tokens,
+            dense=dense,
+            text=text,
+            token_weights=token_weights,
+            saliency=saliency,
+            sparse=sparse,
+        )
         options = SearchOptions(
             limit=limit,
             filter=filter,
@@ -332,6 +344,7 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         formula: models.FormulaQuery | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        sparse: SparseVectorLike | None = None,
         with_vectors: bool | Sequence[str] = False,
         explain: bool = False,
         consistency: models.ReadConsistency | None = None,
@@ -356,8 +369,8 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, formula, token_weights, saliency, with_vectors, explain, consistency, \
-shard_key_selector, timeout
+search_params, branches, fusion, formula, token_weights, saliency, sparse, with_vectors, explain, \
+consistency, shard_key_selector, timeout
             See :meth:`search`.
 
         Returns
@@ -372,7 +385,14 @@ shard_key_selector, timeout
         CollectionNotFoundError
             There is no collection ``with_lookup``.
         """
-        query = Query(tokens=tokens, dense=dense, text=text, token_weights=token_weights, saliency=saliency)
+        query = Query(
+            tokens=tokens,
+            dense=dense,
+            text=text,
+            token_weights=token_weights,
+            saliency=saliency,
+            sparse=sparse,
+        )
         options = SearchOptions(
             limit=limit,
             filter=filter,

@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.branches.documents import DenseLike, Documents, Sample, TokensLike
 from embplug.branches.empty import OnEmpty
+from embplug.branches.sparse_vectors import SparseLike
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
 from embplug.collection.default_recipe import chosen_recipe
@@ -258,6 +259,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         texts: Sequence[str] | None = None,
         payloads: Sequence[Mapping[str, Any] | None] | None = None,
         saliency: Sequence[ArrayLike] | None = None,
+        sparse: SparseLike | None = None,
         wait: bool = True,
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -283,6 +285,9 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             One JSON mapping, or None, for each document.
         saliency : sequence of array-like of shape (t_i,), default=None
             How much each token matters, for a recipe whose ``reduction`` prunes tokens by saliency.
+        sparse : sequence of mapping or SparseVector, or scipy sparse matrix, default=None
+            Weights of terms by index, one vector for each document, for a recipe with
+            ``Sparse(kind="learned")``. By default the encoder makes them from ``texts``.
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
@@ -308,7 +313,14 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             The engine cannot honour an option.
         """
         documents = Documents(
-            ids, tokens=tokens, dense=dense, texts=texts, payloads=payloads, saliency=saliency, position=0
+            ids,
+            tokens=tokens,
+            dense=dense,
+            texts=texts,
+            payloads=payloads,
+            saliency=saliency,
+            sparse=sparse,
+            position=0,
         )
         return self.add_batches(
             [documents],
