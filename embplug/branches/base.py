@@ -52,8 +52,10 @@ class Branch(ABC):
     ----------
     name : str
         Name of the branch, as in ``search(branches=…)``.
-    encoder_output : {"tokens", "dense"} or None
+    encoder_output : {"tokens", "dense", "sparse"} or None
         Which of an encoder's vectors the branch takes, where the user passes texts.
+    encoder_name : str or None
+        Name of the encoder of this branch alone; None is the recipe's.
     codes_field : str or None
         Payload field in which the branch keeps codes.
     suffices : bool
@@ -63,7 +65,8 @@ class Branch(ABC):
     """
 
     name: str
-    encoder_output: ClassVar[Literal["tokens", "dense"] | None] = None
+    encoder_output: Literal["tokens", "dense", "sparse"] | None = None
+    encoder_name: str | None = None
     suffices: ClassVar[bool] = False
     unit: ClassVar[str] = "vectors"
     codes_field: str | None = None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import models
 
+from embplug.branches.sparse_vectors import SparseBatch
 from embplug.errors import MissingExtraError, NotFittedError
 from embplug.methods.base import Description
 from embplug.methods.numeric.arrays import State, state_bytes
@@ -20,34 +18,6 @@ from embplug.recipe import Sparse
 
 CHARACTERS_PER_NUMBER = 3
 """A term takes two numbers, its id and its weight, and stands for about six characters of text."""
-
-
-@dataclass(frozen=True, eq=False)
-class SparseBatch:
-    """Sparse vectors of n documents, concatenated.
-
-    Attributes
-    ----------
-    indices : ndarray of shape (terms,), uint32
-        Ids of the terms. They rise within a document, and each occurs once.
-    values : ndarray of shape (terms,), float32
-        Weight of each term.
-    offsets : ndarray of shape (n + 1,), int64
-        Document ``i`` has the terms ``offsets[i]:offsets[i + 1]``, which may be none.
-    """
-
-    indices: NDArray[np.uint32]
-    values: NDArray[np.float32]
-    offsets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def lists(self) -> list[tuple[list[int], list[float]]]:
-        """Return the indices and the values of each document as lists."""
-        bounds = self.offsets.tolist()
-        indices, values = self.indices.tolist(), self.values.tolist()
-        return [(indices[start:stop], values[start:stop]) for start, stop in pairwise(bounds)]
 
 
 class BM25Encoder:
@@ -81,13 +51,6 @@ class BM25Encoder:
     def fitted(self) -> bool:
         """Whether the average length is known."""
         return self.average_length_ is not None
-
-    def vector_params(self) -> models.SparseVectorParams:
-        """Qdrant's parameters of the sparse vector."""
-        index = None
-        if self.recipe.on_disk is not None or self.recipe.datatype is not None:
-            index = models.SparseIndexParams(on_disk=self.recipe.on_disk, datatype=self.recipe.datatype)
-        return models.SparseVectorParams(modifier=models.Modifier.IDF, index=index)
 
     def fit(self, texts: Sequence[str]) -> BM25Encoder:
         """Compute the mean number of terms in a document.

@@ -9,7 +9,7 @@ from embplug.branches.documents import CheckedDocuments
 from embplug.branches.images import encode_images, text_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import with_fields
-from embplug.branches.prepare import takers
+from embplug.branches.prepare import by_encoder, takers
 from embplug.common.ids import GRID
 from embplug.encoders import Encoded
 
@@ -36,17 +36,20 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
     InvalidArgumentError
         The encoder does not make what a branch needs.
     """
-    encoded: Encoded | None = None
     if not documents.has_vectors(pipeline.recipe):
-        encoder = pipeline.models.encoder
-        if documents.images is not None:
-            encoded = encode_images(encoder, documents.images)
-        elif documents.texts is not None:
-            encoded = text_encoder(encoder).encode_documents(documents.texts)
-    if encoded is not None:
         lacking = [branch for branch in pipeline.branches.values() if not branch.has_documents(documents)]
-        for branch in takers(lacking, encoder.spec):
-            documents = branch.take_documents(documents, encoded, encoder.spec)
+        for name, own in by_encoder(lacking).items():
+            encoder = pipeline.models.encoder_named(name)
+            encoded: Encoded
+            # An encoder of the sparse vector alone reads texts, also of documents with images.
+            if documents.images is not None and name is None:
+                encoded = encode_images(encoder, documents.images)
+            elif documents.texts is not None:
+                encoded = text_encoder(encoder).encode_documents(documents.texts)
+            else:
+                continue
+            for branch in takers(own, encoder.spec):
+                documents = branch.take_documents(documents, encoded, encoder.spec)
     if documents.grids is not None:
         grids = documents.grids.tolist()
         payloads = [

@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from embplug.branches.datatypes import check_datatype, check_float16_tokens, datatype_of_user
 from embplug.branches.images import check_images
+from embplug.branches.sparse_vectors import SparseBatch, SparseLike, check_sparse
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
 from embplug.common.json_types import check_text, jsonable_payload
 from embplug.common.validation import short_repr
@@ -69,6 +70,9 @@ class Documents:
         Where ``tokens`` are patches of images: rows and columns of the patches of each document, and the
         number of tokens before the first patch, by default 0. None is a document without patches. If
         ``tokens`` are computed by the encoder, it tells the grids too.
+    sparse : sequence of mapping or SparseVector, or scipy sparse matrix, default=None
+        Weights of terms by index, for a recipe with ``Sparse(kind="learned")``. If None, the encoder computes
+        them from ``texts``.
     position : int, default=None
         Position of the first document among all that the user passes, by which errors name documents. If
         None, errors name the batch and the position in it.
@@ -87,6 +91,7 @@ class Documents:
     saliency: Sequence[ArrayLike] | None = None
     images: Sequence[ImageLike] | None = None
     grids: GridsLike | None = None
+    sparse: SparseLike | None = None
     position: int | None = None
 
 
@@ -187,6 +192,8 @@ class CheckedDocuments:
         Payload of each document.
     saliency : ndarray of shape (sum_tokens,), float32, default=None
         Saliency of all tokens.
+    sparse : SparseBatch, default=None
+        Learned weights of terms.
     without_vectors : bool, default=False
         Whether the documents are stored without any vector, so that no search finds them.
     images : sequence of PageImage, default=None
@@ -205,6 +212,7 @@ class CheckedDocuments:
     without_vectors: bool = False
     images: Sequence[PageImage] | None = None
     grids: NDArray[np.int64] | None = None
+    sparse: SparseBatch | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -225,7 +233,8 @@ class CheckedDocuments:
         if self.without_vectors:
             return True
         has_tokens = recipe.tokens is None or self.tokens is not None
-        return has_tokens and self.dense.keys() >= recipe.dense.keys()
+        has_sparse = recipe.sparse is None or not recipe.sparse.is_learned or self.sparse is not None
+        return has_tokens and has_sparse and self.dense.keys() >= recipe.dense.keys()
 
     def part(self, start: int, stop: int) -> CheckedDocuments:
         """Return a part of the batch, without copying vectors.
@@ -258,6 +267,7 @@ class CheckedDocuments:
             payloads=self.payloads[part],
             images=None if self.images is None else self.images[part],
             grids=None if self.grids is None else self.grids[part],
+            sparse=None if self.sparse is None else self.sparse[part],
         )
 
 
@@ -297,6 +307,14 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
         texts = _check_texts(texts, count, may_be_blank=documents.images is not None)
     missing = [] if tokens is not None or recipe.tokens is None else ["tokens"]
     missing += [f"dense[{name!r}]" for name in recipe.dense if name not in dense]
+    learned = recipe.sparse is not None and recipe.sparse.is_learned
+    sparse = None
+    if documents.sparse is not None:
+        check_takes_sparse(recipe)
+        sparse = check_sparse(documents.sparse, count)
+    own_encoder = recipe.sparse is not None and recipe.sparse.encoder is not None
+    if learned and sparse is None and not own_encoder:
+        missing.append("sparse")
     source = "texts" if documents.images is None else "images"
     if missing and texts is None and documents.images is None:
         expected = "the vectors that the recipe stores, or texts or images to make them from"
@@ -304,21 +322,48 @@ def check_documents(documents: Documents, recipe: Recipe, has_encoder: bool) -> 
     if missing and not has_encoder:
         expected = f"vectors, or {ENCODER_FOR_TEXTS.replace('texts', source)}"
         raise InvalidArgumentError(missing[0], expected, f"{source} alone")
+    by_own_encoder = own_encoder and learned and sparse is None
+    if by_own_encoder and texts is None:
+        raise InvalidArgumentError("sparse", "weights of terms, or texts to make them from", None)
     images = None
     if documents.images is not None:
         if not missing:
             expected = "none, because no vector is missing that an encoder makes of images"
             raise InvalidArgumentError("images", expected, "images")
         images = check_images(documents.images, count)
-    if recipe.sparse is not None and texts is None:
+    by_bm25 = recipe.sparse is not None and not learned
+    if by_bm25 and texts is None:
         raise InvalidArgumentError("texts", "a text for each document, for its sparse vector", None)
     payloads = _payloads_to_store(documents, ids, texts, recipe)
-    needed = texts if (missing and images is None) or recipe.sparse is not None else None
+    needed = texts if (missing and images is None) or by_bm25 or by_own_encoder else None
     saliency = _check_saliency(documents.saliency, tokens, recipe, "saliency")
     grids = _check_grids(documents.grids, tokens, recipe, "grids")
     return CheckedDocuments(
-        documents.ids, ids, tokens, dense, needed, payloads, saliency, images=images, grids=grids
+        documents.ids,
+        ids,
+        tokens,
+        dense,
+        needed,
+        payloads,
+        saliency,
+        sparse=sparse,
+        images=images,
+        grids=grids,
     )
+
+
+def check_takes_sparse(recipe: Recipe, argument: str = "sparse") -> None:
+    """Refuse learned weights for a recipe that takes none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The recipe has no sparse vector, or one of BM25.
+    """
+    if recipe.sparse is None or not recipe.sparse.is_learned:
+        kind = "has no sparse vector" if recipe.sparse is None else "computes them by BM25"
+        expected = f"no sparse vectors, because the recipe {kind}"
+        raise InvalidArgumentError(argument, expected, "sparse vectors")
 
 
 def check_without_vectors(documents: Documents, recipe: Recipe) -> CheckedDocuments:

@@ -45,18 +45,21 @@ class LoadedModels:
         self._encoder = encoder
         self._scorer = scorer
         self._encoder_name: str | None = None
+        self._named: dict[str, Encoder] = {}
         self._scorer_name: str | None = None
         self._allowed: frozenset[str] = frozenset()
 
     def allow(self, recipe: Recipe) -> None:
         """Allow the models that a recipe names, because it comes from the user and not from the engine."""
         stage = recipe.rerank.cross_encoder
-        names = (recipe.encoder, None if stage is None else stage.name)
+        sparse = None if recipe.sparse is None else recipe.sparse.encoder
+        names = (recipe.encoder, sparse, None if stage is None else stage.name)
         self._allowed |= {name for name in names if name is not None}
 
     def allow_as(self, other: LoadedModels) -> None:
         """Allow the models that the user has allowed for another pipeline of the collection."""
         self._allowed |= other._allowed
+        self._named |= other._named
 
     @property
     def has_encoder(self) -> bool:
@@ -78,7 +81,7 @@ class LoadedModels:
             name = self._encoder or self._recipe.encoder
             if name is None:
                 expected = ENCODER_FOR_TEXTS
-                if self._recipe.sparse is not None:
+                if self._recipe.sparse is not None and not self._recipe.sparse.is_learned:
                     expected += f", or a search in branches=[{SPARSE_VECTOR!r}] alone"
                 raise InvalidArgumentError("encoder", expected, None)
             tokens = self._recipe.tokens
@@ -88,6 +91,29 @@ class LoadedModels:
             self._encoder_name = name
             self._encoder = load_encoder(name, with_saliency=with_saliency)
         return self._encoder
+
+    def encoder_named(self, name: str | None) -> Encoder:
+        """The encoder of a part of the recipe, loaded when it is first needed; None is that of texts.
+
+        Raises
+        ------
+        InvalidArgumentError
+            There is none.
+        UntrustedModelError
+            The recipe is that of a stored collection, and names a model that the user has not allowed.
+        """
+        if name is None:
+            return self.encoder
+        if name not in self._named:
+            if not is_local(name):
+                check_trusted(name, "encoder", self._allowed)
+            self._named[name] = load_encoder(name)
+        return self._named[name]
+
+    def pass_named(self, encoder: Encoder) -> None:
+        """Take an encoder that the user passes for a part of the recipe that has its name."""
+        _check_passed(encoder, None)
+        self._named[encoder.spec] = encoder
 
     @property
     def passed_encoder(self) -> Encoder | str | None:
@@ -123,6 +149,9 @@ class LoadedModels:
         stage = self._recipe.rerank.cross_encoder
         if self._encoder is None and self._recipe.encoder is not None:
             check_encoder_name(self._recipe.encoder)
+        sparse = self._recipe.sparse
+        if sparse is not None and sparse.encoder is not None and sparse.encoder not in self._named:
+            check_encoder_name(sparse.encoder)
         if self._scorer is None and stage is not None and stage.name is not None:
             check_cross_encoder_name(stage.name)
 

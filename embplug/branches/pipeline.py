@@ -50,7 +50,7 @@ class Pipeline:
     encoder : Encoder, default=None
         Turns texts into vectors. By default the encoder that the recipe names, loaded when first needed.
     versions : mapping of str to VectorVersion, default=None
-        Models and names in Qdrant of dense vectors, where an upgrade has changed them.
+        Models and names in Qdrant of vectors, where they are others than those of the recipe.
     cross_encoder : callable, default=None
         Scores texts for a query. By default the model that the recipe names, loaded when first needed.
     device : str, default=None
@@ -64,6 +64,8 @@ class Pipeline:
         The recipe's encoder and cross-encoder.
     capabilities : Capabilities or None
         What the engine of the collection can do. None until the engine has reported it.
+    unfilled : tuple of str
+        Vectors of a collection that embplug did not make, which documents that are added do not get.
     revision : str or None
         Revision of the collection that this pipeline is of. None for a collection without a manifest.
     alias : str or None
@@ -90,6 +92,7 @@ class Pipeline:
         self.models = LoadedModels(self.recipe, encoder, cross_encoder)
         self.device = device
         self.capabilities: Capabilities | None = None
+        self.unfilled: tuple[str, ...] = ()
         self.revision: str | None = None
         self.alias: str | None = None
 
@@ -315,6 +318,7 @@ class Pipeline:
                 query.text,
                 own.token_weights,
                 own.saliency,
+                sparse=None if own.sparse is None else own.sparse.vectors()[0],
             )
             for own, query in zip(encoded, queries, strict=True)
         ]
@@ -340,9 +344,7 @@ class Pipeline:
         return self._comparing_branch(checked).similarities(checked, records)
 
     def _checked(self, queries: Sequence[Query], chosen: Branches, *, all_needed: bool) -> list[CheckedQuery]:
-        return checked_queries(
-            queries, self.recipe, chosen, lambda: self.models.encoder, all_needed=all_needed
-        )
+        return checked_queries(queries, self.recipe, chosen, self.models.encoder_named, all_needed=all_needed)
 
     def _comparing_branch(self, query: CheckedQuery) -> Branch:
         return next(branch for branch in self.branches.values() if branch.has_query(query))
@@ -362,5 +364,7 @@ class Pipeline:
 def _branches_of(recipe: Recipe, versions: Mapping[str, VectorVersion], device: str | None) -> list[Branch]:
     tokens = [] if recipe.tokens is None else [TokensBranch(recipe.tokens, recipe.rerank, device)]
     dense = dense_branches(recipe.dense, recipe.rerank, versions)
-    sparse = [] if recipe.sparse is None else [SparseBranch(recipe.sparse)]
+    version = versions.get(SPARSE_VECTOR, VectorVersion())
+    stored_as = SPARSE_VECTOR if version.stored_as is None else version.stored_as
+    sparse = [] if recipe.sparse is None else [SparseBranch(recipe.sparse, stored_as)]
     return [*tokens, *dense, *sparse]

@@ -11,7 +11,8 @@ from embplug.branches.empty import KeptDocuments
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 
 _ROW = re.compile(
-    r"((?:ids|texts|payloads|saliency|tokens|dense|images|grids)(?:\[(?:'.*'|\".*\")\]| of encoder '.*')?)"
+    r"((?:ids|texts|payloads|saliency|tokens|dense|images|grids|sparse)"
+    r"(?:\[(?:'.*'|\".*\")\]| of encoder '.*')?)"
     r"\[(\d+)\](.*)",
     re.DOTALL,
 )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc, grpc_to_payload, json_to_value
 
-from embplug.branches.bm25 import SparseBatch
+from embplug.branches.sparse_vectors import SparseBatch
 from embplug.common.ids import OWN_FIELDS
 from embplug.methods.token_batch import TokenBatch
 

@@ -46,7 +46,7 @@ def checked_queries(
     queries: Sequence[Query],
     recipe: Recipe,
     chosen: Branches,
-    encoder: Callable[[], Encoder],
+    encoder: Callable[[str | None], Encoder],
     *,
     all_needed: bool,
 ) -> list[CheckedQuery]:
@@ -61,7 +61,8 @@ def checked_queries(
     chosen : mapping of str to Branch
         The branches that are searched.
     encoder : callable
-        Returns the encoder; called only where an image or a text has to become a vector.
+        Returns the encoder of a name, or the recipe's for None; called only where an image or a text has to
+        become a vector.
     all_needed : bool
         Whether the query needs something for each chosen branch, because the user named them.
 
@@ -71,43 +72,48 @@ def checked_queries(
         An argument is wrong or missing. The error names it.
     """
     checked = [check_query(query, recipe) for query in queries]
-    lacking = [i for i, query in enumerate(checked) if not _suffices(query, chosen, all_needed)]
-    images = [i for i in lacking if checked[i].image is not None]
-    texts = [i for i in lacking if checked[i].image is None and checked[i].text is not None]
-    if images:
-        pages = [image for i in images if (image := checked[i].image) is not None]
-        _take(checked, images, chosen, encoder(), encode_images(encoder(), pages))
-    if texts:
-        model = text_encoder(encoder())
-        _take(checked, texts, chosen, model, model.encode_queries([str(checked[i].text) for i in texts]))
+    unread: dict[tuple[str | None, bool], dict[int, list[Branch]]] = {}
+    for i, query in enumerate(checked):
+        for name, own in by_encoder(_lacking(query, chosen, all_needed)).items():
+            by_image = query.image is not None and name is None
+            if by_image or query.text is not None:
+                unread.setdefault((name, by_image), {})[i] = own
+    for (name, by_image), rows in unread.items():
+        model = encoder(name)
+        encoded: Encoded
+        if by_image:
+            encoded = encode_images(model, [image for i in rows if (image := checked[i].image) is not None])
+        else:
+            encoded = text_encoder(model).encode_queries([str(checked[i].text) for i in rows])
+        for row, (i, own) in enumerate(rows.items()):
+            for branch in takers(own, model.spec):
+                checked[i] = branch.take_query(checked[i], encoded, row, model.spec)
     for query in checked:
         _check_has_something(query, chosen, all_needed)
     return checked
 
 
-def _take(
-    checked: list[CheckedQuery], rows: Sequence[int], chosen: Branches, model: Encoder, encoded: Encoded
-) -> None:
-    """Give queries, by their positions, what they lack of the encoder's vectors."""
-    for row, i in enumerate(rows):
-        lacking = [branch for branch in chosen.values() if not branch.has_query(checked[i])]
-        for branch in takers(lacking, model.spec):
-            checked[i] = branch.take_query(checked[i], encoded, row, model.spec)
+def by_encoder(lacking: Sequence[Branch]) -> dict[str | None, list[Branch]]:
+    """Group branches that take vectors from an encoder by its name; None is the recipe's."""
+    groups: dict[str | None, list[Branch]] = {}
+    for branch in lacking:
+        if branch.encoder_output is not None:
+            groups.setdefault(branch.encoder_name, []).append(branch)
+    return groups
 
 
 def takers(lacking: Sequence[Branch], spec: str) -> list[Branch]:
-    """Of branches that lack something, those that take it from the encoder ``spec``.
+    """Branches that take what they lack from the encoder ``spec``.
 
     Raises
     ------
     InvalidArgumentError
         Several dense vectors are missing: an encoder makes one.
     """
-    reading = [branch for branch in lacking if branch.encoder_output is not None]
-    dense = [branch for branch in reading if branch.encoder_output == "dense"]
+    dense = [branch for branch in lacking if branch.encoder_output == "dense"]
     if len(dense) > 1:
         raise InvalidArgumentError(f"dense[{dense[0].name!r}]", "a vector", f"none from encoder {spec!r}")
-    return reading
+    return [branch for branch in lacking if branch.encoder_output is not None]
 
 
 def prepared_query(
@@ -153,19 +159,20 @@ def prepared_query(
     )
 
 
-def _suffices(query: CheckedQuery, chosen: Branches, all_needed: bool) -> bool:
-    """Whether a search needs no more vectors than the query has."""
-    branches = chosen.values()
+def _lacking(query: CheckedQuery, chosen: Branches, all_needed: bool) -> list[Branch]:
+    """Branches that the search needs, and for which the query has nothing yet."""
+    branches = [*chosen.values()]
+    lacking = [branch for branch in branches if not branch.has_query(query)]
     if not all_needed and any(branch.suffices and branch.has_query(query) for branch in branches):
-        return True
-    return all(branch.has_query(query) for branch in branches if branch.encoder_output is not None)
+        return [branch for branch in lacking if branch.encoder_name is not None]
+    return lacking
 
 
 def _check_has_something(query: CheckedQuery, chosen: Branches, all_needed: bool) -> None:
     """Refuse a query that has nothing to be compared by, or not what a branch needs."""
     present = [branch.has_query(query) for branch in chosen.values()]
     if not all_needed and not any(present):
-        raise InvalidArgumentError("tokens", "tokens, dense, text or image", "none of them")
+        raise InvalidArgumentError("tokens", "tokens, dense, sparse, text or image", "none of them")
     for branch in chosen.values():
         if all_needed and not branch.has_query(query):
             raise branch.lacks_query()

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.branches.datatypes import datatype_of_user
-from embplug.branches.documents import check_dense, check_query_tokens, named_dense
+from embplug.branches.documents import check_dense, check_query_tokens, check_takes_sparse, named_dense
 from embplug.branches.images import check_image, page_image
+from embplug.branches.sparse_vectors import SparseBatch, check_sparse_query
 from embplug.common.json_types import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
@@ -33,6 +34,8 @@ class CheckedQuery:
         Vectors by the name of their branch.
     text : str or None
         The text, for the sparse branch and the encoder.
+    sparse : SparseBatch or None
+        One sparse vector of learned weights.
     token_weights : float32 (t,) or None
         How much each token counts.
     saliency : float32 (t,) or None
@@ -50,6 +53,7 @@ class CheckedQuery:
     saliency: NDArray[np.float32] | None = None
     spans: NDArray[Any] | None = None
     image: PageImage | None = None
+    sparse: SparseBatch | None = None
 
 
 def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
@@ -84,7 +88,11 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     image = None
     if query.image is not None:
         image = check_image(page_image(query.image, "image", on_large="downscale"), "image")
-    return CheckedQuery(tokens, dense, query.text, weights, saliency, image=image)
+    sparse = None
+    if query.sparse is not None:
+        check_takes_sparse(recipe)
+        sparse = check_sparse_query(query.sparse)
+    return CheckedQuery(tokens, dense, query.text, weights, saliency, image=image, sparse=sparse)
 
 
 def _check_query_vector(vector: Any, dim: int, argument: str) -> NDArray[np.float32]:

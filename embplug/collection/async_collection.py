@@ -14,6 +14,7 @@ from qdrant_client import AsyncQdrantClient, QdrantClient, models
 
 from embplug.branches.documents import DenseLike, Documents, GridsLike, Sample, TokensLike
 from embplug.branches.empty import OnEmpty
+from embplug.branches.sparse_vectors import SparseLike
 from embplug.collection.base import CollectionBase
 from embplug.collection.default_recipe import chosen_recipe
 from embplug.collection.ingest import check_batches, ingest
@@ -247,6 +248,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         saliency: Sequence[ArrayLike] | None = None,
         images: Sequence[ImageLike] | None = None,
         grids: GridsLike | None = None,
+        sparse: SparseLike | None = None,
         wait: bool = True,
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -279,6 +281,9 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         grids : array-like of shape (n, 2) or (n, 3), or sequence of tuple or None, default=None
             Where ``tokens`` are patches of images: rows, columns, and the number of tokens before the first
             patch, by default 0. See :class:`~embplug.Documents`.
+        sparse : sequence of mapping or SparseVector, or scipy sparse matrix, default=None
+            Weights of terms by index, one vector for each document, for a recipe with
+            ``Sparse(kind="learned")``. By default the encoder makes them from ``texts``.
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
@@ -312,6 +317,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             saliency=saliency,
             images=images,
             grids=grids,
+            sparse=sparse,
             position=0,
         )
         return await self.add_batches(

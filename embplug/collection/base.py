@@ -13,6 +13,7 @@ from qdrant_client import models
 
 from embplug.branches.documents import TokensLike
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.sparse_vectors import SparseVectorLike
 from embplug.collection.explaining import explain_steps
 from embplug.collection.grouping import (
     HitGroup,
@@ -131,6 +132,7 @@ class CollectionBase(Generic[EngineT]):
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         image: ImageLike | None = None,
+        sparse: SparseVectorLike | None = None,
         with_vectors: bool | Sequence[str] = False,
         explain: bool = False,
         consistency: models.ReadConsistency | None = None,
@@ -139,7 +141,7 @@ class CollectionBase(Generic[EngineT]):
     ) -> Steps[list[Hit]]:
         """Find the best documents: candidates, then reranking, in one request if the engine can.
 
-        Pass at least one of ``tokens``, ``dense``, ``text`` and ``image``.
+        Pass at least one of ``tokens``, ``dense``, ``sparse``, ``text`` and ``image``.
 
         Parameters
         ----------
@@ -192,6 +194,9 @@ class CollectionBase(Generic[EngineT]):
         image : PIL.Image.Image, path, bytes, PdfPage or PageImage, default=None
             Image of the query. The encoder makes from it the vectors that are not passed; ``text`` is then
             read by the sparse branch and the cross-encoder alone.
+        sparse : mapping of int to float or models.SparseVector, default=None
+            Weights of terms by index, for a recipe with ``Sparse(kind="learned")``. By default the encoder
+            makes them from ``text``.
         with_vectors : bool or sequence of str, default=False
             Whether hits carry their vectors as Qdrant stores them, or the names of those that they carry.
             They are read in one request more.
@@ -233,6 +238,7 @@ class CollectionBase(Generic[EngineT]):
             token_weights=token_weights,
             saliency=saliency,
             image=image,
+            sparse=sparse,
         )
         options = SearchOptions(
             limit=limit,
@@ -346,6 +352,7 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
         image: ImageLike | None = None,
+        sparse: SparseVectorLike | None = None,
         with_vectors: bool | Sequence[str] = False,
         explain: bool = False,
         consistency: models.ReadConsistency | None = None,
@@ -370,9 +377,8 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         with_lookup : str or models.WithLookup, default=None
             Collection whose documents have the values of the groups as ids; each group gets its document.
         tokens, dense, text, filter, candidates, exact, with_payload, with_stages, score_threshold, \
-search_params, branches, fusion, formula, token_weights, saliency, image, with_vectors, explain, \
-consistency, shard_key_selector, timeout
-shard_key_selector, timeout
+search_params, branches, fusion, formula, token_weights, saliency, image, sparse, with_vectors, \
+explain, consistency, shard_key_selector, timeout
             See :meth:`search`.
 
         Returns
@@ -394,6 +400,7 @@ shard_key_selector, timeout
             token_weights=token_weights,
             saliency=saliency,
             image=image,
+            sparse=sparse,
         )
         options = SearchOptions(
             limit=limit,

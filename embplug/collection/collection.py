@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.branches.documents import DenseLike, Documents, GridsLike, Sample, TokensLike
 from embplug.branches.empty import OnEmpty
+from embplug.branches.sparse_vectors import SparseLike
 from embplug.collection.async_collection import AsyncCollection
 from embplug.collection.base import CollectionBase
 from embplug.collection.default_recipe import chosen_recipe
@@ -261,6 +262,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         saliency: Sequence[ArrayLike] | None = None,
         images: Sequence[ImageLike] | None = None,
         grids: GridsLike | None = None,
+        sparse: SparseLike | None = None,
         wait: bool = True,
         ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -293,6 +295,9 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         grids : array-like of shape (n, 2) or (n, 3), or sequence of tuple or None, default=None
             Where ``tokens`` are patches of images: rows, columns, and the number of tokens before the first
             patch, by default 0. See :class:`~embplug.Documents`.
+        sparse : sequence of mapping or SparseVector, or scipy sparse matrix, default=None
+            Weights of terms by index, one vector for each document, for a recipe with
+            ``Sparse(kind="learned")``. By default the encoder makes them from ``texts``.
         wait, ordering, shard_key_selector, timeout
             See :meth:`set_payload`. With ``wait=False`` documents are found a little later. A collection
             with ``sharding_method="custom"`` needs ``shard_key_selector``.
@@ -326,6 +331,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             saliency=saliency,
             images=images,
             grids=grids,
+            sparse=sparse,
             position=0,
         )
         return self.add_batches(

@@ -148,7 +148,8 @@ class _Part:
         if self.fits(pipeline):
             return self.checked.part(first, last)
         batch, start = self.batch, self.start + first
-        vectors = next((name for name in ("tokens", "dense") if getattr(batch, name) is not None), None)
+        kinds = ("tokens", "dense", "sparse")
+        vectors = next((name for name in kinds if getattr(batch, name) is not None), None)
         if vectors is not None and _models(pipeline) != _models(self.pipeline):
             expected = "vectors of the model that the collection has now; pass the documents again with them"
             raise InvalidArgumentError(vectors, expected, "vectors of the model before its upgrade")
@@ -169,7 +170,7 @@ def _rows(batch: Documents, start: int, stop: int) -> Documents:
             return {name: rows(column) for name, column in values.items()}
         return None if values is None else values[start:stop]
 
-    sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency", "images", "grids")
+    sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency", "images", "grids", "sparse")
     kind = EmptyDocuments if isinstance(batch, EmptyDocuments) else Documents
     return kind(**{name: rows(getattr(batch, name)) for name in sequences})
 

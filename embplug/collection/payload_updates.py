@@ -149,8 +149,9 @@ def _check_texts(records: Sequence[models.Record], payload: Mapping[str, Any], f
 
 def _text_field(pipeline: Pipeline) -> str | None:
     """Field of the text if the collection's vectors are made of it, so that only ``add`` may change it."""
-    recipe = pipeline.recipe
-    return recipe.text_key if recipe.sparse is not None or pipeline.models.has_encoder else None
+    recipe, sparse = pipeline.recipe, pipeline.recipe.sparse
+    reads_text = sparse is not None and not (sparse.is_learned and sparse.encoder is None)
+    return recipe.text_key if reads_text or pipeline.models.has_encoder else None
 
 
 def _text_changed(argument: str, field: str) -> InvalidArgumentError:

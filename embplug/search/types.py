@@ -70,6 +70,9 @@ class Query:
         ``image`` or ``text``.
     text : str, default=None
         Text of the query, for the encoder, the sparse vector and the cross-encoder.
+    sparse : mapping of int to float or models.SparseVector, default=None
+        Weights of terms by index, for a recipe with ``Sparse(kind="learned")``. None lets the encoder make
+        them from ``text``.
     token_weights : array-like of shape (t,), default=None
         Weight of each token, at least 0. None weighs all tokens alike.
     saliency : array-like of shape (t,), default=None
@@ -85,6 +88,7 @@ class Query:
     token_weights: ArrayLike | None = None
     saliency: ArrayLike | None = None
     image: ImageLike | None = None
+    sparse: Mapping[int, float] | models.SparseVector | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

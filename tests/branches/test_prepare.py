@@ -31,7 +31,7 @@ def checked(
     queries: list[Query], recipe: Recipe, encoder: Any, names: list[str] | None = None
 ) -> list[CheckedQuery]:
     branches = chosen_branches(Pipeline(recipe).branches, names)
-    load = encoder if callable(encoder) else lambda: encoder
+    load = encoder if callable(encoder) else lambda _: encoder
     return checked_queries(queries, recipe, branches, load, all_needed=names is not None)
 
 

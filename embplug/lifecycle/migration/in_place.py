@@ -16,9 +16,9 @@ from typing import Any
 from qdrant_client import models
 from tqdm import tqdm
 
-from embplug.branches.bm25 import SparseBatch
 from embplug.branches.complete import reduce_tokens
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.sparse_vectors import SparseBatch
 from embplug.collection.info import existing_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest
