@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -329,6 +329,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
         on_empty: OnEmpty = "raise",
+        total: int | None = None,
+        on_stored: Callable[[int], None] | None = None,
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -350,6 +352,11 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             See :meth:`add`.
         on_empty : {"raise", "skip"}, default="raise"
             What happens to a document whose text is blank, or that has no tokens. See :meth:`add`.
+        total : int, default=None
+            Number of documents, for the progress bar, if it is known.
+        on_stored : callable, default=None
+            Is called now and then with a number n: the first n batches are stored. Whoever writes it down can
+            go on there after an interruption.
 
         Returns
         -------
@@ -378,6 +385,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
                 progress=progress,
                 options=options,
                 on_empty=on_empty,
+                total=total,
+                on_stored=on_stored,
             )
 
 
