@@ -10,7 +10,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
+from embplug.cli.shared import RECIPES, ApiKey, AsJson, At, Name, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
 
 
-@app.command("advise")
+@app.command("advise", rich_help_panel=RECIPES)
 def advise_command(
     name: Name,
     at: At = "./data",

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,14 +13,19 @@ import typer
 from rich.table import Table
 
 from embplug.cli.shared import (
+    COLLECTIONS,
+    DOCUMENTS,
+    RECIPES,
     ApiKey,
     AsJson,
     At,
+    EncoderName,
     Filter,
     Ids,
     Name,
     app,
     console,
+    open_collection,
     open_engine,
     parse_filter,
     parse_formula,
@@ -31,15 +35,14 @@ from embplug.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from embplug.branches.documents import Documents
-    from embplug.branches.empty import OnEmpty
+    from embplug.collection.collection import Collection
     from embplug.collection.grouping import HitGroup
+    from embplug.collection.info import CollectionInfo
+    from embplug.recipe import Recipe
     from embplug.search.types import Hit
 
-BATCH = 256
 
-
-@app.command()
+@app.command(rich_help_panel=COLLECTIONS)
 def create(
     name: Name,
     recipe: Annotated[
@@ -80,56 +83,7 @@ def create(
         show({"collection": name, "state": state}, as_json, f"{name}: {state}")
 
 
-@app.command()
-def add(
-    name: Name,
-    file: Annotated[
-        Path, typer.Argument(help="Documents: a file with a JSON object on each line; - for standard input.")
-    ],
-    at: At = "./data",
-    api_key: ApiKey = None,
-    id_key: Annotated[str, typer.Option(help="Key of the id. Default: id or _id.")] = "",
-    text_key: Annotated[str, typer.Option(help="Key of the text.")] = "text",
-    skip_empty: Annotated[
-        bool, typer.Option("--skip-empty", help="Leave out documents without a text, in place of an error.")
-    ] = False,
-    store_empty: Annotated[
-        bool, typer.Option("--store-empty", help="Store documents without a text without vectors.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Encode and add documents.
-
-    The keys other than id and text are the payload. A document replaces the earlier one with its id.
-    """
-    from embplug import Collection
-    from embplug.common.jsonl import read_jsonl
-    from embplug.errors import InvalidArgumentError
-
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        if skip_empty and store_empty:
-            raise InvalidArgumentError("--store-empty", "no such option beside --skip-empty", "both")
-        on_empty: OnEmpty = "skip" if skip_empty else "store" if store_empty else "raise"
-        collection = Collection.open(name, engine)
-        lines = read_jsonl(file, id_key or None, text_key, on_empty=on_empty)
-        report = collection.add_batches(_batches(lines), on_empty=on_empty)
-        left_out = f", {len(report.skipped)} left out without text" if report.skipped else ""
-        if report.without_vectors:
-            left_out = f", {len(report.without_vectors)} of them without text and vectors"
-        show(
-            {
-                "collection": name,
-                "added": report.added,
-                "retries": report.retries,
-                "skipped": report.skipped,
-                "without_vectors": report.without_vectors,
-            },
-            as_json,
-            f"{name}: {report.added} documents added{left_out}",
-        )
-
-
-@app.command()
+@app.command(rich_help_panel=DOCUMENTS)
 def search(
     name: Name,
     query: Annotated[str, typer.Argument(help="Text to search for.")],
@@ -138,6 +92,7 @@ def search(
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
     filter_json: Filter = None,
     stages: Annotated[bool, typer.Option(help="Show the score of each stage.")] = False,
+    encoder: EncoderName = None,
     branch: Annotated[
         list[str] | None,
         typer.Option(
@@ -154,10 +109,8 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Search by text."""
-    from embplug import Collection
-
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key, encoder=encoder) as collection:
+        _check_encoder(collection, branch, name)
         options: dict[str, Any] = {
             "text": query,
             "limit": limit,
@@ -175,25 +128,34 @@ def search(
         show({"hits": [asdict(hit) for hit in hits]}, as_json, hits_table(hits, collection.recipe.text_key))
 
 
-@app.command()
+@app.command(rich_help_panel=COLLECTIONS)
 def info(name: Name, at: At = "./data", api_key: ApiKey = None, as_json: AsJson = False) -> None:
-    """Describe a collection: its points, vectors, recipe and size."""
-    from embplug import Collection
+    """Describe a collection: its size, vectors and recipe."""
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
+        described = collection.info()
+        show(described.to_dict(), as_json, _info_table(described))
+
+
+@app.command("list", rich_help_panel=COLLECTIONS)
+def list_command(at: At = "./data", api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """List the collections, those that embplug did not make as well."""
+    from embplug.collection.listing import list_collections
 
     with reporting(as_json), open_engine(at, api_key) as engine:
-        described = Collection.open(name, engine).info()
-        rows = described.to_dict()
-        table = Table(show_header=False, box=None)
-        for key, value in rows.items():
-            if key not in ("recipe", "vectors"):
-                table.add_row(key, "unknown" if value is None else str(value))
-        for vector, parameters in described.vectors.items():
-            table.add_row(f"vector {vector}", json.dumps(parameters))
-        table.add_row("recipe", described.recipe.to_yaml())
-        show(rows, as_json, table)
+        collections = list_collections(engine)
+        table = Table("collection", "points", "vectors", "stored by", box=None)
+        table.columns[1].justify = "right"
+        for listed in collections:
+            aliases = f" ({', '.join(listed.aliases)})" if listed.aliases else ""
+            vectors = ", ".join(vector or "unnamed" for vector in listed.vectors)
+            stored_by = "embplug" if listed.is_embplug else "others"
+            stored_by = f"embplug, unreadable: {listed.error}" if listed.error else stored_by
+            table.add_row(f"{listed.name}{aliases}", f"{listed.points:,}", vectors, stored_by)
+        shown: Any = table if collections else f"no collection at {at}"
+        show({"collections": [asdict(listed) for listed in collections]}, as_json, shown)
 
 
-@app.command()
+@app.command(rich_help_panel=DOCUMENTS)
 def delete(
     name: Name,
     ids: Ids = None,
@@ -203,16 +165,14 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete documents by ids or by a filter."""
-    from embplug import Collection
 
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
         collection.delete(parse_ids(ids), filter=parse_filter(filter_json))
         left = collection.count()
         show({"collection": name, "points": left}, as_json, f"{name}: {left} documents remain")
 
 
-@app.command()
+@app.command(rich_help_panel=COLLECTIONS)
 def drop(
     name: Name,
     at: At = "./data",
@@ -221,17 +181,15 @@ def drop(
     as_json: AsJson = False,
 ) -> None:
     """Delete a collection with all its documents."""
-    from embplug import Collection
 
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
         if not yes:
             typer.confirm(f"Delete {name} with {collection.count()} documents?", abort=True, err=True)
         collection.drop()
         show({"collection": name, "state": "deleted"}, as_json, f"{name}: deleted")
 
 
-@app.command()
+@app.command(rich_help_panel=RECIPES)
 def demo(
     query: Annotated[
         str, typer.Argument(help="Text to search for. Default: the command asks for it on a terminal.")
@@ -257,6 +215,65 @@ def demo(
         elif sys.stdin.isatty():
             for question in _questions():
                 console.print(hits_table(demonstration.search(question)))
+
+
+def _check_encoder(collection: Collection, branches: list[str] | None, name: str) -> None:
+    """Refuse a text that no encoder can make the vectors of, in the words of the command."""
+    recipe = collection.recipe
+    searched = branches or [*recipe.dense, *([] if recipe.tokens is None else ["tokens"])]
+    if [*searched] == ["sparse"] or not searched or collection.has_encoder:
+        return
+    from embplug.errors import InvalidArgumentError
+
+    sparse = ", or --branch sparse" if recipe.sparse is not None else ""
+    expected = f"the model that made the vectors of {name!r}, such as minilm{sparse}"
+    raise InvalidArgumentError("--encoder", expected, "none, and the recipe names none")
+
+
+def _info_table(described: CollectionInfo) -> Table:
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_row("documents", f"{described.points:,}")
+    table.add_row("status", described.status)
+    size = described.document_bytes
+    if size is not None:
+        learned = f", {size.learned:,.1f} of them learned" if size.learned else ""
+        table.add_row("a document", f"{size.memory:,.0f} bytes in memory, {size.disk:,.0f} on disk{learned}")
+        if size.float32:
+            table.add_row("", f"{size.float32:,.0f} bytes as float32 vectors")
+    if described.disk_bytes is not None:
+        table.add_row("on disk", f"{described.disk_bytes:,} bytes in all")
+    if described.state_bytes:
+        table.add_row("learned", f"{described.state_bytes:,} bytes")
+    if not described.fitted:
+        table.add_row("learned", "not yet: the first documents teach it")
+    for vector, parameters in described.vectors.items():
+        kept = ", ".join(f"{key} {_short(value)}" for key, value in parameters.items())
+        table.add_row(f"vector {vector}", kept or "BM25")
+    for vector, version in described.versions.items():
+        table.add_row(f"model of {vector}", json.dumps(version.model_dump(mode="json", exclude_none=True)))
+    table.add_row("made by", f"embplug {described.created_with}; codes scored by {described.codes_scored_by}")
+    table.add_row("recipe", short_yaml(described.recipe))
+    return table
+
+
+def _short(value: Any) -> str:
+    return str(value) if isinstance(value, (str, int, float)) else json.dumps(value)
+
+
+def short_yaml(recipe: Recipe) -> str:
+    """Write a recipe as YAML without its nulls, where it says the same without them."""
+    import yaml
+
+    short = yaml.safe_dump(_without_nulls(recipe.to_dict()), sort_keys=False)
+    return short if type(recipe).from_yaml(short) == recipe else recipe.to_yaml()
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def hits_table(hits: list[Hit], text_key: str = "text") -> Table:
@@ -309,13 +326,3 @@ def _questions() -> Iterator[str]:
         if not question:
             return
         yield question
-
-
-def _batches(lines: Iterator[tuple[Any, str, dict[str, Any]]]) -> Iterator[Documents]:
-    from embplug.branches.documents import Documents
-
-    position = 0
-    while batch := list(islice(lines, BATCH)):
-        ids, texts, payloads = zip(*batch, strict=True)
-        yield Documents(ids, texts=texts, payloads=payloads, position=position)
-        position += len(batch)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from embplug.cli.shared import ApiKey, AsJson, app, open_engine, reporting, show
+from embplug.cli.shared import RECIPES, ApiKey, AsJson, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embplug.recipe import Recipe
 
 
-@app.command("evaluate")
+@app.command("evaluate", rich_help_panel=RECIPES)
 def evaluate_command(
     beir: Annotated[Path, typer.Option(help="Folder in BEIR format.")],
     recipe: Annotated[
@@ -71,7 +71,7 @@ def evaluate_command(
         show(contents, as_json, Group(*_tables(result)))
 
 
-@app.command()
+@app.command(rich_help_panel=RECIPES)
 def report(
     result: Annotated[Path, typer.Argument(help="Result that embplug evaluate wrote.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to which the page is written.")] = Path(

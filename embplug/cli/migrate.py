@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from embplug.cli.shared import ApiKey, AsJson, At, app, open_engine, reporting, show
+from embplug.cli.shared import CHANGES, ApiKey, AsJson, At, app, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from embplug.search.types import Query
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGES)
 def migrate(
     source: Annotated[str, typer.Argument(help="Collection or alias to copy. It is not changed.")],
     target: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from embplug.cli.shared import (
+    DOCUMENTS,
     ApiKey,
     AsJson,
     At,
@@ -14,7 +15,7 @@ from embplug.cli.shared import (
     Ids,
     Name,
     app,
-    open_engine,
+    open_collection,
     parse_filter,
     parse_ids,
     reporting,
@@ -23,7 +24,7 @@ from embplug.cli.shared import (
 from embplug.errors import InvalidArgumentError
 
 
-@app.command()
+@app.command(rich_help_panel=DOCUMENTS)
 def set_payload(
     name: Name,
     payload: Annotated[str, typer.Argument(help="Fields as a JSON object, such as '{\"year\": 2024}'.")],
@@ -38,11 +39,9 @@ def set_payload(
     as_json: AsJson = False,
 ) -> None:
     """Set fields of the payload of documents, by ids or by a filter, without embedding them again."""
-    from embplug import Collection
     from embplug.common.json_types import parse_json
 
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
         fields, points, condition = parse_json(payload, "PAYLOAD"), parse_ids(ids), parse_filter(filter_json)
         if overwrite and key is not None:
             raise InvalidArgumentError("--key", "no key with --overwrite", repr(key))
@@ -53,7 +52,7 @@ def set_payload(
         show({"collection": name, "state": "updated"}, as_json, f"{name}: updated")
 
 
-@app.command()
+@app.command(rich_help_panel=DOCUMENTS)
 def delete_payload(
     name: Name,
     ids: Ids = None,
@@ -66,10 +65,7 @@ def delete_payload(
     as_json: AsJson = False,
 ) -> None:
     """Remove fields of the payload of documents, by ids or by a filter."""
-    from embplug import Collection
-
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
         points, condition = parse_ids(ids), parse_filter(filter_json)
         if key:
             collection.delete_payload(key, points, filter=condition)
@@ -78,7 +74,7 @@ def delete_payload(
         show({"collection": name, "state": "updated"}, as_json, f"{name}: updated")
 
 
-@app.command()
+@app.command(rich_help_panel=DOCUMENTS)
 def create_payload_index(
     name: Name,
     field: Annotated[str, typer.Argument(help="Path of the payload field.")],
@@ -90,17 +86,15 @@ def create_payload_index(
     as_json: AsJson = False,
 ) -> None:
     """Index a payload field, so that filters on it are fast."""
-    from embplug import Collection
     from embplug.common.json_types import parse_json
 
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
         kind: Any = parse_json(schema, "SCHEMA") if schema.lstrip().startswith("{") else schema
         collection.create_payload_index(field, kind)
         _show_indexes(name, collection, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=DOCUMENTS)
 def delete_payload_index(
     name: Name,
     field: Annotated[str, typer.Argument(help="Path of the payload field.")],
@@ -109,10 +103,7 @@ def delete_payload_index(
     as_json: AsJson = False,
 ) -> None:
     """Delete the index of a payload field; the field stays."""
-    from embplug import Collection
-
-    with reporting(as_json), open_engine(at, api_key) as engine:
-        collection = Collection.open(name, engine)
+    with reporting(as_json), open_collection(name, at, api_key) as collection:
         collection.delete_payload_index(field)
         _show_indexes(name, collection, as_json)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from embplug.errors import (
     EmbplugError,
     FilterError,
     InvalidArgumentError,
+    NotAnEmbplugCollectionError,
     RecipeMismatchError,
     UpgradeError,
     VerificationError,
@@ -23,19 +25,57 @@ from embplug.errors import (
 if TYPE_CHECKING:
     from qdrant_client import models
 
+    from embplug.collection.collection import Collection
     from embplug.engines import Engine
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C has ended, as of any other program."""
 
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
-    "4 no such collection, 5 a recipe, a copy or an upgrade misses its target.",
+    "4 no such collection, 5 a recipe, a copy or an upgrade misses its target, 130 Ctrl-C.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 console = Console()
 
-Name = Annotated[str, typer.Argument(help="Name of the collection.")]
+COLLECTIONS = "Collections"
+DOCUMENTS = "Documents"
+RECIPES = "Choose a recipe"
+CHANGES = "Change a collection in use"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"embplug {version('embplug')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Compressed and multi-vector retrieval on Qdrant."""
+
+
+def complete_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of collections for the completion of a shell; none if the engine cannot be asked."""
+    from embplug.collection.listing import collection_names
+
+    try:
+        with open_engine(ctx.params.get("at") or "./data", ctx.params.get("api_key")) as engine:
+            return [name for name in collection_names(engine) if name.startswith(incomplete)]
+    except Exception:  # a completion never disturbs what is typed
+        return []
+
+
+Name = Annotated[str, typer.Argument(help="Name of the collection.", autocompletion=complete_names)]
 At = Annotated[
     str,
     typer.Option(
@@ -48,6 +88,10 @@ ApiKey = Annotated[
 Ids = Annotated[
     list[str] | None,
     typer.Argument(help="Ids of documents. A number is an integer id.", show_default=False),
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option("--encoder", help="Encoder of texts, such as minilm. Default: that of the recipe."),
 ]
 Filter = Annotated[str | None, typer.Option("--filter", help="Qdrant filter as JSON.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -97,6 +141,47 @@ def open_engine(at: str, api_key: str | None) -> Iterator[Engine]:
         yield engine
     finally:
         engine.close()
+
+
+@contextmanager
+def open_collection(
+    name: str, at: str, api_key: str | None, *, encoder: str | None = None
+) -> Iterator[Collection]:
+    """Open a collection, and close its engine at the end.
+
+    Raises
+    ------
+    CollectionNotFoundError
+        There is none of this name; the error names the closest one.
+    NotAnEmbplugCollectionError
+        It has no recipe; the error says how to bring it in.
+    """
+    from embplug.collection.collection import Collection
+
+    with open_engine(at, api_key) as engine, naming_others(name, at, engine):
+        yield Collection.open(name, engine, encoder=encoder)
+
+
+@contextmanager
+def naming_others(name: str, at: str, engine: Engine) -> Iterator[None]:
+    """Have errors of a missing or a plain collection say what to do; see :func:`open_collection`."""
+    try:
+        yield
+    except CollectionNotFoundError as error:
+        from embplug.collection.listing import collection_names
+
+        names = collection_names(engine)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; embplug list --at {at} shows those that exist" if names else "; there is none at all"
+        hint = f"; did you mean {close[0]!r}?" if close else hint
+        raise CollectionNotFoundError(f"{error}{hint}") from None
+    except NotAnEmbplugCollectionError as error:
+        # Longer lines would be wrapped, and could not be copied.
+        raise NotAnEmbplugCollectionError(
+            f"{error}. It can be copied into one that has, while it is in use:\n"
+            f"  embplug advise {name} --at {at} -o recipe.yaml\n"
+            f"  embplug migrate {name} {name}-small --recipe recipe.yaml --at {at} --dry-run"
+        ) from None
 
 
 @contextmanager

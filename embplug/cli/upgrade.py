@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from embplug.cli.shared import ApiKey, AsJson, At, Name, app, open_engine, reporting, show
+from embplug.cli.shared import CHANGES, ApiKey, AsJson, At, Name, app, open_collection, reporting, show
 from embplug.errors import InvalidArgumentError, UpgradeError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ LEAST_PAIRS = 50
 """As in :mod:`embplug.lifecycle.upgrade`, which takes seconds to import."""
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGES)
 def upgrade(
     name: Name,
     encoder: Annotated[str, typer.Option(help="New model, named as in a recipe.")],
@@ -48,8 +48,6 @@ def upgrade(
 
     `embplug reembed` embeds the documents with the new model afterwards.
     """
-    from embplug import Collection
-    from embplug.common.jsonl import read_jsonl
     from embplug.lifecycle.upgrade import upgrade as run_upgrade
     from embplug.methods.registry import registered
 
@@ -57,13 +55,13 @@ def upgrade(
         kinds = ["best", *registered("adapter")]
         if adapter not in kinds:
             raise InvalidArgumentError("--adapter", f"one of {kinds}", repr(adapter))
-        texts = None if queries is None else [text for _, text, _ in read_jsonl(queries, None, "text")]
+        texts = None if queries is None else _read_texts(queries)
         if texts == []:
             raise InvalidArgumentError("--queries", "a file with at least one text", str(queries))
-        with open_engine(at, api_key) as engine:
+        with open_collection(name, at, api_key) as collection:
             try:
                 report = run_upgrade(
-                    Collection.open(name, engine),
+                    collection,
                     encoder,
                     adapter=adapter,
                     pairs=pairs,
@@ -78,7 +76,7 @@ def upgrade(
         show(report.to_dict(), as_json, _shown(report))
 
 
-@app.command()
+@app.command(rich_help_panel=CHANGES)
 def reembed(
     name: Name,
     at: At = "./data",
@@ -94,16 +92,31 @@ def reembed(
 
     The command can be interrupted at any time. The next call continues.
     """
-    from embplug import Collection
     from embplug.lifecycle.reembed import reembed as run_reembed
 
     with reporting(as_json):
         if rate is not None and not rate > 0:
             raise InvalidArgumentError("--rate", "more than 0", rate)
-        with open_engine(at, api_key) as engine:
-            report = run_reembed(Collection.open(name, engine), rate=rate, batch=batch, limit=limit)
+        with open_collection(name, at, api_key) as collection:
+            report = run_reembed(collection, rate=rate, batch=batch, limit=limit)
         rest = "no vector of the old model remains" if report.finished else f"{report.left} documents remain"
         show(report.to_dict(), as_json, f"{name}: {report.embedded} documents embedded, {rest}")
+
+
+def _read_texts(file: Path) -> list[str]:
+    """Read the text of a JSON object on each line."""
+    from embplug.common.files import read_lines
+    from embplug.common.json_types import check_text, parse_json
+
+    texts = []
+    for place, line in read_lines(file, "a readable file of JSON lines"):
+        row = parse_json(line, place)
+        text = row.get("text") if isinstance(row, dict) else None
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidArgumentError(place, 'a JSON object with a "text"', line[:80])
+        check_text(text, place)
+        texts.append(text)
+    return texts
 
 
 def _shown(report: UpgradeReport) -> Group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -341,6 +341,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
         on_empty: OnEmpty = "raise",
+        total: int | None = None,
+        on_stored: Callable[[int], None] | None = None,
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -362,6 +364,11 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             See :meth:`add`.
         on_empty : {"raise", "skip", "store"}, default="raise"
             What happens to a document without text, visible image or vectors. See :meth:`add`.
+        total : int, default=None
+            Number of documents, for the progress bar, if it is known.
+        on_stored : callable, default=None
+            Is called now and then with a number n: the first n batches are stored. Whoever writes it down can
+            go on there after an interruption.
 
         Returns
         -------
@@ -393,6 +400,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
                 progress=progress,
                 options=options,
                 on_empty=on_empty,
+                total=total,
+                on_stored=on_stored,
             )
         )
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -355,6 +355,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         shard_key_selector: models.ShardKeySelector | None = None,
         timeout: int | None = None,
         on_empty: OnEmpty = "raise",
+        total: int | None = None,
+        on_stored: Callable[[int], None] | None = None,
     ) -> AddReport:
         """Insert documents from a generator, in bounded memory.
 
@@ -376,6 +378,11 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             See :meth:`add`.
         on_empty : {"raise", "skip", "store"}, default="raise"
             What happens to a document without text, visible image or vectors. See :meth:`add`.
+        total : int, default=None
+            Number of documents, for the progress bar, if it is known.
+        on_stored : callable, default=None
+            Is called now and then with a number n: the first n batches are stored. Whoever writes it down can
+            go on there after an interruption.
 
         Returns
         -------
@@ -404,6 +411,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
                 progress=progress,
                 options=options,
                 on_empty=on_empty,
+                total=total,
+                on_stored=on_stored,
             )
 
 

@@ -63,6 +63,8 @@ def ingest(
     progress: bool | None,
     options: WriteOptions | None = None,
     on_empty: OnEmpty = "raise",
+    total: int | None = None,
+    on_stored: Callable[[int], None] | None = None,
 ) -> AddReport:
     """Write batches. Runs in one thread; requests run wherever ``submit`` lets them, ``in_flight`` at a time.
 
@@ -72,17 +74,25 @@ def ingest(
     traits = traits_of(handle.engine)
     arguments = write_arguments(handle.pipeline, options)
     check_on_empty(on_empty)
-    report = AddReport()
-    parts = _checked_parts(batches, handle, submit, traits.point_form, on_empty, report)
-    if not handle.pipeline.fitted:
-        parts = _learn(handle, parts, submit)
-    renewal = _Renewal(handle, submit, traits.point_form)
     # ``disable=None`` is silent unless standard error is a terminal.
     with tqdm(
         desc=f"adding to {handle.name}",
+        total=total,
         unit=" documents",
         disable=None if progress is None else not progress,
     ) as bar:
+        report = AddReport()
+        checked = _checked_parts(batches, handle, submit, traits.point_form, on_empty, report)
+        parts = _showing(checked, bar)
+        if not handle.pipeline.fitted:
+            parts = _learn(handle, parts, submit)
+        renewal = _Renewal(handle, submit, traits.point_form)
+
+        def stored(part: _Part) -> None:
+            # Documents that are encoded anew are sent behind later ones.
+            if on_stored is not None and not renewal.is_used:
+                on_stored(part.number)
+
         write(
             handle.engine,
             handle.name,
@@ -90,6 +100,7 @@ def ingest(
             submit,
             in_flight=in_flight,
             bar=bar,
+            written=stored,
             renewal=renewal,
             arguments=arguments,
             report=report,
@@ -182,11 +193,13 @@ class _Renewal:
         self.handle = handle
         self.submit = submit
         self.form = form
+        self.is_used = False
 
     def chunks(self, parts: Iterable[_Part]) -> Iterator[Chunk]:
-        """Chunks of all parts."""
+        """Chunks of all parts; a chunk without points ends each part."""
         for part in parts:
             yield from self._encoded(part, 0, len(part.checked))
+            yield Chunk((), [], part)
 
     def check(self, chunk: Chunk) -> Callable[[], Steps[bool]] | None:
         """Steps that tell whether the collection still is of the revision of a chunk that was written."""
@@ -201,6 +214,7 @@ class _Renewal:
     def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
         """Encode the documents of a chunk once more, after the collection has changed."""
         assert chunk.pipeline is not None
+        self.is_used = True
         self.submit(self.handle.replace_steps(chunk.pipeline)).result()
         for again in self._encoded(chunk.mark, chunk.first, len(chunk.ids)):
             yield replace(again, first=chunk.first + again.first, renewed=chunk.renewed + 1)
@@ -211,6 +225,16 @@ class _Renewal:
             self.submit(all_retried(self.handle.learn_steps(sample))).result()
         checked = part.checked_for(pipeline, self.form, first, count)
         yield from chunked(checked, pipeline, self.form, part)
+
+
+def _showing(parts: Iterable[_Part], bar: Any) -> Iterator[_Part]:
+    """Show how many documents have vectors: learning and encoding take longer than to store them."""
+    count = 0
+    for part in parts:
+        count += len(part.checked)
+        if count > bar.n:
+            bar.set_postfix_str(f"{count:,} encoded")
+        yield part
 
 
 def _checked_parts(

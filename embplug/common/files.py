@@ -19,7 +19,7 @@ STANDARD_INPUT = "-"
 
 
 def read_lines(file: Path, expected: str) -> Iterator[tuple[str, str]]:
-    """Read the lines of a file in UTF-8; a byte order mark is left out.
+    """Read the lines of a file in UTF-8 with the place of each line; see :func:`numbered_lines`.
 
     Parameters
     ----------
@@ -32,6 +32,27 @@ def read_lines(file: Path, expected: str) -> Iterator[tuple[str, str]]:
     ------
     place : str
         The file and the number of the line, for errors.
+    line : str
+        The line without its end. Lines that are blank are left out.
+    """
+    for number, line in numbered_lines(file, expected):
+        yield f"{file}, line {number}", line
+
+
+def numbered_lines(file: Path, expected: str) -> Iterator[tuple[int, str]]:
+    """Read the lines of a file in UTF-8; a byte order mark is left out.
+
+    Parameters
+    ----------
+    file : path
+        The file; ``-`` reads standard input.
+    expected : str
+        What the file should be, for the error.
+
+    Yields
+    ------
+    number : int
+        Number of the line, from 1.
     line : str
         The line without its end. Lines that are blank are left out.
 
@@ -47,16 +68,15 @@ def read_lines(file: Path, expected: str) -> Iterator[tuple[str, str]]:
     try:
         stream = io.TextIOWrapper(sys.stdin.buffer, **encoding) if is_stdin else file.open(**encoding)
     except (OSError, ValueError) as error:  # a path with NUL
-        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+        raise InvalidArgumentError("path", expected, f"{file}: {reason_of(error)}") from None
     try:
         for number, line in enumerate(stream, start=1):
-            place = f"{file}, line {number}"
             if not is_unicode(line):
-                raise InvalidArgumentError(place, "text in UTF-8", _not_utf8(line))
+                raise InvalidArgumentError(f"{file}, line {number}", "text in UTF-8", not_utf8(line))
             if line.strip():
-                yield place, line.rstrip("\r\n")
+                yield number, line.rstrip("\r\n")
     except OSError as error:
-        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+        raise InvalidArgumentError("path", expected, f"{file}: {reason_of(error)}") from None
     finally:
         if is_stdin:
             stream.detach()
@@ -91,7 +111,7 @@ def read_text(file: Path, expected: str) -> str:
         got = f"{file}, which is not in UTF-8: byte 0x{error.object[error.start]:02x} in line {number}"
         raise InvalidArgumentError("path", expected, got) from None
     except (OSError, ValueError) as error:
-        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+        raise InvalidArgumentError("path", expected, f"{file}: {reason_of(error)}") from None
 
 
 def read_array(file: Path) -> NDArray[Any]:
@@ -116,7 +136,7 @@ def read_array(file: Path) -> NDArray[Any]:
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidArgumentError("path", expected, f"{file}: {_reason(error)}") from None
+        raise InvalidArgumentError("path", expected, f"{file}: {reason_of(error)}") from None
     if not isinstance(array, np.ndarray):
         array.close()
         raise InvalidArgumentError("path", expected, f"{file}, an archive of several")
@@ -125,10 +145,12 @@ def read_array(file: Path) -> NDArray[Any]:
     return array
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what an error says, without the name of the file."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def _not_utf8(line: str) -> str:
+def not_utf8(line: str) -> str:
+    """Name the first byte that is not UTF-8, of a text that was read with ``surrogateescape``."""
     at = next(i for i, letter in enumerate(line) if "\udc80" <= letter <= "\udcff")
     return f"byte 0x{ord(line[at]) - 0xDC00:02x} after {at} characters"

@@ -23,14 +23,15 @@ from llama_index_embplug import EmbplugVectorStore as LlamaIndexStore
 from qdrant_client import QdrantClient
 from typer.testing import CliRunner
 
-from embplug import Collection, Dense, Query, Recipe, Tokens, connect
+from embplug import Collection, Dense, Query, Recipe, Sparse, Tokens, connect
 from embplug.cli import app
 from embplug.collection.manifest import MANIFEST_KEY
-from embplug.common.jsonl import read_jsonl
 from embplug.encoders import registry
 from embplug.engines import EdgeClient
 from embplug.errors import EmbplugError, IngestError, InvalidArgumentError
 from embplug.evaluation.beir import read_beir
+from embplug.files.choose import open_source
+from embplug.files.documents import FileDocuments
 from embplug.methods import PCA, ResidualQuantizer
 from embplug.recipe.recipe import digest
 from tests.branches.parts import DIM, RecordingEncoder
@@ -189,7 +190,8 @@ def test_files(tmp_path: Path, rounds: int) -> None:
     for number in range(rounds):
         lines = damaged(rng, LINES)
         (tmp_path / "docs.jsonl").write_bytes(lines)
-        tried(lambda: [*read_jsonl(tmp_path / "docs.jsonl", None, "text")], (number, lines[:300]))
+        documents = FileDocuments(open_source(tmp_path / "docs.jsonl"), Recipe(sparse=Sparse()))
+        tried(lambda documents=documents: [*documents.batches()], (number, lines[:300]))
         wrong = rng.choice([*files])
         for name, text in files.items():
             (tmp_path / name).write_bytes(damaged(rng, text) if name == wrong else text.encode())

@@ -1,0 +1,294 @@
+"""Documents of a collection written to JSON lines or Parquet, which ``embplug add`` reads again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from qdrant_client import models
+from tqdm import tqdm
+
+from embplug.collection.collection import Collection
+from embplug.collection.records import Record
+from embplug.common.extras import import_extra
+from embplug.common.files import STANDARD_INPUT, reason_of
+from embplug.errors import InvalidArgumentError
+from embplug.files.arrow import PARQUET_SUFFIXES
+from embplug.files.choose import JSON_SUFFIXES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+AT_ONCE = 1000
+AT_ONCE_WITH_VECTORS = 250
+STANDARD_OUTPUT = STANDARD_INPUT
+
+
+@dataclass
+class ExportReport:
+    """What was written.
+
+    Attributes
+    ----------
+    documents : int
+        Number of documents.
+    notes : list of str
+        What the file holds in another form than the collection.
+    """
+
+    documents: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def export_documents(
+    collection: Collection,
+    file: Path,
+    *,
+    filter: models.Filter | None = None,
+    with_vectors: bool = False,
+    id_key: str = "id",
+    progress: bool | None = None,
+) -> ExportReport:
+    """Write the documents of a collection to a file.
+
+    The file appears when it is complete. Documents that are written meanwhile may be missing.
+
+    Parameters
+    ----------
+    collection : Collection
+        The collection.
+    file : path
+        ``.jsonl`` or ``.parquet``; ``-`` writes JSON lines to standard output.
+    filter : models.Filter, default=None
+        Documents to write. By default all.
+    with_vectors : bool, default=False
+        Whether to write dense vectors and token matrices too, as they are stored: after the transforms and in
+        the datatype of the recipe.
+    id_key : str, default="id"
+        Field of the id.
+    progress : bool, default=None
+        Whether to show a progress bar. By default on a terminal.
+
+    Returns
+    -------
+    ExportReport
+        How many documents were written.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The format is unknown, the file cannot be written, or a payload has a field of the name ``id_key``.
+    """
+    suffix = file.suffix.lower()
+    is_parquet = suffix in PARQUET_SUFFIXES
+    if not is_parquet and suffix not in JSON_SUFFIXES and str(file) != STANDARD_OUTPUT:
+        raise InvalidArgumentError("path", "a .jsonl or .parquet file", str(file))
+    report = ExportReport()
+    vectors: bool | list[str] = False
+    if with_vectors:
+        # BM25 makes the sparse vector anew from the text.
+        vectors = [*collection.info().vectors.keys() - {"sparse"}]
+        if any(dense.transforms for dense in collection.recipe.dense.values()):
+            report.notes.append("The vectors are those after the transforms of the recipe.")
+    disable = None if progress is None else not progress
+    title, total = f"exporting {collection.name}", collection.count(filter=filter)
+    with tqdm(desc=title, total=total, unit=" documents", disable=disable) as bar:
+        pages = _pages(collection, filter, vectors, id_key, bar, report)
+        if str(file) == STANDARD_OUTPUT:
+            _write_lines(pages, sys.stdout)
+            return report
+        with _replacing(file) as beside:
+            if is_parquet:
+                _write_parquet(pages, beside, id_key, report)
+            else:
+                with beside.open("w", encoding="utf-8") as stream:
+                    _write_lines(pages, stream)
+    return report
+
+
+@dataclass(frozen=True, eq=False)
+class _Page:
+    """Some documents: ids, payloads, and vectors by name."""
+
+    rows: list[dict[str, Any]]
+    vectors: list[dict[str, Any]]
+
+
+def _pages(
+    collection: Collection,
+    condition: models.Filter | None,
+    vectors: bool | list[str],
+    id_key: str,
+    bar: Any,
+    report: ExportReport,
+) -> Iterator[_Page]:
+    offset: Any = None
+    limit = AT_ONCE_WITH_VECTORS if vectors else AT_ONCE
+    while True:
+        records, offset = collection.scroll(
+            filter=condition, limit=limit, offset=offset, with_vectors=vectors
+        )
+        rows = [_row(record, id_key) for record in records]
+        if rows:
+            yield _Page(rows, [record.vector or {} for record in records])
+        report.documents += len(rows)
+        bar.update(len(rows))
+        if offset is None:
+            return
+
+
+def _row(record: Record, id_key: str) -> dict[str, Any]:
+    payload = record.payload or {}
+    if id_key in payload:
+        expected = f"a name that no payload has, because document {record.id!r} has {id_key!r}"
+        raise InvalidArgumentError("--id-key", expected, repr(id_key))
+    return {id_key: record.id, **payload}
+
+
+@contextmanager
+def _replacing(file: Path) -> Iterator[Path]:
+    """Write beside a file, which is replaced when everything is written."""
+    beside = file.with_name(f".{file.name}.part")
+    try:
+        yield beside
+        beside.replace(file)
+    except OSError as error:
+        raise InvalidArgumentError(
+            "path", "a file that can be written", f"{file}: {reason_of(error)}"
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_lines(pages: Iterator[_Page], stream: IO[str]) -> None:
+    for page in pages:
+        for row, vectors in zip(page.rows, page.vectors, strict=True):
+            plain = {name: np.asarray(vector).tolist() for name, vector in vectors.items()}
+            stream.write(json.dumps({**row, **plain}, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: ExportReport) -> None:
+    """Write pages twice: first to a temporary file, because only all rows tell the types of the columns."""
+    import_extra("pyarrow", "writing Parquet", extra="parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = _Types(id_key)
+    with tempfile.TemporaryFile() as spool:
+        sizes = []
+        vectors_schema = None
+        with tempfile.TemporaryDirectory(prefix="embplug-") as folder:
+            for number, page in enumerate(pages):
+                types.see(page.rows)
+                data = json.dumps(page.rows, ensure_ascii=False).encode()
+                sizes.append(spool.write(data))
+                table = _vector_table(page)
+                if table is not None:
+                    vectors_schema = table.schema
+                    pq.write_table(table, f"{folder}/{number}.parquet", compression="none")
+            schema = types.schema()
+            if types.as_json:
+                names = ", ".join(sorted(types.as_json))
+                report.notes.append(f"Values of several types are written as JSON texts: {names}.")
+            whole = schema if vectors_schema is None else pa.unify_schemas([schema, vectors_schema])
+            spool.seek(0)
+            with pq.ParquetWriter(file, whole, compression="zstd") as writer:
+                for number, size in enumerate(sizes):
+                    rows = [types.converted(row) for row in json.loads(spool.read(size))]
+                    table = pa.Table.from_pylist(rows, schema=schema)
+                    if vectors_schema is not None:
+                        other = pq.read_table(f"{folder}/{number}.parquet")
+                        for name in other.column_names:
+                            table = table.append_column(vectors_schema.field(name), other[name])
+                    writer.write_table(table)
+
+
+def _vector_table(page: _Page) -> Any:
+    """Vectors as lists of fixed size, and token matrices as lists of them; None without vectors."""
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for vectors in page.vectors for name in vectors)
+    columns = {}
+    for name in names:
+        arrays = [np.asarray(vectors[name], dtype=np.float32) for vectors in page.vectors if name in vectors]
+        dim = arrays[0].shape[-1]
+        flat = pa.array(np.concatenate([array.reshape(-1) for array in arrays]))
+        rows = pa.FixedSizeListArray.from_arrays(flat, dim)
+        if arrays[0].ndim == 2:
+            ends = np.cumsum([0, *(len(array) for array in arrays)]).astype(np.int32)
+            rows = pa.ListArray.from_arrays(pa.array(ends), rows)
+        if len(arrays) < len(page.vectors):
+            present = iter(range(len(arrays)))
+            places = [next(present) if name in vectors else None for vectors in page.vectors]
+            rows = rows.take(pa.array(places, type=pa.int64()))
+        columns[name] = rows
+    return pa.table(columns) if columns else None
+
+
+class _Types:
+    """Types of the columns of all rows; a column whose values have no common type becomes JSON texts."""
+
+    def __init__(self, id_key: str) -> None:
+        self.id_key = id_key
+        self.as_json: set[str] = set()
+        self._known: dict[str, pa.DataType] = {}
+
+    def see(self, rows: list[dict[str, Any]]) -> None:
+        """Take in the values of some rows."""
+        import pyarrow as pa
+
+        for name in dict.fromkeys(name for row in rows for name in row):
+            if name in self.as_json:
+                continue
+            values = [row.get(name) for row in rows]
+            try:
+                kind = pa.array(values).type
+                known = self._known.get(name, pa.null())
+                merged = pa.unify_schemas(
+                    [pa.schema([(name, known)]), pa.schema([(name, kind)])], promote_options="permissive"
+                )
+                self._known[name] = merged.field(name).type
+                if _is_lossy(known, kind) or _has_empty_struct(self._known[name]):
+                    self.as_json.add(name)
+            except (pa.ArrowException, OverflowError):
+                self.as_json.add(name)
+
+    def schema(self) -> Any:
+        """Return the schema of all columns."""
+        import pyarrow as pa
+
+        kinds = {name: pa.string() if name in self.as_json else kind for name, kind in self._known.items()}
+        kinds |= {name: pa.string() for name in self.as_json}
+        return pa.schema([*kinds.items()])
+
+    def converted(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row with the values that its columns hold."""
+        return {
+            name: json.dumps(value, ensure_ascii=False)
+            if name in self.as_json and value is not None and not isinstance(value, str)
+            else value
+            for name, value in row.items()
+        }
+
+
+def _is_lossy(known: Any, kind: Any) -> bool:
+    """Whether whole numbers of more than 53 bits could become floats in a common type."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_uint64(kind) != pa.types.is_uint64(known) and pa.types.is_floating(known))
+
+
+def _has_empty_struct(kind: Any) -> bool:
+    """Parquet cannot hold an object without fields."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return kind.num_fields == 0 or any(_has_empty_struct(inner.type) for inner in kind)
+    return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)
