@@ -8,15 +8,17 @@ from typing import Any
 from embplug.errors import MissingExtraError
 
 
-def import_extra(module: str, feature: str) -> Any:
-    """Import a module that the extra of the same name installs.
+def import_extra(module: str, feature: str, extra: str | None = None) -> Any:
+    """Import a module that an extra installs.
 
     Parameters
     ----------
     module : str
-        Name of the module and of the extra.
+        Name of the module.
     feature : str
         What needs the module, for the error.
+    extra : str, default=None
+        Name of the extra. None stands for that of the module.
 
     Returns
     -------
@@ -31,4 +33,4 @@ def import_extra(module: str, feature: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtraError(feature, module) from error
+        raise MissingExtraError(feature, extra or module) from error
