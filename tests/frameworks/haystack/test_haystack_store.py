@@ -28,6 +28,7 @@ from embplug import Dense, Recipe, Sparse
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from tests.frameworks.conftest import ENCODER, TOKENS_RECIPE
+from tests.frameworks.pages import run_example, run_page
 
 TEXTS = ["bees dance for flowers", "ants follow scents", "wasps build nests of paper"]
 HYBRID = Recipe(dense=Dense(dim=3), sparse=Sparse())
@@ -351,3 +352,22 @@ def test_a_collection_of_qdrant_haystack_is_used_as_it_is(engine: Engine) -> Non
     assert point.payload["id"] == "2" and point.payload["meta"]["year"] == 2022
     store.delete_documents(["2"])
     assert store.count_documents() == 2
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    count, names = run_page("haystack.md")
+    assert count == 5
+    names["store"].close()
+    names["again"].get_component("retriever").close()
+
+
+@pytest.mark.parametrize("name", ["haystack_rag.py", "haystack_rag_plain_qdrant.py"])
+def test_the_example_answers(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "plain" in name:
+        pytest.importorskip("haystack_integrations.document_stores.qdrant")
+    monkeypatch.setattr("sys.argv", [name])
+    run_example(name)
+    assert "position of the sun" in capsys.readouterr().out.splitlines()[-1]
