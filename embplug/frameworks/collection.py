@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from qdrant_client import models
 
 from embplug.branches.documents import Documents
 from embplug.branches.empty import OnEmpty
 from embplug.collection.collection import Collection
+from embplug.collection.grouping import HitGroup
 from embplug.collection.records import Record
 from embplug.common.ids import listed_ids
 from embplug.engines.calls import Call, Steps
@@ -21,6 +22,8 @@ from embplug.frameworks.ids import DocumentId, DocumentIds
 from embplug.frameworks.search import SearchRequest
 from embplug.frameworks.steps import run, run_async
 from embplug.search.types import Hit
+
+T = TypeVar("T")
 
 PAGE = 256
 """Number of documents that are read with one request."""
@@ -38,17 +41,19 @@ class FrameworkCollection:
         Collection of the store, from :func:`~embplug.frameworks.opening.open_or_create`.
     is_plain : bool
         True if embplug did not create the collection, so that it is used as it is.
+    ids : DocumentIds, default=None
+        Translates ids between the framework and the collection. None keeps them as they are.
     """
 
-    def __init__(self, collection: Collection, is_plain: bool) -> None:
+    def __init__(self, collection: Collection, is_plain: bool, ids: DocumentIds | None = None) -> None:
         self.collection = collection
         self.is_plain = is_plain
-        self.ids = DocumentIds(is_plain)
+        self.ids = DocumentIds(is_plain) if ids is None else ids
         self.event_loops = EventLoopCollections(collection)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The collections of event loops belong to this process.
-        return type(self), (self.collection, self.is_plain)
+        return type(self), (self.collection, self.is_plain, self.ids)
 
     def dense_name(self, vector_name: str, required: bool) -> str | None:
         """Return the recipe's name of the dense vector that the framework's embeddings make.
@@ -138,6 +143,25 @@ class FrameworkCollection:
             batches, progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
         )
 
+    def run(self, steps: Steps[T]) -> T:
+        """Run steps, each of which calls a method of the collection; see :mod:`embplug.frameworks.steps`.
+
+        Parameters
+        ----------
+        steps : generator
+            Yields each :class:`~embplug.engines.calls.Call`, and is sent its result.
+
+        Returns
+        -------
+        object
+            What the generator returns.
+        """
+        return run(self.collection, steps)
+
+    async def arun(self, steps: Steps[T]) -> T:
+        """Run steps, each of which awaits a method of the collection; see :meth:`run`."""
+        return await run_async(self.event_loops.current(), steps)
+
     def search(self, request: SearchRequest) -> list[Hit]:
         """Return the best hits.
 
@@ -153,14 +177,43 @@ class FrameworkCollection:
             document is added.
         """
         try:
-            return run(self.collection, _search_steps(request))
+            return self.run(_search_steps(request))
         except NotFittedError:  # the recipe learns from the first documents, and there are none
             return []
 
     async def asearch(self, request: SearchRequest) -> list[Hit]:
         """Return the best hits; see :meth:`search`."""
         try:
-            return await run_async(self.event_loops.current(), _search_steps(request))
+            return await self.arun(_search_steps(request))
+        except NotFittedError:
+            return []
+
+    def search_groups(self, request: SearchRequest, group_by: str, group_size: int) -> list[HitGroup]:
+        """Return the best groups of hits; see ``Collection.search_groups``.
+
+        Parameters
+        ----------
+        request : SearchRequest
+            What is searched for; ``limit`` is the number of groups.
+        group_by : str
+            Path of the payload field whose values make groups.
+        group_size : int
+            Highest number of hits of a group.
+
+        Returns
+        -------
+        list of HitGroup
+            The groups, best first. None before the first document is added.
+        """
+        try:
+            return self.run(_group_steps(request, group_by, group_size))
+        except NotFittedError:
+            return []
+
+    async def asearch_groups(self, request: SearchRequest, group_by: str, group_size: int) -> list[HitGroup]:
+        """Return the best groups of hits; see :meth:`search_groups`."""
+        try:
+            return await self.arun(_group_steps(request, group_by, group_size))
         except NotFittedError:
             return []
 
@@ -186,7 +239,7 @@ class FrameworkCollection:
         list of Record
             Ids and payloads.
         """
-        return run(self.collection, self._record_steps(ids, filter, limit))
+        return self.run(self.record_steps(ids, filter, limit))
 
     async def arecords(
         self,
@@ -195,7 +248,7 @@ class FrameworkCollection:
         limit: int | None = None,
     ) -> list[Record]:
         """Return stored documents; see :meth:`records`."""
-        return await run_async(self.event_loops.current(), self._record_steps(ids, filter, limit))
+        return await self.arun(self.record_steps(ids, filter, limit))
 
     def pages(self, filter: models.Filter | None, page_size: int) -> Iterator[list[Record]]:
         """Read all documents, or those that a filter lets through, page by page.
@@ -241,7 +294,7 @@ class FrameworkCollection:
         InvalidArgumentError
             Both arguments are passed, or none.
         """
-        run(self.collection, self._delete_steps(ids, filter, shard_key_selector))
+        self.run(self._delete_steps(ids, filter, shard_key_selector))
 
     async def adelete(
         self,
@@ -250,7 +303,7 @@ class FrameworkCollection:
         shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Delete documents; see :meth:`delete`."""
-        await run_async(self.event_loops.current(), self._delete_steps(ids, filter, shard_key_selector))
+        await self.arun(self._delete_steps(ids, filter, shard_key_selector))
 
     def update(
         self,
@@ -280,7 +333,7 @@ class FrameworkCollection:
         InvalidArgumentError
             An id is that of no document, both ``ids`` and ``filter`` are passed, or none of them is.
         """
-        run(self.collection, self._update_steps(method, arguments, ids, filter, shard_key_selector))
+        self.run(self._update_steps(method, arguments, ids, filter, shard_key_selector))
 
     async def aupdate(
         self,
@@ -291,9 +344,7 @@ class FrameworkCollection:
         shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Change payloads by a method of the collection; see :meth:`update`."""
-        await run_async(
-            self.event_loops.current(), self._update_steps(method, arguments, ids, filter, shard_key_selector)
-        )
+        await self.arun(self._update_steps(method, arguments, ids, filter, shard_key_selector))
 
     def rewrite(
         self,
@@ -320,7 +371,7 @@ class FrameworkCollection:
         InvalidArgumentError
             An id is that of no document, or neither ``ids`` nor ``filter`` are passed.
         """
-        run(self.collection, self._rewrite_steps(changed, ids, filter, shard_key_selector))
+        self.run(self._rewrite_steps(changed, ids, filter, shard_key_selector))
 
     async def arewrite(
         self,
@@ -330,17 +381,19 @@ class FrameworkCollection:
         shard_key_selector: models.ShardKeySelector | None = None,
     ) -> None:
         """Replace the payload of each document; see :meth:`rewrite`."""
-        await run_async(
-            self.event_loops.current(), self._rewrite_steps(changed, ids, filter, shard_key_selector)
-        )
+        await self.arun(self._rewrite_steps(changed, ids, filter, shard_key_selector))
 
     async def aclose(self) -> None:
         """Close the connection to a server that awaited calls opened in the running event loop."""
         await self.event_loops.aclose()
 
-    def _record_steps(
-        self, ids: Sequence[DocumentId] | None, filter: models.Filter | None, limit: int | None
+    def record_steps(
+        self,
+        ids: Sequence[DocumentId] | None = None,
+        filter: models.Filter | None = None,
+        limit: int | None = None,
     ) -> Steps[list[Record]]:
+        """Return the steps of :meth:`records`."""
         records: list[Record] = []
         candidates = None if ids is None else self.ids.candidates(ids)
         if candidates == []:
@@ -382,7 +435,7 @@ class FrameworkCollection:
             raise InvalidArgumentError("ids", "ids or a filter", "neither")
         if ids is not None:
             yield from self._existing_steps(listed_ids(ids))
-        for record in (yield from self._record_steps(ids, filter, None)):
+        for record in (yield from self.record_steps(ids, filter, None)):
             yield Call.of(
                 "overwrite_payload",
                 payload=changed(record),
@@ -392,7 +445,7 @@ class FrameworkCollection:
 
     def _existing_steps(self, ids: Sequence[DocumentId]) -> Steps[list[Record]]:
         """Read the documents of ids, all of which have to exist."""
-        records = yield from self._record_steps(ids, None, None)
+        records = yield from self.record_steps(ids, None, None)
         existing = {record.id for record in records}
         for i, document_id in enumerate(ids):
             if existing.isdisjoint(self.ids.candidates([document_id])):
@@ -414,6 +467,12 @@ class FrameworkCollection:
 def _search_steps(request: SearchRequest) -> Steps[list[Hit]]:
     hits: list[Hit] = yield Call("search", request.arguments)
     return hits[request.offset :]
+
+
+def _group_steps(request: SearchRequest, group_by: str, group_size: int) -> Steps[list[HitGroup]]:
+    grouping = {"group_by": group_by, "group_size": group_size}
+    groups: list[HitGroup] = yield Call("search_groups", request.arguments | grouping)
+    return groups
 
 
 def _case_insensitive_fields(name: str) -> Steps[frozenset[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from pydantic import BaseModel, ValidationError
 from qdrant_client import models
 
 from embplug.common.validation import short_repr
@@ -29,7 +30,8 @@ def filter_from_dict(filter: DictFilter | None, root: str = "") -> models.Filter
         Fields with values, lists of values, or operators: ``$eq``, ``$ne``, ``$gt``, ``$gte``, ``$lt``,
         ``$lte``, ``$between``, ``$in``, ``$nin``, ``$contains``, ``$exists``, ``$text``. All fields, and
         all operators of a field, have to hold. ``$and``, ``$or`` and ``$not`` combine filters. Dots
-        reach into nested fields.
+        reach into nested fields. A mapping may also be a filter of Qdrant, such as ``{"must": [...]}``,
+        with whole paths into the payload.
     root : str, default=""
         Payload field that holds the fields; the empty string stands for the payload itself.
 
@@ -47,10 +49,32 @@ def filter_from_dict(filter: DictFilter | None, root: str = "") -> models.Filter
         return filter
     if not isinstance(filter, Mapping):
         raise FilterError("filter", "a mapping or a qdrant_client.models.Filter", type(filter).__name__)
+    if _is_of_qdrant(filter):
+        return _filter_of_qdrant(filter)
     try:
         return _all_fields(filter, root, "filter") if filter else None
     except RecursionError:
         raise FilterError("filter", f"at most {MAX_DEPTH} filters inside each other", "more") from None
+
+
+def _is_of_qdrant(filter: Mapping[str, Any]) -> bool:
+    """Tell Qdrant's own form from fields of these names: its parts are conditions, or lists of them."""
+    parts = [value if isinstance(value, list) else [value] for value in filter.values()]
+    return (
+        bool(filter)
+        and filter.keys() <= models.Filter.model_fields.keys()
+        and all(isinstance(condition, (Mapping, BaseModel)) for part in parts for condition in part)
+        and any(parts)
+    )
+
+
+def _filter_of_qdrant(filter: Mapping[str, Any]) -> models.Filter:
+    try:
+        return models.Filter.model_validate(dict(filter))
+    except ValidationError as error:
+        complaint = error.errors()[0]
+        place = f"filter[{complaint['loc'][0]!r}]" if complaint["loc"] else "filter"
+        raise FilterError(place, "conditions of Qdrant", short_repr(complaint["input"])) from None
 
 
 def _all_fields(filter: Any, root: str, place: str) -> models.Filter:

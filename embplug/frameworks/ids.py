@@ -38,11 +38,23 @@ def id_or_new(document_id: DocumentId | None) -> str:
     """
     if document_id is None:
         return str(uuid.uuid4())
-    _check_id(document_id)
+    check_id(document_id)
     return str(document_id) or str(uuid.uuid4())
 
 
-def _check_id(document_id: Any) -> None:
+def check_id(document_id: Any) -> None:
+    """Check that an id of a document is a string or an integer.
+
+    Parameters
+    ----------
+    document_id : object
+        Id of a document.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The id is something else.
+    """
     if not isinstance(document_id, (str, int, uuid.UUID)) or isinstance(document_id, bool):
         raise InvalidArgumentError("ids", "strings or integers", short_repr(document_id))
 
@@ -78,7 +90,7 @@ class DocumentIds:
         InvalidArgumentError
             The id is something else.
         """
-        _check_id(document_id)
+        check_id(document_id)
         text = str(document_id)
         if self.is_plain:
             if is_integer_text(text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from embplug.branches.empty import OnEmpty, check_on_empty, is_blank
 from embplug.errors import InvalidArgumentError, LengthMismatchError
@@ -126,3 +126,45 @@ def without_empty(
             yield place, row
     if skipped:
         logger.warning("%d empty documents were left out", skipped)
+
+
+class UniqueRows(Generic[T]):
+    """Rows of one call whose ids may come again, as each row replaces the earlier one with its id.
+
+    The rows whose id is new are read first. What replaces them is kept until then, so that a collection
+    which learns from its first documents sees all of them in one go.
+
+    Parameters
+    ----------
+    rows : iterable
+        Rows, which are read one by one.
+    id_of : callable
+        Returns the id of a row.
+
+    Attributes
+    ----------
+    ids : list of str
+        Ids of the rows that were read, with repetitions.
+    """
+
+    def __init__(self, rows: Iterable[T], id_of: Callable[[T], str]) -> None:
+        self.ids: list[str] = []
+        self._rows = rows
+        self._id_of = id_of
+        self._last: dict[str, T] = {}
+
+    def first(self) -> Iterator[T]:
+        """Yield the rows whose id was not read before."""
+        seen = set()
+        for row in self._rows:
+            id_ = self._id_of(row)
+            self.ids.append(id_)
+            if id_ in seen:
+                self._last[id_] = row
+            else:
+                seen.add(id_)
+                yield row
+
+    def repeated(self) -> list[T]:
+        """Return the last row of each id that came again, after :meth:`first` has ended."""
+        return [*self._last.values()]

@@ -1,0 +1,67 @@
+"""Answer a question from documents, with qdrant-haystack: one dense vector per document.
+
+The example haystack_rag.py does the same on embplug. This one needs `pip install qdrant-haystack`.
+
+It runs offline. A stand-in takes the place of the language model: it answers with the first document of its
+prompt.
+
+    python examples/haystack_rag_plain_qdrant.py "How do bees find their way?"
+"""
+
+import hashlib
+import sys
+
+import numpy as np
+from haystack import Document, Pipeline, component
+from haystack.components.builders import PromptBuilder
+from haystack_integrations.components.retrievers.qdrant import QdrantEmbeddingRetriever
+from haystack_integrations.document_stores.qdrant import QdrantDocumentStore
+
+DOCUMENTS = [
+    ("Bees find their way by the position of the sun, and by polarized light.", 2019),
+    ("Honey is made from nectar that bees carry to the hive.", 2021),
+    ("Pigeons find their way by the magnetic field of the earth.", 2020),
+    ("A hive has one queen and up to sixty thousand workers.", 2022),
+    ("Whales call to one another over hundreds of miles.", 2018),
+]
+
+
+def embed(text):
+    """A stand-in for a model: a text is the sum of its words' vectors, which their hashes seed."""
+    words = [word.strip(".,?!") for word in text.lower().split()]
+    seeds = [int(hashlib.sha256(word.encode()).hexdigest()[:8], 16) for word in words]
+    rows = np.array([np.random.default_rng(seed).standard_normal(64) for seed in seeds], np.float32)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).sum(axis=0).tolist()
+
+
+@component
+class StandIn:
+    @component.output_types(replies=list[str])
+    def run(self, prompt: str):
+        return {"replies": [prompt.split("Documents:\n")[1].split("\n")[0]]}
+
+
+store = QdrantDocumentStore(":memory:", embedding_dim=64, progress_bar=False)
+store.write_documents(
+    [Document(content=text, meta={"year": year}, embedding=embed(text)) for text, year in DOCUMENTS]
+)
+recent = {"field": "meta.year", "operator": ">=", "value": 2019}
+template = """Answer from the documents.
+Documents:
+{% for document in documents %}{{ document.content }}
+{% endfor %}
+{{ question }}"""
+
+pipeline = Pipeline()
+pipeline.add_component("retriever", QdrantEmbeddingRetriever(store, top_k=2, filters=recent))
+pipeline.add_component("prompt", PromptBuilder(template, required_variables=["documents", "question"]))
+pipeline.add_component("model", StandIn())
+pipeline.connect("retriever", "prompt.documents")
+pipeline.connect("prompt", "model")
+
+question = sys.argv[1] if len(sys.argv) > 1 else "How do bees find their way?"
+inputs = {"retriever": {"query_embedding": embed(question)}, "prompt": {"question": question}}
+result = pipeline.run(inputs, include_outputs_from={"retriever"})
+for document in result["retriever"]["documents"]:
+    print(f"{document.score:7.3f}  {document.content}")
+print(f"\n{question}\n(stand-in model) {result['model']['replies'][0]}")

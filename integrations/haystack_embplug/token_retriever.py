@@ -1,0 +1,162 @@
+"""Haystack's retriever by the tokens of a query: late interaction."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from haystack import Document, component, default_from_dict
+from haystack.document_stores.types import FilterPolicy
+from qdrant_client import models
+from typing_extensions import Self
+
+from embplug.errors import InvalidArgumentError
+from embplug.frameworks.relevance import relevance_scale
+from embplug.recipe.names import TOKENS_BRANCH
+from haystack_embplug.document_store import EmbplugDocumentStore
+from haystack_embplug.retrieving import RetrieverOptions, Scale, policy_of, with_store
+
+
+@component
+class EmbplugTokenRetriever:
+    """Retrieves documents by the tokens of a query, compared with the tokens of documents by MaxSim.
+
+    Parameters
+    ----------
+    document_store : EmbplugDocumentStore
+        Store to search in.
+    filters : mapping or qdrant_client.models.Filter, default=None
+        Condition; see :func:`haystack_embplug.to_filter`.
+    top_k : int, default=10
+        Number of documents, or of groups.
+    scale_score : bool, default=False
+        Map scores to 0 to 1.
+    filter_policy : FilterPolicy or str, default=FilterPolicy.REPLACE
+        Whether the filters of a run replace ``filters``, or are merged with them.
+    score_threshold : float, default=None
+        Lowest score of a document, on the scale of the last stage.
+    group_by : str, default=None
+        Field of the metadata; documents come in groups that share a value of it.
+    group_size : int, default=None
+        Highest number of documents of a group. None is 3.
+
+    Examples
+    --------
+    >>> retriever = EmbplugTokenRetriever(store, top_k=3)  # doctest: +SKIP
+    >>> retriever.run(query="how do bees find their way")["documents"]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        document_store: EmbplugDocumentStore,
+        filters: dict[str, Any] | models.Filter | None = None,
+        top_k: int = 10,
+        scale_score: bool = False,
+        filter_policy: str | FilterPolicy = FilterPolicy.REPLACE,
+        score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int | None = None,
+    ) -> None:
+        self._options = RetrieverOptions(
+            document_store=document_store,
+            filters=filters,
+            top_k=top_k,
+            scale_score=scale_score,
+            filter_policy=policy_of(filter_policy),
+            score_threshold=score_threshold,
+            group_by=group_by,
+            group_size=group_size,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the retriever and its store as data."""
+        return self._options.to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make a retriever of the result of :meth:`to_dict`."""
+        retriever: Self = default_from_dict(cls, with_store(data))
+        return retriever
+
+    def close(self) -> None:
+        """Close the connection of the store."""
+        self._options.document_store.close()
+
+    async def close_async(self) -> None:
+        """Close the connection of the store that belongs to the running event loop."""
+        await self._options.document_store.close_async()
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self,
+        query: str | None = None,
+        query_tokens: list[list[float]] | None = None,
+        filters: dict[str, Any] | models.Filter | None = None,
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int | None = None,
+    ) -> dict[str, list[Document]]:
+        """Retrieve documents.
+
+        Parameters
+        ----------
+        query : str, default=None
+            Text of the query, which the encoder of the store reads.
+        query_tokens : list of list of float, default=None
+            Token matrix of shape (t, dim), in place of the encoder's.
+        filters, top_k, scale_score, score_threshold, group_by, group_size
+            Options of this run, in place of those of the retriever.
+
+        Returns
+        -------
+        dict
+            The documents, best first, as ``documents``.
+        """
+        return self._options.run(
+            self._inputs(query, query_tokens),
+            partial(self._scale, query),
+            filters=filters,
+            top_k=top_k,
+            scale_score=scale_score,
+            score_threshold=score_threshold,
+            group_by=group_by,
+            group_size=group_size,
+        )
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self,
+        query: str | None = None,
+        query_tokens: list[list[float]] | None = None,
+        filters: dict[str, Any] | models.Filter | None = None,
+        top_k: int | None = None,
+        scale_score: bool | None = None,
+        score_threshold: float | None = None,
+        group_by: str | None = None,
+        group_size: int | None = None,
+    ) -> dict[str, list[Document]]:
+        """Retrieve documents; see :meth:`run`."""
+        return await self._options.arun(
+            self._inputs(query, query_tokens),
+            partial(self._scale, query),
+            filters=filters,
+            top_k=top_k,
+            scale_score=scale_score,
+            score_threshold=score_threshold,
+            group_by=group_by,
+            group_size=group_size,
+        )
+
+    def _inputs(self, query: str | None, query_tokens: list[list[float]] | None) -> dict[str, Any]:
+        if self._options.document_store.collection.recipe.tokens is None:
+            raise InvalidArgumentError("document_store", "a store whose recipe has tokens", "one without")
+        if query is None and query_tokens is None:
+            raise InvalidArgumentError("query", "query or query_tokens", None)
+        return {"text": query, "tokens": query_tokens, "branches": [TOKENS_BRANCH]}
+
+    def _scale(self, query: str | None) -> Scale:
+        if query is None:
+            raise InvalidArgumentError("scale_score", "False without a text of the query", True)
+        return relevance_scale(self._options.document_store.collection, query, None)
