@@ -6,6 +6,7 @@ from embplug.branches.base import Item
 from embplug.branches.documents import CheckedDocuments
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.prepare import takers
+from embplug.common.telemetry import span
 
 
 def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> CheckedDocuments:
@@ -30,7 +31,8 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
     """
     if documents.texts is not None and not documents.has_vectors(pipeline.recipe):
         encoder = pipeline.models.encoder
-        encoded = encoder.encode_documents(documents.texts)
+        with span("encode_documents", encoder=encoder.spec, texts=len(documents.texts)):
+            encoded = encoder.encode_documents(documents.texts)
         lacking = [branch for branch in pipeline.branches.values() if not branch.has_documents(documents)]
         for branch in takers(lacking, encoder.spec):
             documents = branch.take_documents(documents, encoded, encoder.spec)

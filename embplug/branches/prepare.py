@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from embplug.branches.base import Branch
 from embplug.branches.queries import CheckedQuery, check_query
+from embplug.common.telemetry import span
 from embplug.encoders import Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
@@ -77,7 +78,8 @@ def checked_queries(
     ]
     if unread:
         model = encoder()
-        encoded = model.encode_queries([str(checked[i].text) for i in unread])
+        with span("encode_queries", encoder=model.spec, texts=len(unread)):
+            encoded = model.encode_queries([str(checked[i].text) for i in unread])
         for row, i in enumerate(unread):
             lacking = [branch for branch in chosen.values() if not branch.has_query(checked[i])]
             for branch in takers(lacking, model.spec):

@@ -25,6 +25,7 @@ from embplug.collection.selection import write_arguments
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_ids
+from embplug.common.telemetry import ADDED, record, span
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
 from embplug.engines.request_options import WriteOptions
@@ -72,27 +73,30 @@ def ingest(
     arguments = write_arguments(handle.pipeline, options)
     check_on_empty(on_empty)
     report = AddReport()
-    parts = _checked_parts(batches, handle, submit, traits.point_form, on_empty, report)
-    if not handle.pipeline.fitted:
-        parts = _learn(handle, parts, submit)
-    renewal = _Renewal(handle, submit, traits.point_form)
-    # ``disable=None`` is silent unless standard error is a terminal.
-    with tqdm(
-        desc=f"adding to {handle.name}",
-        unit=" documents",
-        disable=None if progress is None else not progress,
-    ) as bar:
-        write(
-            handle.engine,
-            handle.name,
-            renewal.chunks(parts),
-            submit,
-            in_flight=in_flight,
-            bar=bar,
-            renewal=renewal,
-            arguments=arguments,
-            report=report,
-        )
+    with span("add", handle.name, logger) as observed:
+        parts = _checked_parts(batches, handle, submit, traits.point_form, on_empty, report)
+        if not handle.pipeline.fitted:
+            parts = _learn(handle, parts, submit)
+        renewal = _Renewal(handle, submit, traits.point_form)
+        # ``disable=None`` is silent unless standard error is a terminal.
+        with tqdm(
+            desc=f"adding to {handle.name}",
+            unit=" documents",
+            disable=None if progress is None else not progress,
+        ) as bar:
+            write(
+                handle.engine,
+                handle.name,
+                renewal.chunks(parts),
+                submit,
+                in_flight=in_flight,
+                bar=bar,
+                renewal=renewal,
+                arguments=arguments,
+                report=report,
+            )
+        observed.set(documents=report.added, retries=report.retries)
+        record(ADDED, report.added, collection=handle.name)
     for ids, what in ((report.skipped, "left out"), (report.without_vectors, "stored without vectors")):
         if ids:
             logger.warning("collection %r: %d empty documents were %s", handle.name, len(ids), what)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import time
 import uuid
@@ -14,6 +15,8 @@ from embplug.engines import Engine
 from embplug.engines.aliases import alias_steps, collection_behind_steps
 from embplug.engines.calls import Call, is_transient, retried, run
 from embplug.errors import EmbplugError, InvalidArgumentError, MigrationError
+
+logger = logging.getLogger(__name__)
 
 
 def aliases(engine: Engine) -> dict[str, str]:
@@ -99,6 +102,7 @@ def switch(engine: Engine, alias: str, source: str, target: str) -> bool:
             if aliases(engine).get(alias) == target:
                 return True
             continue
+        logger.info("the alias %r points at %r now, before at %r", alias, target, now)
         return True
 
 
