@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 KERNEL := $(VENV)/kernel
 
-.PHONY: test fast slow lint fix demo docs clean
+.PHONY: test test-containers fast slow lint fix demo docs clean
 
 $(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,16 @@ lint: $(STAMP)
 
 test: lint $(KERNEL)
 	$(BIN)/pytest -n auto
+
+# Versions of Qdrant against which the tests of a server run, on one node and on three.
+IMAGES ?= qdrant/qdrant:v1.16.3 qdrant/qdrant:latest
+
+# Needs Docker: make test-containers IMAGES=qdrant/qdrant:v1.17.0 ARGS="tests/engines_real"
+test-containers: $(KERNEL)
+	for image in $(IMAGES); do \
+		echo "== $$image" && \
+		EMBPLUG_TEST_QDRANT_IMAGE=$$image $(BIN)/pytest -n auto -m server $(ARGS) || exit 1; \
+	done
 
 # No server, no model, no network, nothing that takes long: make fast ARGS="tests/search -k fusion"
 fast: $(KERNEL)

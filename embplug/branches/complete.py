@@ -11,6 +11,7 @@ from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import with_fields
 from embplug.branches.prepare import by_encoder, takers
 from embplug.common.ids import GRID
+from embplug.common.telemetry import span
 from embplug.encoders import Encoded
 
 
@@ -43,9 +44,11 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
             encoded: Encoded
             # An encoder of the sparse vector alone reads texts, also of documents with images.
             if documents.images is not None and name is None:
-                encoded = encode_images(encoder, documents.images)
+                with span("encode_images", encoder=encoder.spec, images=len(documents.images)):
+                    encoded = encode_images(encoder, documents.images)
             elif documents.texts is not None:
-                encoded = text_encoder(encoder).encode_documents(documents.texts)
+                with span("encode_documents", encoder=encoder.spec, texts=len(documents.texts)):
+                    encoded = text_encoder(encoder).encode_documents(documents.texts)
             else:
                 continue
             for branch in takers(own, encoder.spec):

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from embplug.branches.base import Branch
 from embplug.branches.images import encode_images, text_encoder
 from embplug.branches.queries import CheckedQuery, check_query
+from embplug.common.telemetry import span
 from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
@@ -81,10 +82,12 @@ def checked_queries(
     for (name, by_image), rows in unread.items():
         model = encoder(name)
         encoded: Encoded
-        if by_image:
-            encoded = encode_images(model, [image for i in rows if (image := checked[i].image) is not None])
-        else:
-            encoded = text_encoder(model).encode_queries([str(checked[i].text) for i in rows])
+        with span("encode_queries", encoder=model.spec, queries=len(rows)):
+            if by_image:
+                images = [image for i in rows if (image := checked[i].image) is not None]
+                encoded = encode_images(model, images)
+            else:
+                encoded = text_encoder(model).encode_queries([str(checked[i].text) for i in rows])
         for row, (i, own) in enumerate(rows.items()):
             for branch in takers(own, model.spec):
                 checked[i] = branch.take_query(checked[i], encoded, row, model.spec)

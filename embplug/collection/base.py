@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -42,6 +43,7 @@ from embplug.collection.searching import search_steps
 from embplug.collection.shard_keys import create_shard_key_steps, delete_shard_key_steps
 from embplug.common.checks import checked_integer, checked_positive
 from embplug.common.ids import Id
+from embplug.common.telemetry import DRIFT, record
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Steps, computed
@@ -51,6 +53,8 @@ from embplug.pages import ImageLike
 from embplug.recipe import Fusion, Recipe
 from embplug.search.explain import Explanation
 from embplug.search.types import Hit, Query, SearchOptions
+
+logger = logging.getLogger(__name__)
 
 EngineT = TypeVar("EngineT", bound=AnyEngine)
 
@@ -967,7 +971,20 @@ explain, consistency, shard_key_selector, timeout
         NotFittedError
             No document was added yet.
         """
-        return (yield from self._handle.run_steps(lambda pipeline: computed(partial(pipeline.drift, tokens))))
+        from embplug.methods.encodings.learned import DRIFT_LIMIT
+
+        drift: float = yield from self._handle.run_steps(
+            lambda pipeline: computed(partial(pipeline.drift, tokens))
+        )
+        record(DRIFT, drift, collection=self.name)
+        if drift > DRIFT_LIMIT:
+            logger.warning(
+                "collection %r: the error on these documents is %.1f times that on its sample; migrate to a "
+                "collection whose encoding is fitted again",
+                self.name,
+                drift,
+            )
+        return drift
 
     @operation
     def info(self) -> Steps[CollectionInfo]:

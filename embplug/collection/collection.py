@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -401,7 +402,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         with ThreadPoolExecutor(workers, thread_name_prefix="embplug-add") as pool:
 
             def submit(steps: Steps[T]) -> Future[T]:
-                return pool.submit(run, self.engine, steps)
+                # Requests belong to the trace of this call.
+                return pool.submit(copy_context().run, run, self.engine, steps)
 
             return ingest(
                 self._handle,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 import warnings
 from dataclasses import replace
 from functools import partial
@@ -12,10 +14,13 @@ from embplug.collection.manifest import Manifest
 from embplug.collection.restore import reload_steps, set_revision
 from embplug.collection.revision import current_revision_steps, new_id, read_revision_steps, revise_steps
 from embplug.collection.state import forget, save
+from embplug.common.telemetry import span
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
 from embplug.methods.base import Method
 from embplug.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Steps[bool]:
@@ -52,6 +57,7 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
     manifest = Manifest(pipeline.recipe, reference, pipeline.versions, created_from, revision=fresh)
     if (yield from revise_steps(before, manifest)):
         set_revision(pipeline, name, replace(before, manifest=manifest))
+        logger.info("collection %r has the new revision %s", name, fresh)
         if kept is not None and kept.get("owner"):
             yield from forget(engine, kept)
         return True
@@ -71,7 +77,13 @@ def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
         for place, method in branch.places().items()
         if isinstance(method, Method) and not method.fitted
     ]
-    pipeline.fit(sample)
+    started = time.monotonic()
+    with span("fit", name, methods=[type(method).__name__ for _, _, method in learning]):
+        pipeline.fit(sample)
+    for branch, place, method in learning:
+        kind, count = type(method).__name__, branch.count_sample(sample)
+        logger.info("collection %r: %s (%s) has learned from %d %s", name, place, kind, count, branch.unit)
+    logger.info("collection %r has learned in %.1f s", name, time.monotonic() - started)
     small = []
     for branch, place, method in learning:
         count, least = branch.count_sample(sample), method.least_sample(method.fitted_dim or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from embplug.branches.documents import CheckedSample
@@ -14,6 +15,8 @@ from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps, T
 from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError, InvalidArgumentError
+
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 
@@ -53,6 +56,7 @@ class Handle:
     def replace_steps(self, outdated: Pipeline) -> Steps[None]:
         """Read recipe and fitted state again, unless that was done since ``outdated`` was taken."""
         if self.pipeline is outdated:
+            logger.info("collection %r was changed by another process: its recipe is read again", self.name)
             yield from self.reload_steps()
 
     def learn_steps(self, sample: CheckedSample | None) -> Steps[None]:

@@ -26,6 +26,7 @@ from embplug.collection.selection import write_arguments
 from embplug.collection.writing import AddReport, Submit, write
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_ids
+from embplug.common.telemetry import ADDED, record, span
 from embplug.engines import PointForm, traits_of
 from embplug.engines.calls import Steps, all_retried, computed
 from embplug.engines.request_options import WriteOptions
@@ -74,14 +75,13 @@ def ingest(
     traits = traits_of(handle.engine)
     arguments = write_arguments(handle.pipeline, options)
     check_on_empty(on_empty)
+    report = AddReport()
     # ``disable=None`` is silent unless standard error is a terminal.
-    with tqdm(
-        desc=f"adding to {handle.name}",
-        total=total,
-        unit=" documents",
-        disable=None if progress is None else not progress,
-    ) as bar:
-        report = AddReport()
+    silent = None if progress is None else not progress
+    with (
+        span("add", handle.name, logger) as observed,
+        tqdm(desc=f"adding to {handle.name}", total=total, unit=" documents", disable=silent) as bar,
+    ):
         checked = _checked_parts(batches, handle, submit, traits.point_form, on_empty, report)
         parts = _showing(checked, bar)
         if not handle.pipeline.fitted:
@@ -105,6 +105,8 @@ def ingest(
             arguments=arguments,
             report=report,
         )
+        observed.set(documents=report.added, retries=report.retries)
+        record(ADDED, report.added, collection=handle.name)
     for ids, what in ((report.skipped, "left out"), (report.without_vectors, "stored without vectors")):
         if ids:
             logger.warning("collection %r: %d empty documents were %s", handle.name, len(ids), what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from embplug.collection.revision import (
 )
 from embplug.collection.state import forget, save
 from embplug.collection.state_collection import STATE_COLLECTION
+from embplug.common.telemetry import observed
 from embplug.common.validation import short_repr
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine, traits_of
@@ -41,6 +43,8 @@ from embplug.errors import (
 from embplug.recipe import Dense, Recipe
 from embplug.recipe.names import DENSE
 from embplug.search.cross_encoder import Scorer
+
+logger = logging.getLogger(__name__)
 
 
 def check_create(
@@ -62,6 +66,11 @@ def check_create(
     return None if sample is None else check_sample(sample, recipe.decided())
 
 
+def _named(engine: AnyEngine, name: str, *_: Any, **__: Any) -> dict[str, Any]:
+    return {"collection": name}
+
+
+@observed("create", _named, logger)
 def create_steps(
     engine: AnyEngine,
     name: str,
@@ -169,6 +178,7 @@ def _create_new_steps(
     if revision.manifest.identity != fresh:
         raise _CreatedElsewhere
     set_revision(pipeline, name, revision)
+    logger.info("created collection %r", name)
     if state and in_files and not (yield from save_manifest_steps(engine, name, pipeline)):
         raise _CreatedElsewhere
 
@@ -198,6 +208,7 @@ def _open_existing_steps(
     return existing
 
 
+@observed("open", _named, logger)
 def open_steps(
     engine: AnyEngine,
     name: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from embplug.collection.explaining import encoded_steps, explained_hits_steps
 from embplug.collection.records import vector_selector, vectors_of
 from embplug.collection.rounds import run_plans
 from embplug.common.ids import CODE_FIELDS, point_id, split_payload
+from embplug.common.telemetry import observed
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
 from embplug.engines.request_options import ReadOptions
@@ -23,10 +25,19 @@ from embplug.search.plan import Plan
 from embplug.search.requests import payload_selector
 from embplug.search.types import Hit, Query, SearchOptions
 
+logger = logging.getLogger(__name__)
+
 DIVERSITY = 0.5
 """Qdrant's default of ``models.Mmr.diversity``."""
 
 
+def _described(
+    engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
+) -> dict[str, Any]:
+    return {"collection": name, "queries": len(queries), "limit": options.limit}
+
+
+@observed("search", _described, logger)
 def search_steps(
     engine: AnyEngine, name: str, pipeline: Pipeline, queries: Sequence[Query], options: SearchOptions
 ) -> Steps[list[list[Hit]]]:

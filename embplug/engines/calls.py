@@ -25,8 +25,10 @@ from qdrant_client import grpc as qdrant_grpc
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from embplug.common.telemetry import RETRIED, record
 from embplug.engines import AsyncEngine, Engine, traits_of
 from embplug.engines.connect import is_server
+from embplug.engines.observation import record_answer, request_span
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
@@ -44,8 +46,6 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 LONGEST_RETRY_AFTER_S = 60.0
 """An engine that requests a longer pause is not asked again."""
-
-LOGGED_PAUSE_S = 2.0
 
 PAUSE = "pause"
 COMPUTE = "compute"
@@ -127,7 +127,9 @@ def run(engine: Engine, steps: Steps[T]) -> T:
                 elif call.method == COMPUTE:
                     result = call.arguments["function"]()
                 else:
-                    result = _answer(engine, call)
+                    with request_span(call.method, call.arguments) as request:
+                        result = _answer(engine, call)
+                        record_answer(request, call.method, result)
                     _check_answer(call, result)
             except Exception as error:
                 call = steps.throw(translated(error))
@@ -136,6 +138,9 @@ def run(engine: Engine, steps: Steps[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+    finally:
+        # What the steps have begun ends here, also after an interruption.
+        steps.close()
 
 
 async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
@@ -172,11 +177,13 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
                 elif call.method == COMPUTE:
                     result = await asyncio.to_thread(call.arguments["function"])
                 else:
-                    if isinstance(engine, QdrantClient):
-                        result = await asyncio.to_thread(_answer, engine, call)
-                    else:
-                        _check_event_loop(engine)
-                        result = await attrgetter(call.method)(engine)(**call.arguments)
+                    with request_span(call.method, call.arguments) as request:
+                        if isinstance(engine, QdrantClient):
+                            result = await asyncio.to_thread(_answer, engine, call)
+                        else:
+                            _check_event_loop(engine)
+                            result = await attrgetter(call.method)(engine)(**call.arguments)
+                        record_answer(request, call.method, result)
                     _check_answer(call, result)
             except Exception as error:
                 call = steps.throw(translated(error))
@@ -185,6 +192,9 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
     except StopIteration as stop:
         value: T = stop.value
         return value
+    finally:
+        # A task that is cancelled leaves the steps where they are.
+        steps.close()
 
 
 def _answer(engine: Engine, call: Call) -> Any:
@@ -381,7 +391,7 @@ def all_retried(steps: Steps[T]) -> Steps[T]:
 def pause_before_retry(attempt: int, error: Exception) -> Call:
     """Build a call that waits, twice as long after each attempt and at least as long as the engine requests.
 
-    A long pause is logged.
+    The pause is logged as a warning.
 
     Parameters
     ----------
@@ -397,8 +407,8 @@ def pause_before_retry(attempt: int, error: Exception) -> Call:
     """
     pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt) * random.uniform(0.5, 1.0)
     pause = max(pause, retry_after(error))
-    if pause >= LOGGED_PAUSE_S:
-        logger.warning("waiting %.1f s before retry %d of %d: %s", pause, attempt + 1, RETRIES, error)
+    record(RETRIED, 1)
+    logger.warning("waiting %.1f s before retry %d of %d: %s", pause, attempt + 1, RETRIES, error)
     return Call.pause(pause)
 
 

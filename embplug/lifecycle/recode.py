@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from numpy.typing import ArrayLike
@@ -11,12 +12,15 @@ from embplug.branches.documents import check_dense
 from embplug.collection.collection import Collection
 from embplug.collection.fitting import save_manifest_steps
 from embplug.collection.named import opened
+from embplug.common.telemetry import span
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EngineTarget
 from embplug.engines.calls import Call, Steps, run
 from embplug.errors import InvalidArgumentError, NotFittedError, UpgradeError
 from embplug.methods import RecurrentBinaryQuantizer
 from embplug.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 def recode(
@@ -63,7 +67,7 @@ def recode(
     MissingExtraError
         PyTorch is not installed.
     """
-    with opened(collection, engine) as own:
+    with opened(collection, engine) as own, span("recode", own.name, logger):
         run(own.engine, _recode_steps(own, new, old, encoder))
 
 
@@ -103,6 +107,7 @@ def _recode_steps(
             "installed"
         )
     collection.reload(encoder=model)
+    logger.info("collection %r has codes of version %d of its model", collection.name, version.model)
 
 
 def _coded_vector(recipe: Recipe) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,10 +22,13 @@ from embplug.collection.info import existing_steps
 from embplug.collection.named import opened
 from embplug.common.checks import checked_integer
 from embplug.common.ids import MODEL, ORIGINAL_ID
+from embplug.common.telemetry import span
 from embplug.engines import EngineTarget
 from embplug.engines.calls import Call, Steps, run
 from embplug.errors import InvalidArgumentError, UpgradeError
 from embplug.lifecycle.migration.source import stored_vectors
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def reembed(
     InvalidArgumentError
         An argument is wrong, and the error names it.
     """
-    with opened(collection, engine) as own:
+    with opened(collection, engine) as own, span("reembed", own.name, logger):
         return run(own.engine, _reembed_steps(own, rate=rate, batch=batch, limit=limit, progress=progress))
 
 
@@ -144,6 +148,7 @@ def _reembed_steps(
             if rate is not None:
                 yield Call.pause(max(0.0, started + done / rate - time.monotonic()))
     left = yield from _count(collection.name, old)
+    logger.info("collection %r: %d documents were embedded anew, %d are left", collection.name, done, left)
     if left == 0:
         yield from _finish(collection, name)
     return ReembedReport(collection.name, name, done, left, left == 0)

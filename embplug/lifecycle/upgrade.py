@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -21,6 +22,7 @@ from embplug.collection.info import existing_steps
 from embplug.collection.named import opened
 from embplug.common.checks import checked_integer
 from embplug.common.ids import MODEL
+from embplug.common.telemetry import span
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import AnyEngine, EngineTarget
 from embplug.engines.calls import Call, Steps, run
@@ -31,6 +33,8 @@ from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.registry import registered
 from embplug.recipe import Dense, Recipe
+
+logger = logging.getLogger(__name__)
 
 LEAST_PAIRS = 50
 TEXTS_AT_ONCE = 64
@@ -161,7 +165,7 @@ def upgrade(
     CapabilityError
         The engine cannot store vectors of the new model's dimension beside the old ones.
     """
-    with opened(collection, engine) as own:
+    with opened(collection, engine) as own, span("upgrade", own.name, logger):
         steps = _upgrade_steps(
             own,
             encoder,
@@ -240,6 +244,8 @@ def _upgrade_steps(
         installed=False,
         skipped=skipped,
     )
+    for row in rows:
+        logger.info("collection %r: recall@%d with %s is %.3f", collection.name, k, row.adapter, row.recall)
     if dry_run:
         return report
     if best.recall < min_recall:
@@ -253,6 +259,7 @@ def _upgrade_steps(
     yield Call.compute(partial(chosen.fit, new, old))
     spec = encoder if isinstance(encoder, str) else None
     yield from _install(collection, name, model, spec, chosen, scale, new)
+    logger.info("collection %r is searched with version %d of its model", collection.name, report.model)
     return replace(report, installed=True)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from embplug.common.extras import import_extra
+from embplug.common.telemetry import span
 from embplug.errors import InvalidArgumentError, LengthMismatchError, MissingExtraError, RerankError
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class CrossEncoder:
             skipped[i] = _reason(missing)
         scores: dict[int, float] = {}
         try:
-            scores = dict(zip(texts, self._scores(query, [*texts.values()]), strict=True))
+            with span("cross_encode", candidates=len(texts)):
+                scores = dict(zip(texts, self._scores(query, [*texts.values()]), strict=True))
         except Exception as error:
             if self.on_failure == "raise":
                 raise RerankError(f"the cross-encoder failed ({_reason(error)})") from error

@@ -10,6 +10,7 @@ import numpy as np
 
 from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import CODES
+from embplug.common.telemetry import CODE_BYTES, RERANKED, record, span
 from embplug.engines.answers import PointId
 from embplug.errors import StateError
 from embplug.methods.kernels import base85
@@ -58,8 +59,14 @@ class PayloadRerank:
         """
         if not len(ranking):
             return ranking
-        codes = decoded_codes(ranking.ids, ranking.field(self.field), self.field, self.code_bytes)
-        return ranking.ranked(self.score(codes), self.stage)
+        with span("rerank", stage=self.stage, candidates=len(ranking)) as observed:
+            codes = decoded_codes(ranking.ids, ranking.field(self.field), self.field, self.code_bytes)
+            if observed.recording:
+                size = int(codes.lengths.sum())
+                observed.set(code_bytes=size)
+                record(RERANKED, len(ranking), stage=self.stage)
+                record(CODE_BYTES, size, stage=self.stage)
+            return ranking.ranked(self.score(codes), self.stage)
 
 
 def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> ByteStrings:

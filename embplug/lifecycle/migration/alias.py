@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import random
 import time
 import uuid
@@ -15,6 +16,8 @@ from embplug.engines import Engine
 from embplug.engines.aliases import alias_steps, collection_behind_steps
 from embplug.engines.calls import Call, is_transient, retried, run
 from embplug.errors import EmbplugError, InvalidArgumentError, MigrationError
+
+logger = logging.getLogger(__name__)
 
 BEGUN_PREFIX = f"{SWITCH_PREFIX}begun_"
 """Begins the alias of a migration in place that has begun and has not noted that down."""
@@ -77,7 +80,10 @@ def switch(engine: Engine, alias: str, source: str, target: str) -> bool:
     def changes(listed: Mapping[str, str]) -> list[models.AliasOperations]:
         return [*([_deletion(alias)] if alias in listed else []), _creation(alias, target)]
 
-    return _decide(engine, alias, target, is_decided, changes, lambda listed: listed.get(alias) == target)
+    switched = _decide(engine, alias, target, is_decided, changes, lambda listed: listed.get(alias) == target)
+    if switched:
+        logger.info("the alias %r points at %r now, before at %r", alias, target, source)
+    return switched
 
 
 def begin_once(engine: Engine, name: str, begun: str, is_begun: Callable[[], bool]) -> bool:

@@ -5,6 +5,7 @@ A point that has no compressed vector yet is found by a filter, so that how far 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from embplug.collection.maintenance import optimize_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest
 from embplug.collection.revision import new_id, read_revision_steps
 from embplug.collection.state import forget, load, save
+from embplug.common.telemetry import span
 from embplug.engines import Engine, traits_of
 from embplug.engines.aliases import alias_steps
 from embplug.engines.calls import Call, retried, run
@@ -63,6 +65,8 @@ from embplug.lifecycle.migration.verify import measure_recall
 from embplug.recipe import Recipe
 from embplug.recipe.tokens import AUTO
 
+logger = logging.getLogger(__name__)
+
 PAGE = 500
 ATTEMPTS = 3
 
@@ -82,7 +86,8 @@ def migrate_in_place(
     plan = _plan(engine, source, target, recipe, options)
     if dry_run:
         return rehearse(reading, plan, options)
-    return _InPlace(engine, reading, plan, options).run()
+    with span("migrate", plan.report.target, logger, stage="in place"):
+        return _InPlace(engine, reading, plan, options).run()
 
 
 def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, options: Options) -> MigrationPlan:
@@ -183,6 +188,7 @@ class _InPlace:
         started = time.monotonic()
         pipeline, checkpoint = self._begin()
         record, field = checkpoint.record, self.options.updated_at
+        logger.info("migration of %r in place", self.name)
         added = pipeline.vectors_config()
         self._add_vectors(added)
         since = newest(self.engine, self.name, field)
@@ -202,6 +208,7 @@ class _InPlace:
             checkpoint.save(phase=DONE)
         self.report.finished = True
         self.report.seconds["in place"] = time.monotonic() - started
+        logger.info("migration of %r in place has taken %.1f s", self.name, self.report.seconds["in place"])
         return self.report
 
     def _begin(self) -> tuple[Pipeline, Checkpoint]:

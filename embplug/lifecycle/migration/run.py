@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from embplug.collection.fitting import learn_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.opening import create_steps
+from embplug.common.telemetry import span
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import run
 from embplug.errors import CollectionExistsError, MigrationError, VerificationError
@@ -38,6 +40,8 @@ from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.sizes import point_bytes
 from embplug.lifecycle.migration.source import learning_sample, learns, payload_needed, stored_vectors
 from embplug.lifecycle.migration.verify import check_payloads, measure_recall
+
+logger = logging.getLogger(__name__)
 
 LEARN_BYTES = 256 << 20
 """Most bytes of vectors from which a recipe learns, whatever its ``fit_sample``."""
@@ -258,10 +262,16 @@ class Migration:
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
         started = time.monotonic()
+        logger.info("migration of %r to %r: %s", self.report.source, self.target, stage)
         try:
-            yield
+            with span("migrate", self.target, stage=stage):
+                yield
         finally:
-            self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + time.monotonic() - started
+            seconds = time.monotonic() - started
+            self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + seconds
+            logger.info(
+                "migration of %r to %r: %s has taken %.1f s", self.report.source, self.target, stage, seconds
+            )
 
 
 def _has_to_index(info: models.CollectionInfo) -> bool:

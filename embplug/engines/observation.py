@@ -1,0 +1,62 @@
+"""What is recorded of a request to the engine: its name, its duration, and how much it has returned."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from qdrant_client import grpc
+
+from embplug.common.telemetry import CANDIDATES, RESPONSE_BYTES, Span, record, span
+
+logger = logging.getLogger(__name__)
+
+
+def request_span(method: str, arguments: Mapping[str, Any]) -> Span:
+    """Observe a call of the engine.
+
+    Parameters
+    ----------
+    method : str
+        Name of the client's method.
+    arguments : mapping
+        Keyword arguments of the method, of which only the name of the collection is read.
+
+    Returns
+    -------
+    Span
+        Context manager around the call.
+    """
+    name = arguments.get("collection_name")
+    if name is None:
+        name = getattr(arguments.get("request"), "collection_name", None)
+    return span("request", name, logger, method=method)
+
+
+def record_answer(request: Span, method: str, answer: Any) -> None:
+    """Record how many points a batch of searches has returned, and in how many bytes.
+
+    Parameters
+    ----------
+    request : Span
+        What :func:`request_span` returned.
+    method : str
+        Name of the client's method.
+    answer : object
+        What the method returned.
+    """
+    if not request.recording:
+        return
+    if isinstance(answer, grpc.QueryBatchResponse):
+        points, size = sum(len(part.result) for part in answer.result), answer.ByteSize()
+        request.set(response_bytes=size)
+        record(RESPONSE_BYTES, size)
+    elif method == "query_batch_scored":
+        points = sum(map(len, answer))
+    elif method == "query_batch_points":
+        points = sum(len(part.points) for part in answer)
+    else:
+        return
+    request.set(candidates=points)
+    record(CANDIDATES, points)
