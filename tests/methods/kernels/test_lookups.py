@@ -26,8 +26,8 @@ from embplug.methods.kernels.lookups import (
 )
 from embplug.methods.kernels.tables import (
     ENTRIES,
-    LANES,
     LARGEST_WIDTH,
+    TILES,
     Table,
     table_of_entries,
     tiles,
@@ -39,13 +39,14 @@ several = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 LENGTHS = st.lists(st.integers(0, 6), max_size=6)
+LANES = TILES[-1]
 
 
 def products_of(kernel: Kernel, products: np.ndarray) -> Table:
-    """A table of products (bytes, 256, 32): each lane is the only one to see its own column of entries."""
-    count = len(products)
-    entries = products.transpose(1, 0, 2).reshape(ENTRIES, count * LANES)
-    widths, turned = np.full(count, LANES), np.tile(np.eye(LANES, dtype=np.float32), (1, count))
+    """A table of products (bytes, 256, tile): each lane is the only one to see its own column of entries."""
+    count, _, tile = products.shape
+    entries = products.transpose(1, 0, 2).reshape(ENTRIES, count * tile)
+    widths, turned = np.full(count, tile), np.tile(np.eye(tile, dtype=np.float32), (1, count))
     return table_of_entries(kernel, np.ascontiguousarray(entries.T), widths, turned)
 
 
@@ -80,6 +81,7 @@ def close(got: np.ndarray, expected: np.ndarray, largest: float) -> None:
     exact=st.booleans(),
     rows=st.integers(1, 5),
     extras=st.booleans(),
+    tile=st.sampled_from(TILES),
     seed=st.integers(0, 99),
 )
 def test_maxsim_is_that_of_numpy(
@@ -90,22 +92,23 @@ def test_maxsim_is_that_of_numpy(
     exact: bool,
     rows: int,
     extras: bool,
+    tile: int,
     seed: int,
 ) -> None:
     generator, kernel = np.random.default_rng(seed), with_tables(kernel, exact)
     terms = TokenTerms(coded(lengths, max(width + more, 1), generator, gap=more), max(width + more, 1), more)
     tokens = int(terms.documents.offsets[-1])
-    products, bases = normal(generator, width, ENTRIES, LANES), normal(generator, rows, LANES)
+    products, bases = normal(generator, width, ENTRIES, tile), normal(generator, rows, tile)
     if extras:
         id_bytes, factor_bits = min(more, 2), 3 if more else 0
         factors = generator.uniform(0.5, 2, 1 << factor_bits).astype(np.float32) if more else None
         scales = generator.uniform(0.5, 2, tokens).astype(np.float32)
-        bases = normal(generator, 1 << (8 * id_bytes - factor_bits), LANES)
+        bases = normal(generator, 1 << (8 * id_bytes - factor_bits), tile)
         terms = terms._replace(id_bytes=id_bytes, factor_bits=factor_bits, factors=factors, scales=scales)
     table = products_of(kernel, products)
     scores = maxsim(kernel, table, bases, terms)
     close(scores, reference.maxsim(table, bases, terms), width * LANES)
-    unrounded = Table(products, np.arange(width), np.zeros(LANES), np.zeros(LANES))
+    unrounded = Table(products, np.array([[0, width]]), *np.zeros((2, tile), np.float32))
     exactly = reference.maxsim(unrounded, bases, terms)
     # A maximum moves at most as far as what it is taken from, and factors and scales are at most 2 each.
     bound = (4 if extras else 1) * float(table.largest_error().sum())
@@ -133,7 +136,7 @@ def test_any_number_of_query_tokens(
         table = table_of_entries(kernel, entries.T, bytes_of, tile)
         bound += float(table.largest_error().sum())
         # What stands in the lanes behind the last token does not count.
-        bases = np.where(np.arange(LANES) < lanes, 0, 9)[None]
+        bases = np.where(np.arange(len(tile)) < lanes, 0, 9)[None]
         scores += maxsim(kernel, table, bases, TokenTerms(documents, len(widths)), lanes=lanes)
     columns = np.repeat(np.arange(len(widths)), bytes_of)
     codes = documents.codes.reshape(-1, len(widths))
@@ -156,7 +159,8 @@ def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
     assert not exact.largest_error().any()
     rounded = table_of_entries(with_tables(kernel, False), entries.T, widths, turned)
     plain = reference.rounded_table(expected)
-    np.testing.assert_array_equal(rounded.order, plain.order)
+    np.testing.assert_array_equal(reference.order_of(rounded), reference.order_of(plain))
+    assert rounded.runs.tolist() == [[0, 6]]
     np.testing.assert_allclose(rounded.steps, plain.steps, rtol=1e-5)
     np.testing.assert_allclose(rounded.shifts, plain.shifts, atol=1e-4)
     units = (reference.entries_of(rounded) - reference.entries_of(plain)) / plain.steps
@@ -191,12 +195,17 @@ def test_products_far_from_zero_stay_in_their_lane(kernel: Kernel) -> None:
 
 
 @several
-@given(count=st.integers(0, 9), dim=st.integers(1, 70), seed=st.integers(0, 99))
+@given(
+    count=st.integers(0, 9),
+    dim=st.integers(1, 70),
+    tile=st.sampled_from(TILES),
+    seed=st.integers(0, 99),
+)
 def test_products_of_rounded_rows_stay_within_their_bound(
-    kernel: Kernel, count: int, dim: int, seed: int
+    kernel: Kernel, count: int, dim: int, tile: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    rows, query = normal(generator, count, dim), normal(generator, LANES, dim)
+    rows, query = normal(generator, count, dim), normal(generator, tile, dim)
     rows[: count // 3] = 0
     query[:2] = 0
     rounded = RoundedRows(rows)
@@ -215,20 +224,23 @@ def test_products_of_rounded_rows_stay_within_their_bound(
     lengths=st.lists(st.integers(0, 40), max_size=5),
     widths=st.lists(st.integers(0, 12), min_size=8, max_size=8),
     exact=st.booleans(),
+    tile=st.sampled_from(TILES),
     seed=st.integers(0, 99),
 )
 def test_predictive_codes_score_as_in_numpy(
-    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, seed: int
+    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, tile: int, seed: int
 ) -> None:
     kernel = with_tables(kernel, exact)
-    arguments = predictive(lengths, widths, np.random.default_rng(seed))
+    arguments = predictive(lengths, widths, np.random.default_rng(seed), tile)
     classes, *others = arguments
     tables = [table_of_entries(kernel, *arguments_of_class) for arguments_of_class in classes]
     expected = reference.predictive_maxsim(tables, *others)
     close(predictive_maxsim(kernel, *arguments), expected, LANES * sum(widths))
 
 
-def predictive(lengths: list[int], widths: list[int], generator: np.random.Generator) -> Any:
+def predictive(
+    lengths: list[int], widths: list[int], generator: np.random.Generator, tile: int = LANES
+) -> Any:
     """Arguments of :func:`predictive_maxsim` for strings of random but consistent codes."""
     sizes, strings, centroids = np.array(widths), [b""], 9
     for length in lengths:
@@ -244,11 +256,11 @@ def predictive(lengths: list[int], widths: list[int], generator: np.random.Gener
     codes = np.frombuffer(b"".join(strings), dtype=np.uint8)
     documents = CodedDocuments(codes, stops[:-1], np.cumsum([0, *lengths], dtype=np.int64))
     classes = [
-        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, LANES, 2 * width))
+        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, tile, 2 * width))
         for width in widths
     ]
     gains, factors = generator.uniform(0, 0.9, 16), generator.uniform(0.8, 1.2, 32)
-    bases = normal(generator, centroids, LANES)
+    bases = normal(generator, centroids, tile)
     return classes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
 
 
@@ -347,9 +359,11 @@ WRONG: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "too few scales": terms_with(scales=np.ones(4, dtype=np.float32)),
     "a table of fewer entries": table_with("entries", lambda entries: entries[:-1]),
     "a table of another type": table_with("entries", lambda entries: entries.astype(np.int8)),
-    "an order beyond the code": table_with("order", lambda order: order + 1),
-    "a negative order": table_with("order", lambda order: order - 1),
-    "an order of another type": table_with("order", lambda order: order.astype(np.int32)),
+    "a run beyond the code": table_with("runs", lambda runs: np.add(runs, [1, 0])),
+    "a run before the code": table_with("runs", lambda runs: np.subtract(runs, [1, 0])),
+    "a run of fewer bytes": table_with("runs", lambda runs: np.subtract(runs, [0, 1])),
+    "a run of bytes to take away": table_with("runs", lambda runs: np.array([[0, 7], [6, -1]])),
+    "runs of another type": table_with("runs", lambda runs: runs.astype(np.int32)),
     "too few steps": table_with("steps", lambda steps: steps[:-1]),
 }
 
@@ -367,6 +381,18 @@ def test_what_does_not_fit_is_refused_before_the_kernel_runs(kernel: Kernel, wro
     assert np.isfinite(maxsim(kernel, **right)[[0, 2]]).all()
     with pytest.raises(InvalidArgumentError):
         maxsim(kernel, **{**right, **WRONG[wrong](right)})
+
+
+def test_runs_that_cross_from_wide_to_narrow_rows_are_refused(kernel: Kernel) -> None:
+    generator, kernel = np.random.default_rng(0), with_tables(kernel, False)
+    table, terms = (
+        products_of(kernel, normal(generator, 20, ENTRIES, 8)),
+        TokenTerms(coded([2], 20, generator), 20),
+    )
+    bases = normal(generator, 1, 8)
+    assert np.isfinite(maxsim(kernel, table, bases, terms)).all()
+    with pytest.raises(InvalidArgumentError, match="runs"):
+        maxsim(kernel, table._replace(runs=np.array([[0, 17], [17, 3]])), bases, terms)
 
 
 def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
