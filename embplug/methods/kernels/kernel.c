@@ -24,11 +24,6 @@
 
 enum { FLOAT32, INTEGER, NOTHING };
 
-/* Bytes of a code that follow each other, as their parts of a table do. */
-typedef struct {
-    int64_t byte, count;
-} Run;
-
 typedef struct {
     const uint8_t *codes;
     const int64_t *starts;  /* (documents,): byte of `codes` at which a document begins */
@@ -38,7 +33,7 @@ typedef struct {
     int64_t width;          /* bytes of a token that are looked up */
     int64_t query_tokens;   /* what stands in the lanes behind them is left out */
     const void *table;
-    const Run *runs;        /* what the parts of a table of integers belong to */
+    const int64_t *order;   /* (width,): the byte that each part of a table of integers belongs to */
     const float *steps;     /* (LANES,): what one unit of a table of integers stands for */
     const float *shifts;    /* (LANES,): added to every sum of integers */
     const float *bases;     /* (rows, LANES): added by the token's id */
@@ -62,7 +57,6 @@ typedef struct {
     const float *bases;             /* (centroids, LANES) */
     const float *gains, *factors;   /* (16,), (32,) */
     void *table;                    /* room for that of one class, and what `table` uses */
-    Run *runs;
     int64_t *order;
     float *steps, *shifts;          /* (CLASSES, LANES) */
     int64_t *byte_places;
@@ -111,22 +105,13 @@ static void sort_by_size(int64_t *order, const float *sizes, int64_t count) {
         }
 }
 
-/* Runs of the bytes that have rows of 16 bits, which are the first ones of an order, then of the others. What
- * `flags` (bytes,) holds is lost. */
-static int64_t runs_of(const int64_t *order, int64_t bytes, float *flags, Run *runs) {
+/* An order in which the bytes that have rows of 16 bits, its first ones, and the others rise. What `flags`
+ * (bytes,) holds is lost. */
+static void rising(int64_t *order, float *flags, int64_t bytes) {
     const int64_t wide = wide_parts(bytes);
-    int64_t count = 0;
+    int64_t first = 0, second = wide;
     for (int64_t i = 0; i < bytes; i++) flags[order[i]] = i < wide;
-    for (int is_wide = 1; is_wide >= 0; is_wide--) {
-        int64_t end = -1;
-        for (int64_t byte = 0; byte < bytes; byte++) {
-            if ((flags[byte] > 0) != is_wide) continue;
-            if (byte != end) runs[count++] = (Run){byte, 0};
-            runs[count - 1].count++;
-            end = byte + 1;
-        }
-    }
-    return count;
+    for (int64_t byte = 0; byte < bytes; byte++) order[flags[byte] > 0 ? first++ : second++] = byte;
 }
 
 #define JOIN(name, set, lanes) name##_##set##_##lanes
@@ -191,12 +176,12 @@ EXPORT int embplug_version(void) { return EMBPLUG_VERSION; }
 EXPORT const char *embplug_level_name(int level) { return names[level]; }
 
 /* Table of the products of a query (active, LANES) with entries (active, ENTRIES), of which each byte has some
- * columns. Fills runs (bytes,), and for integers steps and shifts (LANES,), for which it uses order and places (bytes,) and
- * ranges (bytes, 2 * LANES + 1). Returns the number of runs. */
-EXPORT int64_t embplug_table(int level, int lanes, int kind, const float *entries, const int64_t *widths,
-                             int64_t bytes, const float *query, void *table, Run *runs, int64_t *order,
-                             float *steps, float *shifts, int64_t *places, float *ranges) {
-    return DISPATCH(table, kind, entries, widths, bytes, query, table, runs, order, steps, shifts, places, ranges);
+ * columns. Integers also fill order (bytes,), steps and shifts (LANES,), and use places (bytes,) and ranges
+ * (bytes, 2 * LANES + 1). */
+EXPORT void embplug_table(int level, int lanes, int kind, const float *entries, const int64_t *widths,
+                          int64_t bytes, const float *query, void *table, int64_t *order, float *steps,
+                          float *shifts, int64_t *places, float *ranges) {
+    DISPATCH(table, kind, entries, widths, bytes, query, table, order, steps, shifts, places, ranges);
 }
 
 /* Table (bytes, ENTRIES) of the products of one vector (active,) with such entries. */

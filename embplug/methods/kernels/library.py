@@ -18,6 +18,7 @@ VARIABLE = "EMBPLUG_KERNEL"
 TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
 _ARGUMENTS = {
+    "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
     "embplug_bases": [c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
@@ -29,7 +30,6 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_version": (c_int, []),
     "embplug_eight_bits": (c_int, []),
     "embplug_level_name": (c_char_p, [c_int]),
-    "embplug_table": (c_int64, [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 8]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
     "embplug_base85": (c_int64, [c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),

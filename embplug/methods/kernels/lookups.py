@@ -37,7 +37,6 @@ from embplug.methods.kernels.tables import (
     checked_tile,
     kind_of,
     table_size,
-    wide_parts,
 )
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.token_batch import document_blocks
@@ -86,7 +85,7 @@ class _Uniform(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets")),
         *((name, c_int64) for name in ("stride", "first", "width", "query_tokens")),
-        *((name, c_void_p) for name in ("table", "runs", "steps", "shifts", "bases")),
+        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "bases")),
         *((name, c_int64) for name in ("rows", "id_bytes", "factor_bits")),
         *((name, c_void_p) for name in ("factors", "scales", "scores")),
     )
@@ -97,10 +96,7 @@ class _Predictive(ctypes.Structure):
         *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
         ("query_tokens", c_int64),
         *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "gains", "factors")),
-        *(
-            (name, c_void_p)
-            for name in ("table", "runs", "order", "steps", "shifts", "byte_places", "ranges")
-        ),
+        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "byte_places", "ranges")),
         *((name, c_void_p) for name in ("sums", "recent", "places", "members", "scores")),
     )
 
@@ -141,9 +137,9 @@ def maxsim(
     InvalidArgumentError
         Documents that reach beyond the codes, ids without a row, or arrays of another shape.
     """
-    documents, width, tokens = terms.documents, table.width, int(terms.documents.offsets[-1])
+    documents, width, tokens = terms.documents, len(table.order), int(terms.documents.offsets[-1])
     tile = checked_tile("steps", table.tile)
-    _check_table(table.entries, table.runs, width, tile)
+    _check_table(table.entries, table.order, width, tile)
     check_shape("shifts", table.shifts, (tile,))
     check_shape("bases", bases, (len(bases), tile))
     if not 0 <= terms.id_bytes <= 2 or not 0 <= terms.factor_bits <= 8 * terms.id_bytes:
@@ -163,7 +159,7 @@ def maxsim(
     arguments = _Uniform(
         *(place(array) for array in documents),
         *(terms.stride, terms.first, width, _checked_lanes(lanes, tile)),
-        *(place(array) for array in (table.entries, table.runs, *kept)),
+        *(place(array) for array in (table.entries, table.order, *kept)),
         *(len(bases), terms.id_bytes, terms.factor_bits),
         *(place(array) for array in (factors, scales, scores)),
     )
@@ -334,19 +330,15 @@ def _over_documents(
         return list(pool.map(run, bounds[:-1].tolist(), bounds[1:].tolist()))
 
 
-def _check_table(entries: NDArray[Any], runs: NDArray[np.int64], width: int, tile: int) -> None:
+def _check_table(entries: NDArray[Any], order: NDArray[np.int64], width: int, tile: int) -> None:
     """Refuse a table that makes the kernel read beyond it, or beyond codes of ``width`` bytes."""
     exact = entries.dtype == np.float32
     if not entries.flags.c_contiguous or not (exact or entries.dtype == np.uint8):
         raise InvalidArgumentError("table", "contiguous float32 or uint8", entries.dtype)
     if entries.size != table_size(width, exact, tile):
         raise InvalidArgumentError("table", f"{table_size(width, exact, tile)} entries", entries.size)
-    if runs.dtype != np.int64 or not runs.flags.c_contiguous:
-        raise InvalidArgumentError("runs", "contiguous int64", runs.dtype)
-    # Rows of 16 bits end where a run ends.
-    borders = exact or width == 0 or wide_parts(width) in np.cumsum(runs[:, 1])
-    if (runs < 0).any() or (runs[:, 0] > width - runs[:, 1]).any() or not borders:
-        raise InvalidArgumentError("runs", "runs of the bytes of a code", "others")
+    if order.dtype != np.int64 or not order.flags.c_contiguous or ((order < 0) | (order >= width)).any():
+        raise InvalidArgumentError("order", "int64 numbers of the bytes of a code", "others")
 
 
 def _checked_lanes(lanes: int | None, tile: int) -> int:

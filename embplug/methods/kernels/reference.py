@@ -43,16 +43,14 @@ def rounded_table(products: Float32) -> Table:
     whole = np.floor((products - low[:, None]) / steps + np.float32(0.5)).astype(np.int64)[order]
     parts = whole[:wide].astype("<u2"), whole[wide:].astype(np.uint8)
     entries = np.concatenate([part.view(np.uint8).reshape(-1) for part in parts])
-    # Runs of a single byte each are as good as longer ones.
-    runs = np.stack([order, np.ones_like(order)], axis=1)
-    return Table(entries, runs, steps.astype(np.float32), low.sum(axis=0).astype(np.float32))
+    return Table(entries, order, steps.astype(np.float32), low.sum(axis=0).astype(np.float32))
 
 
 def entries_of(table: Table) -> NDArray[np.float64]:
     """What the entries (bytes, 256, tile) of a table stand for, without its shifts."""
     if table.entries.dtype == np.float32:
         return table.entries.astype(np.float64)
-    order, tile = order_of(table), table.tile
+    order, tile = table.order, table.tile
     wide = wide_parts(len(order))
     split = wide * ENTRIES * tile * 2
     entries = np.empty((len(order), ENTRIES, tile))
@@ -61,15 +59,9 @@ def entries_of(table: Table) -> NDArray[np.float64]:
     return entries * table.steps
 
 
-def order_of(table: Table) -> NDArray[np.int64]:
-    """The byte of a code (bytes,) that each part of the entries of a table belongs to."""
-    parts = [np.arange(first, first + count) for first, count in table.runs.tolist()]
-    return np.concatenate([np.zeros(0, np.int64), *parts])
-
-
 def maxsim(table: Table, bases: Float32, terms: TokenTerms, lanes: int | None = None) -> Float32:
     """See :func:`embplug.methods.kernels.lookups.maxsim`."""
-    width, (codes, starts, offsets) = table.width, terms.documents
+    width, (codes, starts, offsets) = len(table.order), terms.documents
     entries = entries_of(table)
     scores = np.full(len(starts), -np.inf, dtype=np.float32)
     for document, start in enumerate(starts):
@@ -106,7 +98,7 @@ def predictive_maxsim(
         at = start + 4 * count
         own, classes = np.zeros((count, bases.shape[1])), unpack(headers, HEADER)[:, 3]
         for k, table in enumerate(tables):
-            width = table.width
+            width = len(table.order)
             members = np.flatnonzero(classes == k)
             rest = codes[at : at + width * len(members)].reshape(len(members), width)
             at += width * len(members)

@@ -30,9 +30,9 @@ class Table(NamedTuple):
     entries : float32 (bytes, 256, tile), or uint8 (any,)
         Exact products, or rounded ones in the layout of the kernel: rows of 16 bits for the bytes whose
         products differ most, rows of 8 bits for the others.
-    runs : int64 (n, 2)
-        The bytes of a code that the parts of rounded entries belong to, one after the other: the first byte
-        of each run, and how many there are. A run has rows of 16 or of 8 bits.
+    order : int64 (bytes,)
+        The byte of a code that each part of rounded entries belongs to. It rises among the bytes with rows of
+        16 bits, and among the others.
     steps : float32 (tile,)
         What one unit of rounded entries stands for; 0 for exact ones.
     shifts : float32 (tile,)
@@ -40,7 +40,7 @@ class Table(NamedTuple):
     """
 
     entries: NDArray[Any]
-    runs: NDArray[np.int64]
+    order: NDArray[np.int64]
     steps: Float32
     shifts: Float32
 
@@ -49,14 +49,9 @@ class Table(NamedTuple):
         """Number of query tokens, with those that fill up."""
         return len(self.steps)
 
-    @property
-    def width(self) -> int:
-        """Number of bytes of a code."""
-        return int(self.runs[:, 1].sum())
-
     def largest_error(self) -> Float32:
         """How far a sum of rounded entries lies at most from that of exact ones (tile,)."""
-        return np.asarray(self.steps * np.float32(self.width / 2))
+        return np.asarray(self.steps * np.float32(len(self.order) / 2))
 
 
 def tiles(query: Float32) -> Iterator[tuple[Float32, int]]:
@@ -85,12 +80,12 @@ def table_of_entries(kernel: Kernel, entries: Float32, widths: NDArray[np.int64]
     widths, entries, columns = checked_entries(entries, widths, turned)
     tile = columns.shape[1]
     work = TableWork.of(len(widths), kernel.exact, tile)
-    runs = kernel.functions.embplug_table(
+    kernel.functions.embplug_table(
         *(kernel.level, tile, kind_of(work.table), place(entries), place(widths), len(widths)),
         *(place(array) for array in (columns, *work)),
     )
     table = work.table.reshape(-1, ENTRIES, tile) if kernel.exact else work.table
-    return Table(table, work.runs[:runs], work.steps, work.shifts)
+    return Table(table, work.order, work.steps, work.shifts)
 
 
 class VectorTable(NamedTuple):
@@ -131,7 +126,6 @@ class TableWork(NamedTuple):
     """Arrays that the kernel writes when it makes a table."""
 
     table: NDArray[Any]
-    runs: NDArray[np.int64]
     order: NDArray[np.int64]
     steps: Float32
     shifts: Float32
@@ -146,8 +140,7 @@ class TableWork(NamedTuple):
         steps, shifts = np.zeros((2, tables * tile), dtype=np.float32)
         return cls(
             aligned((table_size(width, exact, tile),), np.float32 if exact else np.uint8),
-            np.empty((width, 2), dtype=np.int64),
-            np.empty(width, dtype=np.int64),
+            np.arange(width, dtype=np.int64),
             steps,
             shifts,
             np.empty(width, dtype=np.int64),
@@ -194,7 +187,7 @@ def wide_parts(width: int) -> int:
 def no_table(tile: int) -> Table:
     """A table for codes of which no byte is looked up."""
     nothing = np.zeros(tile, dtype=np.float32)
-    return Table(np.zeros((0, ENTRIES, tile), np.float32), np.zeros((0, 2), np.int64), nothing, nothing)
+    return Table(np.zeros((0, ENTRIES, tile), np.float32), np.zeros(0, np.int64), nothing, nothing)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:

@@ -89,35 +89,37 @@ INLINE TARGET void NAME(sum_floats)(Floats *out, const uint8_t *code, int64_t wi
 }
 
 /* The same for a table of integers. */
-INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const Run *run, int64_t width,
+INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
                                       const uint8_t *table) {
     const int64_t wide = wide_parts(width);
     Words sums[LANES / WORDS], narrow[LANES / WORDS];
     EACH_GROUP(g) sums[g] = narrow[g] = (Words){0};
     int64_t part = 0;
-    for (; part < wide; part += run++->count) {
-        const uint8_t *byte = code + run->byte, *end = byte + run->count;
+    if (wide == width) {
+        /* All bytes are in their own order. */
         UNROLL
-        for (; byte < end; byte++, table += ENTRIES * LANES * 2) {
-            const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)*byte * LANES;
+        for (; part < wide; part++, table += ENTRIES * LANES * 2) {
+            const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)code[part] * LANES;
             EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
         }
     }
-    for (; part < width; part += run++->count) {
-        const uint8_t *byte = code + run->byte, *end = byte + run->count;
-        UNROLL
-        for (; byte < end; byte++, table += ENTRIES * LANES) {
-            const uint8_t *row = table + (size_t)*byte * LANES;
+    UNROLL
+    for (; part < wide; part++, table += ENTRIES * LANES * 2) {
+        const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)code[order[part]] * LANES;
+        EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
+    }
+    UNROLL
+    for (; part < width; part++, table += ENTRIES * LANES) {
+        const uint8_t *row = table + (size_t)code[order[part]] * LANES;
 #ifdef PAIRED
-            for (int g = 0; g < LANES / WORDS; g += 2) {
-                const Words pairs = LOAD(words, row + g * WORDS);
-                narrow[g] += pairs;
-                narrow[g + 1] += pairs >> 8;
-            }
-#else
-            EACH_GROUP(g) narrow[g] += WIDENED(row + g * WORDS);
-#endif
+        for (int g = 0; g < LANES / WORDS; g += 2) {
+            const Words pairs = LOAD(words, row + g * WORDS);
+            narrow[g] += pairs;
+            narrow[g + 1] += pairs >> 8;
         }
+#else
+        EACH_GROUP(g) narrow[g] += WIDENED(row + g * WORDS);
+#endif
     }
 #ifdef PAIRED
     for (int g = 0; g < LANES / WORDS; g += 2) {
@@ -168,7 +170,7 @@ INLINE TARGET int64_t NAME(maxsim_of)(int kind, int plain, const Uniform *in, in
                 EACH(i) sums[i] += shifts[i];
             } else {
                 uint16_t flat[LANES];
-                NAME(sum_integers)(flat, code + in->first, in->runs, in->width, (const uint8_t *)in->table);
+                NAME(sum_integers)(flat, code + in->first, in->order, in->width, (const uint8_t *)in->table);
                 EACH(i) sums[i] = NAME(scaled)(flat + i * FLOATS, steps[i], shifts[i]);
             }
             EACH(i) {
@@ -288,9 +290,9 @@ INLINE TARGET void NAME(rounded)(const float *entries, int64_t columns, const fl
     }
 }
 
-static TARGET int64_t NAME(table)(int kind, const float *entries, const int64_t *widths, int64_t bytes,
-                                  const float *query, void *table, Run *runs, int64_t *order, float *steps,
-                                  float *shifts, int64_t *places, float *ranges) {
+static TARGET void NAME(table)(int kind, const float *entries, const int64_t *widths, int64_t bytes,
+                               const float *query, void *table, int64_t *order, float *steps, float *shifts,
+                               int64_t *places, float *ranges) {
     if (kind == FLOAT32) {
         Floats products[BLOCK][PARTS];
         float *out = (float *)table;
@@ -301,26 +303,22 @@ static TARGET int64_t NAME(table)(int kind, const float *entries, const int64_t 
                     EACH(i) STORE(floats, out + i * FLOATS) = products[j][i];
             }
         }
-        if (bytes) *runs = (Run){0, bytes};
-        return bytes > 0;
+        return;
     }
     float *lows = ranges, *spans = ranges + bytes * LANES;
     Floats units[PARTS];
     NAME(ranges)(entries, widths, bytes, query, lows, spans, places, order);
     NAME(steps)(lows, spans, order, bytes, steps, shifts);
     EACH(i) units[i] = 1.0f / LOAD(floats, steps + i * FLOATS);
-    const int64_t count = runs_of(order, bytes, ranges + 2 * bytes * LANES, runs), parts = wide_parts(bytes);
+    rising(order, ranges + 2 * bytes * LANES, bytes);
     uint8_t *out = (uint8_t *)table;
-    for (int64_t run = 0, part = 0; run < count; run++) {
-        for (int64_t byte = runs[run].byte; byte < runs[run].byte + runs[run].count; byte++, part++) {
-            const int64_t column = places[byte];
-            const int wide = part < parts;
-            NAME(rounded)(entries + column * ENTRIES, widths[byte], query + column * LANES, lows + byte * LANES,
-                          units, wide, out);
-            out += ENTRIES * LANES * (1 + wide);
-        }
+    for (int64_t part = 0; part < bytes; part++) {
+        const int64_t byte = order[part], column = places[byte];
+        const int wide = part < wide_parts(bytes);
+        NAME(rounded)(entries + column * ENTRIES, widths[byte], query + column * LANES, lows + byte * LANES, units,
+                      wide, out);
+        out += ENTRIES * LANES * (1 + wide);
     }
-    return count;
 }
 
 INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
@@ -330,7 +328,7 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
     for (int64_t k = 0, i = 0; k < CLASSES; k++) {
         const int64_t width = in->widths[k];
         if (i == stop[k]) continue;
-        NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], in->table, in->runs, in->order,
+        NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], in->table, in->order,
                     in->steps + k * LANES, in->shifts + k * LANES, in->byte_places, in->ranges);
         for (; i < stop[k]; i++) {
             const uint8_t *code = in->codes + in->places[i];
@@ -339,7 +337,7 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
                 NAME(sum_floats)(sums, code, width, (const float *)in->table);
                 EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
             } else {
-                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->runs, width, table);
+                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->order, width, table);
             }
         }
     }
