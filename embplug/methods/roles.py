@@ -412,7 +412,7 @@ class Quantizer(Method):
         return None
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
-        """Table and bases (rows, 32) by which the compiled kernel scores 32 query tokens (32, dim)."""
+        """Table and bases (rows, tile) by which the compiled kernel scores query tokens (tile, dim)."""
         raise NotImplementedError
 
     def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable | None:

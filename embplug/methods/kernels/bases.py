@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from embplug.common.threads import single_blas_thread
 from embplug.methods.kernels.arguments import check_shape, place
 from embplug.methods.kernels.library import Kernel
-from embplug.methods.kernels.tables import LANES, aligned
+from embplug.methods.kernels.tables import aligned, checked_tile
 from embplug.methods.numeric.arrays import Float32
 
 LARGEST = 127
@@ -39,18 +39,19 @@ class RoundedRows:
         self.rounded[:, : rows.shape[1]] = np.rint(rows / self.scales[:, None]) + MIDDLE
 
     def products(self, kernel: Kernel, query: Float32) -> Float32:
-        """Dot products (n, 32) of all rows with query tokens (32, dim)."""
-        check_shape("query", query, (LANES, self.exact.shape[1]))
+        """Dot products (n, tile) of all rows with query tokens (tile, dim)."""
+        tile = checked_tile("query", len(query))
+        check_shape("query", query, (tile, self.exact.shape[1]))
         if not rounds_rows(kernel):
             with single_blas_thread():
                 return np.asarray(self.exact @ query.T)
         numbers, steps = _rounded(query, self.rounded.shape[1])
-        products = aligned((len(self.rounded), LANES))
+        products = aligned((len(self.rounded), tile))
         # Four numbers of each token side by side.
-        grouped = np.ascontiguousarray(numbers.reshape(LANES, -1, GROUP).transpose(1, 0, 2))
+        grouped = np.ascontiguousarray(numbers.reshape(tile, -1, GROUP).transpose(1, 0, 2))
         sums = numbers.sum(axis=1, dtype=np.int32)
         kernel.functions.embplug_bases(
-            *(place(self.rounded), place(self.scales), *self.rounded.shape),
+            *(tile, place(self.rounded), place(self.scales), *self.rounded.shape),
             *(place(array) for array in (grouped, sums, steps, products)),
         )
         return products

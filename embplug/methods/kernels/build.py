@@ -87,7 +87,16 @@ def _arguments(compiler: list[str], target: Path, folder: str) -> list[str]:
     version = f"EMBPLUG_VERSION={sources_version()}"
     if Path(compiler[0]).stem.lower() in {"cl", "clang-cl"}:
         return ["/nologo", "/O2", f"/D{version}", "/LD", str(SOURCE), f"/Fo{folder}\\", f"/Fe{target}"]
-    arguments = ["-O3", "-std=c11", f"-D{version}", "-shared", "-o", str(target), str(SOURCE)]
+    arguments = [
+        "-O3",
+        "-std=c11",
+        "-ffp-contract=fast",
+        f"-D{version}",
+        "-shared",
+        "-o",
+        str(target),
+        str(SOURCE),
+    ]
     if sys.platform != "win32":
         arguments += ["-fPIC", "-fvisibility=hidden"]
     if sys.platform == "darwin":

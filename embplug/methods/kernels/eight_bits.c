@@ -5,7 +5,6 @@
  */
 
 #ifdef INT8_PRODUCTS
-#define ROWS 4    /* rows multiplied at a time */
 #define PANEL 64  /* landmarks compared at a time: four registers of 16 sums */
 #define VECTORS 4
 #define TOKENS 6  /* tokens compared at a time; their sums fill 24 of the 32 registers */
@@ -14,35 +13,55 @@
 /* Whether this processor runs what follows. */
 EXPORT int embplug_eight_bits(void) { return embplug_levels() == LEVELS && __builtin_cpu_supports("avx512vnni"); }
 
+/* The sums of one row and of those after it stay in registers: as many as hide how long an instruction takes. */
+#define BASES(name, bits, vectors, rows_at_once) \
+    static EIGHT_BITS void name(const uint8_t *rows, const float *scales, int64_t count, int64_t dim, \
+                                const int8_t *query, const int32_t *sums, const float *steps, float *products) { \
+        enum { TOKENS_OF = bits / 32, LANES = vectors * TOKENS_OF }; \
+        __m##bits##i around[vectors]; \
+        __m##bits step[vectors]; \
+        for (int v = 0; v < vectors; v++) { \
+            around[v] = _mm##bits##_mullo_epi32(_mm##bits##_loadu_##bits(sums + v * TOKENS_OF), \
+                                                _mm##bits##_set1_epi32(-128)); \
+            step[v] = _mm##bits##_loadu_ps(steps + v * TOKENS_OF); \
+        } \
+        for (int64_t row = 0; row < count; row += rows_at_once) { \
+            const int64_t last = count - 1 - row; \
+            __m##bits##i total[rows_at_once][vectors]; \
+            for (int i = 0; i < rows_at_once; i++) \
+                for (int v = 0; v < vectors; v++) total[i][v] = around[v]; \
+            for (int64_t d = 0; d < dim; d += 4) { \
+                __m##bits##i tokens[vectors]; \
+                for (int v = 0; v < vectors; v++) \
+                    tokens[v] = _mm##bits##_loadu_##bits(query + d * LANES + 4 * v * TOKENS_OF); \
+                for (int i = 0; i < rows_at_once; i++) { \
+                    int32_t four; \
+                    memcpy(&four, rows + (row + (i < last ? i : last)) * dim + d, 4); \
+                    for (int v = 0; v < vectors; v++) \
+                        total[i][v] = _mm##bits##_dpbusd_epi32(total[i][v], _mm##bits##_set1_epi32(four), tokens[v]); \
+                } \
+            } \
+            for (int i = 0; i < rows_at_once && i <= last; i++) \
+                for (int v = 0; v < vectors; v++) \
+                    _mm##bits##_storeu_ps(products + (row + i) * LANES + v * TOKENS_OF, \
+                                          _mm##bits##_mul_ps( \
+                                              _mm##bits##_mul_ps(_mm##bits##_cvtepi32_ps(total[i][v]), step[v]), \
+                                              _mm##bits##_set1_ps(scales[row + i]))); \
+        } \
+    }
+#define _mm512_loadu_512 _mm512_loadu_si512
+#define _mm256_loadu_256(place) _mm256_loadu_si256((const void *)(place))
+BASES(bases_of_8, 256, 1, 8)
+BASES(bases_of_16, 512, 1, 8)
+BASES(bases_of_32, 512, 2, 4)
+
 /* Products (rows, LANES) of a query with rows of 8 bits, both rounded: `rows` (count, dim / 4, 4) are numbers
  * from 0 to 255 about 128, `query` (dim / 4, LANES, 4) numbers from -127 to 127. `sums` (LANES,) are those of
- * the query, `scales` (count,) and `steps` (LANES,) what one unit of either stands for. */
-EXPORT EIGHT_BITS void embplug_bases(const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
-                                     const int8_t *query, const int32_t *sums, const float *steps,
-                                     float *products) {
-    const __m512i around[2] = {_mm512_mullo_epi32(_mm512_loadu_si512(sums), _mm512_set1_epi32(-128)),
-                               _mm512_mullo_epi32(_mm512_loadu_si512(sums + 16), _mm512_set1_epi32(-128))};
-    const __m512 step[2] = {_mm512_loadu_ps(steps), _mm512_loadu_ps(steps + 16)};
-    for (int64_t row = 0; row < count; row += ROWS) {
-        const int64_t last = count - 1 - row;
-        __m512i total[ROWS][2];
-        for (int i = 0; i < ROWS; i++) total[i][0] = around[0], total[i][1] = around[1];
-        for (int64_t d = 0; d < dim; d += 4) {
-            const __m512i low = _mm512_loadu_si512(query + d * LANES);
-            const __m512i high = _mm512_loadu_si512(query + d * LANES + 64);
-            for (int i = 0; i < ROWS; i++) {
-                int32_t four;
-                memcpy(&four, rows + (row + (i < last ? i : last)) * dim + d, 4);
-                total[i][0] = _mm512_dpbusd_epi32(total[i][0], _mm512_set1_epi32(four), low);
-                total[i][1] = _mm512_dpbusd_epi32(total[i][1], _mm512_set1_epi32(four), high);
-            }
-        }
-        for (int i = 0; i < ROWS && i <= last; i++)
-            for (int half = 0; half < 2; half++)
-                _mm512_storeu_ps(products + (row + i) * LANES + 16 * half,
-                                 _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(total[i][half]), step[half]),
-                                               _mm512_set1_ps(scales[row + i])));
-    }
+ * the query, `scales` (count,) and `steps` (LANES,) what one unit of either stands for. LANES are 8, 16 or 32. */
+EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
+                          const int8_t *query, const int32_t *sums, const float *steps, float *products) {
+    (lanes <= 8 ? bases_of_8 : lanes <= 16 ? bases_of_16 : bases_of_32)(rows, scales, count, dim, query, sums, steps,
+                                                                       products);
 }
 
 /* The highest sums (documents, landmarks) of products of the tokens (tokens, dim) of the documents first..last - 1
@@ -93,9 +112,9 @@ EXPORT EIGHT_BITS void embplug_highest(
 #else
 EXPORT int embplug_eight_bits(void) { return 0; }
 
-EXPORT void embplug_bases(const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
+EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
                           const int8_t *query, const int32_t *sums, const float *steps, float *products) {
-    (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
+    (void)lanes, (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
 }
 
 EXPORT void embplug_highest(const uint8_t *tokens, const int64_t *offsets, int64_t first, int64_t last,

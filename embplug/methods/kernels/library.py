@@ -18,10 +18,10 @@ VARIABLE = "EMBPLUG_KERNEL"
 TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
 _ARGUMENTS = {
-    "embplug_table": [c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
+    "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
-    "embplug_bases": [c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
-    "embplug_predictive": [c_int, c_int, c_void_p, c_int64, c_int64],
+    "embplug_bases": [c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
+    "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
@@ -30,7 +30,7 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_version": (c_int, []),
     "embplug_eight_bits": (c_int, []),
     "embplug_level_name": (c_char_p, [c_int]),
-    "embplug_maxsim": (c_int64, [c_int, c_int, c_void_p, c_int64, c_int64]),
+    "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
     "embplug_base85": (c_int64, [c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
 }

@@ -29,12 +29,12 @@ from embplug.methods.kernels.arguments import (
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.kernels.tables import (
     ENTRIES,
-    LANES,
     Table,
     TableWork,
     VectorTable,
     aligned,
     checked_entries,
+    checked_tile,
     kind_of,
     table_size,
 )
@@ -84,7 +84,7 @@ class TokenTerms(NamedTuple):
 class _Uniform(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets")),
-        *((name, c_int64) for name in ("stride", "first", "width", "lanes")),
+        *((name, c_int64) for name in ("stride", "first", "width", "query_tokens")),
         *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "bases")),
         *((name, c_int64) for name in ("rows", "id_bytes", "factor_bits")),
         *((name, c_void_p) for name in ("factors", "scales", "scores")),
@@ -94,7 +94,7 @@ class _Uniform(ctypes.Structure):
 class _Predictive(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
-        ("lanes", c_int64),
+        ("query_tokens", c_int64),
         *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "gains", "factors")),
         *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "byte_places", "ranges")),
         *((name, c_void_p) for name in ("sums", "recent", "places", "members", "scores")),
@@ -107,7 +107,7 @@ def maxsim(
     bases: Float32,
     terms: TokenTerms,
     *,
-    lanes: int = LANES,
+    lanes: int | None = None,
     threads: int | None = None,
 ) -> Float32:
     """Sum over the query tokens of the highest score of a token of each document.
@@ -119,11 +119,11 @@ def maxsim(
     kernel : Kernel
     table : Table
         Of as many bytes as are looked up; it may have none.
-    bases : float32 (rows, 32)
+    bases : float32 (rows, tile)
         Added to the sum of a token by its id.
     terms : TokenTerms
-    lanes : int, default=32
-        Query tokens that count: those of the first columns.
+    lanes : int, default=None
+        Query tokens that count: those of the first columns. None counts all.
     threads : int, default=None
         None takes as many as the work is worth.
 
@@ -138,10 +138,10 @@ def maxsim(
         Documents that reach beyond the codes, ids without a row, or arrays of another shape.
     """
     documents, width, tokens = terms.documents, len(table.order), int(terms.documents.offsets[-1])
-    _check_table(table.entries, table.order, width)
-    check_shape("steps", table.steps, (LANES,))
-    check_shape("shifts", table.shifts, (LANES,))
-    check_shape("bases", bases, (len(bases), LANES))
+    tile = checked_tile("steps", table.tile)
+    _check_table(table.entries, table.order, width, tile)
+    check_shape("shifts", table.shifts, (tile,))
+    check_shape("bases", bases, (len(bases), tile))
     if not 0 <= terms.id_bytes <= 2 or not 0 <= terms.factor_bits <= 8 * terms.id_bytes:
         raise InvalidArgumentError("id_bytes", "0 to 2, with room for the factor", terms.id_bytes)
     if terms.first < terms.id_bytes:
@@ -158,7 +158,7 @@ def maxsim(
     scores = np.empty(len(documents.starts), dtype=np.float32)
     arguments = _Uniform(
         *(place(array) for array in documents),
-        *(terms.stride, terms.first, width, _checked_lanes(lanes)),
+        *(terms.stride, terms.first, width, _checked_lanes(lanes, tile)),
         *(place(array) for array in (table.entries, table.order, *kept)),
         *(len(bases), terms.id_bytes, terms.factor_bits),
         *(place(array) for array in (factors, scales, scores)),
@@ -166,7 +166,8 @@ def maxsim(
     kind = kind_of(table.entries)
 
     def run(first: int, last: int) -> int:
-        return int(kernel.functions.embplug_maxsim(kernel.level, kind, ctypes.byref(arguments), first, last))
+        call = kernel.functions.embplug_maxsim
+        return int(call(kernel.level, tile, kind, ctypes.byref(arguments), first, last))
 
     results = _over_documents(run, documents.offsets, width + 1, threads)
     for document in sorted(result for result in results if result >= 0):
@@ -182,7 +183,7 @@ def predictive_maxsim(
     factors: Float32,
     documents: CodedDocuments,
     *,
-    lanes: int = LANES,
+    lanes: int | None = None,
     threads: int | None = None,
 ) -> Float32:
     """As :func:`maxsim`, for strings of predictive codes that :func:`check_predictive` accepts.
@@ -192,46 +193,49 @@ def predictive_maxsim(
     kernel : Kernel
     classes : sequence of (entries, widths, turned), of length 8
         Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class of codes.
-    bases : float32 (centroids, 32)
+    bases : float32 (centroids, tile)
     gains : float32 (16,)
     factors : float32 (32,)
     documents : CodedDocuments
         ``starts`` are those of the headers.
-    lanes : int, default=32
-        Query tokens that count: those of the first columns.
+    lanes : int, default=None
+        Query tokens that count: those of the first columns. None counts all.
     threads : int, default=None
         None takes as many as the work is worth.
     """
     gains, factors, bases = floats(gains), floats(factors), floats(bases)
     check_shape("gains", gains, (GAINS,))
     check_shape("factors", factors, (FACTORS,))
-    check_shape("bases", bases, (len(bases), LANES))
+    tile = checked_tile("bases", bases.shape[-1])
+    check_shape("bases", bases, (len(bases), tile))
     if len(classes) != CLASSES:
         raise InvalidArgumentError("classes", f"{CLASSES} classes", len(classes))
     checked = [checked_entries(*arguments) for arguments in classes]
+    for *_, queries_of_class in checked:
+        check_shape("turned", queries_of_class, (len(queries_of_class), tile))
     widths = np.array([len(columns) for columns, _, _ in checked], dtype=np.int64)
     columns, entries, queries = (
         np.array([place(array) for array in arrays], dtype=np.uint64) for arrays in zip(*checked, strict=True)
     )
     check_documents(documents, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
-    lanes = _checked_lanes(lanes)
+    query_tokens = _checked_lanes(lanes, tile)
 
     def run(first: int, last: int) -> None:
-        work = TableWork.of(int(widths.max()), kernel.exact, CLASSES)
+        work = TableWork.of(int(widths.max()), kernel.exact, tile, CLASSES)
         offsets = documents.offsets[first : last + 1]
         blocks = list(document_blocks(offsets, BLOCK_TOKENS))
         most = max((int(offsets[block.stop] - offsets[block.start]) for block in blocks), default=0)
-        sums = aligned((most, LANES), np.float32 if kernel.exact else np.uint16)
-        room = (*work, sums, aligned((WINDOW, LANES)), *np.empty((2, most), dtype=np.int64), scores)
+        sums = aligned((most, tile), np.float32 if kernel.exact else np.uint16)
+        room = (*work, sums, aligned((WINDOW, tile)), *np.empty((2, most), dtype=np.int64), scores)
         arguments = _Predictive(
             *(place(array) for array in (*documents, widths)),
-            lanes,
+            query_tokens,
             *(place(array) for array in (entries, columns, queries, bases, gains, factors, *room)),
         )
         for block in blocks:
             kernel.functions.embplug_predictive(
-                *(kernel.level, kind_of(work.table), ctypes.byref(arguments)),
+                *(kernel.level, tile, kind_of(work.table), ctypes.byref(arguments)),
                 *(first + block.start, first + block.stop),
             )
 
@@ -326,18 +330,20 @@ def _over_documents(
         return list(pool.map(run, bounds[:-1].tolist(), bounds[1:].tolist()))
 
 
-def _check_table(entries: NDArray[Any], order: NDArray[np.int64], width: int) -> None:
+def _check_table(entries: NDArray[Any], order: NDArray[np.int64], width: int, tile: int) -> None:
     """Refuse a table that makes the kernel read beyond it, or beyond codes of ``width`` bytes."""
     exact = entries.dtype == np.float32
     if not entries.flags.c_contiguous or not (exact or entries.dtype == np.uint8):
         raise InvalidArgumentError("table", "contiguous float32 or uint8", entries.dtype)
-    if entries.size != table_size(width, exact):
-        raise InvalidArgumentError("table", f"{table_size(width, exact)} entries", entries.size)
+    if entries.size != table_size(width, exact, tile):
+        raise InvalidArgumentError("table", f"{table_size(width, exact, tile)} entries", entries.size)
     if order.dtype != np.int64 or not order.flags.c_contiguous or ((order < 0) | (order >= width)).any():
         raise InvalidArgumentError("order", "int64 numbers of the bytes of a code", "others")
 
 
-def _checked_lanes(lanes: int) -> int:
-    if not 0 <= lanes <= LANES:
-        raise InvalidArgumentError("lanes", f"0 to {LANES}", lanes)
+def _checked_lanes(lanes: int | None, tile: int) -> int:
+    if lanes is None:
+        return tile
+    if not 0 <= lanes <= tile:
+        raise InvalidArgumentError("lanes", f"0 to {tile}", lanes)
     return lanes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms
-from embplug.methods.kernels.tables import ENTRIES, LANES, Table, wide_parts
+from embplug.methods.kernels.tables import ENTRIES, Table, wide_parts
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.packing import unpack
 
@@ -19,8 +19,8 @@ HEADER = (12, 8, 4, 3, 5)
 
 
 def products(entries: Float32, widths: NDArray[np.int64], turned: Float32) -> Float32:
-    """Products (bytes, 256, 32) of the entries (256, active) of each byte with query tokens (32, active)."""
-    sums = np.zeros((len(widths), ENTRIES, LANES), dtype=np.float32)
+    """Products (bytes, 256, t) of the entries (256, active) of each byte with query tokens (t, active)."""
+    sums = np.zeros((len(widths), ENTRIES, len(turned)), dtype=np.float32)
     for byte, stop in enumerate(np.cumsum(widths)):
         columns = slice(stop - widths[byte], stop)
         sums[byte] = entries[:, columns] @ turned[:, columns].T
@@ -37,29 +37,29 @@ def rounded_table(products: Float32) -> Table:
     low = products.min(axis=1)
     ranges = products.max(axis=1) - low
     order = np.argsort(-ranges.sum(axis=1), kind="stable")
+    order = np.concatenate([np.sort(order[:wide]), np.sort(order[wide:])])
     steps = np.maximum(ranges.sum(axis=0) / np.float32(LARGEST_SUM - count), np.float32(1e-30))
     steps = np.maximum(steps, ranges[order[wide:]].max(axis=0, initial=0) / np.float32(LARGEST_BYTE))
     whole = np.floor((products - low[:, None]) / steps + np.float32(0.5)).astype(np.int64)[order]
-    halves = whole[wide:].reshape(-1, ENTRIES, 2, LANES // 2)
-    parts = whole[:wide].astype("<u2"), halves.transpose(0, 1, 3, 2).astype(np.uint8)
-    entries = np.concatenate([np.ascontiguousarray(part).view(np.uint8).reshape(-1) for part in parts])
+    parts = whole[:wide].astype("<u2"), whole[wide:].astype(np.uint8)
+    entries = np.concatenate([part.view(np.uint8).reshape(-1) for part in parts])
     return Table(entries, order, steps.astype(np.float32), low.sum(axis=0).astype(np.float32))
 
 
 def entries_of(table: Table) -> NDArray[np.float64]:
-    """What the entries (bytes, 256, 32) of a table stand for, without its shifts."""
+    """What the entries (bytes, 256, tile) of a table stand for, without its shifts."""
     if table.entries.dtype == np.float32:
         return table.entries.astype(np.float64)
-    wide = wide_parts(len(table.order))
-    split = wide * ENTRIES * LANES * 2
-    entries = np.empty((len(table.order), ENTRIES, LANES))
-    halves = table.entries[split:].reshape(-1, ENTRIES, LANES // 2, 2)
-    entries[table.order[:wide]] = table.entries[:split].view("<u2").reshape(-1, ENTRIES, LANES)
-    entries[table.order[wide:]] = halves.transpose(0, 1, 3, 2).reshape(-1, ENTRIES, LANES)
+    order, tile = table.order, table.tile
+    wide = wide_parts(len(order))
+    split = wide * ENTRIES * tile * 2
+    entries = np.empty((len(order), ENTRIES, tile))
+    entries[order[:wide]] = table.entries[:split].view("<u2").reshape(-1, ENTRIES, tile)
+    entries[order[wide:]] = table.entries[split:].reshape(-1, ENTRIES, tile)
     return entries * table.steps
 
 
-def maxsim(table: Table, bases: Float32, terms: TokenTerms, lanes: int = LANES) -> Float32:
+def maxsim(table: Table, bases: Float32, terms: TokenTerms, lanes: int | None = None) -> Float32:
     """See :func:`embplug.methods.kernels.lookups.maxsim`."""
     width, (codes, starts, offsets) = len(table.order), terms.documents
     entries = entries_of(table)
@@ -87,7 +87,7 @@ def predictive_maxsim(
     gains: Float32,
     factors: Float32,
     documents: CodedDocuments,
-    lanes: int = LANES,
+    lanes: int | None = None,
 ) -> Float32:
     """See :func:`embplug.methods.kernels.lookups.predictive_maxsim`; takes the table of each class."""
     codes, starts, offsets = documents
@@ -96,7 +96,7 @@ def predictive_maxsim(
         count = int(offsets[document + 1] - offsets[document])
         headers = codes[start : start + 4 * count].reshape(count, 4)
         at = start + 4 * count
-        own, classes = np.zeros((count, LANES)), unpack(headers, HEADER)[:, 3]
+        own, classes = np.zeros((count, bases.shape[1])), unpack(headers, HEADER)[:, 3]
         for k, table in enumerate(tables):
             width = len(table.order)
             members = np.flatnonzero(classes == k)
@@ -115,7 +115,7 @@ def predictive_maxsim(
 
 
 def _looked_up(entries: NDArray[Any], codes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    sums = np.zeros((len(codes), LANES))
+    sums = np.zeros((len(codes), entries.shape[2]))
     for byte, rows in enumerate(entries):
         sums += rows[codes[:, byte]]
     return sums

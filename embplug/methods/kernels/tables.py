@@ -13,8 +13,8 @@ from embplug.methods.kernels.arguments import check_shape, floats, integers, pla
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.numeric.arrays import Float32
 
-LANES = 32
-"""Query tokens that one call scores together."""
+TILES = (8, 16, 32)
+"""Numbers of query tokens that one call scores together: zeros fill up the next larger one."""
 ENTRIES = 256
 LARGEST_WIDTH = 16_384
 """Bytes of a token up to which sums of rounded products fit into 16 bits."""
@@ -23,18 +23,19 @@ FLOAT32, INTEGER = 0, 1
 
 
 class Table(NamedTuple):
-    """Products of up to 32 query tokens with the 256 entries of each byte of a code.
+    """Products of a tile of query tokens with the 256 entries of each byte of a code.
 
     Attributes
     ----------
-    entries : float32 (bytes, 256, 32), or uint8 (any,)
+    entries : float32 (bytes, 256, tile), or uint8 (any,)
         Exact products, or rounded ones in the layout of the kernel: rows of 16 bits for the bytes whose
         products differ most, rows of 8 bits for the others.
     order : int64 (bytes,)
-        The byte of a code that each part of rounded entries belongs to.
-    steps : float32 (32,)
+        The byte of a code that each part of rounded entries belongs to. It rises among the bytes with rows of
+        16 bits, and among the others.
+    steps : float32 (tile,)
         What one unit of rounded entries stands for; 0 for exact ones.
-    shifts : float32 (32,)
+    shifts : float32 (tile,)
         Sums that were taken out of rounded entries; 0 for exact ones.
     """
 
@@ -43,16 +44,21 @@ class Table(NamedTuple):
     steps: Float32
     shifts: Float32
 
+    @property
+    def tile(self) -> int:
+        """Number of query tokens, with those that fill up."""
+        return len(self.steps)
+
     def largest_error(self) -> Float32:
-        """How far a sum of rounded entries lies at most from that of exact ones (32,): half a step a byte."""
+        """How far a sum of rounded entries lies at most from that of exact ones (tile,)."""
         return np.asarray(self.steps * np.float32(len(self.order) / 2))
 
 
 def tiles(query: Float32) -> Iterator[tuple[Float32, int]]:
-    """Tokens of a query (t, dim), 32 at a time, and their number; zeros fill up the last ones."""
-    for start in range(0, len(query), LANES):
-        some = query[start : start + LANES]
-        filled = np.zeros((LANES, query.shape[1]), dtype=np.float32)
+    """Tokens of a query (t, dim), at most 32 at a time, and their number; zeros fill up the last ones."""
+    for start in range(0, len(query), TILES[-1]):
+        some = query[start : start + TILES[-1]]
+        filled = np.zeros((next(size for size in TILES if size >= len(some)), query.shape[1]), np.float32)
         filled[: len(some)] = some
         yield filled, len(some)
 
@@ -68,16 +74,17 @@ def table_of_entries(kernel: Kernel, entries: Float32, widths: NDArray[np.int64]
         The entries of each byte in the directions that it describes.
     widths : int64 (bytes,)
         Number of directions of each byte.
-    turned : float32 (32, active)
+    turned : float32 (tile, active)
         The query tokens in the same directions.
     """
     widths, entries, columns = checked_entries(entries, widths, turned)
-    work = TableWork.of(len(widths), kernel.exact)
+    tile = columns.shape[1]
+    work = TableWork.of(len(widths), kernel.exact, tile)
     kernel.functions.embplug_table(
-        *(kernel.level, kind_of(work.table), place(entries), place(widths), len(widths)),
+        *(kernel.level, tile, kind_of(work.table), place(entries), place(widths), len(widths)),
         *(place(array) for array in (columns, *work)),
     )
-    table = work.table.reshape(-1, ENTRIES, LANES) if kernel.exact else work.table
+    table = work.table.reshape(-1, ENTRIES, tile) if kernel.exact else work.table
     return Table(table, work.order, work.steps, work.shifts)
 
 
@@ -126,18 +133,18 @@ class TableWork(NamedTuple):
     ranges: Float32
 
     @classmethod
-    def of(cls, width: int, exact: bool, tables: int = 1) -> TableWork:
+    def of(cls, width: int, exact: bool, tile: int, tables: int = 1) -> TableWork:
         """Arrays for codes of ``width`` bytes, with steps and shifts of several tables."""
         if width > LARGEST_WIDTH and not exact:
             raise InvalidArgumentError("widths", f"at most {LARGEST_WIDTH} bytes", width)
-        steps, shifts = np.zeros((2, tables * LANES), dtype=np.float32)
+        steps, shifts = np.zeros((2, tables * tile), dtype=np.float32)
         return cls(
-            aligned((table_size(width, exact),), np.float32 if exact else np.uint8),
+            aligned((table_size(width, exact, tile),), np.float32 if exact else np.uint8),
             np.arange(width, dtype=np.int64),
             steps,
             shifts,
             np.empty(width, dtype=np.int64),
-            np.empty(width * (2 * LANES + 1), dtype=np.float32),
+            np.empty(width * (2 * tile + 1), dtype=np.float32),
         )
 
 
@@ -150,7 +157,7 @@ def checked_entries(
     if (widths < 0).any():
         raise InvalidArgumentError("widths", "numbers from 0", "others")
     check_shape("entries", entries, (active, ENTRIES))
-    check_shape("turned", turned, (LANES, active))
+    check_shape("turned", turned, (checked_tile("turned", len(turned)), active))
     return widths, floats(entries), floats(turned.T)
 
 
@@ -159,10 +166,17 @@ def kind_of(entries: NDArray[Any]) -> int:
     return FLOAT32 if entries.dtype == np.float32 else INTEGER
 
 
-def table_size(width: int, exact: bool) -> int:
+def checked_tile(name: str, tile: int) -> int:
+    """A number of query tokens that the kernel scores together, for the array ``name``."""
+    if tile not in TILES:
+        raise InvalidArgumentError(name, f"{' or '.join(map(str, TILES))} query tokens", tile)
+    return tile
+
+
+def table_size(width: int, exact: bool, tile: int) -> int:
     """Floats, or bytes of rounded entries, of a table for so many bytes of a code."""
     parts = width if exact else width + wide_parts(width)
-    return parts * ENTRIES * LANES
+    return parts * ENTRIES * tile
 
 
 def wide_parts(width: int) -> int:
@@ -170,10 +184,10 @@ def wide_parts(width: int) -> int:
     return min(width, max(16, (width + 3) // 4))
 
 
-def no_table() -> Table:
+def no_table(tile: int) -> Table:
     """A table for codes of which no byte is looked up."""
-    nothing = np.zeros(LANES, dtype=np.float32)
-    return Table(np.zeros((0, ENTRIES, LANES), dtype=np.float32), np.zeros(0, np.int64), nothing, nothing)
+    nothing = np.zeros(tile, dtype=np.float32)
+    return Table(np.zeros((0, ENTRIES, tile), np.float32), np.zeros(0, np.int64), nothing, nothing)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:

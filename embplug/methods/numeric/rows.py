@@ -15,6 +15,13 @@ def unit_rows(vectors: Float32) -> Float32:
     return scaled
 
 
+def inverse_lengths(squares: Float32) -> Float32:
+    """1 over the roots of squared lengths, in their place; what is not above zero counts as the least number."""
+    np.maximum(squares, np.finfo(np.float32).tiny, out=squares)
+    np.sqrt(squares, out=squares)
+    return np.divide(np.float32(1), squares, out=squares)
+
+
 def second_moments(rows: Float32) -> NDArray[np.float64]:
     """Sums (d, d) of the products of the dimensions of rows (n, d), in float64, a block of rows at a time."""
     total = np.zeros((rows.shape[1], rows.shape[1]))

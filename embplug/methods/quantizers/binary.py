@@ -19,7 +19,7 @@ from embplug.methods.kernels.lookups import TokenTerms, token_sums
 from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
-from embplug.methods.numeric.rows import unit_rows
+from embplug.methods.numeric.rows import inverse_lengths, unit_rows
 from embplug.methods.numeric.tables import ENTRIES, sum_of_entries
 from embplug.methods.quantizers.levels import unrotate
 from embplug.methods.registry import register
@@ -184,8 +184,7 @@ class BinaryQuantizer(Quantizer):
             self._squares_of = self.mean_, 2 * steps * (in_bytes(vectors) @ SIGNS.T)[0]
         squares = token_sums(kernel, self._squares_of[1], documents, self.code_bytes)
         squares += self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
-        scales = 1 / np.sqrt(squares.clip(np.finfo(np.float32).tiny))
-        return TokenTerms(documents, self.code_bytes, scales=scales)
+        return TokenTerms(documents, self.code_bytes, scales=inverse_lengths(squares))
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         assert self.mean_ is not None

@@ -19,7 +19,7 @@ from embplug.methods.kernels.lookups import TokenTerms, token_sums
 from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.compact import directions_in_bytes, orthonormal
-from embplug.methods.numeric.rows import second_moments
+from embplug.methods.numeric.rows import inverse_lengths, second_moments
 from embplug.methods.numeric.tables import (
     ENTRIES,
     JOINT_SAMPLE,
@@ -231,8 +231,9 @@ class BitAllocationQuantizer(Quantizer):
         if self.length == "decoded":
             return TokenTerms(documents, stride)
         squares = token_sums(kernel, self._squares().reshape(-1, ENTRIES), documents, stride)
+        squares += mean @ mean
         codes = documents.rows(stride) if self.length == "own" else _NO_CODES
-        return TokenTerms(documents, stride, scales=self._scale(squares + mean @ mean, codes))
+        return TokenTerms(documents, stride, scales=self._scale(squares, codes))
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         mean, tables = self._fitted()
@@ -268,9 +269,9 @@ class BitAllocationQuantizer(Quantizer):
         return self.mean_, self.tables_
 
     def _scale(self, squares: NDArray[Any], codes: Codes) -> NDArray[Any]:
-        lengths = np.sqrt(squares.clip(np.finfo(np.float32).tiny))
-        lengths_after = 1.0 if self.lengths_ is None else self.lengths_[codes[:, -1]]
-        return np.asarray(lengths_after / lengths, dtype=np.float32)
+        """Factors (n,) of scores by squared lengths, which are used up."""
+        factors = inverse_lengths(squares)
+        return factors if self.lengths_ is None else factors * self.lengths_[codes[:, -1]]
 
 
 def around_mean(sample: Float32, count: int, generator: np.random.Generator) -> Float32:

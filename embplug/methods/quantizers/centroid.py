@@ -159,7 +159,7 @@ class CentroidQuantizer(Quantizer):
         return TokenTerms(documents, self.code_bytes, first=self.code_bytes, id_bytes=self.code_bytes)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
-        return no_table(), self._prepare(query)
+        return no_table(len(query)), self._prepare(query)
 
     @property
     def _exact_queries(self) -> bool:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from embplug.methods.kernels import Kernel, in_use
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
-from embplug.methods.kernels.tables import LANES, Table, VectorTable, table_of_entries, vector_table
+from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.numeric.tables import ENTRIES, ByteTables
@@ -79,7 +79,7 @@ class Levels(Quantizer):
         tables = self._tables()
         assert tables is not None
         table = table_of_entries(kernel, tables.columns, tables.widths, self._rotated(query))
-        return table, np.zeros((1, LANES), dtype=np.float32)
+        return table, np.zeros((1, table.tile), dtype=np.float32)
 
     @override
     def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable | None:

@@ -16,7 +16,7 @@ from embplug.errors import InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
-from embplug.methods.kernels.tables import LANES, Table, VectorTable, table_of_entries, vector_table
+from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
@@ -198,7 +198,7 @@ class ProductQuantizer(Quantizer):
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         tables = self._tables()
         table = table_of_entries(kernel, tables.columns, tables.widths, self._rotated(query))
-        return table, np.zeros((1, LANES), dtype=np.float32)
+        return table, np.zeros((1, table.tile), dtype=np.float32)
 
     @override
     def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable | None:

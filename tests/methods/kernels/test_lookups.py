@@ -26,8 +26,8 @@ from embplug.methods.kernels.lookups import (
 )
 from embplug.methods.kernels.tables import (
     ENTRIES,
-    LANES,
     LARGEST_WIDTH,
+    TILES,
     Table,
     table_of_entries,
     tiles,
@@ -39,13 +39,14 @@ several = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 LENGTHS = st.lists(st.integers(0, 6), max_size=6)
+LANES = TILES[-1]
 
 
 def products_of(kernel: Kernel, products: np.ndarray) -> Table:
-    """A table of products (bytes, 256, 32): each lane is the only one to see its own column of entries."""
-    count = len(products)
-    entries = products.transpose(1, 0, 2).reshape(ENTRIES, count * LANES)
-    widths, turned = np.full(count, LANES), np.tile(np.eye(LANES, dtype=np.float32), (1, count))
+    """A table of products (bytes, 256, tile): each lane is the only one to see its own column of entries."""
+    count, _, tile = products.shape
+    entries = products.transpose(1, 0, 2).reshape(ENTRIES, count * tile)
+    widths, turned = np.full(count, tile), np.tile(np.eye(tile, dtype=np.float32), (1, count))
     return table_of_entries(kernel, np.ascontiguousarray(entries.T), widths, turned)
 
 
@@ -80,6 +81,7 @@ def close(got: np.ndarray, expected: np.ndarray, largest: float) -> None:
     exact=st.booleans(),
     rows=st.integers(1, 5),
     extras=st.booleans(),
+    tile=st.sampled_from(TILES),
     seed=st.integers(0, 99),
 )
 def test_maxsim_is_that_of_numpy(
@@ -90,22 +92,23 @@ def test_maxsim_is_that_of_numpy(
     exact: bool,
     rows: int,
     extras: bool,
+    tile: int,
     seed: int,
 ) -> None:
     generator, kernel = np.random.default_rng(seed), with_tables(kernel, exact)
     terms = TokenTerms(coded(lengths, max(width + more, 1), generator, gap=more), max(width + more, 1), more)
     tokens = int(terms.documents.offsets[-1])
-    products, bases = normal(generator, width, ENTRIES, LANES), normal(generator, rows, LANES)
+    products, bases = normal(generator, width, ENTRIES, tile), normal(generator, rows, tile)
     if extras:
         id_bytes, factor_bits = min(more, 2), 3 if more else 0
         factors = generator.uniform(0.5, 2, 1 << factor_bits).astype(np.float32) if more else None
         scales = generator.uniform(0.5, 2, tokens).astype(np.float32)
-        bases = normal(generator, 1 << (8 * id_bytes - factor_bits), LANES)
+        bases = normal(generator, 1 << (8 * id_bytes - factor_bits), tile)
         terms = terms._replace(id_bytes=id_bytes, factor_bits=factor_bits, factors=factors, scales=scales)
     table = products_of(kernel, products)
     scores = maxsim(kernel, table, bases, terms)
     close(scores, reference.maxsim(table, bases, terms), width * LANES)
-    unrounded = Table(products, np.arange(width), np.zeros(LANES), np.zeros(LANES))
+    unrounded = Table(products, np.arange(width), *np.zeros((2, tile), np.float32))
     exactly = reference.maxsim(unrounded, bases, terms)
     # A maximum moves at most as far as what it is taken from, and factors and scales are at most 2 each.
     bound = (4 if extras else 1) * float(table.largest_error().sum())
@@ -133,7 +136,7 @@ def test_any_number_of_query_tokens(
         table = table_of_entries(kernel, entries.T, bytes_of, tile)
         bound += float(table.largest_error().sum())
         # What stands in the lanes behind the last token does not count.
-        bases = np.where(np.arange(LANES) < lanes, 0, 9)[None]
+        bases = np.where(np.arange(len(tile)) < lanes, 0, 9)[None]
         scores += maxsim(kernel, table, bases, TokenTerms(documents, len(widths)), lanes=lanes)
     columns = np.repeat(np.arange(len(widths)), bytes_of)
     codes = documents.codes.reshape(-1, len(widths))
@@ -148,8 +151,8 @@ def test_any_number_of_query_tokens(
 
 def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
     generator = np.random.default_rng(0)
-    widths = np.array([3, 0, 1, 20, 2, 8])
-    entries, turned = normal(generator, ENTRIES, 34), normal(generator, LANES, 34)
+    widths = np.array([3, 0, 1, 20, 2, 8] * 4)
+    entries, turned = normal(generator, ENTRIES, 136), normal(generator, LANES, 136)
     exact = table_of_entries(kernel, entries.T, widths, turned)
     expected = reference.products(entries, widths, turned)
     np.testing.assert_allclose(exact.entries, expected, atol=1e-5)
@@ -191,12 +194,17 @@ def test_products_far_from_zero_stay_in_their_lane(kernel: Kernel) -> None:
 
 
 @several
-@given(count=st.integers(0, 9), dim=st.integers(1, 70), seed=st.integers(0, 99))
+@given(
+    count=st.integers(0, 9),
+    dim=st.integers(1, 70),
+    tile=st.sampled_from(TILES),
+    seed=st.integers(0, 99),
+)
 def test_products_of_rounded_rows_stay_within_their_bound(
-    kernel: Kernel, count: int, dim: int, seed: int
+    kernel: Kernel, count: int, dim: int, tile: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    rows, query = normal(generator, count, dim), normal(generator, LANES, dim)
+    rows, query = normal(generator, count, dim), normal(generator, tile, dim)
     rows[: count // 3] = 0
     query[:2] = 0
     rounded = RoundedRows(rows)
@@ -215,20 +223,23 @@ def test_products_of_rounded_rows_stay_within_their_bound(
     lengths=st.lists(st.integers(0, 40), max_size=5),
     widths=st.lists(st.integers(0, 12), min_size=8, max_size=8),
     exact=st.booleans(),
+    tile=st.sampled_from(TILES),
     seed=st.integers(0, 99),
 )
 def test_predictive_codes_score_as_in_numpy(
-    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, seed: int
+    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, tile: int, seed: int
 ) -> None:
     kernel = with_tables(kernel, exact)
-    arguments = predictive(lengths, widths, np.random.default_rng(seed))
+    arguments = predictive(lengths, widths, np.random.default_rng(seed), tile)
     classes, *others = arguments
     tables = [table_of_entries(kernel, *arguments_of_class) for arguments_of_class in classes]
     expected = reference.predictive_maxsim(tables, *others)
     close(predictive_maxsim(kernel, *arguments), expected, LANES * sum(widths))
 
 
-def predictive(lengths: list[int], widths: list[int], generator: np.random.Generator) -> Any:
+def predictive(
+    lengths: list[int], widths: list[int], generator: np.random.Generator, tile: int = LANES
+) -> Any:
     """Arguments of :func:`predictive_maxsim` for strings of random but consistent codes."""
     sizes, strings, centroids = np.array(widths), [b""], 9
     for length in lengths:
@@ -244,11 +255,11 @@ def predictive(lengths: list[int], widths: list[int], generator: np.random.Gener
     codes = np.frombuffer(b"".join(strings), dtype=np.uint8)
     documents = CodedDocuments(codes, stops[:-1], np.cumsum([0, *lengths], dtype=np.int64))
     classes = [
-        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, LANES, 2 * width))
+        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, tile, 2 * width))
         for width in widths
     ]
     gains, factors = generator.uniform(0, 0.9, 16), generator.uniform(0.8, 1.2, 32)
-    bases = normal(generator, centroids, LANES)
+    bases = normal(generator, centroids, tile)
     return classes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
 
 

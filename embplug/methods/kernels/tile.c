@@ -1,0 +1,408 @@
+/* The loops over LANES query tokens for one instruction set: included by tiles.c.
+ *
+ * Vectors are those of GCC and clang; another compiler builds the same loops over plain numbers.
+ */
+
+#define VECTOR_BYTES (REGISTER_BYTES < 4 * LANES ? REGISTER_BYTES : 4 * LANES)
+#define FLOATS (VECTOR_BYTES / 4)
+#define PARTS (LANES / FLOATS)
+#if REGISTER_BYTES > 4
+#define WORDS (REGISTER_BYTES / 2 < LANES ? REGISTER_BYTES / 2 : LANES)
+#define BLOCK (VECTOR_BYTES / 16) /* entries whose products fit into registers together */
+#define VECTOR(type, name, bytes) \
+    typedef type NAME(name) __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
+#define CONVERT(value, type) __builtin_convertvector(value, type)
+#define CHOOSE(mask, a, b) ((Floats)(((mask) & (Ints)(a)) | (~(mask) & (Ints)(b))))
+#else
+#define WORDS 1
+#define BLOCK 1
+#define VECTOR(type, name, bytes) typedef type NAME(name)
+#define CONVERT(value, type) ((type)(value))
+#define CHOOSE(mask, a, b) ((mask) ? (a) : (b))
+#endif
+#if REGISTER_BYTES > 4 && defined(__x86_64__)
+#if REGISTER_BYTES == 64 && LANES > 8
+#define GREATER(a, b) ((Floats)_mm512_max_ps(a, b))
+#define LESS(a, b) ((Floats)_mm512_min_ps(a, b))
+#elif REGISTER_BYTES > 16
+#define GREATER(a, b) ((Floats)_mm256_max_ps(a, b))
+#define LESS(a, b) ((Floats)_mm256_min_ps(a, b))
+#else
+#define GREATER(a, b) ((Floats)_mm_max_ps(a, b))
+#define LESS(a, b) ((Floats)_mm_min_ps(a, b))
+#endif
+/* Bytes as words: compilers do worse by themselves. Where a row takes several registers of words, those of two
+ * lanes that stand beside each other are summed as one, and taken apart at the end. */
+#if WORDS < LANES
+#define PAIRED
+#if REGISTER_BYTES == 32
+#define FIRST_PAIRS(a, b) \
+    ((Words)_mm256_permute2x128_si256(_mm256_unpacklo_epi16((__m256i)(a), (__m256i)(b)), \
+                                      _mm256_unpackhi_epi16((__m256i)(a), (__m256i)(b)), 0x20))
+#define LAST_PAIRS(a, b) \
+    ((Words)_mm256_permute2x128_si256(_mm256_unpacklo_epi16((__m256i)(a), (__m256i)(b)), \
+                                      _mm256_unpackhi_epi16((__m256i)(a), (__m256i)(b)), 0x31))
+#else
+#define FIRST_PAIRS(a, b) ((Words)_mm_unpacklo_epi16((__m128i)(a), (__m128i)(b)))
+#define LAST_PAIRS(a, b) ((Words)_mm_unpackhi_epi16((__m128i)(a), (__m128i)(b)))
+#endif
+#elif LANES == 32
+#define WIDENED(place) ((Words)_mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(place))))
+#elif LANES == 16
+#define WIDENED(place) ((Words)_mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(place))))
+#elif REGISTER_BYTES > 16
+#define WIDENED(place) ((Words)_mm_cvtepu8_epi16(_mm_loadl_epi64((const void *)(place))))
+#else
+#define WIDENED(place) ((Words)_mm_unpacklo_epi8(_mm_loadl_epi64((const void *)(place)), _mm_setzero_si128()))
+#endif
+#else
+#define GREATER(a, b) CHOOSE((a) > (b), a, b)
+#define LESS(a, b) CHOOSE((a) < (b), a, b)
+#define WIDENED(place) CONVERT(LOAD(bytes, place), Words)
+#endif
+
+VECTOR(float, floats, VECTOR_BYTES);
+VECTOR(int32_t, ints, VECTOR_BYTES);
+VECTOR(uint16_t, narrow, VECTOR_BYTES / 2);
+VECTOR(uint16_t, words, 2 * WORDS);
+VECTOR(uint8_t, bytes, WORDS);
+#define Floats NAME(floats)
+#define Ints NAME(ints)
+#define Words NAME(words)
+#define LOAD(type, place) (*(const NAME(type) *)(place))
+#define STORE(type, place) (*(NAME(type) *)(place))
+#define EACH(i) for (int i = 0; i < PARTS; i++)
+#define EACH_GROUP(i) for (int i = 0; i < LANES / WORDS; i++)
+
+/* Sums of the rows that the bytes of a code name. */
+INLINE TARGET void NAME(sum_floats)(Floats *out, const uint8_t *code, int64_t width, const float *rows) {
+    Floats odd[PARTS];
+    EACH(i) out[i] = odd[i] = (Floats){0};
+    int64_t byte = 0;
+    for (; byte + 2 <= width; byte += 2, rows += 2 * ENTRIES * LANES) {
+        const float *row = rows + code[byte] * LANES, *next = rows + (ENTRIES + code[byte + 1]) * LANES;
+        EACH(i) out[i] += LOAD(floats, row + i * FLOATS);
+        EACH(i) odd[i] += LOAD(floats, next + i * FLOATS);
+    }
+    if (byte < width) EACH(i) out[i] += LOAD(floats, rows + code[byte] * LANES + i * FLOATS);
+    EACH(i) out[i] += odd[i];
+}
+
+/* The same for a table of integers. */
+INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
+                                      const uint8_t *table) {
+    const int64_t wide = wide_parts(width);
+    Words sums[LANES / WORDS], narrow[LANES / WORDS];
+    EACH_GROUP(g) sums[g] = narrow[g] = (Words){0};
+    int64_t part = 0;
+    if (wide == width) {
+        /* All bytes are in their own order. */
+        UNROLL
+        for (; part < wide; part++, table += ENTRIES * LANES * 2) {
+            const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)code[part] * LANES;
+            EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
+        }
+    }
+    UNROLL
+    for (; part < wide; part++, table += ENTRIES * LANES * 2) {
+        const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)code[order[part]] * LANES;
+        EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
+    }
+    UNROLL
+    for (; part < width; part++, table += ENTRIES * LANES) {
+        const uint8_t *row = table + (size_t)code[order[part]] * LANES;
+#ifdef PAIRED
+        for (int g = 0; g < LANES / WORDS; g += 2) {
+            const Words pairs = LOAD(words, row + g * WORDS);
+            narrow[g] += pairs;
+            narrow[g + 1] += pairs >> 8;
+        }
+#else
+        EACH_GROUP(g) narrow[g] += WIDENED(row + g * WORDS);
+#endif
+    }
+#ifdef PAIRED
+    for (int g = 0; g < LANES / WORDS; g += 2) {
+        const Words odd = narrow[g + 1], even = narrow[g] - (odd << 8);
+        narrow[g] = FIRST_PAIRS(even, odd);
+        narrow[g + 1] = LAST_PAIRS(even, odd);
+    }
+#endif
+    EACH_GROUP(g) STORE(words, out + g * WORDS) = sums[g] + narrow[g];
+}
+
+INLINE TARGET Floats NAME(scaled)(const uint16_t *sums, const Floats step, const Floats shift) {
+    return CONVERT(CONVERT(LOAD(narrow, sums), Ints), Floats) * step + shift;
+}
+
+INLINE TARGET float NAME(sum)(const Floats *parts, int64_t lanes) {
+    float flat[LANES], total = 0;
+    EACH(i) STORE(floats, flat + i * FLOATS) = parts[i];
+    for (int64_t i = 0; i < lanes; i++) total += flat[i];
+    return total;
+}
+
+INLINE TARGET int64_t NAME(maxsim_of)(int kind, int plain, const Uniform *in, int64_t first, int64_t last) {
+    Floats steps[PARTS], shifts[PARTS];
+    EACH(i) steps[i] = LOAD(floats, in->steps + i * FLOATS);
+    EACH(i) shifts[i] = LOAD(floats, in->shifts + i * FLOATS);
+    if (plain) EACH(i) shifts[i] += LOAD(floats, in->bases + i * FLOATS);
+    for (int64_t document = first; document < last; document++) {
+        const uint8_t *code = in->codes + in->starts[document];
+        const int64_t start = in->offsets[document], stop = in->offsets[document + 1];
+        Floats highest[PARTS];
+        EACH(i) highest[i] = (Floats){0} - INFINITY;
+        for (int64_t token = start; token < stop; token++, code += in->stride) {
+            const float *base = in->bases;
+            float scale = in->scales ? in->scales[token] : 1.0f;
+            if (!plain && in->id_bytes) {
+                const unsigned header = in->id_bytes == 1 ? code[0] : (unsigned)(code[0] << 8 | code[1]);
+                const int64_t id = header >> in->factor_bits;
+                if (id >= in->rows) return document;
+                base += id * LANES;
+                if (in->factors) scale *= in->factors[header & ((1u << in->factor_bits) - 1)];
+            }
+            Floats sums[PARTS];
+            if (kind == NOTHING) {
+                EACH(i) sums[i] = shifts[i];
+            } else if (kind == FLOAT32) {
+                NAME(sum_floats)(sums, code + in->first, in->width, (const float *)in->table);
+                EACH(i) sums[i] += shifts[i];
+            } else {
+                uint16_t flat[LANES];
+                NAME(sum_integers)(flat, code + in->first, in->order, in->width, (const uint8_t *)in->table);
+                EACH(i) sums[i] = NAME(scaled)(flat + i * FLOATS, steps[i], shifts[i]);
+            }
+            EACH(i) {
+                if (!plain) sums[i] += LOAD(floats, base + i * FLOATS);
+                sums[i] *= scale;
+                highest[i] = GREATER(sums[i], highest[i]);
+            }
+        }
+        in->scores[document] = start < stop ? NAME(sum)(highest, in->query_tokens) : -INFINITY;
+    }
+    return -1;
+}
+
+/* Classes one after the other, so that one table is enough and stays in the cache: where the codes of their
+ * tokens stand, and which tokens they are. `stop` (CLASSES,) is where the tokens of each class end. */
+INLINE TARGET void NAME(by_class)(const Predictive *in, int64_t first, int64_t last, int64_t *stop) {
+    int64_t counts[CLASSES] = {0};
+    for (int64_t document = first; document < last; document++) {
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
+        for (int64_t token = 0; token < count; token++) counts[classes[HEADER_BYTES * token] >> 5]++;
+    }
+    for (int64_t k = 0, tokens = 0; k < CLASSES; tokens += counts[k++]) stop[k] = tokens;
+    for (int64_t document = first; document < last; document++) {
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
+        /* The codes of a document follow its headers, class by class. */
+        int64_t members[CLASSES] = {0}, places[CLASSES];
+        for (int64_t token = 0; token < count; token++) members[classes[HEADER_BYTES * token] >> 5]++;
+        places[0] = in->starts[document] + HEADER_BYTES * count;
+        for (int k = 1; k < CLASSES; k++) places[k] = places[k - 1] + members[k - 1] * in->widths[k - 1];
+        for (int64_t token = 0; token < count; token++) {
+            const int k = classes[HEADER_BYTES * token] >> 5;
+            in->places[stop[k]] = places[k];
+            in->members[stop[k]++] = in->offsets[document] - in->offsets[first] + token;
+            places[k] += in->widths[k];
+        }
+    }
+}
+
+static TARGET int64_t NAME(maxsim)(int kind, const Uniform *in, int64_t first, int64_t last) {
+    if (!in->width) return NAME(maxsim_of)(NOTHING, 0, in, first, last);
+    if (kind == FLOAT32) return NAME(maxsim_of)(FLOAT32, 0, in, first, last);
+    return in->id_bytes ? NAME(maxsim_of)(INTEGER, 0, in, first, last) : NAME(maxsim_of)(INTEGER, 1, in, first, last);
+}
+
+/* Products (BLOCK, LANES) of some entries of a byte, which are (columns, ENTRIES). */
+INLINE TARGET void NAME(products)(Floats (*out)[PARTS], const float *entries, int64_t columns, const float *query) {
+    for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] = (Floats){0};
+    for (int64_t d = 0; d < columns; d++, entries += ENTRIES, query += LANES)
+        for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] += LOAD(floats, query + i * FLOATS) * entries[j];
+}
+
+/* The lowest product of every byte and lane, how far the highest lies above it, and the order of the bytes. */
+INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int64_t bytes, const float *query,
+                                float *lows, float *spans, int64_t *places, int64_t *order) {
+    float *sizes = lows + 2 * bytes * LANES;
+    for (int64_t byte = 0, column = 0; byte < bytes; column += widths[byte++]) {
+        Floats products[BLOCK][PARTS], low[PARTS], high[PARTS];
+        EACH(i) low[i] = (Floats){0} + INFINITY;
+        EACH(i) high[i] = (Floats){0} - INFINITY;
+        for (int entry = 0; entry < ENTRIES; entry += BLOCK) {
+            NAME(products)(products, entries + column * ENTRIES + entry, widths[byte], query + column * LANES);
+            for (int j = 0; j < BLOCK; j++) EACH(i) high[i] = GREATER(products[j][i], high[i]);
+            for (int j = 0; j < BLOCK; j++) EACH(i) low[i] = LESS(products[j][i], low[i]);
+        }
+        places[byte] = column;
+        EACH(i) STORE(floats, lows + byte * LANES + i * FLOATS) = low[i];
+        EACH(i) STORE(floats, spans + byte * LANES + i * FLOATS) = high[i] -= low[i];
+        sizes[byte] = NAME(sum)(high, LANES);
+    }
+    sort_by_size(order, sizes, bytes);
+}
+
+/* The largest step that is needed for all lanes, and what the lowest sums are. */
+INLINE TARGET void NAME(steps)(const float *lows, const float *spans, const int64_t *order, int64_t bytes,
+                               float *steps, float *shifts) {
+    const int64_t wide = wide_parts(bytes);
+    EACH(i) {
+        Floats step = (Floats){0} + 1e-30f, sum = (Floats){0}, shift = (Floats){0};
+        for (int64_t part = 0; part < bytes; part++) {
+            const Floats span = LOAD(floats, spans + order[part] * LANES + i * FLOATS);
+            shift += LOAD(floats, lows + order[part] * LANES + i * FLOATS);
+            sum += span;
+            if (part >= wide) step = GREATER(span / LARGEST_BYTE, step);
+        }
+        /* Rounding adds at most a half for each byte to a sum. */
+        sum /= LARGEST_SUM - (float)bytes;
+        STORE(floats, steps + i * FLOATS) = GREATER(sum, step);
+        STORE(floats, shifts + i * FLOATS) = shift;
+    }
+}
+
+/* Rows of 16 bits, or of 8, of the entries of one byte. */
+INLINE TARGET void NAME(rounded)(const float *entries, int64_t columns, const float *query, const float *low,
+                                 const Floats *units, int wide, uint8_t *out) {
+    const Floats most = (Floats){0} + (wide ? LARGEST_SUM : LARGEST_BYTE), least = (Floats){0};
+    Floats products[BLOCK][PARTS];
+    for (int entry = 0; entry < ENTRIES; entry += BLOCK, entries += BLOCK) {
+        NAME(products)(products, entries, columns, query);
+        for (int j = 0; j < BLOCK; j++, out += LANES * (1 + wide)) {
+            Ints values[PARTS];
+            EACH(i) {
+                Floats value = (products[j][i] - LOAD(floats, low + i * FLOATS)) * units[i] + 0.5f;
+                /* Products that are close to each other, but far from zero, may round out of the range. */
+                value = GREATER(value, least);
+                values[i] = CONVERT(LESS(value, most), Ints);
+            }
+            if (wide) {
+                EACH(i) STORE(narrow, (uint16_t *)(void *)out + i * FLOATS) = CONVERT(values[i], NAME(narrow));
+            } else {
+                int32_t flat[LANES];
+                EACH(i) STORE(ints, flat + i * FLOATS) = values[i];
+                for (int lane = 0; lane < LANES; lane++) out[lane] = (uint8_t)flat[lane];
+            }
+        }
+    }
+}
+
+static TARGET void NAME(table)(int kind, const float *entries, const int64_t *widths, int64_t bytes,
+                               const float *query, void *table, int64_t *order, float *steps, float *shifts,
+                               int64_t *places, float *ranges) {
+    if (kind == FLOAT32) {
+        Floats products[BLOCK][PARTS];
+        float *out = (float *)table;
+        for (int64_t byte = 0; byte < bytes; entries += widths[byte] * ENTRIES, query += widths[byte++] * LANES) {
+            for (int entry = 0; entry < ENTRIES; entry += BLOCK) {
+                NAME(products)(products, entries + entry, widths[byte], query);
+                for (int j = 0; j < BLOCK; j++, out += LANES)
+                    EACH(i) STORE(floats, out + i * FLOATS) = products[j][i];
+            }
+        }
+        return;
+    }
+    float *lows = ranges, *spans = ranges + bytes * LANES;
+    Floats units[PARTS];
+    NAME(ranges)(entries, widths, bytes, query, lows, spans, places, order);
+    NAME(steps)(lows, spans, order, bytes, steps, shifts);
+    EACH(i) units[i] = 1.0f / LOAD(floats, steps + i * FLOATS);
+    rising(order, ranges + 2 * bytes * LANES, bytes);
+    uint8_t *out = (uint8_t *)table;
+    for (int64_t part = 0; part < bytes; part++) {
+        const int64_t byte = order[part], column = places[byte];
+        const int wide = part < wide_parts(bytes);
+        NAME(rounded)(entries + column * ENTRIES, widths[byte], query + column * LANES, lows + byte * LANES, units,
+                      wide, out);
+        out += ENTRIES * LANES * (1 + wide);
+    }
+}
+
+INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
+    int64_t stop[CLASSES];
+    NAME(by_class)(in, first, last, stop);
+    const uint8_t *table = (const uint8_t *)in->table;
+    for (int64_t k = 0, i = 0; k < CLASSES; k++) {
+        const int64_t width = in->widths[k];
+        if (i == stop[k]) continue;
+        NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], in->table, in->order,
+                    in->steps + k * LANES, in->shifts + k * LANES, in->byte_places, in->ranges);
+        for (; i < stop[k]; i++) {
+            const uint8_t *code = in->codes + in->places[i];
+            if (kind == FLOAT32) {
+                Floats sums[PARTS];
+                NAME(sum_floats)(sums, code, width, (const float *)in->table);
+                EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
+            } else {
+                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->order, width, table);
+            }
+        }
+    }
+    for (int64_t document = first; document < last; document++) {
+        const uint8_t *header = in->codes + in->starts[document];
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const int64_t before = (in->offsets[document] - in->offsets[first]) * LANES;
+        Floats highest[PARTS];
+        EACH(i) highest[i] = (Floats){0} - INFINITY;
+        for (int64_t token = 0; token < count; token++, header += HEADER_BYTES) {
+            /* The highest bits first: 12 of the id, 8 of how far back the reference stands, 4 of the gain,
+             * 3 of the class, 5 of the factor. */
+            const int id = header[0] << 4 | header[1] >> 4, k = header[3] >> 5;
+            const int back = (header[1] & 15) << 4 | header[2] >> 4;
+            const float factor = in->factors[header[3] & 31];
+            const float gain = factor * in->gains[header[2] & 15];
+            const int64_t place = before + token * LANES;
+            float *own = in->recent + token % WINDOW * LANES;
+            const float *reference = in->recent + (token - back) % WINDOW * LANES;
+            EACH(i) {
+                const Floats base = LOAD(floats, in->bases + id * LANES + i * FLOATS);
+                Floats value;
+                if (kind == FLOAT32) {
+                    value = LOAD(floats, (const float *)in->sums + place + i * FLOATS);
+                } else {
+                    const int lane = k * LANES + i * FLOATS;
+                    value = NAME(scaled)((const uint16_t *)in->sums + place + i * FLOATS,
+                                         LOAD(floats, in->steps + lane), LOAD(floats, in->shifts + lane));
+                }
+                value = value * factor + base * (factor - 1.0f);
+                if (back) value += LOAD(floats, reference + i * FLOATS) * gain;
+                /* A reference passes on a share of what differs from its base. */
+                STORE(floats, own + i * FLOATS) = value;
+                value += base;
+                highest[i] = GREATER(value, highest[i]);
+            }
+        }
+        in->scores[document] = count ? NAME(sum)(highest, in->query_tokens) : -INFINITY;
+    }
+}
+
+static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t first, int64_t last) {
+    if (kind == FLOAT32) NAME(predictive_of)(FLOAT32, in, first, last);
+    else NAME(predictive_of)(INTEGER, in, first, last);
+}
+
+#undef LANES
+#undef VECTOR_BYTES
+#undef FLOATS
+#undef PARTS
+#undef WORDS
+#undef BLOCK
+#undef VECTOR
+#undef CONVERT
+#undef CHOOSE
+#undef GREATER
+#undef LESS
+#undef WIDENED
+#undef PAIRED
+#undef FIRST_PAIRS
+#undef LAST_PAIRS
+#undef Floats
+#undef Ints
+#undef Words
+#undef LOAD
+#undef STORE
+#undef EACH
+#undef EACH_GROUP
