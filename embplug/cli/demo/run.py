@@ -32,9 +32,10 @@ from embplug.search.types import Hit
 T = TypeVar("T")
 
 DIM = 384
+ENCODER = "minilm-int8"
 PLAIN = Recipe(
     tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector(datatype="float32", on_disk=None)),
-    encoder="minilm",
+    encoder=ENCODER,
 )
 """Token matrices as Qdrant keeps them by default: float32, in memory.
 
@@ -141,14 +142,14 @@ class Demo:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_encoder("minilm")
+        return load_encoder(ENCODER)
 
     @cached_property
     def collections(self) -> dict[str, Collection]:
         """The plain collection and one for each preset, by the name of the preset, with all documents."""
         recipes: dict[str, Recipe] = {"plain": PLAIN}
         for preset in PRESETS:
-            recipes[preset] = Recipe(tokens=Tokens(dim=DIM, preset=preset), encoder="minilm")
+            recipes[preset] = Recipe(tokens=Tokens(dim=DIM, preset=preset), encoder=ENCODER)
         collections = {
             name: Collection.create(name, recipe, self._client, encoder=self._encoder)
             for name, recipe in recipes.items()
