@@ -134,6 +134,23 @@ class UntrustedModelError(EmbplugError):
         )
 
 
+class EncoderError(EmbplugError):
+    """The endpoint of an encoder failed, or its answer holds no vectors.
+
+    Attributes
+    ----------
+    url : str
+        Address of the request.
+    reason : str
+        What happened, without the key of the endpoint.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(f"encoder at {url}: {reason}")
+
+
 class StateError(EmbplugError):
     """The fitted state of a collection is missing, truncated or altered."""
 

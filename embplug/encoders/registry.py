@@ -15,9 +15,15 @@ _BUILT_IN = {
     "fastembed": ("embplug.encoders.fastembed", "FastEmbedEncoder"),
     "sentence-transformers": ("embplug.encoders.sentence_transformers", "SentenceTransformersEncoder"),
     "pylate": ("embplug.encoders.pylate", "PyLateEncoder"),
+    "openai": ("embplug.encoders.served", "OpenAIEncoder"),
+    "vllm": ("embplug.encoders.served", "VLLMEncoder"),
+    "tei": ("embplug.encoders.served", "TEIEncoder"),
 }
 LOCAL = ("minilm", "minilm-int8")
 """Encoders whose weights come with installed packages."""
+
+SERVED = ("openai", "vllm", "tei")
+"""Encoders that send texts to the address that follows the colon."""
 
 _registered: dict[str, Callable[..., Encoder]] = {}
 
@@ -48,6 +54,12 @@ def register_encoder(kind: str, make: Callable[..., Encoder]) -> None:
 def is_local(spec: str) -> bool:
     """Return whether an encoder comes with installed packages, or was registered in this process."""
     return spec in LOCAL or spec.partition(":")[0] in _registered
+
+
+def is_served(spec: str) -> bool:
+    """Return whether an encoder sends texts to an address that its name holds."""
+    kind = spec.partition(":")[0]
+    return kind in SERVED and kind not in _registered
 
 
 def check_encoder_name(spec: Any) -> None:

@@ -72,9 +72,7 @@ def test_what_names_no_encoder_is_refused(spec: Any, expected: str):
 
 def test_the_known_encoders_are_listed():
     register_encoder("constant", Constant)
-    with pytest.raises(
-        InvalidArgumentError, match=r"'minilm', 'minilm-int8', 'fastembed'.*'pylate', 'constant'"
-    ):
+    with pytest.raises(InvalidArgumentError, match=r"'minilm', 'minilm-int8', .*'pylate'.*, 'constant'"):
         load_encoder("nonsense")
 
 
