@@ -49,7 +49,7 @@ def check_on_empty(on_empty: Any) -> None:
     InvalidArgumentError
         It is none of the names.
     """
-    if on_empty not in get_args(OnEmpty):
+    if not isinstance(on_empty, str) or on_empty not in get_args(OnEmpty):
         raise InvalidArgumentError("on_empty", "'raise', 'skip' or 'store'", repr(on_empty))
 
 

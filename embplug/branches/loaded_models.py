@@ -6,9 +6,10 @@ from typing import Any
 
 from embplug.branches.documents import ENCODER_FOR_TEXTS
 from embplug.encoders import Encoder, encodes_images, encodes_texts, load_encoder
-from embplug.encoders.registry import check_encoder_name, is_local
+from embplug.encoders.info import EncoderInfo
+from embplug.encoders.registry import check_encoder_name, declared_info, is_local
 from embplug.encoders.trust import check_trusted
-from embplug.errors import InvalidArgumentError
+from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR
 from embplug.search.cross_encoder import (
@@ -154,6 +155,31 @@ class LoadedModels:
             check_encoder_name(sparse.encoder)
         if self._scorer is None and stage is not None and stage.name is not None:
             check_cross_encoder_name(stage.name)
+
+    def check_dimensions(self) -> None:
+        """Check that the encoder makes vectors of a dimension that the recipe stores, where that is known.
+
+        Nothing is loaded and no text is encoded: an encoder tells its dimensions by its attribute ``info``,
+        which its class has if it is named. If one kind of vectors fits, the others may come from the user.
+
+        Raises
+        ------
+        DimensionError
+            No vectors of the encoder fit.
+        """
+        recipe, encoder = self._recipe, self._encoder if self._encoder is not None else self._recipe.encoder
+        info = declared_info(encoder) if isinstance(encoder, str) else getattr(encoder, "info", None)
+        if not isinstance(info, EncoderInfo):
+            return
+        stored = {f"dense.{name}": (dense.dim, info.dense_dim) for name, dense in recipe.dense.items()}
+        if recipe.tokens is not None:
+            stored = {"tokens": (recipe.tokens.dim, info.token_dim), **stored}
+        pairs = {place: (dim, made) for place, (dim, made) in stored.items() if made is not None}
+        if pairs and all(dim != made for dim, made in pairs.values()):
+            name = encoder if isinstance(encoder, str) else getattr(encoder, "spec", None)
+            expected = ", ".join(f"{dim} dimensions for {place}" for place, (dim, _) in pairs.items())
+            got = ", ".join(f"{made} for {place}" for place, (_, made) in pairs.items())
+            raise DimensionError("encoder", expected, f"{got} from {name!r}")
 
     def cross_encoder(self) -> CrossEncoder | None:
         """The last stage of the recipe, with its model; ``None`` where the recipe has none.

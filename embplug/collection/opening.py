@@ -93,6 +93,7 @@ def create_steps(
     pipeline = Pipeline(recipe.decided(capabilities), encoder, cross_encoder=cross_encoder, device=device)
     pipeline.capabilities = capabilities
     pipeline.models.allow(recipe)
+    pipeline.models.check_dimensions()
     for _ in range(ATTEMPTS):
         try:
             if not (yield from retried(Call.of("collection_exists", collection_name=name))):
@@ -242,6 +243,7 @@ def open_plain_steps(
         dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype), text_key=text_key
     )
     pipeline = Pipeline(recipe, encoder, versions={DENSE: VectorVersion(stored_as=chosen)})
+    pipeline.models.check_dimensions()
     pipeline.capabilities = yield from capabilities_steps(engine)
     return pipeline
 

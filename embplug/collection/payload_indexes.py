@@ -69,8 +69,8 @@ def _with_index(recipe: Recipe, field: str, schema: Any) -> Recipe:
 
 def _remember_steps(name: str, pipeline: Pipeline, field: str, index: Any) -> Steps[None]:
     """Write an index, or None where it was deleted, into the recipe of the collection and of the pipeline."""
-    info = yield from existing_steps(name)
-    if MANIFEST_KEY not in (info.config.metadata or {}):
+    if pipeline.revision is None:
+        # A collection that embplug did not make has no recipe that remembers.
         pipeline.set_payload_indexes(_changed(pipeline.recipe.payload_indexes, field, index))
         return
     while True:

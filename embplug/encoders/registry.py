@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from embplug.encoders.base import Encoder
+from embplug.encoders.info import EncoderInfo
 from embplug.errors import InvalidArgumentError
 
 _BUILT_IN = {
@@ -81,6 +82,28 @@ def check_encoder_name(spec: Any) -> None:
         raise InvalidArgumentError("encoder", f"one of {known}, then ':' and a model", repr(spec))
     if bool(colon) != bool(model):
         raise InvalidArgumentError("encoder", f"a model after '{kind}:'", repr(spec))
+
+
+def declared_info(spec: str) -> EncoderInfo | None:
+    """Return what the class of an encoder tells of it, without loading the encoder; None if it tells nothing.
+
+    Parameters
+    ----------
+    spec : str
+        Name as :func:`load_encoder` takes it.
+
+    Returns
+    -------
+    EncoderInfo or None
+        Attribute ``info`` of the class.
+    """
+    kind = spec.partition(":")[0]
+    make: Any = _registered.get(kind)
+    if make is None and kind in _BUILT_IN:
+        module, name = _BUILT_IN[kind]
+        make = getattr(importlib.import_module(module), name)
+    info = getattr(make, "info", None)
+    return info if isinstance(info, EncoderInfo) else None
 
 
 def load_encoder(spec: str, *, with_saliency: bool = False) -> Encoder:

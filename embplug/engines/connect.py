@@ -310,13 +310,23 @@ def reopened(options: Mapping[str, Any]) -> QdrantClient:
     InvalidArgumentError
         The server needs a key, and the environment has none.
     """
-    key = options.get("api_key")
-    if key is not None:
-        key = os.environ.get(KEY_VARIABLE)
-        if not key:
-            expected = f"the key in the environment variable {KEY_VARIABLE}, because a pickle has none"
-            raise InvalidArgumentError("api_key", expected, None)
+    key = None if options.get("api_key") is None else key_of_environment()
     return QdrantClient(**{**options, "api_key": key})
+
+
+def key_of_environment() -> str:
+    """Return the API key with which what was pickled is opened again.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The environment has none.
+    """
+    key = os.environ.get(KEY_VARIABLE)
+    if not key:
+        expected = f"the key in the environment variable {KEY_VARIABLE}, because a pickle has none"
+        raise InvalidArgumentError("api_key", expected, None)
+    return key
 
 
 def is_server(engine: AnyEngine) -> TypeGuard[QdrantClient | AsyncQdrantClient]:

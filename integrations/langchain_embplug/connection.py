@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TypeAlias
 
 from langchain_core.embeddings import Embeddings
@@ -9,10 +10,12 @@ from qdrant_client import models
 
 from embplug import Encoder, Recipe
 from embplug.engines import Engine
-from embplug.errors import InvalidArgumentError
+from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import as_encoder, default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
+
+logger = logging.getLogger(__name__)
 
 CONTENT_KEY = "page_content"
 """Payload field of the text in new collections."""
@@ -92,3 +95,24 @@ def open_collection(
         how_to_compress=_HOW_TO_COMPRESS,
     )
     return FrameworkCollection(collection, is_plain)
+
+
+def check_dimension(embedding: Embeddings | None, recipe: Recipe, dense_name: str | None) -> None:
+    """Check that embeddings have the dimension that the collection stores, by embedding one word.
+
+    Raises
+    ------
+    DimensionError
+        They have another dimension.
+    """
+    if embedding is None or dense_name is None:
+        return
+    try:
+        dim = len(embedding.embed_query("dimension"))
+    except Exception as error:  # whatever a service raises: the store can be read without it
+        logger.debug("the dimension of the embeddings is not known before they are used: %s", error)
+        return
+    stored = recipe.dense[dense_name].dim
+    if dim != stored:
+        expected = f"embeddings of {stored} dimensions, as the collection stores them in {dense_name!r}"
+        raise DimensionError("embedding", expected, dim)

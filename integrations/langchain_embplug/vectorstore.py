@@ -23,7 +23,7 @@ from embplug.frameworks.opening import delete_collection
 from embplug.frameworks.relevance import relevance_scale
 from embplug.frameworks.search import SearchRequest, mmr_by_relevance
 from langchain_embplug.adding import Adder
-from langchain_embplug.connection import Model, open_collection, split_encoders
+from langchain_embplug.connection import Model, check_dimension, open_collection, split_encoders
 from langchain_embplug.documents import (
     Metadata,
     Metadatas,
@@ -123,6 +123,7 @@ class EmbplugVectorStore(VectorStore):
                 create=create,
             )
             self._dense_name = self._shared.dense_name(vector_name, self._embedding is not None)
+            check_dimension(self._embedding, self.collection.recipe, self._dense_name)
         self.content_payload_key = content_payload_key or self.collection.recipe.text_key
         self.metadata_payload_key = metadata_payload_key
         self._keys = PayloadKeys(self.content_payload_key, metadata_payload_key)

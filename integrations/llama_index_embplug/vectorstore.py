@@ -22,6 +22,7 @@ from typing_extensions import Self, Unpack
 from embplug import Collection, Encoder, Hit, Recipe, Record
 from embplug.branches.empty import OnEmpty
 from embplug.engines import Engine, closed_on_error, traits_of
+from embplug.engines.connect import is_server, key_of_environment
 from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.connection import connection_options, open_engine, target_options
@@ -178,7 +179,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
                 "a store with a client that was passed cannot be pickled: pass url= or path= instead of it"
             )
         # As JSON: a pickle of the client would hold its key.
-        return self.from_dict, (self.to_dict(),)
+        has_key = is_server(self._client) and bool(self._client.init_options.get("api_key"))
+        return _unpickled, (type(self), self.to_dict(), has_key)
 
     @field_serializer("recipe")
     def _recipe_as_data(self, recipe: Recipe | None) -> dict[str, Any] | None:
@@ -616,3 +618,8 @@ def _check_none(arguments: Mapping[str, Any]) -> None:
     """Check that there are no arguments which only LlamaIndex's signature allows."""
     for name in arguments:
         raise TypeError(f"unexpected argument {name!r}")
+
+
+def _unpickled(cls: type[EmbplugVectorStore], data: dict[str, Any], has_key: bool) -> EmbplugVectorStore:
+    """Open a store that was pickled; a key that it had is that of the environment."""
+    return cls.from_dict(data, **({"api_key": key_of_environment()} if has_key else {}))

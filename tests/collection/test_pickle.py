@@ -70,6 +70,32 @@ def test_a_pickle_has_no_key(server_client: QdrantClient, monkeypatch: pytest.Mo
         assert copy.count() == 0
 
 
+def test_pickled_stores_have_no_key(
+    server_client: QdrantClient, qdrant_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, grpc_port = qdrant_address
+    keyed: dict[str, Any] = {"url": url, "api_key": "secret-key"}
+    Collection.create("docs", Recipe(dense=Dense(dim=DIM)), server_client)
+    with pytest.warns(UserWarning, match="insecure"):
+        langchain = LangChainStore.from_existing_collection(
+            "docs", RecordingEncoder(), grpc_port=grpc_port, **keyed
+        )
+    with pytest.warns(UserWarning, match="insecure"):
+        llama_index = LlamaIndexStore("docs", client_kwargs={"grpc_port": grpc_port}, **keyed)
+    for store in (langchain, llama_index):
+        pickled = pickle.dumps(store)
+        assert b"secret-key" not in pickled
+        with closing(store.client):
+            monkeypatch.delenv("QDRANT_API_KEY", raising=False)
+        with pytest.raises(InvalidArgumentError, match=r"^api_key: .*QDRANT_API_KEY"):
+            pickle.loads(pickled)
+        monkeypatch.setenv("QDRANT_API_KEY", "secret-key")
+        with pytest.warns(UserWarning, match="insecure"):
+            copy = pickle.loads(pickled)
+        with closing(copy.client):
+            assert copy.collection.count() == 0
+
+
 def test_what_belongs_to_this_process_says_so(edge_client: Any, memory_client: Any) -> None:
     for client, word in ((edge_client, "Qdrant Edge"), (memory_client, "in memory")):
         collection = Collection.create("docs", RECIPE, client)

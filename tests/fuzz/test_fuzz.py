@@ -35,9 +35,13 @@ from embplug.files.documents import FileDocuments
 from embplug.methods import PCA, ResidualQuantizer
 from embplug.recipe.recipe import digest
 from tests.branches.parts import DIM, RecordingEncoder
+from tests.fuzz.memory import peak_begins, peak_bytes
 from tests.fuzz.values import damaged, value
 
 LONGEST_S = 5.0
+MOST_BYTES = 1 << 30
+"""Of memory that one input may take beside what the process has already."""
+
 RECIPE = Recipe(tokens=Tokens(dim=3), dense=Dense(dim=2), payload_indexes={"n": "integer"})
 DENSE = np.array([[1.0, 0.0], [0.0, 1.0]])
 TOKENS = [np.eye(3)[:2], np.eye(3)]
@@ -49,6 +53,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "dense": DENSE,
         "texts": ["a", "b"],
         "payloads": [{"n": 1}, None],
+        "on_empty": "store",
     },
     "retrieve": {"ids": [1, "b"]},
     "delete": {"ids": ["none"]},
@@ -86,7 +91,7 @@ def rounds(pytestconfig: pytest.Config) -> int:
 
 def tried(call: Callable[[], Any], what: Any) -> BaseException | None:
     """The typed error of a call, or None; anything else fails the test with the input."""
-    began = time.monotonic()
+    began, before = time.monotonic(), peak_begins()
     error: BaseException | None = None
     try:
         with warnings.catch_warnings():
@@ -98,6 +103,7 @@ def tried(call: Callable[[], Any], what: Any) -> BaseException | None:
     except Exception as raised:
         pytest.fail(f"{type(raised).__name__}: {str(raised)[:500]}\nfor {reprlib.repr(what)}")
     assert time.monotonic() - began < LONGEST_S, what
+    assert peak_bytes() - before < MOST_BYTES, what
     return error
 
 
@@ -250,9 +256,10 @@ def test_the_command_line(tmp_path: Path, rounds: int) -> None:
         for _ in range(rng.randrange(4)):
             arguments.append(rng.choice([*OPTIONS, *WORDS, "docs", str(recipe)]))
         arguments += ["--at", str(tmp_path / "data")] if rng.random() < 0.7 else []
-        began = time.monotonic()
+        began, before = time.monotonic(), peak_begins()
         result = CliRunner().invoke(app, arguments, input="n\n", env={"COLUMNS": "100"})
         shown = (number, arguments, result.output[-500:])
         assert result.exception is None or isinstance(result.exception, SystemExit), (shown, result.exception)
         assert "Traceback" not in result.output, shown
+        assert peak_bytes() - before < MOST_BYTES, shown
         assert time.monotonic() - began < LONGEST_S, shown
