@@ -250,7 +250,7 @@ def test_images_that_no_vector_is_made_of_are_refused(edge_client):
         collection.add([0, 1], images=[picture("red")])
     with pytest.raises(ImageError, match=r"^image: expected an image that Pillow reads"):
         collection.search(image=b"words")
-    with pytest.raises(InvalidArgumentError, match="tokens, dense, text or image"):
+    with pytest.raises(InvalidArgumentError, match="text or image, got none of them"):
         collection.search()
 
 
