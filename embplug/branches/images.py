@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from embplug.encoders import EncodedImages, Encoder, encodes_images, encodes_texts
@@ -29,21 +30,19 @@ def page_image(image: Any, argument: str, on_large: Literal["raise", "downscale"
         raise type(error)(argument, error.expected, error.got) from None
 
 
-def check_image(image: PageImage, argument: str) -> PageImage:
-    """Check that an image can be decoded and shows something.
+@contextmanager
+def naming_image(image: PageImage, argument: str) -> Iterator[None]:
+    """Make the errors of an image name the argument, and the image.
 
     Raises
     ------
     ImageError
-        It cannot, or it does not; the error names ``argument``.
+        The image cannot be decoded, or is too large.
     """
     try:
-        is_blank = image.is_blank
+        yield
     except ImageError as error:
         raise ImageError(argument, error.expected, f"{error.got} in {image!r}") from error
-    if is_blank:
-        raise ImageError(argument, "an image that is not blank", f"one colour in {image!r}")
-    return image
 
 
 def check_images(images: Any, count: int) -> list[PageImage]:
@@ -61,7 +60,11 @@ def check_images(images: Any, count: int) -> list[PageImage]:
     if len(images) != count:
         raise LengthMismatchError("images", f"{count} images, one for each document", len(images))
     pages = [page_image(image, f"images[{i}]") for i, image in enumerate(images)]
-    return [check_image(page, f"images[{i}]") for i, page in enumerate(pages)]
+    for i, page in enumerate(pages):
+        with naming_image(page, f"images[{i}]"):
+            if page.is_blank:
+                raise ImageError("image", "an image that is not blank", "one colour")
+    return pages
 
 
 def text_encoder(encoder: Encoder) -> Encoder:
@@ -91,10 +94,8 @@ def encode_images(encoder: Encoder, images: Sequence[PageImage]) -> EncodedImage
         raise InvalidArgumentError("encoder", "one that encodes images", f"{encoder.spec!r}, which does not")
     decoded = []
     for i, image in enumerate(images):
-        try:
+        with naming_image(image, f"images[{i}]"):
             decoded.append(image.load())
-        except ImageError as error:
-            raise ImageError(f"images[{i}]", error.expected, f"{error.got} in {image!r}") from error
     encoded = encoder.encode_images(decoded)
     if not isinstance(encoded, EncodedImages):
         expected = "one whose encode_images returns embplug.EncodedImages"

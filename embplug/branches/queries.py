@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embplug.branches.datatypes import datatype_of_user
 from embplug.branches.documents import check_dense, check_query_tokens, check_takes_sparse, named_dense
-from embplug.branches.images import check_image, page_image
+from embplug.branches.images import naming_image, page_image
 from embplug.branches.sparse_vectors import SparseBatch, check_sparse_query
 from embplug.common.json_types import check_text
 from embplug.common.validation import short_repr
@@ -87,7 +87,9 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
         dense[name] = check_dense(row, vector_recipe.dim, 1, argument, datatype_of_user(vector_recipe))
     image = None
     if query.image is not None:
-        image = check_image(page_image(query.image, "image", on_large="downscale"), "image")
+        image = page_image(query.image, "image", on_large="downscale")
+        with naming_image(image, "image"):
+            image.check()
     sparse = None
     if query.sparse is not None:
         check_takes_sparse(recipe)
