@@ -47,6 +47,7 @@ class LoadedModels:
         self._scorer = scorer
         self._encoder_name: str | None = None
         self._named: dict[str, Encoder] = {}
+        self._passed_named: dict[str, Encoder] = {}
         self._scorer_name: str | None = None
         self._allowed: frozenset[str] = frozenset()
 
@@ -61,6 +62,7 @@ class LoadedModels:
         """Allow the models that the user has allowed for another pipeline of the collection."""
         self._allowed |= other._allowed
         self._named |= other._named
+        self._passed_named |= other._passed_named
 
     @property
     def has_encoder(self) -> bool:
@@ -114,7 +116,11 @@ class LoadedModels:
     def pass_named(self, encoder: Encoder) -> None:
         """Take an encoder that the user passes for a part of the recipe that has its name."""
         _check_passed(encoder, None)
-        self._named[encoder.spec] = encoder
+        self._passed_named[encoder.spec] = self._named[encoder.spec] = encoder
+
+    def named_to_pass_again(self, name: str | None) -> Encoder | str | None:
+        """An encoder of this name that the user passed, else the name."""
+        return None if name is None else self._passed_named.get(name, name)
 
     @property
     def passed_encoder(self) -> Encoder | str | None:

@@ -204,6 +204,13 @@ class Pipeline:
         assert isinstance(branch, DenseBranch)
         return branch
 
+    def sparse_to_pass_again(self) -> tuple[str | None, Encoder | str | None]:
+        """Name in Qdrant and encoder of the sparse vector of a collection that embplug did not make."""
+        version = self.versions.get(SPARSE_VECTOR)
+        if version is None or self.recipe.sparse is None:
+            return None, None
+        return version.stored_as, self.models.named_to_pass_again(self.recipe.sparse.encoder)
+
     def encode_dense(
         self, name: str, texts: Sequence[str], user_ids: Sequence[Id] | None = None
     ) -> dict[str, Float32]:

@@ -198,6 +198,8 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         vector: str | None = None,
         encoder: Encoder | str | None = None,
         text_key: str = "text",
+        sparse_vector: str | None = None,
+        sparse_encoder: Encoder | str | None = None,
     ) -> AsyncCollection:
         """Open a collection that embplug did not make, to add and search as it is, uncompressed.
 
@@ -213,6 +215,11 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
             Encoder of texts, or its name.
         text_key : str, default="text"
             Payload field with the text.
+        sparse_vector : str, default=None
+            Name of a sparse vector that documents get, too, and that is searched beside the dense one. By
+            default the only one, if ``sparse_encoder`` is passed, and else none.
+        sparse_encoder : Encoder or str, default=None
+            Encoder of the sparse vectors, or its name. Without one, ``add`` takes them as ``sparse``.
 
         Returns
         -------
@@ -224,10 +231,18 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         CollectionNotFoundError
             The collection does not exist.
         InvalidArgumentError
-            The collection has no such vector.
+            The collection has no such vector, or an encoder is not known.
         """
         client = await connect_async(engine)
-        steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
+        steps = open_plain_steps(
+            client,
+            name,
+            vector=vector,
+            encoder=encoder,
+            text_key=text_key,
+            sparse_vector=sparse_vector,
+            sparse_encoder=sparse_encoder,
+        )
         async with async_closed_on_error(client, engine):
             return cls(name, client, await run_async(client, steps))
 

@@ -191,6 +191,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         vector: str | None = None,
         encoder: Encoder | str | None = None,
         text_key: str = "text",
+        sparse_vector: str | None = None,
+        sparse_encoder: Encoder | str | None = None,
     ) -> Collection:
         """Open a collection that embplug did not make, to add and search as it is, uncompressed.
 
@@ -206,6 +208,11 @@ class Collection(CollectionBase[Engine], run_by=waiting):
             Encoder of texts, or its name.
         text_key : str, default="text"
             Payload field with the text.
+        sparse_vector : str, default=None
+            Name of a sparse vector that documents get, too, and that is searched beside the dense one. By
+            default the only one, if ``sparse_encoder`` is passed, and else none.
+        sparse_encoder : Encoder or str, default=None
+            Encoder of the sparse vectors, or its name. Without one, ``add`` takes them as ``sparse``.
 
         Returns
         -------
@@ -217,10 +224,18 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         CollectionNotFoundError
             The collection does not exist.
         InvalidArgumentError
-            The collection has no such vector.
+            The collection has no such vector, or an encoder is not known.
         """
         client = connect(engine)
-        steps = open_plain_steps(client, name, vector=vector, encoder=encoder, text_key=text_key)
+        steps = open_plain_steps(
+            client,
+            name,
+            vector=vector,
+            encoder=encoder,
+            text_key=text_key,
+            sparse_vector=sparse_vector,
+            sparse_encoder=sparse_encoder,
+        )
         with closed_on_error(client, engine):
             return cls(name, client, run(client, steps))
 
@@ -238,7 +253,13 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         pipeline = self._pipeline
         models = (*pipeline.models.to_pass_again(), pipeline.device)
         stored_as = [pipeline.dense(name).version.stored_as for name in pipeline.recipe.dense]
-        plain = stored_as[0] if len(stored_as) == 1 else None, pipeline.recipe.text_key
+        sparse_vector, sparse_encoder = pipeline.sparse_to_pass_again()
+        plain = {
+            "vector": stored_as[0] if len(stored_as) == 1 else None,
+            "text_key": pipeline.recipe.text_key,
+            "sparse_vector": sparse_vector,
+            "sparse_encoder": sparse_encoder,
+        }
         return _opened_again, (type(self), self.name, pickled_options(self.engine), models, plain)
 
     def to_async(self) -> AsyncCollection:
@@ -419,7 +440,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
 
 
 def _opened_again(
-    cls: type[Collection], name: str, options: dict[str, Any], models: tuple[Any, ...], plain: tuple[Any, str]
+    cls: type[Collection], name: str, options: dict[str, Any], models: tuple[Any, ...], plain: dict[str, Any]
 ) -> Collection:
     """Open a collection that was pickled."""
     encoder, cross_encoder, device = models
@@ -428,5 +449,4 @@ def _opened_again(
         try:
             return cls.open(name, client, encoder=encoder, cross_encoder=cross_encoder, device=device)
         except NotAnEmbplugCollectionError:
-            vector, text_key = plain
-            return cls.open_plain(name, client, vector=vector, encoder=encoder, text_key=text_key)
+            return cls.open_plain(name, client, encoder=encoder, **plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +77,13 @@ def ingest(
     arguments = write_arguments(handle.pipeline, options)
     check_on_empty(on_empty)
     report = AddReport()
+    if handle.pipeline.unfilled:
+        warnings.warn(
+            f"collection {handle.name!r} also has vectors {[*handle.pipeline.unfilled]}: the documents that "
+            "are added get none of them, and searches by them do not find these documents. For a sparse "
+            "vector pass sparse_encoder to open_plain",
+            stacklevel=2,
+        )
     # ``disable=None`` is silent unless standard error is a terminal.
     silent = None if progress is None else not progress
     with (

@@ -40,8 +40,8 @@ from embplug.errors import (
     InvalidArgumentError,
     RecipeMismatchError,
 )
-from embplug.recipe import Dense, Recipe
-from embplug.recipe.names import DENSE
+from embplug.recipe import Dense, Recipe, Sparse
+from embplug.recipe.names import DENSE, SPARSE_VECTOR
 from embplug.search.cross_encoder import Scorer
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,14 @@ def open_steps(
 
 
 def open_plain_steps(
-    engine: AnyEngine, name: str, *, vector: str | None, encoder: Encoder | str | None, text_key: str
+    engine: AnyEngine,
+    name: str,
+    *,
+    vector: str | None,
+    encoder: Encoder | str | None,
+    text_key: str,
+    sparse_vector: str | None = None,
+    sparse_encoder: Encoder | str | None = None,
 ) -> Steps[Pipeline]:
     """Read from the configuration what a recipe would say of a collection that embplug did not make."""
     _check_name(name)
@@ -239,11 +246,29 @@ def open_plain_steps(
         expected = f"one of the dense vectors {[*dense]} of {name!r}"
         raise InvalidArgumentError("vector", expected, short_repr(vector))
     params = dense[chosen]
+    versions = {DENSE: VectorVersion(stored_as=chosen)}
+    weights, sparse = info.config.params.sparse_vectors or {}, None
+    if sparse_vector is not None or sparse_encoder is not None:
+        own = next(iter(weights)) if sparse_vector is None and len(weights) == 1 else sparse_vector
+        if own is None or own not in weights:
+            expected = f"one of the sparse vectors {[*weights]} of {name!r}"
+            raise InvalidArgumentError("sparse_vector", expected, short_repr(sparse_vector))
+        spec = getattr(sparse_encoder, "spec", sparse_encoder)
+        sparse = Sparse(kind="learned", encoder=spec, modifier=weights[own].modifier)
+        versions[SPARSE_VECTOR] = VectorVersion(stored_as=own)
     recipe = Recipe(
-        dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype), text_key=text_key
+        dense=Dense(dim=params.size, distance=params.distance, datatype=params.datatype),
+        sparse=sparse,
+        text_key=text_key,
     )
-    pipeline = Pipeline(recipe, encoder, versions={DENSE: VectorVersion(stored_as=chosen)})
+    pipeline = Pipeline(recipe, encoder, versions=versions)
+    pipeline.models.allow(recipe)
+    if sparse_encoder is not None and not isinstance(sparse_encoder, str):
+        pipeline.models.pass_named(sparse_encoder)
+    pipeline.models.check_names()
     pipeline.models.check_dimensions()
+    kept = {version.stored_as for version in versions.values()}
+    pipeline.unfilled = tuple(other for other in (*stored, *weights) if other not in kept)
     pipeline.capabilities = yield from capabilities_steps(engine)
     return pipeline
 

@@ -121,7 +121,11 @@ def _check_vectors(name: str, info: models.CollectionInfo, pipeline: Pipeline) -
     for vector, expected in (pipeline.sparse_vectors_config() or {}).items():
         sparse = (info.config.params.sparse_vectors or {}).get(vector)
         if sparse is None or sparse.modifier != expected.modifier:
-            got = "missing" if sparse is None else f"with modifier {sparse.modifier}"
+            got = "missing" if sparse is None else _modified(sparse)
             raise StateError(
                 f"sparse vector {vector!r} of collection {name!r} is {got}, as its recipe wants it"
             )
+
+
+def _modified(sparse: models.SparseVectorParams) -> str:
+    return "without IDF" if sparse.modifier != models.Modifier.IDF else "with IDF"

@@ -90,7 +90,7 @@ def plan_migration(
         notes=not_kept(info, vectors),
     )
     if record is None or stored is None:
-        whole = completed(recipe, info, capabilities.sharding)
+        whole = completed(recipe, info, capabilities.sharding, vectors)
     else:
         whole = _same_recipe(target, recipe, stored)
         if record.vectors != vectors:

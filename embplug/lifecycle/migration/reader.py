@@ -17,7 +17,7 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, retried, run
-from embplug.lifecycle.migration.wire import read_points
+from embplug.lifecycle.migration.wire import read_points, terms
 
 T = TypeVar("T")
 PointId: TypeAlias = "int | str"
@@ -37,14 +37,15 @@ class Point:
     payload
         Over gRPC it is only read when a field of it is looked at.
     vectors
-        float32 ``(dim,)`` or ``(tokens, dim)`` by name, of those that were asked for and that it has.
+        float32 ``(dim,)`` or ``(tokens, dim)`` by name, of those that were asked for and that it has. A
+        sparse vector is an array of ``TERMS``.
     wire
         The bytes of its message, where it came over gRPC.
     """
 
     id: PointId
     payload: Mapping[str, Any]
-    vectors: dict[str, NDArray[np.float32]]
+    vectors: dict[str, NDArray[Any]]
     wire: bytes | None = None
 
     @property
@@ -205,12 +206,16 @@ class Reader:
     def _from_record(self, record: models.Record) -> Point:
         stored = record.vector if isinstance(record.vector, dict) else {"": record.vector}
         named = {name: stored.get(name) for name in self.vectors}
-        vectors = {
-            name: np.asarray(vector, dtype=np.float32) for name, vector in named.items() if vector is not None
-        }
+        vectors = {name: _array(vector) for name, vector in named.items() if vector is not None}
         return Point(
             record.id if isinstance(record.id, int) else str(record.id), record.payload or {}, vectors
         )
+
+
+def _array(vector: Any) -> NDArray[Any]:
+    if isinstance(vector, models.SparseVector):
+        return terms(vector.indices, vector.values)
+    return np.asarray(vector, dtype=np.float32)
 
 
 def order(point_id: PointId) -> tuple[bool, Any]:

@@ -16,7 +16,8 @@ from embplug.lifecycle.migration.reader import Point, Reader
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.run import Migration
 from embplug.lifecycle.migration.sizes import point_bytes
-from embplug.lifecycle.migration.source import payload_needed, stored_vectors
+from embplug.lifecycle.migration.source import payload_needed, stored_sparse, stored_vectors
+from embplug.lifecycle.migration.wire import TERMS
 
 SAMPLE = 5000
 SAMPLE_BYTES = 128 << 20
@@ -72,13 +73,23 @@ def _copy_plainly(edge: EdgeClient, info: models.CollectionInfo, sample: list[Po
             hnsw_config=models.HnswConfigDiff(m=0),
         )
         for name in sample[0].vectors
+        if name in stored
     }
-    run(edge, retried(Call.of("create_collection", collection_name="sample", vectors_config=config)))
+    sparse = {name: params for name, params in stored_sparse(info).items() if name in sample[0].vectors}
+    arguments = {"collection_name": "sample", "vectors_config": config, "sparse_vectors_config": sparse}
+    run(edge, retried(Call.of("create_collection", **arguments)))
     for start in range(0, len(sample), UPSERT):
         points = []
         for point in sample[start : start + UPSERT]:
-            arrays: Any = point.vectors
+            arrays: Any = {name: _to_write(vector) for name, vector in point.vectors.items()}
             points.append(
                 models.PointStruct.model_construct(id=point.id, vector=arrays, payload=dict(point.payload))
             )
         run(edge, retried(Call.of("upsert", collection_name="sample", points=points)))
+
+
+def _to_write(vector: Any) -> Any:
+    """A vector in the form in which Edge takes it."""
+    if vector.dtype != TERMS:
+        return vector
+    return models.SparseVector(indices=vector["index"].tolist(), values=vector["weight"].tolist())

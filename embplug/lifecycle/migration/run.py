@@ -40,6 +40,7 @@ from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.sizes import point_bytes
 from embplug.lifecycle.migration.source import learning_sample, learns, payload_needed, stored_vectors
 from embplug.lifecycle.migration.verify import check_payloads, measure_recall
+from embplug.recipe.names import SPARSE_VECTOR
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +218,8 @@ class Migration:
 
     def _sample(self, record: MigrationRecord) -> CheckedSample | None:
         recipe = self.plan.recipe
-        vectors = list(record.vectors.values())
+        # Weights teach nothing, and points without them teach as much as others.
+        vectors = [source for own, source in record.vectors.items() if own != SPARSE_VECTOR]
         reader = Reader(self.reading, record.source, vectors, payload=payload_needed(recipe))
         return learning_sample(reader.sample(recipe.fit_sample, LEARN_BYTES), record.vectors, recipe)
 

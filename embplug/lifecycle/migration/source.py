@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,12 +14,13 @@ from embplug.branches.datatypes import check_datatype, datatype_of_user
 from embplug.branches.documents import CheckedDocuments, CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import has_own_fields, with_fields
+from embplug.branches.sparse_vectors import SparseBatch, check_sparse
 from embplug.common.ids import MIGRATED, ORIGINAL_ID, split_payload
 from embplug.common.json_types import check_depth
 from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.lifecycle.migration.reader import Point
 from embplug.methods.token_batch import TokenBatch
-from embplug.recipe import Dense, Recipe
+from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_VECTOR
 
 INHERITED = ("shard_number", "replication_factor", "write_consistency_factor", "on_disk_payload")
@@ -40,10 +42,12 @@ def choose_vectors(
     InvalidArgumentError
         ``vector``: none fits or several do, and they are named.
     """
-    stored = stored_vectors(info)
-    own_vectors: dict[str, Dense | None] = dict(recipe.dense)
+    stored: dict[str, Any] = {**stored_vectors(info), **stored_sparse(info)}
+    own_vectors: dict[str, str] = dict.fromkeys(recipe.dense, "dense vectors")
     if recipe.tokens is not None:
-        own_vectors[TOKENS_VECTOR] = None
+        own_vectors[TOKENS_VECTOR] = "multivectors"
+    if copies_sparse(recipe):
+        own_vectors[SPARSE_VECTOR] = "sparse vectors"
     if isinstance(names, str):
         if len(own_vectors) > 1:
             raise InvalidArgumentError("vector", f"a name for each of {[*own_vectors]}", repr(names))
@@ -52,9 +56,8 @@ def choose_vectors(
     if unknown is not None:
         raise InvalidArgumentError("vector", f"names of the recipe's vectors {[*own_vectors]}", repr(unknown))
     chosen = {}
-    for own, dense in own_vectors.items():
-        kind = "multivectors" if dense is None else "dense vectors"
-        there = {key: it for key, it in stored.items() if (it.multivector_config is None) == bool(dense)}
+    for own, kind in own_vectors.items():
+        there = {key: it for key, it in stored.items() if _kind(it) == kind}
         source = (names or {}).get(own)
         if source is None:
             source = next(iter(there)) if len(there) == 1 else own
@@ -67,9 +70,26 @@ def choose_vectors(
             raise InvalidArgumentError(
                 "vector", f"one of the {kind} {sorted(there)} of {name!r}", repr(source)
             )
-        _check_fits(name, source, there[source], recipe, own)
+        if own != SPARSE_VECTOR:
+            _check_fits(name, source, there[source], recipe, own)
         chosen[own] = source
     return chosen
+
+
+def stored_sparse(info: models.CollectionInfo) -> dict[str, models.SparseVectorParams]:
+    """Sparse vectors of a collection by name."""
+    return dict(info.config.params.sparse_vectors or {})
+
+
+def copies_sparse(recipe: Recipe) -> bool:
+    """Whether a recipe takes the weights of sparse vectors as they are."""
+    return recipe.sparse is not None and recipe.sparse.is_learned
+
+
+def _kind(params: models.VectorParams | models.SparseVectorParams) -> str:
+    if isinstance(params, models.SparseVectorParams):
+        return "sparse vectors"
+    return "dense vectors" if params.multivector_config is None else "multivectors"
 
 
 def _check_fits(name: str, source: str, stored: models.VectorParams, recipe: Recipe, own: str) -> None:
@@ -92,17 +112,26 @@ def indexes(info: models.CollectionInfo) -> dict[str, Any]:
     return {field: index.params or index.data_type for field, index in info.payload_schema.items()}
 
 
-def completed(recipe: Recipe, info: models.CollectionInfo, sharded: bool) -> Recipe:
-    """The recipe with what it leaves open taken from the source: payload indexes, shards, replicas."""
+def completed(
+    recipe: Recipe, info: models.CollectionInfo, sharded: bool, vectors: Mapping[str, str] | None = None
+) -> Recipe:
+    """The recipe with what it leaves open taken from the source: payload indexes, shards, replicas, IDF."""
     fields = INHERITED if sharded else INHERITED[-1:]
     params = info.config.params
     inherited = {field: getattr(params, field) for field in fields if getattr(recipe, field) is None}
+    source = (vectors or {}).get(SPARSE_VECTOR)
+    if source is not None and recipe.sparse is not None and recipe.sparse.modifier is None:
+        modifier = stored_sparse(info)[source].modifier
+        inherited["sparse"] = recipe.sparse.model_copy(update={"modifier": modifier})
     return recipe.replaced(**inherited, payload_indexes={**indexes(info), **recipe.payload_indexes})
 
 
 def completed_from(recipe: Recipe, stored: Recipe) -> Recipe:
     """The recipe with what it leaves open taken from that of a target, which had it from the source."""
     inherited = {field: getattr(stored, field) for field in INHERITED if getattr(recipe, field) is None}
+    if copies_sparse(recipe) and stored.sparse is not None and recipe.sparse is not None:
+        modifier = recipe.sparse.modifier or stored.sparse.modifier
+        inherited["sparse"] = recipe.sparse.model_copy(update={"modifier": modifier})
     kept = {**stored.payload_indexes, **recipe.payload_indexes}
     return recipe.replaced(**inherited, payload_indexes=kept)
 
@@ -110,8 +139,11 @@ def completed_from(recipe: Recipe, stored: Recipe) -> Recipe:
 def not_kept(info: models.CollectionInfo, vectors: Mapping[str, str]) -> list[str]:
     """Describe what of the source will not be in the target."""
     left = [name for name in stored_vectors(info) if name not in vectors.values()]
-    left += info.config.params.sparse_vectors or {}
     notes = [f"vectors {left} are not copied, because the recipe has none for them"] if left else []
+    sparse = [name for name in stored_sparse(info) if name not in vectors.values()]
+    if sparse:
+        how = "Sparse(kind='learned') copies one"
+        notes.append(f"sparse vectors {sparse} are not copied, because the recipe takes none: {how}")
     if info.config.params.sharding_method == models.ShardingMethod.CUSTOM:
         notes.append("shards by key become shards by id")
     return notes
@@ -129,19 +161,19 @@ def documents(
     for has, rows in groups.items():
         checked = _documents(
             [points[row] for row in rows],
-            {own: vectors[own] for own in has if own != SPARSE_VECTOR},
+            {own: vectors[own] for own in has if own in vectors},
             None if marks is None else [marks[row] for row in rows],
         )
         for own, rows_of in checked.dense.items():
             check_datatype(rows_of, datatype_of_user(recipe.dense[own]), f"vector {vectors[own]!r}")
-        if SPARSE_VECTOR in has:
+        if SPARSE_VECTOR in has and SPARSE_VECTOR not in vectors:
             checked = replace(checked, texts=[str(texts[row]) for row in rows])
         yield replace(checked, without_vectors=not has)
 
 
 def _text(point: Point, recipe: Recipe) -> str | None:
     """What a sparse branch finds a point by."""
-    if recipe.sparse is None:
+    if recipe.sparse is None or recipe.sparse.is_learned:
         return None
     text = point.payload.get(recipe.text_key)
     return text if isinstance(text, str) and text.strip() else None
@@ -154,11 +186,12 @@ def learns(recipe: Recipe) -> bool:
 
 def payload_needed(recipe: Recipe) -> bool | list[str]:
     """Of the payload, what a recipe learns from."""
-    return False if recipe.sparse is None else [recipe.text_key]
+    return False if recipe.sparse is None or recipe.sparse.is_learned else [recipe.text_key]
 
 
 def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
+    sparse = None if SPARSE_VECTOR not in vectors else _sparse(points, vectors[SPARSE_VECTOR])
     user_ids: list[int | str] = []
     payloads = []
     for row, point in enumerate(points):
@@ -173,7 +206,21 @@ def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str]
             own = {**own, MIGRATED: marks[row]}
         user_ids.append(user_id)
         payloads.append(with_fields(payload, own))
-    return CheckedDocuments(user_ids, [point.id for point in points], tokens, dense, None, payloads)
+    ids = [point.id for point in points]
+    return CheckedDocuments(user_ids, ids, tokens, dense, None, payloads, sparse=sparse)
+
+
+def _sparse(points: Sequence[Point], source: str) -> SparseBatch:
+    """The weights of points, checked."""
+    rows = [point.vectors[source] for point in points]
+    joined = np.concatenate(rows)
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+    try:
+        return check_sparse(SparseBatch(joined["index"], joined["weight"], offsets), len(points))
+    except InvalidArgumentError as error:
+        row = int(re.sub(r"\D", "", error.argument) or 0)
+        got = f"{error.got} in vector {source!r}"
+        raise type(error)(f"point {points[row].id!r}", error.expected, got) from None
 
 
 def learning_sample(
@@ -193,6 +240,8 @@ def _arrays(
     """The vectors by the recipe's names, checked: a server keeps what it was given, NaN too."""
     tokens, dense = None, {}
     for own, source in vectors.items():
+        if own == SPARSE_VECTOR:
+            continue
         rows = [point.vectors[source] for point in points]
         array = TokenBatch.from_list(rows) if own == TOKENS_VECTOR else np.stack(rows)
         if not np.isfinite(array.values if isinstance(array, TokenBatch) else array).all():

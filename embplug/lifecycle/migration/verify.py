@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
@@ -17,7 +16,7 @@ from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.lifecycle.migration.passes import Passes
 from embplug.lifecycle.migration.reader import Point, PointId, Reader
-from embplug.recipe.names import TOKENS_VECTOR
+from embplug.recipe.names import SPARSE_VECTOR, TOKENS_VECTOR
 from embplug.search.types import Query, SearchOptions
 
 LIMIT = 10
@@ -72,7 +71,7 @@ class _SearchedQuery:
     """One query on both sides; ``left_out`` is the point whose vector it is."""
 
     query: Query
-    vector: NDArray[np.float32]
+    vector: Any
     left_out: PointId | None
 
 
@@ -86,7 +85,8 @@ def measure_recall(
     queries: Sequence[Query] | None,
 ) -> Recall | None:
     """Search both sides for the same queries; ``None`` where the source is empty."""
-    reader = Reader(reading, source, list(vectors.values()), payload=False)
+    names = [vectors[own] for own in vectors if own != SPARSE_VECTOR]
+    reader = Reader(reading, source, names, payload=False)
     if not vectors:
         # A recipe with a sparse vector alone has no vectors to compare.
         return None
@@ -95,10 +95,14 @@ def measure_recall(
     if queries is not None:
         searched = _of_caller(queries, pipeline)
     else:
-        points = reader.sample(SAMPLED_QUERIES, SAMPLE_BYTES)
-        if not points:
+        points = reader.sample(SAMPLED_QUERIES, SAMPLE_BYTES) if names else []
+        searched = {own: _sampled(points, own, vectors, pipeline) for own in vectors if own != SPARSE_VECTOR}
+        if SPARSE_VECTOR in vectors:
+            name = vectors[SPARSE_VECTOR]
+            points = Reader(reading, source, [name], payload=False).sample(SAMPLED_QUERIES, SAMPLE_BYTES)
+            searched[SPARSE_VECTOR] = _sampled_weights(points, name)
+        if not any(searched.values()):
             return None
-        searched = {own: _sampled(points, own, vectors, pipeline) for own in vectors}
     shares = {}
     for own, own_queries in searched.items():
         parts = []
@@ -153,15 +157,27 @@ def _sampled(
 ) -> list[_SearchedQuery]:
     queries = []
     for point in points:
-        stored = {name: point.vectors[source] for name, source in vectors.items()}
+        stored = {name: point.vectors[source] for name, source in vectors.items() if name != SPARSE_VECTOR}
         if own != TOKENS_VECTOR:
-            queries.append(_SearchedQuery(Query(dense={own: stored[own]}), stored[own], point.id))
+            queries.append(_SearchedQuery(Query(dense={own: stored[own]}), stored[own].tolist(), point.id))
             continue
         tokens = stored[own][:QUERY_TOKENS]
         dense = {name: vector for name, vector in stored.items() if name != own}
         # Without an encoding the dense vectors find what the tokens rank.
         finds = pipeline.recipe.tokens is not None and pipeline.recipe.tokens.encoding is None
-        queries.append(_SearchedQuery(Query(tokens, dense if finds and dense else None), tokens, point.id))
+        query = Query(tokens, dense if finds and dense else None)
+        queries.append(_SearchedQuery(query, tokens.tolist(), point.id))
+    return queries
+
+
+def _sampled_weights(points: Sequence[Point], source: str) -> list[_SearchedQuery]:
+    """Sparse vectors of points as queries; one without weights finds nothing."""
+    queries = []
+    for point in points:
+        vector = point.vectors[source]
+        weights = models.SparseVector(indices=vector["index"].tolist(), values=vector["weight"].tolist())
+        if weights.indices:
+            queries.append(_SearchedQuery(Query(sparse=weights), weights, point.id))
     return queries
 
 
@@ -171,13 +187,17 @@ def _of_caller(queries: Sequence[Query], pipeline: Pipeline) -> dict[str, list[_
         whole = pipeline.with_query_vectors(query)
         if whole.tokens is not None:
             by_vector.setdefault(TOKENS_VECTOR, []).append(
-                _SearchedQuery(whole, np.asarray(whole.tokens), None)
+                _SearchedQuery(whole, np.asarray(whole.tokens).tolist(), None)
             )
             continue
-        dense: Any = whole.dense
+        dense: Any = whole.dense or {}
         for name, vector in dense.items():
             by_vector.setdefault(name, []).append(
-                _SearchedQuery(Query(dense={name: vector}), np.asarray(vector), None)
+                _SearchedQuery(Query(dense={name: vector}), np.asarray(vector).tolist(), None)
+            )
+        if whole.sparse is not None:
+            by_vector.setdefault(SPARSE_VECTOR, []).append(
+                _SearchedQuery(Query(sparse=whole.sparse), whole.sparse, None)
             )
     return by_vector
 
@@ -188,7 +208,7 @@ def _truth(
     """Best points of the source by their scores, more than are wanted, so that ties can be told."""
     requests = [
         models.QueryRequest(
-            query=models.NearestQuery(nearest=query.vector.tolist()),
+            query=models.NearestQuery(nearest=query.vector),
             using=vector or None,
             filter=None if query.left_out is None else _without(query.left_out),
             params=models.SearchParams(exact=exact),

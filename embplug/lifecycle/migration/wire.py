@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,12 +16,25 @@ Bytes: TypeAlias = NDArray[np.uint8]
 Places: TypeAlias = NDArray[np.int64]
 Span: TypeAlias = tuple[int, int]
 
+TERMS = np.dtype([("index", "<u4"), ("weight", "<f4")])
+"""Of a sparse vector."""
+
+
+@dataclass(frozen=True)
+class _Sparse:
+    """Where the indices and the weights of a sparse vector are."""
+
+    indices: Span
+    weights: Span
+
+
 # Numbers of the fields in Qdrant's points.proto.
 _ID, _PAYLOAD, _VECTORS = 1, 2, 4
 _UUID = 2
 _UNNAMED, _NAMED = 1, 2
 _KEY, _VALUE = 1, 2
-_DATA, _VECTORS_COUNT, _DENSE, _MULTI = 1, 3, 101, 103
+_DATA, _INDICES, _VECTORS_COUNT, _DENSE, _SPARSE, _MULTI = 1, 2, 3, 101, 102, 103
+_WEIGHTS, _TERM_IDS = 1, 2
 
 _VARINT, _BYTES = 0, 2
 _LOW = np.uint64(0x7F)
@@ -29,7 +43,7 @@ _FIXED_SIZES = {1: 8, 5: 4}
 
 def read_points(
     answer: Any, names: Sequence[str]
-) -> tuple[list[int | str], list[WirePayload], list[dict[str, Float32]], list[bytes]]:
+) -> tuple[list[int | str], list[WirePayload], list[dict[str, NDArray[Any]]], list[bytes]]:
     """Id, payload, the wanted vectors and the bytes of each ``RetrievedPoint`` of an answer."""
     answer.DiscardUnknownFields()
     # Deterministic: the same point is the same bytes whenever it is read.
@@ -101,7 +115,7 @@ def _ids(wire: bytes, starts: Places, stops: Places) -> list[int | str]:
 
 def _all_vectors(
     wire: bytes, starts: Places, stops: Places, names: Sequence[str]
-) -> list[dict[str, Float32]]:
+) -> list[dict[str, NDArray[Any]]]:
     """The wanted vectors in each ``VectorsOutput``; dense ones mostly stand at the same places in it."""
     sizes = stops - starts
     model = int(sizes.argmax())
@@ -128,11 +142,27 @@ def _pairs(starts: Places, stops: Places) -> Iterator[tuple[int, int]]:
     return zip(starts.tolist(), stops.tolist(), strict=True)
 
 
-def _values(wire: bytes, value: Span | Float32) -> Float32:
+def _values(wire: bytes, value: Span | Float32 | _Sparse) -> NDArray[Any]:
+    if isinstance(value, _Sparse):
+        return terms(_packed(wire, *value.indices), _array(wire, *value.weights))
     return _array(wire, *value) if isinstance(value, tuple) else value
 
 
-def _vectors(wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | Float32]]:
+def terms(indices: Any, weights: Any) -> NDArray[Any]:
+    """A sparse vector as an array of ``TERMS``."""
+    vector = np.empty(len(indices), dtype=TERMS)
+    vector["index"], vector["weight"] = indices, weights
+    return vector
+
+
+def _packed(wire: bytes, start: int, stop: int) -> NDArray[np.uint64]:
+    """Integers of a list, each of which takes as many bytes as it needs."""
+    whole = np.frombuffer(wire, dtype=np.uint8, count=stop - start, offset=start)
+    lasts = np.flatnonzero(whole < 0x80)
+    return _varints(whole, np.concatenate([[0], lasts[:-1] + 1]))[0] if lasts.size else np.empty(0, np.uint64)
+
+
+def _vectors(wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | Float32 | _Sparse]]:
     for number, first, last in _fields(wire, start, stop):
         if number == _UNNAMED:
             yield from _named("", wire, first, last)
@@ -144,8 +174,8 @@ def _vectors(wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | F
                     yield from _named(name, wire, *parts[_VALUE])
 
 
-def _named(name: str, wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | Float32]]:
-    """Where a dense vector is, or a multivector; of a sparse one nothing."""
+def _named(name: str, wire: bytes, start: int, stop: int) -> Iterator[tuple[str, Span | Float32 | _Sparse]]:
+    """Where a dense or sparse vector is, or a multivector."""
     parts = {number: (first, last) for number, first, last in _fields(wire, start, stop)}
     if _DENSE in parts:
         yield name, _span(wire, *parts[_DENSE])
@@ -153,6 +183,11 @@ def _named(name: str, wire: bytes, start: int, stop: int) -> Iterator[tuple[str,
         first, last = parts[_MULTI]
         if last > first:
             yield name, _rows(wire, first, last)
+    elif _SPARSE in parts:
+        own = {number: (first, last) for number, first, last in _fields(wire, *parts[_SPARSE])}
+        yield name, _Sparse(own.get(_TERM_IDS, (stop, stop)), own.get(_WEIGHTS, (stop, stop)))
+    elif _INDICES in parts:
+        yield name, _Sparse(_span(wire, *parts[_INDICES]), parts.get(_DATA, (stop, stop)))
     elif _DATA in parts and not parts.keys() - {_DATA, _VECTORS_COUNT}:
         # Servers before 1.17 tell all in fields that are deprecated since.
         if _VECTORS_COUNT not in parts:

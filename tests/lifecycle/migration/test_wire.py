@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qdrant_client import grpc
 from qdrant_client.conversions.conversion import json_to_value
 
-from embplug.lifecycle.migration.wire import read_points
+from embplug.lifecycle.migration.wire import read_points, terms
 
 ids = st.integers(0, 2**64 - 1) | st.uuids().map(str)
 values = st.recursive(
@@ -18,11 +18,11 @@ values = st.recursive(
     max_leaves=4,
 )
 payloads = st.dictionaries(st.text(max_size=9), values, max_size=4)
-kinds = st.sampled_from(["dense", "flat", "multi", "flat multi", "sparse"])
+kinds = st.sampled_from(["dense", "flat", "multi", "flat multi", "sparse", "flat sparse", "no terms"])
 FIRST = np.arange(40, dtype=np.float32)
 
 
-def vector(kind: str, row: int, dim: int) -> tuple[grpc.VectorOutput, np.ndarray | None]:
+def vector(kind: str, row: int, dim: int) -> tuple[grpc.VectorOutput, np.ndarray]:
     numbers = FIRST[:dim] + row
     matrix = np.stack([numbers, -numbers])
     if kind == "dense":
@@ -34,7 +34,15 @@ def vector(kind: str, row: int, dim: int) -> tuple[grpc.VectorOutput, np.ndarray
         return grpc.VectorOutput(multi_dense=grpc.MultiDenseVector(vectors=rows)), matrix
     if kind == "flat multi":
         return grpc.VectorOutput(data=matrix.ravel(), vectors_count=2), matrix
-    return grpc.VectorOutput(sparse=grpc.SparseVector(indices=[row, row + 1], values=[1, 2])), None
+    # Indices take from one to five bytes.
+    indices = [] if kind == "no terms" else [row, *(2**bits - 1 + row for bits in (7, 14, 21, 28)), 2**32 - 1]
+    weights = [float(weight) for weight in range(len(indices))]
+    if kind == "flat sparse":
+        flat = grpc.VectorOutput(indices=grpc.SparseIndices(data=indices), data=weights)
+        return flat, terms(indices, weights)
+    return grpc.VectorOutput(sparse=grpc.SparseVector(indices=indices, values=weights)), terms(
+        indices, weights
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -67,14 +75,14 @@ def test_points_are_read_as_they_were_written(points, columns, named, data):
         )
         # Not all are asked for.
         read = {name: value for name, (_, value) in zip(names, made, strict=False) if name != "v1"}
-        expected.append((point_id, payload, {n: value for n, value in read.items() if value is not None}))
+        expected.append((point_id, payload, read))
     for answer in (grpc.ScrollResponse(result=messages), grpc.GetResponse(result=messages, time=0.5)):
         found = list(zip(*read_points(answer, ["", "v0", "v2"]), strict=True))
         assert [(one, dict(payload)) for one, payload, _, _ in found] == [each[:2] for each in expected]
         for (_, _, vectors, _), (_, _, wanted) in zip(found, expected, strict=True):
             assert vectors.keys() == wanted.keys()
             for name, value in wanted.items():
-                assert vectors[name].dtype == np.float32
+                assert vectors[name].dtype == value.dtype
                 np.testing.assert_array_equal(vectors[name], value)
 
 

@@ -1,0 +1,128 @@
+"""How tokens lie: what decides which encoding finds candidates well."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from embplug.common.threads import single_blas_thread
+from embplug.errors import EmptyTokensError
+from embplug.methods.maxsim import maxsim
+from embplug.methods.numeric.arrays import Float32
+from embplug.methods.reductions.reduced import unit
+from embplug.methods.token_batch import TokenBatch, check_token_batch
+
+DOCUMENTS, TOKENS = 256, 8192
+"""Largest numbers of documents and tokens that are looked at."""
+
+QUERIES, QUERY_TOKENS = 16, 32
+"""Documents that stand for queries, by their first tokens."""
+
+LEADING = 8
+"""Number of directions whose share of the variance is told."""
+
+
+@dataclass(frozen=True)
+class TokenDiagnosis:
+    """How a sample of tokens lies.
+
+    Attributes
+    ----------
+    documents, tokens : int
+        Numbers of documents and tokens that were looked at.
+    dim : int
+        Dimension of the tokens.
+    mean_cosine : float
+        Mean cosine of two tokens of different documents. It is 0 for tokens without a common direction, and
+        1 for tokens that all point the same way.
+    effective_dim : float
+        Number of dimensions that tokens fill: the participation ratio of the variances of their principal
+        components. It is ``dim`` for tokens that lie alike in all directions.
+    leading_share : float
+        Share of the variance in the first eight principal components.
+    maxsim_spread : float
+        Standard deviation of MaxSim over documents, as a share of its mean, for documents as queries.
+    """
+
+    documents: int
+    tokens: int
+    dim: int
+    mean_cosine: float
+    effective_dim: float
+    leading_share: float
+    maxsim_spread: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the measurements as values of JSON types."""
+        return asdict(self)
+
+
+def diagnose(tokens: TokenBatch) -> TokenDiagnosis:
+    """Measure how tokens lie, on a few hundred documents of a sample.
+
+    Parameters
+    ----------
+    tokens : TokenBatch
+        Token vectors of documents.
+
+    Returns
+    -------
+    TokenDiagnosis
+        The measurements.
+
+    Raises
+    ------
+    EmptyTokensError
+        There is no token.
+    """
+    check_token_batch(tokens)
+    inhabited = np.flatnonzero(tokens.lengths)
+    if not inhabited.size:
+        raise EmptyTokensError("tokens", "tokens to look at", "none")
+    some = tokens.take(_evenly(inhabited, DOCUMENTS)).to_float32()
+    rows = _evenly(np.arange(len(some.values)), TOKENS)
+    with single_blas_thread():
+        values = unit(some.values[rows])
+        mean = values.mean(axis=0)
+        variances = np.linalg.eigvalsh(np.cov((values - mean).T.astype(np.float64)).reshape(tokens.dim, -1))
+    variances = np.maximum(variances, 0)
+    total = float(variances.sum())
+    return TokenDiagnosis(
+        documents=len(some),
+        tokens=len(rows),
+        dim=tokens.dim,
+        mean_cosine=_mean_cosine(some),
+        effective_dim=total**2 / float(np.square(variances).sum()) if total else 0.0,
+        leading_share=float(variances[-LEADING:].sum()) / total if total else 1.0,
+        maxsim_spread=_spread(some),
+    )
+
+
+def _evenly(values: Any, count: int) -> Any:
+    """At most ``count`` of the values, at equal steps."""
+    if len(values) <= count:
+        return values
+    return values[np.arange(count) * len(values) // count]
+
+
+def _mean_cosine(tokens: TokenBatch) -> float:
+    """Of all pairs of tokens of different documents, each pair of documents counting alike."""
+    sums = np.add.reduceat(unit(tokens.values).astype(np.float64), tokens.offsets[:-1], axis=0)
+    means = sums / tokens.lengths[:, None]
+    count = len(means)
+    if count < 2:
+        return float(np.square(means).sum())
+    whole = np.square(means.sum(axis=0)).sum() - np.square(means).sum()
+    return float(whole / (count * (count - 1)))
+
+
+def _spread(tokens: TokenBatch) -> float:
+    """Standard deviation over mean of MaxSim, for some documents as queries of all others."""
+    spreads = []
+    for i in _evenly(np.arange(len(tokens)), QUERIES):
+        scores: Float32 = np.delete(maxsim(tokens[int(i)][:QUERY_TOKENS], tokens), i)
+        if len(scores) > 1 and (mean := abs(float(scores.mean()))):
+            spreads.append(float(scores.std()) / mean)
+    return float(np.mean(spreads)) if spreads else 0.0
