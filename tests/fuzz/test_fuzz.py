@@ -26,11 +26,12 @@ from typer.testing import CliRunner
 from embplug import Collection, Dense, Query, Recipe, Tokens, connect
 from embplug.cli import app
 from embplug.collection.manifest import MANIFEST_KEY
-from embplug.common.jsonl import read_jsonl
 from embplug.encoders import registry
 from embplug.engines import EdgeClient
 from embplug.errors import EmbplugError, IngestError, InvalidArgumentError
 from embplug.evaluation.beir import read_beir
+from embplug.files.choose import open_source
+from embplug.files.documents import FileDocuments
 from embplug.methods import PCA, ResidualQuantizer
 from embplug.recipe.recipe import digest
 from tests.branches.parts import DIM, RecordingEncoder
@@ -177,6 +178,7 @@ def test_recipes_as_text_and_as_data(rounds: int) -> None:
 
 
 LINES = '{"id": 1, "text": "one", "n": 1}\n{"_id": "b", "text": "two", "k": {"m": [1.5, null]}}\n'
+ROWS = 'id,text,n,tokens,dense\n1,one,1,"[[1, 0, 0]]","[1, 0]"\n"b","two, ""2""",,"[[0, 1, 0]]","[0, 1]"\n'
 QUERIES = '{"_id": "q1", "text": "one"}\n{"_id": "q2", "text": "two"}\n'
 CORPUS = '{"_id": "d1", "title": "t", "text": "one"}\n{"_id": "d2", "title": "", "text": "two"}\n'
 QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t1\nq2\td2\t2\n"
@@ -189,7 +191,13 @@ def test_files(tmp_path: Path, rounds: int) -> None:
     for number in range(rounds):
         lines = damaged(rng, LINES)
         (tmp_path / "docs.jsonl").write_bytes(lines)
-        tried(lambda: [*read_jsonl(tmp_path / "docs.jsonl", None, "text")], (number, lines[:300]))
+        rows = damaged(rng, ROWS)
+        (tmp_path / "docs.csv").write_bytes(rows)
+        for file in ("docs.jsonl", "docs.csv"):
+            tried(
+                lambda: [*FileDocuments(open_source(tmp_path / file), RECIPE).batches()],  # noqa: B023
+                (number, lines, rows),
+            )
         wrong = rng.choice([*files])
         for name, text in files.items():
             (tmp_path / name).write_bytes(damaged(rng, text) if name == wrong else text.encode())
