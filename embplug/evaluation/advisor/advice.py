@@ -11,6 +11,12 @@ from embplug.branches.sizing import Cost, Part
 from embplug.evaluation.statistics import Figure
 from embplug.recipe import Recipe
 
+AS_IT_IS = "as it is today"
+"""Name of the trial of a collection as it is stored."""
+
+PRICE_OF_DISK = 1 / 20
+"""What a byte on disk costs, in bytes of memory: hosts take some twenty times as much for memory."""
+
 
 @dataclass(frozen=True)
 class TriedRecipe:
@@ -35,8 +41,8 @@ class TriedRecipe:
     latency_ms : dict of str to float
         ``p50``, ``p95`` and ``p99`` of one search on the sample, in milliseconds.
     bytes : float
-        Bytes of one document in the whole collection, by which recipes are compared. For dense vectors
-        these are the bytes in memory, for token matrices the bytes on disk.
+        Bytes of one document in the whole collection, by which recipes are compared: those in memory, and
+        those on disk at :data:`PRICE_OF_DISK`.
     memory_bytes : float
         Bytes of one document in memory.
     disk_bytes : float

@@ -19,7 +19,7 @@ from embplug.engines import EngineTarget
 from embplug.engines.calls import run
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation.advisor import trials as trials_module
-from embplug.evaluation.advisor.advice import Advice
+from embplug.evaluation.advisor.advice import AS_IT_IS, Advice
 from embplug.evaluation.advisor.sample import MATRIX_QUERIES, QUERIES, CollectionSample, sample_steps
 from embplug.evaluation.advisor.selection import Choice, with_front
 from embplug.evaluation.advisor.target import Target, checked_target
@@ -184,10 +184,14 @@ def advise_on(
     def fits(parts: list[Part], state_bytes: int = 0) -> bool:
         return target.headroom(by_disk, parts, priced(parts, source.points, state_bytes=state_bytes)) >= 0
 
-    recipes = {name: recipe for name, recipe in trials.recipes().items() if fits(trials.expected(recipe))}
-    if not recipes:
+    recipes = {
+        name: recipe
+        for name, recipe in trials.recipes().items()
+        if name == AS_IT_IS or fits(trials.expected(recipe))
+    }
+    if not recipes.keys() - {AS_IT_IS}:
         raise InvalidArgumentError("budget", "room for the smallest recipe", str(target))
-    tried, dropped, bounds = trials.run(recipes)
+    tried, dropped, bounds = trials.run(recipes, target.recall)
     choice = Choice(
         fits=np.array([fits(trial.parts, trial.state_bytes) for trial in tried]),
         bytes=np.array([trial.bytes for trial in tried]),

@@ -15,8 +15,9 @@ from embplug.encoders import Encoded
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, Steps
 from embplug.engines.capabilities import Capabilities, capabilities_steps
-from embplug.errors import CollectionNotFoundError, InvalidArgumentError
+from embplug.errors import CollectionNotFoundError, EmbplugError, InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
+from embplug.recipe import Dense, Recipe
 
 QUERIES = 200
 """Number of queries with dense vectors."""
@@ -32,6 +33,15 @@ DOCUMENTS = 10_000
 
 MATRICES = 2000
 """Number of documents with token matrices in the largest sample."""
+
+TEXT_KEYS = ("text", "page_content", "document", "content", "body", "chunk")
+"""Payload fields in which LangChain, LlamaIndex, FastEmbed and others keep the text."""
+
+SHORTEST_TEXT = 40
+"""Mean number of characters from which a field with another name is taken for the text."""
+
+DEFAULT_LINKS = 16
+"""Links of a point in a graph, if a collection says nothing else."""
 
 _PAGE = 10_000
 _FLOATS_AT_ONCE = 1 << 20
@@ -64,6 +74,10 @@ class CollectionSample:
         Replication factor of the collection.
     capabilities : Capabilities
         What the engine of the collection can do.
+    today : Recipe, default=None
+        Recipe that stores a dense vector as the collection does; None where there is none.
+    text_key : str, default=None
+        Payload field that holds the texts; None if no field does.
     """
 
     name: str
@@ -76,6 +90,8 @@ class CollectionSample:
     shards: int
     replicas: int
     capabilities: Capabilities
+    today: Recipe | None = None
+    text_key: str | None = None
 
 
 def sample_steps(
@@ -168,7 +184,59 @@ def sample_steps(
         shards=params.shard_number or 1,
         replicas=params.replication_factor or 1,
         capabilities=capabilities,
+        today=None if multi else _today(stored[chosen], info.config),
+        text_key=text_key_of(payloads),
     )
+
+
+def _today(params: models.VectorParams, config: models.CollectionConfig) -> Recipe | None:
+    """Return the recipe that stores a vector as the collection does, where a recipe can say that."""
+    try:
+        return Recipe(
+            dense=Dense(
+                dim=params.size,
+                distance=params.distance,
+                datatype=params.datatype,
+                on_disk=params.on_disk,
+                quantization=params.quantization_config or config.quantization_config,
+                hnsw=params.hnsw_config or _own_graph(config.hnsw_config),
+            )
+        )
+    except EmbplugError:
+        return None
+
+
+def _own_graph(hnsw: models.HnswConfig) -> models.HnswConfigDiff | None:
+    """Return the number of links of a collection that has another than Qdrant's default."""
+    return None if hnsw.m == DEFAULT_LINKS else models.HnswConfigDiff(m=hnsw.m)
+
+
+def text_key_of(payloads: list[dict[str, Any]]) -> str | None:
+    """Return the payload field that holds the texts: one with a usual name, or else the longest text.
+
+    Parameters
+    ----------
+    payloads : list of dict
+        Payloads of some documents.
+
+    Returns
+    -------
+    str or None
+        Name of a field that is a text in most payloads; None if no field is one.
+    """
+    lengths: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for payload in payloads:
+        for key, value in payload.items():
+            if isinstance(value, str):
+                lengths[key] = lengths.get(key, 0) + len(value)
+                counts[key] = counts.get(key, 0) + 1
+    usual = [key for key, count in counts.items() if 2 * count > len(payloads)]
+    for key in TEXT_KEYS:
+        if key in usual:
+            return key
+    long = [key for key in usual if lengths[key] >= SHORTEST_TEXT * counts[key] and not key.startswith("_")]
+    return max(long, key=lambda key: lengths[key], default=None)
 
 
 def sample_ids_steps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,12 @@ from embplug.evaluation.advisor.advice import TriedRecipe
 
 RECALL_TIE = 0.002
 """Recipes whose recall differs by at most this much count as equally good."""
+
+HOPELESS = 0.1
+"""By how much a recipe on a small sample falls short of the target when smaller ones are not tried."""
+
+_SIZE = re.compile(r"[0-9]+(?= (?:float16|int8|turbo|binary))|(?<=product x)[0-9]+")
+"""Numbers of components, and ratios, in the names of recipes."""
 
 BYTES_TIE = 1.02
 """Recipes of at most this many times the bytes count as equally large."""
@@ -68,6 +75,37 @@ def with_front(trials: Sequence[TriedRecipe]) -> list[TriedRecipe]:
     return [replace(trial, front=not any(beats(other, trial) for other in trials)) for trial in trials]
 
 
+class Hopeless:
+    """Recipes that need not be tried, because a larger one of the same kind is far from the target.
+
+    Parameters
+    ----------
+    recall : float or None
+        Recall to reach. None compares with the best recipe so far.
+    """
+
+    def __init__(self, recall: float | None) -> None:
+        self._recall = recall
+        self._best = 0.0
+        self._lowest: dict[str, float] = {}
+
+    def see(self, trial: TriedRecipe) -> None:
+        """Take in a recipe that was tried; of a kind, the larger recipes come first."""
+        self._best = max(self._best, trial.expected_recall)
+        kind = _kind(trial.name)
+        self._lowest[kind] = min(trial.expected_recall, self._lowest.get(kind, 1.0))
+
+    def includes(self, name: str) -> bool:
+        """Return whether a recipe, which is smaller than those of its kind so far, cannot be the best."""
+        target = self._best if self._recall is None else min(self._recall, self._best)
+        return self._lowest.get(_kind(name), 1.0) < target - HOPELESS
+
+
+def _kind(name: str) -> str:
+    """What recipes have in common that differ in their size alone."""
+    return _SIZE.sub("", name)
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """The rule by which a recipe is chosen from predicted recalls.
@@ -102,7 +140,8 @@ class Choice:
         eligible = self.good(expected)
         if not eligible.any():
             # The closest is the one whose lower bound is highest.
-            expected, eligible = expected - self.margin, np.ones(len(expected), dtype=bool)
+            fits = self.fits if self.fits.any() else np.ones(len(expected), dtype=bool)
+            expected, eligible = expected - self.margin, fits
         elif self.recall is not None:
             eligible = eligible & (self.bytes <= BYTES_TIE * self.bytes[eligible].min())
         tied = np.flatnonzero(eligible & (expected >= expected[eligible].max() - RECALL_TIE))

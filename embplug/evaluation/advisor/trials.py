@@ -25,7 +25,7 @@ from embplug.collection.collection import Collection
 from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.advisor.advice import TriedRecipe
+from embplug.evaluation.advisor.advice import AS_IT_IS, PRICE_OF_DISK, TriedRecipe
 from embplug.evaluation.advisor.confidence import RecallBounds
 from embplug.evaluation.advisor.fitting import learned_state
 from embplug.evaluation.advisor.prediction import expected_recall, ranks_to_measure
@@ -37,7 +37,7 @@ from embplug.evaluation.advisor.sample import (
     QUERIES,
     CollectionSample,
 )
-from embplug.evaluation.advisor.selection import better_third
+from embplug.evaluation.advisor.selection import Hopeless, better_third
 from embplug.evaluation.exact import Ranking, overlap
 from embplug.evaluation.recipes import dense_recipes, token_recipes
 from embplug.evaluation.statistics import bootstrap, percentiles_ms
@@ -47,6 +47,9 @@ from embplug.recipe import Recipe
 
 FEWEST = 300
 """Number of documents in the smallest sample on which recipes are tried."""
+
+COSTLY = "OPQ"
+"""Beginning of the names of recipes that take long to learn."""
 
 _TRIAL = "trial"
 
@@ -116,7 +119,11 @@ class Trials:
         if source.documents.tokens is not None:
             return token_recipes(source.documents.tokens.dim, source.capabilities)
         assert source.documents.dense is not None
-        return dense_recipes(source.documents.dense.shape[1], source.distance, source.capabilities)
+        recipes = dense_recipes(source.documents.dense.shape[1], source.distance, source.capabilities)
+        if source.today is None:
+            return recipes
+        others = {name: recipe for name, recipe in recipes.items() if not _stores_alike(recipe, source.today)}
+        return {AS_IT_IS: source.today, **others}
 
     def expected(self, recipe: Recipe) -> list[Part]:
         """Compute the parts of the whole collection by formula, before anything is tried.
@@ -141,13 +148,24 @@ class Trials:
             size = recipe.tokens.document_bytes + mean * codes.bytes_per_vector(recipe.tokens.dim)
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)
 
-    def run(self, recipes: Mapping[str, Recipe]) -> tuple[list[TriedRecipe], list[TriedRecipe], RecallBounds]:
+    def _expected_cost(self, recipe: Recipe) -> float:
+        parts = self.expected(recipe)
+        return memory_bytes(parts) + PRICE_OF_DISK * disk_bytes(parts)
+
+    def run(
+        self, recipes: Mapping[str, Recipe], recall: float | None = None
+    ) -> tuple[list[TriedRecipe], list[TriedRecipe], RecallBounds]:
         """Try recipes on samples of growing size; the better third goes on to the next size.
+
+        Of recipes that differ in their size alone, the larger ones are tried first, and smaller ones only
+        while there is hope.
 
         Parameters
         ----------
         recipes : mapping of str to Recipe
             Recipes to try, by name.
+        recall : float, default=None
+            Recall to reach. None is that of the best recipe.
 
         Returns
         -------
@@ -159,7 +177,9 @@ class Trials:
             Bounds of the recall of the recipes that were tried on the largest sample, in the same order.
         """
         dropped: list[TriedRecipe] = []
-        remaining = dict(recipes)
+        remaining = {
+            name: recipe for name, recipe in recipes.items() if len(self._rows) == 1 or not _is_costly(name)
+        }
         trials: list[TriedRecipe] = []
         shares: list[dict[int, NDArray[np.float64]]] = []
         disabled = None if self._progress is None else not self._progress
@@ -167,22 +187,35 @@ class Trials:
             data = self._data(rows)
             exact = exact_rankings(next(iter(remaining.values())), data, self._k)[0]
             trials, shares = [], []
-            for name, recipe in tqdm(remaining.items(), desc=f"{len(rows)} documents", disable=disabled):
-                trial, returned = self._try(name, recipe, data, exact)
+            hopeless = Hopeless(recall if place + 1 < len(self._rows) else None)
+            ordered = sorted(remaining, key=lambda name: -self._expected_cost(remaining[name]))
+            for name in tqdm(ordered, desc=f"{len(rows)} documents", disable=disabled):
+                if hopeless.includes(name):
+                    continue
+                trial, returned = self._try(name, remaining[name], data, exact)
+                hopeless.see(trial)
                 trials.append(trial)
                 shares.append(returned)
             if place + 1 < len(self._rows):
-                kept = better_third(trials)
+                kept = better_third(trials) | {AS_IT_IS}
                 dropped += [trial for trial in trials if trial.name not in kept]
-                remaining = {name: recipe for name, recipe in remaining.items() if name in kept}
+                tried = {trial.name for trial in trials}
+                remaining = {name: recipe for name, recipe in remaining.items() if name in kept & tried}
+                if place + 2 == len(self._rows):
+                    remaining |= _costly_to_learn(recipes, kept)
         return trials, dropped, RecallBounds.of(shares, self._k, self.sizes[-1], self._source.points)
 
     def _try(
         self, name: str, recipe: Recipe, data: TrialData, exact: Ranking
     ) -> tuple[TriedRecipe, dict[int, NDArray[np.float64]]]:
         source, count = self._source, data.document_count
+        update: dict[str, Any] = {}
         if source.payload_indexes:
-            recipe = recipe.model_copy(update={"payload_indexes": source.payload_indexes})
+            update["payload_indexes"] = source.payload_indexes
+        if source.text_key not in (None, recipe.text_key):
+            update["text_key"] = source.text_key
+        if update:
+            recipe = recipe.model_copy(update=update)
         state = learned_state(recipe, self._training, self._states)
         ranks = ranks_to_measure(self._k, count, source.points)
         searches, measured = try_indexed(recipe, state, data, self._k, ranks)
@@ -197,7 +230,7 @@ class Trials:
             expected_recall=expected_recall(recalls, self._k, count, source.points),
             recall=bootstrap([shares[ranks[0]].tolist()])[0],
             latency_ms=percentiles_ms(searches[self._k].seconds),
-            bytes=disk if self._tokens else memory,
+            bytes=memory + PRICE_OF_DISK * disk,
             memory_bytes=memory,
             disk_bytes=disk,
             vector_bytes=vector_bytes(parts),
@@ -271,6 +304,22 @@ def _sample_sizes(largest: int) -> list[int]:
     while len(sizes) < 3 and sizes[0] // 3 >= FEWEST:
         sizes.insert(0, sizes[0] // 3)
     return sizes
+
+
+def _stores_alike(recipe: Recipe, today: Recipe) -> bool:
+    """Whether a recipe stores and searches as the collection does today."""
+    return not recipe.unfitted().differences(today.unfitted())
+
+
+def _is_costly(name: str) -> bool:
+    """Whether a recipe takes as long to learn as all others together."""
+    return name.startswith(COSTLY)
+
+
+def _costly_to_learn(recipes: Mapping[str, Recipe], kept: set[str]) -> dict[str, Recipe]:
+    """Recipes that take long to learn, whose counterpart that takes no time has been kept."""
+    counterparts = {name: name.replace(COSTLY, "").strip() for name in recipes if _is_costly(name)}
+    return {name: recipes[name] for name, counterpart in counterparts.items() if counterpart in kept}
 
 
 def _with_graph(recipe: Recipe) -> Recipe:

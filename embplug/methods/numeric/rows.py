@@ -16,7 +16,7 @@ def unit_rows(vectors: Float32) -> Float32:
 
 
 def inverse_lengths(squares: Float32) -> Float32:
-    """1 over the roots of squared lengths, in their place; the least number stands for what is not above 0."""
+    """1 over the roots of squared lengths, in their place; squares of 0 count as the least number."""
     np.maximum(squares, np.finfo(np.float32).tiny, out=squares)
     np.sqrt(squares, out=squares)
     inverse: Float32 = np.divide(np.float32(1), squares, out=squares)
