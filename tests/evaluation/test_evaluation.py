@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -157,9 +158,8 @@ class Reader(HTMLParser):
 
 
 def test_the_page_stands_alone_and_shows_everything(result):
-    contents = json.loads(json.dumps(result.to_dict()))
+    contents = json.loads(json.dumps(result.to_dict()).replace('"dense"', '"dense <&>"'))
     contents["texts"]["queries"]["q0"] = "<script>alert('query')</script>"
-    contents["recipes"][1]["name"] = "dense <&>"
     page = report_html(contents)
     reader = Reader()
     reader.feed(page)
@@ -168,6 +168,13 @@ def test_the_page_stands_alone_and_shows_everything(result):
     assert "prefers-color-scheme: dark" in page and "dense &lt;&amp;&gt;" in page
     for text in ("Bytes against", "Latency", "Under filters", "Query by query", "All 50 comparisons"):
         assert text in page
+    assert "<h1>small: 5 recipes</h1>" in page and '<p class="conclusion">' in page
+    assert f"{result.date}." in page and f"Python {result.machine['python']}" in page
+    # The recipe is the one that an evaluation reads.
+    texts = [html.unescape(text) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)]
+    assert [Recipe.from_yaml(text).to_dict() for text in texts] == [one.recipe for one in result.recipes]
+    change = next(c for c in result.comparisons if (c.measure, c.second) == ("overlap@10", "prefix"))
+    assert f"{change.difference.mean:+.3f}</span>" in page
     assert "NaN" not in page and "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
     for plot in re.findall(r"<svg .*?</svg>", page):
         width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', plot).groups())
