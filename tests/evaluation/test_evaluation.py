@@ -158,7 +158,8 @@ class Reader(HTMLParser):
 
 
 def test_the_page_stands_alone_and_shows_everything(result):
-    contents = json.loads(json.dumps(result.to_dict()).replace('"dense"', '"dense <&>"'))
+    named = re.sub(r'"(name|first|second)": "dense"', r'"\1": "dense <&>"', json.dumps(result.to_dict()))
+    contents = json.loads(named)
     contents["texts"]["queries"]["q0"] = "<script>alert('query')</script>"
     page = report_html(contents)
     reader = Reader()
@@ -213,6 +214,17 @@ def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_clie
     assert server_client.get_collections() == before
     shown = CliRunner().invoke(app, ["report", "result.json", "-o", "page.html"])
     assert shown.exit_code == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    held = CliRunner().invoke(app, [*arguments.split(), "--fail-under", "nDCG@10=0.1", "--json"])
+    assert held.exit_code == 0
+    below = CliRunner().invoke(
+        app, [*arguments.split(), "--fail-under", "overlap@10=0.99", "-o", "below.json"]
+    )
+    assert below.exit_code == 5
+    assert "overlap@10 of prefix is 0." in below.output and "of dense" not in below.output
+    assert json.loads((tmp_path / "below.json").read_text())["kind"] == "embplug-evaluation"
+    for bar in ("overlap", "overlap@10=high", "overlap@7=0.5", "nDCG@10=nan"):
+        wrong = CliRunner().invoke(app, [*arguments.split(), "--fail-under", bar])
+        assert (wrong.exit_code, "--fail-under" in wrong.output) == (2, True)
     plain = CliRunner().invoke(app, [*arguments.split(), "--filtered"], env={"COLUMNS": "200"})
     assert "overlap@10" in plain.stdout and "0.1 % (1)" in plain.stdout
     for wrong, code in ((["report", "absent.json"], 2), (["report", "dense.yaml"], 2)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -55,5 +56,5 @@ def test_labels_of_lines_are_moved_apart():
     heights = spread([100, 101, 240, 239, 20], 13, 14, 250)
     assert heights[4] == 20
     ordered = sorted(heights)
-    assert all(b - a >= 13 - 1e-9 for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(b - a >= 13 - 1e-9 for a, b in pairwise(ordered))
     assert heights[0] < heights[1] and heights[3] < heights[2] <= 250
