@@ -6,13 +6,14 @@ import argparse
 import importlib
 import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from threadpoolctl import threadpool_info
+
+from embplug.evaluation.machine import core_count, processor_name
 
 PACKAGES = ("embplug", "numpy", "scipy", "qdrant-client", "qdrant-edge-py", "fastembed", "torch")
 
@@ -41,8 +42,8 @@ def environment(**sizes: Any) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": processor_name(),
+        "cores": core_count(),
         "blas": [
             f"{pool['internal_api']} {pool['version']} threads={pool['num_threads']}"
             for pool in threadpool_info()
@@ -107,11 +108,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as info:
-            return next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

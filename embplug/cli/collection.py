@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from embplug.collection.collection import Collection
     from embplug.collection.grouping import HitGroup
     from embplug.collection.info import CollectionInfo
-    from embplug.recipe import Recipe
     from embplug.search.types import Hit
 
 
@@ -254,26 +253,12 @@ def _info_table(described: CollectionInfo) -> Table:
     for vector, version in described.versions.items():
         table.add_row(f"model of {vector}", json.dumps(version.model_dump(mode="json", exclude_none=True)))
     table.add_row("made by", f"embplug {described.created_with}; codes scored by {described.codes_scored_by}")
-    table.add_row("recipe", short_yaml(described.recipe))
+    table.add_row("recipe", described.recipe.to_short_yaml())
     return table
 
 
 def _short(value: Any) -> str:
     return str(value) if isinstance(value, (str, int, float)) else json.dumps(value)
-
-
-def short_yaml(recipe: Recipe) -> str:
-    """Write a recipe as YAML without its nulls, where it says the same without them."""
-    import yaml
-
-    short = yaml.safe_dump(_without_nulls(recipe.to_dict()), sort_keys=False)
-    return short if type(recipe).from_yaml(short) == recipe else recipe.to_yaml()
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
-    return [_without_nulls(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def hits_table(hits: list[Hit], text_key: str = "text") -> Table:

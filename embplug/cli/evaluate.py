@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,13 @@ def evaluate_command(
         Path | None,
         typer.Option("--output", "-o", help="File to which the result is written, for embplug report."),
     ] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MEASURE=VALUE",
+            help="Exit with code 5 if a recipe has a lower mean, as in nDCG@10=0.65. Repeatable.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the quality, latency and bytes of recipes on a judged collection."""
@@ -52,6 +60,9 @@ def evaluate_command(
     from embplug.recipe import Recipe
 
     with reporting(as_json):
+        bars = dict(map(_bar, fail_under or ()))
+        for measure in bars.keys() - _measures(limit):
+            raise InvalidArgumentError("--fail-under", f"one of {_measures(limit)}", repr(measure))
         recipes = _named([(path, Recipe.from_file(path)) for path in recipe])
         options = {
             "encoder": encoder or None,
@@ -69,6 +80,16 @@ def evaluate_command(
         if output is not None:
             _write(output, json.dumps(contents))
         show(contents, as_json, Group(*_tables(result)))
+        below = [
+            f"{measure} of {figures.name} is {figures.figures[measure].mean:.4f}, below {bar:g}"
+            for measure, bar in bars.items()
+            for figures in result.recipes
+            if figures.figures[measure].mean < bar
+        ]
+        for line in below:
+            typer.echo(line, err=True)
+        if below:
+            raise typer.Exit(5)
 
 
 @app.command(rich_help_panel=RECIPES)
@@ -89,6 +110,24 @@ def report(
         page = report_html(contents)
         _write(output, page)
         show({"report": str(output), "bytes": len(page.encode())}, as_json, f"{output} written")
+
+
+def _measures(limit: int) -> list[str]:
+    from embplug.evaluation.evaluate import measure_names
+
+    return measure_names(limit)
+
+
+def _bar(text: str) -> tuple[str, float]:
+    """Read a measure and the value that it must have, as in ``nDCG@10=0.65``."""
+    measure, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgumentError("--fail-under", "a measure and a number, such as nDCG@10=0.65", repr(text))
+    return measure, number
 
 
 def _named(recipes: list[tuple[Path, Recipe]]) -> dict[str, Recipe]:

@@ -213,6 +213,11 @@ def _measures(limit: int) -> dict[str, Any]:
     return {str(measure): measure for measure in measures}
 
 
+def measure_names(limit: int) -> list[str]:
+    """Return the names of the measures of :func:`evaluate` with this ``limit``."""
+    return [*_measures(limit), f"overlap@{CUT}"]
+
+
 def _measured(
     judged: Beir, hits: Sequence[Sequence[str]], measures: Mapping[str, Any]
 ) -> dict[str, list[float]]:

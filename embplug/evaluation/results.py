@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from embplug.evaluation.machine import this_machine
 from embplug.evaluation.statistics import Comparison, Figure
 
 
@@ -102,6 +104,10 @@ class Evaluation:
     texts : dict of str to dict
         Texts of the ``queries`` by id, and beginnings of the ``documents`` that were returned or judged
         relevant.
+    machine : dict of str to object
+        Processor, cores, system and version of Python on which the latency was measured.
+    date : str
+        Day of the evaluation, as in ``"2026-01-31"``.
     embplug : str
         Version of embplug.
     """
@@ -116,6 +122,8 @@ class Evaluation:
     query_ids: list[str]
     relevant: list[list[str]]
     texts: dict[str, dict[str, str]] = field(repr=False)
+    machine: dict[str, Any] = field(default_factory=this_machine)
+    date: str = field(default_factory=lambda: datetime.date.today().isoformat())
     embplug: str = version("embplug")
 
     def to_dict(self) -> dict[str, Any]:

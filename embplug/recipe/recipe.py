@@ -27,7 +27,7 @@ from embplug.recipe.presets import OVERSAMPLING, Features
 from embplug.recipe.search import Fusion, Rerank
 from embplug.recipe.sparse import Sparse
 from embplug.recipe.tokens import Tokens
-from embplug.recipe.yaml_text import read_yaml
+from embplug.recipe.yaml_text import read_yaml, without_nulls
 
 RECIPE_VERSION = 2
 
@@ -355,6 +355,17 @@ class Recipe(Part):
             Text from which :meth:`from_yaml` builds an equal recipe.
         """
         return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def to_short_yaml(self) -> str:
+        """Return YAML text for readers: without nulls, where it says the same without them.
+
+        Returns
+        -------
+        str
+            Text from which :meth:`from_yaml` builds an equal recipe.
+        """
+        short = yaml.safe_dump(without_nulls(self.to_dict()), sort_keys=False)
+        return short if type(self).from_yaml(short) == self else self.to_yaml()
 
     def replaced(self, **fields: Any) -> Self:
         """Return a recipe with other values in some fields.

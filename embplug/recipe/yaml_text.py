@@ -46,6 +46,13 @@ def read_yaml(text: str) -> Any:
         raise RecipeError("recipe", "YAML or JSON", f"text that cannot be read: {error}") from None
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a value of JSON types without the entries of mappings that are null."""
+    if isinstance(value, dict):
+        return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [without_nulls(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
 def _check_size(text: str) -> None:
     """Count what the text stands for, one event at a time, before anything of it is built."""
     sizes: dict[str, int] = {}

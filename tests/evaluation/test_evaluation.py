@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -157,9 +158,9 @@ class Reader(HTMLParser):
 
 
 def test_the_page_stands_alone_and_shows_everything(result):
-    contents = json.loads(json.dumps(result.to_dict()))
+    named = re.sub(r'"(name|first|second)": "dense"', r'"\1": "dense <&>"', json.dumps(result.to_dict()))
+    contents = json.loads(named)
     contents["texts"]["queries"]["q0"] = "<script>alert('query')</script>"
-    contents["recipes"][1]["name"] = "dense <&>"
     page = report_html(contents)
     reader = Reader()
     reader.feed(page)
@@ -168,6 +169,13 @@ def test_the_page_stands_alone_and_shows_everything(result):
     assert "prefers-color-scheme: dark" in page and "dense &lt;&amp;&gt;" in page
     for text in ("Bytes against", "Latency", "Under filters", "Query by query", "All 50 comparisons"):
         assert text in page
+    assert "<h1>small: 5 recipes</h1>" in page and '<p class="conclusion">' in page
+    assert f"{result.date}." in page and f"Python {result.machine['python']}" in page
+    # The recipe is the one that an evaluation reads.
+    texts = [html.unescape(text) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)]
+    assert [Recipe.from_yaml(text).to_dict() for text in texts] == [one.recipe for one in result.recipes]
+    change = next(c for c in result.comparisons if (c.measure, c.second) == ("overlap@10", "prefix"))
+    assert f"{change.difference.mean:+.3f}</span>" in page
     assert "NaN" not in page and "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
     for plot in re.findall(r"<svg .*?</svg>", page):
         width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', plot).groups())
@@ -206,6 +214,17 @@ def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_clie
     assert server_client.get_collections() == before
     shown = CliRunner().invoke(app, ["report", "result.json", "-o", "page.html"])
     assert shown.exit_code == 0 and (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    held = CliRunner().invoke(app, [*arguments.split(), "--fail-under", "nDCG@10=0.1", "--json"])
+    assert held.exit_code == 0
+    below = CliRunner().invoke(
+        app, [*arguments.split(), "--fail-under", "overlap@10=0.99", "-o", "below.json"]
+    )
+    assert below.exit_code == 5
+    assert "overlap@10 of prefix is 0." in below.output and "of dense" not in below.output
+    assert json.loads((tmp_path / "below.json").read_text())["kind"] == "embplug-evaluation"
+    for bar in ("overlap", "overlap@10=high", "overlap@7=0.5", "nDCG@10=nan"):
+        wrong = CliRunner().invoke(app, [*arguments.split(), "--fail-under", bar])
+        assert (wrong.exit_code, "--fail-under" in wrong.output) == (2, True)
     plain = CliRunner().invoke(app, [*arguments.split(), "--filtered"], env={"COLUMNS": "200"})
     assert "overlap@10" in plain.stdout and "0.1 % (1)" in plain.stdout
     for wrong, code in ((["report", "absent.json"], 2), (["report", "dense.yaml"], 2)):

@@ -26,11 +26,6 @@ def decimal_text(value: float) -> str:
     return f"{value:.3f}".rstrip("0").rstrip(".") or "0"
 
 
-def signed_text(value: float) -> str:
-    """Write a number with its sign."""
-    return f"{value:+g}" if value else "0"
-
-
 def plain_text(value: float) -> str:
     """Write a number in its shortest form."""
     return f"{value:g}"

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from embplug.errors import InvalidArgumentError
+import yaml
+
+from embplug.errors import EmbplugError, InvalidArgumentError
+from embplug.evaluation.report.conclusion import conclusion
 from embplug.evaluation.report.plots import (
     difference_bars,
     filtered_plots,
@@ -17,6 +20,7 @@ from embplug.evaluation.report.plots import (
 from embplug.evaluation.report.style import STYLE
 from embplug.evaluation.report.svg import inline_mark
 from embplug.evaluation.report.tables import figures_table, pairs_section
+from embplug.recipe import Recipe
 
 EXAMPLES = 6
 
@@ -42,13 +46,11 @@ def report_html(result: Any) -> str:
     if not isinstance(result, dict) or result.get("kind") != "embplug-evaluation":
         raise InvalidArgumentError("path", "a result of embplug evaluate", "something else")
     recipes = result["recipes"]
-    title = f"{_count(recipes, 'recipe')} on {result['data']}"
-    skipped = result["skipped"]
-    left_out = f", {skipped['documents']} documents without a word left out" if skipped["documents"] else ""
+    title = f"{result['data']}: {_count(recipes, 'recipe')}"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f'<p class="soft">{result["documents"]:,} documents{left_out}, {result["queries"]:,} queries, '
-        f"on {escape(result['engine'])}; embplug {escape(result['embplug'])}.</p>",
+        f'<p class="conclusion">{conclusion(result)}</p>',
+        f'<p class="soft">{_circumstances(result)}</p>',
         _legend(recipes),
         '<div class="cards">',
         *size_plots(recipes),
@@ -58,8 +60,11 @@ def report_html(result: Any) -> str:
         *filtered_plots(recipes),
         "<h2>Figures</h2>",
         '<p class="soft">Each figure is a mean over the queries, with its 95 % bootstrap interval below. '
-        "The best value of each column is bold. Overlap is with exact search on uncompressed vectors.</p>",
-        figures_table(recipes),
+        f"The best value of each column is bold.{_baseline_note(recipes)} Overlap is with exact search on "
+        "uncompressed vectors.</p>",
+        figures_table(recipes, result["comparisons"]),
+        "<h2>Recipes</h2>",
+        *(_recipe_text(i, recipe) for i, recipe in enumerate(recipes)),
         *_examples(result),
         *pairs_section(result),
     ]
@@ -98,7 +103,7 @@ def _examples(result: dict[str, Any]) -> list[str]:
         "<h2>Query by query</h2>",
         f'<p class="soft">These are differences of {measure}. Open a query to read its hits. '
         "Relevant documents are marked.</p>",
-        '<div class="cards" style="grid-template-columns: 1fr">',
+        '<div class="cards" style="grid-template-columns: minmax(0, 1fr)">',
         *parts,
         "</div>",
     ]
@@ -130,10 +135,54 @@ def _document(texts: dict[str, Any], hit: str) -> str:
     return escape(texts["documents"].get(hit, hit))
 
 
+def _circumstances(result: dict[str, Any]) -> str:
+    """Write on what was measured, where and when."""
+    skipped = result["skipped"]
+    parts = [f"{result['documents']:,} documents"]
+    if skipped["documents"]:
+        parts.append(f"{skipped['documents']} documents without a word left out")
+    parts += [f"{result['queries']:,} queries", f"on {result['engine']}", f"embplug {result['embplug']}"]
+    machine = result.get("machine")
+    if machine:
+        parts.append(
+            f"{machine['processor']}, {_plural(machine['cores'], 'core')}, {machine['system']}, "
+            f"Python {machine['python']}"
+        )
+    if result.get("date"):
+        parts.append(str(result["date"]))
+    return f"{escape('; '.join(parts))}."
+
+
+def _baseline_note(recipes: Sequence[dict[str, Any]]) -> str:
+    if len(recipes) == 1:
+        return ""
+    return (
+        f" Changes are against {inline_mark(0)} {escape(recipes[0]['name'])}, in colour where they are "
+        "beyond chance."
+    )
+
+
+def _recipe_text(i: int, recipe: dict[str, Any]) -> str:
+    """Show a recipe as YAML, as ``embplug evaluate --recipe`` reads it."""
+    try:
+        text = Recipe.from_dict(recipe["recipe"]).to_short_yaml()
+    except EmbplugError:
+        # A result of another version, whose recipe this one cannot read.
+        text = yaml.safe_dump(recipe["recipe"], sort_keys=False)
+    return (
+        f"<details><summary>{inline_mark(i)} {escape(recipe['name'])}</summary>"
+        f'<pre tabindex="0">{escape(text)}</pre></details>'
+    )
+
+
 def _legend(recipes: Sequence[dict[str, Any]]) -> str:
     items = "".join(f"<li>{inline_mark(i)} {escape(recipe['name'])}</li>" for i, recipe in enumerate(recipes))
     return f'<ul class="legend">{items}</ul>'
 
 
 def _count(things: Sequence[Any], name: str) -> str:
-    return f"{len(things)} {name}{'' if len(things) == 1 else 's'}"
+    return _plural(len(things), name)
+
+
+def _plural(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"

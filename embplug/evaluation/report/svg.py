@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from html import escape
 
 COLOURS = 8
-WIDTH = 520
+WIDTH = 360
+"""A card is about as wide on a telephone, so that the text of a plot has the size of the text around it."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class Axis:
             for steps in ((1, 2, 5), (1, 3), (1,)):
                 powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
                 ticks = [s * 10.0**p for p in powers for s in steps if self.low <= s * 10.0**p <= self.high]
-                if len(ticks) <= 7:
+                if len(ticks) <= 6:
                     return ticks
-            return ticks[:: math.ceil(len(ticks) / 7)]
+            return ticks[:: math.ceil(len(ticks) / 6)]
         raw = (self.high - self.low) / 5
         size = 10.0 ** math.floor(math.log10(raw))
         step = next(s * size for s in (1, 2, 2.5, 5, 10) if s * size >= raw)
