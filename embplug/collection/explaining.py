@@ -9,7 +9,7 @@ from typing import Any
 
 from embplug.branches.explain_tokens import explained_field, explanations, maxsim_stages
 from embplug.branches.pipeline import Pipeline
-from embplug.branches.queries import CheckedQuery
+from embplug.branches.queries import CheckedQuery, check_query
 from embplug.collection.rounds import run_plans
 from embplug.common.ids import CODE_FIELDS, Id, point_id
 from embplug.engines import AnyEngine
@@ -37,6 +37,9 @@ def explain_steps(
 ) -> Steps[Explanation]:
     """Explain the score of one document."""
     check_options(SearchOptions(exact=exact))
+    # Options and the query are named before what the recipe lacks.
+    reading.arguments(pipeline.capabilities)
+    check_query(query, pipeline.recipe)
     name, point = pipeline.alias or name, point_id(id, "id")
     encoded = yield from encoded_steps(pipeline, [query])
     field = explained_field(pipeline, exact=exact)

@@ -198,6 +198,7 @@ WAYS_IN: dict[str, dict[str, Any]] = {
         "add": lambda docs, wrong: docs.add([9], dense=DENSE, texts=[wrong]),
         "search": lambda docs, wrong: docs.search(text=wrong, dense=DENSE[0]),
         "search_groups": lambda docs, wrong: docs.search_groups("n", text=wrong, dense=DENSE[0]),
+        "explain": lambda docs, wrong: docs.explain(2, text=wrong),
     },
 }
 """Methods of a collection by what they take. ``add_batches`` is what ``add`` calls."""
@@ -234,6 +235,7 @@ CALLS: dict[str, Any] = {
     "search": lambda docs, **options: docs.search(dense=DENSE[0], **options),
     "batch_search": lambda docs, **options: docs.batch_search([Query(dense=DENSE[0])], **options),
     "search_groups": lambda docs, **options: docs.search_groups("n", dense=DENSE[0], **options),
+    "explain": lambda docs, **options: docs.explain(2, tokens=DENSE, **options),
     "retrieve": lambda docs, **options: docs.retrieve([2], **options),
     "scroll": lambda docs, **options: docs.scroll(**options),
     "count": lambda docs, **options: docs.count(**options),

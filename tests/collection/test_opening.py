@@ -365,8 +365,7 @@ def test_a_vector_that_cannot_be_searched_is_named(
             Recipe(dense=Dense(dim=DIM), encoder="minlm"),
             "url",
             None,
-            "encoder: expected one of ['minilm', 'fastembed', 'sentence-transformers', 'pylate'], then ':' "
-            "and a model, got 'minlm'",
+            f"encoder: expected one of {[*registry._BUILT_IN]}, then ':' and a model, got 'minlm'",
         ),
     ],
 )
