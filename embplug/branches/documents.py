@@ -639,7 +639,9 @@ def check_dense(
     try:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DimensionError(argument, f"numbers of shape ({count}, {dim})", str(error)) from None
+        raise _wrong_row(vectors, dim, argument) or DimensionError(
+            argument, f"numbers of shape ({count}, {dim})", str(error)
+        ) from None
     if rows.ndim != 2 or (len(rows) and rows.shape[1] != dim):
         raise DimensionError(argument, f"shape ({count}, {dim})", f"shape {rows.shape}")
     if len(rows) != count:
@@ -649,6 +651,19 @@ def check_dense(
         raise NonFiniteError(f"{argument}[{bad[0]}]", "finite numbers", "NaN or infinity")
     check_datatype(rows, datatype, argument)
     return rows
+
+
+def _wrong_row(vectors: Any, dim: int, argument: str) -> DimensionError | None:
+    """The error that names the first row that is no vector; None where all rows are vectors."""
+    for i, row in enumerate(vectors if isinstance(vectors, Sequence) else ()):
+        try:
+            shape = np.shape(np.asarray(row, dtype=np.float32))
+        except (TypeError, ValueError, OverflowError):
+            return DimensionError(f"{argument}[{i}]", f"{dim} numbers", short_repr(row))
+        if row is None or shape != (dim,):
+            got = "None" if row is None else f"shape {shape}"
+            return DimensionError(f"{argument}[{i}]", f"{dim} numbers", got)
+    return None
 
 
 def _check_dense(

@@ -155,6 +155,8 @@ def _taken(column: Any, rows: Sequence[int]) -> Any:
         return {name: _taken(values, rows) for name, values in column.items()}
     if isinstance(column, TokenBatch):
         return column.take(np.asarray(rows))
-    if isinstance(column, np.ndarray):
+    if hasattr(column, "tocsr"):  # a sparse matrix of scipy, of which not every kind can be indexed
+        column = column.tocsr()
+    if isinstance(column, np.ndarray) or hasattr(column, "tocsr"):
         return column[list(rows)]
     return None if column is None else [column[row] for row in rows]

@@ -293,10 +293,12 @@ class Pipeline:
         options = self._checked_options(options)
         check_queries(queries)
         chosen = chosen_branches(self.branches, options.branches)
-        checked = self._checked(queries, chosen, all_needed=options.branches is not None)
+        checked = self._checked(queries, chosen, all_needed=options.branches is not None, batch=options.batch)
         cross_encoder = self.models.cross_encoder() if options.cross_encode else None
-        if cross_encoder is not None and any(query.text is None for query in queries):
-            raise InvalidArgumentError("text", "the query's text, which the cross-encoder reads", None)
+        textless = next((i for i, query in enumerate(queries) if query.text is None), None)
+        if cross_encoder is not None and textless is not None:
+            argument = f"queries[{textless}].text" if options.batch else "text"
+            raise InvalidArgumentError(argument, "the query's text, which the cross-encoder reads", None)
         if not self.fitted:
             raise NotFittedError(NOTHING_ADDED)
         later = self.capabilities is not None and self.capabilities.is_in_process
@@ -306,15 +308,17 @@ class Pipeline:
         ]
         return [search_plan(query, options) for query in prepared]
 
-    def encoded_queries(self, queries: Sequence[Query]) -> list[CheckedQuery]:
+    def encoded_queries(self, queries: Sequence[Query], batch: bool = False) -> list[CheckedQuery]:
         """Check queries; the encoder makes the vectors that they lack of their texts.
+
+        With ``batch``, errors name a query by its place.
 
         Raises
         ------
         InvalidArgumentError
             An argument is wrong. The error names it.
         """
-        return self._checked(queries, self.branches, all_needed=False)
+        return self._checked(queries, self.branches, all_needed=False, batch=batch)
 
     def as_queries(self, encoded: Sequence[CheckedQuery], queries: Sequence[Query]) -> list[Query]:
         """Results of :meth:`encoded_queries` as queries that need no encoder, with their texts."""
@@ -330,10 +334,12 @@ class Pipeline:
             for own, query in zip(encoded, queries, strict=True)
         ]
 
-    def with_query_vectors(self, query: Query) -> Query:
-        """A query with the vectors that the encoder makes of its text."""
-        (encoded,) = self.as_queries(self.encoded_queries([query]), [query])
-        return encoded if SPARSE_VECTOR in self.branches else replace(encoded, text=None)
+    def with_query_vectors(self, queries: Sequence[Query], batch: bool = False) -> list[Query]:
+        """Queries with the vectors that the encoder makes of their texts; see :meth:`encoded_queries`."""
+        encoded = self.as_queries(self.encoded_queries(queries, batch), queries)
+        if SPARSE_VECTOR in self.branches:
+            return encoded
+        return [replace(query, text=None) for query in encoded]
 
     def compared(self, query: Query) -> str:
         """Vector or payload field by which documents can be compared with each other and the query.
@@ -350,8 +356,17 @@ class Pipeline:
         checked = check_query(query, self.recipe)
         return self._comparing_branch(checked).similarities(checked, records)
 
-    def _checked(self, queries: Sequence[Query], chosen: Branches, *, all_needed: bool) -> list[CheckedQuery]:
-        return checked_queries(queries, self.recipe, chosen, self.models.encoder_named, all_needed=all_needed)
+    def _checked(
+        self, queries: Sequence[Query], chosen: Branches, *, all_needed: bool, batch: bool = False
+    ) -> list[CheckedQuery]:
+        return checked_queries(
+            queries,
+            self.recipe,
+            chosen,
+            self.models.encoder_named,
+            all_needed=all_needed,
+            batch=batch,
+        )
 
     def _comparing_branch(self, query: CheckedQuery) -> Branch:
         return next(branch for branch in self.branches.values() if branch.has_query(query))

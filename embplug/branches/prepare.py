@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from embplug.branches.base import Branch
@@ -50,6 +51,7 @@ def checked_queries(
     encoder: Callable[[str | None], Encoder],
     *,
     all_needed: bool,
+    batch: bool = False,
 ) -> list[CheckedQuery]:
     """Check queries, and let the encoder make what they lack of their images and texts, all in one batch.
 
@@ -66,13 +68,18 @@ def checked_queries(
         become a vector.
     all_needed : bool
         Whether the query needs something for each chosen branch, because the user named them.
+    batch : bool, default=False
+        Whether errors name a query by its place, as in ``queries[1].text``.
 
     Raises
     ------
     InvalidArgumentError
         An argument is wrong or missing. The error names it.
     """
-    checked = [check_query(query, recipe) for query in queries]
+    checked = []
+    for i, passed in enumerate(queries):
+        with naming_query(i if batch else None):
+            checked.append(check_query(passed, recipe))
     unread: dict[tuple[str | None, bool], dict[int, list[Branch]]] = {}
     for i, query in enumerate(checked):
         for name, own in by_encoder(_lacking(query, chosen, all_needed)).items():
@@ -91,9 +98,21 @@ def checked_queries(
         for row, (i, own) in enumerate(rows.items()):
             for branch in takers(own, model.spec):
                 checked[i] = branch.take_query(checked[i], encoded, row, model.spec)
-    for query in checked:
-        _check_has_something(query, chosen, all_needed)
+    for i, query in enumerate(checked):
+        with naming_query(i if batch else None):
+            _check_has_something(query, chosen, all_needed)
     return checked
+
+
+@contextmanager
+def naming_query(place: int | None) -> Iterator[None]:
+    """Make the errors of checks name the query of a batch."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        if place is None:
+            raise
+        raise type(error)(f"queries[{place}].{error.argument}", error.expected, error.got) from error
 
 
 def by_encoder(lacking: Sequence[Branch]) -> dict[str | None, list[Branch]]:

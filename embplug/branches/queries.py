@@ -84,7 +84,12 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     for name, argument, vector in named_dense(query.dense, recipe):
         vector_recipe = recipe.dense[name]
         row = _check_query_vector(vector, vector_recipe.dim, argument)
-        dense[name] = check_dense(row, vector_recipe.dim, 1, argument, datatype_of_user(vector_recipe))
+        try:
+            dense[name] = check_dense(row, vector_recipe.dim, 1, argument, datatype_of_user(vector_recipe))
+        except InvalidArgumentError as error:
+            # The user passed one vector, and no rows.
+            own = error.argument.removesuffix("[0]")
+            raise type(error)(own, error.expected, error.got) from None
     image = None
     if query.image is not None:
         image = page_image(query.image, "image", on_large="downscale")

@@ -323,6 +323,7 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
             fusion=fusion,
             mmr=mmr,
             formula=formula,
+            batch=True,
             with_vectors=with_vectors,
             explain=explain,
             reading=ReadOptions(

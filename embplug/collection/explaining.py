@@ -97,7 +97,10 @@ def _explained_steps(
 
 
 def encoded_steps(
-    pipeline: Pipeline, queries: Sequence[Query], branches: Sequence[str] | None = None
+    pipeline: Pipeline,
+    queries: Sequence[Query],
+    branches: Sequence[str] | None = None,
+    batch: bool = False,
 ) -> Steps[list[CheckedQuery]]:
     """Queries with the tokens by which hits are explained.
 
@@ -110,11 +113,11 @@ def encoded_steps(
     explained_field(pipeline, exact=False)
     if branches is not None and TOKENS_BRANCH not in branches:
         raise InvalidArgumentError("branches", f"{TOKENS_BRANCH!r} among them, to explain hits by", branches)
-    encoded: list[CheckedQuery] = yield Call.compute(partial(pipeline.encoded_queries, queries))
-    for query in encoded:
+    encoded: list[CheckedQuery] = yield Call.compute(partial(pipeline.encoded_queries, queries, batch))
+    for i, query in enumerate(encoded):
         if query.tokens is None:
             expected = "tokens, or a text and an encoder that makes tokens, to explain hits by"
-            raise InvalidArgumentError("tokens", expected, None)
+            raise InvalidArgumentError(f"queries[{i}].tokens" if batch else "tokens", expected, None)
     return encoded
 
 

@@ -22,7 +22,7 @@ from embplug.collection.explaining import encoded_steps, explained_hits_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
 from embplug.collection.rounds import run_plans
-from embplug.collection.searching import best, records_steps, with_query_vectors
+from embplug.collection.searching import best, records_steps
 from embplug.common.checks import checked_integer
 from embplug.common.ids import point_id, split_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
@@ -87,7 +87,7 @@ def search_groups_steps(
         explained = yield from encoded_steps(pipeline, [query], options.branches)
         (encoded,) = pipeline.as_queries(explained, [query])
     else:
-        (encoded,) = yield Call.compute(partial(with_query_vectors, pipeline, [query]))
+        (encoded,) = yield Call.compute(partial(pipeline.with_query_vectors, [query]))
         encoded = replace(encoded, text=query.text)
     groups = yield from _GroupSearch(
         engine, name, pipeline, encoded, options, path, group_size, formula

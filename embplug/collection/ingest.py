@@ -189,6 +189,8 @@ def _rows(batch: Documents, start: int, stop: int) -> Documents:
     def rows(values: Any) -> Any:
         if isinstance(values, Mapping):
             return {name: rows(column) for name, column in values.items()}
+        if hasattr(values, "tocsr"):  # not every sparse matrix of scipy can be sliced
+            values = values.tocsr()
         return None if values is None else values[start:stop]
 
     sequences = ("ids", "tokens", "dense", "texts", "payloads", "saliency", "images", "grids", "sparse")

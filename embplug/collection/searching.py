@@ -47,7 +47,7 @@ def search_steps(
     check_options(options)
     encoded = None
     if options.explain:
-        encoded = yield from encoded_steps(pipeline, queries, options.branches)
+        encoded = yield from encoded_steps(pipeline, queries, options.branches, options.batch)
         queries = pipeline.as_queries(encoded, queries)
     found = yield from _found_steps(engine, name, pipeline, queries, options, selector)
     if encoded is None:
@@ -166,7 +166,7 @@ def _diverse(
     """Search for more hits than the limit, read their vectors, choose those that differ."""
     check_options(options)
     check_queries(queries)
-    queries = yield Call.compute(partial(with_query_vectors, pipeline, queries))
+    queries = yield Call.compute(partial(pipeline.with_query_vectors, queries, options.batch))
     fields = [pipeline.compared(query) for query in queries]
     limit = max(parameters.candidates_limit or 0, options.limit)
     wide = replace(options, limit=limit, cross_encode=False, mmr=None)
@@ -179,11 +179,6 @@ def _diverse(
         choose = partial(_choose, pipeline, query, hits, records, diversity, options.limit)
         chosen.append((yield Call.compute(choose)))
     return chosen
-
-
-def with_query_vectors(pipeline: Pipeline, queries: Sequence[Query]) -> list[Query]:
-    """Queries with the vectors that the encoder makes of their texts."""
-    return [pipeline.with_query_vectors(query) for query in queries]
 
 
 def _compared_fields(name: str, field: str, hits: Sequence[Hit], reading: Mapping[str, Any]) -> Call:

@@ -26,6 +26,9 @@ LOCAL = ("minilm", "minilm-int8")
 SERVED = ("openai", "vllm", "tei")
 """Encoders that send texts to the address that follows the colon."""
 
+LOCAL_INFO = EncoderInfo(("tokens", "dense"), token_dim=384, dense_dim=384)
+"""What these encoders make, which is known before they are loaded."""
+
 _registered: dict[str, Callable[..., Encoder]] = {}
 
 
@@ -85,7 +88,7 @@ def check_encoder_name(spec: Any) -> None:
 
 
 def declared_info(spec: str) -> EncoderInfo | None:
-    """Return what the class of an encoder tells of it, without loading the encoder; None if it tells nothing.
+    """Return what the class of a local encoder tells of it, without loading the encoder, or None.
 
     Parameters
     ----------
@@ -97,12 +100,9 @@ def declared_info(spec: str) -> EncoderInfo | None:
     EncoderInfo or None
         Attribute ``info`` of the class.
     """
-    kind = spec.partition(":")[0]
-    make: Any = _registered.get(kind)
-    if make is None and kind in _BUILT_IN:
-        module, name = _BUILT_IN[kind]
-        make = getattr(importlib.import_module(module), name)
-    info = getattr(make, "info", None)
+    if spec in LOCAL:
+        return LOCAL_INFO
+    info = getattr(_registered.get(spec.partition(":")[0]), "info", None)
     return info if isinstance(info, EncoderInfo) else None
 
 

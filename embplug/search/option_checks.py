@@ -40,7 +40,8 @@ def check_options(options: SearchOptions) -> None:
         value = getattr(options, name)
         if value is not None and not isinstance(value, cls):
             raise InvalidArgumentError(name, expected, _shown(value))
-    if options.score_threshold is not None and not is_number(options.score_threshold):
+    least = options.score_threshold
+    if least is not None and (not is_number(least) or np.isnan(least)):
         raise InvalidArgumentError("score_threshold", "a number", short_repr(options.score_threshold))
     if options.formula is not None and options.mmr is not None:
         raise InvalidArgumentError("formula", "no formula with mmr, which has an order of its own", "both")

@@ -93,7 +93,10 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """Options of a search; see ``Collection.search`` for each."""
+    """Options of a search; see ``Collection.search`` for each.
+
+    ``batch`` is whether errors name a query by its place, as the user passed several.
+    """
 
     limit: int = 10
     filter: models.Filter | None = None
@@ -110,4 +113,5 @@ class SearchOptions:
     cross_encode: bool = True
     with_vectors: bool | Sequence[str] = False
     explain: bool = False
+    batch: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)

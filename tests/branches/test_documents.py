@@ -134,8 +134,8 @@ LARGE = np.zeros((MAX_MULTIVECTOR_FLOATS // DIM + 1, DIM), dtype=np.float16)
         (DENSE, {"ids": [1]}, InvalidArgumentError, "dense['dense']"),
         (DENSE, {"ids": [1], "dense": [[1, 2]]}, DimensionError, "dense"),
         (DENSE, {"ids": [1], "dense": [1, 2, 3]}, DimensionError, "dense"),
-        (DENSE, {"ids": [1], "dense": [["a", "b", "c"]]}, DimensionError, "dense"),
-        (DENSE, {"ids": [1, 2], "dense": [[1, 2, 3], [1, 2]]}, DimensionError, "dense"),
+        (DENSE, {"ids": [1], "dense": [["a", "b", "c"]]}, DimensionError, "dense[0]"),
+        (DENSE, {"ids": [1, 2], "dense": [[1, 2, 3], [1, 2]]}, DimensionError, "dense[1]"),
         (DENSE, {"ids": [1, 2], "dense": [[1, 2, 3]]}, LengthMismatchError, "dense"),
         (DENSE, {"ids": [1, 2], "dense": [[1, 2, 3], [1, np.nan, 3]]}, NonFiniteError, "dense[1]"),
         (TWO, {"ids": [1], "dense": [[1, 2, 3]]}, InvalidArgumentError, "dense"),
@@ -213,3 +213,14 @@ def test_a_sample_is_checked_as_documents_are():
         check_sample(Sample(tokens=[matrix(1)]), DENSE)
     with pytest.raises(DimensionError, match=r"^sample\.dense"):
         check_sample(Sample(dense=[[1, 2, 3]]), BOTH)
+
+
+@pytest.mark.parametrize(
+    ("row", "got"),
+    [(None, "None"), ([1.0], r"shape \(1,\)"), (["a"] * DIM, r"\['a', "), ([[1.0]] * DIM, "shape")],
+)
+def test_the_row_that_is_no_vector_is_named(row: Any, got: str) -> None:
+    with pytest.raises(DimensionError, match=rf"^dense\[1\]: expected {DIM} numbers, got {got}"):
+        check(DENSE, ids=[1, 2], dense=[[1.0] * DIM, row])
+    with pytest.raises(DimensionError, match=rf"^dense\['a'\]\[1\]: expected {DIM} numbers, got {got}"):
+        check(TWO, ids=[1, 2], dense={"a": [[1.0] * DIM, row], "b": np.ones((2, 2))})

@@ -14,6 +14,7 @@ from llama_index.core.schema import TextNode
 from llama_index.core.vector_stores import VectorStoreQuery
 from llama_index_embplug import EmbplugVectorStore as LlamaIndexStore
 from qdrant_client import models
+from scipy import sparse
 
 from embplug import Collection, Dense, Documents, Recipe, Sparse, TokenBatch, Tokens
 from embplug.errors import DuplicateIdError, EmptyTokensError, InvalidArgumentError, NotFittedError
@@ -252,3 +253,14 @@ def test_a_filter_that_nothing_meets_finds_nothing_with_all_branches(engine: Any
     nothing = models.Filter(must=[models.FieldCondition(key="n", match=models.MatchValue(value=9))])
     for options in ({}, {"exact": True}, {"with_stages": True}):
         assert docs.search(text="a 3", filter=nothing, **options) == []
+
+
+def test_weights_of_terms_go_along_in_a_matrix_of_any_kind(memory_client: Any) -> None:
+    recipe = Recipe(sparse=Sparse(kind="learned"), dense=Dense(dim=2))
+    docs = Collection.create("docs", recipe, memory_client)
+    weights = sparse.coo_matrix(np.eye(3, 4))
+    vectors = [[1.0, 0.0], None, [0.0, 1.0]]
+    for on_empty, ids in (("skip", {0, 2}), ("store", {0, 1, 2})):
+        docs.add(range(3), dense=vectors, sparse=weights, on_empty=on_empty)
+        assert {record.id for record in docs.scroll()[0]} == ids
+        assert docs.search(sparse={2: 1.0}, branches=["sparse"])[0].id == 2

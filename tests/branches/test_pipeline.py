@@ -279,11 +279,11 @@ def test_a_query_gets_the_vectors_that_the_encoder_makes() -> None:
         Recipe(tokens=Tokens(dim=DIM, multivector=Multivector(), codes=None), dense=Dense(dim=DIM)),
         RecordingEncoder(),
     )
-    query = pipeline.with_query_vectors(Query(text="text 5"))
+    (query,) = pipeline.with_query_vectors([Query(text="text 5")])
     assert query.text is None and np.asarray(query.tokens)[:, 0].tolist() == [5, 5]
     assert query.dense is not None and query.dense["dense"][0] == 5
     words = Pipeline(Recipe(sparse=Sparse(average_length=2.0)))
-    assert words.with_query_vectors(Query(text="text 5")).text == "text 5"
+    assert words.with_query_vectors([Query(text="text 5")])[0].text == "text 5"
 
 
 def test_documents_are_compared_by_the_first_branch_that_the_query_has_something_for() -> None:

@@ -187,3 +187,28 @@ def test_parameters_of_another_kind_are_refused(memory_client: QdrantClient) -> 
     with pytest.raises(InvalidArgumentError) as raised:
         traced(collection, [Query(dense=DENSE[3])], mmr={"diversity": 0.5})
     assert raised.value.argument == "mmr"
+
+
+def test_errors_name_the_query_of_a_batch(memory_client: QdrantClient) -> None:
+    docs = filled(memory_client, PLAIN)
+    good = Query(dense=DENSE[0])
+    for wrong, said in [
+        (Query(dense=DENSE[0][:3]), r"^queries\[1\]\.dense: expected one vector of shape"),
+        (Query(dense=np.full(DIM, np.nan)), r"^queries\[1\]\.dense: expected finite numbers"),
+        (Query(text=" "), r"^queries\[1\]\.text: "),
+        (Query(text="half \ud800"), r"^queries\[1\]\.text: "),
+        (Query(tokens=[[1.0]]), r"^queries\[1\]\.tokens: "),
+        (Query(), r"^queries\[1\]\.tokens: expected tokens, dense, "),
+    ]:
+        for mmr in (None, models.Mmr(candidates_limit=5)):
+            with pytest.raises(InvalidArgumentError, match=said):
+                docs.batch_search([good, wrong], mmr=mmr)
+        with pytest.raises(InvalidArgumentError, match="^" + said.partition(r"\.")[2]):
+            docs.search(**{name: value for name, value in vars(wrong).items() if value is not None})
+
+
+def test_a_threshold_is_a_number(memory_client: QdrantClient) -> None:
+    docs = filled(memory_client, PLAIN)
+    for wrong in (float("nan"), "0.5", True):
+        with pytest.raises(InvalidArgumentError, match=r"^score_threshold: expected a number"):
+            docs.search(dense=DENSE[0], score_threshold=wrong)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.prepare import naming_query
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import read_manifest
 from embplug.collection.writing import IN_FLIGHT
@@ -22,6 +23,7 @@ from embplug.lifecycle.migration.record import MigrationRecord, read_record
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.source import choose_vectors, completed, completed_from, not_kept
 from embplug.recipe import Recipe
+from embplug.search.option_checks import check_queries
 from embplug.search.types import Query
 
 _ORDERED = (
@@ -149,6 +151,7 @@ def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: 
         raise InvalidArgumentError("recall", "from 0 to 1", recall)
     if queries is None:
         return
+    check_queries(queries)
     if not queries:
         raise InvalidArgumentError("queries", "at least one", "none")
     pipeline = Pipeline(recipe)
@@ -157,7 +160,8 @@ def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: 
             expected = "none, because the source is asked without"
             raise InvalidArgumentError(f"queries[{i}].token_weights", expected, "weights")
         if query.text is None:
-            pipeline.with_query_vectors(query)
+            with naming_query(i):
+                pipeline.with_query_vectors([query])
 
 
 def check_updated_at(source: str, info: models.CollectionInfo, field: str | None) -> None:

@@ -183,8 +183,7 @@ def _sampled_weights(points: Sequence[Point], source: str) -> list[_SearchedQuer
 
 def _of_caller(queries: Sequence[Query], pipeline: Pipeline) -> dict[str, list[_SearchedQuery]]:
     by_vector: dict[str, list[_SearchedQuery]] = {}
-    for query in queries:
-        whole = pipeline.with_query_vectors(query)
+    for whole in pipeline.with_query_vectors(queries, batch=True):
         if whole.tokens is not None:
             by_vector.setdefault(TOKENS_VECTOR, []).append(
                 _SearchedQuery(whole, np.asarray(whole.tokens).tolist(), None)
