@@ -16,7 +16,7 @@ def unit_rows(vectors: Float32) -> Float32:
 
 
 def inverse_lengths(squares: Float32) -> Float32:
-    """1 over the roots of squared lengths, in their place; what is not above zero counts as the least number."""
+    """1 over the roots of squared lengths, in their place; at most that of the least number."""
     np.maximum(squares, np.finfo(np.float32).tiny, out=squares)
     np.sqrt(squares, out=squares)
     return np.divide(np.float32(1), squares, out=squares)
