@@ -241,28 +241,5 @@ EXPORT void embplug_sums(const uint8_t *codes, const int64_t *starts, const int6
     }
 }
 
-/* Decode base85 texts, one after the other in `text`, text i of offsets[i]..offsets[i + 1], one after the
- * other into `out`. Returns the first that is not base85, or -1. */
-EXPORT int64_t embplug_base85(const uint8_t *text, const int64_t *offsets, int64_t count,
-                              const uint8_t *digits, uint8_t *out) {
-    for (int64_t i = 0; i < count; i++) {
-        const uint8_t *at = text + offsets[i], *end = text + offsets[i + 1];
-        if ((end - at) % 5 == 1) return i;
-        while (at < end) {
-            int64_t used = end - at < 5 ? end - at : 5;
-            uint64_t group = 0;
-            unsigned wrong = 0;
-            for (int64_t place = 0; place < 5; place++) {
-                unsigned digit = place < used ? digits[at[place]] : 84;
-                wrong |= digit == 255;
-                group = group * 85 + digit;
-            }
-            if (wrong || group >> 32) return i;
-            for (int64_t place = 0; place < used - 1; place++) *out++ = (uint8_t)(group >> (24 - 8 * place));
-            at += used;
-        }
-    }
-    return -1;
-}
-
+#include "base85.c"
 #include "eight_bits.c"

@@ -32,7 +32,7 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
-    "embplug_base85": (c_int64, [c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
+    "embplug_base85": (c_int64, [c_int, c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
 }
 """Functions that return something: what, and their arguments."""
 

@@ -15,7 +15,7 @@ from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel, reference
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.base85 import decode_joined
+from embplug.methods.kernels.base85 import decode_by
 from embplug.methods.kernels.bases import RoundedRows, rounds_rows
 from embplug.methods.kernels.lookups import (
     TokenTerms,
@@ -278,20 +278,34 @@ def test_sums_of_one_table(kernel: Kernel, lengths: list[int], width: int, more:
 
 
 @several
-@given(st.lists(st.binary(max_size=40), max_size=8))
+@given(st.lists(st.binary(max_size=200), max_size=8))
 def test_base85_is_that_of_python(kernel: Kernel, strings: list[bytes]) -> None:
-    texts = [base64.b85encode(string) for string in strings]
-    assert list(decoded(kernel, texts)) == strings
+    texts = [base64.b85encode(string).decode() for string in strings]
+    assert list(decode_by(kernel, texts)) == strings
 
 
-@pytest.mark.parametrize("text", [b"a", b"~~~~~", b"00000,", b'"0000', b"0000\xff", b"00000~~~~", b"\0\0"])
-def test_what_is_not_base85_is_refused(kernel: Kernel, text: bytes) -> None:
-    with pytest.raises(ValueError, match="not base85"):
-        decoded(kernel, [b"00000", text])
+@pytest.mark.parametrize("before", [0, 5, 120])
+@pytest.mark.parametrize(
+    "text",
+    ["a", "~~~~~", "00000,", '"0000', "0000\xff", "00000~~~~", "\0\0", "é000", "|NsC1", "\u20ac", "\ud800"],
+)
+def test_what_is_not_base85_is_refused(kernel: Kernel, text: str, before: int) -> None:
+    """At the begin, and at each place of a text that is long enough for groups to be decoded together."""
+    for after in (0, 200):
+        wrong = "0" * before + text + "0" * (after - after * (len(text) % 5 > 0))
+        with pytest.raises(ValueError):
+            decode_by(kernel, ["00000", wrong])
 
 
-def decoded(kernel: Kernel, texts: list[bytes]) -> ByteStrings:
-    return decode_joined(kernel, b"".join(texts), np.cumsum([0, *map(len, texts)], dtype=np.int64))
+def test_the_largest_group_is_base85(kernel: Kernel) -> None:
+    texts = ["|NsC0", "|NsC0" * 50]
+    assert list(decode_by(kernel, texts)) == [b"\xff" * 4, b"\xff" * 200]
+
+
+@pytest.mark.parametrize("value", [None, 3, b"00000"])
+def test_texts_that_are_none_are_refused(kernel: Kernel, value: Any) -> None:
+    with pytest.raises(TypeError):
+        decode_by(kernel, ["00000", value])
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
