@@ -14,6 +14,7 @@ import numpy as np
 from embplug.branches.documents import Documents
 from embplug.branches.empty import is_blank
 from embplug.common.ids import point_id
+from embplug.common.json_types import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.files.arrays import SUFFIXES, Vectors, load_numbers
@@ -189,6 +190,7 @@ class FileDocuments:
     def _text(self, fields: dict[str, Any], key: str, row: int, needed: bool) -> str | None:
         text = fields.get(key)
         if isinstance(text, str) and text.strip():
+            check_text(text, f"{self.source.place(row)}, field {key!r}")
             return str(fields.pop(key))
         if not needed and (text is None or not isinstance(text, str)):
             return None
