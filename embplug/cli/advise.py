@@ -10,14 +10,28 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from embplug.cli.shared import RECIPES, ApiKey, AsJson, At, Name, app, open_engine, reporting, show
+from embplug.cli.shared import (
+    RECIPES,
+    ApiKey,
+    AsJson,
+    At,
+    Name,
+    app,
+    naming_others,
+    open_engine,
+    reporting,
+    show,
+)
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from embplug.evaluation.advisor import Advice
+    from embplug.evaluation.advisor import Advice, TriedRecipe
 
 FEWEST = 300
 """As in :mod:`embplug.evaluation.advisor`, which takes seconds to import."""
+
+FAR = 0.1
+"""By how much the recall of a recipe may be lower than that of the recommended one, to be shown."""
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("kmgt", start=1)}
@@ -82,7 +96,7 @@ def advise_command(
     from embplug.evaluation.advisor import advise
 
     with reporting(as_json):
-        with open_engine(at, api_key) as engine:
+        with open_engine(at, api_key) as engine, naming_others(name, at, engine):
             advice = advise(
                 name,
                 engine=engine,
@@ -105,7 +119,7 @@ def advise_command(
                 output.write_text(advice.to_yaml(), encoding="utf-8")
             except OSError as error:
                 raise InvalidArgumentError("path", "a file that can be written", error) from None
-        show({**advice.to_dict(), "yaml": advice.to_yaml()}, as_json, Group(*_shown(advice)))
+        show({**advice.to_dict(), "yaml": advice.to_yaml()}, as_json, Group(*_shown(advice, at, output)))
     if not advice.met:
         raise typer.Exit(5)
 
@@ -135,20 +149,24 @@ def _read_queries(file: Path) -> Any:
     raise InvalidArgumentError("path", "a text or a vector on every line", str(file))
 
 
-def _shown(advice: Advice) -> list[Any]:
+def _shown(advice: Advice, at: str, output: Path | None) -> list[Any]:
     from rich.syntax import Syntax
+    from rich.text import Text
 
     where = f"{advice.collection}{f' / {advice.vector}' if advice.vector else ''}: {advice.points:,} points"
     queries = "held-out points as queries" if advice.held_out else f"{advice.queries} queries"
+    rows = _worth_showing(advice)
+    hidden = len(advice.tried) + len(advice.dropped) - len(rows)
+    left_out = f" {hidden} others are further from the target." if hidden else ""
     table = Table(
         title=f"{where}, sample of {advice.sampled:,}, {queries}",
         caption="Bytes of a document and recall are of the whole collection. "
-        "* No other recipe is at least as good in bytes, recall and latency.",
+        f"* No other recipe is at least as good in bytes, recall and latency.{left_out}",
     )
     table.add_column("recipe")
-    for column in ("", "memory", "disk", f"recall@{advice.k}", "p50 ms", "p95 ms"):
-        table.add_column(column, justify="right")
-    for trial in advice.tried:
+    for column in ("", "memory", "disk", f"recall@{advice.k}", "p50 ms"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for trial in rows:
         half = (trial.recall.high - trial.recall.low) / 2
         table.add_row(
             trial.name,
@@ -157,11 +175,10 @@ def _shown(advice: Advice) -> list[Any]:
             f"{trial.disk_bytes:,.0f}",
             f"{trial.expected_recall:.3f} ±{half:.3f}",
             f"{trial.latency_ms['p50']:.2f}",
-            f"{trial.latency_ms['p95']:.2f}",
             style="bold" if trial.name == advice.recommended else None,
         )
     costs = Table(title=f"{advice.recommended}: the whole collection")
-    for column in ("points", "memory", "disk", "nodes", "shards", "replicas", "memory a node", "disk a node"):
+    for column in ("points", "memory", "disk", "nodes", "shards", "replicas", "a node"):
         costs.add_column(column, justify="right")
     for cost in advice.costs:
         costs.add_row(
@@ -171,8 +188,7 @@ def _shown(advice: Advice) -> list[Any]:
             str(cost.nodes),
             str(cost.shards),
             str(cost.replicas),
-            _size(cost.memory_per_node),
-            _size(cost.disk_per_node),
+            f"{_size(cost.memory_per_node)} + {_size(cost.disk_per_node)}",
         )
     verdict = f"Recommended, for {advice.target}: {advice.recommended}"
     if not advice.met:
@@ -180,7 +196,32 @@ def _shown(advice: Advice) -> list[Any]:
         verdict = f"No recipe reaches {advice.target}{sure}. The closest is {advice.recommended}"
     if advice.chance is not None:
         verdict += f". It reaches the recall with a chance of {advice.chance:.0%}"
-    return [table, costs, verdict, "", Syntax(advice.to_yaml(), "yaml", background_color="default")]
+    yaml = Syntax(advice.to_yaml(), "yaml", background_color="default")
+    return [table, costs, verdict, "", yaml, Text(_next_command(advice, at, output))]
+
+
+def _worth_showing(advice: Advice) -> list[TriedRecipe]:
+    """Recipes near the target, those that no other beats, and the collection as it is."""
+    from embplug.evaluation.advisor.advice import AS_IT_IS
+
+    best = max(trial.expected_recall for trial in advice.tried)
+    always = (AS_IT_IS, advice.recommended)
+    return [
+        trial
+        for trial in advice.tried
+        if trial.name in always or trial.expected_recall >= min(best, advice.best.expected_recall) - FAR
+    ]
+
+
+def _next_command(advice: Advice, at: str, output: Path | None) -> str:
+    from embplug.evaluation.advisor.advice import AS_IT_IS
+
+    if advice.recommended == AS_IT_IS:
+        return "The collection is stored like this already."
+    name = advice.collection
+    migrate = f"  embplug migrate {name} {name}-small --recipe {output or 'recipe.yaml'} --at {at} --dry-run"
+    written = f"{output} is written." if output is not None else "Write it to a file with -o recipe.yaml."
+    return f"{written} Then see what a copy by it would do, without writing anything:\n{migrate}"
 
 
 def _size(size: float) -> str:

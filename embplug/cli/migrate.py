@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
-from embplug.cli.shared import CHANGES, ApiKey, AsJson, At, app, open_engine, reporting, show
+from embplug.cli.shared import CHANGES, ApiKey, AsJson, At, app, naming_others, open_engine, reporting, show
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -49,6 +51,10 @@ def migrate(
     replicas: Annotated[
         int | None, typer.Option(min=1, help="Replicas of the target. Default: as in the source.")
     ] = None,
+    keep_names: Annotated[
+        bool,
+        typer.Option("--keep-names", help="Name vectors as the source does, so that its readers go on."),
+    ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Number of concurrent requests.")] = 4,
     finish: Annotated[bool, typer.Option("--finish", help="Finish a migration without an alias.")] = False,
     dry_run: Annotated[
@@ -70,7 +76,7 @@ def migrate(
     from embplug.lifecycle.migration import rollback
     from embplug.recipe import Recipe
 
-    with reporting(as_json), open_engine(at, api_key) as engine:
+    with reporting(as_json), open_engine(at, api_key) as engine, naming_others(source, at, engine):
         if roll_back:
             if alias is None:
                 raise InvalidArgumentError("--alias", "the alias to point back", None)
@@ -97,9 +103,10 @@ def migrate(
             finish=finish,
             dry_run=dry_run,
             in_place=in_place,
+            keep_names=keep_names,
             workers=workers,
         )
-        show(report.to_dict(), as_json, _table(report))
+        show(report.to_dict(), as_json, Group(_table(report), *_next_steps(report, at)))
 
 
 def _vectors(options: list[str]) -> str | dict[str, str] | None:
@@ -152,10 +159,15 @@ def _table(report: MigrationReport) -> Table:
     if report.checked_payloads:
         table.add_row("payloads", f"{report.checked_payloads:,} compared, all equal")
     for side, size in report.point_bytes.items():
-        whole = f"{size.stored * report.points / 1e9:,.2f} GB"
+        whole = f"{size.whole * report.points / 1e9:,.2f} GB in all"
         table.add_row(
-            f"bytes, {side}", f"{size.stored:,.0f} a point ({size.searched:,.0f} searched), {whole} in all"
+            f"bytes, {side}",
+            f"{size.stored:,.0f} a point for vectors and codes ({size.searched:,.0f} searched), "
+            f"{size.graph:,.0f} for the graph, {size.payload:,.0f} for the payload: {whole}",
         )
+    if report.search_ms:
+        before, after = report.search_ms["source"], report.search_ms["target"]
+        table.add_row("a search", f"{before:.2f} ms before, {after:.2f} ms after (median, one at a time)")
     if report.alias is not None:
         state = (
             "switched" if report.switched else "points at the target" if report.finished else "not switched"
@@ -163,6 +175,37 @@ def _table(report: MigrationReport) -> Table:
         table.add_row("alias", f"{report.alias}: {'would be switched' if report.dry_run else state}")
     elif not report.dry_run and not report.in_place:
         table.add_row("state", "finished" if report.finished else "open: the same command again catches up")
+    for note in report.readers:
+        table.add_row("readers", note)
     for note in report.notes:
         table.add_row("note", note)
     return table
+
+
+def _next_steps(report: MigrationReport, at: str) -> list[Text]:
+    """Say which commands come next: to switch, to open, to go back, and to drop the source."""
+    if report.in_place:
+        return []
+    source, target = report.source, report.target
+    alias = report.alias or "ALIAS"
+    steps = []
+    if report.dry_run:
+        steps += [("Nothing was written. The same command without --dry-run copies.", "")]
+    elif not report.finished:
+        steps += [("To switch readers to the copy, add to the same command:", f"--alias {alias}")]
+    if report.dry_run or report.finished:
+        name = report.alias or target
+        steps += [
+            ("To search afterwards:", f"embplug search {name} TEXT --encoder NAME --at {at}"),
+            ("From Python:", f'Collection.open("{name}", "{at}", encoder="NAME")'),
+        ]
+        if report.alias is not None:
+            command = f"embplug migrate {source} {target} --alias {alias} --rollback --at {at}"
+            steps += [("To go back, which switches the alias in one step:", command)]
+        steps += [
+            (
+                f"Drop {source} when nobody reads it any more and you will not go back.",
+                "",
+            )
+        ]
+    return [Text(f"{said}\n  {command}" if command else said) for said, command in steps]

@@ -132,9 +132,11 @@ def write(
                 if len(pending) >= in_flight:
                     outdated.extend(_collect(pending, report, bar))
 
+    ended: Chunk | None = None
     try:
         for chunk in chunks:
             if not chunk.points:
+                ended = chunk
                 if written is not None:
                     written(next(iter(pending.values())).mark if pending else chunk.mark)
                 continue
@@ -147,7 +149,10 @@ def write(
             collect()
     finally:
         while pending:
-            _collect(pending, report, bar)
+            outdated.extend(_collect(pending, report, bar))
+        # An error or an interruption may have come while requests were under way.
+        if written is not None and ended is not None and not report.failed and not outdated:
+            written(ended.mark)
     if report.failed:
         count = sum(len(failure.ids) for failure in report.failed)
         raise IngestError(

@@ -36,6 +36,7 @@ def embplug(*arguments: object, stdin: str | None = None) -> Result:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     (tmp_path / "docs.jsonl").write_text("\n".join(json.dumps(d) for d in DOCUMENTS) + "\n\n")
     return tmp_path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from embplug.evaluation.advisor.advice import Advice, TriedRecipe
+from embplug.evaluation.advisor.advice import AS_IT_IS, Advice, TriedRecipe
 from embplug.evaluation.advisor.fitting import learned_state
 from embplug.evaluation.advisor.prediction import expected_recall, ranks_to_measure
 from embplug.evaluation.advisor.recommend import advise, advise_on
@@ -11,6 +11,7 @@ from embplug.evaluation.advisor.target import Target
 from embplug.evaluation.advisor.trials import FEWEST, try_indexed
 
 __all__ = [
+    "AS_IT_IS",
     "FEWEST",
     "MATRIX_QUERIES",
     "QUERIES",

@@ -40,6 +40,7 @@ def migrate(
     finish: bool = False,
     dry_run: bool = False,
     in_place: bool = False,
+    keep_names: bool = False,
     workers: int = IN_FLIGHT,
     progress: bool | None = None,
 ) -> MigrationReport:
@@ -90,6 +91,10 @@ def migrate(
     in_place : bool, default=False
         Whether to add the compressed vectors to the source itself, where the engine can; see
         ``docs/migrating.md``. Nothing is copied, and there is neither target nor alias.
+    keep_names : bool, default=False
+        Whether the vectors of the target have the names that they have in the source, whatever the recipe
+        names them, so that programs without embplug go on reading through the alias. The recipe may only
+        quantize vectors, store them in another datatype, or keep their first dimensions.
     workers : int, default=4
         Number of requests under way at a time.
     progress : bool, default=None
@@ -127,6 +132,7 @@ def migrate(
         vector=vector,
         updated_at=updated_at,
         finish=finish,
+        keep_names=keep_names,
         workers=workers,
         progress=progress,
     )

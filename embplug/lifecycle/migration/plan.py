@@ -18,7 +18,8 @@ from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import InvalidArgumentError, MigrationError, RecipeMismatchError
-from embplug.lifecycle.migration.alias import check_alias, collection_behind
+from embplug.lifecycle.migration.alias import aliases, check_alias, collection_behind
+from embplug.lifecycle.migration.readers import keeping_names, reader_notes
 from embplug.lifecycle.migration.record import MigrationRecord, read_record
 from embplug.lifecycle.migration.report import MigrationReport
 from embplug.lifecycle.migration.source import choose_vectors, completed, completed_from, not_kept
@@ -43,6 +44,7 @@ class Options:
     vector: str | Mapping[str, str] | None = None
     updated_at: str | None = None
     finish: bool = False
+    keep_names: bool = False
     workers: int = IN_FLIGHT
     progress: bool | None = None
 
@@ -83,12 +85,17 @@ def plan_migration(
     check_updated_at(name, info, options.updated_at)
     check_reduction(recipe)
     vectors = choose_vectors(name, info, recipe, options.vector)
+    if options.keep_names:
+        recipe = keeping_names(recipe, vectors)
+        vectors = {stored: stored for stored in vectors.values()}
+    read_by = [alias for alias, behind in sorted(aliases(engine).items()) if behind == name]
     report = MigrationReport(
         name,
         target,
         vectors,
         alias=options.alias,
         resumed=record is not None,
+        readers=reader_notes(recipe, vectors, read_by, options.alias),
         notes=not_kept(info, vectors),
     )
     if record is None or stored is None:

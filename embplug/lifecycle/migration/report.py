@@ -47,6 +47,10 @@ class MigrationReport:
         Whether the vectors are added to the source itself.
     point_bytes : dict of str to PointBytes
         Bytes of a point's vectors in ``source`` and ``target``.
+    search_ms : dict of str to float
+        Median milliseconds of a search of ``source`` and ``target``, one at a time.
+    readers : list of str
+        What programs that read the source have to change, and when.
     notes : list of str
         Parts of the source that the target does not have, and other remarks.
     seconds : dict of str to float
@@ -71,6 +75,8 @@ class MigrationReport:
     dry_run: bool = False
     in_place: bool = False
     point_bytes: dict[str, PointBytes] = field(default_factory=dict)
+    search_ms: dict[str, float] = field(default_factory=dict)
+    readers: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

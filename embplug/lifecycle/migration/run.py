@@ -26,6 +26,7 @@ from embplug.lifecycle.migration.alias import aliases, switch
 from embplug.lifecycle.migration.passes import Passes, newest
 from embplug.lifecycle.migration.plan import MigrationPlan, Options
 from embplug.lifecycle.migration.reader import Reader
+from embplug.lifecycle.migration.readers import search_times
 from embplug.lifecycle.migration.record import (
     CATCH_UP,
     CLEAN,
@@ -154,6 +155,14 @@ class Migration:
                 self.engine,
                 passes.pipeline,
                 self.options.queries,
+            )
+            self.report.search_ms = search_times(
+                self.reading,
+                passes.record.source,
+                passes.record.vectors,
+                self.target,
+                self.engine,
+                passes.pipeline,
             )
         recall, lowest = self.report.recall, self.options.recall
         if recall is not None and lowest is not None and recall.value < lowest:

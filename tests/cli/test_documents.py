@@ -1,0 +1,274 @@
+"""Documents brought in from files, shown and written again, on Edge."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from embplug import Collection, connect
+from embplug.cli import app
+
+ROWS, DIM = 20_000, 32
+
+
+def embplug(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)], input=stdin, env={"COLUMNS": "80"})
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path
+
+
+def created(recipe: str, name: str = "docs") -> None:
+    Path(f"{name}.yaml").write_text(recipe)
+    done = embplug("create", name, "--recipe", f"{name}.yaml")
+    assert done.exit_code == 0, done.stderr
+
+
+def stored(name: str = "docs", with_vectors: bool = False) -> dict[object, object]:
+    with connect("./data") as engine:
+        records, _ = Collection.open(name, engine).scroll(limit=100_000, with_vectors=with_vectors)
+    return {
+        record.id: (record.payload, record.vector) if with_vectors else record.payload for record in records
+    }
+
+
+def test_csv_with_typed_columns_becomes_payload(folder):
+    created("sparse: {}\npayload_indexes: {version: keyword}\n")
+    Path("docs.csv").write_text('id,text,year,version\n1,"red, apples",2020,1.10\nb,pears,2021,1.9\n')
+    added = embplug("add", "docs", "docs.csv")
+    assert added.exit_code == 0 and "2 documents added" in added.stdout, added.stderr
+    assert stored() == {
+        "1": {"text": "red, apples", "year": 2020, "version": "1.10"},
+        "b": {"text": "pears", "year": 2021, "version": "1.9"},
+    }
+
+
+def test_errors_name_file_line_and_field(folder):
+    created("dense: {dim: 2}\nsparse: {}\npayload_indexes: {}\n")
+    good = {"id": 1, "text": "a", "dense": [1, 0]}
+    for wrong, said in [
+        ({"id": 2, "text": "b", "dense": [1]}, "line 3, field 'dense': expected 2 numbers"),
+        ({"id": 2, "text": "b", "dense": [1, "x"]}, "line 3, field 'dense': expected a list of numbers"),
+        (
+            {"id": 2, "text": "b", "dense": [1, float("nan")]},
+            "line 3, field 'dense': expected finite numbers",
+        ),
+        ({"id": 2, "text": "b"}, "line 3, field 'dense': expected a vector, as other rows have"),
+        (
+            {"id": 2, "title": "b", "dense": [1, 0]},
+            "field 'text': expected a text; --text-key names another field",
+        ),
+        ({"id": 2, "text": " ", "dense": [1, 0]}, "line 3, field 'text': expected a text; --skip-empty"),
+        ({"id": 2.5, "text": "b", "dense": [1, 0]}, "line 3, field 'id': expected an integer"),
+        ({"id": 1, "text": "b", "dense": [1, 0]}, "docs.jsonl, line 3: expected ids that differ"),
+        ({"id": 2, "text": "b", "dense": [1, 0], "n": {"m": [1, 1e999]}}, "line 3, field 'n'['m'][1]"),
+        ({"id": 2, "text": "b", "dense": "absent.npy"}, "absent.npy"),
+        ({"id": 2, "text": "b", "dense": "../absent.npy"}, "line 3, field 'dense': expected a file inside"),
+    ]:
+        Path("docs.jsonl").write_text(f"{json.dumps(good)}\n\n{json.dumps(wrong)}\n")
+        done = embplug("add", "docs", "docs.jsonl")
+        shown = " ".join(done.stderr.split())
+        assert (done.exit_code != 0, said in shown) == (True, True), (wrong, shown, done.exception)
+        assert isinstance(done.exception, SystemExit)
+    assert stored() == {}
+
+
+def test_vectors_come_from_fields_and_from_npy_files(folder):
+    dense = "dense: {a: {dim: 2, distance: Dot}, b: {dim: 3, distance: Dot}}\n"
+    created(f"{dense}tokens: {{dim: 2, encoding: null, codes: null}}\n")
+    rng = np.random.default_rng(0)
+    a, b, tokens = rng.random((4, 2)), rng.random((4, 3)).astype(np.float32), rng.random((4, 5, 2))
+    np.save("b.npy", b)
+    (folder / "matrices").mkdir()
+    for i in range(4):
+        np.save(f"matrices/{i}.npy", tokens[i, : i + 1].astype(np.float32))
+    lines = [{"id": i, "first": a[i].tolist(), "tokens": f"matrices/{i}.npy", "n": i} for i in range(4)]
+    Path("docs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    options = ("--vector", "a=first", "--vector", "b=b.npy")
+    done = embplug("add", "docs", "docs.jsonl", *options)
+    assert done.exit_code == 0, done.stderr
+    documents = stored(with_vectors=True)
+    for i in range(4):
+        payload, vectors = documents[i]
+        assert payload == {"n": i}
+        np.testing.assert_allclose(vectors["a"], a[i], rtol=1e-6)
+        np.testing.assert_allclose(vectors["b"], b[i], rtol=1e-6)
+        # Edge stores them in eight bits a dimension.
+        np.testing.assert_allclose(vectors["tokens"], tokens[i, : i + 1], atol=0.02)
+    np.save("b.npy", b[:3])
+    short = embplug("add", "docs", "docs.jsonl", *options)
+    assert short.exit_code and "expected 3 rows, as b.npy has" in " ".join(short.stderr.split())
+    assert "one of ['a', 'b', 'tokens']" in embplug("add", "docs", "docs.jsonl", "--vector", "c=x").stderr
+    assert "VECTOR=FIELD" in embplug("add", "docs", "docs.jsonl", "--vector", "first").stderr
+
+
+def test_a_file_of_nothing_but_vectors(folder):
+    created("dense: {dim: 3}\n")
+    np.save("vectors.npy", np.eye(3, dtype=np.float32))
+    done = embplug("add", "docs", "vectors.npy")
+    assert done.exit_code == 0, done.stderr
+    assert {*stored()} == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_what_is_exported_is_read_again(folder, name):
+    created("dense: {v: {dim: 2}}\ntokens: {dim: 2, encoding: null, codes: null}\n")
+    lines = [
+        {"id": i, "text": f"t{i}", "v": [1, i], "tokens": [[1, i]] * (1 + i), "n": None if i == 1 else i}
+        for i in range(3)
+    ]
+    lines[0] |= {"mixed": "x", "object": {"a": [1]}, "empty": {}}
+    lines[1] |= {"mixed": 5, "object": {"b": "c"}, "big": 2**62 + 1}
+    Path("docs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert embplug("add", "docs", "docs.jsonl").exit_code == 0
+    done = embplug("export", "docs", name, "--with-vectors")
+    assert done.exit_code == 0 and "3 documents written" in done.stdout, (done.stderr, done.exception)
+    created("dense: {v: {dim: 2}}\ntokens: {dim: 2, encoding: null, codes: null}\n", "again")
+    again = embplug("add", "again", name)
+    assert again.exit_code == 0, again.stderr
+    first, second = stored(with_vectors=True), stored("again", with_vectors=True)
+    assert first.keys() == second.keys()
+    for id_, (payload, vectors) in first.items():
+        other, other_vectors = second[id_]
+        for vector in ("v", "tokens"):
+            np.testing.assert_allclose(other_vectors[vector], vectors[vector], rtol=1e-6)
+        if name.endswith(".parquet"):
+            # A column has one type, and null is what a row lacks.
+            payload = {key: value for key, value in payload.items() if value is not None}
+            other = {key: json.loads(value) if key in ("empty",) else value for key, value in other.items()}
+            if "mixed" in payload:
+                payload["mixed"] = str(payload["mixed"])
+            if "object" in payload:
+                other["object"] = {key: value for key, value in other["object"].items() if value is not None}
+        assert other == payload
+    if name.endswith(".parquet"):
+        assert "JSON texts: empty, mixed" in " ".join(done.stdout.split())
+    assert not [*folder.glob(".*.part")]
+
+
+def test_an_export_may_be_filtered_and_piped(folder):
+    created("sparse: {}\n")
+    Path("docs.csv").write_text("id,text,n\n1,a,1\n2,b,2\n3,c,3\n")
+    embplug("add", "docs", "docs.csv")
+    some = json.dumps({"must": [{"key": "n", "range": {"gte": 2}}]})
+    piped = embplug("export", "docs", "-", "--filter", some)
+    assert [json.loads(line)["id"] for line in piped.stdout.splitlines()] == [2, 3]
+    wrong = embplug("export", "docs", "out.xlsx")
+    assert wrong.exit_code == 2 and ".parquet" in wrong.stderr
+    taken = embplug("export", "docs", "out.jsonl", "--id-key", "n")
+    assert taken.exit_code == 2 and "--id-key" in taken.stderr and not Path("out.jsonl").exists()
+    nowhere = embplug("export", "docs", "absent/out.jsonl")
+    assert nowhere.exit_code == 2 and "absent" in nowhere.stderr
+
+
+def test_documents_are_shown_by_their_ids(folder):
+    created("dense: {dim: 2}\nsparse: {}\n")
+    Path("docs.jsonl").write_text('{"id": 1, "text": "a b", "dense": [3, 4], "tags": ["x"]}')
+    embplug("add", "docs", "docs.jsonl")
+    shown = embplug("get", "docs", "1")
+    assert "a b" in shown.stdout and '["x"]' in shown.stdout
+    got = embplug("get", "docs", "1", "nobody", "--with-vectors", "--json")
+    result = json.loads(got.stdout)
+    assert got.exit_code == 1 and result["missing"] == ["nobody"]
+    np.testing.assert_allclose(result["documents"][0]["vector"]["dense"], [0.6, 0.8], rtol=1e-6)
+
+
+def test_passages_of_a_folder_of_texts_are_searched(folder):
+    created("sparse: {}\n")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "fruit.md").write_text("# Fruit\n\nApples are red.\n\n# Fish\n\nSalmon swims.\n")
+    (folder / "notes" / "scan.txt").write_text("\n")
+    added = embplug("add", "docs", "notes")
+    assert added.exit_code == 0 and "2 documents added, nothing to read in 1: scan.txt" in added.stdout
+    hits = json.loads(embplug("search", "docs", "salmon", "--json").stdout)["hits"]
+    assert [hit["id"] for hit in hits] == ["fruit.md#passage=2"]
+
+
+@pytest.fixture
+def table(folder) -> pa.Table:
+    rng = np.random.default_rng(0)
+    numbers = pa.array(rng.standard_normal(ROWS * DIM).astype(np.float32))
+    vectors = pa.FixedSizeListArray.from_arrays(numbers, DIM)
+    texts = [f"text {i}" for i in range(ROWS)]
+    table = pa.table({"id": range(ROWS), "text": texts, "n": [i % 7 for i in range(ROWS)], "dense": vectors})
+    pq.write_table(table, "rows.parquet", row_group_size=4096)
+    return table
+
+
+def interrupted(number: int) -> tuple[int, str]:
+    """Exit code and messages of a call that gets a signal as soon as it has stored some rows more."""
+    before = progress_rows()
+    command = [Path(sys.executable).with_name("embplug"), "add", "docs", "rows.parquet"]
+    with subprocess.Popen(
+        [*map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        end = time.monotonic() + 120
+        while progress_rows() <= before and run.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        run.send_signal(number)
+        _, messages = run.communicate(timeout=120)
+    return run.returncode, messages
+
+
+def progress_rows() -> int:
+    files = [*Path(os.environ["XDG_STATE_HOME"]).glob("embplug/add/*.json")]
+    return max((json.loads(file.read_text())["rows"] for file in files), default=0)
+
+
+def test_an_interrupted_call_goes_on_and_loses_nothing(folder, table):
+    created(f"dense: {{dim: {DIM}, distance: Dot, hnsw: {{m: 0}}}}\n")
+    code, _ = interrupted(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    first = progress_rows()
+    assert 0 < first < ROWS
+    code, messages = interrupted(signal.SIGINT)
+    assert code == 130, messages
+    second = progress_rows()
+    assert first < second < ROWS
+    assert f"the first {second:,} of {ROWS:,} rows are stored" in messages
+    assert "The same command goes on there" in messages
+    done = json.loads(embplug("add", "docs", "rows.parquet", "--json").stdout)
+    assert done["resumed"] > 0 and done["added"] + done["resumed"] == ROWS
+    assert progress_rows() == 0
+    assert embplug("export", "docs", "out.parquet", "--with-vectors").exit_code == 0
+    written = pq.read_table("out.parquet").sort_by("id")
+    for column in ("id", "text", "n"):
+        assert written[column].to_pylist() == table[column].to_pylist()
+    numbers = [t["dense"].combine_chunks().flatten().to_numpy() for t in (written, table)]
+    np.testing.assert_allclose(*numbers, rtol=1e-6)
+    # A call that has ended begins anew.
+    again = json.loads(embplug("add", "docs", "rows.parquet", "--json").stdout)
+    assert (again["added"], again["resumed"]) == (ROWS, 0)
+
+
+def test_rows_that_were_deleted_meanwhile_are_added_again(folder):
+    created("sparse: {average_length: 2}\n")
+    lines = [json.dumps({"id": i, "text": f"text {i}"}) for i in range(600)]
+    Path("docs.jsonl").write_text("\n".join([*lines, "{"]))
+    broken = embplug("add", "docs", "docs.jsonl")
+    assert broken.exit_code and "docs.jsonl, line 601" in broken.stderr
+    assert progress_rows() > 0 and "the same command goes on there" in broken.stderr
+    with connect("./data") as engine:
+        Collection.open("docs", engine).delete([3])
+    status = os.stat("docs.jsonl")
+    Path("docs.jsonl").write_text("\n".join([*lines, "\n"]))
+    os.utime("docs.jsonl", ns=(status.st_atime_ns, status.st_mtime_ns))
+    done = json.loads(embplug("add", "docs", "docs.jsonl", "--json").stdout)
+    assert done["added"] + done["resumed"] == 600
+    assert len(stored()) == 600
