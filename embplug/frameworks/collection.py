@@ -102,6 +102,8 @@ class FrameworkCollection:
         batches: Iterable[Documents],
         *,
         progress: bool | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         on_empty: OnEmpty = "raise",
     ) -> None:
@@ -113,8 +115,8 @@ class FrameworkCollection:
             Batches with ids from ``ids.to_collection``.
         progress : bool, default=None
             Show a progress bar. None shows one on a terminal.
-        shard_key_selector : models.ShardKeySelector, default=None
-            Shard keys of the documents; see ``Collection.add``.
+        wait, ordering, shard_key_selector
+            Options of Qdrant's requests; see ``Collection.add``.
         on_empty : {"raise", "skip", "store"}, default="raise"
             What happens to documents without text or vectors; see ``Collection.add``.
 
@@ -126,7 +128,12 @@ class FrameworkCollection:
             The engine did not take some documents.
         """
         self.collection.add_batches(
-            batches, progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+            batches,
+            progress=progress,
+            wait=wait,
+            ordering=ordering,
+            shard_key_selector=shard_key_selector,
+            on_empty=on_empty,
         )
 
     async def aadd(
@@ -134,13 +141,20 @@ class FrameworkCollection:
         batches: Iterable[Documents] | AsyncIterable[Documents],
         *,
         progress: bool | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
         on_empty: OnEmpty = "raise",
     ) -> None:
         """Insert documents from batches, which may be asynchronous too; see :meth:`add`."""
         collection = self.event_loops.current()
         await collection.add_batches(
-            batches, progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
+            batches,
+            progress=progress,
+            wait=wait,
+            ordering=ordering,
+            shard_key_selector=shard_key_selector,
+            on_empty=on_empty,
         )
 
     def run(self, steps: Steps[T]) -> T:
@@ -277,6 +291,9 @@ class FrameworkCollection:
         ids: Iterable[DocumentId] | None = None,
         filter: models.Filter | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
+        *,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
     ) -> None:
         """Delete documents by ids or by a filter; ids without a document are no error.
 
@@ -286,24 +303,27 @@ class FrameworkCollection:
             Ids in the framework.
         filter : qdrant_client.models.Filter, default=None
             Condition on the payload.
-        shard_key_selector : models.ShardKeySelector, default=None
-            Shard keys of the documents; see ``Collection.add``.
+        shard_key_selector, wait, ordering
+            Options of Qdrant's requests; see ``Collection.add``.
 
         Raises
         ------
         InvalidArgumentError
             Both arguments are passed, or none.
         """
-        self.run(self._delete_steps(ids, filter, shard_key_selector))
+        self.run(self._delete_steps(ids, filter, shard_key_selector, wait, ordering))
 
     async def adelete(
         self,
         ids: Iterable[DocumentId] | None = None,
         filter: models.Filter | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
+        *,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
     ) -> None:
         """Delete documents; see :meth:`delete`."""
-        await self.arun(self._delete_steps(ids, filter, shard_key_selector))
+        await self.arun(self._delete_steps(ids, filter, shard_key_selector, wait, ordering))
 
     def update(
         self,
@@ -458,10 +478,19 @@ class FrameworkCollection:
         ids: Iterable[DocumentId] | None,
         filter: models.Filter | None,
         shard_key_selector: models.ShardKeySelector | None,
+        wait: bool,
+        ordering: models.WriteOrdering | None,
     ) -> Steps[None]:
         candidates = None if ids is None else self.ids.candidates(ids)
         if candidates != []:
-            yield Call.of("delete", ids=candidates, filter=filter, shard_key_selector=shard_key_selector)
+            yield Call.of(
+                "delete",
+                ids=candidates,
+                filter=filter,
+                wait=wait,
+                ordering=ordering,
+                shard_key_selector=shard_key_selector,
+            )
 
 
 def _search_steps(request: SearchRequest) -> Steps[list[Hit]]:

@@ -153,8 +153,19 @@ class UniqueRows(Generic[T]):
         self._id_of = id_of
         self._last: dict[str, T] = {}
 
-    def first(self) -> Iterator[T]:
-        """Yield the rows whose id was not read before."""
+    def parts(self) -> Iterator[Iterable[T]]:
+        """Yield the rows whose ids are new, and when these are read, the last row of each id that came again.
+
+        Yields
+        ------
+        part : iterable
+            Rows of which no two have the same id.
+        """
+        yield self._first()
+        if self._last:
+            yield [*self._last.values()]
+
+    def _first(self) -> Iterator[T]:
         seen = set()
         for row in self._rows:
             id_ = self._id_of(row)
@@ -164,7 +175,3 @@ class UniqueRows(Generic[T]):
             else:
                 seen.add(id_)
                 yield row
-
-    def repeated(self) -> list[T]:
-        """Return the last row of each id that came again, after :meth:`first` has ended."""
-        return [*self._last.values()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from langchain_core.embeddings import Embeddings
 from qdrant_client import models
+from typing_extensions import Unpack
 
 from embplug import Documents
 from embplug.branches.empty import KeptDocuments, OnEmpty, is_blank
@@ -22,6 +23,15 @@ from langchain_embplug.documents import PayloadKeys, Row, to_payload
 Ids: TypeAlias = Iterable[DocumentId | None] | None
 Rows: TypeAlias = Callable[[Ids], Iterator[Row]]
 """Makes rows with these ids."""
+
+
+class WriteOptions(TypedDict, total=False):
+    """Options of a write; see ``Collection.add_batches``."""
+
+    progress: bool | None
+    wait: bool
+    ordering: models.WriteOrdering | None
+    shard_key_selector: models.ShardKeySelector | None
 
 
 class Adder:
@@ -57,9 +67,8 @@ class Adder:
         *,
         ids: Ids = None,
         batch_size: int = 64,
-        progress: bool | None = False,
         on_empty: OnEmpty = "raise",
-        shard_key_selector: models.ShardKeySelector | None = None,
+        **options: Unpack[WriteOptions],
     ) -> list[str]:
         """Add rows, and return their ids; see :meth:`EmbplugVectorStore.add_texts`."""
         added: list[str] = []
@@ -75,9 +84,8 @@ class Adder:
                 added.extend(row.id for row in batch)
                 yield self._documents(batch, vectors, places)
 
-        self._shared.add(
-            batches(), progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
-        )
+        options = {"progress": False, **options}
+        self._shared.add(batches(), on_empty=on_empty, **options)
         return added
 
     async def aadd(
@@ -86,9 +94,8 @@ class Adder:
         *,
         ids: Ids = None,
         batch_size: int = 64,
-        progress: bool | None = False,
         on_empty: OnEmpty = "raise",
-        shard_key_selector: models.ShardKeySelector | None = None,
+        **options: Unpack[WriteOptions],
     ) -> list[str]:
         """Add rows, which are embedded asynchronously, and return their ids; see :meth:`add`."""
         added: list[str] = []
@@ -104,9 +111,8 @@ class Adder:
                 added.extend(row.id for row in batch)
                 yield self._documents(batch, vectors, places)
 
-        await self._shared.aadd(
-            batches(), progress=progress, shard_key_selector=shard_key_selector, on_empty=on_empty
-        )
+        options = {"progress": False, **options}
+        await self._shared.aadd(batches(), on_empty=on_empty, **options)
         return added
 
     def _documents(

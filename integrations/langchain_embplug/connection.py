@@ -8,12 +8,13 @@ from typing import TypeAlias
 from langchain_core.embeddings import Embeddings
 from qdrant_client import models
 
-from embplug import Encoder, Recipe
+from embplug import Encoder, Recipe, Sparse
 from embplug.engines import Engine
 from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import as_encoder, default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
+from langchain_embplug.peer_keywords import PeerKeywords
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +77,17 @@ def open_collection(
     content_payload_key: str | None,
     distance: models.Distance,
     create: bool,
+    peer: PeerKeywords,
 ) -> FrameworkCollection:
     """Open the collection of a store, or create it; see :class:`EmbplugVectorStore` for the arguments."""
 
+    peer.check_recipe(recipe)
+
     def default() -> Recipe:
+        if peer.mode == "sparse":
+            return peer.adapted(Recipe(sparse=Sparse()))
         dim = None if embedding is None else len(embedding.embed_query("dimension"))
-        return default_recipe(dim, encoder, vector_name, distance)
+        return peer.adapted(default_recipe(dim, encoder, vector_name, distance))
 
     collection, is_plain = open_or_create(
         name,

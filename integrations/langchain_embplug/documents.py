@@ -91,6 +91,12 @@ def to_document(stored: Record | Hit, keys: PayloadKeys) -> Document:
     )
 
 
+def with_point(document: Document, stored: Record | Hit, collection_name: str) -> Document:
+    """Put the id and the name of the collection into the metadata, as langchain-qdrant does."""
+    document.metadata |= {"_id": stored.id, "_collection_name": collection_name}
+    return document
+
+
 def to_scored_document(hit: Hit, keys: PayloadKeys) -> tuple[Document, float]:
     """Return the document of a hit and its score; stages go into the metadata, as ``_stages``."""
     document = to_document(hit, keys)

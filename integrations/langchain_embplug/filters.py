@@ -21,7 +21,8 @@ def to_filter(filter: Filter | None, metadata_payload_key: str = "metadata") -> 
         Fields of the metadata with values, lists of values, or operators: ``$eq``, ``$ne``, ``$gt``,
         ``$gte``, ``$lt``, ``$lte``, ``$between``, ``$in``, ``$nin``, ``$contains``, ``$exists``,
         ``$text``. All fields, and all operators of a field, have to hold. ``$and``, ``$or`` and
-        ``$not`` combine filters. Dots reach into nested fields.
+        ``$not`` combine filters. Dots reach into nested fields. Or a filter of Qdrant as a mapping, such as
+        ``{"must": [...]}``, whose paths begin with ``metadata.``.
     metadata_payload_key : str, default="metadata"
         Payload field with the metadata.
 

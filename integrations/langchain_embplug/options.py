@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 from qdrant_client import models
 
-from embplug import Encoder, Recipe
+from embplug import Encoder, Fusion, Recipe
 from embplug.branches.empty import OnEmpty
 from embplug.frameworks.connection import ConnectionOptions
 from embplug.frameworks.ids import DocumentId
@@ -23,6 +23,13 @@ class StoreOptions(ConnectionOptions, total=False):
     content_payload_key: str | None
     metadata_payload_key: str
     distance: models.Distance
+    point_metadata: bool | None
+    retrieval_mode: Any
+    sparse_embedding: Any
+    vector_params: Mapping[str, Any] | None
+    collection_create_options: Mapping[str, Any] | None
+    validate_embeddings: bool
+    validate_collection_config: bool
 
 
 class AddOptions(TypedDict, total=False):
@@ -32,6 +39,8 @@ class AddOptions(TypedDict, total=False):
     batch_size: int
     progress: bool | None
     on_empty: OnEmpty
+    wait: bool
+    ordering: models.WriteOrdering | None
     shard_key_selector: models.ShardKeySelector | None
 
 
@@ -60,6 +69,7 @@ class SearchOptions(TypedDict, total=False):
     score_threshold: float | None
     offset: int
     with_stages: bool
+    hybrid_fusion: models.FusionQuery | models.RrfQuery | Fusion | None
     consistency: models.ReadConsistency | None
     shard_key_selector: models.ShardKeySelector | None
     timeout: int | None

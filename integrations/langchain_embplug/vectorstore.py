@@ -15,7 +15,7 @@ from langchain_core.vectorstores import VectorStore
 from qdrant_client import models
 from typing_extensions import Self, Unpack
 
-from embplug import Collection, Encoder, Recipe, connect
+from embplug import Collection, Encoder, Hit, Recipe, Record, connect
 from embplug.engines import Engine, closed_on_error
 from embplug.frameworks.connection import open_engine, split_options
 from embplug.frameworks.ids import DocumentId
@@ -32,6 +32,7 @@ from langchain_embplug.documents import (
     rows_of_texts,
     to_document,
     to_scored_document,
+    with_point,
 )
 from langchain_embplug.filters import Filter, to_filter
 from langchain_embplug.metadata import MetadataUpdates
@@ -43,6 +44,7 @@ from langchain_embplug.options import (
     StoreOptions,
     split_from_texts,
 )
+from langchain_embplug.peer_keywords import PeerKeywords
 from langchain_embplug.requests import Requests, Vector
 
 
@@ -77,6 +79,16 @@ class EmbplugVectorStore(VectorStore):
         Distance of dense vectors in a new collection without ``recipe``.
     create : bool, default=True
         Create the collection if it does not exist. False raises ``CollectionNotFoundError``.
+    point_metadata : bool, default=None
+        Put ``_id`` and ``_collection_name`` into the metadata of documents that are found or read by ids, as
+        langchain-qdrant does. None does so for the collections of langchain-qdrant alone.
+    retrieval_mode : {"dense", "sparse", "hybrid"} or RetrievalMode, default=None
+        What a search compares. None takes all that the recipe has. In a new collection without ``recipe``,
+        ``"hybrid"`` adds BM25, and ``"sparse"`` is BM25 alone.
+    **keywords
+        Further keywords of langchain-qdrant: ``sparse_embedding`` (``FastEmbedSparse("Qdrant/bm25")``, which
+        embplug computes itself), ``vector_params`` and ``collection_create_options`` of a new collection
+        without ``recipe``, ``validate_embeddings`` and ``validate_collection_config``, which have no effect.
 
     Raises
     ------
@@ -107,7 +119,11 @@ class EmbplugVectorStore(VectorStore):
         metadata_payload_key: str = "metadata",
         distance: models.Distance = models.Distance.COSINE,
         create: bool = True,
+        point_metadata: bool | None = None,
+        retrieval_mode: Any = None,
+        **keywords: Any,
     ) -> None:
+        peer = PeerKeywords.taken_from({"retrieval_mode": retrieval_mode, **keywords})
         self._embedding, own_encoder = split_encoders(embedding, encoder)
         engine = connect(client)
         with closed_on_error(engine, client):
@@ -121,15 +137,24 @@ class EmbplugVectorStore(VectorStore):
                 content_payload_key=content_payload_key,
                 distance=distance,
                 create=create,
+                peer=peer,
             )
-            self._dense_name = self._shared.dense_name(vector_name, self._embedding is not None)
+            branches = peer.branches(self.collection.recipe)
+            required = self._embedding is not None and peer.mode != "sparse"
+            self._dense_name = self._shared.dense_name(vector_name, required)
+            if self._dense_name is None and peer.mode == "sparse":
+                self._embedding = None
             check_dimension(self._embedding, self.collection.recipe, self._dense_name)
+        self.retrieval_mode = peer.mode
+        self._point_metadata = self._shared.is_plain if point_metadata is None else point_metadata
         self.content_payload_key = content_payload_key or self.collection.recipe.text_key
         self.metadata_payload_key = metadata_payload_key
         self._keys = PayloadKeys(self.content_payload_key, metadata_payload_key)
         self._updates = MetadataUpdates(self._keys.metadata)
         self._adder = Adder(self._shared, self._embedding, self._dense_name, self._keys)
-        self._requests = Requests(self.collection.recipe, self._embedding, self._dense_name, self._keys)
+        self._requests = Requests(
+            self.collection.recipe, self._embedding, self._dense_name, self._keys, branches
+        )
 
     @property
     def collection(self) -> Collection:
@@ -204,6 +229,39 @@ class EmbplugVectorStore(VectorStore):
         return store
 
     @classmethod
+    def from_documents(  # type: ignore[override]
+        cls, documents: Iterable[Document], embedding: Model = None, **options: Unpack[FromTextsOptions]
+    ) -> Self:
+        """Open or create a collection, and add documents to it, by ``ids`` or else their own ids.
+
+        Parameters
+        ----------
+        documents : iterable of Document
+            Documents, which are read batch by batch.
+        embedding, **options
+            See :meth:`from_texts`.
+
+        Returns
+        -------
+        EmbplugVectorStore
+            The store with the documents.
+        """
+        name, force_recreate, opening, adding = split_from_texts(options)
+        store = cls._open(embedding, name, force_recreate, True, opening)
+        store.add_documents(documents, **adding)
+        return store
+
+    @classmethod
+    async def afrom_documents(  # type: ignore[override]
+        cls, documents: Iterable[Document], embedding: Model = None, **options: Unpack[FromTextsOptions]
+    ) -> Self:
+        """Open or create a collection, and add documents to it; see :meth:`from_documents`."""
+        name, force_recreate, opening, adding = split_from_texts(options)
+        store = await asyncio.to_thread(cls._open, embedding, name, force_recreate, True, opening)
+        await store.aadd_documents(documents, **adding)
+        return store
+
+    @classmethod
     def from_existing_collection(
         cls, collection_name: str, embedding: Model = None, **options: Unpack[StoreOptions]
     ) -> Self:
@@ -249,8 +307,9 @@ class EmbplugVectorStore(VectorStore):
         on_empty : {"raise", "skip", "store"}, default="raise"
             What happens to a blank text. ``"skip"`` leaves it out, ``"store"`` stores it with its metadata
             and without vectors, so that no search finds it; both log how many there were.
-        shard_key_selector : qdrant_client.models.ShardKeySelector, default=None
-            Shard keys of the texts, which a collection with ``sharding_method="custom"`` needs.
+        wait, ordering, shard_key_selector
+            Options of Qdrant's requests; see ``Collection.add``. With ``wait=False`` texts are found a little
+            later. A collection with ``sharding_method="custom"`` needs ``shard_key_selector``.
 
         Returns
         -------
@@ -293,9 +352,11 @@ class EmbplugVectorStore(VectorStore):
         *,
         filter: Filter | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
     ) -> bool:
         """Delete documents by ids or by a filter; ids without a document are no error."""
-        self._shared.delete(ids, self._filter(filter), shard_key_selector)
+        self._shared.delete(ids, self._filter(filter), shard_key_selector, wait=wait, ordering=ordering)
         return True
 
     async def adelete(  # type: ignore[override]
@@ -304,9 +365,12 @@ class EmbplugVectorStore(VectorStore):
         *,
         filter: Filter | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
+        wait: bool = True,
+        ordering: models.WriteOrdering | None = None,
     ) -> bool:
         """Delete documents by ids or by a filter; see :meth:`delete`."""
-        await self._shared.adelete(ids, self._filter(filter), shard_key_selector)
+        condition = self._filter(filter)
+        await self._shared.adelete(ids, condition, shard_key_selector, wait=wait, ordering=ordering)
         return True
 
     def set_metadata(
@@ -402,11 +466,11 @@ class EmbplugVectorStore(VectorStore):
 
     def get_by_ids(self, ids: Sequence[DocumentId], /) -> list[Document]:
         """Return documents in the order of ``ids``; ids without a document are left out."""
-        return [to_document(record, self._keys) for record in self._shared.records(ids)]
+        return [self._document(record) for record in self._shared.records(ids)]
 
     async def aget_by_ids(self, ids: Sequence[DocumentId], /) -> list[Document]:
         """Return documents in the order of ``ids``; see :meth:`get_by_ids`."""
-        return [to_document(record, self._keys) for record in await self._shared.arecords(ids)]
+        return [self._document(record) for record in await self._shared.arecords(ids)]
 
     def documents(self, *, filter: Filter | None = None, batch_size: int = 256) -> Iterator[Document]:
         """Yield all documents, or those that a filter lets through, read ``batch_size`` at a time."""
@@ -434,6 +498,8 @@ class EmbplugVectorStore(VectorStore):
             Lowest score of a document, on the scale of the last stage.
         with_stages : bool, default=False
             Put the score of each stage into the metadata, as ``_stages``.
+        hybrid_fusion : FusionQuery, RrfQuery or Fusion, default=None
+            How the rankings of vectors and BM25 become one, in place of the recipe's fusion.
         consistency, shard_key_selector, timeout
             Options of Qdrant's requests; see ``Collection.search``.
 
@@ -599,10 +665,20 @@ class EmbplugVectorStore(VectorStore):
         await self._shared.aclose()
 
     def _search(self, request: SearchRequest) -> list[tuple[Document, float]]:
-        return [to_scored_document(hit, self._keys) for hit in self._shared.search(request)]
+        return [self._scored(hit) for hit in self._shared.search(request)]
 
     async def _asearch(self, request: SearchRequest) -> list[tuple[Document, float]]:
-        return [to_scored_document(hit, self._keys) for hit in await self._shared.asearch(request)]
+        return [self._scored(hit) for hit in await self._shared.asearch(request)]
+
+    def _document(self, record: Record) -> Document:
+        document = to_document(record, self._keys)
+        return with_point(document, record, self.collection_name) if self._point_metadata else document
+
+    def _scored(self, hit: Hit) -> tuple[Document, float]:
+        document, score = to_scored_document(hit, self._keys)
+        if self._point_metadata:
+            document = with_point(document, hit, self.collection_name)
+        return document, score
 
 
 def _without_scores(scored: list[tuple[Document, float]]) -> list[Document]:

@@ -72,8 +72,13 @@ def peeked(rows: Iterator[PlacedRow]) -> tuple[PlacedRow | None, Iterator[Placed
     return first, rows if first is None else chain([first], rows)
 
 
+def node_id(placed: PlacedRow) -> str:
+    """Return the id of a row's node."""
+    return placed[1].node.node_id
+
+
 class Batches:
-    """Batches for a collection; iterating collects the ids of the nodes.
+    """Batches for a collection.
 
     Parameters
     ----------
@@ -89,11 +94,6 @@ class Batches:
         Payload field of the text.
     on_empty : {"raise", "skip", "store"}
         What happens to a node whose text is blank.
-
-    Attributes
-    ----------
-    ids : list of str
-        Ids of the nodes so far.
     """
 
     def __init__(
@@ -105,7 +105,6 @@ class Batches:
         text_key: str,
         on_empty: OnEmpty,
     ) -> None:
-        self.ids: list[str] = []
         self._shared = shared
         self._rows = rows
         self._batch_size = batch_size
@@ -117,7 +116,6 @@ class Batches:
         for placed in batched(self._rows, self._batch_size):
             places, batch = zip(*placed, strict=True)
             yield self._documents(batch, places)
-            self.ids += [row.node.node_id for row in batch]
 
     def _documents(self, batch: Sequence[Row], places: Sequence[int]) -> Documents:
         nodes = [row.node for row in batch]

@@ -89,7 +89,7 @@ def to_request(
     arguments: dict[str, Any] = {
         "tokens": query_tokens,
         "dense": dense,
-        "text": _text(query, recipe, query_tokens is not None, dense),
+        "text": _text(query, recipe, query_tokens is not None, dense, filter is not None),
         "limit": query.similarity_top_k,
         "filter": filter,
         "search_params": search_params,
@@ -165,12 +165,32 @@ def _dense(query: VectorStoreQuery, recipe: Recipe, dense_name: str | None) -> d
     return {name: np.asarray(query.query_embedding, dtype=np.float32)}
 
 
+def searches_nothing(request: SearchRequest) -> bool:
+    """Return whether a request has nothing to search for, so that its filter alone chooses nodes."""
+    return request.text is None and request.tokens is None and request.dense is None
+
+
+def _is_filter_alone(
+    query: VectorStoreQuery, has_tokens: bool, dense: Mapping[str, ArrayLike] | None, has_filter: bool
+) -> bool:
+    """Return whether a query has no vectors, and an empty text, or no text but filters."""
+    if has_tokens or dense is not None:
+        return False
+    return has_filter if query.query_str is None else not query.query_str.strip()
+
+
 def _text(
-    query: VectorStoreQuery, recipe: Recipe, has_tokens: bool, dense: Mapping[str, ArrayLike] | None
+    query: VectorStoreQuery,
+    recipe: Recipe,
+    has_tokens: bool,
+    dense: Mapping[str, ArrayLike] | None,
+    has_filter: bool,
 ) -> str | None:
     """Return the text of the query if something reads it."""
     searches_sparse = query.mode in (*_SPARSE_MODES, *_HYBRID_MODES)
     if not query_needs_text(recipe, has_tokens=has_tokens, dense=dense, searches_sparse=searches_sparse):
+        return None
+    if _is_filter_alone(query, has_tokens, dense, has_filter):
         return None
     if query.query_str is None:
         reads_text = searches_sparse or recipe.rerank.cross_encoder is not None

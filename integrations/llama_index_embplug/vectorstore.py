@@ -27,13 +27,23 @@ from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgu
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.connection import connection_options, open_engine, target_options
 from embplug.frameworks.defaults import as_encoder
+from embplug.frameworks.rows import UniqueRows
 from embplug.frameworks.search import SearchRequest
-from llama_index_embplug.adding import Batches, PlacedRow, Row, TokenEmbeddings, peeked, rows_of_nodes
+from llama_index_embplug.adding import (
+    Batches,
+    PlacedRow,
+    Row,
+    TokenEmbeddings,
+    node_id,
+    peeked,
+    rows_of_nodes,
+)
 from llama_index_embplug.connection import open_collection
+from llama_index_embplug.embeddings import defer_default_model
 from llama_index_embplug.filters import NodeFilters
 from llama_index_embplug.metadata import MetadataChange
 from llama_index_embplug.nodes import from_payload
-from llama_index_embplug.requests import QueryOptions, check_query, to_request
+from llama_index_embplug.requests import QueryOptions, check_query, searches_nothing, to_request
 
 
 class EmbplugVectorStore(BasePydanticVectorStore):
@@ -238,6 +248,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         fields = shared.case_insensitive_fields() if traits_of(self._client).is_remote else None
         self._filters = NodeFilters(shared, fields)
         self.is_embedding_query = bool(shared.collection.recipe.dense)
+        if not self.is_embedding_query:
+            # An index on the store would load a model that nothing asks.
+            defer_default_model()
         self._shared = shared
 
     def _opened_for(self, place: int, row: Row) -> FrameworkCollection:
@@ -284,7 +297,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Returns
         -------
         list of str
-            The ids, in the order of the nodes.
+            The ids, in the order of the nodes. Of an id that comes twice, the last node is kept.
 
         Raises
         ------
@@ -297,9 +310,15 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if first is None:
             return []
         shared = self._opened_for(*first)
-        batches = self._batches(shared, rows, on_empty)
-        shared.add(batches, progress=show_progress, shard_key_selector=shard_key_selector, on_empty=on_empty)
-        return batches.ids
+        unique = UniqueRows(rows, node_id)
+        for part in unique.parts():
+            shared.add(
+                self._batches(shared, part, on_empty),
+                progress=show_progress,
+                shard_key_selector=shard_key_selector,
+                on_empty=on_empty,
+            )
+        return unique.ids
 
     async def async_add(  # type: ignore[override]
         self,
@@ -315,11 +334,15 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         if first is None:
             return []
         shared = await asyncio.to_thread(self._opened_for, *first)
-        batches = self._batches(shared, rows, on_empty)
-        await shared.aadd(
-            batches, progress=show_progress, shard_key_selector=shard_key_selector, on_empty=on_empty
-        )
-        return batches.ids
+        unique = UniqueRows(rows, node_id)
+        for part in unique.parts():
+            await shared.aadd(
+                self._batches(shared, part, on_empty),
+                progress=show_progress,
+                shard_key_selector=shard_key_selector,
+                on_empty=on_empty,
+            )
+        return unique.ids
 
     def _batches(self, shared: FrameworkCollection, rows: Iterable[PlacedRow], on_empty: OnEmpty) -> Batches:
         return Batches(shared, rows, self.batch_size, self._dense_name, self._text_key(shared), on_empty)
@@ -531,7 +554,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
 
         If the recipe has tokens, ``query.query_str`` is encoded and nodes are ranked by MaxSim. A recipe
         with dense vectors compares ``query.query_embedding``, or if that is missing what the encoder makes
-        of ``query.query_str``.
+        of ``query.query_str``. A query without vectors whose text is empty, or that has filters and no text,
+        returns nodes that the filters let through, in no order and without similarities.
 
         Parameters
         ----------
@@ -575,6 +599,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         request = self._request(query, **options)
         if self._shared is None or request is None:
             return self._result([])
+        if searches_nothing(request):
+            return self._unranked(self._shared.records(filter=request.filter, limit=request.limit))
         return self._result(self._shared.search(request))
 
     async def aquery(  # type: ignore[override]
@@ -584,6 +610,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         request = self._request(query, **options)
         if self._shared is None or request is None:
             return self._result([])
+        if searches_nothing(request):
+            return self._unranked(await self._shared.arecords(filter=request.filter, limit=request.limit))
         return self._result(await self._shared.asearch(request))
 
     def _request(
@@ -607,6 +635,10 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         return VectorStoreQueryResult(
             nodes=nodes, similarities=[hit.score for hit in hits], ids=[node.node_id for node in nodes]
         )
+
+    def _unranked(self, records: Sequence[Record]) -> VectorStoreQueryResult:
+        nodes = self._nodes(records)
+        return VectorStoreQueryResult(nodes=nodes, ids=[node.node_id for node in nodes])
 
     async def aclose(self) -> None:
         """Close the connection to a server that asynchronous calls opened in the running event loop."""

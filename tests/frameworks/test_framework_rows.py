@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from embplug.frameworks.rows import aligned, batched
+from embplug.frameworks.rows import UniqueRows, aligned, batched
 
 
 def test_each_item_comes_with_its_value_of_every_column():
@@ -40,3 +40,10 @@ def test_batches_keep_the_order_and_the_last_is_shorter():
 def test_a_wrong_batch_size_is_refused(size):
     with pytest.raises(InvalidArgumentError, match="batch_size"):
         next(batched([1], size))
+
+
+def test_of_an_id_that_comes_again_the_last_row_comes_last():
+    unique = UniqueRows(iter(["a1", "b1", "a2", "c1", "a3"]), lambda row: row[0])
+    assert [[*part] for part in unique.parts()] == [["a1", "b1", "c1"], ["a3"]]
+    assert unique.ids == ["a", "b", "a", "c", "a"]
+    assert [[*part] for part in UniqueRows(["a"], str).parts()] == [["a"]]

@@ -243,7 +243,9 @@ async def test_collections_of_langchain_qdrant_open_as_they_are(client, caplog):
     client.upsert("theirs", [models.PointStruct(id=8, vector=vector, payload={"title": "odd"})])
     client.upsert("theirs", [models.PointStruct(id=9, vector=vector)])
     with caplog.at_level(logging.WARNING):
-        store = EmbplugVectorStore.from_existing_collection("theirs", EMBEDDINGS, client=client)
+        store = EmbplugVectorStore.from_existing_collection(
+            "theirs", EMBEDDINGS, client=client, point_metadata=False
+        )
     assert "recipe=" in caplog.text
     results = store.similarity_search_with_score("green apple", k=1)
     assert results[0][0] == Document("green apple", metadata=METADATAS[1], id="7")
@@ -314,8 +316,6 @@ def test_engines_in_the_words_of_langchain_qdrant(tmp_path):
     for wrong in ({"url": "http://x", "path": "y"}, {"path": "y", "prefix": "z"}):
         with pytest.raises(InvalidArgumentError):
             EmbplugVectorStore.from_texts(["a"], EMBEDDINGS, **wrong)
-    with pytest.raises(TypeError):
-        EmbplugVectorStore.from_texts(["a"], EMBEDDINGS, location=":memory:", retrieval_mode="sparse")
 
 
 def test_wrong_arguments_are_value_errors_that_name_them():

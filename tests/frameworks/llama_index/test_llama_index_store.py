@@ -39,7 +39,6 @@ from embplug import (
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CollectionNotFoundError,
-    DuplicateIdError,
     FilterError,
     InvalidArgumentError,
     NotAnEmbplugCollectionError,
@@ -402,7 +401,6 @@ def test_wrong_nodes_are_value_errors_that_name_them(make, recipe_name):
     store = make()
     for nodes, error in [
         (node("a"), InvalidArgumentError),
-        ([node("a", "1"), node("b", "1")], DuplicateIdError),
         ([TextNode(text="\ud800", embedding=embed("a"))], ValueError),
     ]:
         with pytest.raises(error):
@@ -741,9 +739,6 @@ def test_errors_name_the_place_in_the_call(make):
     with pytest.raises(InvalidArgumentError, match=r"nan under \['value'\]\[1\]$") as raised:
         store.add(nodes)
     assert raised.value.argument == "nodes[216].metadata"
-    nodes[216] = node("text", "id 0")
-    with pytest.raises(DuplicateIdError, match=r"^ids\[216\]: .* got 'id 0'"):
-        store.add(nodes)
 
 
 def test_a_store_that_has_yet_to_learn_answers_with_nothing(client):
