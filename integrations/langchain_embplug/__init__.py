@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embplug.common.extras import import_extra
 
-import_extra("langchain_core", "langchain_embplug", "langchain")
+import_extra("langchain_core", "langchain_embplug", extra="langchain")
 
 from langchain_embplug.embeddings import EmbplugEmbeddings  # noqa: E402
 from langchain_embplug.filters import to_filter  # noqa: E402

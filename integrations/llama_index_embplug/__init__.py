@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embplug.common.extras import import_extra
 
-import_extra("llama_index.core", "llama_index_embplug", "llama-index")
+import_extra("llama_index.core", "llama_index_embplug", extra="llama-index")
 
 from llama_index_embplug.embeddings import EmbplugEmbedding  # noqa: E402
 from llama_index_embplug.filters import to_filter  # noqa: E402
