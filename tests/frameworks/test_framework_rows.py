@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
+import numpy as np
 import pytest
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
@@ -40,3 +42,9 @@ def test_batches_keep_the_order_and_the_last_is_shorter():
 def test_a_wrong_batch_size_is_refused(size):
     with pytest.raises(InvalidArgumentError, match="batch_size"):
         next(batched([1], size))
+
+
+@pytest.mark.parametrize("column", [5, np.array(0.0)])
+def test_a_column_that_cannot_be_iterated_over_is_named(column: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^ids: expected one per text"):
+        list(aligned("ab", "text", ids=column))
