@@ -19,7 +19,8 @@ def inverse_lengths(squares: Float32) -> Float32:
     """1 over the roots of squared lengths, in their place; at most that of the least number."""
     np.maximum(squares, np.finfo(np.float32).tiny, out=squares)
     np.sqrt(squares, out=squares)
-    return np.divide(np.float32(1), squares, out=squares)
+    np.divide(np.float32(1), squares, out=squares)
+    return squares
 
 
 def second_moments(rows: Float32) -> NDArray[np.float64]:
