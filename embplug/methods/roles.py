@@ -323,6 +323,29 @@ class Quantizer(Method):
         scores = self._score(query.parts, codes)
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
 
+    def score_places(self, query: PreparedQuery, codes: Codes, starts: NDArray[np.int64]) -> Float32:
+        """Compute the dot products of one query vector with codes that stand anywhere in a buffer.
+
+        Parameters
+        ----------
+        query : PreparedQuery
+            Result of :meth:`encode_query` for one vector.
+        codes : ndarray of shape (bytes,), uint8
+            The buffer.
+        starts : ndarray of shape (n,), int64
+            The first byte of each code.
+
+        Returns
+        -------
+        ndarray of shape (n,), float32
+        """
+        if not isinstance(query.parts, VectorTable):
+            return self.score(query, codes[starts[:, None] + np.arange(self.code_bytes)])
+        documents = CodedDocuments(codes, starts, np.arange(len(starts) + 1))
+        terms = self._token_terms(query.parts.kernel, documents)
+        assert terms is not None
+        return vector_scores(query.parts, terms)
+
     def check_vectors(self, dim: int, *, unit_length: bool) -> None:
         """Refuse vectors for which the codes make no sense. The default accepts all.
 

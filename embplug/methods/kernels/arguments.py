@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels.library import Kernel
 from embplug.methods.numeric.arrays import Codes, Float32
 
 
@@ -43,12 +44,9 @@ class CodedDocuments(NamedTuple):
         return ByteStrings(self.codes, self.starts, lengths).joined().reshape(-1, stride)
 
 
-def check_documents(documents: CodedDocuments, stride: int, width: int) -> None:
+def check_documents(kernel: Kernel, documents: CodedDocuments, stride: int, width: int) -> None:
     """Refuse documents whose tokens, ``stride`` bytes apart and ``width`` bytes long, leave the codes."""
     codes, starts, offsets = documents
-    lengths = np.diff(offsets)
-    if len(offsets) != len(starts) + 1 or offsets[0] != 0 or (lengths < 0).any():
-        raise InvalidArgumentError("offsets", f"{len(starts) + 1} rising numbers from 0", "others")
     for name, dtype in (("codes", np.uint8), ("starts", np.int64), ("offsets", np.int64)):
         array: NDArray[Any] = getattr(documents, name)
         if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
@@ -57,12 +55,15 @@ def check_documents(documents: CodedDocuments, stride: int, width: int) -> None:
             )
     if stride < max(width, 1):
         raise InvalidArgumentError("stride", f"at least {max(width, 1)} bytes", stride)
-    # Lengths that lie may be so large that their bytes overflow.
-    some = np.minimum(lengths, len(codes) // stride + 1)
-    beyond = (starts < 0) | (starts > len(codes) - (some - 1) * stride - width)
-    wrong = np.flatnonzero(beyond & (lengths > 0))
-    if wrong.size:
-        raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{stride} bytes a token", "fewer")
+    wrong = -2
+    if len(offsets) == len(starts) + 1:
+        wrong = kernel.functions.embplug_documents(
+            *(place(starts), place(offsets), len(starts), len(codes), stride, width)
+        )
+    if wrong == -2:
+        raise InvalidArgumentError("offsets", f"{len(starts) + 1} rising numbers from 0", "others")
+    if wrong >= 0:
+        raise InvalidArgumentError(f"codes[{wrong}]", f"{stride} bytes a token", "fewer")
 
 
 def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:

@@ -1,22 +1,21 @@
 /* Base85 texts to bytes: included by kernel.c.
  *
  * A group of five characters stands for four bytes. `digits` (256,) holds the digit of each character, and 255
- * where there is none. Where characters are wrong, the highest bits of `wrong` say so, and the bytes mean nothing.
+ * where there is none. `wrong` is not 0 where a character is none of them, or a group too large.
  */
-
-#define LARGEST_HIGH 50529027u /* a fifth digit of 0 makes it the largest number of 32 bits */
 
 INLINE uint32_t decoded_group(unsigned a, unsigned b, unsigned c, unsigned d, unsigned e, unsigned *wrong) {
     const uint32_t high = (a * 85 + b) * 85 * 85 + c * 85 + d;
-    *wrong |= (a | b | c | d | e) & 128;
-    *wrong |= (unsigned)(high > LARGEST_HIGH || (high == LARGEST_HIGH && e)) << 7;
-    return high * 85 + e;
+    const uint64_t group = (uint64_t)high * 85 + e;
+    *wrong |= ((a | b | c | d | e) & 128) | (unsigned)(group >> 32);
+    return (uint32_t)group;
 }
 
 #ifdef INT8_PRODUCTS
 #define MANY __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
 #define GROUPS 12
 #define READ 64
+#define LARGEST_HIGH 50529027 /* 85 times that, and a fifth digit of 0, is the largest number of 32 bits */
 
 /* Decode 12 groups at a time while a whole register can be read. Returns where the text goes on. */
 static MANY const uint8_t *decode_many(const uint8_t *at, const uint8_t *end, const uint8_t *digits, uint8_t **out,

@@ -205,6 +205,23 @@ EXPORT void embplug_predictive(int level, int lanes, int kind, const Predictive 
     DISPATCH(predictive, kind, in, first, last);
 }
 
+/* Check documents whose tokens are `stride` bytes apart and `width` bytes long. Returns the first one that leaves
+ * the codes (bytes,), -1 where none does, and -2 where offsets do not rise from 0. */
+EXPORT int64_t embplug_documents(const int64_t *starts, const int64_t *offsets, int64_t count, int64_t bytes,
+                                 int64_t stride, int64_t width) {
+    if (offsets[0]) return -2;
+    for (int64_t i = 0; i < count; i++)
+        if (offsets[i + 1] < offsets[i]) return -2;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t tokens = offsets[i + 1] - offsets[i];
+        if (!tokens) continue;
+        /* Numbers of tokens that lie may be so large that their bytes overflow. */
+        if (starts[i] < 0 || tokens - 1 > bytes / stride) return i;
+        if (starts[i] > bytes - (tokens - 1) * stride - width) return i;
+    }
+    return -1;
+}
+
 /* Check strings of predictive codes: their lengths are those that their headers say, references stay in the
  * document, and centroids exist. Returns the first one that is wrong, or -1. */
 EXPORT int64_t embplug_check(const uint8_t *codes, const int64_t *starts, const int64_t *lengths,

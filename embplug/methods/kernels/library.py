@@ -31,6 +31,7 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_eight_bits": (c_int, []),
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
+    "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
     "embplug_base85": (c_int64, [c_int, c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
 }
@@ -69,9 +70,7 @@ def load() -> Kernel | None:
     functions = None if setting == "0" else _library(_path())
     if functions is None:
         return None
-    names = _names(functions)
-    level = names.index(setting) if setting in names else len(names) - 1
-    return Kernel(functions, level, os.environ.get(TABLES) == "float32", _has_eight_bits(functions, level))
+    return _kernel(functions, setting, os.environ.get(TABLES) == "float32")
 
 
 def available() -> list[str]:
@@ -107,6 +106,13 @@ def _library(path: Path) -> Any:
         # Not built, or for another machine.
         return None
     return library
+
+
+@lru_cache(maxsize=16)
+def _kernel(functions: Any, setting: str, exact: bool) -> Kernel:
+    names = _names(functions)
+    level = names.index(setting) if setting in names else len(names) - 1
+    return Kernel(functions, level, exact, _has_eight_bits(functions, level))
 
 
 @lru_cache(maxsize=4)

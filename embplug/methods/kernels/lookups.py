@@ -146,7 +146,7 @@ def maxsim(
         raise InvalidArgumentError("id_bytes", "0 to 2, with room for the factor", terms.id_bytes)
     if terms.first < terms.id_bytes:
         raise InvalidArgumentError("first", f"at least {terms.id_bytes}", terms.first)
-    check_documents(documents, terms.stride, terms.first + width)
+    check_documents(kernel, documents, terms.stride, terms.first + width)
     if terms.factors is not None:
         check_shape("factors", terms.factors, (1 << terms.factor_bits if terms.id_bytes else 0,))
     if terms.scales is not None:
@@ -217,7 +217,7 @@ def predictive_maxsim(
     columns, entries, queries = (
         np.array([place(array) for array in arrays], dtype=np.uint64) for arrays in zip(*checked, strict=True)
     )
-    check_documents(documents, HEADER_BYTES, HEADER_BYTES)
+    check_documents(kernel, documents, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
     query_tokens = _checked_lanes(lanes, tile)
 
@@ -293,7 +293,7 @@ def token_sums(
     """Sum (tokens,) of one table (bytes, 256) over the bytes of each token's code, in float32."""
     table = floats(table)
     check_shape("table", table, (len(table), ENTRIES))
-    check_documents(documents, stride, len(table))
+    check_documents(kernel, documents, stride, len(table))
     sums = np.empty(int(documents.offsets[-1]), dtype=np.float32)
 
     def run(first: int, last: int) -> None:

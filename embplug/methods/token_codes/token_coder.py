@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from embplug.common.byte_strings import ByteStrings
 from embplug.errors import EmptyTokensError, InvalidArgumentError
 from embplug.methods.maxsim import BLOCK_TOKENS
-from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
+from embplug.methods.numeric.arrays import Float32, State, as_vectors, state_part
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
@@ -140,11 +140,11 @@ class TokenCoder:
             A string is not one of these codes. The error names the first one.
         """
         query_tokens = as_vectors(query, self._tokens.dim, "query")
-        heads, rests = self._parted(strings)
-        scores = self._tokens.maxsim(query_tokens, rests)
+        joined = self._joined(strings)
+        scores = self._tokens.maxsim(query_tokens, joined.without_heads(self.document_bytes))
         if self._correction is not None and len(strings):
             whole = self._correction.encode_query(query_tokens.sum(axis=0))
-            scores += self._correction.score(whole, heads)
+            scores += self._correction.score_places(whole, joined.data, joined.starts)
         return scores
 
     def token_scores(self, query: ArrayLike, strings: Sequence[bytes]) -> tuple[Float32, TokenBatch]:
@@ -198,10 +198,11 @@ class TokenCoder:
         InvalidArgumentError
             A string is not one of these codes. The error names the first one.
         """
-        heads, rests = self._parted(strings)
-        tokens = self._tokens.decode(rests)
+        joined = self._joined(strings)
+        tokens = self._tokens.decode(joined.without_heads(self.document_bytes))
         if self._correction is None:
             return tokens
+        heads = joined.heads(self.document_bytes)
         corrections = np.repeat(self._correction.decode(heads), tokens.lengths, axis=0)
         return TokenBatch(tokens.values + corrections, tokens.offsets)
 
@@ -218,12 +219,12 @@ class TokenCoder:
         if self._correction is not None:
             self._correction.set_state(state_part(state, "documents."))
 
-    def _parted(self, strings: Sequence[bytes]) -> tuple[Codes, ByteStrings]:
-        """Corrections (n, document_bytes), and what follows them."""
+    def _joined(self, strings: Sequence[bytes]) -> ByteStrings:
+        """The strings, all of which are long enough for a correction."""
         head, joined = self.document_bytes, ByteStrings.of(strings)
         for i in np.flatnonzero(joined.lengths < head):
             raise InvalidArgumentError(f"codes[{i}]", f"at least {head} bytes", f"{joined.lengths[i]} bytes")
-        return joined.heads(head), joined.without_heads(head)
+        return joined
 
     def _lost(self, tokens: TokenBatch, strings: Sequence[bytes]) -> Float32:
         """Mean error (n, dim) of the codes of each document. It is zero without tokens."""
