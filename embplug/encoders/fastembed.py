@@ -61,7 +61,7 @@ class FastEmbedEncoder:
             size if self._output == "tokens" else None,
             size if self._output == "dense" else None,
             truncation.get("max_length"),
-            self._revision(),
+            self.revision,
             reads_images=hasattr(self._model, "embed_image"),
         )
 
@@ -107,7 +107,9 @@ class FastEmbedEncoder:
             return Encoded(sparse=csr_rows([row.indices for row in rows], [row.values for row in rows]))
         return Encoded(token_batch(rows))
 
-    def _revision(self) -> str | None:
+    @cached_property
+    def revision(self) -> str | None:
+        """Digest of the file of the model; None where the file is not known."""
         model = getattr(self._model, "model", None)
         folder, description = getattr(model, "_model_dir", None), getattr(model, "model_description", None)
         if folder is None or description is None:

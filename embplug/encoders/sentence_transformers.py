@@ -69,15 +69,20 @@ class SentenceTransformersEncoder:
         encoded = self.encode_queries(["dimension"])
         reads = getattr(self._model, "supports", lambda modality: False)
         longest = getattr(self._model[0], "document_length", None) or self._model.get_max_seq_length()
-        prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
         return EncoderInfo(
             outputs.get(self._kind, ("dense",) if encoded.tokens is None else ("tokens", "dense")),
             None if encoded.tokens is None else encoded.tokens.dim,
             None if encoded.dense is None else int(encoded.dense.shape[1]),
             longest,
-            weights_revision(self._model, *prompts),
+            self.revision,
             reads_images=self._kind == "MultiVectorEncoder" and reads("image"),
         )
+
+    @cached_property
+    def revision(self) -> str:
+        """Commit of the model hub, or digest of the weights and the prompts."""
+        prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
+        return weights_revision(self._model, *prompts)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents.

@@ -58,14 +58,18 @@ class ServedEncoder:
             "dense": encoded.dense,
             "sparse": encoded.sparse,
         }
-        longest, revision = self._served()
         return EncoderInfo(
             tuple(name for name, vectors in outputs.items() if vectors is not None),
             None if encoded.tokens is None else encoded.tokens.dim,
             None if encoded.dense is None else int(encoded.dense.shape[1]),
-            longest,
-            revision,
+            self._longest(),
+            self.revision,
         )
+
+    @cached_property
+    def revision(self) -> str | None:
+        """Name of the served model, or the commit that the endpoint tells."""
+        return f"name-{self._name}"
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents.
@@ -110,9 +114,9 @@ class ServedEncoder:
     def _encode(self, texts: list[str]) -> Encoded:
         raise NotImplementedError
 
-    def _served(self) -> tuple[int | None, str | None]:
-        """Tokens of the longest text and revision of the model, where the endpoint tells them."""
-        return None, None
+    def _longest(self) -> int | None:
+        """Tokens of the longest text, where the endpoint tells them."""
+        return None
 
     def _rows(
         self,
@@ -203,13 +207,13 @@ class VLLMEncoder(ServedEncoder):
     def _body(self, texts: list[str]) -> dict[str, Any]:
         return {"model": self._name, "input": texts, "task": "token_embed", "encoding_format": "float"}
 
-    def _served(self) -> tuple[int | None, str | None]:
+    def _longest(self) -> int | None:
         answer = self._endpoint.send("GET", "/v1/models")
         models = answer.get("data") if isinstance(answer, dict) else None
         for model in models if isinstance(models, list) else []:
             if isinstance(model, dict) and model.get("id") == self._name:
-                return _integer(model.get("max_model_len")), None
-        return None, None
+                return _integer(model.get("max_model_len"))
+        return None
 
 
 class TEIEncoder(ServedEncoder):
@@ -248,11 +252,19 @@ class TEIEncoder(ServedEncoder):
             return Encoded(sparse=csr_rows([ids for ids, _ in pairs], [weights for _, weights in pairs]))
         return Encoded(dense=np.stack(rows("/embed", lambda row: _array(row, 1))))
 
-    def _served(self) -> tuple[int | None, str | None]:
+    @cached_property
+    def revision(self) -> str | None:
+        """Commit of the model, as the server tells it."""
+        revision = self._information.get("model_sha")
+        return revision if isinstance(revision, str) else None
+
+    def _longest(self) -> int | None:
+        return _integer(self._information.get("max_input_length"))
+
+    @cached_property
+    def _information(self) -> dict[str, Any]:
         answer = self._endpoint.send("GET", "/info")
-        told = answer if isinstance(answer, dict) else {}
-        revision = told.get("model_sha")
-        return _integer(told.get("max_input_length")), revision if isinstance(revision, str) else None
+        return answer if isinstance(answer, dict) else {}
 
 
 def _check_model(encoder: ServedEncoder) -> None:

@@ -96,8 +96,8 @@ def test_texts_are_sent_in_batches_and_prompts_stand_before_them(server: ModelSe
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (openai, (("dense",), None, DIM, None, None)),
-        (lambda server: VLLMEncoder(f"{server.url}#tiny"), (("tokens",), DIM, None, 99, None)),
+        (openai, (("dense",), None, DIM, None, "name-tiny")),
+        (lambda server: VLLMEncoder(f"{server.url}#tiny"), (("tokens",), DIM, None, 99, "name-tiny")),
         (lambda server: TEIEncoder(server.url), (("dense",), None, DIM, 77, REVISION)),
         (lambda server: TEIEncoder(f"{server.url}#sparse"), (("sparse",), None, None, 77, REVISION)),
     ],
