@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from embplug.encoders.base import Encoded, csr_rows, token_batch
 from embplug.encoders.endpoint import Endpoint
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.errors import InvalidArgumentError
-
-TEIOutput = Literal["dense", "tokens", "sparse"]
 
 
 class ServedEncoder:
@@ -47,23 +45,19 @@ class ServedEncoder:
         url, _, self._name = str(address).partition("#")
         self._endpoint = Endpoint(url, **options)
         self._prompts = {"query": query_prompt, "document": document_prompt}
+        self._output: Output = "dense"
+        self._dim: int | None = None
         self.spec = f"{self.kind}:{self._endpoint.url}" + (f"#{self._name}" if self._name else "")
 
-    @cached_property
+    @property
     def info(self) -> EncoderInfo:
-        """What the endpoint makes, with the dimension of its vectors."""
-        encoded = self.encode_queries(["dimension"])
-        outputs: dict[Output, Any] = {
-            "tokens": encoded.tokens,
-            "dense": encoded.dense,
-            "sparse": encoded.sparse,
-        }
+        """What the endpoint makes; dimension, longest text and revision once the endpoint has told them."""
         return EncoderInfo(
-            tuple(name for name, vectors in outputs.items() if vectors is not None),
-            None if encoded.tokens is None else encoded.tokens.dim,
-            None if encoded.dense is None else int(encoded.dense.shape[1]),
-            self._longest(),
-            self.revision,
+            (self._output,),
+            self._dim if self._output == "tokens" else None,
+            self._dim if self._output == "dense" else None,
+            self.__dict__.get("max_tokens"),
+            self.__dict__.get("revision"),
         )
 
     @cached_property
@@ -114,7 +108,8 @@ class ServedEncoder:
     def _encode(self, texts: list[str]) -> Encoded:
         raise NotImplementedError
 
-    def _longest(self) -> int | None:
+    @cached_property
+    def max_tokens(self) -> int | None:
         """Tokens of the longest text, where the endpoint tells them."""
         return None
 
@@ -141,6 +136,8 @@ class ServedEncoder:
             if isinstance(row, np.ndarray) and row.shape[-1] != rows[0].shape[-1]:
                 expected = f"vectors of {rows[0].shape[-1]} dimensions"
                 raise self._endpoint.error(path, f"expected {expected}, got {row.shape[-1]} for text {i}")
+        if rows and isinstance(rows[0], np.ndarray):
+            self._dim = int(rows[0].shape[-1])
         return rows
 
 
@@ -199,6 +196,7 @@ class VLLMEncoder(ServedEncoder):
     def __init__(self, address: str, **options: Any) -> None:
         super().__init__(address, **options)
         _check_model(self)
+        self._output = "tokens"
 
     def _encode(self, texts: list[str]) -> Encoded:
         rows = self._rows(texts, "/pooling", self._body, _data, lambda row: _unit(_array(row["data"], 2)))
@@ -207,7 +205,9 @@ class VLLMEncoder(ServedEncoder):
     def _body(self, texts: list[str]) -> dict[str, Any]:
         return {"model": self._name, "input": texts, "task": "token_embed", "encoding_format": "float"}
 
-    def _longest(self) -> int | None:
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """Tokens of the longest text, as the server tells them."""
         answer = self._endpoint.send("GET", "/v1/models")
         models = answer.get("data") if isinstance(answer, dict) else None
         for model in models if isinstance(models, list) else []:
@@ -240,14 +240,16 @@ class TEIEncoder(ServedEncoder):
         super().__init__(address, **options)
         if self._name not in ("", "dense", "tokens", "sparse"):
             raise InvalidArgumentError("encoder", "'dense', 'tokens' or 'sparse' after '#'", repr(self._name))
+        if self._name:
+            self._output = self._name  # type: ignore[assignment]
 
     def _encode(self, texts: list[str]) -> Encoded:
         def rows(path: str, read: Callable[[Any], Any]) -> list[Any]:
             return self._rows(texts, path, lambda part: {"inputs": part, "truncate": True}, list, read)
 
-        if self._name == "tokens":
+        if self._output == "tokens":
             return Encoded(token_batch(rows("/embed_all", lambda row: _unit(_array(row, 2)))))
-        if self._name == "sparse":
+        if self._output == "sparse":
             pairs = rows("/embed_sparse", _weights)
             return Encoded(sparse=csr_rows([ids for ids, _ in pairs], [weights for _, weights in pairs]))
         return Encoded(dense=np.stack(rows("/embed", lambda row: _array(row, 1))))
@@ -258,7 +260,9 @@ class TEIEncoder(ServedEncoder):
         revision = self._information.get("model_sha")
         return revision if isinstance(revision, str) else None
 
-    def _longest(self) -> int | None:
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """Tokens of the longest text, as the server tells them."""
         return _integer(self._information.get("max_input_length"))
 
     @cached_property
