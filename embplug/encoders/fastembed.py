@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embplug.encoders.base import Encoded, csr_rows, token_batch
+from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.encoders.revisions import file_revision
 from embplug.errors import InvalidArgumentError, MissingExtraError
@@ -49,6 +50,9 @@ class FastEmbedEncoder:
             (made for name, made in CLASSES.items() if type(model).__name__ == name), "tokens"
         )
         self.spec = f"fastembed:{model.model_name}"
+        if hasattr(model, "embed_image"):
+            # Only where the model reads images: this attribute makes an encoder of images.
+            self.encode_images = self._encode_images
 
     @cached_property
     def info(self) -> EncoderInfo:
@@ -94,6 +98,16 @@ class FastEmbedEncoder:
             ``tokens``, ``dense`` or ``sparse`` of the texts, as the model makes them.
         """
         return self._encoded(self._method("query_embed"), texts)
+
+    def _encode_images(self, images: Sequence[Any]) -> EncodedImages:
+        """Encode images as token vectors; see :class:`~embplug.encoders.images.ImageEncoder`."""
+        tokens = token_batch(list(self._model.embed_image(list(images))))
+        # ColPali's patches come first, in the place of as many equal ids; other models lie on no grid.
+        ids = np.asarray(getattr(self._model.model, "EMPTY_TEXT_PLACEHOLDER", []))
+        side = int(np.sqrt((ids == ids[0]).sum())) if ids.size else 0
+        on_grid = side > 1 and (ids[: side * side] == ids[0]).all() and (tokens.lengths >= side * side).all()
+        grids = np.tile([side, side, 0], (len(tokens), 1)) if on_grid else None
+        return EncodedImages(tokens, grids=grids)
 
     def _method(self, name: str) -> Callable[[list[str]], Any]:
         # Models of texts and images have one function for all texts.

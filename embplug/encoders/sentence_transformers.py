@@ -21,6 +21,10 @@ PROMPTS: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("docum
 """Names of the prompts that sentence-transformers puts before queries and documents, the first first."""
 
 
+UNLIMITED = 10**9
+"""Tokenizers tell a larger number where they know no longest text."""
+
+
 class SentenceTransformersEncoder:
     """Encoder with a model of sentence-transformers 6, of the class that its checkpoint names.
 
@@ -77,11 +81,12 @@ class SentenceTransformersEncoder:
             outputs = ("sparse",)
         elif hasattr(first, "auto_model"):
             token_dim, outputs = first.get_embedding_dimension(), ("tokens", "dense")
+        longest = getattr(first, "document_length", None) or self._model.get_max_seq_length()
         return EncoderInfo(
             outputs,
             token_dim,
             dim if "dense" in outputs else None,
-            getattr(first, "document_length", None) or self._model.get_max_seq_length(),
+            longest if longest is not None and longest < UNLIMITED else None,
             self.revision,
             reads_images=self._reads_images,
         )
