@@ -151,6 +151,30 @@ class EncoderError(EmbplugError):
         super().__init__(f"encoder at {url}: {reason}")
 
 
+class EncoderMismatchError(EmbplugError):
+    """The encoder is another model, or another revision of it, than made the vectors of the collection.
+
+    Attributes
+    ----------
+    spec : str
+        Name of the encoder.
+    expected : str
+        Revision of the model that made the vectors.
+    got : str
+        Revision of the encoder.
+    """
+
+    def __init__(self, spec: str, expected: str, got: str) -> None:
+        self.spec = spec
+        self.expected = expected
+        self.got = got
+        super().__init__(
+            f"encoder {spec!r} has the revision {got!r}, but the vectors of the collection are of "
+            f"{expected!r}. Use the encoder of the collection, or change its model with embplug.upgrade or "
+            "embplug.migrate"
+        )
+
+
 class StateError(EmbplugError):
     """The fitted state of a collection is missing, truncated or altered."""
 

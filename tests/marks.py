@@ -30,6 +30,7 @@ MODEL_PATHS = (
     "encoders/test_fastembed.py",
     "encoders/test_minilm.py",
     "encoders/test_minilm_int8.py",
+    "encoders/test_page_models.py",
     "encoders/test_sentence_transformers.py",
     "test_docs.py",
     "test_readme.py",

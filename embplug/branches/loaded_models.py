@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from embplug.branches.documents import ENCODER_FOR_TEXTS
 from embplug.encoders import Encoder, encodes_images, encodes_texts, load_encoder
 from embplug.encoders.info import EncoderInfo
 from embplug.encoders.registry import check_encoder_name, declared_info, is_local
+from embplug.encoders.revisions import comparable, revision_of
 from embplug.encoders.trust import check_trusted
-from embplug.errors import DimensionError, InvalidArgumentError
+from embplug.errors import DimensionError, EncoderMismatchError, InvalidArgumentError
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR
 from embplug.search.cross_encoder import (
@@ -24,6 +26,9 @@ from embplug.search.cross_encoder import (
 class LoadedModels:
     """The models of a recipe, or those that the user passes in their place.
 
+    An encoder that is used has to be of the revision that made the vectors of the collection, where both are
+    known.
+
     Parameters
     ----------
     recipe : Recipe
@@ -33,6 +38,14 @@ class LoadedModels:
     scorer : callable or str, default=None
         Scores texts for a query, in place of the cross-encoder that the recipe names. A name is loaded when
         it is first needed.
+
+    Attributes
+    ----------
+    revisions : dict of str to str
+        Revision of each encoder that the collection remembers or that was used, by its name in the recipe;
+        the name of the encoder of texts is empty.
+    unrecorded : bool
+        Whether the collection does not remember some of them.
 
     Raises
     ------
@@ -50,6 +63,9 @@ class LoadedModels:
         self._passed_named: dict[str, Encoder] = {}
         self._scorer_name: str | None = None
         self._allowed: frozenset[str] = frozenset()
+        self.revisions: dict[str, str] = {}
+        self.unrecorded = False
+        self._recorded: frozenset[str] = frozenset()
 
     def allow(self, recipe: Recipe) -> None:
         """Allow the models that a recipe names, because it comes from the user and not from the engine."""
@@ -79,6 +95,8 @@ class LoadedModels:
             There is none.
         UntrustedModelError
             The recipe is that of a stored collection, and names a model that the user has not allowed.
+        EncoderMismatchError
+            It is of another revision than the vectors of the collection.
         """
         if self._encoder is None or isinstance(self._encoder, str):
             name = self._encoder or self._recipe.encoder
@@ -93,6 +111,7 @@ class LoadedModels:
                 check_trusted(name, "encoder", self._allowed)
             self._encoder_name = name
             self._encoder = load_encoder(name, with_saliency=with_saliency)
+        self.note_revision("", self._encoder)
         return self._encoder
 
     def encoder_named(self, name: str | None) -> Encoder:
@@ -104,6 +123,8 @@ class LoadedModels:
             There is none.
         UntrustedModelError
             The recipe is that of a stored collection, and names a model that the user has not allowed.
+        EncoderMismatchError
+            It is of another revision than the vectors of the collection.
         """
         if name is None:
             return self.encoder
@@ -111,7 +132,37 @@ class LoadedModels:
             if not is_local(name):
                 check_trusted(name, "encoder", self._allowed)
             self._named[name] = load_encoder(name)
+        self.note_revision(name, self._named[name])
         return self._named[name]
+
+    def note_revision(self, name: str, encoder: Encoder) -> None:
+        """Remember which revision makes vectors, or refuse another one than before.
+
+        Raises
+        ------
+        EncoderMismatchError
+            The encoder is of another revision.
+        """
+        revision = revision_of(encoder)
+        if revision is not None:
+            self._note(name, revision, encoder.spec)
+
+    def take_revisions(self, other: LoadedModels) -> None:
+        """Remember the revisions that another pipeline of the collection has used.
+
+        Raises
+        ------
+        EncoderMismatchError
+            An encoder was of another revision.
+        """
+        for name, revision in other.revisions.items():
+            self._note(name, revision, name or str(self._recipe.encoder))
+
+    def _note(self, name: str, revision: str, spec: str) -> None:
+        known = self.revisions.setdefault(name, revision)
+        if known != revision and comparable(known, revision):
+            raise EncoderMismatchError(spec, known, revision)
+        self.unrecorded |= name not in self._recorded
 
     def pass_named(self, encoder: Encoder) -> None:
         """Take an encoder that the user passes for a part of the recipe that has its name."""
@@ -144,6 +195,12 @@ class LoadedModels:
     def adopt_encoder(self, other: LoadedModels) -> None:
         """Take the encoder that another recipe with the same models was passed, or has loaded."""
         self._encoder, self._encoder_name = other._encoder, other._encoder_name
+
+    def set_recorded(self, revisions: Mapping[str, str]) -> None:
+        """Take over which revisions the collection remembers."""
+        self.revisions = {**revisions}
+        self._recorded = frozenset(revisions)
+        self.unrecorded = False
 
     def check_names(self) -> None:
         """Check that the models that the recipe names are known, without loading them.

@@ -124,6 +124,10 @@ class Pipeline:
         )
         pipeline.capabilities = self.capabilities
         pipeline.models.allow_as(self.models)
+        if encoder is not None and not isinstance(encoder, str):
+            pipeline.models.note_revision("", encoder)
+        elif encoder is None and _model_versions(versions) == _model_versions(self.versions):
+            pipeline.models.take_revisions(self.models)
         pipeline.revision, pipeline.alias = self.revision, self.alias
         return pipeline
 
@@ -381,6 +385,11 @@ class Pipeline:
             if name not in self.branches:
                 raise InvalidArgumentError("fusion.weights", f"some of {[*self.branches]}", repr(name))
         return replace(options, filter=self.checked_filter(options.filter))
+
+
+def _model_versions(versions: Mapping[str, VectorVersion]) -> dict[str, int]:
+    """Version of the model of each vector that an upgrade has changed."""
+    return {name: version.model for name, version in versions.items() if version.model > 1}
 
 
 def _branches_of(recipe: Recipe, versions: Mapping[str, VectorVersion], device: str | None) -> list[Branch]:

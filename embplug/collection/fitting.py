@@ -54,8 +54,12 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
     created_from = before.manifest.created_from
     if created_from is None and before.manifest.recipe != pipeline.recipe:
         created_from = before.manifest.recipe
-    manifest = Manifest(pipeline.recipe, reference, pipeline.versions, created_from, revision=fresh)
+    encoders = {**pipeline.models.revisions}
+    manifest = Manifest(
+        pipeline.recipe, reference, pipeline.versions, created_from, revision=fresh, encoders=encoders
+    )
     if (yield from revise_steps(before, manifest)):
+        pipeline.models.set_recorded(encoders)
         set_revision(pipeline, name, replace(before, manifest=manifest))
         logger.info("collection %r has the new revision %s", name, fresh)
         if kept is not None and kept.get("owner"):
@@ -132,6 +136,43 @@ def learn_steps(
         if (yield from save_manifest_steps(engine, name, learned)):
             return learned
     return pipeline
+
+
+def record_encoders_steps(
+    engine: AnyEngine, name: str, pipeline: Pipeline, used: Pipeline
+) -> Steps[Pipeline]:
+    """Let the collection remember the revisions of the encoders that made its first vectors.
+
+    Parameters
+    ----------
+    engine : client
+        An open client.
+    name : str
+        Name of the collection.
+    pipeline : Pipeline
+        The collection as this process knows it.
+    used : Pipeline
+        The pipeline whose encoders have made vectors.
+
+    Returns
+    -------
+    Pipeline
+        The collection as it is now.
+
+    Raises
+    ------
+    EncoderMismatchError
+        Another process has made vectors with another revision first.
+    """
+    while True:
+        pipeline.models.take_revisions(used.models)
+        if pipeline.revision is None or not pipeline.models.unrecorded:
+            return pipeline
+        whole = pipeline.changed(pipeline.recipe, pipeline.versions)
+        whole.set_state(pipeline.get_state())
+        if (yield from save_manifest_steps(engine, name, whole)):
+            return whole
+        pipeline = yield from reload_steps(engine, name, pipeline, None)
 
 
 def take_over_steps(engine: AnyEngine, name: str, existing: Pipeline, recipe: Recipe) -> Steps[Pipeline]:

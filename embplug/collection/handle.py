@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
-from embplug.collection.fitting import learn_steps
+from embplug.collection.fitting import learn_steps, record_encoders_steps
 from embplug.collection.manifest import read_manifest
 from embplug.collection.restore import reload_steps
 from embplug.collection.revision import read_revision_steps
@@ -62,6 +62,10 @@ class Handle:
     def learn_steps(self, sample: CheckedSample | None) -> Steps[None]:
         """Take over what the collection has learned, else learn from a sample; see :func:`learn_steps`."""
         self.pipeline = yield from learn_steps(self.engine, self.name, self.pipeline, sample)
+
+    def record_encoders_steps(self, used: Pipeline) -> Steps[None]:
+        """Let the collection remember which encoders have made vectors of it."""
+        self.pipeline = yield from record_encoders_steps(self.engine, self.name, self.pipeline, used)
 
     def is_current_steps(self, pipeline: Pipeline) -> Steps[bool]:
         """Return whether the collection still is of the revision of ``pipeline``."""

@@ -94,6 +94,7 @@ def ingest(
         parts = _showing(checked, bar)
         if not handle.pipeline.fitted:
             parts = _learn(handle, parts, submit)
+        parts = _recording(handle, parts, submit)
         renewal = _Renewal(handle, submit, traits.point_form)
 
         def stored(part: _Part) -> None:
@@ -343,6 +344,14 @@ def _learn(handle: Handle, parts: Iterator[_Part], submit: Submit) -> Iterator[_
         sample = _sample([part.checked_for(pipeline, form) for part in learned_from], count)
         submit(all_retried(handle.learn_steps(sample))).result()
     return chain(first, parts)
+
+
+def _recording(handle: Handle, parts: Iterable[_Part], submit: Submit) -> Iterator[_Part]:
+    """Let the collection remember which encoders make its vectors, before the first are written."""
+    for part in parts:
+        if part.pipeline.models.unrecorded:
+            submit(handle.record_encoders_steps(part.pipeline)).result()
+        yield part
 
 
 def _sample(parts: Sequence[CheckedDocuments], count: int) -> CheckedSample:

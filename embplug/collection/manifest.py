@@ -36,6 +36,9 @@ class Manifest:
         Version of embplug that wrote the manifest.
     revision : str or None
         Identifier of this manifest among all that a collection ever has; None in collections of before.
+    encoders : dict of str to str
+        Revision of each encoder that has made vectors, by its name in the recipe; that of texts has an empty
+        name.
     """
 
     recipe: Recipe
@@ -44,6 +47,7 @@ class Manifest:
     created_from: Recipe | None = None
     created_with: str = field(default_factory=lambda: version("embplug"))
     revision: str | None = field(default=None, compare=False)
+    encoders: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -82,6 +86,8 @@ class Manifest:
             }
         if self.created_from is not None:
             contents["created_from"] = self.created_from.to_dict()
+        if self.encoders:
+            contents["encoders"] = dict(sorted(self.encoders.items()))
         if self.revision is not None:
             contents["revision"] = self.revision
         contents = _rounded(contents)
@@ -105,7 +111,7 @@ class Manifest:
         if isinstance(recipe_version, int):
             Recipe.check_version(recipe_version)
         contents = {key: value for key, value in manifest.items() if key != "sha256"}
-        known = {"embplug", "recipe", "state", "versions", "created_from", "revision"}
+        known = {"embplug", "recipe", "state", "versions", "created_from", "encoders", "revision"}
         complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
         if not complete or manifest.get("sha256") not in (digest(contents), digest(_rounded(contents))):
             raise StateError(
@@ -128,6 +134,9 @@ class Manifest:
             raise TypeError("'embplug' and 'revision' have to be texts")
         if not isinstance(state, dict | None):
             raise TypeError("'state' has to be an object or null")
+        encoders = contents.get("encoders", {})
+        if not isinstance(encoders, dict) or not all(isinstance(own, str) for own in encoders.values()):
+            raise TypeError("'encoders' has to be an object of texts")
         return cls(
             Recipe.from_dict(contents["recipe"]),
             state,
@@ -135,6 +144,7 @@ class Manifest:
             None if before is None else Recipe.from_dict(before),
             contents["embplug"],
             revision,
+            encoders,
         )
 
 

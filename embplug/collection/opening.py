@@ -135,7 +135,7 @@ def _create_new_steps(
         reference = yield from save(engine, name, state, recipe.replication_factor, owner=fresh)
         if not pipeline.fitted:
             reference["partial"] = True
-    manifest = Manifest(recipe, reference, revision=fresh)
+    manifest = Manifest(recipe, reference, encoders=pipeline.models.revisions, revision=fresh)
     try:
         yield from retried(
             Call.of(

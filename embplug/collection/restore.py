@@ -39,6 +39,7 @@ def restored_steps(
         )
         pipeline.capabilities = capabilities
         pipeline.models.check_dimensions()
+        pipeline.models.set_recorded(manifest.encoders)
         set_revision(pipeline, name, revision)
         try:
             yield from _restore_steps(engine, name, pipeline, revision)

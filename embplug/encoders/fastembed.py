@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embplug.encoders.base import Encoded, csr_rows, token_batch
+from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.encoders.revisions import file_revision
 from embplug.errors import InvalidArgumentError, MissingExtraError
@@ -49,6 +50,9 @@ class FastEmbedEncoder:
             (made for name, made in CLASSES.items() if type(model).__name__ == name), "tokens"
         )
         self.spec = f"fastembed:{model.model_name}"
+        if hasattr(model, "embed_image"):
+            # Only where the model reads images: this attribute makes an encoder of images.
+            self.encode_images = self._encode_images
 
     @cached_property
     def info(self) -> EncoderInfo:
@@ -61,7 +65,7 @@ class FastEmbedEncoder:
             size if self._output == "tokens" else None,
             size if self._output == "dense" else None,
             truncation.get("max_length"),
-            self._revision(),
+            self.revision,
             reads_images=hasattr(self._model, "embed_image"),
         )
 
@@ -95,6 +99,16 @@ class FastEmbedEncoder:
         """
         return self._encoded(self._method("query_embed"), texts)
 
+    def _encode_images(self, images: Sequence[Any]) -> EncodedImages:
+        """Encode images as token vectors; see :class:`~embplug.encoders.images.ImageEncoder`."""
+        tokens = token_batch(list(self._model.embed_image(list(images))))
+        # ColPali's patches come first, in the place of as many equal ids; other models lie on no grid.
+        ids = np.asarray(getattr(self._model.model, "EMPTY_TEXT_PLACEHOLDER", []))
+        side = int(np.sqrt((ids == ids[0]).sum())) if ids.size else 0
+        on_grid = side > 1 and (ids[: side * side] == ids[0]).all() and (tokens.lengths >= side * side).all()
+        grids = np.tile([side, side, 0], (len(tokens), 1)) if on_grid else None
+        return EncodedImages(tokens, grids=grids)
+
     def _method(self, name: str) -> Callable[[list[str]], Any]:
         # Models of texts and images have one function for all texts.
         return getattr(self._model, name, None) or self._model.embed_text  # type: ignore[no-any-return]
@@ -107,7 +121,9 @@ class FastEmbedEncoder:
             return Encoded(sparse=csr_rows([row.indices for row in rows], [row.values for row in rows]))
         return Encoded(token_batch(rows))
 
-    def _revision(self) -> str | None:
+    @cached_property
+    def revision(self) -> str | None:
+        """Digest of the file of the model; None where the file is not known."""
         model = getattr(self._model, "model", None)
         folder, description = getattr(model, "_model_dir", None), getattr(model, "model_description", None)
         if folder is None or description is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 Output: TypeAlias = Literal["tokens", "dense", "sparse"]
 """What an encoder makes of texts: token vectors, a dense vector, or sparse weights."""
@@ -36,28 +36,3 @@ class EncoderInfo:
     max_tokens: int | None = None
     revision: str | None = None
     reads_images: bool = False
-
-
-def encoder_info(encoder: Any) -> EncoderInfo:
-    """Return what an encoder tells of itself, or what a query shows that it makes.
-
-    Parameters
-    ----------
-    encoder : Encoder
-        An encoder, with the attribute ``info`` or without it.
-
-    Returns
-    -------
-    EncoderInfo
-        The attribute, or what is known after one query was encoded.
-    """
-    info = getattr(encoder, "info", None)
-    if isinstance(info, EncoderInfo):
-        return info
-    encoded = encoder.encode_queries(["dimension"])
-    made: dict[Output, Any] = {"tokens": encoded.tokens, "dense": encoded.dense, "sparse": encoded.sparse}
-    return EncoderInfo(
-        tuple(name for name, vectors in made.items() if vectors is not None),
-        None if encoded.tokens is None else encoded.tokens.dim,
-        None if encoded.dense is None else int(encoded.dense.shape[1]),
-    )

@@ -78,17 +78,21 @@ class MiniLMEncoder:
         states = len(layers) + 1
         if not isinstance(layer, int) or isinstance(layer, bool) or not -states <= layer < states:
             raise InvalidArgumentError("layer", f"an integer of {-states} to {states - 1}", repr(layer))
+        self._taken = range(states)[layer]
         if layer != -1 and not with_saliency:
             # The layers after this one are not computed.
-            self._model.encoder.layer, layer = layers[: range(states)[layer]], -1
+            self._model.encoder.layer, layer = layers[: self._taken], -1
         self._layer = layer
 
     @cached_property
     def info(self) -> EncoderInfo:
         """What the model makes, its dimensions, its longest text and the revision of its weights."""
-        # All layers after the one that is taken were removed, or a number tells which one is taken.
-        revision = weights_revision(self._model, str(self._layer))
-        return EncoderInfo(("tokens", "dense"), DIM, DIM, MAX_WORDPIECES, revision)
+        return EncoderInfo(("tokens", "dense"), DIM, DIM, MAX_WORDPIECES, self.revision)
+
+    @cached_property
+    def revision(self) -> str:
+        """Digest of the weights and of the layer that is taken."""
+        return weights_revision(self._model, str(self._taken))
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents as sentence and token vectors.

@@ -61,7 +61,12 @@ class MiniLMInt8Encoder:
     @cached_property
     def info(self) -> EncoderInfo:
         """What the model makes, its dimensions, its longest text and the revision of its file."""
-        return EncoderInfo(("tokens", "dense"), DIM, DIM, MAX_WORDPIECES, file_revision(self._file))
+        return EncoderInfo(("tokens", "dense"), DIM, DIM, MAX_WORDPIECES, self.revision)
+
+    @cached_property
+    def revision(self) -> str:
+        """Digest of the file of the model."""
+        return file_revision(self._file)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents as sentence and token vectors.

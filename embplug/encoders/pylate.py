@@ -45,10 +45,16 @@ class PyLateEncoder:
             ("tokens",),
             int(self._model.get_sentence_embedding_dimension()),
             max_tokens=self._model.document_length,
-            revision=weights_revision(
-                self._model, str(self._model.query_prefix), str(self._model.document_prefix)
-            ),
+            revision=self.revision,
         )
+
+    @cached_property
+    def revision(self) -> str | None:
+        """Commit of the model hub, or digest of the weights and prefixes; None of an unknown model."""
+        if not hasattr(self._model, "state_dict"):
+            return None
+        prefixes = str(self._model.query_prefix), str(self._model.document_prefix)
+        return weights_revision(self._model, *prefixes)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents as token vectors.

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 SAMPLE = 256
 """Numbers of each weight tensor that the digest reads."""
 
+COMMIT = re.compile("[0-9a-f]{40}")
+"""Commits of model hubs."""
+
 BYTES = 1 << 20
 """Bytes at both ends of a file that the digest reads."""
+
+
+def revision_of(encoder: Any) -> str | None:
+    """Return the revision that an encoder tells of itself; None if it tells none."""
+    revision = getattr(encoder, "revision", None)
+    return revision if isinstance(revision, str) and revision else None
+
+
+def comparable(first: str, second: str) -> bool:
+    """Return whether two revisions that differ are of different models: both commits, digests or names.
+
+    A commit of a hub and a digest of weights may be of the same model.
+    """
+    return _kind(first) == _kind(second)
+
+
+def _kind(revision: str) -> str:
+    return "commit" if COMMIT.fullmatch(revision) else revision.partition("-")[0]
 
 
 def weights_revision(model: Any, *texts: str) -> str:

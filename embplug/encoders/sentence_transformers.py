@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embplug.encoders.base import Encoded, special_token_ids, token_batch
 from embplug.encoders.checkpoints import load_checkpoint
+from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.encoders.revisions import weights_revision
 from embplug.encoders.spans import spans_of_rows
@@ -18,6 +19,10 @@ from embplug.encoders.spans import spans_of_rows
 Task = Literal["query", "document"]
 PROMPTS: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 """Names of the prompts that sentence-transformers puts before queries and documents, the first first."""
+
+
+UNLIMITED = 10**9
+"""Tokenizers tell a larger number where they know no longest text."""
 
 
 class SentenceTransformersEncoder:
@@ -55,6 +60,11 @@ class SentenceTransformersEncoder:
             self.spec = f"sentence-transformers:{model.model_card_data.base_model or 'given'}"
         self._model = model
         self._kind = model.model_type
+        reads = getattr(model, "supports", None)
+        self._reads_images = self._kind == "MultiVectorEncoder" and reads is not None and reads("image")
+        if self._reads_images:
+            # Only where the model reads images: this attribute makes an encoder of images.
+            self.encode_images = self._encode_images
         self._encode = {"MultiVectorEncoder": self._multi_vector, "SparseEncoder": self._sparse}.get(
             self._kind, self._sentence
         )
@@ -62,22 +72,30 @@ class SentenceTransformersEncoder:
     @cached_property
     def info(self) -> EncoderInfo:
         """What the model makes, its dimensions, its longest document and the revision of its weights."""
-        outputs: dict[str, tuple[Output, ...]] = {
-            "MultiVectorEncoder": ("tokens",),
-            "SparseEncoder": ("sparse",),
-        }
-        encoded = self.encode_queries(["dimension"])
-        reads = getattr(self._model, "supports", lambda modality: False)
-        longest = getattr(self._model[0], "document_length", None) or self._model.get_max_seq_length()
-        prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
+        first, dim = self._model[0], self._model.get_embedding_dimension()
+        token_dim: int | None = None
+        outputs: tuple[Output, ...] = ("dense",)
+        if self._kind == "MultiVectorEncoder":
+            token_dim, outputs = dim, ("tokens",)
+        elif self._kind == "SparseEncoder":
+            outputs = ("sparse",)
+        elif hasattr(first, "auto_model"):
+            token_dim, outputs = first.get_embedding_dimension(), ("tokens", "dense")
+        longest = getattr(first, "document_length", None) or self._model.get_max_seq_length()
         return EncoderInfo(
-            outputs.get(self._kind, ("dense",) if encoded.tokens is None else ("tokens", "dense")),
-            None if encoded.tokens is None else encoded.tokens.dim,
-            None if encoded.dense is None else int(encoded.dense.shape[1]),
-            longest,
-            weights_revision(self._model, *prompts),
-            reads_images=self._kind == "MultiVectorEncoder" and reads("image"),
+            outputs,
+            token_dim,
+            dim if "dense" in outputs else None,
+            longest if longest is not None and longest < UNLIMITED else None,
+            self.revision,
+            reads_images=self._reads_images,
         )
+
+    @cached_property
+    def revision(self) -> str:
+        """Commit of the model hub, or digest of the weights and the prompts."""
+        prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
+        return weights_revision(self._model, *prompts)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents.
@@ -108,6 +126,37 @@ class SentenceTransformersEncoder:
             ``tokens`` with ``token_ids`` and ``spans``, ``dense`` or ``sparse``, as the model makes them.
         """
         return self._encode(texts, "query")
+
+    def _encode_images(self, images: Sequence[Any]) -> EncodedImages:
+        """Encode images as token vectors; see :class:`~embplug.encoders.images.ImageEncoder`."""
+        outputs = self._model.encode_document(list(images), output_value=None, show_progress_bar=False)
+        matrices, grids = [], []
+        for output in outputs:
+            matrices.append(output["token_embeddings"][output["attention_mask"].bool()])
+            grids.append(self._grid(output))
+        known = np.asarray(grids, np.int64)
+        return EncodedImages(token_batch(matrices), grids=known if known.any() else None)
+
+    def _grid(self, output: Any) -> tuple[int, int, int]:
+        """Rows and columns of the patches of an image and the tokens before them; zeros without a grid."""
+        first, unknown = self._model[0], (0, 0, 0)
+        if "input_ids" not in output:
+            return unknown
+        ids = _as_numpy(output["input_ids"])
+        mask = _as_numpy(output["attention_mask"]) > 0
+        if len(ids) != len(mask):
+            return unknown
+        processor = first.processor
+        places = np.flatnonzero(ids[mask] == processor.tokenizer.convert_tokens_to_ids(processor.image_token))
+        if "image_grid_thw" in output:
+            merged = processor.image_processor.merge_size
+            _, rows, columns = _as_numpy(output["image_grid_thw"]).reshape(-1, 3)[0] // (1, merged, merged)
+        else:
+            rows = columns = np.int64(round(len(places) ** 0.5))
+        together = len(places) > 0 and places[-1] - places[0] + 1 == len(places)
+        if not together or rows * columns != len(places):
+            return unknown
+        return int(rows), int(columns), int(places[0])
 
     def _call(self, texts: Sequence[str], task: Task, **options: Any) -> Any:
         encode = self._model.encode_query if task == "query" else self._model.encode_document

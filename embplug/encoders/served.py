@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from embplug.encoders.base import Encoded, csr_rows, token_batch
 from embplug.encoders.endpoint import Endpoint
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.errors import InvalidArgumentError
-
-TEIOutput = Literal["dense", "tokens", "sparse"]
 
 
 class ServedEncoder:
@@ -47,25 +45,25 @@ class ServedEncoder:
         url, _, self._name = str(address).partition("#")
         self._endpoint = Endpoint(url, **options)
         self._prompts = {"query": query_prompt, "document": document_prompt}
+        self._output: Output = "dense"
+        self._dim: int | None = None
         self.spec = f"{self.kind}:{self._endpoint.url}" + (f"#{self._name}" if self._name else "")
 
-    @cached_property
+    @property
     def info(self) -> EncoderInfo:
-        """What the endpoint makes, with the dimension of its vectors."""
-        encoded = self.encode_queries(["dimension"])
-        outputs: dict[Output, Any] = {
-            "tokens": encoded.tokens,
-            "dense": encoded.dense,
-            "sparse": encoded.sparse,
-        }
-        longest, revision = self._served()
+        """What the endpoint makes; dimension, longest text and revision once the endpoint has told them."""
         return EncoderInfo(
-            tuple(name for name, vectors in outputs.items() if vectors is not None),
-            None if encoded.tokens is None else encoded.tokens.dim,
-            None if encoded.dense is None else int(encoded.dense.shape[1]),
-            longest,
-            revision,
+            (self._output,),
+            self._dim if self._output == "tokens" else None,
+            self._dim if self._output == "dense" else None,
+            self.__dict__.get("max_tokens"),
+            self.__dict__.get("revision"),
         )
+
+    @cached_property
+    def revision(self) -> str | None:
+        """Name of the served model, or the commit that the endpoint tells."""
+        return f"name-{self._name}"
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents.
@@ -110,9 +108,10 @@ class ServedEncoder:
     def _encode(self, texts: list[str]) -> Encoded:
         raise NotImplementedError
 
-    def _served(self) -> tuple[int | None, str | None]:
-        """Tokens of the longest text and revision of the model, where the endpoint tells them."""
-        return None, None
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """Tokens of the longest text, where the endpoint tells them."""
+        return None
 
     def _rows(
         self,
@@ -137,6 +136,8 @@ class ServedEncoder:
             if isinstance(row, np.ndarray) and row.shape[-1] != rows[0].shape[-1]:
                 expected = f"vectors of {rows[0].shape[-1]} dimensions"
                 raise self._endpoint.error(path, f"expected {expected}, got {row.shape[-1]} for text {i}")
+        if rows and isinstance(rows[0], np.ndarray):
+            self._dim = int(rows[0].shape[-1])
         return rows
 
 
@@ -195,6 +196,7 @@ class VLLMEncoder(ServedEncoder):
     def __init__(self, address: str, **options: Any) -> None:
         super().__init__(address, **options)
         _check_model(self)
+        self._output = "tokens"
 
     def _encode(self, texts: list[str]) -> Encoded:
         rows = self._rows(texts, "/pooling", self._body, _data, lambda row: _unit(_array(row["data"], 2)))
@@ -203,13 +205,15 @@ class VLLMEncoder(ServedEncoder):
     def _body(self, texts: list[str]) -> dict[str, Any]:
         return {"model": self._name, "input": texts, "task": "token_embed", "encoding_format": "float"}
 
-    def _served(self) -> tuple[int | None, str | None]:
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """Tokens of the longest text, as the server tells them."""
         answer = self._endpoint.send("GET", "/v1/models")
         models = answer.get("data") if isinstance(answer, dict) else None
         for model in models if isinstance(models, list) else []:
             if isinstance(model, dict) and model.get("id") == self._name:
-                return _integer(model.get("max_model_len")), None
-        return None, None
+                return _integer(model.get("max_model_len"))
+        return None
 
 
 class TEIEncoder(ServedEncoder):
@@ -236,23 +240,35 @@ class TEIEncoder(ServedEncoder):
         super().__init__(address, **options)
         if self._name not in ("", "dense", "tokens", "sparse"):
             raise InvalidArgumentError("encoder", "'dense', 'tokens' or 'sparse' after '#'", repr(self._name))
+        if self._name:
+            self._output = self._name  # type: ignore[assignment]
 
     def _encode(self, texts: list[str]) -> Encoded:
         def rows(path: str, read: Callable[[Any], Any]) -> list[Any]:
             return self._rows(texts, path, lambda part: {"inputs": part, "truncate": True}, list, read)
 
-        if self._name == "tokens":
+        if self._output == "tokens":
             return Encoded(token_batch(rows("/embed_all", lambda row: _unit(_array(row, 2)))))
-        if self._name == "sparse":
+        if self._output == "sparse":
             pairs = rows("/embed_sparse", _weights)
             return Encoded(sparse=csr_rows([ids for ids, _ in pairs], [weights for _, weights in pairs]))
         return Encoded(dense=np.stack(rows("/embed", lambda row: _array(row, 1))))
 
-    def _served(self) -> tuple[int | None, str | None]:
+    @cached_property
+    def revision(self) -> str | None:
+        """Commit of the model, as the server tells it."""
+        revision = self._information.get("model_sha")
+        return revision if isinstance(revision, str) else None
+
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """Tokens of the longest text, as the server tells them."""
+        return _integer(self._information.get("max_input_length"))
+
+    @cached_property
+    def _information(self) -> dict[str, Any]:
         answer = self._endpoint.send("GET", "/info")
-        told = answer if isinstance(answer, dict) else {}
-        revision = told.get("model_sha")
-        return _integer(told.get("max_input_length")), revision if isinstance(revision, str) else None
+        return answer if isinstance(answer, dict) else {}
 
 
 def _check_model(encoder: ServedEncoder) -> None:

@@ -14,8 +14,8 @@ def spans_of_rows(
 ) -> list[NDArray[np.int32]] | None:
     """Find the characters of texts that the tokens of a model stand for.
 
-    The texts are tokenized once more. Tokens after the first one that differs, such as those of a query
-    expansion, stand for no characters.
+    The texts are tokenized once more, and both are aligned. Tokens of prompts, of a query expansion and of
+    what a processor puts around a text stand for no characters.
 
     Parameters
     ----------
@@ -35,17 +35,19 @@ def spans_of_rows(
     """
     if not getattr(tokenizer, "is_fast", False):
         return None
-    read = tokenizer(
-        [prompt + text for text in texts],
-        return_offsets_mapping=True,
-        truncation=False,
-        padding=False,
-        verbose=False,
-    )
-    return [
-        _aligned(row, np.asarray(ids), np.asarray(offsets).reshape(-1, 2), len(prompt))
-        for row, ids, offsets in zip(rows, read["input_ids"], read["offset_mapping"], strict=True)
-    ]
+    options = {"return_offsets_mapping": True, "truncation": False, "padding": False, "verbose": False}
+    read = tokenizer([prompt + text for text in texts], **options)
+    spans = []
+    for i, row in enumerate(rows):
+        ids, offsets = np.asarray(read["input_ids"][i]), np.asarray(read["offset_mapping"][i])
+        if len(ids) and ids[0] == row[0]:
+            spans.append(_aligned(row, ids, offsets.reshape(-1, 2), len(prompt)))
+            continue
+        # The processor of the model puts something else before the text.
+        alone = tokenizer(texts[i], add_special_tokens=False, **options)
+        ids, offsets = np.asarray(alone["input_ids"]), np.asarray(alone["offset_mapping"])
+        spans.append(_contained(row, ids, offsets.reshape(-1, 2)))
+    return spans
 
 
 def _aligned(
@@ -56,4 +58,14 @@ def _aligned(
     count = int(differs[0]) if differs.size else shared
     spans = np.zeros((len(row), 2), dtype=np.int32)
     spans[:count] = np.maximum(offsets[:count] - shift, 0)
+    return spans
+
+
+def _contained(row: NDArray[np.int64], ids: NDArray[Any], offsets: NDArray[Any]) -> NDArray[np.int32]:
+    spans = np.zeros((len(row), 2), dtype=np.int32)
+    if 0 < len(ids) <= len(row):
+        windows = np.lib.stride_tricks.sliding_window_view(row, len(ids))
+        places = np.flatnonzero((windows == ids).all(axis=1))
+        if places.size:
+            spans[places[0] : places[0] + len(ids)] = offsets
     return spans

@@ -96,14 +96,20 @@ def test_texts_are_sent_in_batches_and_prompts_stand_before_them(server: ModelSe
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (openai, (("dense",), None, DIM, None, None)),
-        (lambda server: VLLMEncoder(f"{server.url}#tiny"), (("tokens",), DIM, None, 99, None)),
+        (openai, (("dense",), None, DIM, None, "name-tiny")),
+        (lambda server: VLLMEncoder(f"{server.url}#tiny"), (("tokens",), DIM, None, 99, "name-tiny")),
         (lambda server: TEIEncoder(server.url), (("dense",), None, DIM, 77, REVISION)),
         (lambda server: TEIEncoder(f"{server.url}#sparse"), (("sparse",), None, None, 77, REVISION)),
     ],
 )
 def test_the_encoder_tells_what_the_endpoint_makes(server: ModelServer, make: Any, expected: Any) -> None:
-    info = make(server).info
+    encoder = make(server)
+    known = encoder.info
+    assert known.outputs == expected[0] and known.dense_dim is known.token_dim is None
+    assert server.requests == []
+    encoder.encode_queries(["cat"])
+    assert (encoder.max_tokens, encoder.revision) == expected[3:]
+    info = encoder.info
     assert (info.outputs, info.token_dim, info.dense_dim, info.max_tokens, info.revision) == expected
 
 
