@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.branches.vector_version import VectorVersion
 from embplug.errors import EmbplugError, NotAnEmbplugCollectionError, StateError
+from embplug.methods.token_diagnosis import TokenDiagnosis
 from embplug.recipe import Recipe
 from embplug.recipe.recipe import digest
 
@@ -36,6 +37,8 @@ class Manifest:
         Version of embplug that wrote the manifest.
     revision : str or None
         Identifier of this manifest among all that a collection ever has; None in collections of before.
+    diagnosis : TokenDiagnosis or None
+        How the tokens lie from which the collection has learned.
     """
 
     recipe: Recipe
@@ -44,6 +47,7 @@ class Manifest:
     created_from: Recipe | None = None
     created_with: str = field(default_factory=lambda: version("embplug"))
     revision: str | None = field(default=None, compare=False)
+    diagnosis: TokenDiagnosis | None = None
 
     @property
     def identity(self) -> str:
@@ -84,6 +88,8 @@ class Manifest:
             contents["created_from"] = self.created_from.to_dict()
         if self.revision is not None:
             contents["revision"] = self.revision
+        if self.diagnosis is not None:
+            contents["diagnosis"] = self.diagnosis.to_dict()
         contents = _rounded(contents)
         return {**contents, "sha256": digest(contents)}
 
@@ -105,7 +111,7 @@ class Manifest:
         if isinstance(recipe_version, int):
             Recipe.check_version(recipe_version)
         contents = {key: value for key, value in manifest.items() if key != "sha256"}
-        known = {"embplug", "recipe", "state", "versions", "created_from", "revision"}
+        known = {"embplug", "recipe", "state", "versions", "created_from", "revision", "diagnosis"}
         complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
         if not complete or manifest.get("sha256") not in (digest(contents), digest(_rounded(contents))):
             raise StateError(
@@ -123,7 +129,7 @@ class Manifest:
     @classmethod
     def _from_contents(cls, contents: dict[str, Any]) -> Manifest:
         before, state = contents.get("created_from"), contents["state"]
-        revision = contents.get("revision")
+        revision, diagnosis = contents.get("revision"), contents.get("diagnosis")
         if not isinstance(contents["embplug"], str) or not isinstance(revision, str | None):
             raise TypeError("'embplug' and 'revision' have to be texts")
         if not isinstance(state, dict | None):
@@ -135,6 +141,7 @@ class Manifest:
             None if before is None else Recipe.from_dict(before),
             contents["embplug"],
             revision,
+            None if diagnosis is None else TokenDiagnosis.from_dict(diagnosis),
         )
 
 

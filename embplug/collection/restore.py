@@ -38,6 +38,7 @@ def restored_steps(
             device=device,
         )
         pipeline.capabilities = capabilities
+        pipeline.diagnosis = manifest.diagnosis
         set_revision(pipeline, name, revision)
         try:
             yield from _restore_steps(engine, name, pipeline, revision)
