@@ -19,6 +19,7 @@ from embplug.cli.shared import (
     app,
     naming_others,
     open_engine,
+    readable_size,
     reporting,
     show,
 )
@@ -183,12 +184,12 @@ def _shown(advice: Advice, at: str, output: Path | None) -> list[Any]:
     for cost in advice.costs:
         costs.add_row(
             f"{cost.points:,}",
-            _size(cost.memory),
-            _size(cost.disk),
+            readable_size(cost.memory),
+            readable_size(cost.disk),
             str(cost.nodes),
             str(cost.shards),
             str(cost.replicas),
-            f"{_size(cost.memory_per_node)} + {_size(cost.disk_per_node)}",
+            f"{readable_size(cost.memory_per_node)} + {readable_size(cost.disk_per_node)}",
         )
     verdict = f"Recommended, for {advice.target}: {advice.recommended}"
     if not advice.met:
@@ -224,10 +225,3 @@ def _next_command(advice: Advice, at: str, output: Path | None) -> str:
     migrate = f"  embplug migrate {name} {name}-small --recipe {output or 'recipe.yaml'} --at {at} --dry-run"
     written = f"{output} is written." if output is not None else "Write it to a file with -o recipe.yaml."
     return f"{written} Then see what a copy by it would do, without writing anything:\n{migrate}"
-
-
-def _size(size: float) -> str:
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size / 1e3:.3g} kB"

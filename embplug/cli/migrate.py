@@ -10,7 +10,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from embplug.cli.shared import CHANGES, ApiKey, AsJson, At, app, naming_others, open_engine, reporting, show
+from embplug.cli.shared import (
+    CHANGES,
+    ApiKey,
+    AsJson,
+    At,
+    app,
+    naming_others,
+    open_engine,
+    readable_size,
+    reporting,
+    show,
+)
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -159,7 +170,7 @@ def _table(report: MigrationReport) -> Table:
     if report.checked_payloads:
         table.add_row("payloads", f"{report.checked_payloads:,} compared, all equal")
     for side, size in report.point_bytes.items():
-        whole = f"{size.whole * report.points / 1e9:,.2f} GB in all"
+        whole = f"{readable_size(size.whole * report.points)} in all"
         table.add_row(
             f"bytes, {side}",
             f"{size.stored:,.0f} a point for vectors and codes ({size.searched:,.0f} searched), "

@@ -222,3 +222,11 @@ def show(result: dict[str, Any], as_json: bool, shown: Any) -> None:
         typer.echo(json.dumps(result))
     else:
         console.print(shown)
+
+
+def readable_size(size: float) -> str:
+    """Write a number of bytes with three digits and a unit."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"

@@ -8,7 +8,7 @@ from typing import Any
 from embplug.errors import MissingExtraError
 
 
-def import_extra(module: str, feature: str, *, extra: str | None = None) -> Any:
+def import_extra(module: str, feature: str, extra: str | None = None) -> Any:
     """Import a module that an extra installs.
 
     Parameters

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from embplug.common.files import read_text, reason_of
+from embplug.common.files import read_text
 from embplug.files.source import Rows, Source
 
 MARKDOWN_SUFFIXES = (".md", ".markdown")
@@ -145,15 +145,7 @@ def _pages(file: Path) -> Iterator[tuple[int | None, str]]:
     if file.suffix.lower() != PDF_SUFFIX:
         yield None, read_text(file, "a readable file of text")
         return
-    from embplug.common.extras import import_extra
-    from embplug.errors import InvalidArgumentError
+    from embplug.pages.pdf import PdfPage, page_count
 
-    pdfium = import_extra("pypdfium2", "reading PDF", extra="pages")
-    try:
-        document = pdfium.PdfDocument(file)
-    except (pdfium.PdfiumError, OSError, ValueError) as error:
-        raise InvalidArgumentError("path", "a readable PDF", f"{file}: {reason_of(error)}") from None
-    with document:
-        for number in range(len(document)):
-            page = document[number]
-            yield number + 1, page.get_textpage().get_text_bounded()
+    for number in range(1, page_count(file) + 1):
+        yield number, PdfPage(file, number).text()

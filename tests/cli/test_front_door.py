@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from embplug import Collection, Dense, Recipe, Tokens, connect, register_encoder
 from embplug.cli import app
-from embplug.cli.collection import short_yaml
 from embplug.cli.shared import complete_names
 from tests.words import DIM, Words
 
@@ -123,4 +122,4 @@ def test_info_tells_bytes_and_the_recipe_without_nulls(folder):
     assert "null" not in shown and "None" not in shown
     assert max(map(len, shown.splitlines())) <= 80
     for whole in (recipe, Recipe.from_yaml("sparse: {}")):
-        assert Recipe.from_yaml(short_yaml(whole)) == whole
+        assert Recipe.from_yaml(whole.to_short_yaml()) == whole

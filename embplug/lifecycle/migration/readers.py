@@ -121,7 +121,7 @@ def reader_notes(
         notes.append(f"{whose} go on working with Qdrant's own client: the vectors keep their names.")
     else:
         changed = ", ".join(f"{source!r} becomes {own!r}" for own, source in vectors.items() if own != source)
-        offer = " With keep_names (--keep-names) they go on as they are." if all(vectors.values()) else ""
+        offer = " keep_names (--keep-names) keeps the names." if all(vectors.values()) else ""
         notes.append(f"{whose} need embplug, or the new names of vectors: {changed}.{offer}")
     if reason is None:
         notes += [
