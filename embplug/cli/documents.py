@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from embplug.cli.pages import add_pages, are_pages
 from embplug.cli.shared import (
     DOCUMENTS,
     INTERRUPTED,
@@ -46,15 +47,23 @@ PASSAGE = 1000
 FORMATS = ("jsonl", "csv", "tsv", "parquet", "arrow", "npy", "text")
 """As in :mod:`embplug.files.choose`."""
 
+PAGES = "pages"
+"""Format of PDFs and scans for an encoder of images."""
+
+DPI = 150
+"""As in :mod:`embplug.pages.pdf`."""
+
 
 @app.command(rich_help_panel=DOCUMENTS)
 def add(
     name: Name,
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
+            metavar="FILE...",
             help="JSON lines, CSV, TSV, Parquet, Arrow or .npy; text, Markdown or PDF; a folder of such "
-            "files; a Hugging Face dataset on disk; - for JSON lines on standard input.",
+            "files; a Hugging Face dataset on disk; - for JSON lines on standard input. For an encoder of "
+            "images: PDFs, images and folders with them, as many as you like.",
         ),
     ],
     at: At = "./data",
@@ -74,7 +83,7 @@ def add(
     ] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help=f"One of {', '.join(FORMATS)}. Default: by the file's name."),
+        typer.Option("--format", help=f"One of {', '.join((*FORMATS, PAGES))}. Default: by the file's name."),
     ] = None,
     passage: Annotated[
         int, typer.Option(min=0, help="Characters of a passage of text, Markdown or PDF; 0 for whole texts.")
@@ -86,6 +95,10 @@ def add(
     store_empty: Annotated[
         bool, typer.Option("--store-empty", help="Store documents without a text without vectors.")
     ] = False,
+    dpi: Annotated[int, typer.Option(min=1, help="Dots per inch of pages of PDF.")] = DPI,
+    thumbnail: Annotated[
+        int | None, typer.Option(min=1, help="Keep a small image of each page, of so many pixels.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew where an earlier call was interrupted.")
     ] = False,
@@ -101,11 +114,20 @@ def add(
     from embplug.files.progress import AddProgress
 
     with reporting(as_json), open_collection(name, at, api_key, encoder=encoder) as collection:
-        if file_format is not None and file_format not in FORMATS:
-            raise InvalidArgumentError("--format", f"one of {', '.join(FORMATS)}", repr(file_format))
+        if file_format is not None and file_format not in (*FORMATS, PAGES):
+            expected = f"one of {', '.join((*FORMATS, PAGES))}"
+            raise InvalidArgumentError("--format", expected, repr(file_format))
         if skip_empty and store_empty:
             raise InvalidArgumentError("--store-empty", "no such option beside --skip-empty", "both")
         on_empty: OnEmpty = "skip" if skip_empty else "store" if store_empty else "raise"
+        if file_format == PAGES or (not (file_format or vector) and are_pages(collection, files)):
+            # Manuals have blank pages, which nobody searches for.
+            blank: OnEmpty = "store" if store_empty else "skip"
+            add_pages(collection, files, dpi=dpi, thumbnail=thumbnail, on_empty=blank, as_json=as_json)
+            return
+        if len(files) > 1:
+            raise InvalidArgumentError("path", "one file or folder, unless its pages are images", len(files))
+        file = files[0]
         recipe = collection.recipe
         vectors = _named_vectors(vector or [], recipe)
         source = open_source(

@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from embplug.pages.images import ImageLike, OnLarge, PageImage
 from embplug.pages.pdf import PdfPage
-from embplug.pages.read import PAGE_SUFFIXES, Page, read_pages
+from embplug.pages.read import PAGE_SUFFIXES, Page, page_files, read_pages
 
-__all__ = ["PAGE_SUFFIXES", "ImageLike", "OnLarge", "Page", "PageImage", "PdfPage", "read_pages"]
+__all__ = [
+    "PAGE_SUFFIXES",
+    "ImageLike",
+    "OnLarge",
+    "Page",
+    "PageImage",
+    "PdfPage",
+    "page_files",
+    "read_pages",
+]

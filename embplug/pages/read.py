@@ -121,7 +121,7 @@ def read_pages(
             raise named from error
         on_error(named)
 
-    for file in _files(paths):
+    for file in page_files(paths):
         try:
             sources = _sources(file, dpi)
         except ImageError as error:
@@ -143,7 +143,19 @@ def read_pages(
                 yield page
 
 
-def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+def page_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Iterate over the files of which :func:`read_pages` reads the pages.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files, which are returned whatever they are, and folders.
+
+    Yields
+    ------
+    Path
+        The next file.
+    """
     for path in map(Path, paths):
         if not path.is_dir():
             yield path
