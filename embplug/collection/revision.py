@@ -18,7 +18,7 @@ from qdrant_client import models
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.engines.aliases import alias_steps
 from embplug.engines.calls import Call, Steps, is_transient, retried
-from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError
+from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError, StateError
 
 ALIAS_PREFIX = "embplug_revision_"
 """Begins the alias of a revision, under which its manifest also stands in the metadata."""
@@ -218,6 +218,11 @@ def _info_steps(name: str) -> Steps[models.CollectionInfo]:
         info: models.CollectionInfo = yield from retried(Call.of("get_collection", collection_name=name))
     except CollectionNotFoundError as error:
         raise CollectionNotFoundError(f"no collection {name!r} on this engine") from error
+    except RecursionError:
+        raise StateError(
+            f"the metadata of collection {name!r} cannot be read: values are nested too deep. Restore the "
+            "metadata from a backup or snapshot, or create the collection anew"
+        ) from None
     return info
 
 

@@ -58,9 +58,22 @@ def _check_size(text: str) -> None:
     sizes: dict[str, int] = {}
     # Of each collection that is open: its anchor, and the number of values in it so far.
     open_: list[tuple[str | None, int]] = [(None, 0)]
+    # Of each collection that is open: its keys so far, None for a list; and its keys and values so far.
+    fields: list[tuple[set[str] | None, int]] = [(None, 0)]
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         size = 0
         anchor = None
+        if isinstance(event, yaml.NodeEvent):
+            keys, place = fields.pop()
+            if keys is not None and place % 2 == 0 and isinstance(event, yaml.ScalarEvent):
+                if event.value in keys:
+                    raise _refused(event, "each field once", f"{event.value!r} once more")
+                keys.add(event.value)
+            fields.append((keys, place + 1))
+        if isinstance(event, yaml.CollectionStartEvent):
+            fields.append((set() if isinstance(event, yaml.MappingStartEvent) else None, 0))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            fields.pop()
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, 1))
             if len(open_) > MAX_DEPTH:

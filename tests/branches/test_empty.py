@@ -168,6 +168,18 @@ def test_an_empty_document_is_stored_without_vectors_if_the_user_says_so(engine:
     assert docs.count() == 4
 
 
+def test_documents_without_vectors_do_not_count_as_short_ones(memory_client: Any) -> None:
+    docs = every_branch(memory_client)
+    texts = [f"a {i}" for i in range(20)]
+    docs.add(range(20), texts=texts)
+    before = docs.info().document_bytes
+    docs.add(range(20, 40), texts=[""] * 20, on_empty="store")
+    after = docs.info().document_bytes
+    assert before is not None and after is not None
+    tokens = before.float32 - 4 * DIM
+    assert tokens > 0 and after.float32 - 4 * DIM == pytest.approx(tokens / 2)
+
+
 def test_a_document_that_becomes_empty_loses_its_vectors(engine: Any) -> None:
     docs = every_branch(engine)
     docs.add(range(5), texts=[f"a {i}" for i in range(5)])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from embplug import Dense, Multivector, Recipe, Tokens
+from embplug import Collection, Dense, Multivector, Recipe, Tokens
 from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.state import load
@@ -270,3 +270,13 @@ def test_a_reference_that_is_none_is_refused_before_anything_is_read() -> None:
     ):
         with pytest.raises(StateError, match="its reference"):
             next(load(connect(":memory:"), "docs", reference))
+
+
+def test_metadata_that_is_nested_too_deep_to_be_read_is_named(memory_client: Any) -> None:
+    Collection.create("docs", Recipe(dense=Dense(dim=2)), memory_client)
+    deep: Any = []
+    for _ in range(2000):
+        deep = [deep]
+    memory_client._client.collections["docs"].config.metadata[MANIFEST_KEY] = deep
+    with pytest.raises(StateError, match=r"metadata of collection 'docs' cannot be read: .* too deep"):
+        Collection.open("docs", memory_client)

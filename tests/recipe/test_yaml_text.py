@@ -61,3 +61,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for wrong in (tmp_path / "a\0b", tmp_path):
         with pytest.raises(RecipeError, match=r"^path: "):
             Recipe.from_file(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dense: {dim: 4}\ndense: {dim: 5}\n", "'dense' once more in line 2"),
+        ("dense:\n  dim: 4\n  dim: 5\n", "'dim' once more in line 3"),
+        ('{"dense": {"dim": 4}, "dense": {"dim": 5}}', "'dense' once more in line 1"),
+    ],
+)
+def test_a_field_that_comes_twice_is_refused(text: str, said: str) -> None:
+    with pytest.raises(RecipeError, match=f"^recipe: expected each field once, got {said}$"):
+        Recipe.from_yaml(text)
+    assert [*Recipe.from_yaml("dense: {a: {dim: 4}, b: {dim: 4}}\ntext_key: dim\n").dense] == ["a", "b"]
