@@ -46,10 +46,13 @@ def aligned(
     LengthMismatchError
         A column is shorter or longer than the items. The error comes when the end is reached.
     """
+    iterators = {}
     for name, column in columns.items():
-        if not isinstance(column, Iterable | None):
-            raise InvalidArgumentError(name, f"one per {noun}", type(column).__name__)
-    iterators = {name: iter(column) for name, column in columns.items() if column is not None}
+        try:
+            if column is not None:
+                iterators[name] = iter(column)
+        except TypeError:  # an array without dimensions looks as if it could be iterated over
+            raise InvalidArgumentError(name, f"one per {noun}", type(column).__name__) from None
     count = 0
     for count, item in enumerate(items, start=1):
         values = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
+import numpy as np
 import pytest
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
@@ -47,3 +49,9 @@ def test_of_an_id_that_comes_again_the_last_row_comes_last():
     assert [[*part] for part in unique.parts()] == [["a1", "b1", "c1"], ["a3"]]
     assert unique.ids == ["a", "b", "a", "c", "a"]
     assert [[*part] for part in UniqueRows(["a"], str).parts()] == [["a"]]
+
+
+@pytest.mark.parametrize("column", [5, np.array(0.0)])
+def test_a_column_that_cannot_be_iterated_over_is_named(column: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^ids: expected one per text"):
+        list(aligned("ab", "text", ids=column))
