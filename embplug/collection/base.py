@@ -52,6 +52,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.pages import ImageLike
 from embplug.recipe import Fusion, Recipe
 from embplug.search.explain import Explanation
+from embplug.search.option_checks import check_queries
 from embplug.search.types import Hit, Query, SearchOptions
 
 logger = logging.getLogger(__name__)
@@ -310,6 +311,7 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         InvalidArgumentError, NotFittedError, RerankError, FilterError, CapabilityError
             See :meth:`search`.
         """
+        check_queries(queries)
         options = SearchOptions(
             limit=limit,
             filter=filter,

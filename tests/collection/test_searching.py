@@ -212,3 +212,10 @@ def test_a_threshold_is_a_number(memory_client: QdrantClient) -> None:
     for wrong in (float("nan"), "0.5", True):
         with pytest.raises(InvalidArgumentError, match=r"^score_threshold: expected a number"):
             docs.search(dense=DENSE[0], score_threshold=wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("queries", [0.5, None, "text", Query(dense=DENSE[0]), [None]])
+def test_queries_that_are_none_are_named(memory_client: QdrantClient, queries: Any) -> None:
+    docs = filled(memory_client, PLAIN)
+    with pytest.raises(InvalidArgumentError, match=r"^queries(\[0\])?: expected"):
+        docs.batch_search(queries)
