@@ -27,7 +27,7 @@ from embplug.methods.roles import Quantizer, Transform
 from embplug.recipe import Dense, Rerank, Storage
 from embplug.search.diversity import dense_similarities
 from embplug.search.payload_rerank import PayloadRerank, payload_codes
-from embplug.search.stages import PreviousModelStage, Stage
+from embplug.search.stages import PreviousModelStage, Stage, nearest
 from embplug.search.types import SearchOptions
 
 CODES_KEY = "codes"
@@ -303,7 +303,7 @@ class DenseBranch(Branch):
             stage = Stage(
                 stored,
                 stored,
-                models.NearestQuery(nearest=row[0].tolist()),
+                nearest(row[0]),
                 search_params(self.rerank, storage, options, final=final and last),
                 # An exact search compares the finest vector of all documents.
                 among=() if stage is None or options.exact else (stage,),
@@ -369,7 +369,7 @@ class DenseBranch(Branch):
         old = Stage(
             f"{self.name}_v{version.model - 1}",
             previous.stored_as,
-            models.NearestQuery(nearest=adapted[0].tolist()),
+            nearest(adapted[0]),
             search_params(self.rerank, recipe, options, final=True),
             filter=models.Filter(must_not=[is_new]),
         )

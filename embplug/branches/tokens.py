@@ -37,7 +37,7 @@ from embplug.recipe import Rerank, Storage, Tokens
 from embplug.recipe.names import ENCODING_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 from embplug.search.diversity import dense_similarities, token_similarities
 from embplug.search.payload_rerank import PayloadRerank, payload_codes
-from embplug.search.stages import Ranker, Stage
+from embplug.search.stages import Ranker, Stage, nearest
 from embplug.search.types import SearchOptions
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class TokensBranch(Branch):
         """The stage that finds documents by their encoding."""
         if query.tokens is None or self.encoding is None:
             return None
-        vector = self.encoding.encode_queries(query.tokens, query.token_weights)[0].tolist()
+        vector = self.encoding.encode_queries(query.tokens, query.token_weights)[0]
         params = search_params(
             self.rerank,
             self.recipe.encoding_storage,
@@ -256,7 +256,7 @@ class TokensBranch(Branch):
             final=final,
             hnsw_ef=self.encoding.hnsw_ef,
         )
-        return Stage(ENCODING_VECTOR, ENCODING_VECTOR, models.NearestQuery(nearest=vector), params)
+        return Stage(ENCODING_VECTOR, ENCODING_VECTOR, nearest(vector), params)
 
     def ranker(self, query: CheckedQuery, options: SearchOptions) -> Ranker | None:
         """MaxSim over codes in this process, or over the multivector in the engine.
@@ -277,7 +277,7 @@ class TokensBranch(Branch):
             in_engine = Stage(
                 MAXSIM_STAGE,
                 TOKENS_VECTOR,
-                models.NearestQuery(nearest=tokens.tolist()),
+                nearest(tokens),
                 models.SearchParams(quantization=ignore),
             )
         return Ranker(self.name, in_engine, by_codes, self.rerank.exact)

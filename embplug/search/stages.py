@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.recipe import Fusion
@@ -124,3 +126,8 @@ class PreparedQuery:
     cross_encoder: CrossEncoder | None = None
     cross_encoded: int = 0
     payload_later: bool = False
+
+
+def nearest(vector: NDArray[Any]) -> models.NearestQuery:
+    """Query of Qdrant by a vector or a matrix, whose numbers pydantic does not check once more."""
+    return models.NearestQuery.model_construct(nearest=np.asarray(vector, dtype=np.float32).tolist())
