@@ -29,6 +29,7 @@ from embplug.engines.check_filter import check_filter
 from embplug.engines.filter_ids import with_point_ids
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.numeric.arrays import Float32, State
+from embplug.methods.token_diagnosis import TokenDiagnosis
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
 from embplug.search.cross_encoder import Scorer
@@ -64,6 +65,8 @@ class Pipeline:
         The recipe's encoder and cross-encoder.
     capabilities : Capabilities or None
         What the engine of the collection can do. None until the engine has reported it.
+    diagnosis : TokenDiagnosis or None
+        How the tokens lie from which the methods have learned. None if that was not measured.
     unfilled : tuple of str
         Vectors of a collection that embplug did not make, which documents that are added do not get.
     revision : str or None
@@ -92,6 +95,7 @@ class Pipeline:
         self.models = LoadedModels(self.recipe, encoder, cross_encoder)
         self.device = device
         self.capabilities: Capabilities | None = None
+        self.diagnosis: TokenDiagnosis | None = None
         self.unfilled: tuple[str, ...] = ()
         self.revision: str | None = None
         self.alias: str | None = None
@@ -129,6 +133,7 @@ class Pipeline:
         elif encoder is None and _model_versions(versions) == _model_versions(self.versions):
             pipeline.models.take_revisions(self.models)
         pipeline.revision, pipeline.alias = self.revision, self.alias
+        pipeline.diagnosis = self.diagnosis
         return pipeline
 
     @property

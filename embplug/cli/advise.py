@@ -196,6 +196,8 @@ def _shown(advice: Advice, at: str, output: Path | None) -> list[Any]:
         verdict = f"No recipe reaches {advice.target}{sure}. The closest is {advice.recommended}"
     if advice.chance is not None:
         verdict += f". It reaches the recall with a chance of {advice.chance:.0%}"
+    if advice.diagnosis is not None:
+        verdict += f".\n{advice.diagnosis.sentence}"
     yaml = Syntax(advice.to_yaml(), "yaml", background_color="default")
     return [table, costs, verdict, "", yaml, Text(_next_command(advice, at, output))]
 

@@ -249,9 +249,12 @@ def _info_table(described: CollectionInfo) -> Table:
         table.add_row("learned", "not yet: the first documents teach it")
     for vector, parameters in described.vectors.items():
         kept = ", ".join(f"{key} {_short(value)}" for key, value in parameters.items())
-        table.add_row(f"vector {vector}", kept or "BM25")
+        sparse = described.recipe.sparse
+        table.add_row(f"vector {vector}", kept or (sparse.kind if sparse is not None else ""))
     for vector, version in described.versions.items():
         table.add_row(f"model of {vector}", json.dumps(version.model_dump(mode="json", exclude_none=True)))
+    if described.diagnosis is not None:
+        table.add_row("tokens", described.diagnosis.sentence)
     table.add_row("made by", f"embplug {described.created_with}; codes scored by {described.codes_scored_by}")
     table.add_row("recipe", described.recipe.to_short_yaml())
     return table

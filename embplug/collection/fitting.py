@@ -18,6 +18,7 @@ from embplug.common.telemetry import span
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
 from embplug.methods.base import Method
+from embplug.methods.token_diagnosis import diagnose
 from embplug.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,13 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
         created_from = before.manifest.recipe
     encoders = {**pipeline.models.revisions}
     manifest = Manifest(
-        pipeline.recipe, reference, pipeline.versions, created_from, revision=fresh, encoders=encoders
+        pipeline.recipe,
+        reference,
+        pipeline.versions,
+        created_from,
+        revision=fresh,
+        encoders=encoders,
+        diagnosis=pipeline.diagnosis,
     )
     if (yield from revise_steps(before, manifest)):
         pipeline.models.set_recorded(encoders)
@@ -74,7 +81,7 @@ def save_manifest_steps(engine: AnyEngine, name: str, pipeline: Pipeline) -> Ste
 
 
 def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
-    """Fit the methods that are not fitted, and warn of those for which the sample is small."""
+    """Fit the methods that are not fitted, warn of those with a small sample, and measure the tokens."""
     learning = [
         (branch, place, method)
         for branch in pipeline.branches.values()
@@ -88,6 +95,7 @@ def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
         kind, count = type(method).__name__, branch.count_sample(sample)
         logger.info("collection %r: %s (%s) has learned from %d %s", name, place, kind, count, branch.unit)
     logger.info("collection %r has learned in %.1f s", name, time.monotonic() - started)
+    measure(name, pipeline, sample)
     small = []
     for branch, place, method in learning:
         count, least = branch.count_sample(sample), method.least_sample(method.fitted_dim or 0)
@@ -101,6 +109,13 @@ def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
             UserWarning,
             stacklevel=2,
         )
+
+
+def measure(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
+    """Measure how the tokens of a sample lie, and say which encoding suits them."""
+    if sample.tokens is not None and len(sample.tokens.values):
+        pipeline.diagnosis = diagnose(sample.tokens)
+        logger.info("collection %r: %s", name, pipeline.diagnosis.sentence)
 
 
 def learn_steps(

@@ -15,6 +15,7 @@ from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps
 from embplug.errors import CollectionNotFoundError
 from embplug.methods.kernels import in_use
+from embplug.methods.token_diagnosis import TokenDiagnosis
 from embplug.recipe import Recipe
 
 
@@ -50,6 +51,9 @@ class CollectionInfo:
         What scores codes in this process: the instruction set of the compiled kernel, or ``"numpy"``.
     versions : dict of str to VectorVersion
         By dense vector: which model makes it, and its name in Qdrant, where an upgrade has changed them.
+    diagnosis : TokenDiagnosis or None
+        How the tokens lie from which the collection has learned; its ``sentence`` says which encoding suits
+        them. None if that was not measured.
     """
 
     name: str
@@ -65,6 +69,7 @@ class CollectionInfo:
     created_with: str
     codes_scored_by: str
     versions: dict[str, VectorVersion]
+    diagnosis: TokenDiagnosis | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
@@ -75,6 +80,7 @@ class CollectionInfo:
             "recipe": self.recipe.to_dict(),
             "document_bytes": document,
             "versions": versions,
+            "diagnosis": None if self.diagnosis is None else self.diagnosis.to_dict(),
         }
 
 
@@ -117,4 +123,5 @@ def info_steps(engine: AnyEngine, name: str) -> Steps[CollectionInfo]:
         created_with=manifest.created_with,
         codes_scored_by=in_use(),
         versions=manifest.versions,
+        diagnosis=manifest.diagnosis,
     )

@@ -11,6 +11,7 @@ from qdrant_client import models
 
 from embplug.branches.vector_version import VectorVersion
 from embplug.errors import EmbplugError, NotAnEmbplugCollectionError, StateError
+from embplug.methods.token_diagnosis import TokenDiagnosis
 from embplug.recipe import Recipe
 from embplug.recipe.recipe import digest
 
@@ -39,6 +40,8 @@ class Manifest:
     encoders : dict of str to str
         Revision of each encoder that has made vectors, by its name in the recipe; that of texts has an empty
         name.
+    diagnosis : TokenDiagnosis or None
+        How the tokens lie from which the collection has learned.
     """
 
     recipe: Recipe
@@ -48,6 +51,7 @@ class Manifest:
     created_with: str = field(default_factory=lambda: version("embplug"))
     revision: str | None = field(default=None, compare=False)
     encoders: dict[str, str] = field(default_factory=dict)
+    diagnosis: TokenDiagnosis | None = None
 
     @property
     def identity(self) -> str:
@@ -90,6 +94,8 @@ class Manifest:
             contents["encoders"] = dict(sorted(self.encoders.items()))
         if self.revision is not None:
             contents["revision"] = self.revision
+        if self.diagnosis is not None:
+            contents["diagnosis"] = self.diagnosis.to_dict()
         contents = _rounded(contents)
         return {**contents, "sha256": digest(contents)}
 
@@ -112,6 +118,7 @@ class Manifest:
             Recipe.check_version(recipe_version)
         contents = {key: value for key, value in manifest.items() if key != "sha256"}
         known = {"embplug", "recipe", "state", "versions", "created_from", "encoders", "revision"}
+        known |= {"diagnosis"}
         complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
         if not complete or manifest.get("sha256") not in (digest(contents), digest(_rounded(contents))):
             raise StateError(
@@ -129,7 +136,7 @@ class Manifest:
     @classmethod
     def _from_contents(cls, contents: dict[str, Any]) -> Manifest:
         before, state = contents.get("created_from"), contents["state"]
-        revision = contents.get("revision")
+        revision, diagnosis = contents.get("revision"), contents.get("diagnosis")
         if not isinstance(contents["embplug"], str) or not isinstance(revision, str | None):
             raise TypeError("'embplug' and 'revision' have to be texts")
         if not isinstance(state, dict | None):
@@ -145,6 +152,7 @@ class Manifest:
             contents["embplug"],
             revision,
             encoders,
+            None if diagnosis is None else TokenDiagnosis.from_dict(diagnosis),
         )
 
 

@@ -11,7 +11,7 @@ from embplug.branches.documents import CheckedSample, check_sample
 from embplug.branches.loaded_models import LoadedModels
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
-from embplug.collection.fitting import fit, learn_steps, save_manifest_steps, take_over_steps
+from embplug.collection.fitting import fit, learn_steps, measure, save_manifest_steps, take_over_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.payload_indexes import index_steps
@@ -126,8 +126,9 @@ def _create_new_steps(
     assert pipeline.capabilities is not None
     recipe = pipeline.recipe
     check_recipe(recipe, pipeline.capabilities)
-    if sample is not None and not pipeline.fitted:
-        yield Call.compute(lambda: fit(name, pipeline, reduce_tokens(sample, pipeline)))
+    if sample is not None:
+        look = measure if pipeline.fitted else fit
+        yield Call.compute(lambda: look(name, pipeline, reduce_tokens(sample, pipeline)))
     state, fresh, reference = pipeline.get_state(), new_id(), None
     in_files = traits_of(engine).keeps_state_in_files
     if state and not in_files:
@@ -135,7 +136,13 @@ def _create_new_steps(
         reference = yield from save(engine, name, state, recipe.replication_factor, owner=fresh)
         if not pipeline.fitted:
             reference["partial"] = True
-    manifest = Manifest(recipe, reference, encoders=pipeline.models.revisions, revision=fresh)
+    manifest = Manifest(
+        recipe,
+        reference,
+        encoders=pipeline.models.revisions,
+        revision=fresh,
+        diagnosis=pipeline.diagnosis,
+    )
     try:
         yield from retried(
             Call.of(

@@ -40,6 +40,7 @@ def restored_steps(
         pipeline.capabilities = capabilities
         pipeline.models.check_dimensions()
         pipeline.models.set_recorded(manifest.encoders)
+        pipeline.diagnosis = manifest.diagnosis
         set_revision(pipeline, name, revision)
         try:
             yield from _restore_steps(engine, name, pipeline, revision)

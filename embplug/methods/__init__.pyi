@@ -38,6 +38,8 @@ from .roles import Transform as Transform
 from .stored import StoredArray as StoredArray
 from .token_codes.adaptive_codes import AdaptiveQuantizer as AdaptiveQuantizer
 from .token_codes.predictive import PredictiveQuantizer as PredictiveQuantizer
+from .token_diagnosis import TokenDiagnosis as TokenDiagnosis
+from .token_diagnosis import diagnose as diagnose
 from .transforms.learned_truncation import LearnedTruncation as LearnedTruncation
 from .transforms.pca import PCA as PCA
 from .transforms.random_projection import SparseRandomProjection as SparseRandomProjection

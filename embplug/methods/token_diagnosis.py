@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,6 +22,12 @@ QUERIES, QUERY_TOKENS = 16, 32
 
 LEADING = 8
 """Number of directions whose share of the variance is told."""
+
+SEPARATE_SPREAD, SEPARATE_COSINE = 0.1, 0.3
+"""From this spread of MaxSim on, and below this mean cosine, tokens lie in cells that an FDE tells apart."""
+
+ALIKE_SHARE = 0.75
+"""From this share of the dimensions on, tokens lie alike in all directions, and no vector predicts MaxSim."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,44 @@ class TokenDiagnosis:
     leading_share: float
     maxsim_spread: float
 
+    @classmethod
+    def from_dict(cls, values: Any) -> TokenDiagnosis:
+        """Read what :meth:`to_dict` returned; TypeError or ValueError if it is nothing of that kind."""
+        own = {field.name: float(values[field.name]) for field in fields(cls)}
+        counts = {name: int(own[name]) for name in ("documents", "tokens", "dim")}
+        return cls(**{**own, **counts})  # type: ignore[arg-type]
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the measurements as values of JSON types."""
-        return asdict(self)
+        """Return the measurements as values of JSON types, with the sentence."""
+        return {**asdict(self), "lie": self.lie, "encoding": self.encoding, "sentence": self.sentence}
+
+    @property
+    def lie(self) -> Literal["separable", "anisotropic", "alike in all directions"]:
+        """How the tokens lie, in a word."""
+        if self.effective_dim >= ALIKE_SHARE * self.dim:
+            return "alike in all directions"
+        if self.maxsim_spread >= SEPARATE_SPREAD and self.mean_cosine < SEPARATE_COSINE:
+            return "separable"
+        return "anisotropic"
+
+    @property
+    def encoding(self) -> Literal["fde", "learned"]:
+        """Kind of the encoding that suits the tokens."""
+        return "fde" if self.lie == "separable" else "learned"
+
+    @property
+    def sentence(self) -> str:
+        """Which encoding suits the tokens, and why."""
+        measured = (
+            f"mean cosine {self.mean_cosine:.2f}, {self.effective_dim:.0f} of {self.dim} dimensions filled, "
+            f"MaxSim spreads by {self.maxsim_spread:.0%}"
+        )
+        suits = {
+            "separable": "an FDE with k-means cells comes near a learned encoding, and learns little",
+            "anisotropic": "a learned encoding suits them, because the cells of an FDE tell them apart badly",
+            "alike in all directions": "a learned encoding loses least, and more candidates help",
+        }
+        return f"the tokens are {self.lie} ({measured}): {suits[self.lie]}"
 
 
 def diagnose(tokens: TokenBatch) -> TokenDiagnosis:
@@ -85,8 +126,8 @@ def diagnose(tokens: TokenBatch) -> TokenDiagnosis:
     rows = _evenly(np.arange(len(some.values)), TOKENS)
     with single_blas_thread():
         values = unit(some.values[rows])
-        mean = values.mean(axis=0)
-        variances = np.linalg.eigvalsh(np.cov((values - mean).T.astype(np.float64)).reshape(tokens.dim, -1))
+        centred = (values - values.mean(axis=0)).astype(np.float64)
+        variances = np.linalg.eigvalsh(centred.T @ centred / len(centred))
     variances = np.maximum(variances, 0)
     total = float(variances.sum())
     return TokenDiagnosis(

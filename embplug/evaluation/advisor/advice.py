@@ -9,6 +9,7 @@ import yaml
 
 from embplug.branches.sizing import Cost, Part
 from embplug.evaluation.statistics import Figure
+from embplug.methods.token_diagnosis import TokenDiagnosis
 from embplug.recipe import Recipe
 
 AS_IT_IS = "as it is today"
@@ -116,6 +117,8 @@ class Advice:
         0 to 1. None if the target is a limit of bytes.
     costs : list of Cost
         Costs of the recommended recipe today, at ten and at a hundred times as many documents.
+    diagnosis : TokenDiagnosis or None
+        How the tokens of the sample lie, and which encoding suits them. None for dense vectors.
     """
 
     collection: str
@@ -132,6 +135,7 @@ class Advice:
     met: bool
     chance: float | None
     costs: list[Cost]
+    diagnosis: TokenDiagnosis | None = None
 
     @property
     def best(self) -> TriedRecipe:

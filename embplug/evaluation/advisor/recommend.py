@@ -27,6 +27,7 @@ from embplug.evaluation.advisor.trials import Trials
 from embplug.evaluation.trial import take
 from embplug.methods.numeric.arrays import as_vectors
 from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_diagnosis import diagnose
 
 
 def advise(
@@ -172,7 +173,8 @@ def advise_on(
         No recipe fits the budget, or the sample is too small.
     """
     trials = Trials(source, queries, k, sample, progress)
-    by_disk = source.documents.tokens is not None
+    tokens = source.documents.tokens
+    by_disk = tokens is not None
     priced = partial(
         cost,
         shards=shards,
@@ -224,6 +226,7 @@ def advise_on(
         met=bool(choice.good(bounds.expected).any()),
         chance=None if target.recall is None else bounds.chance(index, target.recall, luck),
         costs=costs,
+        diagnosis=None if tokens is None or not len(tokens.values) else diagnose(tokens),
     )
 
 
