@@ -13,17 +13,22 @@ from embplug.branches.base import vector_of
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.queries import CheckedQuery
 from embplug.branches.tokens import CODES_STAGE, MAXSIM_STAGE, TokensBranch
-from embplug.common.ids import CODE_FIELDS, CODES, split_payload
+from embplug.common.ids import CODE_FIELDS, CODES, GRID, split_payload
 from embplug.encoders import Encoded
 from embplug.engines.answers import PointId
 from embplug.errors import EmbplugError, InvalidArgumentError
 from embplug.methods.numeric.arrays import Float32
-from embplug.methods.reductions.reduced import DROPPED
+from embplug.methods.reductions.pooling import GridPooling
+from embplug.methods.reductions.pruning import FirstTokens
+from embplug.methods.reductions.reduced import DROPPED, Reduced
 from embplug.methods.token_batch import TokenBatch
 from embplug.search.explain import Explanation, TokenOrigins
 from embplug.search.payload_rerank import payload_codes
 from embplug.search.stages import Stage
 from embplug.search.types import SearchOptions
+
+BY_PLACE = (GridPooling, FirstTokens)
+"""Reductions that look at the places of tokens alone."""
 
 
 def explained_field(pipeline: Pipeline, *, exact: bool) -> str:
@@ -112,22 +117,28 @@ def _origins(
     pipeline: Pipeline, tokens: StoredTokens, records: Sequence[models.Record], rows: Sequence[int]
 ) -> list[TokenOrigins]:
     """What the tokens of documents stand for; ``rows`` are the places of the records in ``tokens``."""
+    known = {
+        row: tokens.patch_origins(row, grid)
+        for row, record in zip(rows, records, strict=True)
+        if (grid := (record.payload or {}).get(GRID)) is not None
+    }
     texts = {
         row: text
         for row, record in zip(rows, records, strict=True)
-        if isinstance(text := (record.payload or {}).get(pipeline.recipe.text_key), str) and text.strip()
+        if row not in known
+        and isinstance(text := (record.payload or {}).get(pipeline.recipe.text_key), str)
+        and text.strip()
     }
     reason = "no text is stored" if pipeline.models.has_encoder else "no encoder is known"
-    known: dict[int, TokenOrigins] = {}
     if texts and pipeline.models.has_encoder:
         try:
             encoder = pipeline.models.encoder
             encoded = encoder.encode_documents([*texts.values()])
         except EmbplugError as error:
             # An explanation without texts is better than none.
-            known = dict.fromkeys(texts, TokenOrigins(reason=str(error)))
+            known |= dict.fromkeys(texts, TokenOrigins(reason=str(error)))
         else:
-            known = dict(zip(texts, tokens.origins(texts, encoded, encoder.spec), strict=True))
+            known |= dict(zip(texts, tokens.origins(texts, encoded, encoder.spec), strict=True))
     return [known.get(row, TokenOrigins(reason=reason)) for row in rows]
 
 
@@ -219,6 +230,41 @@ class StoredTokens:
                 reason = f"the stored tokens are not those that encoder {spec!r} makes of the text"
                 known.append(TokenOrigins(reason=reason))
         return known
+
+    def patch_origins(self, row: int, grid: Any) -> TokenOrigins:
+        """Find out which patches of an image the tokens of a document stand for.
+
+        Parameters
+        ----------
+        row : int
+            Position of the document.
+        grid : sequence of int
+            Rows and columns of its patches, and the number of tokens before the first one.
+        """
+        try:
+            rows, columns, first = (int(number) for number in grid)
+        except (TypeError, ValueError):
+            return TokenOrigins(reason="the grid of patches cannot be read")
+        stored, reductions = len(self.tokens[row]), self._branch.recipe.reductions
+        owner = np.arange(stored)
+        if reductions:
+            if not all(isinstance(reduction, BY_PLACE) for reduction in reductions):
+                return TokenOrigins(reason="patches are merged by what they show, and not by their places")
+            before = first + rows * columns
+            # What stands behind the patches is not merged.
+            behind = stored - len(self._placed(before, grid).tokens.values)
+            reduced = self._placed(before + max(behind, 0), grid)
+            owner = reduced.owner
+            if len(reduced.tokens.values) != stored:
+                return TokenOrigins(reason="there are not as many tokens as the grid of patches leaves")
+        if owner.size < first + rows * columns:
+            return TokenOrigins(reason="there are fewer tokens than the grid has patches")
+        return TokenOrigins(owner, grid=(rows, columns), first_patch=first)
+
+    def _placed(self, count: int, grid: Any) -> Reduced:
+        """Reduce tokens of which only the places matter."""
+        tokens = TokenBatch(np.ones((count, self.tokens.dim), np.float32), np.array([0, count]))
+        return self._branch.reduced_tokens(tokens, None, np.array([grid], dtype=np.int64))
 
     def _as_stored(self, tokens: TokenBatch) -> NDArray[Any]:
         """The tokens of one document with the error of the codes, where they have codes."""

@@ -11,7 +11,7 @@ from embplug.branches.explain_tokens import explained_field, explanations, maxsi
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.collection.rounds import run_plans
-from embplug.common.ids import CODE_FIELDS, Id, point_id
+from embplug.common.ids import CODE_FIELDS, GRID, Id, point_id
 from embplug.engines import AnyEngine
 from embplug.engines.answers import PointId
 from embplug.engines.calls import Call, Steps
@@ -132,7 +132,7 @@ def _records_steps(
         "retrieve",
         collection_name=name,
         ids=[*points],
-        with_payload=payload_selector([pipeline.recipe.text_key, *([field] if by_codes else [])]),
+        with_payload=payload_selector([pipeline.recipe.text_key, GRID, *([field] if by_codes else [])]),
         with_vectors=False if by_codes else [field],
         **reading.arguments(pipeline.capabilities),
     )

@@ -227,3 +227,18 @@ def heated_parts(text: str, origins: TokenOrigins, heat: Sequence[float]) -> lis
         (text[start:stop], None if np.isnan(of_character[start]) else float(of_character[start]))
         for start, stop in pairwise(bounds)
     ]
+
+
+def patch_heat(explanation: Explanation) -> NDArray[np.float64] | None:
+    """Heat of each patch of a page image, float64 ``(rows, columns)``; None for a document without patches.
+
+    A token that stands for several patches gives its heat to each of them.
+    """
+    origins = explanation.document
+    if origins.grid is None:
+        return None
+    heat = np.zeros(origins.grid)
+    for token in np.flatnonzero(explanation.heat):
+        for patch in origins.patches_of(int(token)):
+            heat[patch] += explanation.heat[token]
+    return heat

@@ -31,10 +31,10 @@ from embplug.common.ids import CODES
 from embplug.engines import AsyncEdgeClient, EdgeClient, Engine, connect_async
 from embplug.errors import InvalidArgumentError
 from embplug.methods import FDE, BitAllocationQuantizer
-from embplug.methods.reductions.pooling import HierarchicalPooling
+from embplug.methods.reductions.pooling import GridPooling, HierarchicalPooling
 from embplug.methods.reductions.pruning import BallCarving, FirstTokens, SaliencyPruning
 from embplug.methods.registry import registered
-from embplug.search.explain import Explanation, TokenOrigins, heated_parts
+from embplug.search.explain import Explanation, TokenOrigins, heated_parts, patch_heat
 from tests.methods.table import CASES
 from tests.words import DIM, Words
 
@@ -318,3 +318,40 @@ def test_patches_of_a_page_are_rows_and_columns() -> None:
     assert origins.patches_of(0) == ((0, 0),)
     assert origins.patches_of(1) == ((0, 1), (1, 0))
     assert origins.patches_of(2) == ((1, 1),) and origins.patches_of(3) == ()
+
+
+@pytest.mark.parametrize(
+    ("reduction", "expected"),
+    [
+        (None, {(row, column): 1 for row in range(3) for column in range(4)}),
+        (
+            GridPooling(tile_rows=1, tile_columns=2),
+            {(row, column): 2 for row in range(3) for column in range(4)},
+        ),
+        (HierarchicalPooling(factor=2), {}),
+    ],
+)
+def test_tokens_of_pages_name_their_patches(reduction: Any, expected: Any, memory_client: Any) -> None:
+    rng = np.random.default_rng(0)
+    tokens = [rng.standard_normal((2 + 12 + 1, DIM)).astype(np.float32) for _ in range(60)]
+    stored = recipe(reduction=reduction)
+    collection = Collection.create("pages", stored, memory_client)
+    collection.add([*range(60)], tokens=tokens, grids=[(3, 4, 2)] * 60)
+    query = np.concatenate([tokens[7][2 + 5 : 2 + 6], tokens[7][:1]])
+    explanation = collection.search(tokens=query, explain=True, limit=1)[0].explanation
+    assert explanation is not None and explanation.id == 7
+    origins = explanation.document
+    counts = {}
+    for token in range(explanation.similarities.shape[1]):
+        patches = origins.patches_of(token)
+        counts |= dict.fromkeys(patches, len(patches))
+    assert counts == expected
+    if expected:
+        patch, prompt = explanation.matches
+        assert (1, 1) in patch.patches and prompt.patches == () and prompt.document_token == 0
+        assert explanation.to_dict()["matches"][0]["patches"] == [list(pair) for pair in patch.patches]
+        grid = patch_heat(explanation)
+        assert grid is not None and grid.shape == (3, 4) and grid.argmax() in (4, 5)
+        assert grid.sum() == pytest.approx(patch.share * len(patch.patches), abs=1e-6)
+    else:
+        assert "by what they show" in str(origins.reason) and patch_heat(explanation) is None
