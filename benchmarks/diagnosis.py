@@ -50,22 +50,24 @@ def without_mean(pair: tuple[TokenBatch, TokenBatch]) -> tuple[TokenBatch, Token
     return tuple(TokenBatch(unit(batch.values - mean), batch.offsets) for batch in (documents, queries))  # type: ignore[return-value]
 
 
-def synthetic(clusters: int, common: float, count: int, queries: int) -> tuple[TokenBatch, TokenBatch]:
+def synthetic(
+    clusters: int, common: float, count: int, queries: int, noise: float = 0.5
+) -> tuple[TokenBatch, TokenBatch]:
     """Documents of 32 tokens of their own, or of clusters; ``common`` is the length of a shared direction."""
     rng = np.random.default_rng(0)
     dim, tokens = 128, 32
     centres = unit(rng.standard_normal((clusters or count * tokens, dim)).astype(np.float32))
     owners = rng.integers(len(centres), size=count * tokens) if clusters else np.arange(count * tokens)
 
-    def noisy(values: NDArray[np.float32], noise: float) -> NDArray[np.float32]:
+    def noisy(values: NDArray[np.float32], length: float) -> NDArray[np.float32]:
         drawn = rng.standard_normal(values.shape).astype(np.float32) / np.sqrt(dim)
-        return np.asarray(values + noise * drawn, dtype=np.float32)
+        return np.asarray(values + length * drawn, dtype=np.float32)
 
     shared = common * unit(rng.standard_normal((1, dim)).astype(np.float32))
-    values = noisy(centres[owners], 0.5) if clusters else centres
+    values = noisy(centres[owners], noise) if clusters else centres
     documents = TokenBatch(unit(values + shared), np.arange(count + 1) * tokens)
     rows = [documents[int(i)][:12] for i in rng.choice(count, queries, replace=False)]
-    asked = TokenBatch.from_list([unit(noisy(row, 0.7)) for row in rows])
+    asked = TokenBatch.from_list([unit(noisy(row, min(0.7, 2 * noise))) for row in rows])
     return documents, asked
 
 
@@ -81,6 +83,8 @@ def collections(count: int, queries: int) -> dict[str, Callable[[], tuple[TokenB
         "random, common direction": lambda: synthetic(0, 1.2, count, queries),
         "clusters": lambda: synthetic(64, 0.0, count, queries),
         "clusters, common direction": lambda: synthetic(64, 1.2, count, queries),
+        "tight clusters": lambda: synthetic(24, 0.0, count, queries, noise=0.25),
+        "tight clusters, common direction": lambda: synthetic(24, 1.2, count, queries, noise=0.25),
     }
 
 
@@ -92,6 +96,7 @@ def row(name: str, documents: TokenBatch, queries: TokenBatch, size: int) -> dic
         "mean cosine": round(own.mean_cosine, 2),
         "effective dim": f"{own.effective_dim:.0f} of {own.dim}",
         "leading share": round(own.leading_share, 2),
+        "cell share": round(own.cell_share, 2),
         "spread": round(own.maxsim_spread, 3),
     }
     truth = top(maxsim_scores(queries, documents), BEST)

@@ -8,6 +8,7 @@ from embplug.cli import advise as advise  # Each import registers commands.
 from embplug.cli import collection as collection
 from embplug.cli import documents as documents
 from embplug.cli import evaluate as evaluate
+from embplug.cli import explain as explain
 from embplug.cli import mcp as mcp
 from embplug.cli import migrate as migrate
 from embplug.cli import payloads as payloads

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embplug.common.threads import single_blas_thread
 from embplug.errors import EmptyTokensError
@@ -23,8 +24,11 @@ QUERIES, QUERY_TOKENS = 16, 32
 LEADING = 8
 """Number of directions whose share of the variance is told."""
 
-SEPARATE_SPREAD, SEPARATE_COSINE = 0.1, 0.3
-"""From this spread of MaxSim on, and below this mean cosine, tokens lie in cells that an FDE tells apart."""
+CELLS, ROUNDS = 32, 4
+"""Number of cells of an FDE by default, and of rounds of k-means that find them."""
+
+SEPARATE_SHARE = 0.8
+"""From this share of the variance between cells on, an FDE loses little: it adds up the tokens of a cell."""
 
 ALIKE_SHARE = 0.75
 """From this share of the dimensions on, tokens lie alike in all directions, and no vector predicts MaxSim."""
@@ -48,6 +52,9 @@ class TokenDiagnosis:
         components. It is ``dim`` for tokens that lie alike in all directions.
     leading_share : float
         Share of the variance in the first eight principal components.
+    cell_share : float
+        Share of the variance between the cells of a k-means with 32 cells. It is 1 for tokens that coincide
+        with those of their cell.
     maxsim_spread : float
         Standard deviation of MaxSim over documents, as a share of its mean, for documents as queries.
     """
@@ -58,6 +65,7 @@ class TokenDiagnosis:
     mean_cosine: float
     effective_dim: float
     leading_share: float
+    cell_share: float
     maxsim_spread: float
 
     @classmethod
@@ -72,13 +80,11 @@ class TokenDiagnosis:
         return {**asdict(self), "lie": self.lie, "encoding": self.encoding, "sentence": self.sentence}
 
     @property
-    def lie(self) -> Literal["separable", "anisotropic", "alike in all directions"]:
+    def lie(self) -> Literal["separable", "isotropic", "overlapping"]:
         """How the tokens lie, in a word."""
-        if self.effective_dim >= ALIKE_SHARE * self.dim:
-            return "alike in all directions"
-        if self.maxsim_spread >= SEPARATE_SPREAD and self.mean_cosine < SEPARATE_COSINE:
+        if self.cell_share >= SEPARATE_SHARE:
             return "separable"
-        return "anisotropic"
+        return "isotropic" if self.effective_dim >= ALIKE_SHARE * self.dim else "overlapping"
 
     @property
     def encoding(self) -> Literal["fde", "learned"]:
@@ -90,12 +96,12 @@ class TokenDiagnosis:
         """Which encoding suits the tokens, and why."""
         measured = (
             f"mean cosine {self.mean_cosine:.2f}, {self.effective_dim:.0f} of {self.dim} dimensions filled, "
-            f"MaxSim spreads by {self.maxsim_spread:.0%}"
+            f"{self.cell_share:.0%} of the variance between cells, MaxSim spreads by {self.maxsim_spread:.0%}"
         )
         suits = {
-            "separable": "an FDE with k-means cells comes near a learned encoding, and learns little",
-            "anisotropic": "a learned encoding suits them, because the cells of an FDE tell them apart badly",
-            "alike in all directions": "a learned encoding loses least, and more candidates help",
+            "separable": "an FDE with k-means cells suits them, because the tokens of a cell are alike",
+            "overlapping": "a learned encoding suits them, because the tokens of an FDE's cell differ",
+            "isotropic": "a learned encoding loses least, and more candidates find what it loses",
         }
         return f"the tokens are {self.lie} ({measured}): {suits[self.lie]}"
 
@@ -128,6 +134,7 @@ def diagnose(tokens: TokenBatch) -> TokenDiagnosis:
         values = unit(some.values[rows])
         centred = (values - values.mean(axis=0)).astype(np.float64)
         variances = np.linalg.eigvalsh(centred.T @ centred / len(centred))
+        cells = _cell_share(centred)
     variances = np.maximum(variances, 0)
     total = float(variances.sum())
     return TokenDiagnosis(
@@ -137,6 +144,7 @@ def diagnose(tokens: TokenBatch) -> TokenDiagnosis:
         mean_cosine=_mean_cosine(some),
         effective_dim=total**2 / float(np.square(variances).sum()) if total else 0.0,
         leading_share=float(variances[-LEADING:].sum()) / total if total else 1.0,
+        cell_share=cells,
         maxsim_spread=_spread(some),
     )
 
@@ -167,3 +175,29 @@ def _spread(tokens: TokenBatch) -> float:
         if len(scores) > 1 and (mean := abs(float(scores.mean()))):
             spreads.append(float(scores.std()) / mean)
     return float(np.mean(spreads)) if spreads else 0.0
+
+
+def _cell_share(values: NDArray[np.float64]) -> float:
+    """Share of the variance of values without mean that lies between the cells of a short k-means."""
+    total = float(np.square(values).sum())
+    if not total:
+        return 1.0
+    centres = values[_farthest(values, CELLS)]
+    cells = np.zeros(len(values), dtype=np.int64)
+    for _ in range(ROUNDS):
+        cells = (values @ centres.T - np.square(centres).sum(axis=1) / 2).argmax(axis=1)
+        sizes = np.bincount(cells, minlength=len(centres))
+        sums = np.zeros_like(centres)
+        np.add.at(sums, cells, values)
+        centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
+    return 1 - float(np.square(values - centres[cells]).sum()) / total
+
+
+def _farthest(values: NDArray[np.float64], count: int) -> list[int]:
+    """Rows that are far from each other: each next one is the farthest from those before."""
+    chosen = [int(np.square(values).sum(axis=1).argmin())]
+    distances = np.square(values - values[chosen[0]]).sum(axis=1)
+    while len(chosen) < min(count, len(values)):
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.square(values - values[chosen[-1]]).sum(axis=1))
+    return chosen

@@ -13,13 +13,15 @@ from embplug.methods.token_batch import TokenBatch
 DIM = 64
 
 
-def tokens(*, clusters: int = 0, shared: float = 0.0, count: int = 120, each: int = 12) -> TokenBatch:
+def tokens(
+    *, clusters: int = 0, shared: float = 0.0, count: int = 120, each: int = 12, noise: float = 0.02
+) -> TokenBatch:
     """Documents of tokens of their own, or near the centres of two clusters of their own."""
     rng = np.random.default_rng(0)
     if clusters:
         centres = unit(rng.standard_normal((clusters, DIM)).astype(np.float32))
         own = rng.integers(clusters, size=(count, 2)).repeat(each // 2, axis=1).ravel()
-        values = centres[own] + 0.02 * rng.standard_normal((count * each, DIM)).astype(np.float32)
+        values = centres[own] + noise * rng.standard_normal((count * each, DIM)).astype(np.float32)
     else:
         values = unit(rng.standard_normal((count * each, DIM)).astype(np.float32))
     direction = unit(rng.standard_normal((1, DIM)).astype(np.float32))
@@ -30,18 +32,22 @@ def test_random_tokens_lie_alike_in_all_directions() -> None:
     own = diagnose(tokens())
     assert own.mean_cosine == pytest.approx(0, abs=0.02) and own.effective_dim > 55
     assert own.leading_share == pytest.approx(8 / DIM, abs=0.05)
-    assert own.lie == "alike in all directions" and own.encoding == "learned"
+    assert own.lie == "isotropic" and own.encoding == "learned"
     assert own.documents == 120 and own.tokens == 1440 and own.dim == DIM
     assert "more candidates" in own.sentence and f"of {DIM} dimensions" in own.sentence
 
 
-def test_tokens_of_clusters_are_separable_until_they_share_a_direction() -> None:
+def test_tokens_of_clusters_are_separable_until_the_clusters_overlap() -> None:
     own = diagnose(tokens(clusters=16))
     assert own.effective_dim < 20 and own.maxsim_spread > 0.3
     assert own.lie == "separable" and own.encoding == "fde" and "FDE" in own.sentence
+    assert own.cell_share > 0.9
     shared = diagnose(tokens(clusters=16, shared=2.0))
     assert shared.mean_cosine > 0.7 and shared.maxsim_spread < own.maxsim_spread / 2
-    assert shared.lie == "anisotropic" and shared.encoding == "learned" and "learned" in shared.sentence
+    assert shared.lie == "separable"
+    near = diagnose(tokens(clusters=16, noise=0.15))
+    assert near.cell_share < 0.6 and near.effective_dim < 48
+    assert near.lie == "overlapping" and near.encoding == "learned" and "learned" in near.sentence
 
 
 def test_the_mean_cosine_is_that_of_all_pairs_of_documents() -> None:
