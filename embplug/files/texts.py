@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embplug.common.files import read_text
+from embplug.errors import ImageError
 from embplug.files.source import Rows, Source
 
 MARKDOWN_SUFFIXES = (".md", ".markdown")
@@ -147,5 +148,10 @@ def _pages(file: Path) -> Iterator[tuple[int | None, str]]:
         return
     from embplug.pages.pdf import PdfPage, page_count
 
-    for number in range(1, page_count(file) + 1):
-        yield number, PdfPage(file, number).text()
+    place = str(file)
+    try:
+        for number in range(1, page_count(file) + 1):
+            place = f"{file}, page {number}"
+            yield number, PdfPage(file, number).text()
+    except ImageError as error:
+        raise ImageError(place, error.expected, error.got) from None
