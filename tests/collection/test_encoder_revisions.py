@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from embplug import Collection, Dense, Encoded, Recipe, Tokens, upgrade
 from embplug.collection.manifest import Manifest, read_manifest
@@ -110,3 +113,34 @@ def test_revisions_of_a_manifest_are_checked() -> None:
     assert Manifest.from_dict("docs", manifest.to_dict()) == manifest
     with pytest.raises(StateError, match="encoders"):
         Manifest.from_dict("docs", Manifest(DENSE, encoders={"": 3}, created_with="0").to_dict())  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("recipe", [DENSE, LEARNED], ids=["fitted", "learned"])
+def test_of_processes_at_once_one_decides_the_revision(qdrant_address: tuple[str, int], recipe: Recipe) -> None:
+    name = f"revisions-{uuid.uuid4().hex}"
+    clients = [QdrantClient(qdrant_address[0]) for _ in range(4)]
+    Collection.create(name, recipe, clients[0], encoder=Revised("weights-a"))
+    handles = [
+        Collection.open(name, client, encoder=Revised(f"weights-{'ab'[i % 2]}"))
+        for i, client in enumerate(clients)
+    ]
+
+    def add(i: int) -> str | None:
+        try:
+            handles[i].add(range(100 * i, 100 * i + 60), texts=TEXTS)
+        except EncoderMismatchError as error:
+            return error.expected
+        return None
+
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            refused = list(threads.map(add, range(4)))
+        decided = read_manifest(name, clients[0].get_collection(name)).encoders[""]
+        losers = [i for i in range(4) if decided != f"weights-{'ab'[i % 2]}"]
+        assert refused == [decided if i in losers else None for i in range(4)]
+        stored = clients[0].scroll(name, limit=1000, with_payload=False)[0]
+        assert len(stored) == 120
+    finally:
+        clients[0].delete_collection(name)
+        for client in clients:
+            client.close()
