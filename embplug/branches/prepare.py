@@ -10,6 +10,7 @@ from embplug.branches.base import Branch
 from embplug.branches.images import encode_images, text_encoder
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.common.telemetry import span
+from embplug.common.validation import short_repr
 from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
@@ -33,14 +34,14 @@ def chosen_branches(branches: Branches, names: Sequence[str] | None) -> Branches
         return branches
     known = [*branches]
     if isinstance(names, str) or not isinstance(names, Sequence):
-        example = [names if names in known else known[0]]
+        example = [names if isinstance(names, str) and names in known else known[0]]
         expected = f"a sequence, such as {example}, with some of {known}"
-        raise InvalidArgumentError("branches", expected, repr(names))
+        raise InvalidArgumentError("branches", expected, short_repr(names))
     if not names:
         raise InvalidArgumentError("branches", f"some of {known}", repr(names))
     for i, name in enumerate(names):
-        if name not in known:
-            raise InvalidArgumentError(f"branches[{i}]", f"one of {known}", repr(name))
+        if not isinstance(name, str) or name not in known:
+            raise InvalidArgumentError(f"branches[{i}]", f"one of {known}", short_repr(name))
     return {name: branch for name, branch in branches.items() if name in names}
 
 

@@ -23,7 +23,7 @@ from embplug.collection.info import existing_steps
 from embplug.collection.records import WITHOUT_CODES, Record, vector_selector, vectors_of
 from embplug.collection.rounds import run_plans
 from embplug.collection.searching import best, records_steps
-from embplug.common.checks import checked_integer
+from embplug.common.checks import MOST_INTEGER, checked_integer
 from embplug.common.ids import point_id, split_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
 from embplug.engines import AnyEngine
@@ -183,6 +183,7 @@ class _GroupSearch:
         fields = [path_of_field(self.path.field) or self.path.text]
         fields += [] if self.formula is None else self.formula.fields
         options = replace(self.options, with_payload=list(dict.fromkeys(fields)), formula=None)
+        count = min(count, MOST_INTEGER)
         options = replace(options, limit=count, candidates=count)
         options = replace(options, **{"score_threshold": None, "cross_encode": False, **changes})
 

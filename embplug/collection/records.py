@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from qdrant_client import models
 
@@ -76,8 +77,10 @@ def scroll_steps(
     arguments = (reading or ReadOptions()).arguments(pipeline.capabilities)
     if order_by is not None:
         if offset is not None:
-            raise InvalidArgumentError("offset", "None with order_by: begin at OrderBy(start_from=…)", offset)
+            expected = "None with order_by: begin at OrderBy(start_from=…)"
+            raise InvalidArgumentError("offset", expected, short_repr(offset))
         arguments["order_by"] = yield from _order_steps(name, pipeline, order_by)
+    _check_offset(offset)
     records, following = yield Call.of(
         "scroll",
         collection_name=name,
@@ -89,6 +92,18 @@ def scroll_steps(
         **arguments,
     )
     return [_document(record) for record in records], None if order_by is not None else following
+
+
+def _check_offset(offset: Any) -> None:
+    """Check that a page begins at the id of a point, as the page before it says."""
+    is_number = isinstance(offset, int) and not isinstance(offset, bool) and 0 <= offset < 1 << 64
+    if offset is None or is_number or isinstance(offset, UUID):
+        return
+    try:
+        UUID(offset)
+    except (ValueError, TypeError, AttributeError):
+        expected = "None, or what the previous call returned"
+        raise InvalidArgumentError("offset", expected, short_repr(offset)) from None
 
 
 def count_steps(

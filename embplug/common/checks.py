@@ -9,9 +9,12 @@ import numpy as np
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 
+MOST_INTEGER = (1 << 32) - 1
+"""Largest number that Qdrant takes over gRPC where it counts documents."""
 
-def checked_integer(value: Any, argument: str, at_least: int = 0) -> int:
-    """Check that a value is an integer, of Python or numpy, and not too small.
+
+def checked_integer(value: Any, argument: str, at_least: int = 0, at_most: int = MOST_INTEGER) -> int:
+    """Check that a value is an integer, of Python or numpy, neither too small nor too large.
 
     Parameters
     ----------
@@ -21,6 +24,8 @@ def checked_integer(value: Any, argument: str, at_least: int = 0) -> int:
         Name of the argument, for the error.
     at_least : int, default=0
         Smallest accepted value.
+    at_most : int, default=MOST_INTEGER
+        Largest accepted value.
 
     Returns
     -------
@@ -34,6 +39,8 @@ def checked_integer(value: Any, argument: str, at_least: int = 0) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < at_least:
         raise InvalidArgumentError(argument, f"an integer of at least {at_least}", short_repr(value))
+    if value > at_most:
+        raise InvalidArgumentError(argument, f"an integer of at most {at_most}", short_repr(value))
     return int(value)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
+from embplug.common.checks import checked_integer
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 
 
 def check_integer(argument: str, value: Any, minimum: int) -> None:
-    """Check that an argument is an integer of at least ``minimum``.
+    """Check that an argument is an integer of at least ``minimum``; see :func:`checked_integer`.
 
     Parameters
     ----------
@@ -24,10 +25,9 @@ def check_integer(argument: str, value: Any, minimum: int) -> None:
     Raises
     ------
     InvalidArgumentError
-        The value is no integer, or is smaller.
+        The value is no integer, is smaller, or is larger than any number of documents.
     """
-    if not isinstance(value, int) or value < minimum:
-        raise InvalidArgumentError(argument, f"an integer of at least {minimum}", short_repr(value))
+    checked_integer(value, argument, minimum)
 
 
 def check_fraction(argument: str, value: Any) -> None:

@@ -320,3 +320,33 @@ def test_what_one_process_cannot_honour_is_refused_there(docs: Collection, optio
         if option in inspect.signature(getattr(Collection, name)).parameters:
             with pytest.raises(CapabilityError, match=f"^({option}|shard_key): "):
                 call(docs, **{option: OPTIONS[option][1]})
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", True, None, 2**32, 2**64])
+def test_numbers_of_documents_are_checked_by_every_method(docs: Collection, wrong: Any) -> None:
+    for option, call in (
+        ("limit", lambda: docs.search(dense=DENSE[0], limit=wrong)),
+        ("limit", lambda: docs.batch_search([Query(dense=DENSE[0])], limit=wrong)),
+        ("limit", lambda: docs.search_groups("n", dense=DENSE[0], limit=wrong)),
+        ("group_size", lambda: docs.search_groups("n", dense=DENSE[0], group_size=wrong)),
+        ("limit", lambda: docs.scroll(limit=wrong)),
+    ):
+        with pytest.raises(InvalidArgumentError, match=rf"^{option}: expected an integer of at (least|most)"):
+            call()
+    largest = 2**32 - 1
+    assert len(docs.search(dense=DENSE[0], limit=largest)) == 4 == len(docs.scroll(limit=largest)[0])
+    assert len(docs.search_groups("n", dense=DENSE[0], limit=largest, group_size=largest)) == 4
+
+
+@pytest.mark.parametrize("wrong", [-1, 2**64, 1.5, True, "x", ["x"], b"1"])
+def test_a_page_begins_at_a_point(docs: Collection, wrong: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^offset: expected None, or what the previous call"):
+        docs.scroll(offset=wrong)
+    first, following = docs.scroll(limit=2)
+    assert ids_of(first) | ids_of(docs.scroll(limit=2, offset=following)[0]) == {*IDS}
+
+
+@pytest.mark.parametrize("wrong", [np.ones((1, 2)), 7, "dense", [], ["nowhere"], [np.ones(2)], [None]])
+def test_branches_are_names(docs: Collection, wrong: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^branches(\[0\])?: expected"):
+        docs.search(dense=DENSE[0], branches=wrong)
