@@ -173,9 +173,10 @@ class TokenCoder:
         query_tokens = as_vectors(query, self._tokens.dim, "query")
         # Each token alone is scored in the way that ranks, so that the parts have its rounding.
         scores = np.array([self.score(query_tokens[t : t + 1], strings) for t in range(len(query_tokens))])
-        heads, rests = self._parted(strings)
-        products = self._tokens.products(query_tokens, rests)
+        joined = self._joined(strings)
+        products = self._tokens.products(query_tokens, joined.without_heads(self.document_bytes))
         if self._correction is not None and len(strings):
+            heads = joined.heads(self.document_bytes)
             whole = self._correction.score(self._correction.encode_query(query_tokens), heads)
             values = products.values + np.repeat(whole, products.lengths, axis=0)
             products = TokenBatch(values, products.offsets)
