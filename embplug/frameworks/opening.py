@@ -32,6 +32,7 @@ def open_or_create(
     vector_name: str,
     text_key: str,
     how_to_compress: str,
+    sparse_encoder: Encoder | None = None,
 ) -> tuple[Collection, bool]:
     """Open a collection, or create it.
 
@@ -55,6 +56,8 @@ def open_or_create(
         Payload field of the text in a plain collection.
     how_to_compress : str
         Says to users of a plain collection how they compress it.
+    sparse_encoder : Encoder, default=None
+        Encoder of the sparse vector of a plain collection. None gives new documents none, and says so.
 
     Returns
     -------
@@ -91,7 +94,10 @@ def open_or_create(
         how_to_compress,
     )
     vector = vector_name or None
-    return Collection.open_plain(name, engine, vector=vector, encoder=encoder, text_key=text_key), True
+    plain = Collection.open_plain(
+        name, engine, vector=vector, encoder=encoder, text_key=text_key, sparse_encoder=sparse_encoder
+    )
+    return plain, True
 
 
 def delete_collection(engine: Engine, name: str) -> None:

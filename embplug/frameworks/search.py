@@ -36,6 +36,8 @@ class SearchRequest:
         Lowest score of a hit, on the scale of the last stage.
     with_stages : bool, default=False
         Return the score of each stage with each hit.
+    explain : bool, default=False
+        Return with each hit which token of the query met which of its tokens.
     mmr : qdrant_client.models.Mmr, default=None
         Choose hits by maximal marginal relevance.
     candidates : int, default=None
@@ -57,6 +59,7 @@ class SearchRequest:
     search_params: models.SearchParams | None = None
     score_threshold: float | None = None
     with_stages: bool = False
+    explain: bool = False
     mmr: models.Mmr | None = None
     candidates: int | None = None
     branches: Sequence[str] | None = None
@@ -76,6 +79,7 @@ class SearchRequest:
             "filter": self.filter,
             "search_params": self.search_params,
             "score_threshold": self.score_threshold,
+            "explain": self.explain,
             "consistency": self.consistency,
             "shard_key_selector": self.shard_key_selector,
             "timeout": self.timeout,

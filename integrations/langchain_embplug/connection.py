@@ -84,6 +84,7 @@ def open_collection(
     peer.check_recipe(recipe)
 
     def default() -> Recipe:
+        peer.check_computed_here()
         if peer.mode == "sparse":
             return peer.adapted(Recipe(sparse=Sparse()))
         dim = None if embedding is None else len(embedding.embed_query("dimension"))
@@ -99,7 +100,10 @@ def open_collection(
         vector_name=vector_name,
         text_key=content_payload_key or CONTENT_KEY,
         how_to_compress=_HOW_TO_COMPRESS,
+        sparse_encoder=peer.sparse_encoder,
     )
+    if not is_plain:
+        peer.check_computed_here()
     return FrameworkCollection(collection, is_plain)
 
 

@@ -98,8 +98,10 @@ def with_point(document: Document, stored: Record | Hit, collection_name: str) -
 
 
 def to_scored_document(hit: Hit, keys: PayloadKeys) -> tuple[Document, float]:
-    """Return the document of a hit and its score; stages go into the metadata, as ``_stages``."""
+    """Return the document of a hit and its score; stages and explanation go into the metadata."""
     document = to_document(hit, keys)
     if hit.stages is not None:
         document.metadata["_stages"] = hit.stages
+    if hit.explanation is not None:
+        document.metadata["_explanation"] = hit.explanation.to_dict()
     return document, hit.score

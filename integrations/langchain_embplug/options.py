@@ -69,6 +69,7 @@ class SearchOptions(TypedDict, total=False):
     score_threshold: float | None
     offset: int
     with_stages: bool
+    explain: bool
     hybrid_fusion: models.FusionQuery | models.RrfQuery | Fusion | None
     consistency: models.ReadConsistency | None
     shard_key_selector: models.ShardKeySelector | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from qdrant_client import models
 
@@ -13,6 +13,7 @@ from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.peer_keywords import RECIPE_KEYWORDS, check_keywords
 from embplug.recipe.names import SPARSE_VECTOR
+from langchain_embplug.sparse_texts import SparseTexts
 
 MODES = ("dense", "sparse", "hybrid")
 BM25 = "qdrant/bm25"
@@ -49,8 +50,9 @@ class PeerKeywords:
     ----------
     retrieval_mode : {"dense", "sparse", "hybrid"} or RetrievalMode, default=None
         What a search compares. None takes all that the recipe has.
-    sparse_embedding : FastEmbedSparse, default=None
-        The model ``Qdrant/bm25``, which embplug computes itself.
+    sparse_embedding : SparseEmbeddings, default=None
+        For a collection that embplug did not make: the model of its sparse vector. For others the model
+        ``Qdrant/bm25``, which embplug computes itself.
     vector_params : mapping, default=None
         Parameters of the dense vector in a new collection.
     collection_create_options : mapping, default=None
@@ -69,12 +71,32 @@ class PeerKeywords:
     def __post_init__(self) -> None:
         if self.mode is not None and self.mode not in MODES:
             raise InvalidArgumentError("retrieval_mode", f"one of {[*MODES]}", repr(self.retrieval_mode))
+        model = self.sparse_embedding
+        if not (model is None or _is_bm25(model) or _embeds(model)):
+            self._refuse_sparse_embedding()
+
+    def check_computed_here(self) -> None:
+        """Refuse a sparse model of a collection for which embplug computes BM25 or reads its recipe.
+
+        Raises
+        ------
+        InvalidArgumentError
+            It is another model than BM25.
+        """
         if self.sparse_embedding is not None and not _is_bm25(self.sparse_embedding):
-            expected = (
-                "FastEmbedSparse(model_name='Qdrant/bm25'), which is BM25 and computed by embplug; "
-                "for other models see Recipe(sparse=...)"
-            )
-            raise InvalidArgumentError("sparse_embedding", expected, short_repr(self.sparse_embedding))
+            self._refuse_sparse_embedding()
+
+    def _refuse_sparse_embedding(self) -> NoReturn:
+        expected = (
+            "FastEmbedSparse(model_name='Qdrant/bm25'), which is BM25 and computed by embplug; "
+            "for other models see Recipe(sparse=Sparse(kind='learned'))"
+        )
+        raise InvalidArgumentError("sparse_embedding", expected, short_repr(self.sparse_embedding))
+
+    @property
+    def sparse_encoder(self) -> SparseTexts | None:
+        """The sparse model as an encoder, for a collection that embplug did not make."""
+        return SparseTexts(self.sparse_embedding) if _embeds(self.sparse_embedding) else None
 
     @classmethod
     def taken_from(cls, keywords: Mapping[str, Any]) -> PeerKeywords:
@@ -180,6 +202,10 @@ def fusion_of(hybrid_fusion: Any) -> Fusion | None:
         return Fusion(method="rrf", k=hybrid_fusion.rrf.k or 2)
     expected = "a FusionQuery, a RrfQuery without weights, or an embplug Fusion"
     raise InvalidArgumentError("hybrid_fusion", expected, short_repr(hybrid_fusion))
+
+
+def _embeds(model: Any) -> bool:
+    return all(callable(getattr(model, name, None)) for name in ("embed_documents", "embed_query"))
 
 
 def _is_bm25(sparse_embedding: Any) -> bool:

@@ -33,6 +33,8 @@ class EmbplugRetriever(BaseRetriever):
         Parameters of Qdrant's search, in place of the recipe's.
     with_scores : bool, default=False
         Put the score and the scores of each stage into the metadata, as ``_score`` and ``_stages``.
+    explain : bool, default=False
+        Put into the metadata, as ``_explanation``, which token of the query met which token of the document.
     """
 
     vectorstore: EmbplugVectorStore
@@ -41,6 +43,7 @@ class EmbplugRetriever(BaseRetriever):
     score_threshold: float | None = None
     search_params: models.SearchParams | None = None
     with_scores: bool = False
+    explain: bool = False
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
@@ -58,7 +61,7 @@ class EmbplugRetriever(BaseRetriever):
         return _documents(scored, with_scores)
 
     def _options(self, overrides: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-        fields = ("k", "filter", "score_threshold", "search_params")
+        fields = ("k", "filter", "score_threshold", "search_params", "explain")
         options = {name: getattr(self, name) for name in fields} | overrides
         with_scores = bool(options.pop("with_scores", self.with_scores))
         return with_scores, {**options, "with_stages": with_scores}

@@ -498,6 +498,9 @@ class EmbplugVectorStore(VectorStore):
             Lowest score of a document, on the scale of the last stage.
         with_stages : bool, default=False
             Put the score of each stage into the metadata, as ``_stages``.
+        explain : bool, default=False
+            Put into the metadata, as ``_explanation``, which token of the query met which of the document,
+            and with what share of the score. It needs a recipe with tokens.
         hybrid_fusion : FusionQuery, RrfQuery or Fusion, default=None
             How the rankings of vectors and BM25 become one, in place of the recipe's fusion.
         consistency, shard_key_selector, timeout

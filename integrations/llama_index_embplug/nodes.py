@@ -24,6 +24,7 @@ PLAIN_REF_DOC_KEY = "doc_id"
 """The same two fields in the collections of LlamaIndex's own store."""
 
 STAGES_KEY = "_stages"
+EXPLANATION_KEY = "_explanation"
 """Field of the metadata with the score of each stage."""
 
 _CONTENT = "_node_content"
@@ -68,7 +69,7 @@ def to_payload(node: BaseNode, text_key: str) -> dict[str, Any]:
 
 
 def from_payload(stored: Record | Hit, text_key: str) -> BaseNode:
-    """Return a node as it was added; the stages of a hit go into its metadata.
+    """Return a node as it was added; the stages and the explanation of a hit go into its metadata.
 
     If the payload is not that of a node, or its node cannot be read, its fields other than the text become
     metadata: one damaged point does not fail a query.
@@ -94,11 +95,19 @@ def from_payload(stored: Record | Hit, text_key: str) -> BaseNode:
         node = TextNode(id_=str(stored.id), text=content, metadata=metadata)
     elif isinstance(node, TextNode) and not node.text and isinstance(text, str):
         node.text = text
-    if isinstance(stored, Hit) and stored.stages is not None:
-        node.metadata[STAGES_KEY] = dict(stored.stages)
-        node.excluded_embed_metadata_keys.append(STAGES_KEY)
-        node.excluded_llm_metadata_keys.append(STAGES_KEY)
+    if isinstance(stored, Hit):
+        if stored.stages is not None:
+            _add_unseen(node, STAGES_KEY, dict(stored.stages))
+        if stored.explanation is not None:
+            _add_unseen(node, EXPLANATION_KEY, stored.explanation.to_dict())
     return node
+
+
+def _add_unseen(node: BaseNode, key: str, value: Any) -> None:
+    """Put a value into the metadata, which neither embeddings nor language models see."""
+    node.metadata[key] = value
+    node.excluded_embed_metadata_keys.append(key)
+    node.excluded_llm_metadata_keys.append(key)
 
 
 def _stored_node(fields: dict[str, Any], id_: Any) -> BaseNode | None:

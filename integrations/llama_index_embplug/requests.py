@@ -31,6 +31,7 @@ class QueryOptions(TypedDict, total=False):
     search_params: models.SearchParams | Mapping[str, Any] | None
     score_threshold: float | None
     with_stages: bool
+    explain: bool
     mmr_threshold: float | None
     mmr_prefetch_factor: float | None
     mmr_prefetch_k: int | None
@@ -49,6 +50,7 @@ def to_request(
     search_params: models.SearchParams | Mapping[str, Any] | None = None,
     score_threshold: float | None = None,
     with_stages: bool = False,
+    explain: bool = False,
     mmr_threshold: float | None = None,
     mmr_prefetch_factor: float | None = None,
     mmr_prefetch_k: int | None = None,
@@ -68,7 +70,8 @@ def to_request(
         Name of the dense vector that embeddings are.
     filter : qdrant_client.models.Filter or None
         All conditions of the query.
-    query_tokens, search_params, score_threshold, with_stages, consistency, shard_key_selector, timeout
+    query_tokens, search_params, score_threshold, with_stages, explain, consistency, shard_key_selector, \
+timeout
         See :meth:`EmbplugVectorStore.query`.
     mmr_threshold, mmr_prefetch_factor, mmr_prefetch_k
         See :meth:`EmbplugVectorStore.query`.
@@ -95,6 +98,7 @@ def to_request(
         "search_params": search_params,
         "score_threshold": score_threshold,
         "with_stages": with_stages,
+        "explain": explain,
         "consistency": consistency,
         "shard_key_selector": shard_key_selector,
         "timeout": timeout,

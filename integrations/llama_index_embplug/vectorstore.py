@@ -576,6 +576,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             Lowest score of a node, on the scale of the last stage.
         with_stages : bool, default=False
             Put the score of each stage into the metadata, as ``_stages``.
+        explain : bool, default=False
+            Put into the metadata, as ``_explanation``, which token of the query met which of the node, and
+            with what share of the score. It needs a recipe with tokens.
         consistency, shard_key_selector, timeout : default=None
             Options of Qdrant's requests; see ``Collection.search``.
         mmr_threshold : float, default=None

@@ -18,6 +18,7 @@ HEAT_STYLE = """
 .page { position: relative; display: inline-block; max-width: 100%; border: 1px solid var(--line); }
 .page img { display: block; max-width: 100%; height: auto; }
 .patches { position: absolute; inset: 0; display: grid; }
+.card + .card { margin-top: 16px; }
 .blank { width: 420px; aspect-ratio: 3 / 4; background: var(--card); }
 """
 STRONGEST = 0.62

@@ -216,6 +216,10 @@ async def test_retrievers_take_scores_filters_and_callbacks(make_store, recipe_n
     assert set(results[0].metadata["_stages"]) == ({"dense"} if recipe_name == "dense" else {"fde", "maxsim"})
     assert results[0].metadata["_score"] > results[1].metadata["_score"]
     assert len(retriever.invoke("blue sky", k=1)) == 1
+    if recipe_name != "dense":
+        (explained,) = retriever.invoke("blue sky", k=1, explain=True)
+        matches = explained.metadata["_explanation"]["matches"]
+        assert sum(match["share"] for match in matches) == pytest.approx(1)
     assert "_score" not in retriever.invoke("blue sky", with_scores=False)[0].metadata
     threshold = store.as_retriever(
         search_type="similarity_score_threshold", search_kwargs={"score_threshold": 0.95}

@@ -175,6 +175,12 @@ async def test_an_index_of_tokens_needs_no_embedding_model(make, recipe_name):
         stages = results[0].node.metadata["_stages"]
         assert set(stages) == ({"dense"} if recipe_name == "dense" else {"fde", "maxsim"})
         assert "_stages" not in results[0].node.get_content(MetadataMode.LLM)
+    if recipe_name != "dense":
+        explained = index.as_retriever(similarity_top_k=1, vector_store_kwargs={"explain": True})
+        node = explained.retrieve(TEXTS[BLUE])[0].node
+        known = node.metadata["_explanation"]
+        assert sum(match["share"] for match in known["matches"]) == pytest.approx(1)
+        assert "_explanation" not in node.get_content(MetadataMode.LLM)
     answer = index.as_query_engine(similarity_top_k=1).query(TEXTS[BLUE])
     assert TEXTS[BLUE] in answer.response and answer.source_nodes[0].node.ref_doc_id == BLUE
 

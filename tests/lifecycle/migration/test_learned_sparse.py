@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from langchain_core.embeddings import Embeddings
+from langchain_embplug import EmbplugVectorStore
 from langchain_qdrant import QdrantVectorStore, RetrievalMode, SparseEmbeddings
 from langchain_qdrant import SparseVector as LangChainSparseVector
 from qdrant_client import models
@@ -182,6 +183,17 @@ def test_a_hybrid_collection_of_langchain_is_searched_extended_and_migrated(memo
     assert [document.page_content for document in found] == ["omega omicron"]
     vector = memory_client.retrieve("hybrid", [500], with_vectors=True)[0].vector
     assert {*vector["langchain-sparse"].indices} == {*weights("omega omicron")}
+
+    ours = EmbplugVectorStore(
+        memory_client, "hybrid", WordEmbeddings(), sparse_embedding=WordWeights(), vector_name="dense"
+    )
+    both = [store.similarity_search("alpha17 gamma6", k=1)[0].page_content for store in (theirs, ours)]
+    assert both == [TEXTS[17]] * 2
+    ours.add_texts(["lambda mu"], ids=[503])
+    assert theirs.similarity_search("mu", k=1)[0].page_content == "lambda mu"
+    with pytest.raises(InvalidArgumentError, match=r"^sparse_embedding"):
+        EmbplugVectorStore(memory_client, "new", WordEmbeddings(), sparse_embedding=WordWeights())
+    memory_client.delete("hybrid", points_selector=[503])
 
     dense_only = Collection.open_plain(
         "hybrid", memory_client, encoder=WordEncoder(), text_key="page_content"
