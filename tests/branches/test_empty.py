@@ -107,11 +107,10 @@ def test_places_in_stores_are_those_of_the_call(memory_client: Any) -> None:
     nodes = [TextNode(text=text, embedding=[1.0] * DIM) for text in TEXTS[:4]]
     with pytest.raises(InvalidArgumentError, match=r"^nodes\[4\]\.embedding: "):
         own.add([*nodes, TextNode(text="a 5")], on_empty="skip")
-    with pytest.raises(DuplicateIdError, match=r"^ids\[4\]: .*ids\[2\]"):
-        own.add(
-            [TextNode(id_=id_, text=text) for id_, text in zip("01232", TEXTS, strict=True)], on_empty="skip"
-        )
     assert own.collection.count() == 0
+    nodes = [TextNode(id_=id_, text=text) for id_, text in zip("01232", TEXTS, strict=True)]
+    own.add(nodes, on_empty="skip")
+    assert [node.get_content() for node in own.get_nodes(["0", "2"])] == ["a 1", "a 5"]
 
 
 def test_stores_skip_alike(memory_client: Any, caplog: pytest.LogCaptureFixture) -> None:

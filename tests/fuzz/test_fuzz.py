@@ -12,6 +12,7 @@ import reprlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,20 @@ def tried(call: Callable[[], Any], what: Any) -> BaseException | None:
 
 
 def test_methods_of_a_collection(engine: Any, rounds: int) -> None:
+    try_methods(engine, rounds)
+
+
+def test_methods_of_a_collection_over_rest(qdrant_address: tuple[str, int], rounds: int) -> None:
+    with closing(QdrantClient(url=qdrant_address[0], check_compatibility=False)) as client:
+        client.delete_collection("docs")
+        try:
+            try_methods(client, rounds)
+        finally:
+            client.delete_collection("docs")
+
+
+def try_methods(engine: Any, rounds: int) -> None:
+    """Call methods of a collection with arguments of which some are anything."""
     docs = Collection.create("docs", RECIPE, engine)
     docs.add([1, "b"], tokens=TOKENS, dense=DENSE, texts=["one", "two"], payloads=[{"n": 1}, {"n": 2}])
     rng = random.Random(0)
