@@ -15,6 +15,7 @@ from embplug.encoders.base import Encoded
 from embplug.encoders.info import EncoderInfo
 from embplug.encoders.revisions import file_revision
 from embplug.errors import MissingExtraError
+from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.token_batch import TokenBatch
 
 DIM = 384
@@ -107,7 +108,7 @@ class MiniLMInt8Encoder:
         for row, (read, mask) in enumerate(zip(ids, kept, strict=True)):
             hidden = self._forward(read)
             dense[row] = hidden.mean(axis=0)
-            matrices.append(_unit(hidden[mask]))
+            matrices.append(unit_rows(hidden[mask]))
         token_ids = [row[mask] for row, mask in zip(ids, kept, strict=True)]
         spans = [
             np.asarray(piece.offsets, np.int32).reshape(-1, 2)[mask]
@@ -115,7 +116,7 @@ class MiniLMInt8Encoder:
         ]
         return Encoded(
             TokenBatch.from_list(matrices, DIM),
-            _unit(dense),
+            unit_rows(dense),
             token_ids=np.concatenate([np.empty(0, np.int64), *token_ids]),
             spans=np.concatenate([np.empty((0, 2), np.int32), *spans]),
         )
@@ -128,7 +129,3 @@ class MiniLMInt8Encoder:
             "token_type_ids": np.zeros_like(pieces),
         }
         return self._session.run(["last_hidden_state"], inputs)[0][0]
-
-
-def _unit(vectors: Any) -> Any:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

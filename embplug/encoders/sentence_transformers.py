@@ -15,6 +15,7 @@ from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.encoders.revisions import weights_revision
 from embplug.encoders.spans import spans_of_rows
+from embplug.methods.numeric.rows import unit_rows
 
 Task = Literal["query", "document"]
 PROMPTS: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -184,7 +185,7 @@ class SentenceTransformersEncoder:
             row = _as_numpy(output["input_ids"])
             mask = (_as_numpy(output["attention_mask"]) > 0) & ~np.isin(row, special)
             values = _as_numpy(output["token_embeddings"])[: len(row)][mask]
-            matrices.append(_unit(values.astype(np.float32)).astype(values.dtype))
+            matrices.append(unit_rows(values.astype(np.float32)).astype(values.dtype))
             ids.append(row)
             masks.append(mask)
         if len(matrices) < len(dense):
@@ -231,7 +232,3 @@ class SentenceTransformersEncoder:
 def _as_numpy(values: Any) -> NDArray[Any]:
     values = values.detach().cpu()
     return np.asarray((values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy())
-
-
-def _unit(vectors: Any) -> Any:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -14,6 +14,7 @@ from embplug.encoders.base import Encoded, csr_rows, token_batch
 from embplug.encoders.endpoint import Endpoint
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.errors import InvalidArgumentError
+from embplug.methods.numeric.rows import unit_rows
 
 
 class ServedEncoder:
@@ -199,7 +200,7 @@ class VLLMEncoder(ServedEncoder):
         self._output = "tokens"
 
     def _encode(self, texts: list[str]) -> Encoded:
-        rows = self._rows(texts, "/pooling", self._body, _data, lambda row: _unit(_array(row["data"], 2)))
+        rows = self._rows(texts, "/pooling", self._body, _data, lambda row: unit_rows(_array(row["data"], 2)))
         return Encoded(token_batch(rows))
 
     def _body(self, texts: list[str]) -> dict[str, Any]:
@@ -248,7 +249,7 @@ class TEIEncoder(ServedEncoder):
             return self._rows(texts, path, lambda part: {"inputs": part, "truncate": True}, list, read)
 
         if self._output == "tokens":
-            return Encoded(token_batch(rows("/embed_all", lambda row: _unit(_array(row, 2)))))
+            return Encoded(token_batch(rows("/embed_all", lambda row: unit_rows(_array(row, 2)))))
         if self._output == "sparse":
             pairs = rows("/embed_sparse", _weights)
             return Encoded(sparse=csr_rows([ids for ids, _ in pairs], [weights for _, weights in pairs]))
@@ -300,8 +301,3 @@ def _weights(row: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
