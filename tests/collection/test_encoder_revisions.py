@@ -116,7 +116,9 @@ def test_revisions_of_a_manifest_are_checked() -> None:
 
 
 @pytest.mark.parametrize("recipe", [DENSE, LEARNED], ids=["fitted", "learned"])
-def test_of_processes_at_once_one_decides_the_revision(qdrant_address: tuple[str, int], recipe: Recipe) -> None:
+def test_of_processes_at_once_one_decides_the_revision(
+    qdrant_address: tuple[str, int], recipe: Recipe
+) -> None:
     name = f"revisions-{uuid.uuid4().hex}"
     clients = [QdrantClient(qdrant_address[0]) for _ in range(4)]
     Collection.create(name, recipe, clients[0], encoder=Revised("weights-a"))
