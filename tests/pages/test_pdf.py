@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pypdfium2
 import pytest
 
 from embplug.errors import ImageError
@@ -32,13 +34,30 @@ def test_a_page_that_is_too_large_is_rendered_smaller(tmp_path):
         PageImage(PdfPage(path, 1, dpi=720), max_pixels=5000).load()
 
 
-def test_many_threads_render_at_once(tmp_path):
+def test_threads_take_turns_because_pdfium_is_not_safe_for_them(tmp_path, monkeypatch):
     path = write_pdf(tmp_path / "many.pdf", [f"Page {i}" for i in range(8)])
+    open_now, most = 0, 0
+
+    class Counted(pypdfium2.PdfDocument):
+        def __init__(self, *arguments):
+            nonlocal open_now, most
+            open_now += 1
+            most = max(most, open_now)
+            time.sleep(0.001)
+            super().__init__(*arguments)
+
+        def close(self):
+            nonlocal open_now
+            super().close()
+            open_now -= 1
+
+    monkeypatch.setattr(pypdfium2, "PdfDocument", Counted)
     with ThreadPoolExecutor(8) as threads:
-        texts = [*threads.map(lambda i: PdfPage(path, i % 8 + 1).text(), range(64))]
-        images = [*threads.map(lambda i: PdfPage(path, i % 8 + 1, dpi=36).render().tobytes(), range(32))]
-    assert texts == [f"Page {i % 8}" for i in range(64)]
-    assert images[:8] * 4 == images and len({*images}) == 8
+        texts = [*threads.map(lambda i: PdfPage(path, i % 8 + 1).text(), range(32))]
+        images = [*threads.map(lambda i: PdfPage(path, i % 8 + 1, dpi=36).render().tobytes(), range(16))]
+    assert texts == [f"Page {i % 8}" for i in range(32)]
+    assert images[:8] * 2 == images and len({*images}) == 8
+    assert (open_now, most) == (0, 1)
 
 
 @pytest.mark.parametrize(
