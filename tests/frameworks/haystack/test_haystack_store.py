@@ -114,6 +114,10 @@ def test_an_id_that_exists_or_comes_twice(policy: DuplicatePolicy, written: int,
     assert store.write_documents([*more, again], policy) == written
     assert store.get_documents_by_id(["0"])[0].content == first
     assert store.count_documents() == 3
+    twice = [Document(id="twice", content=text, embedding=[1.0, 0.0, 0.0]) for text in ("one", "two")]
+    assert store.write_documents(twice, policy) == 1
+    kept = store.get_documents_by_id(["twice"])[0].content
+    assert kept == ("two" if policy == DuplicatePolicy.OVERWRITE else "one")
 
 
 @pytest.mark.parametrize("policy", [DuplicatePolicy.FAIL, DuplicatePolicy.NONE])
