@@ -134,11 +134,10 @@ def _origins(
         try:
             encoder = pipeline.models.encoder
             encoded = encoder.encode_documents([*texts.values()])
+            known |= dict(zip(texts, tokens.origins(texts, encoded, encoder.spec), strict=True))
         except EmbplugError as error:
             # An explanation without texts is better than none.
             known |= dict.fromkeys(texts, TokenOrigins(reason=str(error)))
-        else:
-            known |= dict(zip(texts, tokens.origins(texts, encoded, encoder.spec), strict=True))
     return [known.get(row, TokenOrigins(reason=reason)) for row in rows]
 
 

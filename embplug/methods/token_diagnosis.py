@@ -15,7 +15,7 @@ from embplug.methods.numeric.arrays import Float32
 from embplug.methods.reductions.reduced import unit
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 
-DOCUMENTS, TOKENS = 256, 8192
+DOCUMENTS, TOKENS = 256, 4096
 """Largest numbers of documents and tokens that are looked at."""
 
 QUERIES, QUERY_TOKENS = 16, 32
@@ -99,7 +99,7 @@ class TokenDiagnosis:
             f"{self.cell_share:.0%} of the variance between cells, MaxSim spreads by {self.maxsim_spread:.0%}"
         )
         suits = {
-            "separable": "an FDE with k-means cells suits them, because the tokens of a cell are alike",
+            "separable": "an FDE with k-means cells comes near a learned encoding, and learns little",
             "overlapping": "a learned encoding suits them, because the tokens of an FDE's cell differ",
             "isotropic": "a learned encoding loses least, and more candidates find what it loses",
         }

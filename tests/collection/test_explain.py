@@ -355,3 +355,20 @@ def test_tokens_of_pages_name_their_patches(reduction: Any, expected: Any, memor
         assert grid.sum() == pytest.approx(patch.share * len(patch.patches), abs=1e-6)
     else:
         assert "by what they show" in str(origins.reason) and patch_heat(explanation) is None
+
+
+class WithoutSaliency(Spans):
+    """Tells spans, but not what matters."""
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        return replace(super().encode_documents(texts), saliency=None)
+
+    encode_queries = encode_documents
+
+
+def test_an_encoder_that_fails_leaves_the_positions(memory_client: Any) -> None:
+    filled(memory_client, recipe(reduction=SaliencyPruning(keep=0.5)))
+    again = Collection.open("docs", memory_client, encoder=WithoutSaliency())
+    explanation = again.explain(3, text="alpha3 delta")
+    assert "saliency" in str(explanation.document.reason)
+    assert [match.query_text for match in explanation.matches] == ["alpha3", "delta"]
