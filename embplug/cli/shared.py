@@ -170,7 +170,10 @@ def naming_others(name: str, at: str, engine: Engine) -> Iterator[None]:
     except CollectionNotFoundError as error:
         from embplug.collection.listing import collection_names
 
-        names = collection_names(engine)
+        try:
+            names = collection_names(engine)
+        except EmbplugError:  # who may not list collections still learns that this one is missing
+            raise error from None
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; embplug list --at {at} shows those that exist" if names else "; there is none at all"
         hint = f"; did you mean {close[0]!r}?" if close else hint

@@ -220,3 +220,29 @@ def test_it_learns_from_no_more_tokens_than_memory_is_meant_for(
     (sample,) = samples
     assert len(sample.dense["dense"]) == documents
     assert len(sample.tokens) == sampled
+
+
+def test_whoever_asks_is_told_how_many_batches_are_stored(edge_client, capsys):
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=2)), edge_client)
+    told = []
+
+    def stored(count):
+        # Everything before is in the collection by now.
+        told.append(count)
+        assert collection.count() >= 5 * count
+
+    batches = [Documents(range(5 * i, 5 * i + 5), dense=[[1.0, i]] * 5) for i in range(12)]
+    collection.add_batches(batches, on_stored=stored, total=60, progress=True)
+    assert told == sorted(told) and told[0] == 0 and told[-1] == 11
+    shown = capsys.readouterr().err
+    assert "/60" in shown and "encoded" in shown
+
+    def broken():
+        yield Documents(range(100, 105), dense=[[1.0, 0.0]] * 5)
+        yield Documents(range(105, 110), dense=[[1.0, 0.0]] * 5)
+        raise KeyboardInterrupt
+
+    told.clear()
+    with pytest.raises(KeyboardInterrupt):
+        collection.add_batches(broken(), on_stored=told.append)
+    assert told[-1] == 1 and collection.count() == 70
