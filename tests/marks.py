@@ -29,6 +29,7 @@ MODEL_PATHS = (
     "encoders/test_adapters.py",
     "encoders/test_fastembed.py",
     "encoders/test_minilm.py",
+    "examples/test_notebooks.py",
     "encoders/test_minilm_int8.py",
     "encoders/test_page_models.py",
     "encoders/test_sentence_transformers.py",

@@ -204,8 +204,11 @@ def _takes_grpc(target: str) -> bool:
 
 
 def _peer_count(address: Address, settings: Mapping[str, str]) -> int:
-    """Return how many nodes a node knows."""
+    """Return how many nodes a node knows; 0 where it does not answer at the moment."""
     key = settings.get("QDRANT__SERVICE__API_KEY")
     request = urllib.request.Request(f"{address.url}/cluster", headers={"api-key": key} if key else {})
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        return len(json.load(answer)["result"]["peers"])
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return len(json.load(answer)["result"]["peers"])
+    except OSError:
+        return 0
