@@ -19,6 +19,7 @@ from embplug import (
     Sparse,
     TokenBatch,
     Tokens,
+    migrate,
 )
 from embplug.common.ids import GRID
 from embplug.engines import Engine
@@ -339,3 +340,17 @@ def test_groups_are_searched_by_image(edge_client):
     collection.add([0, 1, 2], images=[picture(c) for c in colours], payloads=[{"file": c} for c in colours])
     groups = collection.search_groups("file", image=picture("blue", (PATCH, PATCH), (0, 0)), limit=1)
     assert groups[0].id == "blue"
+
+
+def test_a_migration_keeps_the_grids_and_pools_by_them(engine):
+    collection = create(engine)
+    images = [picture("red", (64, 48)), picture("blue", (32, 96), (0, 0)), picture("gold")]
+    collection.add([0, 1, 2], images=images)
+    learning = ResidualQuantizer(bits=4)
+    pooled = recipe(reduction=GridPooling(), multivector=Multivector(), codes=learning)
+    with pytest.warns(UserWarning, match="learned from few"):
+        migrate(collection, "pooled", pooled)
+    target = Collection.open("pooled", engine, encoder=ColourEncoder())
+    assert [stored(target, i).shape for i in (0, 1)] == [(PROMPT + 3, DIM), (PROMPT + 6, DIM)]
+    assert [grid_of(target, i) for i in (0, 1)] == [[3, 4, PROMPT], [6, 2, PROMPT]]
+    assert target.search(text="blue", limit=1)[0].id == 1

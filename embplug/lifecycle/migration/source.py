@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.branches.datatypes import check_datatype, datatype_of_user
@@ -15,10 +16,11 @@ from embplug.branches.documents import CheckedDocuments, CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import has_own_fields, with_fields
 from embplug.branches.sparse_vectors import SparseBatch, check_sparse
-from embplug.common.ids import MIGRATED, ORIGINAL_ID, split_payload
+from embplug.common.ids import GRID, MIGRATED, ORIGINAL_ID, split_payload
 from embplug.common.json_types import check_depth
 from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.lifecycle.migration.reader import Point
+from embplug.methods.reductions.cells import checked_grids
 from embplug.methods.token_batch import TokenBatch
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_VECTOR
@@ -186,7 +188,10 @@ def learns(recipe: Recipe) -> bool:
 
 def payload_needed(recipe: Recipe) -> bool | list[str]:
     """Of the payload, what a recipe learns from."""
-    return False if recipe.sparse is None or recipe.sparse.is_learned else [recipe.text_key]
+    fields = [] if recipe.sparse is None or recipe.sparse.is_learned else [recipe.text_key]
+    if recipe.tokens is not None and recipe.tokens.needs_grids:
+        fields.append(GRID)
+    return fields or False
 
 
 def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
@@ -201,13 +206,27 @@ def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str]
             check_depth(payload, f"payload of point {point.id!r}")
         if has_own_fields(payload):
             user_id, shown = split_payload(point.id, dict(payload))
-            payload, own = shown or {}, {ORIGINAL_ID: user_id} if user_id != point.id else {}
+            grid = {GRID: payload[GRID]} if GRID in payload else {}
+            payload, own = shown or {}, {ORIGINAL_ID: user_id, **grid} if user_id != point.id else grid
         if marks is not None:
             own = {**own, MIGRATED: marks[row]}
         user_ids.append(user_id)
         payloads.append(with_fields(payload, own))
     ids = [point.id for point in points]
-    return CheckedDocuments(user_ids, ids, tokens, dense, None, payloads, sparse=sparse)
+    grids = _grids(points, tokens)
+    return CheckedDocuments(user_ids, ids, tokens, dense, None, payloads, sparse=sparse, grids=grids)
+
+
+def _grids(points: Sequence[Point], tokens: TokenBatch | None) -> NDArray[np.int64] | None:
+    """Grids of the patches of points; None if tokens are not the patches, because they were reduced."""
+    payloads = [point.payload for point in points]
+    grids = [payload.get(GRID) if payload and has_own_fields(payload) else None for payload in payloads]
+    if tokens is None or not any(grids):
+        return None
+    try:
+        return checked_grids(grids, tokens)
+    except InvalidArgumentError:
+        return None
 
 
 def _sparse(points: Sequence[Point], source: str) -> SparseBatch:
@@ -231,7 +250,7 @@ def learning_sample(
         return None
     tokens, dense = _arrays(list(points), vectors)
     texts = [text for point in points if (text := _text(point, recipe)) is not None]
-    return CheckedSample(tokens, dense, texts=texts or None)
+    return CheckedSample(tokens, dense, texts=texts or None, grids=_grids(points, tokens))
 
 
 def _arrays(
