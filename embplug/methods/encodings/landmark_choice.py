@@ -56,11 +56,13 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
         if left:
             import scipy.linalg
 
-            system = components[some] @ covariances[some].T
-            system = (system + system.T) / 2
-            system[np.diag_indices_from(system)] += noise[some]
-            known = scipy.linalg.solve(system, covariances[some], assume_a="pos", check_finite=False)
-            covariances -= (components @ covariances[some].T) @ known
+            spread = (components[some] @ covariances[some].T).astype(np.float64)
+            roots = np.sqrt(noise[some].astype(np.float64))
+            # In units of the noise all values are at least 1; rounding leaves less where candidates are alike.
+            values, vectors = scipy.linalg.eigh((spread + spread.T) / 2 / np.outer(roots, roots))
+            parts = (vectors / roots[:, None]) / np.sqrt(1 + np.maximum(values, 0))
+            known = parts.T.astype(np.float32) @ covariances[some]
+            covariances -= (components @ (covariances[some].T @ parts.astype(np.float32))) @ known
     return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.intp)
 
 

@@ -58,3 +58,14 @@ def test_all_are_chosen_where_there_are_not_more() -> None:
     components, variances, noise = candidates(20, 5)
     chosen = chosen_landmarks(components, variances, noise.astype(np.float32), 50)
     assert sorted(chosen.tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize("difference", [1e-2, 1e-3, 1e-4])
+def test_candidates_that_nearly_coincide_are_chosen_among(difference: float) -> None:
+    """Rounding makes what is left of them smaller than nothing; static token vectors lie like this."""
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal((8, 64))[rng.integers(8, size=400)]
+    components = (places + difference * rng.standard_normal(places.shape)).astype(np.float32)
+    variances, noise = np.ones(64, np.float32), np.full(400, 1e-5, np.float32)
+    chosen = chosen_landmarks(components, variances, noise, 200)
+    assert len({*chosen.tolist()}) == 200
