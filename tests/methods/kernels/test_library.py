@@ -87,7 +87,7 @@ def test_without_a_compiler_the_build_says_so(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.slow
 def test_under_sanitizers(tmp_path: Path) -> None:
     """All tests of the kernel once more, with every access and every operation checked."""
-    flags = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     try:
         library = build(tmp_path / build_module.FILE_NAME, flags)
         compiler = os.environ.get("CC", "cc")
