@@ -18,8 +18,6 @@ from embplug.encoders import Encoded
 from embplug.engines.answers import PointId
 from embplug.errors import EmbplugError, InvalidArgumentError
 from embplug.methods.numeric.arrays import Float32
-from embplug.methods.reductions.pooling import GridPooling
-from embplug.methods.reductions.pruning import FirstTokens
 from embplug.methods.reductions.reduced import DROPPED, Reduced
 from embplug.methods.token_batch import TokenBatch
 from embplug.search.explain import Explanation, TokenOrigins
@@ -27,8 +25,8 @@ from embplug.search.payload_rerank import payload_codes
 from embplug.search.stages import Stage
 from embplug.search.types import SearchOptions
 
-BY_PLACE = (GridPooling, FirstTokens)
-"""Reductions that look at the places of tokens alone."""
+BY_PLACE = ("grid", "first")
+"""Kinds of reductions that look at the places of tokens alone."""
 
 
 def explained_field(pipeline: Pipeline, *, exact: bool) -> str:
@@ -247,7 +245,7 @@ class StoredTokens:
         stored, reductions = len(self.tokens[row]), self._branch.recipe.reductions
         owner = np.arange(stored)
         if reductions:
-            if not all(isinstance(reduction, BY_PLACE) for reduction in reductions):
+            if not all(reduction.kind in BY_PLACE for reduction in reductions):
                 return TokenOrigins(reason="patches are merged by what they show, and not by their places")
             before = first + rows * columns
             # What stands behind the patches is not merged.
