@@ -49,7 +49,7 @@ FEWEST = 300
 """Number of documents in the smallest sample on which recipes are tried."""
 
 COSTLY = {"OPQ ": "", "ITQ ": "rotation "}
-"""Beginnings of the names of recipes that take long to learn, and of those that take no time in their place."""
+"""Beginnings of names: recipes that take long to learn, and their counterparts that take no time."""
 
 _TRIAL = "trial"
 
