@@ -230,8 +230,11 @@ def test_smaller_recipes_of_a_kind_that_falls_short_are_not_tried():
 
 def test_recipes_that_take_long_to_learn_wait_for_their_counterparts():
     names = ("OPQ product x16", "product x16", "OPQ product x32", "product x32", "PCA 8 int8")
+    names += ("ITQ 8 binary, original on disk", "rotation 8 binary, original on disk")
     recipes = dict.fromkeys(names, Recipe(dense=Dense(dim=4)))
     assert {*trials._costly_to_learn(recipes, {"product x16", "PCA 8 int8"})} == {"OPQ product x16"}
+    kept = {"rotation 8 binary, original on disk"}
+    assert {*trials._costly_to_learn(recipes, kept)} == {"ITQ 8 binary, original on disk"}
 
 
 @pytest.mark.parametrize(

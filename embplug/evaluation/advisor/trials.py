@@ -48,8 +48,8 @@ from embplug.recipe import Recipe
 FEWEST = 300
 """Number of documents in the smallest sample on which recipes are tried."""
 
-COSTLY = "OPQ"
-"""Beginning of the names of recipes that take long to learn."""
+COSTLY = {"OPQ ": "", "ITQ ": "rotation "}
+"""Beginnings of names: recipes that take long to learn, and their counterparts that take no time."""
 
 _TRIAL = "trial"
 
@@ -312,13 +312,18 @@ def _stores_alike(recipe: Recipe, today: Recipe) -> bool:
 
 
 def _is_costly(name: str) -> bool:
-    """Whether a recipe takes as long to learn as all others together."""
-    return name.startswith(COSTLY)
+    """Whether a recipe takes as long to learn as many others together."""
+    return name.startswith((*COSTLY,))
 
 
 def _costly_to_learn(recipes: Mapping[str, Recipe], kept: set[str]) -> dict[str, Recipe]:
     """Recipes that take long to learn, whose counterpart that takes no time has been kept."""
-    counterparts = {name: name.replace(COSTLY, "").strip() for name in recipes if _is_costly(name)}
+    counterparts = {
+        name: beginning + name.removeprefix(costly)
+        for costly, beginning in COSTLY.items()
+        for name in recipes
+        if name.startswith(costly)
+    }
     return {name: recipes[name] for name, counterpart in counterparts.items() if counterpart in kept}
 
 
