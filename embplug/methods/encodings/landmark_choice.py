@@ -10,6 +10,8 @@ from embplug.methods.numeric.partition import Float32
 BLOCK = 64
 """Landmarks chosen between two updates of all candidates."""
 
+ROUNDING = np.float32(1e-5)
+
 SHORTLIST = 4 * BLOCK
 """Candidates that take part in the choice of one block."""
 
@@ -39,6 +41,8 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
     variances, noise = variances / np.float32(unit), noise / np.float32(unit)
     # Row i is the posterior covariance of the weights with the measurement at candidate i.
     covariances = components * variances
+    # What is smaller than the rounding of the products tells nothing.
+    noise = np.maximum(noise, ROUNDING * np.einsum("ij,ij->i", components, covariances))
     free = np.ones(len(components), dtype=bool)
     chosen: list[NDArray[np.intp]] = []
     left = min(count, len(components))
@@ -58,7 +62,7 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
 
             spread = (components[some] @ covariances[some].T).astype(np.float64)
             roots = np.sqrt(noise[some].astype(np.float64))
-            # In units of the noise all values are at least 1; rounding leaves less where candidates are alike.
+            # Rounding leaves values below zero where candidates are alike.
             values, vectors = scipy.linalg.eigh((spread + spread.T) / 2 / np.outer(roots, roots))
             parts = (vectors / roots[:, None]) / np.sqrt(1 + np.maximum(values, 0))
             known = parts.T.astype(np.float32) @ covariances[some]
