@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from qdrant_client import models
 
 from embplug.collection.collection import Collection
+from embplug.common.names import check_collection_name
 from embplug.engines import Engine, EngineTarget, connect
 from embplug.errors import InvalidArgumentError
 
@@ -32,6 +33,7 @@ def located(
     if not isinstance(collection, str):
         expected = "a Collection, or the name of one"
         raise InvalidArgumentError(argument, expected, type(collection).__name__)
+    check_collection_name(collection, argument)
     if engine is None:
         expected = f"the engine of collection {collection!r}, because it is passed by name"
         raise InvalidArgumentError("engine", expected, None)

@@ -25,6 +25,7 @@ from embplug.collection.revision import (
 )
 from embplug.collection.state import forget, save
 from embplug.collection.state_collection import STATE_COLLECTION
+from embplug.common.names import check_collection_name
 from embplug.common.telemetry import observed
 from embplug.common.validation import short_repr
 from embplug.encoders import Encoder
@@ -281,8 +282,7 @@ def open_plain_steps(
 
 
 def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise InvalidArgumentError("name", "the name of a collection", short_repr(name))
+    check_collection_name(name, "name")
     if name == STATE_COLLECTION:
         raise InvalidArgumentError(
             "name", f"another name than {STATE_COLLECTION!r}, which is embplug's", name

@@ -32,6 +32,7 @@ from urllib.parse import quote
 import portalocker
 import qdrant_edge as edge
 
+from embplug.common.names import check_collection_name
 from embplug.engines.edge.convert_config import VectorSchema, schema_of
 from embplug.errors import (
     CollectionNotFoundError,
@@ -46,8 +47,6 @@ from embplug.errors import (
 FORMAT = 1
 LOCK_POLL_SECONDS = 0.05
 LONGEST_FOLDER_NAME = 150
-# The server refuses the same characters.
-FORBIDDEN_IN_NAMES = set('<>:"/\\|?*\0\x1f')
 WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
 
 SPACE_TO_WRITE = 128 << 20
@@ -427,11 +426,7 @@ def folder_name(name: str) -> str:
     InvalidArgumentError
         A server would refuse the name too.
     """
-    if not isinstance(name, str) or not 0 < len(name) <= 255:
-        raise InvalidArgumentError("collection_name", "a text of 1 to 255 characters", repr(name)[:300])
-    forbidden = FORBIDDEN_IN_NAMES & set(name)
-    if forbidden:
-        raise InvalidArgumentError("collection_name", f"a name without {sorted(forbidden)}", repr(name))
+    check_collection_name(name, "collection_name")
     folder = quote(name, safe=" ")
     if folder[0] == "." or folder[-1] in ". " or folder.split(".")[0].upper() in WINDOWS_DEVICES:
         folder = "".join(f"%{ord(c):02X}" if c in ". " else c for c in folder) + "~"

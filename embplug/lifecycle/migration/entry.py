@@ -11,6 +11,7 @@ from embplug.collection.collection import Collection
 from embplug.collection.info import existing_steps
 from embplug.collection.named import located
 from embplug.collection.writing import IN_FLIGHT
+from embplug.common.names import check_collection_name
 from embplug.engines import Engine, EngineTarget
 from embplug.engines.calls import run
 from embplug.engines.connect import for_reading
@@ -125,6 +126,8 @@ def migrate(
     if isinstance(recipe, Recipe) and recipe.sharding_method == models.ShardingMethod.CUSTOM:
         expected = "auto, because each copied document would need the key of its shard"
         raise InvalidArgumentError("recipe.sharding_method", expected, "custom")
+    if alias is not None:
+        check_collection_name(alias, "alias")
     options = Options(
         alias=alias,
         recall=recall,
@@ -141,6 +144,7 @@ def migrate(
             return migrate_in_place(client, reading, name, target, recipe, options, dry_run)
         if target is None:
             raise InvalidArgumentError("target", "a name, or in_place", None)
+        check_collection_name(target, "target")
         plan = plan_migration(client, name, target, recipe, options)
         if dry_run:
             return rehearse(reading, plan, options)
@@ -178,6 +182,8 @@ def rollback(
     InvalidArgumentError
         An argument is wrong, and the error names it; or the alias points elsewhere.
     """
+    check_collection_name(target, "target")
+    check_collection_name(alias, "alias")
     with located(source, engine, "source") as (own, client):
         name = collection_behind(client, own)
         record = read_record(target, run(client, existing_steps(target)))
