@@ -158,7 +158,7 @@ def _shown(advice: Advice, at: str, output: Path | None) -> list[Any]:
     queries = "held-out points as queries" if advice.held_out else f"{advice.queries} queries"
     rows = _worth_showing(advice)
     hidden = len(advice.tried) + len(advice.dropped) - len(rows)
-    left_out = f" {hidden} others are further from the target." if hidden else ""
+    left_out = f" {hidden} tried on fewer points, or too far off, are left out." if hidden else ""
     table = Table(
         title=f"{where}, sample of {advice.sampled:,}, {queries}",
         caption="Bytes of a document and recall are of the whole collection. "
