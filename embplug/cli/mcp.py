@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from embplug.cli.shared import ApiKey, At, app, open_engine, reporting
+from embplug.cli.shared import COLLECTIONS, ApiKey, At, app, open_engine, reporting
 
 
-@app.command()
+@app.command(rich_help_panel=COLLECTIONS)
 def mcp(
     names: Annotated[list[str], typer.Argument(help="Names of the collections that clients see.")],
     at: At = "./data",
@@ -42,8 +42,10 @@ def mcp(
 
     Clients search, list and read documents. They add or delete only where an option allows it.
     """
-    from embplug.frameworks.mcp.served import open_served
-    from embplug.frameworks.mcp.server import http_application, make_server
+    with reporting(as_json=False):
+        # Inside, so that the error of a missing extra is reported as others are.
+        from embplug.frameworks.mcp.served import open_served
+        from embplug.frameworks.mcp.server import http_application, make_server
 
     with reporting(as_json=False), open_engine(at, api_key) as engine:
         served = open_served(
