@@ -126,7 +126,9 @@ def _empty_rows(batch: Documents) -> list[int]:
     vectors: list[Any] = [*batch.dense.values()] if isinstance(batch.dense, Mapping) else [batch.dense]
     dense = [column for column in vectors if column is not None]
     columns: list[Any] = [batch.ids, batch.texts, batch.tokens, batch.images, *dense]
-    if any(not isinstance(column, Sized | None) or isinstance(column, str | Set) for column in columns):
+    if any(
+        not isinstance(column, Sized | None) or isinstance(column, str | Set | Mapping) for column in columns
+    ):
         return []
     count = len(batch.ids)
     if any(column is not None and len(column) != count for column in columns):

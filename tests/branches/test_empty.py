@@ -289,6 +289,7 @@ def test_weights_of_terms_go_along_in_a_matrix_of_any_kind(memory_client: Any) -
         ({"sparse": sparse.csr_array([[0.0, 1.0]])}, r"^sparse: expected 2 items"),
         ({"saliency": 3}, r"^saliency: expected a sequence, one item per document, got int$"),
         ({"grids": [(1, 1)]}, r"^grids: expected 2 items"),
+        ({"texts": {"a": "", "b": ""}}, r"^texts: expected a sequence, one item per document, got dict$"),
         ({"ids": {1, 2}}, r"^ids: expected a sequence, one item per document, got set$"),
     ],
 )
