@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,7 +15,8 @@ from embplug.branches.documents import (
     check_without_vectors,
 )
 from embplug.branches.images import page_image
-from embplug.errors import ImageError, InvalidArgumentError
+from embplug.branches.sparse_vectors import SparseBatch
+from embplug.errors import ImageError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 from embplug.pages import PageImage
 from embplug.recipe import Recipe
@@ -70,6 +71,11 @@ def split_empty(batch: Any) -> tuple[Documents | None, EmptyDocuments | None]:
         The documents that are not empty, None if there are none.
     empty : EmptyDocuments or None
         The empty documents, None if there are none.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Some documents are empty, and payloads or the like are no sequence with one item for each document.
     """
     if isinstance(batch, Documents) and batch.images is not None:
         # The checks that follow do not decode them again.
@@ -77,6 +83,7 @@ def split_empty(batch: Any) -> tuple[Documents | None, EmptyDocuments | None]:
     empty = _empty_rows(batch) if isinstance(batch, Documents) else []
     if not empty:
         return batch, None
+    _check_columns(batch)
     own = {*empty}
     rows = [row for row in range(len(batch.ids)) if row not in own]
     kept = _documents(KeptDocuments, batch, rows, VECTORS) if rows else None
@@ -99,12 +106,29 @@ def _documents(
     return kind(**columns, position=batch.position, rows=own)
 
 
+def _check_columns(batch: Documents) -> None:
+    """Check that every column of a batch can be split: ids and what is compared with them have been."""
+    count = len(batch.ids)
+    for name in ("payloads", "saliency", "grids", "sparse"):
+        column = getattr(batch, name)
+        if column is None:
+            continue
+        is_column = isinstance(column, Sequence | np.ndarray | SparseBatch) and not isinstance(column, str)
+        if not is_column and not hasattr(column, "tocsr"):
+            raise InvalidArgumentError(name, "a sequence, one item per document", type(column).__name__)
+        length = column.shape[0] if hasattr(column, "tocsr") else len(column)
+        if length != count:
+            raise LengthMismatchError(name, f"{count} items, one for each document", length)
+
+
 def _empty_rows(batch: Documents) -> list[int]:
     """Positions of the empty documents; none if the checks will refuse the batch."""
     vectors: list[Any] = [*batch.dense.values()] if isinstance(batch.dense, Mapping) else [batch.dense]
     dense = [column for column in vectors if column is not None]
     columns: list[Any] = [batch.ids, batch.texts, batch.tokens, batch.images, *dense]
-    if any(not isinstance(column, Sized | None) or isinstance(column, str) for column in columns):
+    if any(
+        not isinstance(column, Sized | None) or isinstance(column, str | Set | Mapping) for column in columns
+    ):
         return []
     count = len(batch.ids)
     if any(column is not None and len(column) != count for column in columns):
@@ -155,6 +179,8 @@ def _taken(column: Any, rows: Sequence[int]) -> Any:
         return {name: _taken(values, rows) for name, values in column.items()}
     if isinstance(column, TokenBatch):
         return column.take(np.asarray(rows))
+    if isinstance(column, SparseBatch):
+        column = column.vectors()
     if hasattr(column, "tocsr"):  # a sparse matrix of scipy, of which not every kind can be indexed
         column = column.tocsr()
     if isinstance(column, np.ndarray) or hasattr(column, "tocsr"):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.branches.base import vector_of
+from embplug.branches.images import text_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.queries import CheckedQuery
 from embplug.branches.tokens import CODES_STAGE, MAXSIM_STAGE, TokensBranch
@@ -130,7 +131,7 @@ def _origins(
     reason = "no text is stored" if pipeline.models.has_encoder else "no encoder is known"
     if texts and pipeline.models.has_encoder:
         try:
-            encoder = pipeline.models.encoder
+            encoder = text_encoder(pipeline.models.encoder)
             encoded = encoder.encode_documents([*texts.values()])
             known |= dict(zip(texts, tokens.origins(texts, encoded, encoder.spec), strict=True))
         except EmbplugError as error:

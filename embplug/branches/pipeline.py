@@ -330,7 +330,7 @@ class Pipeline:
         return self._checked(queries, self.branches, all_needed=False, batch=batch)
 
     def as_queries(self, encoded: Sequence[CheckedQuery], queries: Sequence[Query]) -> list[Query]:
-        """Results of :meth:`encoded_queries` as queries that need no encoder, with their texts."""
+        """Results of :meth:`encoded_queries` as queries with all vectors, and with their texts and images."""
         return [
             Query(
                 None if own.tokens is None else own.tokens.values,
@@ -338,6 +338,7 @@ class Pipeline:
                 query.text,
                 own.token_weights,
                 own.saliency,
+                own.image,
                 sparse=None if own.sparse is None else own.sparse.vectors()[0],
             )
             for own, query in zip(encoded, queries, strict=True)
@@ -345,10 +346,7 @@ class Pipeline:
 
     def with_query_vectors(self, queries: Sequence[Query], batch: bool = False) -> list[Query]:
         """Queries with the vectors that the encoder makes of their texts; see :meth:`encoded_queries`."""
-        encoded = self.as_queries(self.encoded_queries(queries, batch), queries)
-        if SPARSE_VECTOR in self.branches:
-            return encoded
-        return [replace(query, text=None) for query in encoded]
+        return self.as_queries(self.encoded_queries(queries, batch), queries)
 
     def compared(self, query: Query) -> str:
         """Vector or payload field by which documents can be compared with each other and the query.

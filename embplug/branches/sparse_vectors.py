@@ -100,6 +100,8 @@ def check_sparse(vectors: SparseLike, count: int, argument: str = "sparse") -> S
         if rows.ndim != 2:
             raise InvalidArgumentError(argument, f"a matrix of {count} rows", f"shape {rows.shape}")
         indices, values, offsets = rows.indices, rows.data, rows.indptr
+        if values.dtype.kind not in "biuf":
+            raise InvalidArgumentError(argument, "weights that are numbers", f"dtype {values.dtype}")
     else:
         if isinstance(vectors, (str, bytes, Mapping)) or not isinstance(vectors, Sequence):
             expected = f"a sequence, each item {_ONE}; or a scipy sparse matrix"

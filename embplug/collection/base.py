@@ -449,6 +449,7 @@ explain, consistency, shard_key_selector, timeout
         text: str | None = None,
         token_weights: ArrayLike | None = None,
         saliency: ArrayLike | None = None,
+        image: ImageLike | None = None,
         exact: bool = False,
         consistency: models.ReadConsistency | None = None,
         shard_key_selector: models.ShardKeySelector | None = None,
@@ -464,7 +465,7 @@ explain, consistency, shard_key_selector, timeout
         ----------
         id : int, str or UUID
             Id of the document.
-        tokens, text, token_weights, saliency, consistency, shard_key_selector, timeout
+        tokens, text, token_weights, saliency, image, consistency, shard_key_selector, timeout
             See :meth:`search`.
         exact : bool, default=False
             Explain the score of an exact search, by the multivector if there is one.
@@ -482,7 +483,7 @@ explain, consistency, shard_key_selector, timeout
         NotFittedError
             No document was added yet.
         """
-        query = Query(tokens=tokens, text=text, token_weights=token_weights, saliency=saliency)
+        query = Query(tokens=tokens, text=text, token_weights=token_weights, saliency=saliency, image=image)
         reading = ReadOptions(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         explain = partial(
             explain_steps, self.engine, self.name, query=query, id=id, exact=exact, reading=reading

@@ -9,6 +9,7 @@ from typing import Any
 
 from embplug.branches.explain_tokens import explained_field, explanations, maxsim_stages
 from embplug.branches.pipeline import Pipeline
+from embplug.branches.prepare import chosen_branches
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.collection.rounds import run_plans
 from embplug.common.ids import CODE_FIELDS, GRID, Id, point_id
@@ -40,14 +41,14 @@ def explain_steps(
     # Options and the query are named before what the recipe lacks.
     reading.arguments(pipeline.capabilities)
     check_query(query, pipeline.recipe)
-    name, point = pipeline.alias or name, point_id(id, "id")
+    address, point = pipeline.alias or name, point_id(id, "id")
     encoded = yield from encoded_steps(pipeline, [query])
     field = explained_field(pipeline, exact=exact)
-    records = yield from _records_steps(name, pipeline, [point], field, reading)
+    records = yield from _records_steps(address, pipeline, [point], field, reading)
     if point not in records:
         raise InvalidArgumentError("id", f"the id of a document in collection {name!r}", repr(id))
     ((explained,),) = yield from _explained_steps(
-        engine, name, pipeline, encoded, [[point]], records, field, reading
+        engine, address, pipeline, encoded, [[point]], records, field, reading
     )
     if explained is None:
         raise InvalidArgumentError("id", f"a document with {field!r} of its tokens", repr(id))
@@ -111,7 +112,7 @@ def encoded_steps(
     """
     check_queries(queries)
     explained_field(pipeline, exact=False)
-    if branches is not None and TOKENS_BRANCH not in branches:
+    if TOKENS_BRANCH not in chosen_branches(pipeline.branches, branches):
         raise InvalidArgumentError("branches", f"{TOKENS_BRANCH!r} among them, to explain hits by", branches)
     encoded: list[CheckedQuery] = yield Call.compute(partial(pipeline.encoded_queries, queries, batch))
     for i, query in enumerate(encoded):

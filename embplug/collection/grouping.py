@@ -88,7 +88,6 @@ def search_groups_steps(
         (encoded,) = pipeline.as_queries(explained, [query])
     else:
         (encoded,) = yield Call.compute(partial(pipeline.with_query_vectors, [query]))
-        encoded = replace(encoded, text=query.text)
     groups = yield from _GroupSearch(
         engine, name, pipeline, encoded, options, path, group_size, formula
     ).steps()

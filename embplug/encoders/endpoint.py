@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -67,9 +68,7 @@ class Endpoint:
         concurrency: int = 4,
     ) -> None:
         self.url = checked_url(url)
-        if api_key is not None and (not isinstance(api_key, str) or not api_key):
-            raise InvalidArgumentError("api_key", "a key, or None", type(api_key).__name__)
-        self._api_key = api_key
+        self._api_key = None if api_key is None else checked_key(api_key, "api_key")
         self.timeout = checked_positive(timeout, "timeout", "seconds")
         self.retries = checked_integer(retries, "retries")
         self.batch_size = checked_integer(batch_size, "batch_size", 1)
@@ -126,6 +125,13 @@ class Endpoint:
                 answer = self._http().request(method, self.url + path, json=body, headers=self._headers())
             except httpx.TransportError as error:
                 reason = f"it cannot be reached ({type(error).__name__}: {error})"
+            except httpx.DecodingError as error:
+                reason = f"its answer cannot be decompressed ({error})"
+                break
+            except UnicodeError as error:
+                # A text with half a character has no JSON, and a host may have no name in DNS.
+                reason = f"the request cannot be written ({error})"
+                break
             else:
                 if answer.is_success:
                     return self._parsed(answer, path)
@@ -161,7 +167,26 @@ class Endpoint:
         return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def _key(self) -> str | None:
-        return self._api_key or os.environ.get(KEY_VARIABLE) or None
+        if self._api_key is not None:
+            return self._api_key
+        # A file from which the variable is read ends with a new line.
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+        return checked_key(key, KEY_VARIABLE) if key else None
+
+
+def checked_key(key: Any, argument: str) -> str:
+    """Check a key, which is sent in a header, and return it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is none. The error does not show it.
+    """
+    if not isinstance(key, str):
+        raise InvalidArgumentError(argument, "a key, or None", type(key).__name__)
+    if not re.fullmatch(r"[!-~]+", key):
+        raise InvalidArgumentError(argument, "a key of visible ASCII characters", "another text")
+    return key
 
 
 def checked_url(url: Any) -> str:
@@ -172,11 +197,21 @@ def checked_url(url: Any) -> str:
     InvalidArgumentError
         It is no such address.
     """
-    if not isinstance(url, str) or not re.fullmatch(r"https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?", url):
+    if not isinstance(url, str) or not _is_address(url):
         shown = re.sub(r"//[^/]*@", "//***@", str(url)).partition("?")[0]
         expected = "an address such as 'http://localhost:8080', without a user, a key or a query"
         raise InvalidArgumentError("encoder", expected, short_repr(shown))
     return url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    import httpx
+
+    try:
+        httpx.URL(url)  # which finds ports that are no numbers
+    except httpx.InvalidURL:
+        return False
+    return re.fullmatch(r"https?://[^\s/@?#\\]+(/[^\s@?#\\]*)?", url) is not None
 
 
 def retry_after(value: str | None, otherwise: float) -> float:
@@ -192,4 +227,4 @@ def retry_after(value: str | None, otherwise: float) -> float:
             return otherwise
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=timezone.utc)
         seconds = (moment - datetime.now(timezone.utc)).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_WAIT)
+    return otherwise if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT)

@@ -46,6 +46,9 @@ class ServedEncoder:
         url, _, self._name = str(address).partition("#")
         self._endpoint = Endpoint(url, **options)
         self._prompts = {"query": query_prompt, "document": document_prompt}
+        for name, prompt in self._prompts.items():
+            if not isinstance(prompt, str):
+                raise InvalidArgumentError(f"{name}_prompt", "a text", short_repr(prompt))
         self._output: Output = "dense"
         self._dim: int | None = None
         self.spec = f"{self.kind}:{self._endpoint.url}" + (f"#{self._name}" if self._name else "")

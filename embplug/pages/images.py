@@ -156,6 +156,8 @@ class PageImage:
     def _scale(self, width: int, height: int) -> float:
         """Factor of both sides at which the image is not too large."""
         pixels = width * height
+        if not pixels:
+            raise ImageError("image", "an image with pixels", f"{width} x {height} pixels")
         if pixels <= self.max_pixels:
             return 1.0
         if self.on_large == "raise":

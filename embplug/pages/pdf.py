@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from embplug.common.checks import checked_integer
 from embplug.errors import ImageError, MissingExtraError
 from embplug.pages.scaling import Fit
 
@@ -40,11 +41,20 @@ class PdfPage:
         Number of the page, from 1.
     dpi : int, default=150
         Dots per inch.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``number`` or ``dpi`` is no integer of at least 1.
     """
 
     path: str | os.PathLike[str]
     number: int
     dpi: int = DPI
+
+    def __post_init__(self) -> None:
+        checked_integer(self.number, "number", 1)
+        checked_integer(self.dpi, "dpi", 1)
 
     def render(self, fit: Fit | None = None) -> Image:
         """Render the page.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from embplug.common.checks import checked_integer
-from embplug.errors import ImageError
+from embplug.common.validation import short_repr
+from embplug.errors import ImageError, InvalidArgumentError
 from embplug.pages.images import MAX_PIXELS, OnLarge, PageImage, check_limits
 from embplug.pages.pdf import DPI, PdfPage, page_count
 from embplug.pages.tiff import TiffPage, frame_count
@@ -114,6 +115,8 @@ def read_pages(
         checked_integer(thumbnail, "thumbnail", 1)
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
+    if not isinstance(paths, Iterable):
+        raise InvalidArgumentError("paths", "a path, or an iterable of paths", short_repr(paths))
 
     def failed(error: ImageError, place: str) -> None:
         named = ImageError(place, error.expected, error.got)
@@ -155,8 +158,16 @@ def page_files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     ------
     Path
         The next file.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An item is no path.
     """
-    for path in map(Path, paths):
+    for i, name in enumerate(paths):
+        if not isinstance(name, str | os.PathLike):
+            raise InvalidArgumentError(f"paths[{i}]", "a path", short_repr(name))
+        path = Path(name)
         if not path.is_dir():
             yield path
             continue

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from embplug.common.checks import checked_integer
 from embplug.pages.pillow import pillow, readable
 from embplug.pages.scaling import Fit, scaled
 
@@ -23,10 +24,18 @@ class TiffPage:
         The file.
     number : int
         Number of the page, from 1.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``number`` is no integer of at least 1.
     """
 
     path: str | os.PathLike[str]
     number: int
+
+    def __post_init__(self) -> None:
+        checked_integer(self.number, "number", 1)
 
     def render(self, fit: Fit | None = None) -> Image:
         """Decode the page.

@@ -17,6 +17,7 @@ from qdrant_client import models
 from scipy import sparse
 
 from embplug import Collection, Dense, Documents, Recipe, Sparse, TokenBatch, Tokens
+from embplug.branches.sparse_vectors import check_sparse
 from embplug.errors import DuplicateIdError, EmptyTokensError, InvalidArgumentError, NotFittedError
 from embplug.methods import ProductQuantizer, ResidualQuantizer
 from tests.branches.parts import DIM, SMALL_FDE, RecordingEncoder
@@ -275,3 +276,36 @@ def test_weights_of_terms_go_along_in_a_matrix_of_any_kind(memory_client: Any) -
         docs.add(range(3), dense=vectors, sparse=weights, on_empty=on_empty)
         assert {record.id for record in docs.scroll()[0]} == ids
         assert docs.search(sparse={2: 1.0}, branches=["sparse"])[0].id == 2
+
+
+@pytest.mark.parametrize("on_empty", ["skip", "store"])
+@pytest.mark.parametrize(
+    ("column", "error"),
+    [
+        ({"payloads": [{}]}, r"^payloads: expected 2 items, one for each document, got 1$"),
+        ({"payloads": {"a": 1}}, r"^payloads: expected a sequence, one item per document, got dict$"),
+        ({"sparse": [{1: 0.5}]}, r"^sparse: expected 2 items, one for each document, got 1$"),
+        ({"sparse": {1: 0.5}}, r"^sparse: expected a sequence"),
+        ({"sparse": sparse.csr_array([[0.0, 1.0]])}, r"^sparse: expected 2 items"),
+        ({"saliency": 3}, r"^saliency: expected a sequence, one item per document, got int$"),
+        ({"grids": [(1, 1)]}, r"^grids: expected 2 items"),
+        ({"texts": {"a": "", "b": ""}}, r"^texts: expected a sequence, one item per document, got dict$"),
+        ({"ids": {1, 2}}, r"^ids: expected a sequence, one item per document, got set$"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named_before_documents_are_split(
+    memory_client: Any, on_empty: Any, column: dict[str, Any], error: str
+) -> None:
+    recipe = Recipe(dense=Dense(dim=2), sparse=Sparse(kind="learned"))
+    docs = Collection.create("docs", recipe, memory_client)
+    columns = {"ids": [1, 2], "dense": np.eye(2), "texts": ["a", ""], "sparse": [{1: 0.5}, {2: 0.5}]}
+    with pytest.raises(InvalidArgumentError, match=error):
+        docs.add(**{**columns, **column}, on_empty=on_empty)
+    assert docs.count() == 0
+
+
+def test_checked_weights_of_terms_are_split_too(memory_client: Any) -> None:
+    docs = Collection.create("docs", Recipe(sparse=Sparse(kind="learned")), memory_client)
+    weights = check_sparse([{1: 0.5}, {2: 0.5}, {3: 0.5}], 3)
+    report = docs.add([1, 2, 3], texts=["a", "", "c"], sparse=weights, on_empty="skip")
+    assert report.skipped == [2] and docs.search(sparse={3: 1.0})[0].id == 3

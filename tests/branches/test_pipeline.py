@@ -280,7 +280,7 @@ def test_a_query_gets_the_vectors_that_the_encoder_makes() -> None:
         RecordingEncoder(),
     )
     (query,) = pipeline.with_query_vectors([Query(text="text 5")])
-    assert query.text is None and np.asarray(query.tokens)[:, 0].tolist() == [5, 5]
+    assert query.text == "text 5" and np.asarray(query.tokens)[:, 0].tolist() == [5, 5]
     assert query.dense is not None and query.dense["dense"][0] == 5
     words = Pipeline(Recipe(sparse=Sparse(average_length=2.0)))
     assert words.with_query_vectors([Query(text="text 5")])[0].text == "text 5"

@@ -69,6 +69,7 @@ def test_rows_of_a_scipy_matrix_are_documents(make: Any) -> None:
             "2 indices",
         ),
         (sp.csr_array(np.array([[1.0, 0], [0, np.inf]])), NonFiniteError, "sparse[1]", "inf at index 1"),
+        (sp.csr_array(np.array([[1j, 0], [0, 1]])), InvalidArgumentError, "sparse", "dtype complex128"),
     ],
 )
 def test_what_cannot_be_stored_is_named(vectors: Any, error: Any, argument: str, got: str) -> None:

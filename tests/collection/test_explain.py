@@ -263,7 +263,7 @@ def test_an_asynchronous_collection_explains_alike(tmp_path: Path) -> None:
 
 def test_what_cannot_be_explained_is_named(memory_client: Any) -> None:
     collection = filled(memory_client, recipe())
-    with pytest.raises(InvalidArgumentError, match=r"^id: .* 99"):
+    with pytest.raises(InvalidArgumentError, match=r"^id: .* in collection 'docs', got 99$"):
         collection.explain(99, text="alpha3")
     with pytest.raises(InvalidArgumentError, match=r"^tokens"):
         collection.explain(3)
@@ -280,6 +280,10 @@ def test_what_cannot_be_explained_is_named(memory_client: Any) -> None:
     mixed = filled(memory_client, recipe().model_copy(update={"sparse": Sparse()}), name="mixed")
     with pytest.raises(InvalidArgumentError, match=r"^branches"):
         mixed.search(text="alpha3", explain=True, branches=["sparse"])
+    with pytest.raises(InvalidArgumentError, match=r"^branches: expected a sequence"):
+        mixed.search(text="alpha3", explain=True, branches=5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match=r"^branches\[1\]"):
+        mixed.search(text="alpha3", explain=True, branches=["tokens", "words"])
 
 
 def test_a_hit_whose_codes_are_gone_stays_a_hit(memory_client: Any) -> None:

@@ -7,11 +7,14 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from qdrant_client.models import Mmr
 
 from embplug import (
     AsyncCollection,
     Collection,
+    Dense,
     Documents,
+    Encoded,
     Multivector,
     Query,
     Recipe,
@@ -22,10 +25,12 @@ from embplug import (
     migrate,
 )
 from embplug.common.ids import GRID
+from embplug.encoders import EncodedImages
 from embplug.engines import Engine
 from embplug.errors import ImageError, InvalidArgumentError, LengthMismatchError, RecipeError
 from embplug.methods import (
     FDE,
+    BitAllocationQuantizer,
     GridPooling,
     HierarchicalPooling,
     ResidualQuantizer,
@@ -354,3 +359,50 @@ def test_a_migration_keeps_the_grids_and_pools_by_them(engine):
     assert [stored(target, i).shape for i in (0, 1)] == [(PROMPT + 3, DIM), (PROMPT + 6, DIM)]
     assert [grid_of(target, i) for i in (0, 1)] == [[3, 4, PROMPT], [6, 2, PROMPT]]
     assert target.search(text="blue", limit=1)[0].id == 1
+
+
+class Means(ColourEncoder):
+    """The same encoder with the mean of the tokens as dense vector."""
+
+    def encode_images(self, images):
+        encoded = super().encode_images(images)
+        return EncodedImages(encoded.tokens, _means(encoded.tokens), grids=encoded.grids)
+
+    def encode_queries(self, texts):
+        encoded = super().encode_queries(texts)
+        return Encoded(encoded.tokens, _means(encoded.tokens))
+
+    encode_documents = encode_queries
+
+
+def _means(tokens):
+    return np.stack([tokens[row].mean(axis=0) for row in range(len(tokens))])
+
+
+def test_hits_of_an_encoder_of_images_alone_are_explained_without_texts(edge_client):
+    whole = recipe(multivector=None, codes=BitAllocationQuantizer()).replaced(sparse=Sparse())
+    collection = Collection.create("pages", whole, edge_client, encoder=ImagesAlone())
+    colours = ["red", "blue"] * 20
+    collection.add(range(40), images=[picture(colour) for colour in colours], texts=colours)
+    edge_client.delete_payload("pages", [GRID], points=list(range(40)))
+    blue = picture("blue", (32, 32), (0, 0))
+    (hit,) = collection.search(image=blue, limit=1, explain=True)
+    alone = collection.explain(hit.id, image=blue)
+    for explanation in (hit.explanation, alone):
+        assert "expected one that encodes texts" in explanation.document.reason
+    np.testing.assert_allclose(alone.scores, hit.explanation.scores, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"explain": True}, {"mmr": Mmr(diversity=0.0)}, {"group_by": "file"}])
+@pytest.mark.parametrize("source", ["image", "text"])
+def test_every_kind_of_search_makes_the_vector_of_each_named_branch(edge_client, options, source):
+    encoder = Means()
+    whole = recipe().replaced(dense=Dense(dim=DIM))
+    collection = Collection.create("pages", whole, edge_client, encoder=encoder)
+    colours = ["red", "blue", "green"]
+    collection.add([0, 1, 2], images=[picture(c) for c in colours], payloads=[{"file": c} for c in colours])
+    query = {"image": picture("blue", (32, 32), (0, 0)), "text": "blue"}[source]
+    search = collection.search_groups if "group_by" in options else collection.search
+    tokens = encoder.encode_queries(["blue"]).tokens.values
+    found = search(tokens=tokens, **{source: query}, branches=["tokens", "dense"], limit=1, **options)
+    assert found[0].id == ("blue" if "group_by" in options else 1)

@@ -199,6 +199,8 @@ def test_a_pickle_holds_no_key(server: ModelServer, monkeypatch: pytest.MonkeyPa
         ("openai:http://user:secret@localhost/v1#m", "encoder"),
         ("openai:http://localhost/v1?api_key=secret#m", "encoder"),
         ("openai:http://localhost/v1", "encoder"),
+        ("openai:http://localhost:port/v1#m", "encoder"),
+        ("openai:http://[::1/v1#m", "encoder"),
         ("vllm:http://localhost#", "encoder"),
         ("tei:http://localhost#colbert", "encoder"),
         ("tei", "encoder"),
@@ -212,12 +214,47 @@ def test_addresses_that_are_not_valid_are_refused(spec: str, argument: str) -> N
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("timeout", 0), ("retries", -1), ("batch_size", 0), ("concurrency", 1.5), ("api_key", "")],
+    [
+        ("timeout", 0),
+        ("retries", -1),
+        ("batch_size", 0),
+        ("concurrency", 1.5),
+        ("api_key", ""),
+        ("api_key", f"{KEY}\n"),
+        ("api_key", f"{KEY}é"),
+        ("query_prompt", 3),
+        ("document_prompt", None),
+    ],
 )
 def test_options_that_are_not_valid_are_named(option: str, value: Any) -> None:
     with pytest.raises(InvalidArgumentError) as raised:
         OpenAIEncoder("http://localhost#m", **{option: value})
-    assert raised.value.argument == option
+    assert raised.value.argument == option and KEY not in str(raised.value)
+
+
+def test_the_key_of_the_environment_may_end_with_a_new_line_and_is_in_no_error(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBPLUG_ENCODER_API_KEY", f"{KEY}\n")
+    openai(server).encode_queries(["cat"])
+    assert server.requests[0][2] == f"Bearer {KEY}"
+    monkeypatch.setenv("EMBPLUG_ENCODER_API_KEY", f"{KEY}\n{KEY}")
+    with pytest.raises(InvalidArgumentError, match=r"^EMBPLUG_ENCODER_API_KEY: ") as raised:
+        openai(server, retries=0).encode_queries(["cat"])
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(("url", "text"), [("http://.", "cat"), (None, "half \ud800")])
+def test_a_request_that_cannot_be_written_is_named(server: ModelServer, url: Any, text: str) -> None:
+    with pytest.raises(EncoderError, match="the request cannot be written"):
+        OpenAIEncoder(f"{url or server.url}#tiny").encode_queries([text])
+    assert not server.requests
+
+
+def test_an_answer_that_cannot_be_decompressed_is_named(server: ModelServer) -> None:
+    server.failures = [(200, {"Content-Encoding": "gzip"}, "words")]
+    with pytest.raises(EncoderError, match="cannot be decompressed"):
+        openai(server).encode_queries(["cat"])
 
 
 def test_retry_after_is_seconds_or_a_date_and_bounded() -> None:
@@ -225,3 +262,4 @@ def test_retry_after_is_seconds_or_a_date_and_bounded() -> None:
     assert retry_after("7", 1.0) == 7.0 and retry_after(None, 1.0) == retry_after("soon", 1.0) == 1.0
     assert 15 < retry_after(format_datetime(soon, usegmt=True), 1.0) <= 20
     assert retry_after("1e9", 1.0) == LONGEST_WAIT and retry_after("-5", 1.0) == 0.0
+    assert retry_after("nan", 1.0) == 1.0

@@ -132,3 +132,8 @@ def test_a_tiff_of_several_pages_is_not_cut_to_its_first(tmp_path):
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(InvalidArgumentError, match=message):
         PageImage(**arguments)
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(ImageError, match=r"^image: expected an image with pixels, got 0 x 5 pixels"):
+        PageImage(Image.new("RGB", (0, 5))).check()

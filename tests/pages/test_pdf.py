@@ -9,9 +9,10 @@ import numpy as np
 import pypdfium2
 import pytest
 
-from embplug.errors import ImageError
+from embplug.errors import ImageError, InvalidArgumentError
 from embplug.pages import PageImage, PdfPage
 from embplug.pages.pdf import page_count
+from embplug.pages.tiff import TiffPage
 from tests.images import write_pdf
 
 
@@ -91,3 +92,18 @@ def test_a_missing_file_or_page_is_refused(tmp_path):
     with pytest.raises(ImageError, match="got 2, a damaged one"):
         PdfPage(path, 2).render()
     assert PdfPage(path, 1).text() == "Apples"
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda path: PdfPage(path, 0), "number"),
+        (lambda path: PdfPage(path, 1.0), "number"),
+        (lambda path: PdfPage(path, 1, dpi=0), "dpi"),
+        (lambda path: PdfPage(path, 1, dpi="fine"), "dpi"),
+        (lambda path: TiffPage(path, "1"), "number"),
+    ],
+)
+def test_arguments_of_a_page_are_checked(tmp_path, make, named):
+    with pytest.raises(InvalidArgumentError, match=f"^{named}: expected an integer of at least 1"):
+        make(tmp_path / "scan")

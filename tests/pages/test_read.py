@@ -85,3 +85,12 @@ def test_large_pages_become_smaller_or_are_named(folder):
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(InvalidArgumentError, match=f"^{next(iter(arguments))}: "):
         [*read_pages([], **arguments)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"), [(None, r"paths: .* None"), (["scan.pdf", 3], r"paths\[1\]: .* 3")]
+)
+def test_what_is_no_path_is_named(tmp_path, monkeypatch, paths, named):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidArgumentError, match=f"^{named}"):
+        list(read_pages(paths, on_error=print))

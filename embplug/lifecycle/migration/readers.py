@@ -17,7 +17,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.lifecycle.migration.reader import Reader
 from embplug.methods.transforms.truncation import Truncation
 from embplug.recipe import Dense, Recipe
-from embplug.recipe.names import TOKENS_VECTOR
+from embplug.recipe.names import SPARSE_VECTOR, TOKENS_VECTOR
 from embplug.search.types import Query, SearchOptions
 
 TIMED = 50
@@ -160,9 +160,9 @@ def search_times(
     Returns
     -------
     dict of str to float
-        Times of ``source`` and ``target``; none if nothing can be searched.
+        Times of ``source`` and ``target`` by the first dense vector; none if there is none.
     """
-    own = next((name for name in vectors if name != TOKENS_VECTOR), None)
+    own = next((name for name in vectors if name not in (TOKENS_VECTOR, SPARSE_VECTOR)), None)
     if own is None:
         return {}
     stored = vectors[own]

@@ -15,6 +15,9 @@ from embplug.methods.token_batch import TokenBatch
 OFF_GRID = -1
 """Row and column of a token that is no patch, such as those of a prompt."""
 
+LARGEST = (1 << 31) - 1
+"""Largest number of a grid, whose rows times columns 64 bits hold."""
+
 
 def checked_grids(grids: Any, tokens: TokenBatch, argument: str = "grids") -> NDArray[np.int64]:
     """Check grids of patches against the tokens of their documents.
@@ -47,8 +50,9 @@ def checked_grids(grids: Any, tokens: TokenBatch, argument: str = "grids") -> ND
     checked = np.zeros((len(tokens), 3), dtype=np.int64)
     for i, grid in enumerate(grids):
         if grid is not None:
-            numbers = np.asarray(grid)
-            well_formed = numbers.shape in ((2,), (3,)) and numbers.dtype.kind in "iu" and numbers.min() >= 0
+            numbers = _numbers(grid)
+            well_formed = numbers.shape in ((2,), (3,)) and numbers.dtype.kind in "iu"
+            well_formed = well_formed and numbers.min() >= 0 and numbers.max() <= LARGEST
             # No rows and no columns are a document without patches.
             if not well_formed or (numbers[:2] == 0).sum() == 1:
                 expected = "(rows, columns) or (rows, columns, tokens before the first patch)"
@@ -63,6 +67,13 @@ def checked_grids(grids: Any, tokens: TokenBatch, argument: str = "grids") -> ND
         expected = f"at most the {lengths[i]} tokens of the document"
         raise LengthMismatchError(f"{argument}[{i}]", expected, f"{before} + {rows} x {columns}")
     return checked
+
+
+def _numbers(grid: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(grid)
+    except ValueError:  # rows of different lengths
+        return np.empty(0)
 
 
 def patch_cells(tokens: TokenBatch, grids: ArrayLike | Sequence[Sequence[int] | None]) -> NDArray[np.int32]:

@@ -79,6 +79,16 @@ def test_weights_and_their_modifier_are_copied_on_every_engine(engine: Engine, m
     assert collection.search(sparse={7: 1.0}, branches=["sparse"])[0].id == 1000
 
 
+def test_a_recipe_of_weights_alone_copies_them_on_every_engine(engine: Engine) -> None:
+    source(engine)
+    alone = Recipe(sparse=Sparse(kind="learned"))
+    report = migrate("source", "target", alone, engine=engine, progress=False)
+    assert report.recall is not None and report.recall.by_vector == {"sparse": 1.0}
+    # Times are measured by a dense vector.
+    assert report.search_ms == {}
+    assert Collection.open("target", engine).search(sparse=weights("alpha17"))[0].id == 17
+
+
 def test_a_migration_goes_on_where_weights_change(memory_client: Any) -> None:
     source(memory_client)
     migrate("source", "target", RECIPE, engine=memory_client, progress=False)

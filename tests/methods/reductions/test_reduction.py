@@ -292,6 +292,8 @@ def test_bad_saliency_is_refused(saliency, error, named):
         ([[2, 2], [0, 2]], r"grids\[1\]"),
         ([[2, 2], [2, 2, -1]], r"grids\[1\]"),
         ([[2, 2], [4]], r"grids\[1\]"),
+        ([[2, 2], [[1], [1, 2]]], r"grids\[1\]"),
+        ([[2**32, 2**32], [2, 2]], r"grids\[0\]"),
         ([[2.0, 2.0], [1, 1]], r"grids\[0\]"),
         ([[1, 1], [2, 3]], r"grids\[1\]: expected at most the 5 tokens of the document, got 0 \+ 2 x 3"),
         ([[1, 1], [2, 2, 2]], r"grids\[1\]: expected at most the 5 tokens of the document, got 2 \+ 2 x 2"),
