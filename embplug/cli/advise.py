@@ -17,11 +17,13 @@ from embplug.cli.shared import (
     At,
     Name,
     app,
+    check_output,
     naming_others,
     open_engine,
     readable_size,
     reporting,
     show,
+    write_output,
 )
 from embplug.errors import InvalidArgumentError
 
@@ -97,6 +99,7 @@ def advise_command(
     from embplug.evaluation.advisor import advise
 
     with reporting(as_json):
+        check_output(output)
         with open_engine(at, api_key) as engine, naming_others(name, at, engine):
             advice = advise(
                 name,
@@ -116,10 +119,7 @@ def advise_command(
                 node_memory=_bytes(node_memory, "--node-memory"),
             )
         if output is not None:
-            try:
-                output.write_text(advice.to_yaml(), encoding="utf-8")
-            except OSError as error:
-                raise InvalidArgumentError("path", "a file that can be written", error) from None
+            write_output(output, advice.to_yaml())
         show({**advice.to_dict(), "yaml": advice.to_yaml()}, as_json, Group(*_shown(advice, at, output)))
     if not advice.met:
         raise typer.Exit(5)

@@ -65,8 +65,6 @@ def create(
     from embplug.errors import InvalidArgumentError
     from embplug.recipe.presets import check_preset
 
-    if recipe is None and encoder is None:
-        raise typer.BadParameter("a collection needs --recipe or --encoder")
     with reporting(as_json), open_engine(at, api_key) as engine:
         if recipe is not None and (preset or encoder):
             option = "--preset" if preset else "--encoder"

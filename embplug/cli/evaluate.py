@@ -11,7 +11,17 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from embplug.cli.shared import RECIPES, ApiKey, AsJson, app, open_engine, reporting, show
+from embplug.cli.shared import (
+    RECIPES,
+    ApiKey,
+    AsJson,
+    app,
+    check_output,
+    open_engine,
+    reporting,
+    show,
+    write_output,
+)
 from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -60,6 +70,7 @@ def evaluate_command(
     from embplug.recipe import Recipe
 
     with reporting(as_json):
+        check_output(output)
         bars = dict(map(_bar, fail_under or ()))
         for measure in bars.keys() - _measures(limit):
             raise InvalidArgumentError("--fail-under", f"one of {_measures(limit)}", repr(measure))
@@ -78,7 +89,7 @@ def evaluate_command(
             result = evaluate(beir, recipes, **options)  # type: ignore[arg-type]
         contents = result.to_dict()
         if output is not None:
-            _write(output, json.dumps(contents))
+            write_output(output, json.dumps(contents))
         show(contents, as_json, Group(*_tables(result)))
         below = [
             f"{measure} of {figures.name} is {figures.figures[measure].mean:.4f}, below {bar:g}"
@@ -108,7 +119,7 @@ def report(
     with reporting(as_json):
         contents = parse_json(read_text(result, "a result of embplug evaluate"), "path")
         page = report_html(contents)
-        _write(output, page)
+        write_output(output, page)
         show({"report": str(output), "bytes": len(page.encode())}, as_json, f"{output} written")
 
 
@@ -138,13 +149,6 @@ def _named(recipes: list[tuple[Path, Recipe]]) -> dict[str, Recipe]:
     if len(named) < len(recipes):
         raise InvalidArgumentError("path", "recipe files that differ", [str(path) for path, _ in recipes])
     return named
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InvalidArgumentError("path", "a file that can be written", error) from None
 
 
 def _tables(result: Evaluation) -> list[Table]:

@@ -27,6 +27,7 @@ from embplug.cli.shared import (
     parse_ids,
     reporting,
     show,
+    write_output,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def explain(
         if html is not None:
             from embplug.evaluation.report.heat import heat_html
 
-            html.write_text(heat_html(query, explained, _thumbnails(collection, explained)), encoding="utf-8")
+            write_output(html, heat_html(query, explained, _thumbnails(collection, explained)))
         found = [{"id": explanation.id, **explanation.to_dict()} for explanation in explained]
         written = [] if html is None else [f"heat maps: {html}"]
         shown = [part for explanation in explained for part in _shown(explanation)]

@@ -6,11 +6,13 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from embplug.common.files import reason_of
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has ended, as of any other program."""
 
+WRITABLE = "a file that can be written"
+
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",
     epilog="Exit codes: 0 success, 1 failure, 2 wrong usage, 3 the collection exists with another recipe, "
@@ -38,7 +42,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console()
+# Texts of users are no markup: "[/INST]" stays as it is.
+console = Console(markup=False, emoji=False)
 
 COLLECTIONS = "Collections"
 DOCUMENTS = "Documents"
@@ -217,6 +222,23 @@ def _fail(
     else:
         typer.secho(str(error), err=True, fg="red")
     raise typer.Exit(code)
+
+
+def check_output(file: Path | None) -> None:
+    """Refuse a file that cannot be written, before a command works for minutes."""
+    if file is None:
+        return
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        got = f"{file}: {'a folder' if file.is_dir() else f'no folder {file.parent}'}"
+        raise InvalidArgumentError("path", WRITABLE, got)
+
+
+def write_output(file: Path, text: str) -> None:
+    """Write a text to a file of the user."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidArgumentError("path", WRITABLE, f"{file}: {reason_of(error)}") from None
 
 
 def show(result: dict[str, Any], as_json: bool, shown: Any) -> None:

@@ -17,6 +17,8 @@ from embplug.files.texts import PASSAGE, TEXT_SUFFIXES, Texts
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 FORMATS = ("jsonl", "csv", "tsv", "parquet", "arrow", "npy", "text")
+STREAMED = ("jsonl", "csv", "tsv")
+"""Formats that are read from standard input; readers of the others need a file."""
 
 _STATE = "state.json"
 _SPLITS = "dataset_dict.json"
@@ -38,7 +40,8 @@ def open_source(
         A file of JSON lines, CSV, TSV, Parquet, Arrow, ``.npy`` vectors, text, Markdown or PDF; a folder of
         Parquet or of text files; or a Hugging Face dataset on disk. ``-`` is standard input.
     kind : {"jsonl", "csv", "tsv", "parquet", "arrow", "npy", "text"}, default=None
-        Format of the file. By default its suffix tells; standard input is JSON lines.
+        Format of the file. By default its suffix tells. Standard input is JSON lines, CSV or TSV, by default
+        JSON lines.
     passage : int, default=PASSAGE
         Largest number of characters of a passage of a text, 0 for whole texts; see :class:`Texts`.
     texts : set of str, default=()
@@ -54,7 +57,7 @@ def open_source(
     Raises
     ------
     InvalidArgumentError
-        There is no such file, or its format is unknown.
+        There is no such file, or standard input is to be read in a format that needs a file.
     """
     if str(path) != STANDARD_INPUT:
         try:
@@ -66,6 +69,8 @@ def open_source(
         if is_folder:
             return _open_folder(path, passage)
     kind = kind or _kind(path)
+    if str(path) == STANDARD_INPUT and kind not in STREAMED:
+        raise InvalidArgumentError("path", f"a file, or one of {[*STREAMED]} on standard input", repr(kind))
     if kind == "jsonl":
         return JsonLines(path)
     if kind in ("csv", "tsv"):

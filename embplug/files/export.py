@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from embplug.common.files import STANDARD_INPUT, reason_of
 from embplug.errors import InvalidArgumentError
 from embplug.files.arrow import PARQUET_SUFFIXES
 from embplug.files.choose import JSON_SUFFIXES
+from embplug.recipe.names import TOKENS_BRANCH, TOKENS_VECTOR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 AT_ONCE = 1000
 AT_ONCE_WITH_VECTORS = 250
 STANDARD_OUTPUT = STANDARD_INPUT
+
+EXACT_IN_FLOATS = 2**53
+"""Whole numbers up to this one are floats without a loss."""
 
 
 @dataclass
@@ -84,19 +89,17 @@ def export_documents(
     Raises
     ------
     InvalidArgumentError
-        The format is unknown, the file cannot be written, or a payload has a field of the name ``id_key``.
+        The format is unknown, the file cannot be written, or a payload has a field of the name ``id_key`` or
+        of a vector that is written.
     """
     suffix = file.suffix.lower()
     is_parquet = suffix in PARQUET_SUFFIXES
     if not is_parquet and suffix not in JSON_SUFFIXES and str(file) != STANDARD_OUTPUT:
         raise InvalidArgumentError("path", "a .jsonl or .parquet file", str(file))
     report = ExportReport()
-    vectors: bool | list[str] = False
-    if with_vectors:
-        # BM25 makes the sparse vector anew from the text.
-        vectors = [*collection.info().vectors.keys() - {"sparse"}]
-        if any(dense.transforms for dense in collection.recipe.dense.values()):
-            report.notes.append("The vectors are those after the transforms of the recipe.")
+    vectors = _written_vectors(collection, report) if with_vectors else {}
+    if id_key in vectors.values():
+        raise InvalidArgumentError("--id-key", "another name than that of a vector", repr(id_key))
     disable = None if progress is None else not progress
     title, total = f"exporting {collection.name}", collection.count(filter=filter)
     with tqdm(desc=title, total=total, unit=" documents", disable=disable) as bar:
@@ -124,7 +127,7 @@ class _Page:
 def _pages(
     collection: Collection,
     condition: models.Filter | None,
-    vectors: bool | list[str],
+    vectors: dict[str, str],
     id_key: str,
     bar: Any,
     report: ExportReport,
@@ -133,19 +136,45 @@ def _pages(
     limit = AT_ONCE_WITH_VECTORS if vectors else AT_ONCE
     while True:
         records, offset = collection.scroll(
-            filter=condition, limit=limit, offset=offset, with_vectors=vectors
+            filter=condition, limit=limit, offset=offset, with_vectors=[*vectors]
         )
-        rows = [_row(record, id_key) for record in records]
+        rows = [_row(record, id_key, {*vectors.values()}) for record in records]
         if rows:
-            yield _Page(rows, [record.vector or {} for record in records])
+            yield _Page(rows, [_named(record, vectors) for record in records])
         report.documents += len(rows)
         bar.update(len(rows))
         if offset is None:
             return
 
 
-def _row(record: Record, id_key: str) -> dict[str, Any]:
+def _written_vectors(collection: Collection, report: ExportReport) -> dict[str, str]:
+    """Return the vectors that ``add`` takes, by their names in Qdrant, and their names in the recipe."""
+    recipe, info = collection.recipe, collection.info()
+    names = {}
+    for name in recipe.dense:
+        version = info.versions.get(name)
+        names[(version and version.stored_as) or name] = name
+    if recipe.tokens is not None:
+        names[TOKENS_VECTOR] = TOKENS_BRANCH
+    if any(dense.transforms for dense in recipe.dense.values()):
+        report.notes.append("The vectors are those after the transforms of the recipe.")
+    absent = [name for stored, name in names.items() if stored not in info.vectors]
+    if absent:
+        report.notes.append(f"The collection stores no vectors of {', '.join(absent)}, so none are written.")
+    # What is computed from these, such as the encoding of tokens and BM25, is computed anew by add.
+    return {stored: name for stored, name in names.items() if stored in info.vectors}
+
+
+def _named(record: Record, vectors: dict[str, str]) -> dict[str, Any]:
+    return {vectors[stored]: vector for stored, vector in (record.vector or {}).items()}
+
+
+def _row(record: Record, id_key: str, vectors: set[str]) -> dict[str, Any]:
     payload = record.payload or {}
+    taken = next((name for name in vectors if name in payload), None)
+    if taken is not None:
+        expected = "payloads without a field that is named as a vector"
+        raise InvalidArgumentError("--with-vectors", expected, f"{taken!r} of document {record.id!r}")
     if id_key in payload:
         expected = f"a name that no payload has, because document {record.id!r} has {id_key!r}"
         raise InvalidArgumentError("--id-key", expected, repr(id_key))
@@ -155,7 +184,8 @@ def _row(record: Record, id_key: str) -> dict[str, Any]:
 @contextmanager
 def _replacing(file: Path) -> Iterator[Path]:
     """Write beside a file, which is replaced when everything is written."""
-    beside = file.with_name(f".{file.name}.part")
+    # Two processes may write to the same file: the last one replaces it.
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         yield beside
         beside.replace(file)
@@ -239,6 +269,8 @@ class _Types:
         self.id_key = id_key
         self.as_json: set[str] = set()
         self._known: dict[str, pa.DataType] = {}
+        self._inexact: set[str] = set()
+        self._mixed: set[str] = set()
 
     def see(self, rows: list[dict[str, Any]]) -> None:
         """Take in the values of some rows."""
@@ -249,13 +281,17 @@ class _Types:
                 continue
             values = [row.get(name) for row in rows]
             try:
-                kind = pa.array(values).type
-                known = self._known.get(name, pa.null())
+                array = pa.array(values)
+                kind, known = array.type, self._known.get(name, pa.null())
                 merged = pa.unify_schemas(
                     [pa.schema([(name, known)]), pa.schema([(name, kind)])], promote_options="permissive"
                 )
                 self._known[name] = merged.field(name).type
-                if _is_lossy(known, kind) or _has_empty_struct(self._known[name]):
+                if _has_inexact(array):
+                    self._inexact.add(name)
+                if _become_floats(known, kind):
+                    self._mixed.add(name)
+                if name in self._inexact & self._mixed or _has_empty_struct(self._known[name]):
                     self.as_json.add(name)
             except (pa.ArrowException, OverflowError):
                 self.as_json.add(name)
@@ -278,11 +314,32 @@ class _Types:
         }
 
 
-def _is_lossy(known: Any, kind: Any) -> bool:
-    """Whether whole numbers of more than 53 bits could become floats in a common type."""
+def _has_inexact(array: Any) -> bool:
+    """Whether there are whole numbers that no float holds exactly, at any depth."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pa.types.is_integer(kind):
+        ends = pc.min_max(array).as_py()
+        return any(end is not None and abs(end) > EXACT_IN_FLOATS for end in ends.values())
+    if pa.types.is_struct(kind):
+        return any(_has_inexact(inner) for inner in array.flatten())
+    return pa.types.is_list(kind) and _has_inexact(array.flatten())
+
+
+def _become_floats(known: Any, kind: Any) -> bool:
+    """Whether whole numbers become floats in the common type of two types, at any depth."""
     import pyarrow as pa
 
-    return bool(pa.types.is_uint64(kind) != pa.types.is_uint64(known) and pa.types.is_floating(known))
+    if pa.types.is_struct(known) and pa.types.is_struct(kind):
+        both = {inner.name for inner in known} & {inner.name for inner in kind}
+        return any(_become_floats(known.field(name).type, kind.field(name).type) for name in both)
+    if pa.types.is_list(known) and pa.types.is_list(kind):
+        return _become_floats(known.value_type, kind.value_type)
+    numbers = [pa.types.is_integer(type_) or pa.types.is_floating(type_) for type_ in (known, kind)]
+    differ = pa.types.is_floating(known) != pa.types.is_floating(kind)
+    return all(numbers) and (differ or pa.types.is_uint64(known) != pa.types.is_uint64(kind))
 
 
 def _has_empty_struct(kind: Any) -> bool:

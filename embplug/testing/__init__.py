@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from embplug.testing.collections import removing_collections, throwaway_collection
+from embplug.testing.collections import (
+    removing_collections,
+    removing_own_collections,
+    throwaway_collection,
+)
 from embplug.testing.containers import Address, ContainerError, qdrant_cluster, qdrant_container
 
 __all__ = [
@@ -11,5 +15,6 @@ __all__ = [
     "qdrant_cluster",
     "qdrant_container",
     "removing_collections",
+    "removing_own_collections",
     "throwaway_collection",
 ]

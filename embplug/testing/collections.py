@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from embplug.collection.collection import Collection
+from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines import Engine
+from embplug.errors import InvalidArgumentError
+from embplug.frameworks.opening import delete_collection
 from embplug.recipe import Recipe
 from embplug.recipe.presets import Preset
 
@@ -35,7 +38,14 @@ def throwaway_collection(
     ------
     Collection
         The collection, open and empty.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A collection has this name already: it would be deleted with its documents.
     """
+    if name is not None and engine.collection_exists(name):
+        raise InvalidArgumentError("name", "a name that no collection has", repr(name))
     collection = Collection.create(name or f"test_{uuid.uuid4().hex}", recipe, engine, **options)
     try:
         yield collection
@@ -60,3 +70,32 @@ def removing_collections(engine: Engine) -> Iterator[None]:
         for collection in engine.get_collections().collections:
             if collection.name not in before:
                 engine.delete_collection(collection.name)
+
+
+@contextmanager
+def removing_own_collections(engine: Engine) -> Iterator[None]:
+    """Delete the collections that this client creates in the ``with`` block, and no others.
+
+    What embplug stores beside all collections of a server, ``embplug_state``, stays.
+
+    Parameters
+    ----------
+    engine : QdrantClient or EdgeClient
+        Client of an engine on which others may make collections at the same time.
+    """
+    create = engine.create_collection
+    created: list[str] = []
+
+    def noted(collection_name: str, *arguments: Any, **options: Any) -> Any:
+        result = create(collection_name, *arguments, **options)
+        created.append(collection_name)
+        return result
+
+    engine.create_collection = noted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        engine.create_collection = create  # type: ignore[method-assign]
+        for name in created:
+            if name != STATE_COLLECTION:
+                delete_collection(engine, name)

@@ -15,7 +15,11 @@ from qdrant_client import QdrantClient
 
 from embplug.collection.collection import Collection
 from embplug.engines import Engine, connect
-from embplug.testing.collections import removing_collections, throwaway_collection
+from embplug.testing.collections import (
+    removing_collections,
+    removing_own_collections,
+    throwaway_collection,
+)
 from embplug.testing.containers import (
     Address,
     default_image,
@@ -71,6 +75,7 @@ def embplug_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[E
     Collections that the test makes are deleted after it.
     """
     name = _option(request.config, "engine") or "edge"
+    is_shared = name.startswith(("http://", "https://"))
     with ExitStack() as stack:
         if name == "edge":
             engine = connect(tmp_path / "edge")
@@ -82,14 +87,15 @@ def embplug_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[E
         elif name == "cluster":
             address = request.getfixturevalue("embplug_cluster")[0]
             engine = connect(address.url, grpc_port=address.grpc_port)
-        elif name.startswith(("http://", "https://")):
+        elif is_shared:
             engine = connect(name)
         else:
             raise pytest.UsageError(
                 f"--embplug-engine: expected one of {', '.join(ENGINES)} or a URL, got {name!r}"
             )
         stack.enter_context(closing(engine))
-        stack.enter_context(removing_collections(engine))
+        # Other processes may make collections on a server that has a URL.
+        stack.enter_context((removing_own_collections if is_shared else removing_collections)(engine))
         yield engine
 
 

@@ -469,7 +469,13 @@ class EmbplugDocumentStore:
         return await (await self.ashared()).arun(metadata.fields_info_steps())
 
     def get_metadata_field_min_max(self, metadata_field: str) -> dict[str, Any]:
-        """Return the lowest and the highest value of a field, as ``min`` and ``max``."""
+        """Return the lowest and the highest value of a field, as ``min`` and ``max``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            Some values cannot be compared with each other. It is a ``ValueError``.
+        """
         return self.shared().run(metadata.min_max_steps(metadata_field))
 
     async def get_metadata_field_min_max_async(self, metadata_field: str) -> dict[str, Any]:

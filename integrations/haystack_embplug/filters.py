@@ -84,7 +84,7 @@ class _Translation:
         operator = item["operator"]
         if operator in ("AND", "OR", "NOT"):
             return self._logical(operator, item, place)
-        if operator not in _OPERATORS:
+        if not isinstance(operator, str) or operator not in _OPERATORS:
             expected = f"one of {['AND', 'OR', 'NOT', *_OPERATORS]}"
             raise DocumentFilterError(f"{place}['operator']", expected, short_repr(operator))
         for key in ("field", "value"):

@@ -9,7 +9,10 @@ from typing import Any
 from qdrant_client import models
 
 from embplug import Record
+from embplug.common.validation import short_repr
 from embplug.engines.calls import Call, Steps
+from embplug.errors import InvalidArgumentError
+from embplug.frameworks.arguments import check_integer
 from haystack_embplug.documents import META_KEY
 
 PAGE = 1000
@@ -38,9 +41,14 @@ def min_max_steps(field: str) -> Steps[dict[str, Any]]:
 
     def visit(meta: dict[str, Any]) -> None:
         value = meta.get(_name(field))
-        if value is not None:
+        if value is None:
+            return
+        try:
             values["min"] = value if values["min"] is None else min(values["min"], value)
             values["max"] = value if values["max"] is None else max(values["max"], value)
+        except TypeError:
+            expected = f"a field whose values can be compared, such as {short_repr(values['min'])}"
+            raise InvalidArgumentError("metadata_field", expected, short_repr(value)) from None
 
     yield from _visit_steps(visit, None)
     return values
@@ -64,6 +72,9 @@ def unique_values_steps(
     field: str, search_term: str | None, start: int, size: int | None, filter: models.Filter | None
 ) -> Steps[tuple[list[Any], int]]:
     """Return a page of the different values of a field, in the order of their texts, and their number."""
+    check_integer("from_", start, 0)
+    if size is not None:
+        check_integer("size", size, 0)
     values: dict[str, Any] = {}
 
     def visit(meta: dict[str, Any]) -> None:

@@ -66,6 +66,8 @@ class RetrieverOptions:
             kind = type(self.document_store).__name__
             raise InvalidArgumentError("document_store", "an EmbplugDocumentStore", kind)
         check_integer("top_k", self.top_k, 1)
+        if self.group_size is not None:
+            check_integer("group_size", self.group_size, 1)
 
     def to_dict(self, component: Any, **others: Any) -> dict[str, Any]:
         """Return a retriever as data."""
@@ -109,7 +111,7 @@ class RetrieverOptions:
         if run.group_by is None:
             hits = shared.search(request)
         else:
-            hits = _hits(shared.search_groups(request, _path(run.group_by), run.group_size or GROUP_SIZE))
+            hits = _hits(shared.search_groups(request, _path(run.group_by), run.size))
         return run.documents(hits, scale)
 
     async def arun(
@@ -122,10 +124,14 @@ class RetrieverOptions:
         if run.group_by is None:
             hits = await shared.asearch(request)
         else:
-            path, size = _path(run.group_by), run.group_size or GROUP_SIZE
-            hits = _hits(await shared.asearch_groups(request, path, size))
+            hits = _hits(await shared.asearch_groups(request, _path(run.group_by), run.size))
         # Relevance may encode the query.
         return await asyncio.to_thread(run.documents, hits, scale)
+
+    @property
+    def size(self) -> int:
+        """Highest number of documents of a group."""
+        return GROUP_SIZE if self.group_size is None else self.group_size
 
     def request(self, inputs: Mapping[str, Any]) -> SearchRequest:
         """Return the request of a run, which is opened by now."""

@@ -51,6 +51,8 @@ class Writer:
     def steps(self, documents: Sequence[Document], policy: DuplicatePolicy) -> Steps[int]:
         """Write documents, and return their number; see :meth:`EmbplugDocumentStore.write_documents`."""
         check_documents(documents)
+        if not isinstance(policy, DuplicatePolicy):
+            raise InvalidArgumentError("policy", "a haystack DuplicatePolicy", short_repr(policy))
         if self._recipe.tokens is not None and not self._shared.collection.has_encoder:
             raise InvalidArgumentError("encoder", "an encoder, which makes the tokens of documents", None)
         places = {document.id: place for place, document in enumerate(documents)}

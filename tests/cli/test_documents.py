@@ -272,3 +272,75 @@ def test_rows_that_were_deleted_meanwhile_are_added_again(folder):
     done = json.loads(embplug("add", "docs", "docs.jsonl", "--json").stdout)
     assert done["added"] + done["resumed"] == 600
     assert len(stored()) == 600
+
+
+def test_brackets_in_texts_of_users_are_no_markup(folder):
+    created("sparse: {}\n")
+    row = {"id": "[a]", "text": "apple [/INST] [red]pear[/red] :smile:", "tags": ["[/b]"]}
+    Path("docs.jsonl").write_text(json.dumps(row))
+    assert embplug("add", "docs", "docs.jsonl").exit_code == 0
+    for shown in (embplug("search", "docs", "apple"), embplug("get", "docs", "[a]")):
+        assert shown.exit_code == 0, shown.exception
+        assert "apple [/INST] [red]pear[/red] :smile:" in shown.stdout and "[a]" in shown.stdout
+
+
+@pytest.mark.parametrize("name", ["parquet", "arrow", "npy", "text"])
+def test_standard_input_is_refused_in_a_format_that_needs_a_file(folder, name):
+    created("sparse: {}\n")
+    done = embplug("add", "docs", "-", "--format", name, stdin="hello there")
+    assert done.exit_code == 2 and "on standard input" in done.stderr
+
+
+def test_long_work_does_not_begin_if_its_result_cannot_be_written(folder):
+    created("sparse: {}\n")
+    for command in (
+        ["evaluate", "--beir", "absent", "--recipe", "docs.yaml"],
+        ["advise", "docs"],
+    ):
+        done = embplug(*command, "-o", "absent/result")
+        assert done.exit_code == 2 and "can be written, got absent/result" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_an_export_of_tokens_leaves_out_what_is_computed_of_them(folder, name):
+    created("tokens: {dim: 4}\n")
+    rng = np.random.default_rng(0)
+    lines = [{"id": i, "tokens": rng.standard_normal((3, 4)).tolist(), "fde": i} for i in range(3)]
+    Path("docs.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert embplug("add", "docs", "docs.jsonl").exit_code == 0
+    done = embplug("export", "docs", name, "--with-vectors")
+    assert done.exit_code == 0 and "no vectors of tokens" in " ".join(done.stdout.split()), done.exception
+    rows = (
+        pq.read_table(name).to_pylist()
+        if name.endswith("parquet")
+        else map(json.loads, Path(name).read_text().splitlines())
+    )
+    assert sorted(rows, key=lambda row: row["id"]) == [{"id": i, "fde": i} for i in range(3)]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+def test_an_export_loses_no_field_to_a_vector_of_its_name(folder, name):
+    created("dense: {dim: 2}\n")
+    with connect("./data") as engine:
+        Collection.open("docs", engine).add([1], dense=[[1, 0]], payloads=[{"dense": "forest"}])
+    taken = embplug("export", "docs", name, "--with-vectors")
+    assert taken.exit_code == 2 and "'dense' of document 1" in " ".join(taken.stderr.split())
+    named = embplug("export", "docs", name, "--with-vectors", "--id-key", "dense")
+    assert named.exit_code == 2 and "--id-key" in named.stderr and not Path(name).exists()
+    assert embplug("export", "docs", name).exit_code == 0
+
+
+def test_parquet_keeps_whole_numbers_that_no_float_holds(folder, monkeypatch):
+    monkeypatch.setattr("embplug.files.export.AT_ONCE", 1)
+    created("dense: {dim: 2}\n")
+    values = [2**60 + 1, 0.5, 3]
+    payloads = [{"n": n, "object": {"m": [n]}, "small": 3 if i else 0.5} for i, n in enumerate(values)]
+    with connect("./data") as engine:
+        Collection.open("docs", engine).add([0, 1, 2], dense=[[1, 0]] * 3, payloads=payloads)
+    done = embplug("export", "docs", "out.parquet")
+    assert done.exit_code == 0, done.exception
+    assert "JSON texts: n, object" in " ".join(done.stdout.split())
+    rows = sorted(pq.read_table("out.parquet").to_pylist(), key=lambda row: row["id"])
+    assert [json.loads(row["n"]) for row in rows] == values
+    assert [json.loads(row["object"]) for row in rows] == [{"m": [n]} for n in values]
+    assert [row["small"] for row in rows] == [0.5, 3.0, 3.0]

@@ -17,6 +17,7 @@ from embplug.testing import (
     qdrant_cluster,
     qdrant_container,
     removing_collections,
+    removing_own_collections,
     throwaway_collection,
 )
 
@@ -134,6 +135,46 @@ def test_what_a_test_drops_itself_is_no_error(memory_client):
     with throwaway_collection(memory_client, Recipe(dense=Dense(dim=4)), name="docs") as docs:
         docs.drop()
     assert memory_client.get_collections().collections == []
+
+
+def test_a_collection_of_others_is_not_thrown_away(memory_client):
+    recipe = Recipe(dense=Dense(dim=4))
+    Collection.create("docs", recipe, memory_client).add([1], dense=np.eye(4)[:1])
+    with pytest.raises(InvalidArgumentError, match=r"name: .*'docs'"):  # noqa: SIM117
+        with throwaway_collection(memory_client, recipe, name="docs"):
+            pass
+    assert memory_client.count("docs").count == 1
+
+
+def test_collections_of_others_stay(memory_client):
+    recipe = Recipe(dense=Dense(dim=4))
+    with removing_own_collections(memory_client):
+        Collection.create("own", recipe, memory_client)
+        memory_client.create_collection("plain", {})
+        # As another process would.
+        type(memory_client).create_collection(memory_client, "others", {})
+    assert [c.name for c in memory_client.get_collections().collections] == ["others"]
+
+
+SHARED = """
+from embplug import connect
+
+def test_others_create(embplug_engine):
+    other = connect("{url}")
+    other.create_collection("others_of_a_test", {{}})
+    other.close()
+    embplug_engine.create_collection("own_of_a_test", {{}})
+
+def test_theirs_stay(embplug_engine):
+    assert embplug_engine.collection_exists("others_of_a_test")
+    assert not embplug_engine.collection_exists("own_of_a_test")
+    embplug_engine.delete_collection("others_of_a_test")
+"""
+
+
+def test_on_a_shared_server_the_collections_of_others_stay(users_tests, qdrant_address):
+    (users_tests / "test_users.py").write_text(SHARED.format(url=qdrant_address[0]))
+    assert "2 passed" in outcome(users_tests, "--embplug-engine", qdrant_address[0])
 
 
 def found(engine: object) -> object:

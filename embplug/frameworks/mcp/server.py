@@ -90,8 +90,10 @@ def http_application(server: MCPServer, host: str, token: str | None) -> Applica
     Raises
     ------
     InvalidArgumentError
-        Other machines can reach the address, and there is no token.
+        Other machines can reach the address, and there is no token; or the token is empty.
     """
+    if token is not None and not token.strip():
+        raise InvalidArgumentError("--token", "a token that is not empty", repr(token))
     if token is None and not _is_loopback(host):
         expected = "a token, because other machines reach this address; or the host 127.0.0.1"
         raise InvalidArgumentError("--token", expected, f"none, with the host {host}")
@@ -111,7 +113,7 @@ def _asking_for(token: str, application: Application) -> Application:
 
     async def checked(scope: Any, receive: Any, send: Any) -> None:
         headers = dict(scope.get("headers") or ())
-        if scope["type"] != "http" or hmac.compare_digest(headers.get(b"authorization", b""), expected):
+        if scope["type"] == "lifespan" or hmac.compare_digest(headers.get(b"authorization", b""), expected):
             await application(scope, receive, send)
             return
         refused = [(b"www-authenticate", b"Bearer"), (b"content-length", b"0")]

@@ -175,6 +175,34 @@ def test_groups_of_the_metadata(store: EmbplugDocumentStore) -> None:
     assert sorted(ids(asyncio.run(retriever.run_async([1.0, 0.5, 0.0], group_by="meta.group")))) == expected
 
 
+@pytest.mark.parametrize("wrong", [{"group_size": 0}, {"top_k": 0}])
+def test_a_size_below_one_is_refused(wrong: dict[str, int]) -> None:
+    store = memory_store()
+    with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+        EmbplugEmbeddingRetriever(store, group_by="group", **wrong)
+    retriever = EmbplugEmbeddingRetriever(store, group_by="group")
+    with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+        retriever.run([1.0, 0.5, 0.0], **wrong)
+    with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+        asyncio.run(retriever.run_async([1.0, 0.5, 0.0], **wrong))
+
+
+def test_a_policy_that_is_a_name_is_refused(store: EmbplugDocumentStore) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"policy: .*DuplicatePolicy, got 'overwrite'"):
+        store.write_documents(documents(), "overwrite")  # type: ignore[arg-type]
+    assert store.count_documents() == 0
+
+
+def test_values_that_have_no_order_are_named(store: EmbplugDocumentStore) -> None:
+    mixed = [Document(id=str(i), content="a", meta={"n": n}) for i, n in enumerate((1, "one"))]
+    store.write_documents(mixed)
+    with pytest.raises(InvalidArgumentError, match="metadata_field"):
+        store.get_metadata_field_min_max("meta.n")
+    for wrong in ({"from_": -1}, {"size": -1}):
+        with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+            store.get_metadata_field_unique_values("meta.n", **wrong)
+
+
 def test_filters_are_replaced_or_merged(store: EmbplugDocumentStore) -> None:
     store.write_documents(documents())
     late = {"field": "meta.year", "operator": ">", "value": 2020}
@@ -281,6 +309,7 @@ def test_an_asynchronous_pipeline(store: EmbplugDocumentStore) -> None:
         ({"field": "meta.year", "operator": ">", "value": "last year"}, r"filters\['value'\]"),
         ({"field": "embedding", "operator": "==", "value": 1}, r"filters\['field'\]"),
         ({"field": "id", "operator": ">", "value": "1"}, r"filters\['value'\]"),
+        ({"field": "meta.year", "operator": ["=="], "value": 1}, r"filters\['operator'\]"),
     ],
 )
 def test_a_wrong_filter_names_its_place(filters: object, place: str) -> None:

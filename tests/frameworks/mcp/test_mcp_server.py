@@ -248,4 +248,6 @@ def test_an_address_that_others_reach_needs_a_token(memory_client: Engine, host:
     server = make_server(open_served(memory_client, ["docs"], encoder=ENCODER))
     with pytest.raises(InvalidArgumentError, match="--token"):
         http_application(server, host, None)
+    with pytest.raises(InvalidArgumentError, match="--token"):
+        http_application(server, host, "")
     assert http_application(server, host, "sesame") is not None
