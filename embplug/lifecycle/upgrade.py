@@ -24,6 +24,7 @@ from embplug.common.checks import checked_integer
 from embplug.common.ids import MODEL
 from embplug.common.telemetry import span
 from embplug.encoders import Encoder, load_encoder
+from embplug.encoders.revisions import revision_of
 from embplug.engines import AnyEngine, EngineTarget
 from embplug.engines.calls import Call, Steps, run
 from embplug.engines.capabilities import capabilities_steps
@@ -157,8 +158,9 @@ def upgrade(
     Raises
     ------
     UpgradeError
-        An upgrade is under way already; or another process has changed the collection since the call began;
-        or the recall is below ``min_recall``, and ``error.report`` is the report.
+        An upgrade is under way already; the collection has the vectors of this model already; another
+        process has changed the collection since the call began; or the recall is below ``min_recall``, and
+        ``error.report`` is the report.
     InvalidArgumentError
         An argument is wrong, and the error names it; or the collection has no texts, or not enough of
         them; or its recipe cannot be upgraded in place.
@@ -212,6 +214,8 @@ def _upgrade_steps(
     model: Encoder = (
         (yield Call.compute(partial(load_encoder, encoder))) if isinstance(encoder, str) else encoder
     )
+    if encoder == recipe.encoder and not _differs(collection._pipeline.models.revisions.get(""), model):
+        raise UpgradeError(f"{collection.name!r} has the vectors of {encoder!r} already")
     disable = None if progress is None else not progress
     documents, old = yield from _sample(collection, name, pairs)
     most = int(len(old) * HELD_OUT) // 2
@@ -261,6 +265,12 @@ def _upgrade_steps(
     yield from _install(collection, name, model, spec, chosen, scale, new)
     logger.info("collection %r is searched with version %d of its model", collection.name, report.model)
     return replace(report, installed=True)
+
+
+def _differs(known: str | None, model: Encoder) -> bool:
+    """Whether a model is known to be of another revision than the vectors of the collection."""
+    revision = revision_of(model)
+    return None not in (known, revision) and known != revision
 
 
 def _checked_queries(queries: Any) -> list[str]:

@@ -502,3 +502,14 @@ def test_from_a_shell(tmp_path: Path) -> None:
         and "150 documents" in rest.stdout
         and "no vector of the old model remains" in rest.stdout
     )
+
+
+def test_an_upgrade_that_has_ended_is_not_begun_again(edge_client: EdgeClient) -> None:
+    """A job that was killed after its last step is started again."""
+    collection = filled(edge_client)
+    upgrade(collection, "tests-new")
+    reembed(collection)
+    before = collection.info().versions
+    with pytest.raises(UpgradeError, match="'up' has the vectors of 'tests-new' already"):
+        upgrade(collection, "tests-new")
+    assert collection.info().versions == before
