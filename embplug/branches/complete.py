@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from embplug.branches.base import Item
 from embplug.branches.documents import CheckedDocuments
-from embplug.branches.images import encode_images, text_encoder
+from embplug.branches.images import checked_encoded, encode_images, text_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.points import with_fields
 from embplug.branches.prepare import by_encoder, takers
@@ -49,6 +49,7 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
             elif documents.texts is not None:
                 with span("encode_documents", encoder=encoder.spec, texts=len(documents.texts)):
                     encoded = text_encoder(encoder).encode_documents(documents.texts)
+                encoded = checked_encoded(encoded, encoder.spec)
             else:
                 continue
             for branch in takers(own, encoder.spec):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.branches.base import vector_of
-from embplug.branches.images import text_encoder
+from embplug.branches.images import checked_encoded, text_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.queries import CheckedQuery
 from embplug.branches.tokens import CODES_STAGE, MAXSIM_STAGE, TokensBranch
@@ -132,7 +132,7 @@ def _origins(
     if texts and pipeline.models.has_encoder:
         try:
             encoder = text_encoder(pipeline.models.encoder)
-            encoded = encoder.encode_documents([*texts.values()])
+            encoded = checked_encoded(encoder.encode_documents([*texts.values()]), encoder.spec)
             known |= dict(zip(texts, tokens.origins(texts, encoded, encoder.spec), strict=True))
         except EmbplugError as error:
             # An explanation without texts is better than none.

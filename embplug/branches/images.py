@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from embplug.encoders import EncodedImages, Encoder, encodes_images, encodes_texts
+from embplug.encoders import Encoded, EncodedImages, Encoder, encodes_images, encodes_texts
 from embplug.errors import ImageError, InvalidArgumentError, LengthMismatchError
 from embplug.pages import PageImage
 
@@ -80,6 +80,20 @@ def text_encoder(encoder: Encoder) -> Encoder:
     return encoder
 
 
+def checked_encoded(encoded: Any, spec: str) -> Encoded:
+    """Return what an encoder makes of texts, if it is ``Encoded``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It is something else.
+    """
+    if not isinstance(encoded, Encoded):
+        expected = "one whose encode_documents and encode_queries return embplug.Encoded"
+        raise InvalidArgumentError("encoder", expected, f"{type(encoded).__name__} from {spec!r}")
+    return encoded
+
+
 def encode_images(encoder: Encoder, images: Sequence[PageImage]) -> EncodedImages:
     """Let an encoder encode images.
 
@@ -99,5 +113,5 @@ def encode_images(encoder: Encoder, images: Sequence[PageImage]) -> EncodedImage
     encoded = encoder.encode_images(decoded)
     if not isinstance(encoded, EncodedImages):
         expected = "one whose encode_images returns embplug.EncodedImages"
-        raise InvalidArgumentError("encoder", expected, type(encoded).__name__)
+        raise InvalidArgumentError("encoder", expected, f"{type(encoded).__name__} from {encoder.spec!r}")
     return encoded

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from embplug.branches.base import Branch
-from embplug.branches.images import encode_images, text_encoder
+from embplug.branches.images import checked_encoded, encode_images, text_encoder
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.common.telemetry import span
 from embplug.common.validation import short_repr
@@ -95,7 +95,8 @@ def checked_queries(
                 images = [image for i in rows if (image := checked[i].image) is not None]
                 encoded = encode_images(model, images)
             else:
-                encoded = text_encoder(model).encode_queries([str(checked[i].text) for i in rows])
+                texts = [str(checked[i].text) for i in rows]
+                encoded = checked_encoded(text_encoder(model).encode_queries(texts), model.spec)
         for row, (i, own) in enumerate(rows.items()):
             for branch in takers(own, model.spec):
                 checked[i] = branch.take_query(checked[i], encoded, row, model.spec)

@@ -76,6 +76,10 @@ def ingest(
     traits = traits_of(handle.engine)
     arguments = write_arguments(handle.pipeline, options)
     check_on_empty(on_empty)
+    if total is not None:
+        checked_integer(total, "total")
+    if on_stored is not None and not callable(on_stored):
+        raise InvalidArgumentError("on_stored", "a function of a number", type(on_stored).__name__)
     report = AddReport()
     if handle.pipeline.unfilled:
         warnings.warn(
@@ -102,20 +106,23 @@ def ingest(
             if on_stored is not None and not renewal.is_used:
                 on_stored(part.number)
 
-        write(
-            handle.engine,
-            handle.name,
-            renewal.chunks(parts),
-            submit,
-            in_flight=in_flight,
-            bar=bar,
-            written=stored,
-            renewal=renewal,
-            arguments=arguments,
-            report=report,
-        )
-        observed.set(documents=report.added, retries=report.retries)
-        record(ADDED, report.added, collection=handle.name)
+        try:
+            write(
+                handle.engine,
+                handle.name,
+                renewal.chunks(parts),
+                submit,
+                in_flight=in_flight,
+                bar=bar,
+                written=stored,
+                renewal=renewal,
+                arguments=arguments,
+                report=report,
+            )
+        finally:
+            # Also of a call that fails, some documents may be acknowledged.
+            observed.set(documents=report.added, retries=report.retries)
+            record(ADDED, report.added, collection=handle.name)
     for ids, what in ((report.skipped, "left out"), (report.without_vectors, "stored without vectors")):
         if ids:
             logger.warning("collection %r: %d empty documents were %s", handle.name, len(ids), what)

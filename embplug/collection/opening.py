@@ -250,7 +250,7 @@ def open_plain_steps(
     stored = configured if isinstance(configured, dict) else {"": configured}
     dense = {key: params for key, params in stored.items() if params.multivector_config is None}
     chosen = next(iter(dense)) if vector is None and len(dense) == 1 else vector
-    if chosen is None or chosen not in dense:
+    if not isinstance(chosen, str) or chosen not in dense:
         expected = f"one of the dense vectors {[*dense]} of {name!r}"
         raise InvalidArgumentError("vector", expected, short_repr(vector))
     params = dense[chosen]
@@ -258,7 +258,7 @@ def open_plain_steps(
     weights, sparse = info.config.params.sparse_vectors or {}, None
     if sparse_vector is not None or sparse_encoder is not None:
         own = next(iter(weights)) if sparse_vector is None and len(weights) == 1 else sparse_vector
-        if own is None or own not in weights:
+        if not isinstance(own, str) or own not in weights:
             expected = f"one of the sparse vectors {[*weights]} of {name!r}"
             raise InvalidArgumentError("sparse_vector", expected, short_repr(sparse_vector))
         spec = getattr(sparse_encoder, "spec", sparse_encoder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.errors import LengthMismatchError
+from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Encoded:
 
     Raises
     ------
+    InvalidArgumentError
+        ``tokens`` are no ``TokenBatch``.
     LengthMismatchError
         ``dense``, ``sparse`` and ``tokens`` are of different numbers of texts, or ``saliency``,
         ``token_ids`` or ``spans`` do not have one row for each token.
@@ -57,6 +59,8 @@ class Encoded:
     spans: NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.tokens, TokenBatch | None):
+            raise InvalidArgumentError("tokens", "a TokenBatch, or None", type(self.tokens).__name__)
         whole = {"tokens": self.tokens, "dense": self.dense, "sparse": self.sparse}
         counts = {name: _rows(vectors) for name, vectors in whole.items() if vectors is not None}
         for name, count in counts.items():

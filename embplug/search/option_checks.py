@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,11 +42,19 @@ def check_options(options: SearchOptions) -> None:
         if value is not None and not isinstance(value, cls):
             raise InvalidArgumentError(name, expected, _shown(value))
     least = options.score_threshold
-    if least is not None and (not is_number(least) or np.isnan(least)):
+    if least is not None and not (is_number(least) and _fits_float(least)):
         raise InvalidArgumentError("score_threshold", "a number", short_repr(options.score_threshold))
     if options.formula is not None and options.mmr is not None:
         raise InvalidArgumentError("formula", "no formula with mmr, which has an order of its own", "both")
     _check_with_payload(options.with_payload)
+
+
+def _fits_float(number: Any) -> bool:
+    """Whether a number is none that a float cannot hold, and not NaN."""
+    try:
+        return not math.isnan(float(number))
+    except OverflowError:
+        return False
 
 
 def check_queries(queries: Any) -> None:

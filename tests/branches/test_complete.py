@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from embplug import Dense, Multivector, Recipe, Tokens
+from embplug import Dense, Multivector, Query, Recipe, Tokens
 from embplug.branches.complete import complete_documents, reduce_tokens
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
@@ -68,3 +70,14 @@ def test_a_sample_is_reduced_as_documents_are() -> None:
     assert sample.tokens is not None and whole.tokens is not None
     assert sample.tokens.values.tolist() == whole.tokens.values.tolist()
     assert sample.tokens.lengths.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("made", [None, (batch(1, 0), DENSE[:1])], ids=["nothing", "tuple"])
+def test_what_an_encoder_returns_is_checked(made: Any) -> None:
+    encoder = RecordingEncoder()
+    encoder.encode_documents = encoder.encode_queries = lambda texts: made  # type: ignore[method-assign]
+    pipeline = Pipeline(BOTH, encoder)
+    with pytest.raises(InvalidArgumentError, match=r"^encoder: .* return embplug\.Encoded, got "):
+        complete_documents(documents(1, texts=TEXTS[:1]), pipeline)
+    with pytest.raises(InvalidArgumentError, match=r"^encoder: .* return embplug\.Encoded, got "):
+        pipeline.with_query_vectors([Query(text="text 5")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import tracemalloc
 from urllib.parse import urlsplit
@@ -246,3 +247,24 @@ def test_whoever_asks_is_told_how_many_batches_are_stored(edge_client, capsys):
     with pytest.raises(KeyboardInterrupt):
         collection.add_batches(broken(), on_stored=told.append)
     assert told[-1] == 1 and collection.count() == 70
+
+
+def test_a_call_that_fails_tells_how_many_documents_it_has_stored(memory_client, caplog):
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=2)), memory_client)
+
+    def broken():
+        yield Documents(range(5), dense=[[1.0, 0.0]] * 5)
+        raise KeyboardInterrupt
+
+    with caplog.at_level(logging.DEBUG, "embplug.collection.ingest"), pytest.raises(KeyboardInterrupt):
+        collection.add_batches(broken())
+    (line,) = [record.message for record in caplog.records if record.message.startswith("add of 'docs'")]
+    assert ", documents 5," in line
+
+
+@pytest.mark.parametrize("options", [{"total": "many"}, {"total": -1}, {"on_stored": 3}])
+def test_nothing_is_written_if_an_option_is_wrong(memory_client, options):
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=2)), memory_client)
+    with pytest.raises(InvalidArgumentError, match=f"^{next(iter(options))}: "):
+        collection.add_batches([Documents([1], dense=[[1.0, 0.0]])], **options)
+    assert collection.count() == 0

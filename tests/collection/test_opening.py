@@ -327,6 +327,7 @@ def test_of_several_dense_vectors_one_is_named(memory_client: QdrantClient) -> N
     [
         ({"a": DENSE_PARAMS, "b": DENSE_PARAMS}, None),
         ({"a": DENSE_PARAMS}, "b"),
+        ({"a": DENSE_PARAMS}, ["a"]),
         ({"matrix": MATRIX_PARAMS}, "matrix"),
         ({}, None),
     ],

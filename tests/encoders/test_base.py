@@ -9,7 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from embplug.encoders import Encoded
-from embplug.errors import LengthMismatchError
+from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 
 TOKENS = TokenBatch(np.arange(10, dtype=np.float32).reshape(5, 2), np.array([0, 2, 2, 5]))
@@ -59,3 +59,8 @@ def test_arrays_that_do_not_belong_together_are_refused(fields: dict[str, Any], 
     with pytest.raises(LengthMismatchError) as raised:
         Encoded(**{"tokens": TOKENS, **fields})
     assert raised.value.argument == argument
+
+
+def test_tokens_are_a_batch() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: expected a TokenBatch, or None, got list$"):
+        Encoded([np.ones((2, 4), np.float32)])  # type: ignore[arg-type]

@@ -218,6 +218,8 @@ def test_a_hybrid_collection_of_langchain_is_searched_extended_and_migrated(memo
     assert weighted.search(sparse={3: 1.0}, branches=["sparse"])[0].id == 502
     with pytest.raises(InvalidArgumentError, match=r"^sparse_vector: .*langchain-sparse"):
         Collection.open_plain("hybrid", memory_client, sparse_vector="other")
+    with pytest.raises(InvalidArgumentError, match=r"^sparse_vector: .*langchain-sparse"):
+        Collection.open_plain("hybrid", memory_client, sparse_vector=["langchain-sparse"])  # type: ignore[arg-type]
 
     recipe = Recipe(dense=Dense(dim=DIM), sparse=Sparse(kind="learned"), text_key="page_content")
     migrate("hybrid", "small", recipe, engine=memory_client, progress=False)
