@@ -218,7 +218,8 @@ def _check_encoder(collection: Collection, branches: list[str] | None, name: str
     """Refuse a text that no encoder can make the vectors of, in the words of the command."""
     recipe = collection.recipe
     searched = branches or [*recipe.dense, *([] if recipe.tokens is None else ["tokens"])]
-    if [*searched] == ["sparse"] or not searched or collection.has_encoder:
+    is_unknown = any(branch not in recipe.branches for branch in searched)  # the search names it
+    if [*searched] == ["sparse"] or not searched or is_unknown or collection.has_encoder:
         return
     from embplug.errors import InvalidArgumentError
 

@@ -90,6 +90,7 @@ class FileDocuments:
             else:
                 self._keys[name] = [value]
         self._chosen = {*(vectors or {})}
+        self._has_ids_of_texts = False
         self._check_lengths()
 
     @property
@@ -130,9 +131,12 @@ class FileDocuments:
             field = self._field_of(column, name)
             if column == "payloads" and (inner := _UNDER.fullmatch(got)):
                 field, got = f", field {inner[2]!r}{inner[3].partition(' (id ')[0]}", inner[1]
+            expected = error.expected
             if column == "ids" and (earlier := _EARLIER.fullmatch(got)):
                 got = f"{earlier[1]}{self.source.place(int(earlier[2]))}"
-            raise type(error)(f"{self.source.place(row)}{field}{rest}", error.expected, got) from error
+                if self._has_ids_of_texts:
+                    expected += ": those without 'id' or --id-key are made of the text, which comes twice"
+            raise type(error)(f"{self.source.place(row)}{field}{rest}", expected, got) from error
 
     def _field_of(self, column: str, name: str | None) -> str:
         if column == "ids":
@@ -223,6 +227,7 @@ class FileDocuments:
             if self.on_empty == "store" and not text.strip():
                 expected = "an id under 'id' or '_id', or a text to make one from"
                 raise InvalidArgumentError(self.source.place(row), expected, "neither")
+            self._has_ids_of_texts = True
             return str(uuid.uuid5(_NAMESPACE, text))
         place = f"{self.source.place(row)}, field {key!r}"
         if key not in fields:

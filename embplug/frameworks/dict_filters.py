@@ -63,9 +63,16 @@ def _is_of_qdrant(filter: Mapping[str, Any]) -> bool:
     return (
         bool(filter)
         and filter.keys() <= models.Filter.model_fields.keys()
-        and all(isinstance(condition, (Mapping, BaseModel)) for part in parts for condition in part)
+        and all(_may_be_condition(condition) for part in parts for condition in part)
         and any(parts)
     )
+
+
+def _may_be_condition(condition: Any) -> bool:
+    """Tell a condition of Qdrant from the operators of a field, such as ``{"$gte": 2020}``."""
+    if isinstance(condition, Mapping):
+        return not any(str(key).startswith("$") for key in condition)
+    return isinstance(condition, BaseModel)
 
 
 def _filter_of_qdrant(filter: Mapping[str, Any]) -> models.Filter:

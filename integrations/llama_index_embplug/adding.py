@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from embplug import Documents, TokenBatch
 from embplug.branches.empty import KeptDocuments, OnEmpty, is_blank
 from embplug.common.json_types import jsonable_payload
+from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.rows import aligned, batched, without_empty
@@ -41,7 +42,8 @@ def rows_of_nodes(
     Raises
     ------
     InvalidArgumentError
-        ``nodes`` is a single node, or a node has no token matrix among ``token_embeddings``.
+        ``nodes`` is a single node or holds something else, or a node has no token matrix among
+        ``token_embeddings``.
     LengthMismatchError
         The number of token matrices in a sequence differs from that of nodes.
     """
@@ -55,6 +57,7 @@ def _text(row: Row) -> str:
 
 
 def _rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings | None) -> Iterator[Row]:
+    nodes = _checked_nodes(nodes)
     if token_embeddings is None:
         yield from (Row(node, None) for node in nodes)
     elif isinstance(token_embeddings, Mapping):
@@ -64,6 +67,13 @@ def _rows_of_nodes(nodes: Iterable[BaseNode], token_embeddings: TokenEmbeddings 
         pairs = aligned(nodes, "node", token_embeddings=token_embeddings)
         for i, (node, values) in enumerate(pairs):
             yield Row(node, _checked(values["token_embeddings"], str(i)))
+
+
+def _checked_nodes(nodes: Iterable[Any]) -> Iterator[BaseNode]:
+    for i, node in enumerate(nodes):
+        if not isinstance(node, BaseNode):
+            raise InvalidArgumentError(f"nodes[{i}]", "a node of LlamaIndex", short_repr(node))
+        yield node
 
 
 def peeked(rows: Iterator[PlacedRow]) -> tuple[PlacedRow | None, Iterator[PlacedRow]]:

@@ -344,3 +344,18 @@ def test_parquet_keeps_whole_numbers_that_no_float_holds(folder, monkeypatch):
     assert [json.loads(row["n"]) for row in rows] == values
     assert [json.loads(row["object"]) for row in rows] == [{"m": [n]} for n in values]
     assert [row["small"] for row in rows] == [0.5, 3.0, 3.0]
+
+
+def test_a_text_that_comes_twice_without_an_id_is_explained(folder):
+    created("sparse: {}\n")
+    Path("docs.csv").write_text("text\nsame\nother\nsame\n")
+    done = embplug("add", "docs", "docs.csv")
+    assert (
+        done.exit_code == 1 and "docs.csv, line 4" in done.stderr and "text, which comes twice" in done.stderr
+    )
+
+
+def test_an_unknown_branch_is_named(folder):
+    created("dense: {dim: 2}\nsparse: {}\n")
+    done = embplug("search", "docs", "bees", "--branch", "tokens")
+    assert done.exit_code == 1 and "branches[0]" in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -226,6 +227,27 @@ def test_smaller_recipes_of_a_kind_that_falls_short_are_not_tried():
         measure.see(tried("binary 2", 0.5))
         measure.see(tried("PCA 96 int8", 0.45))
         assert not measure.includes("PCA 48 int8")
+
+
+def test_a_low_target_is_the_measure_also_on_the_largest_sample(monkeypatch):
+    recalls = {"float32": 0.99, "PCA 96 int8": 0.85, "PCA 48 int8": 0.75, "PCA 24 int8": 0.5}
+    recipes = {name: Recipe(dense=Dense(dim=100 - i)) for i, name in enumerate(recalls)}
+    run = object.__new__(trials.Trials)
+    run.__dict__ |= {
+        "_rows": [range(100)],
+        "sizes": [100],
+        "_k": 10,
+        "_progress": False,
+        "_source": SimpleNamespace(points=100),
+        "_data": lambda rows: None,
+        "_expected_cost": lambda recipe: recipe.dense["dense"].dim,
+        "_try": lambda name, *_: (tried(name, recalls[name]), {}),
+    }
+    monkeypatch.setattr(trials, "exact_rankings", lambda *_: [None])
+    monkeypatch.setattr(trials.RecallBounds, "of", lambda *_: None)
+    assert [trial.name for trial in run.run(recipes, 0.7)[0]] == [*recalls]
+    # Without a target, recipes that are far from the best one cannot be chosen.
+    assert [trial.name for trial in run.run(recipes)[0]] == ["float32", "PCA 96 int8"]
 
 
 def test_recipes_that_take_long_to_learn_wait_for_their_counterparts():

@@ -188,3 +188,10 @@ def test_a_dict_that_is_nested_very_deep_is_refused():
         filter = {"$not": filter}
     with pytest.raises(FilterError, match=r"^filter: expected at most"):
         filter_from_dict(filter)
+
+
+@pytest.mark.parametrize("name", ["must", "should", "must_not", "min_should"])
+def test_a_field_may_be_named_as_a_part_of_a_filter(name):
+    expected = conditions.equal(name, 1, "filter")
+    assert expected in (filter_from_dict({name: {"$eq": 1}}) or models.Filter()).must
+    assert expected in (filter_from_dict({name: 1}) or models.Filter()).must

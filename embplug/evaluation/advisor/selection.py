@@ -16,7 +16,7 @@ RECALL_TIE = 0.002
 """Recipes whose recall differs by at most this much count as equally good."""
 
 HOPELESS = 0.1
-"""By how much a recipe on a small sample falls short of the target when smaller ones are not tried."""
+"""By how much a recipe falls short of the target when smaller ones of its kind are not tried."""
 
 _SIZE = re.compile(r"[0-9]+(?= (?:float16|int8|turbo|binary))|(?<=product x)[0-9]+")
 """Numbers of components, and ratios, in the names of recipes."""

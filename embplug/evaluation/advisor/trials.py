@@ -187,7 +187,7 @@ class Trials:
             data = self._data(rows)
             exact = exact_rankings(next(iter(remaining.values())), data, self._k)[0]
             trials, shares = [], []
-            hopeless = Hopeless(recall if place + 1 < len(self._rows) else None)
+            hopeless = Hopeless(recall)
             ordered = sorted(remaining, key=lambda name: -self._expected_cost(remaining[name]))
             for name in tqdm(ordered, desc=f"{len(rows)} documents", disable=disabled):
                 if hopeless.includes(name):

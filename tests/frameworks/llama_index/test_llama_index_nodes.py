@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from llama_index.core.schema import ImageNode, TextNode
+from llama_index_embplug.adding import rows_of_nodes
 from llama_index_embplug.nodes import TEXT_KEY, from_payload, to_payload
 
 from embplug import Record
+from embplug.errors import InvalidArgumentError
 
 NODE = TextNode(id_="n", text="the text", metadata={"year": 2024})
 WHOLE = to_payload(NODE, TEXT_KEY)
@@ -56,3 +58,9 @@ def test_payloads_of_others_become_metadata() -> None:
     node = from_payload(Record(7, {TEXT_KEY: "the text", "a": 1}), TEXT_KEY)
     assert (node.node_id, node.get_content(), node.metadata) == ("7", "the text", {"a": 1})
     assert from_payload(Record(7, None), TEXT_KEY).get_content() == ""
+
+
+def test_what_is_no_node_is_named():
+    nodes: list[Any] = [TextNode(text="a"), "text"]
+    with pytest.raises(InvalidArgumentError, match=r"nodes\[1\]: expected a node of LlamaIndex, got 'text'"):
+        list(rows_of_nodes(nodes, None))
