@@ -14,7 +14,8 @@ from embplug.branches.datatypes import check_datatype, check_float16_tokens, dat
 from embplug.branches.images import check_images
 from embplug.branches.sparse_vectors import SparseBatch, SparseLike, check_sparse
 from embplug.common.ids import ORIGINAL_ID, OWN_FIELDS, Id, original_ids, point_ids
-from embplug.common.json_types import check_text, jsonable_payload
+from embplug.common.json_types import jsonable_payload
+from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
 from embplug.errors import (

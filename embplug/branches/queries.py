@@ -12,7 +12,7 @@ from embplug.branches.datatypes import datatype_of_user
 from embplug.branches.documents import check_dense, check_query_tokens, check_takes_sparse, named_dense
 from embplug.branches.images import naming_image, page_image
 from embplug.branches.sparse_vectors import SparseBatch, check_sparse_query
-from embplug.common.json_types import check_text
+from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch

@@ -120,7 +120,10 @@ def advise_command(
             )
         if output is not None:
             write_output(output, advice.to_yaml())
-        show({**advice.to_dict(), "yaml": advice.to_yaml()}, as_json, Group(*_shown(advice, at, output)))
+        show({**advice.to_dict(), "yaml": advice.to_yaml()}, as_json, Group(*_shown(advice)))
+        if not as_json:
+            # Not by the console, which would break a long command into lines.
+            typer.echo(_next_command(advice, at, output))
     if not advice.met:
         raise typer.Exit(5)
 
@@ -150,9 +153,8 @@ def _read_queries(file: Path) -> Any:
     raise InvalidArgumentError("path", "a text or a vector on every line", str(file))
 
 
-def _shown(advice: Advice, at: str, output: Path | None) -> list[Any]:
+def _shown(advice: Advice) -> list[Any]:
     from rich.syntax import Syntax
-    from rich.text import Text
 
     where = f"{advice.collection}{f' / {advice.vector}' if advice.vector else ''}: {advice.points:,} points"
     queries = "held-out points as queries" if advice.held_out else f"{advice.queries} queries"
@@ -200,7 +202,7 @@ def _shown(advice: Advice, at: str, output: Path | None) -> list[Any]:
     if advice.diagnosis is not None:
         verdict += f".\n{advice.diagnosis.sentence}"
     yaml = Syntax(advice.to_yaml(), "yaml", background_color="default")
-    return [table, costs, verdict, "", yaml, Text(_next_command(advice, at, output))]
+    return [table, costs, verdict, "", yaml]
 
 
 def _worth_showing(advice: Advice) -> list[TriedRecipe]:

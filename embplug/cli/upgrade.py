@@ -106,7 +106,8 @@ def reembed(
 def _read_texts(file: Path) -> list[str]:
     """Read the text of a JSON object on each line."""
     from embplug.common.files import read_lines
-    from embplug.common.json_types import check_text, parse_json
+    from embplug.common.json_types import parse_json
+    from embplug.common.unicode_text import check_text
 
     texts = []
     for place, line in read_lines(file, "a readable file of JSON lines"):

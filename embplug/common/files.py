@@ -7,13 +7,13 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from embplug.common.json_types import is_unicode
+from embplug.common.unicode_text import is_unicode
 from embplug.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 STANDARD_INPUT = "-"
 
@@ -133,6 +133,8 @@ def read_array(file: Path) -> NDArray[Any]:
         If the file cannot be read, or holds something else than an array of numbers.
     """
     expected = "a .npy file with an array of vectors"
+    import numpy as np
+
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:

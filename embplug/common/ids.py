@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from embplug.common.json_types import is_unicode
+from embplug.common.unicode_text import is_unicode
 from embplug.common.validation import short_repr
 from embplug.errors import DuplicateIdError, InvalidArgumentError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from embplug.common.json_types import check_text
+from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 

@@ -15,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from embplug.common.files import read_lines
-from embplug.common.json_types import check_text, parse_json
+from embplug.common.json_types import parse_json
+from embplug.common.unicode_text import check_text
 from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch

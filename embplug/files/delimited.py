@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from embplug.common.files import STANDARD_INPUT, not_utf8, reason_of
-from embplug.common.json_types import MAX_INTEGER, is_unicode
+from embplug.common.json_types import MAX_INTEGER
+from embplug.common.unicode_text import is_unicode
 from embplug.errors import InvalidArgumentError
 from embplug.files.source import LineSource
 

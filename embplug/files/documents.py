@@ -14,7 +14,7 @@ import numpy as np
 from embplug.branches.documents import Documents
 from embplug.branches.empty import OnEmpty, is_blank
 from embplug.common.ids import point_id
-from embplug.common.json_types import check_text
+from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.files.arrays import SUFFIXES, Vectors, load_numbers

@@ -12,7 +12,8 @@ from haystack.document_stores.types import DuplicatePolicy
 
 from embplug import Documents, Recipe
 from embplug.branches.empty import EmptyDocuments, KeptDocuments, is_blank
-from embplug.common.json_types import check_text, jsonable_payload
+from embplug.common.json_types import jsonable_payload
+from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.engines.calls import Call, Steps
 from embplug.errors import InvalidArgumentError

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from embplug import Documents
 from embplug.branches.empty import KeptDocuments, OnEmpty, is_blank
-from embplug.common.json_types import check_text
+from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection

@@ -22,7 +22,7 @@ from typing_extensions import Self, Unpack
 from embplug import Collection, Encoder, Hit, Recipe, Record
 from embplug.branches.empty import OnEmpty
 from embplug.engines import Engine, closed_on_error, traits_of
-from embplug.engines.connect import is_server, key_of_environment
+from embplug.engines.connect import key_of_environment
 from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.connection import connection_options, open_engine, target_options
@@ -189,7 +189,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
                 "a store with a client that was passed cannot be pickled: pass url= or path= instead of it"
             )
         # As JSON: a pickle of the client would hold its key.
-        has_key = is_server(self._client) and bool(self._client.init_options.get("api_key"))
+        has_key = bool(getattr(self._client, "init_options", {}).get("api_key"))
         return _unpickled, (type(self), self.to_dict(), has_key)
 
     @field_serializer("recipe")

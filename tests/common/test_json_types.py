@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embplug.common.json_types import MAX_DEPTH, check_text, jsonable_payload, parse_json
+from embplug.common.json_types import MAX_DEPTH, jsonable_payload, parse_json
+from embplug.common.unicode_text import check_text
 from embplug.errors import InvalidArgumentError
 
 

@@ -180,8 +180,8 @@ def test_queries_that_cannot_be_asked_are_refused_before_anything_is_copied(engi
     for queries, argument in [
         ([right, Query(tokens=vectors(2), token_weights=[1.0, 2.0])], "queries[1].token_weights"),
         ([], "queries"),
-        ([Query(tokens=vectors(2, dim=3))], "tokens"),
-        ([Query(dense=vectors(1)[0])], "dense"),
+        ([Query(tokens=vectors(2, dim=3))], "queries[0].tokens"),
+        ([Query(dense=vectors(1)[0])], "queries[0].dense"),
     ]:
         for options in ({}, {"dry_run": True}, {"target": None, "in_place": True}):
             with pytest.raises(InvalidArgumentError) as raised:

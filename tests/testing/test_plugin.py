@@ -105,6 +105,13 @@ def test_a_cluster_has_a_node():
         qdrant_cluster(nodes=0).__enter__()
 
 
+# Docker is no condition of the tests: ``make test-containers`` names an image, and then it has to be there.
+containers = pytest.mark.skipif(
+    "EMBPLUG_TEST_QDRANT_IMAGE" not in os.environ, reason="make test-containers runs it"
+)
+
+
+@containers
 def test_a_container_answers_until_it_is_gone(embplug_container):
     engine = connect(embplug_container.url, grpc_port=embplug_container.grpc_port)
     with removing_collections(engine):
@@ -112,6 +119,7 @@ def test_a_container_answers_until_it_is_gone(embplug_container):
     engine.close()
 
 
+@containers
 def test_nodes_of_a_cluster_know_what_one_of_them_stores(embplug_cluster):
     engines = [connect(node.url, grpc_port=node.grpc_port) for node in embplug_cluster]
     recipe = Recipe(dense=Dense(dim=4), shard_number=3, replication_factor=2)
