@@ -57,7 +57,7 @@ def complete_documents(documents: CheckedDocuments, pipeline: Pipeline) -> Check
     if documents.grids is not None:
         grids = documents.grids.tolist()
         payloads = [
-            with_fields(payload, {GRID: grid}) if any(grid) else payload
+            with_fields(payload, {GRID: grid}) if grid[0] else payload
             for payload, grid in zip(documents.payloads, grids, strict=True)
         ]
         documents = replace(documents, payloads=payloads)

@@ -34,7 +34,8 @@ class LoadedModels:
     recipe : Recipe
         Names the models.
     encoder : Encoder or str, default=None
-        Takes the place of the encoder that the recipe names. A name is loaded when it is first needed.
+        Takes the place of the encoder that the recipe names, or is that of the sparse vector if the recipe
+        names it so there. A name is loaded when it is first needed.
     scorer : callable or str, default=None
         Scores texts for a query, in place of the cross-encoder that the recipe names. A name is loaded when
         it is first needed.
@@ -66,6 +67,24 @@ class LoadedModels:
         self.revisions: dict[str, str] = {}
         self.unrecorded = False
         self._recorded: frozenset[str] = frozenset()
+        self._for_sparse: Encoder | str | None = None
+        self._take_for_sparse()
+
+    def _take_for_sparse(self) -> None:
+        """Let a passed encoder of the name of that of the sparse vector make the sparse vector.
+
+        It takes the place of no other encoder that the recipe names.
+        """
+        passed, recipe = self._encoder, self._recipe
+        spec = passed if isinstance(passed, str) else getattr(passed, "spec", None)
+        if spec is None or recipe.sparse is None or spec != recipe.sparse.encoder:
+            return
+        if passed is None or isinstance(passed, str):
+            self._allowed |= {spec}
+        else:
+            self.pass_named(passed)
+        if recipe.encoder not in (None, spec):
+            self._for_sparse, self._encoder = passed, None
 
     def allow(self, recipe: Recipe) -> None:
         """Allow the models that a recipe names, because it comes from the user and not from the engine."""
@@ -79,6 +98,7 @@ class LoadedModels:
         self._allowed |= other._allowed
         self._named |= other._named
         self._passed_named |= other._passed_named
+        self._for_sparse = self._for_sparse or other._for_sparse
 
     @property
     def has_encoder(self) -> bool:
@@ -188,7 +208,10 @@ class LoadedModels:
         stage = self._recipe.rerank.cross_encoder
         encoder, scorer = self._recipe.encoder, None if stage is None else stage.name
         return (
-            self._encoder_name or self._encoder or (encoder if encoder in self._allowed else None),
+            self._encoder_name
+            or self._encoder
+            or (encoder if encoder in self._allowed else None)
+            or self._for_sparse,
             self._scorer_name or self._scorer or (scorer if scorer in self._allowed else None),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from embplug import CrossEncoderStage, Dense, Multivector, Recipe, Rerank, Sparse, Tokens, register_encoder
+from embplug.branches import loaded_models
 from embplug.branches.loaded_models import LoadedModels
 from embplug.encoders import registry
 from embplug.errors import InvalidArgumentError, UntrustedModelError
@@ -218,3 +219,25 @@ def test_other_names_allow_nothing(loads: list[str], monkeypatch: pytest.MonkeyP
     with pytest.raises(UntrustedModelError):
         _ = LoadedModels(FOREIGN, None, None).encoder
     assert loads == []
+
+
+@pytest.mark.parametrize("main", [None, "recording"])
+@pytest.mark.parametrize("by_name", [True, False])
+def test_the_encoder_of_the_sparse_vector_is_passed_as_the_error_says(
+    loaded: list[RecordingEncoder], monkeypatch: pytest.MonkeyPatch, main: str | None, by_name: bool
+) -> None:
+    name = "fastembed:words"
+    recipe = Recipe(dense=Dense(dim=8), encoder=main, sparse=Sparse(kind="learned", encoder=name))
+    with pytest.raises(UntrustedModelError, match=f"encoder='{name}'"):
+        LoadedModels(recipe, None, None).encoder_named(name)
+    words = RecordingEncoder()
+    words.spec = name
+    monkeypatch.setattr(loaded_models, "load_encoder", lambda spec, **_: words if spec == name else None)
+    passed: Any = name if by_name else words
+    models = LoadedModels(recipe, passed, None)
+    assert models.encoder_named(name) is words
+    assert models.passed_encoder is (None if main else passed)
+    assert models.to_pass_again()[0] is passed
+    later = LoadedModels(recipe, None, None)
+    later.allow_as(models)
+    assert later.encoder_named(name) is words

@@ -89,6 +89,9 @@ def test_the_grid_of_each_image_is_kept_but_not_shown(engine):
     collection = create(engine)
     collection.add([0, 1], images=[picture("red", (64, 48)), picture("blue", (32, 96), (0, 0))])
     assert [grid_of(collection, i) for i in (0, 1)] == [[3, 4, PROMPT], [6, 2, PROMPT]]
+    tokens = ColourEncoder().encode_images([picture("red")]).tokens
+    collection.add([2], tokens=tokens, grids=[(0, 0, PROMPT)])
+    assert grid_of(collection, 2) is None
     assert collection.search(text="red", limit=1)[0].payload is None
     assert collection.retrieve([0])[0].payload in (None, {})
 

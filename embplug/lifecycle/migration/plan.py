@@ -12,7 +12,8 @@ from embplug.branches.prepare import naming_query
 from embplug.collection.info import existing_steps
 from embplug.collection.manifest import read_manifest
 from embplug.collection.writing import IN_FLIGHT
-from embplug.common.checks import checked_integer
+from embplug.common.checks import checked_integer, is_number
+from embplug.common.validation import short_repr
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import capabilities_steps
@@ -154,8 +155,8 @@ def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: 
 
     Texts are only encoded when it is measured.
     """
-    if recall is not None and not 0 <= recall <= 1:
-        raise InvalidArgumentError("recall", "from 0 to 1", recall)
+    if recall is not None and not (is_number(recall) and 0 <= recall <= 1):
+        raise InvalidArgumentError("recall", "a number from 0 to 1", short_repr(recall))
     if queries is None:
         return
     check_queries(queries)

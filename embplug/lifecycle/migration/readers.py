@@ -44,7 +44,8 @@ def keeping_names(recipe: Recipe, vectors: Mapping[str, str]) -> Recipe:
     Raises
     ------
     InvalidArgumentError
-        The recipe changes what readers search with, or the vector of the source has no name.
+        The recipe changes what readers search with, the vector of the source has no name, or its sparse
+        vector has another one than that of every recipe.
     """
     reason = why_readers_change(recipe)
     if reason is not None:
@@ -53,7 +54,15 @@ def keeping_names(recipe: Recipe, vectors: Mapping[str, str]) -> Recipe:
     if unnamed is not None:
         expected = "a source whose vectors have names, because those of a recipe have"
         raise InvalidArgumentError("keep_names", expected, "a vector without a name")
+    if not _keeps_sparse(vectors):
+        expected = f"a source whose sparse vector is named {SPARSE_VECTOR!r}, as that of a recipe is"
+        raise InvalidArgumentError("keep_names", expected, repr(vectors[SPARSE_VECTOR]))
     return recipe.replaced(dense={vectors[own]: dense for own, dense in recipe.dense.items()})
+
+
+def _keeps_sparse(vectors: Mapping[str, str]) -> bool:
+    """Whether the sparse vector that is copied, if any, keeps its name."""
+    return vectors.get(SPARSE_VECTOR, SPARSE_VECTOR) == SPARSE_VECTOR
 
 
 def why_readers_change(recipe: Recipe) -> str | None:
@@ -121,7 +130,8 @@ def reader_notes(
         notes.append(f"{whose} go on working with Qdrant's own client: the vectors keep their names.")
     else:
         changed = ", ".join(f"{source!r} becomes {own!r}" for own, source in vectors.items() if own != source)
-        offer = " keep_names (--keep-names) keeps the names." if all(vectors.values()) else ""
+        can_keep = all(vectors.values()) and _keeps_sparse(vectors)
+        offer = " keep_names (--keep-names) keeps the names." if can_keep else ""
         notes.append(f"{whose} need embplug, or the new names of vectors: {changed}.{offer}")
     if reason is None:
         notes += [

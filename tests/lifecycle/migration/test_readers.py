@@ -49,6 +49,9 @@ def test_readers_are_told_what_to_change():
     assert "by 'live', 'other'" in read and "'other' stays at the source" in read
     unnamed = reader_notes(plain, {"dense": ""}, [], "live")[0]
     assert "--keep-names" not in unnamed
+    weighted = Recipe(dense=Dense(dim=DIM), sparse=Sparse(kind="learned"))
+    words = reader_notes(weighted, {"dense": "v", "sparse": "words"}, [], "live")[0]
+    assert "'words' becomes 'sparse'" in words and "--keep-names" not in words
     turned = Recipe(dense=Dense(dim=DIM, transforms=[PCA(8)]))
     (note,) = reader_notes(turned, {"dense": "v"}, [], None)
     assert note.startswith("Readers of the target need embplug from the switch on")
@@ -81,3 +84,40 @@ def test_readers_of_the_alias_go_on_with_the_name_that_they_know(tmp_path):
         for side in (source, target):
             assert side.payload == pytest.approx(len('{"text":"text 100"}'), abs=1)
         assert target.whole == target.stored + target.graph + target.payload
+
+
+def test_names_of_a_source_whose_sparse_vector_has_another_one_are_not_kept(memory_client):
+    memory_client.create_collection(
+        "source",
+        vectors_config={"v": models.VectorParams(size=2, distance=models.Distance.COSINE)},
+        sparse_vectors_config={name: models.SparseVectorParams() for name in ("words", "sparse")},
+    )
+    weights = models.SparseVector(indices=[3], values=[1.0])
+    vector = {"v": [0.6, 0.8], "words": weights, "sparse": weights}
+    memory_client.upsert("source", [models.PointStruct(id=i, vector=vector) for i in range(20)])
+    recipe = Recipe(dense=Dense(dim=2), sparse=Sparse(kind="learned"))
+    options = {"engine": memory_client, "keep_names": True, "progress": False}
+    with pytest.raises(InvalidArgumentError, match=r"^keep_names: .* named 'sparse', .* got 'words'$"):
+        migrate("source", "target", recipe, vector={"dense": "v", "sparse": "words"}, **options)
+    assert not memory_client.collection_exists("target")
+    migrate("source", "target", recipe, vector={"dense": "v", "sparse": "sparse"}, **options)
+    (record,) = memory_client.retrieve("target", [7], with_vectors=True)
+    assert record.vector.keys() == {"v", "sparse"}
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"recall": "high"}, r"recall: expected a number from 0 to 1, got 'high'"),
+        ({"recall": True}, r"recall: expected a number from 0 to 1, got True"),
+    ],
+)
+def test_what_a_migration_cannot_do_is_named_before_it_begins(memory_client, options, named):
+    params = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    matrix = models.VectorParams(size=2, distance=models.Distance.DOT, multivector_config=params)
+    memory_client.create_collection("source", vectors_config={"m": matrix})
+    recipe = Recipe(tokens=Tokens(dim=2))
+    for dry_run in (True, False):
+        with pytest.raises(InvalidArgumentError, match=f"^{named}"):
+            migrate("source", "target", recipe, engine=memory_client, dry_run=dry_run, **options)
+    assert not memory_client.collection_exists("target")
