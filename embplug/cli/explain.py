@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,6 +117,8 @@ def _thumbnails(collection: Collection, explained: Sequence[Explanation]) -> dic
     images = {}
     for record in collection.retrieve(pages) if pages else []:
         thumbnail = (record.payload or {}).get("thumbnail")
-        if isinstance(thumbnail, str):
-            images[record.id] = base64.b64decode(thumbnail.partition(",")[2] or thumbnail)
+        # As read_pages makes it; a field of users may hold something else under this name.
+        if isinstance(thumbnail, str) and thumbnail.startswith("data:image/"):
+            with suppress(ValueError):
+                images[record.id] = base64.b64decode(thumbnail.partition(",")[2], validate=True)
     return images

@@ -77,6 +77,8 @@ class Arrow(Source):
         if _depth(column.type) == 1:
             return self._matrix(name, column, [first + i for i in range(len(column))])
         lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+        if not lengths.any():  # no token tells the dimension
+            return [np.zeros((0, 0), dtype=np.float32) for _ in range(len(column))]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         owners = np.repeat(first + np.arange(len(column)), lengths)
         return TokenBatch(self._matrix(name, column.flatten(), owners), offsets)

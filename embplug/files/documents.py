@@ -301,5 +301,6 @@ class FileDocuments:
         except (TypeError, ValueError, OverflowError):
             raise InvalidArgumentError(place, expected, short_repr(value)) from None
         if array.ndim != depth:
-            raise InvalidArgumentError(place, expected, f"shape {array.shape}")
+            got = f"shape {array.shape}" if array.ndim else short_repr(value)
+            raise InvalidArgumentError(place, expected, got)
         return array

@@ -21,7 +21,7 @@ class Rows:
     ----------
     fields : list of dict
         Fields of each row by their names, without those in ``arrays``.
-    arrays : dict of str to ndarray or TokenBatch, default={}
+    arrays : dict of str to ndarray, TokenBatch or list of ndarray, default={}
         Fields that hold vectors or token matrices, one for each row.
     """
 

@@ -146,6 +146,8 @@ class EmbplugHybridRetriever:
         group_size: int | None = None,
     ) -> dict[str, list[Document]]:
         """Retrieve documents; see :meth:`run`."""
+        # Opens the store in a thread, where it is yet to be opened.
+        await self._options.document_store.ashared()
         return await self._options.arun(
             self._inputs(query, query_embedding),
             partial(self._scale, query),

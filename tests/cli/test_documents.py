@@ -71,6 +71,10 @@ def test_errors_name_file_line_and_field(folder):
         ),
         ({"id": 2, "text": "b"}, "line 3, field 'dense': expected a vector, as other rows have"),
         (
+            {"id": 2, "text": "b", "dense": None},
+            "line 3, field 'dense': expected a list of numbers, got None",
+        ),
+        (
             {"id": 2, "title": "b", "dense": [1, 0]},
             "field 'text': expected a text; --text-key names another field",
         ),
@@ -359,3 +363,13 @@ def test_an_unknown_branch_is_named(folder):
     created("dense: {dim: 2}\nsparse: {}\n")
     done = embplug("search", "docs", "bees", "--branch", "tokens")
     assert done.exit_code == 1 and "branches[0]" in done.stderr
+
+
+def test_documents_that_all_lack_tokens_are_named_or_stored(folder):
+    created("tokens: {dim: 2, encoding: null, codes: null}\n")
+    kind = pa.list_(pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": [1, 2], "tokens": pa.array([[], []], kind)}), "docs.parquet")
+    done = embplug("add", "docs", "docs.parquet")
+    assert done.exit_code == 1 and "docs.parquet, row 1, field 'tokens'" in done.stderr
+    assert embplug("add", "docs", "docs.parquet", "--store-empty").exit_code == 0
+    assert stored() == {1: {}, 2: {}}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from embplug import Collection, Recipe, Tokens, register_encoder
+from embplug import Collection, Recipe, Record, Tokens, register_encoder
 from embplug.cli import app
-from embplug.cli.explain import heated_text
+from embplug.cli.explain import _thumbnails, heated_text
 from embplug.methods import FDE, BitAllocationQuantizer
 from embplug.search.explain import TokenOrigins
 from tests.collection.test_explain import TEXTS, Spans
@@ -58,3 +60,12 @@ def test_backgrounds_are_the_warmer_the_more_a_part_brings() -> None:
     styles = {text.plain[span.start : span.end]: str(span.style) for span in text.spans}
     assert styles["ab"].endswith("rgb(240,120,20)") and styles["cd"].endswith("rgb(248,188,138)")
     assert "strike" in styles["ef"] and " " not in styles
+
+
+@pytest.mark.parametrize("other", ["https://example.org/a.png", "data:image/png;base64,A", 7])
+def test_a_thumbnail_of_another_kind_is_left_out(other: object) -> None:
+    image = "data:image/png;base64,AAAA"
+    records = [Record(1, {"thumbnail": image}), Record(2, {"thumbnail": other})]
+    page: Any = SimpleNamespace(id=1, document=SimpleNamespace(grid=(1, 1)))
+    collection: Any = SimpleNamespace(retrieve=lambda ids: records)
+    assert _thumbnails(collection, [page]) == {1: bytes(3)}

@@ -248,6 +248,20 @@ def test_a_low_target_is_the_measure_also_on_the_largest_sample(monkeypatch):
     assert [trial.name for trial in run.run(recipes, 0.7)[0]] == [*recalls]
     # Without a target, recipes that are far from the best one cannot be chosen.
     assert [trial.name for trial in run.run(recipes)[0]] == ["float32", "PCA 96 int8"]
+    # What is left out of the largest sample alone is told as it was tried before.
+    run._rows = [range(10), range(100)]
+    recalls |= {"PCA 96 int8": 0.95}
+    lower = {"PCA 96 int8": 0.8}
+    run._data = len
+    run._try = lambda name, recipe, rows, exact: (
+        tried(name, (recalls if rows == 10 else recalls | lower)[name]),
+        {},
+    )
+    last, dropped, _ = run.run(recipes)
+    assert [trial.name for trial in last] == ["float32", "PCA 96 int8"]
+    assert [(trial.name, trial.expected_recall) for trial in dropped] == [
+        ("PCA 48 int8", 0.75),
+    ]
 
 
 def test_recipes_that_take_long_to_learn_wait_for_their_counterparts():

@@ -44,6 +44,7 @@ from embplug.errors import (
     RecipeMismatchError,
     UpgradeError,
 )
+from embplug.files.export import export_documents
 from embplug.methods import PCA, PowerQuantizer, registry
 
 COUNT, DIM = 300, 16
@@ -160,6 +161,17 @@ def test_dimensions_may_differ_where_a_vector_can_be_added(engine: Engine, engin
     collection = Collection.open("up", engine)
     assert recall(collection, "tests-long") > 0.99
     assert set(collection.info().vectors) == {"dense_v2"}
+
+
+def test_an_export_names_vectors_as_the_recipe_does(edge_client: EdgeClient, tmp_path: Path) -> None:
+    collection = filled(edge_client)
+    upgrade(collection, "tests-long", pairs=250, adapter="affine")
+    reembed(collection)
+    assert "dense" not in collection.info().vectors
+    export_documents(collection, tmp_path / "out.jsonl", with_vectors=True)
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(rows) == COUNT
+    assert all(row.keys() == {"id", "n", "text", "dense"} and len(row["dense"]) == 24 for row in rows)
 
 
 def test_what_learned_learns_anew_and_words_stay(edge_client: EdgeClient) -> None:

@@ -176,7 +176,7 @@ class Trials:
         bounds : RecallBounds
             Bounds of the recall of the recipes that were tried on the largest sample, in the same order.
         """
-        dropped: list[TriedRecipe] = []
+        latest: dict[str, TriedRecipe] = {}
         remaining = {
             name: recipe for name, recipe in recipes.items() if len(self._rows) == 1 or not _is_costly(name)
         }
@@ -196,13 +196,15 @@ class Trials:
                 hopeless.see(trial)
                 trials.append(trial)
                 shares.append(returned)
+                latest[name] = trial
             if place + 1 < len(self._rows):
                 kept = better_third(trials) | {AS_IT_IS}
-                dropped += [trial for trial in trials if trial.name not in kept]
                 tried = {trial.name for trial in trials}
                 remaining = {name: recipe for name, recipe in remaining.items() if name in kept & tried}
                 if place + 2 == len(self._rows):
                     remaining |= _costly_to_learn(recipes, kept)
+        last = {trial.name for trial in trials}
+        dropped = [trial for name, trial in latest.items() if name not in last]
         return trials, dropped, RecallBounds.of(shares, self._k, self.sizes[-1], self._source.points)
 
     def _try(

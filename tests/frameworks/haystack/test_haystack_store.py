@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from qdrant_client import models
 from embplug import Dense, Recipe, Sparse
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
-from tests.frameworks.conftest import ENCODER, TOKENS_RECIPE
+from tests.frameworks.conftest import DIM, ENCODER, TOKENS_RECIPE
 from tests.frameworks.pages import run_example, run_page
 
 TEXTS = ["bees dance for flowers", "ants follow scents", "wasps build nests of paper"]
@@ -173,6 +174,30 @@ def test_groups_of_the_metadata(store: EmbplugDocumentStore) -> None:
     expected = ["0", "1"]
     assert sorted(ids(retriever.run([1.0, 0.5, 0.0]))) == expected
     assert sorted(ids(asyncio.run(retriever.run_async([1.0, 0.5, 0.0], group_by="meta.group")))) == expected
+
+
+@pytest.mark.parametrize(
+    ("retriever", "recipe", "inputs"),
+    [
+        (EmbplugEmbeddingRetriever, HYBRID, {"query_embedding": [1.0, 0.0, 0.0]}),
+        (EmbplugHybridRetriever, HYBRID, {"query": "bees", "query_embedding": [1.0, 0.0, 0.0]}),
+        (EmbplugTokenRetriever, TOKENS_RECIPE, {"query_tokens": [[1.0] * DIM]}),
+    ],
+)
+def test_an_asynchronous_run_opens_the_store_in_a_thread(
+    retriever: type, recipe: Recipe, inputs: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    opened = EmbplugDocumentStore._open
+
+    def noted(store: EmbplugDocumentStore) -> object:
+        threads.append(threading.current_thread())
+        return opened(store)
+
+    monkeypatch.setattr(EmbplugDocumentStore, "_open", noted)
+    store = memory_store(recipe=recipe)
+    assert asyncio.run(retriever(store).run_async(**inputs))["documents"] == []
+    assert len(threads) == 1 and threads[0] is not threading.main_thread()
 
 
 @pytest.mark.parametrize("wrong", [{"group_size": 0}, {"top_k": 0}])
