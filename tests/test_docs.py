@@ -120,9 +120,3 @@ def test_links_between_pages_lead_to_files_of_the_repository():
         if "://" not in link and not (page.parent / link).exists()
     ]
     assert not broken
-
-
-def test_the_results_name_all_benchmarks():
-    listed = (DOCS / "results.md").read_text(encoding="utf-8")
-    scripts = (ROOT / "benchmarks").glob("[!_]*.py")
-    assert [script.name for script in scripts if f"`{script.name}`" not in listed] == []
