@@ -215,12 +215,32 @@ def table(folder) -> pa.Table:
     return table
 
 
+SLOWER = """
+import time
+from embplug.cli import main
+from embplug.files.documents import FileDocuments
+
+batches = FileDocuments.batches
+
+def slower(self):
+    for batch in batches(self):
+        time.sleep(0.5)
+        yield batch
+
+FileDocuments.batches = slower
+main()
+"""
+"""The command on a machine that is slow enough for the signal to come before the end."""
+
+
 def interrupted(number: int) -> tuple[int, str]:
     """Exit code and messages of a call that gets a signal as soon as it has stored some rows more."""
     before = progress_rows()
-    command = [Path(sys.executable).with_name("embplug"), "add", "docs", "rows.parquet"]
     with subprocess.Popen(
-        [*map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOWER, "add", "docs", "rows.parquet"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as run:
         end = time.monotonic() + 120
         while progress_rows() <= before and run.poll() is None and time.monotonic() < end:
