@@ -16,7 +16,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQuery,
     VectorStoreQueryResult,
 )
-from qdrant_client import AsyncQdrantClient, models
+from qdrant_client import AsyncQdrantClient, QdrantClient, models
 from typing_extensions import Self, Unpack
 
 from embplug import Collection, Encoder, Hit, Recipe, Record
@@ -189,7 +189,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
                 "a store with a client that was passed cannot be pickled: pass url= or path= instead of it"
             )
         # As JSON: a pickle of the client would hold its key.
-        has_key = bool(getattr(self._client, "init_options", {}).get("api_key"))
+        options = self._client.init_options if isinstance(self._client, QdrantClient) else {}
+        has_key = bool(options.get("api_key"))
         return _unpickled, (type(self), self.to_dict(), has_key)
 
     @field_serializer("recipe")

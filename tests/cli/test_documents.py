@@ -216,6 +216,7 @@ def table(folder) -> pa.Table:
 
 
 SLOWER = """
+import signal
 import time
 from embplug.cli import main
 from embplug.files.documents import FileDocuments
@@ -228,9 +229,13 @@ def slower(self):
         yield batch
 
 FileDocuments.batches = slower
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
-"""The command on a machine that is slow enough for the signal to come before the end."""
+"""The command on a machine that is slow enough for the signal to come before the end.
+
+A shell has its jobs in the background ignore SIGINT, so the handler is set as on a terminal.
+"""
 
 
 def interrupted(number: int) -> tuple[int, str]:
