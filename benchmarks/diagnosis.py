@@ -119,7 +119,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     arguments = parser(str(__doc__))
-    arguments.add_argument("--data", default="/work/shared/data", help="folder of BEIR collections")
+    arguments.add_argument("--data", required=True, help="folder with collections in BEIR format")
     arguments.add_argument("--documents", type=int, default=1000, help="documents of each collection")
     arguments.add_argument("--queries", type=int, default=100, help="queries of each collection")
     arguments.add_argument("--size", type=int, default=512, help="bytes of an encoding")
