@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from haystack import Document, default_to_dict
+from haystack import Document, default_from_dict, default_to_dict
 from haystack.document_stores.types import FilterPolicy
 from haystack.document_stores.types.filter_policy import apply_filter_policy
 from qdrant_client import models
+from typing_extensions import Self
 
 from embplug import Hit, HitGroup
 from embplug.errors import InvalidArgumentError
@@ -167,14 +168,31 @@ class RetrieverOptions:
         return apply_filter_policy(self.filter_policy, own, filters)
 
 
-def with_store(data: dict[str, Any]) -> dict[str, Any]:
-    """Return a retriever as data, with its store made of data.
+class StoreRetriever:
+    """What the retrievers have in common as components: data, and the connection of their store."""
 
-    Haystack's own reading of data needs the module of the store among those that the caller allows.
-    """
-    parameters = dict(data["init_parameters"])
-    parameters["document_store"] = EmbplugDocumentStore.from_dict(parameters["document_store"])
-    return {**data, "init_parameters": parameters}
+    _options: RetrieverOptions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the retriever and its store as data."""
+        return self._options.to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make a retriever of the result of :meth:`to_dict`."""
+        # Haystack's own reading of data needs the module of the store among those that the caller allows.
+        parameters = dict(data["init_parameters"])
+        parameters["document_store"] = EmbplugDocumentStore.from_dict(parameters["document_store"])
+        retriever: Self = default_from_dict(cls, {**data, "init_parameters": parameters})
+        return retriever
+
+    def close(self) -> None:
+        """Close the connection of the store."""
+        self._options.document_store.close()
+
+    async def close_async(self) -> None:
+        """Close the connection of the store that belongs to the running event loop."""
+        await self._options.document_store.close_async()
 
 
 def policy_of(policy: FilterPolicy | str) -> FilterPolicy:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from haystack import Document, component, default_from_dict
+from haystack import Document, component
 from haystack.document_stores.types import FilterPolicy
 from qdrant_client import models
-from typing_extensions import Self
 
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.relevance import relevance_scale
 from embplug.recipe.names import TOKENS_BRANCH
 from haystack_embplug.document_store import EmbplugDocumentStore
-from haystack_embplug.retrieving import RetrieverOptions, Scale, policy_of, with_store
+from haystack_embplug.retrieving import RetrieverOptions, Scale, StoreRetriever, policy_of
 
 
 @component
-class EmbplugTokenRetriever:
+class EmbplugTokenRetriever(StoreRetriever):
     """Retrieves documents by the tokens of a query, compared with the tokens of documents by MaxSim.
 
     Parameters
@@ -67,24 +66,6 @@ class EmbplugTokenRetriever:
             group_by=group_by,
             group_size=group_size,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the retriever and its store as data."""
-        return self._options.to_dict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Make a retriever of the result of :meth:`to_dict`."""
-        retriever: Self = default_from_dict(cls, with_store(data))
-        return retriever
-
-    def close(self) -> None:
-        """Close the connection of the store."""
-        self._options.document_store.close()
-
-    async def close_async(self) -> None:
-        """Close the connection of the store that belongs to the running event loop."""
-        await self._options.document_store.close_async()
 
     @component.output_types(documents=list[Document])
     def run(
