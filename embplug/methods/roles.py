@@ -428,7 +428,7 @@ class Quantizer(Method):
         raise NotImplementedError
 
     def _maxsim(self, kernel: Kernel, query: Float32, documents: CodedDocuments) -> Float32 | None:
-        """MaxSim (n,) of query tokens (t, dim) by the compiled kernel, or None if it cannot score the codes."""
+        """MaxSim (n,) of query tokens (t, dim) by the compiled kernel. None if it cannot score the codes."""
         terms = self._token_terms(kernel, documents)
         if terms is None:
             return None

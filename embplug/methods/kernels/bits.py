@@ -108,4 +108,5 @@ def largest_error(vectors: Float32, bits: int) -> Float32:
 
 def groups(width: int, bits: int) -> int:
     """Groups of bits in a token, an even number."""
-    return 2 * -(-(-(-BITS_OF_BYTE * width // bits)) // 2)
+    pair = 2 * bits
+    return 2 * ((BITS_OF_BYTE * width + pair - 1) // pair)

@@ -54,7 +54,7 @@ class Kernel(NamedTuple):
     eight_bits: bool = False
     """Whether this processor multiplies numbers of 8 bits faster than BLAS those of 32."""
     bits: int = 0
-    """How many bits of a code this processor looks up in a register, for many tokens at a time; 0 for none."""
+    """How many bits of a code this processor looks up in a register, for many tokens at once, or 0."""
 
 
 def in_use() -> str:
