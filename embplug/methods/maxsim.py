@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from embplug.common.byte_strings import ByteStrings
 from embplug.common.threads import single_blas_thread
 from embplug.errors import LengthMismatchError
-from embplug.methods.kernels import Kernel, load, lookups
+from embplug.methods.kernels import load
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.tables import tiles
 from embplug.methods.numeric.arrays import Codes, Float32, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch, document_blocks, token_rows
 
@@ -81,27 +80,13 @@ def maxsim_documents(quantizer: Quantizer, query: Float32, documents: CodedDocum
     """As :func:`maxsim_codes`, for a query that is checked and codes as long as they have to be."""
     with single_blas_thread():
         kernel = load()
-        scores = None if kernel is None else _compiled(kernel, quantizer, query, documents)
+        scores = None if kernel is None else quantizer._maxsim(kernel, query, documents)
         if scores is not None:
             return scores
         prepared, codes = quantizer.encode_query(query), documents.rows(quantizer.code_bytes)
         return sum_of_maxima(
             lambda rows, _: quantizer.score(prepared, codes[rows]), documents.offsets, len(query)
         )
-
-
-def _compiled(
-    kernel: Kernel, quantizer: Quantizer, query: Float32, documents: CodedDocuments
-) -> Float32 | None:
-    """MaxSim (n,) by the compiled kernel, or None if it cannot score codes of this quantizer."""
-    terms = quantizer._token_terms(kernel, documents)
-    if terms is None:
-        return None
-    scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
-    for tokens, lanes in tiles(query):
-        table, bases = quantizer._lookups(kernel, tokens)
-        scores += lookups.maxsim(kernel, table, bases, terms, lanes=lanes)
-    return scores
 
 
 def sum_of_maxima(

@@ -14,8 +14,8 @@ from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.methods.base import Method
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.lookups import TokenTerms, vector_scores
-from embplug.methods.kernels.tables import Table, VectorTable
+from embplug.methods.kernels.lookups import TokenTerms, maxsim, vector_scores
+from embplug.methods.kernels.tables import Table, VectorTable, tiles
 from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch
 
@@ -426,6 +426,17 @@ class Quantizer(Method):
     def _score(self, parts: Any, codes: Codes) -> Float32:
         """Dot products (n, t)."""
         raise NotImplementedError
+
+    def _maxsim(self, kernel: Kernel, query: Float32, documents: CodedDocuments) -> Float32 | None:
+        """MaxSim (n,) of query tokens (t, dim) by the compiled kernel. None if it cannot score the codes."""
+        terms = self._token_terms(kernel, documents)
+        if terms is None:
+            return None
+        scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
+        for tokens, lanes in tiles(query):
+            table, bases = self._lookups(kernel, tokens)
+            scores += maxsim(kernel, table, bases, terms, lanes=lanes)
+        return scores
 
     def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms | None:
         """What the compiled kernel needs of the codes of tokens. None if it cannot score them.

@@ -8,6 +8,7 @@
  * the bytes whose products differ most have rows of 16 bits, and the others rows of 8 bits, all in the same
  * unit. The former stand first in the table.
  */
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -259,4 +260,5 @@ EXPORT void embplug_sums(const uint8_t *codes, const int64_t *starts, const int6
 }
 
 #include "base85.c"
+#include "bits.c"
 #include "eight_bits.c"

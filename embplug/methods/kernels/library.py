@@ -23,12 +23,16 @@ _ARGUMENTS = {
     "embplug_bases": [c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
+    "embplug_bits": [c_int, c_void_p, c_int64, c_int64],
+    "embplug_bits_tables": [c_int, c_void_p, c_int64, c_int64, *[c_void_p] * 3],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_levels": (c_int, []),
     "embplug_version": (c_int, []),
     "embplug_eight_bits": (c_int, []),
+    "embplug_bits_of_group": (c_int, [c_int]),
+    "embplug_bits_room": (c_int64, [c_int64]),
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
     "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
@@ -49,6 +53,8 @@ class Kernel(NamedTuple):
     """Whether products stay float32, or are rounded to 16 and 8 bits."""
     eight_bits: bool = False
     """Whether this processor multiplies numbers of 8 bits faster than BLAS those of 32."""
+    bits: int = 0
+    """How many bits of a code this processor looks up in a register, for many tokens at once, or 0."""
 
 
 def in_use() -> str:
@@ -112,7 +118,8 @@ def _library(path: Path) -> Any:
 def _kernel(functions: Any, setting: str, exact: bool) -> Kernel:
     names = _names(functions)
     level = names.index(setting) if setting in names else len(names) - 1
-    return Kernel(functions, level, exact, _has_eight_bits(functions, level))
+    bits = functions.embplug_bits_of_group(level)
+    return Kernel(functions, level, exact, _has_eight_bits(functions, level), bits)
 
 
 @lru_cache(maxsize=4)

@@ -169,7 +169,7 @@ def maxsim(
         call = kernel.functions.embplug_maxsim
         return int(call(kernel.level, tile, kind, ctypes.byref(arguments), first, last))
 
-    results = _over_documents(run, documents.offsets, width + 1, threads)
+    results = over_documents(run, documents.offsets, width + 1, threads)
     for document in sorted(result for result in results if result >= 0):
         raise InvalidArgumentError(f"codes[{document}]", f"centroids below {len(bases)}", "others")
     return scores
@@ -239,7 +239,7 @@ def predictive_maxsim(
                 *(first + block.start, first + block.stop),
             )
 
-    _over_documents(run, documents.offsets, int(widths.max()) + 1, threads)
+    over_documents(run, documents.offsets, int(widths.max()) + 1, threads)
     return scores
 
 
@@ -300,7 +300,7 @@ def token_sums(
         places = [place(array) for array in documents]
         kernel.functions.embplug_sums(*places, first, last, stride, len(table), place(table), place(sums))
 
-    _over_documents(run, documents.offsets, len(table), threads)
+    over_documents(run, documents.offsets, len(table), threads)
     return sums
 
 
@@ -313,7 +313,7 @@ def vector_scores(table: VectorTable, terms: TokenTerms) -> Float32:
     return sums
 
 
-def _over_documents(
+def over_documents(
     run: Callable[[int, int], Result], offsets: NDArray[np.int64], lookups: int, threads: int | None
 ) -> list[Result]:
     """Call ``run`` with the first and the last of some documents, in several threads where that is faster."""

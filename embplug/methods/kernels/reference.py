@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,6 +113,15 @@ def predictive_maxsim(
         if count:
             scores[document] = (own + bases[ids]).max(axis=0)[:lanes].sum()
     return scores
+
+
+def maxsim_of_bits(vectors: Float32, shifts: Float32, documents: CodedDocuments) -> NDArray[np.float64]:
+    """See :func:`embplug.methods.kernels.bits.maxsim_of_bits`, with exact products."""
+    signs = 2.0 * np.unpackbits(documents.rows(vectors.shape[1] // 8), axis=1) - 1
+    sums = signs @ vectors.T.astype(np.float64) + shifts
+    products = sums[:, :-1] / np.sqrt(sums[:, -1:])
+    parts = [products[start:stop] for start, stop in itertools.pairwise(documents.offsets)]
+    return np.array([part.max(axis=0).sum() if len(part) else -np.inf for part in parts])
 
 
 def _looked_up(entries: NDArray[Any], codes: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from typing_extensions import Self, override
 from embplug.errors import DimensionError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.bits import maxsim_of_bits, scores_bits
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
 from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
@@ -185,6 +186,19 @@ class BinaryQuantizer(Quantizer):
         squares = token_sums(kernel, self._squares_of[1], documents, self.code_bytes)
         squares += self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
         return TokenTerms(documents, self.code_bytes, scales=inverse_lengths(squares))
+
+    @override
+    def _maxsim(self, kernel: Kernel, query: Float32, documents: CodedDocuments) -> Float32 | None:
+        if not scores_bits(kernel, self.code_bytes):
+            return super()._maxsim(kernel, query, documents)
+        assert self.mean_ is not None and self.deviations_ is not None
+        rotated = self._rotated(query)
+        vectors, steps = self._weighted(np.concatenate([rotated, self.mean_[None]]))
+        # The squared length of a token is twice the product with the mean, and what all tokens share.
+        steps[-1] *= 2
+        squares = self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
+        parts = in_bytes(vectors * steps[:, None]).reshape(len(vectors), -1)
+        return maxsim_of_bits(kernel, parts, np.append(rotated @ self.mean_, squares), documents)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         assert self.mean_ is not None

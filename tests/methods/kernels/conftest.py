@@ -33,4 +33,5 @@ def kernel(request: pytest.FixtureRequest, compiled: Path) -> Kernel:
     if request.param != "base" and request.param not in names:
         pytest.skip(f"no {request.param} here")
     level = 0 if request.param == "base" else names.index(request.param)
-    return Kernel(functions, level, eight_bits=_has_eight_bits(functions, level))
+    bits = functions.embplug_bits_of_group(level)
+    return Kernel(functions, level, eight_bits=_has_eight_bits(functions, level), bits=bits)

@@ -1,0 +1,64 @@
+/* MaxSim of codes with a bit for each dimension, BITS of them looked up at a time: included by bits.c. */
+
+#define BITS_JOIN(name, bits) name##_##bits
+#define BITS_EXPANDED(name, bits) BITS_JOIN(name, bits)
+#define OF_BITS(name) BITS_EXPANDED(name, BITS)
+
+static TARGET void OF_BITS(bits_maxsim)(const Bits *in, int64_t first, int64_t last) {
+    const int64_t width = in->width, padded = bits_padded(width), groups = bits_groups(width, BITS);
+    const int64_t table = groups << BITS, lengths = in->query_tokens;
+    /* The bytes of a block are read from the end of the room in which their groups come to stand. */
+    uint8_t *split = in->room, *turned = split + BITS_BLOCK * padded;
+    const uint8_t *rows[BITS_BLOCK];
+    _Alignas(64) uint16_t sums[2 * BITS_BLOCK];
+    _Alignas(64) float scales[BITS_BLOCK], values[BITS_BLOCK];
+    for (int64_t lane = 0; lane < in->query_tokens; lane++) in->highest[lane] = -INFINITY;
+    for (int64_t document = first; document < last; document++)
+        in->scores[document] = in->offsets[document] < in->offsets[document + 1] ? 0 : -INFINITY;
+    int64_t token = in->offsets[first], document = first, place = in->starts[first];
+    while (token < in->offsets[last]) {
+        /* Which documents have tokens in the block, and where those of each end. */
+        int64_t documents[BITS_BLOCK];
+        int ends[BITS_BLOCK], parts = 0, count = 0;
+        while (count < BITS_BLOCK && document < last) {
+            const int64_t left = in->offsets[document + 1] - token;
+            const int some = left < BITS_BLOCK - count ? (int)left : BITS_BLOCK - count;
+            for (int i = 0; i < some; i++, place += width) rows[count + i] = in->codes + place;
+            count += some, token += some;
+            if (some) ends[parts] = count, documents[parts++] = document;
+            if (some < left) break;
+            if (++document < last) place = in->starts[document];
+        }
+        /* What stands behind the last token does not count. */
+        for (; count < BITS_BLOCK; count++) rows[count] = rows[0];
+        bits_columns(rows, width, turned);
+        OF_BITS(bits_split)(turned, padded, split);
+        OF_BITS(bits_sums)(in->tables + lengths * table, table, split, groups, sums);
+        for (int i = 0; i < BITS_BLOCK; i++) {
+            const float sum = 128.0f * sums[i] + sums[BITS_BLOCK + i];
+            const float square = sum * in->steps[lengths] + in->shifts[lengths];
+            scales[i] = 1 / sqrtf(square > FLT_MIN ? square : FLT_MIN);
+        }
+        for (int64_t lane = 0; lane < in->query_tokens; lane++) {
+            /* Those of two query tokens at a time, or of the last one and something that does not count. */
+            const uint16_t *own = sums + (lane & 1) * BITS_BLOCK;
+            if (!(lane & 1)) OF_BITS(bits_sums)(in->tables + lane * table, table, split, groups, sums);
+            const float step = in->steps[lane], shift = in->shifts[lane];
+            for (int i = 0; i < BITS_BLOCK; i++) values[i] = (own[i] * step + shift) * scales[i];
+            for (int part = 0, start = 0; part < parts; start = ends[part++]) {
+                float most = bits_most(values, start, ends[part]);
+                if (!part && in->highest[lane] > most) most = in->highest[lane];
+                /* The last document may go on in the next block. */
+                const int ended = documents[part] != document;
+                if (ended) in->scores[documents[part]] += most;
+                if (part == parts - 1) in->highest[lane] = ended ? -INFINITY : most;
+            }
+        }
+    }
+}
+
+#undef BITS
+#undef TARGET
+#undef BITS_JOIN
+#undef BITS_EXPANDED
+#undef OF_BITS
