@@ -33,11 +33,13 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
+from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from embplug.collection.collection import Collection
     from embplug.collection.grouping import HitGroup
     from embplug.collection.info import CollectionInfo
+    from embplug.files.weights import Weights
     from embplug.search.types import Hit
 
 
@@ -62,7 +64,6 @@ def create(
     Nothing changes if it exists with the same recipe. Another recipe is an error.
     """
     from embplug import Collection, Recipe
-    from embplug.errors import InvalidArgumentError
     from embplug.recipe.presets import check_preset
 
     with reporting(as_json), open_engine(at, api_key) as engine:
@@ -83,7 +84,9 @@ def create(
 @app.command(rich_help_panel=DOCUMENTS)
 def search(
     name: Name,
-    query: Annotated[str, typer.Argument(help="Text to search for.")],
+    query: Annotated[
+        str | None, typer.Argument(help="Text to search for. It may be left out with --sparse.")
+    ] = None,
     at: At = "./data",
     api_key: ApiKey = None,
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
@@ -96,6 +99,10 @@ def search(
             help="Branch to search in: tokens, sparse, or the name of a dense vector. Default: all."
         ),
     ] = None,
+    sparse_json: Annotated[
+        str | None,
+        typer.Option("--sparse", help='Learned weights of terms as JSON, such as {"12": 0.5}.'),
+    ] = None,
     formula_json: Annotated[
         str | None, typer.Option("--formula", help="Qdrant formula as JSON, by which hits are ranked last.")
     ] = None,
@@ -105,11 +112,16 @@ def search(
     group_size: Annotated[int, typer.Option(help="Highest number of hits of a group.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Search by text."""
+    """Search by text, or by learned weights of terms."""
     with reporting(as_json), open_collection(name, at, api_key, encoder=encoder) as collection:
-        _check_encoder(collection, branch, name)
+        sparse = _parsed_sparse(collection, sparse_json)
+        if query is None and sparse is None:
+            raise InvalidArgumentError("--sparse", "weights of terms, or a text to search for", "neither")
+        if query is not None:
+            _check_encoder(collection, branch, name, has_weights=sparse is not None)
         options: dict[str, Any] = {
             "text": query,
+            "sparse": sparse,
             "limit": limit,
             "filter": parse_filter(filter_json),
             "with_stages": stages,
@@ -214,15 +226,34 @@ def demo(
                 console.print(hits_table(demonstration.search(question)))
 
 
-def _check_encoder(collection: Collection, branches: list[str] | None, name: str) -> None:
+def _parsed_sparse(collection: Collection, text: str | None) -> Weights | None:
+    """Read the weights of a query from JSON, in the words of the command."""
+    if text is None:
+        return None
+    from embplug.branches.documents import check_takes_sparse
+    from embplug.branches.sparse_vectors import check_sparse_query
+    from embplug.files.weights import parse_weights
+
+    check_takes_sparse(collection.recipe, "--sparse")
+    weights = parse_weights(text, "--sparse")
+    check_sparse_query(weights, "--sparse")
+    return weights
+
+
+def _check_encoder(
+    collection: Collection, branches: list[str] | None, name: str, *, has_weights: bool
+) -> None:
     """Refuse a text that no encoder can make the vectors of, in the words of the command."""
     recipe = collection.recipe
     searched = branches or [*recipe.dense, *([] if recipe.tokens is None else ["tokens"])]
     is_unknown = any(branch not in recipe.branches for branch in searched)  # the search names it
-    if [*searched] == ["sparse"] or not searched or is_unknown or collection.has_encoder:
+    if is_unknown or collection.has_encoder:
         return
-    from embplug.errors import InvalidArgumentError
-
+    if [*searched] == ["sparse"] or not searched:
+        weights = recipe.sparse
+        if weights is not None and weights.is_learned and weights.encoder is None and not has_weights:
+            raise InvalidArgumentError("--sparse", "weights of terms, because no encoder makes them", None)
+        return
     sparse = ", or --branch sparse" if recipe.sparse is not None else ""
     expected = f"the model that made the vectors of {name!r}, such as minilm{sparse}"
     raise InvalidArgumentError("--encoder", expected, "none, and the recipe names none")
