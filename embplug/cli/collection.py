@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 
 from embplug.cli.shared import (
@@ -92,6 +93,9 @@ def search(
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
     filter_json: Filter = None,
     stages: Annotated[bool, typer.Option(help="Show the score of each stage.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which tokens of the query met which of each hit.")
+    ] = False,
     encoder: EncoderName = None,
     branch: Annotated[
         list[str] | None,
@@ -114,6 +118,8 @@ def search(
 ) -> None:
     """Search by text, or by learned weights of terms."""
     with reporting(as_json), open_collection(name, at, api_key, encoder=encoder) as collection:
+        if explain and collection.recipe.tokens is None:
+            raise InvalidArgumentError("--explain", "a recipe with tokens, which hits are explained by", None)
         sparse = _parsed_sparse(collection, sparse_json)
         if query is None and sparse is None:
             raise InvalidArgumentError("--sparse", "weights of terms, or a text to search for", "neither")
@@ -127,14 +133,18 @@ def search(
             "with_stages": stages,
             "branches": branch or None,
             "formula": parse_formula(formula_json),
+            "explain": explain,
         }
         if group_by is not None:
             groups = collection.search_groups(group_by, group_size=group_size, **options)
-            result = {"groups": [asdict(group) for group in groups]}
-            show(result, as_json, groups_table(groups, collection.recipe.text_key))
-            return
-        hits = collection.search(**options)
-        show({"hits": [asdict(hit) for hit in hits]}, as_json, hits_table(hits, collection.recipe.text_key))
+            result = {"groups": [_group_dict(group) for group in groups]}
+            hits = [hit for group in groups for hit in group.hits]
+            table = groups_table(groups, collection.recipe.text_key)
+        else:
+            hits = collection.search(**options)
+            result = {"hits": [_hit_dict(hit) for hit in hits]}
+            table = hits_table(hits, collection.recipe.text_key)
+        show(result, as_json, Group(table, *_explanations(hits)))
 
 
 @app.command(rich_help_panel=COLLECTIONS)
@@ -224,6 +234,25 @@ def demo(
         elif sys.stdin.isatty():
             for question in _questions():
                 console.print(hits_table(demonstration.search(question)))
+
+
+def _hit_dict(hit: Hit) -> dict[str, Any]:
+    explanation = None if hit.explanation is None else hit.explanation.to_dict()
+    return {**asdict(replace(hit, explanation=None)), "explanation": explanation}
+
+
+def _group_dict(group: HitGroup) -> dict[str, Any]:
+    return {**asdict(replace(group, hits=[])), "hits": [_hit_dict(hit) for hit in group.hits]}
+
+
+def _explanations(hits: Sequence[Hit]) -> Iterator[Any]:
+    """What a terminal shows of the explanations of hits, below their table."""
+    from embplug.cli.explain import explanation_parts
+
+    for hit in hits:
+        if hit.explanation is not None:
+            yield ""
+            yield from explanation_parts(hit.explanation)
 
 
 def _parsed_sparse(collection: Collection, text: str | None) -> Weights | None:
