@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 
 from embplug.cli.shared import (
@@ -33,11 +34,13 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
+from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from embplug.collection.collection import Collection
     from embplug.collection.grouping import HitGroup
     from embplug.collection.info import CollectionInfo
+    from embplug.files.weights import Weights
     from embplug.search.types import Hit
 
 
@@ -62,7 +65,6 @@ def create(
     Nothing changes if it exists with the same recipe. Another recipe is an error.
     """
     from embplug import Collection, Recipe
-    from embplug.errors import InvalidArgumentError
     from embplug.recipe.presets import check_preset
 
     with reporting(as_json), open_engine(at, api_key) as engine:
@@ -83,18 +85,27 @@ def create(
 @app.command(rich_help_panel=DOCUMENTS)
 def search(
     name: Name,
-    query: Annotated[str, typer.Argument(help="Text to search for.")],
+    query: Annotated[
+        str | None, typer.Argument(help="Text to search for. It may be left out with --sparse.")
+    ] = None,
     at: At = "./data",
     api_key: ApiKey = None,
     limit: Annotated[int, typer.Option(help="Number of hits.")] = 10,
     filter_json: Filter = None,
     stages: Annotated[bool, typer.Option(help="Show the score of each stage.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which tokens of the query met which of each hit.")
+    ] = False,
     encoder: EncoderName = None,
     branch: Annotated[
         list[str] | None,
         typer.Option(
             help="Branch to search in: tokens, sparse, or the name of a dense vector. Default: all."
         ),
+    ] = None,
+    sparse_json: Annotated[
+        str | None,
+        typer.Option("--sparse", help='Learned weights of terms as JSON, such as {"12": 0.5}.'),
     ] = None,
     formula_json: Annotated[
         str | None, typer.Option("--formula", help="Qdrant formula as JSON, by which hits are ranked last.")
@@ -105,24 +116,35 @@ def search(
     group_size: Annotated[int, typer.Option(help="Highest number of hits of a group.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Search by text."""
+    """Search by text, or by learned weights of terms."""
     with reporting(as_json), open_collection(name, at, api_key, encoder=encoder) as collection:
-        _check_encoder(collection, branch, name)
+        if explain and collection.recipe.tokens is None:
+            raise InvalidArgumentError("--explain", "a recipe with tokens, which hits are explained by", None)
+        sparse = _parsed_sparse(collection, sparse_json)
+        if query is None and sparse is None:
+            raise InvalidArgumentError("--sparse", "weights of terms, or a text to search for", "neither")
+        if query is not None:
+            _check_encoder(collection, branch, name, has_weights=sparse is not None)
         options: dict[str, Any] = {
             "text": query,
+            "sparse": sparse,
             "limit": limit,
             "filter": parse_filter(filter_json),
             "with_stages": stages,
             "branches": branch or None,
             "formula": parse_formula(formula_json),
+            "explain": explain,
         }
         if group_by is not None:
             groups = collection.search_groups(group_by, group_size=group_size, **options)
-            result = {"groups": [asdict(group) for group in groups]}
-            show(result, as_json, groups_table(groups, collection.recipe.text_key))
-            return
-        hits = collection.search(**options)
-        show({"hits": [asdict(hit) for hit in hits]}, as_json, hits_table(hits, collection.recipe.text_key))
+            result = {"groups": [_group_dict(group) for group in groups]}
+            hits = [hit for group in groups for hit in group.hits]
+            table = groups_table(groups, collection.recipe.text_key)
+        else:
+            hits = collection.search(**options)
+            result = {"hits": [_hit_dict(hit) for hit in hits]}
+            table = hits_table(hits, collection.recipe.text_key)
+        show(result, as_json, Group(table, *_explanations(hits)))
 
 
 @app.command(rich_help_panel=COLLECTIONS)
@@ -214,15 +236,53 @@ def demo(
                 console.print(hits_table(demonstration.search(question)))
 
 
-def _check_encoder(collection: Collection, branches: list[str] | None, name: str) -> None:
+def _hit_dict(hit: Hit) -> dict[str, Any]:
+    explanation = None if hit.explanation is None else hit.explanation.to_dict()
+    return {**asdict(replace(hit, explanation=None)), "explanation": explanation}
+
+
+def _group_dict(group: HitGroup) -> dict[str, Any]:
+    return {**asdict(replace(group, hits=[])), "hits": [_hit_dict(hit) for hit in group.hits]}
+
+
+def _explanations(hits: Sequence[Hit]) -> Iterator[Any]:
+    """What a terminal shows of the explanations of hits, below their table."""
+    from embplug.cli.explain import explanation_parts
+
+    for hit in hits:
+        if hit.explanation is not None:
+            yield ""
+            yield from explanation_parts(hit.explanation)
+
+
+def _parsed_sparse(collection: Collection, text: str | None) -> Weights | None:
+    """Read the weights of a query from JSON, in the words of the command."""
+    if text is None:
+        return None
+    from embplug.branches.documents import check_takes_sparse
+    from embplug.branches.sparse_vectors import check_sparse_query
+    from embplug.files.weights import parse_weights
+
+    check_takes_sparse(collection.recipe, "--sparse")
+    weights = parse_weights(text, "--sparse")
+    check_sparse_query(weights, "--sparse")
+    return weights
+
+
+def _check_encoder(
+    collection: Collection, branches: list[str] | None, name: str, *, has_weights: bool
+) -> None:
     """Refuse a text that no encoder can make the vectors of, in the words of the command."""
     recipe = collection.recipe
     searched = branches or [*recipe.dense, *([] if recipe.tokens is None else ["tokens"])]
     is_unknown = any(branch not in recipe.branches for branch in searched)  # the search names it
-    if [*searched] == ["sparse"] or not searched or is_unknown or collection.has_encoder:
+    if is_unknown or collection.has_encoder:
         return
-    from embplug.errors import InvalidArgumentError
-
+    if [*searched] == ["sparse"] or not searched:
+        weights = recipe.sparse
+        if weights is not None and weights.is_learned and weights.encoder is None and not has_weights:
+            raise InvalidArgumentError("--sparse", "weights of terms, because no encoder makes them", None)
+        return
     sparse = ", or --branch sparse" if recipe.sparse is not None else ""
     expected = f"the model that made the vectors of {name!r}, such as minilm{sparse}"
     raise InvalidArgumentError("--encoder", expected, "none, and the recipe names none")

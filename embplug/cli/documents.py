@@ -78,7 +78,8 @@ def add(
         list[str] | None,
         typer.Option(
             help="Field with vectors or token matrices, or a .npy file of them; VECTOR=FIELD for each vector "
-            "of the recipe. Default: a field with the vector's name, vector or embedding.",
+            "of the recipe, sparse=FIELD for learned weights. Default: a field with the vector's name, "
+            "vector or embedding.",
         ),
     ] = None,
     file_format: Annotated[
@@ -135,7 +136,8 @@ def add(
             kind=file_format,
             passage=passage,
             texts=_text_columns(recipe, text_key),
-            vector_key=next(iter(vectors), None) or next(iter(recipe.dense), "tokens"),
+            vector_key=next((vector for vector in vectors if vector != "sparse"), None)
+            or next(iter(recipe.dense), "tokens"),
         )
         documents = FileDocuments(
             source,
@@ -144,6 +146,7 @@ def add(
             text_key=text_key,
             vectors=vectors,
             on_empty=on_empty,
+            has_encoder=collection.has_encoder,
             folder=file.parent,
         )
         command = {
@@ -245,6 +248,8 @@ def _has_all(collection: Collection, batch: Documents) -> bool:
 
 def _named_vectors(options: list[str], recipe: Recipe) -> dict[str, str]:
     names = [*recipe.dense, *([] if recipe.tokens is None else ["tokens"])]
+    if not names and recipe.sparse is not None and recipe.sparse.is_learned:
+        names = ["sparse"]
     if len(options) == 1 and "=" not in options[0]:
         if len(names) != 1:
             expected = f"VECTOR=FIELD, with a vector of {names}" if names else "no vectors, as in the recipe"

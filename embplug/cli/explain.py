@@ -69,11 +69,12 @@ def explain(
             write_output(html, heat_html(query, explained, _thumbnails(collection, explained)))
         found = [{"id": explanation.id, **explanation.to_dict()} for explanation in explained]
         written = [] if html is None else [f"heat maps: {html}"]
-        shown = [part for explanation in explained for part in _shown(explanation)]
+        shown = [part for explanation in explained for part in explanation_parts(explanation)]
         show({"query": query, "explained": found}, as_json, Group(*(shown or ["no hit"]), *written))
 
 
-def _shown(explanation: Explanation) -> list[Any]:
+def explanation_parts(explanation: Explanation) -> list[Any]:
+    """What a terminal shows of an explanation: the heated text, and which token met which."""
     origins = explanation.document
     head = Text(f"{explanation.id}  {explanation.stage} {explanation.score:.4g}", style="bold")
     parts: list[Any] = [head]

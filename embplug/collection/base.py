@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -53,7 +53,7 @@ from embplug.pages import ImageLike
 from embplug.recipe import Fusion, Recipe
 from embplug.search.explain import Explanation
 from embplug.search.option_checks import check_queries
-from embplug.search.types import Hit, Query, SearchOptions
+from embplug.search.types import Hit, Query, options_of, query_of
 
 logger = logging.getLogger(__name__)
 
@@ -236,34 +236,7 @@ class CollectionBase(Generic[EngineT]):
         CapabilityError
             The engine cannot honour ``consistency``, ``shard_key_selector`` or ``timeout``.
         """
-        query = Query(
-            tokens=tokens,
-            dense=dense,
-            text=text,
-            token_weights=token_weights,
-            saliency=saliency,
-            image=image,
-            sparse=sparse,
-        )
-        options = SearchOptions(
-            limit=limit,
-            filter=filter,
-            candidates=candidates,
-            exact=exact,
-            with_payload=with_payload,
-            with_stages=with_stages,
-            score_threshold=score_threshold,
-            search_params=search_params,
-            branches=branches,
-            fusion=fusion,
-            mmr=mmr,
-            formula=formula,
-            with_vectors=with_vectors,
-            explain=explain,
-            reading=ReadOptions(
-                consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
-            ),
-        )
+        query, options = query_of(locals()), options_of(locals())
         search = partial(search_steps, self.engine, self.name, queries=[query], options=options)
         hits = yield from self._handle.run_steps(search)
         return hits[0]
@@ -311,27 +284,8 @@ branches, fusion, mmr, formula, with_vectors, explain, consistency, shard_key_se
         InvalidArgumentError, NotFittedError, RerankError, FilterError, CapabilityError
             See :meth:`search`.
         """
+        options = replace(options_of(locals()), batch=True)
         check_queries(queries)
-        options = SearchOptions(
-            limit=limit,
-            filter=filter,
-            candidates=candidates,
-            exact=exact,
-            with_payload=with_payload,
-            with_stages=with_stages,
-            score_threshold=score_threshold,
-            search_params=search_params,
-            branches=branches,
-            fusion=fusion,
-            mmr=mmr,
-            formula=formula,
-            batch=True,
-            with_vectors=with_vectors,
-            explain=explain,
-            reading=ReadOptions(
-                consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
-            ),
-        )
         search = partial(search_steps, self.engine, self.name, queries=queries, options=options)
         return (yield from self._handle.run_steps(search))
 
@@ -400,33 +354,7 @@ explain, consistency, shard_key_selector, timeout
         CollectionNotFoundError
             There is no collection ``with_lookup``.
         """
-        query = Query(
-            tokens=tokens,
-            dense=dense,
-            text=text,
-            token_weights=token_weights,
-            saliency=saliency,
-            image=image,
-            sparse=sparse,
-        )
-        options = SearchOptions(
-            limit=limit,
-            filter=filter,
-            candidates=candidates,
-            exact=exact,
-            with_payload=with_payload,
-            with_stages=with_stages,
-            score_threshold=score_threshold,
-            search_params=search_params,
-            branches=branches,
-            fusion=fusion,
-            formula=formula,
-            with_vectors=with_vectors,
-            explain=explain,
-            reading=ReadOptions(
-                consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout
-            ),
-        )
+        query, options = query_of(locals()), options_of(locals())
         lookup = yield from checked_lookup_steps(with_lookup)
         search = partial(
             search_groups_steps,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch, taken_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -77,6 +77,59 @@ class Encoded:
         """Return the number of texts."""
         return next((_rows(v) for v in (self.tokens, self.dense, self.sparse) if v is not None), 0)
 
+    @classmethod
+    def concat(cls, batches: Sequence[Encoded]) -> Encoded:
+        """Concatenate what one encoder makes of several batches of texts.
+
+        Parameters
+        ----------
+        batches : sequence of Encoded
+            At least one, each with the same fields.
+
+        Returns
+        -------
+        Encoded
+            Vectors of the texts of all batches, in order. Sparse vectors get the width of the widest.
+        """
+
+        def joined(name: str) -> Any:
+            values = [getattr(batch, name) for batch in batches]
+            return None if any(value is None for value in values) else np.concatenate(values)
+
+        tokens = [batch.tokens for batch in batches if batch.tokens is not None]
+        sparse = [batch.sparse.tocsr() for batch in batches if batch.sparse is not None]
+        return cls(
+            tokens=TokenBatch.concat(tokens) if tokens else None,
+            sparse=_stacked(sparse) if sparse else None,
+            **{name: joined(name) for name in ("dense", *PER_TOKEN)},
+        )
+
+    def take(self, rows: ArrayLike) -> Encoded:
+        """Copy texts by their positions.
+
+        Parameters
+        ----------
+        rows : array-like of shape (m,), int
+            Positions of texts, from 0.
+
+        Returns
+        -------
+        Encoded
+            Everything that is known of these texts, in the order of ``rows``.
+        """
+        chosen = np.asarray(rows, dtype=np.int64)
+        per_token: dict[str, Any] = {}
+        if self.tokens is not None:
+            of_tokens, _ = taken_rows(self.tokens.offsets, chosen)
+            values = {name: getattr(self, name) for name in PER_TOKEN}
+            per_token = {name: own[of_tokens] for name, own in values.items() if own is not None}
+        return Encoded(
+            tokens=None if self.tokens is None else self.tokens.take(chosen),
+            dense=None if self.dense is None else self.dense[chosen],
+            sparse=None if self.sparse is None else self.sparse.tocsr()[chosen],
+            **per_token,
+        )
+
     def saliency_of(self, row: int) -> NDArray[np.float32] | None:
         """Return the saliency of the tokens of one text.
 
@@ -126,6 +179,18 @@ class Encoded:
         if self.tokens is None or values is None:
             return None
         return values[slice(*self.tokens.offsets[row : row + 2])]
+
+
+def _stacked(batches: Sequence[csr_array]) -> csr_array:
+    """Rows of several matrices below each other, whose widths may differ."""
+    from scipy.sparse import csr_array
+
+    width = max(batch.shape[1] for batch in batches)
+    offsets = np.zeros(sum(batch.shape[0] for batch in batches) + 1, dtype=np.int64)
+    np.cumsum(np.concatenate([np.diff(batch.indptr) for batch in batches]), out=offsets[1:])
+    values = np.concatenate([batch.data for batch in batches])
+    indices = np.concatenate([batch.indices.astype(np.int64) for batch in batches])
+    return csr_array((values, indices, offsets), shape=(len(offsets) - 1, width))
 
 
 def _rows(vectors: Any) -> int:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +18,16 @@ from embplug.common.files import read_lines
 from embplug.common.json_types import parse_json
 from embplug.common.unicode_text import check_text
 from embplug.encoders import Encoded, Encoder
+from embplug.encoders.base import PER_TOKEN
 from embplug.errors import InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
 
 logger = logging.getLogger(__name__)
 
 BATCH_TEXTS = 64
+
+SPARSE_ARRAYS = ("data", "indices", "indptr", "shape")
+"""What a sparse matrix of scipy consists of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +132,7 @@ def encode_texts(
     Returns
     -------
     Encoded
-        Vectors of the texts; token matrices are float16.
+        All that the encoder tells of the texts; token matrices are float16.
     """
     encode = encoder.encode_documents if kind == "documents" else encoder.encode_queries
     if cache is None:
@@ -136,18 +140,36 @@ def encode_texts(
     digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
     file = Path(cache) / f"{name}-{kind}-{re.sub(r'[^A-Za-z0-9_.]+', '_', encoder.spec)}-{digest}.npz"
     if not file.exists():
-        encoded = _encode(encode, texts, f"encoding {kind}", progress)
-        arrays: dict[str, Any] = {"dense": encoded.dense, "saliency": encoded.saliency}
-        if encoded.tokens is not None:
-            arrays |= {"tokens": encoded.tokens.values, "offsets": encoded.tokens.offsets}
+        arrays = _arrays_of(_encode(encode, texts, f"encoding {kind}", progress))
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_suffix(f".{os.getpid()}.npz")
         np.savez(unfinished, **{key: array for key, array in arrays.items() if array is not None})
         unfinished.replace(file)
     with np.load(file, allow_pickle=False) as archive:
-        read = {key: archive[key] for key in archive.files}
-    tokens = TokenBatch(read["tokens"], read["offsets"]) if "tokens" in read else None
-    return Encoded(tokens, read.get("dense"), read.get("saliency"))
+        return _encoded({key: archive[key] for key in archive.files})
+
+
+def _arrays_of(encoded: Encoded) -> dict[str, Any]:
+    """The arrays of a cache file, by name."""
+    arrays: dict[str, Any] = {name: getattr(encoded, name) for name in ("dense", *PER_TOKEN)}
+    if encoded.tokens is not None:
+        arrays |= {"tokens": encoded.tokens.values, "offsets": encoded.tokens.offsets}
+    if encoded.sparse is not None:
+        sparse = encoded.sparse.tocsr()
+        arrays |= {f"sparse_{name}": getattr(sparse, name) for name in SPARSE_ARRAYS}
+    return arrays
+
+
+def _encoded(arrays: Mapping[str, Any]) -> Encoded:
+    """What a cache file holds."""
+    tokens = TokenBatch(arrays["tokens"], arrays["offsets"]) if "tokens" in arrays else None
+    sparse = None
+    if "sparse_data" in arrays:
+        from scipy.sparse import csr_array
+
+        values, indices, offsets, shape = (arrays[f"sparse_{name}"] for name in SPARSE_ARRAYS)
+        sparse = csr_array((values, indices, offsets), shape=tuple(shape.tolist()))
+    return Encoded(tokens, sparse=sparse, **{name: arrays.get(name) for name in ("dense", *PER_TOKEN)})
 
 
 def _encode(
@@ -155,26 +177,19 @@ def _encode(
 ) -> Encoded:
     """Encode in batches of texts of similar length, so that little is padded."""
     order = np.argsort([len(text) for text in texts], kind="stable")
-    matrices: list[Any] = [None] * len(texts)
-    dense: list[Any] = [None] * len(texts)
-    saliency: list[Any] = [None] * len(texts)
+    parts = []
     with tqdm(total=len(texts), desc=title, disable=None if progress is None else not progress) as bar:
         for start in range(0, len(texts), BATCH_TEXTS):
             rows = order[start : start + BATCH_TEXTS].tolist()
             encoded = encode([texts[i] for i in rows])
-            for row, i in enumerate(rows):
-                if encoded.tokens is not None:
-                    matrices[i] = encoded.tokens[row].astype(np.float16)
-                    saliency[i] = encoded.saliency_of(row)
-                if encoded.dense is not None:
-                    dense[i] = encoded.dense[row]
+            if encoded.tokens is not None:
+                tokens = TokenBatch(encoded.tokens.values.astype(np.float16), encoded.tokens.offsets)
+                encoded = replace(encoded, tokens=tokens)
+            parts.append(encoded)
             bar.update(len(rows))
-    with_tokens, with_dense = matrices[0] is not None, dense[0] is not None
-    return Encoded(
-        TokenBatch.from_list(matrices) if with_tokens else None,
-        np.stack(dense) if with_dense else None,
-        np.concatenate(saliency) if saliency[0] is not None else None,
-    )
+    sorted_by_length = Encoded.concat(parts)
+    parts.clear()  # before the copy in the order of the texts, for the sake of memory
+    return sorted_by_length.take(np.argsort(order))
 
 
 def _read_objects(file: Path) -> Iterator[dict[str, Any]]:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.encoders import Encoded, Encoder, load_encoder
+from embplug.encoders import Encoder, load_encoder
 from embplug.engines import Engine, EngineTarget, connect
 from embplug.engines.calls import run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.evaluation.beir import Beir, encode_texts, read_beir
 from embplug.evaluation.exact import Ranking, overlap
+from embplug.evaluation.explained import explained_hit
 from embplug.evaluation.results import Evaluation, FilteredFigures, RecipeFigures
 from embplug.evaluation.statistics import bootstrap, compare, percentiles_ms
 from embplug.evaluation.trial import SearchRun, Trial, TrialData, exact_rankings, matching, try_recipe
@@ -27,6 +28,7 @@ from embplug.recipe import Recipe
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001)
 CUT = 10
 SHOWN_HITS = 3
+EXPLAINED_QUERIES = 3
 SHOWN_CHARACTERS = 320
 
 
@@ -110,16 +112,18 @@ def evaluate(
     beir = data if isinstance(data, Beir) else _read(data)
     judged, skipped = _with_texts(beir, queries)
     encoders = _encoders(recipes, encoder)
+    weight_encoders = _weight_encoders(recipes, encoders)
     with ExitStack() as stack:
         client = stack.enter_context(_opened(engine))
-        encoded: dict[str, TrialData] = {}
+        encoded: dict[tuple[str, str | None], TrialData] = {}
         exact: dict[tuple[Any, ...], list[Ranking]] = {}
         figures: list[RecipeFigures] = []
         for name, recipe in recipes.items():
-            used = encoders[name]
-            if used.spec not in encoded:
-                encoded[used.spec] = _trial_data(judged, used, cache, progress)
-            trial_data, kept = _stored(encoded[used.spec], recipe)
+            used, of_weights = encoders[name], weight_encoders.get(name)
+            key = (used.spec, None if of_weights is None else of_weights.spec)
+            if key not in encoded:
+                encoded[key] = _trial_data(judged, used, of_weights, cache, progress)
+            trial_data, kept = _stored(encoded[key], recipe)
             reference = (used.spec, recipe.tokens is None, *map(_distance, recipe.dense.values()))
             if reference not in exact:
                 exact[reference] = exact_rankings(recipe, trial_data, CUT, selectivities, seed, progress)
@@ -132,6 +136,7 @@ def evaluate(
                 encoder=used,
                 seed=seed,
                 progress=progress,
+                explained=_spread(len(judged.queries), EXPLAINED_QUERIES),
             )
             ids = [judged.document_ids[i] for i in kept]
             figures.append(_figures(name, recipe, trial, exact[reference], judged, ids, measures, seed))
@@ -191,6 +196,10 @@ def _figures(
         fill_s=trial.fill_s,
         filtered=filtered,
         hits=[ranking[:CUT] for ranking in hits],
+        explained=[
+            explained_hit(row, ids[int(explanation.id)], explanation)
+            for row, explanation in trial.explained.items()
+        ],
     )
 
 
@@ -244,8 +253,7 @@ def _with_texts(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
     if count is not None:
         if not isinstance(count, int) or count < 1:
             raise InvalidArgumentError("queries", "an integer of at least 1", repr(count))
-        chosen = np.linspace(0, len(queries) - 1, min(count, len(queries))).astype(int)
-        queries = [queries[i] for i in chosen]
+        queries = [queries[i] for i in _spread(len(queries), count)]
     if not documents or not queries:
         raise InvalidArgumentError("data", "documents and judged queries with texts", f"none in {beir.name}")
     kept = Beir(
@@ -257,6 +265,12 @@ def _with_texts(beir: Beir, count: int | None) -> tuple[Beir, dict[str, int]]:
         beir.qrels,
     )
     return kept, skipped
+
+
+def _spread(total: int, count: int) -> list[int]:
+    """Return ``count`` positions that are spread evenly over ``total``."""
+    positions: list[int] = np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+    return positions
 
 
 def _encoders(recipes: Mapping[str, Recipe], fallback: Encoder | str | None) -> dict[str, Encoder]:
@@ -274,25 +288,39 @@ def _encoders(recipes: Mapping[str, Recipe], fallback: Encoder | str | None) -> 
             raise InvalidArgumentError(
                 f"recipes[{name!r}].dense", "one vector, because an encoder makes one", [*recipe.dense]
             )
-        if recipe.encoder is None and default is None:
+        spec = recipe.encoder
+        if spec is None and recipe.sparse is not None and not recipe.dense and recipe.tokens is None:
+            spec = recipe.sparse.encoder
+        if spec is None and default is None:
             raise InvalidArgumentError(
                 f"recipes[{name!r}].encoder", "an encoder, or the argument encoder", None
             )
-        spec = recipe.encoder
         if spec is not None and spec not in loaded:
             loaded[spec] = load_encoder(spec, with_saliency=spec in pruned)
         encoders[name] = default if spec is None and default is not None else loaded[str(spec)]
     return encoders
 
 
-def _trial_data(judged: Beir, encoder: Encoder, cache: Any, progress: bool | None) -> TrialData:
+def _weight_encoders(recipes: Mapping[str, Recipe], encoders: Mapping[str, Encoder]) -> dict[str, Encoder]:
+    """Load the encoders of learned weights that are others than those of the recipes."""
+    specs = {name: recipe.sparse.encoder for name, recipe in recipes.items() if recipe.sparse is not None}
+    own = {name: spec for name, spec in specs.items() if spec is not None and spec != encoders[name].spec}
+    loaded = {spec: load_encoder(spec) for spec in {*own.values()}}
+    return {name: loaded[spec] for name, spec in own.items()}
+
+
+def _trial_data(
+    judged: Beir, encoder: Encoder, of_weights: Encoder | None, cache: Any, progress: bool | None
+) -> TrialData:
     options: dict[str, Any] = {"name": judged.name, "cache": cache, "progress": progress}
-    return TrialData(
-        encode_texts(encoder, "documents", judged.documents, **options),
-        encode_texts(encoder, "queries", judged.queries, **options),
-        judged.documents,
-        judged.queries,
-    )
+    documents = encode_texts(encoder, "documents", judged.documents, **options)
+    queries = encode_texts(encoder, "queries", judged.queries, **options)
+    if of_weights is not None:
+        weights = encode_texts(of_weights, "documents", judged.documents, **options)
+        of_queries = encode_texts(of_weights, "queries", judged.queries, **options)
+        documents = replace(documents, sparse=weights.sparse)
+        queries = replace(queries, sparse=of_queries.sparse)
+    return TrialData(documents, queries, judged.documents, judged.queries)
 
 
 def _stored(data: TrialData, recipe: Recipe) -> tuple[TrialData, NDArray[np.int64]]:
@@ -301,10 +329,8 @@ def _stored(data: TrialData, recipe: Recipe) -> tuple[TrialData, NDArray[np.int6
     if recipe.tokens is None or documents.tokens is None or documents.tokens.lengths.all():
         return data, np.arange(data.document_count)
     kept = np.flatnonzero(documents.tokens.lengths)
-    dense = None if documents.dense is None else documents.dense[kept]
     texts = None if data.document_texts is None else [data.document_texts[i] for i in kept.tolist()]
-    encoded = Encoded(documents.tokens.take(kept), dense, documents.saliency)
-    return replace(data, documents=encoded, document_texts=texts), kept
+    return replace(data, documents=documents.take(kept), document_texts=texts), kept
 
 
 def _distance(dense: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+from embplug.evaluation.explained import ExplainedHit
 from embplug.evaluation.machine import this_machine
 from embplug.evaluation.statistics import Comparison, Figure
 
@@ -61,6 +62,8 @@ class RecipeFigures:
         Figures under filters.
     hits : list of list of str
         Ids of the first ten documents of each query.
+    explained : list of ExplainedHit
+        Why the best hits of a few queries are hits. Empty if the recipe has no tokens that can be told apart.
     """
 
     name: str
@@ -73,6 +76,7 @@ class RecipeFigures:
     fill_s: float
     filtered: list[FilteredFigures]
     hits: list[list[str]]
+    explained: list[ExplainedHit] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

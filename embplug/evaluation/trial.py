@@ -21,6 +21,7 @@ from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError
 from embplug.evaluation.exact import Mask, Ranking, exact_dense, exact_tokens
 from embplug.recipe import Recipe
+from embplug.search.explain import Explanation
 from embplug.search.types import Query
 
 BATCH_DOCUMENTS = 250
@@ -39,7 +40,7 @@ class TrialData:
     queries : Encoded
         Vectors of the queries.
     document_texts : sequence of str, default=None
-        Texts of the documents, for recipes with BM25 or a cross-encoder.
+        Texts of the documents, for recipes with BM25 or a cross-encoder, and for explanations.
     query_texts : sequence of str, default=None
         Texts of the queries, for the same recipes.
     payloads : sequence of mapping or None, default=None
@@ -55,12 +56,12 @@ class TrialData:
     @property
     def document_count(self) -> int:
         """Number of documents."""
-        return document_count(self.documents)
+        return len(self.documents)
 
     @property
     def query_count(self) -> int:
         """Number of queries."""
-        return document_count(self.queries)
+        return len(self.queries)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +98,15 @@ class Trial:
         Bytes of the fitted state, which a collection stores once.
     fill_s : float
         Seconds of fitting, encoding, writing and indexing.
+    explained : dict of int to Explanation
+        Why the best hits of some queries are hits, by the rows of the queries.
     """
 
     searches: list[SearchRun]
     disk_bytes: int | None
     state_bytes: int
     fill_s: float
+    explained: dict[int, Explanation]
 
 
 def try_recipe(
@@ -116,6 +120,7 @@ def try_recipe(
     encoder: Encoder | None = None,
     seed: int = 0,
     progress: bool | None = False,
+    explained: Sequence[int] = (),
 ) -> Trial:
     """Fill a new collection with all documents, search all queries one by one, and delete the collection.
 
@@ -139,6 +144,8 @@ def try_recipe(
         Seed of the filters.
     progress : bool or None, default=False
         Whether to show progress bars. ``None`` shows them on a terminal only.
+    explained : sequence of int, default=()
+        Rows of the queries whose best hits are explained, if the recipe has tokens that can be told apart.
 
     Returns
     -------
@@ -160,9 +167,32 @@ def try_recipe(
         fill_s = fill(collection, data, shares=shares, seed=seed, progress=progress)
         info = collection.info()
         searches = [search_all(collection, data, limit, share, progress) for share in (None, *shares)]
+        explanations = _explained(collection, data, searches[0], explained)
     finally:
         collection.drop()
-    return Trial(searches, info.disk_bytes, info.state_bytes, fill_s)
+    return Trial(searches, info.disk_bytes, info.state_bytes, fill_s, explanations)
+
+
+def _explained(
+    collection: Collection, data: TrialData, run: SearchRun, rows: Sequence[int]
+) -> dict[int, Explanation]:
+    """Explain the best hits of some queries. Their texts are stored now, when the bytes are measured."""
+    recipe, texts = collection.recipe, data.document_texts
+    tokens = recipe.tokens
+    if tokens is None or (tokens.codes is None and tokens.multivector is None):
+        return {}
+    best = {row: run.rankings[row][0] for row in rows if run.rankings[row]}
+    if texts is not None and best:
+        collection.add_batches([_documents(recipe, data, [*{*best.values()}], texts)], progress=False)
+    queries = {row: _query(recipe, data, row) for row in best}
+    # An encoder tells where the tokens of a text stand, and vectors alone do not.
+    known = data.query_texts if collection.has_encoder else None
+    return {
+        row: collection.explain(hit, tokens=queries[row].tokens, saliency=queries[row].saliency)
+        if known is None
+        else collection.explain(hit, text=known[row])
+        for row, hit in best.items()
+    }
 
 
 def fill(
@@ -243,6 +273,7 @@ def search_all(
                 dense=query.dense,
                 text=query.text,
                 saliency=query.saliency,
+                sparse=query.sparse,
                 limit=limit,
                 filter=condition,
                 candidates=candidates,
@@ -323,28 +354,48 @@ def matching(share: float, count: int) -> int:
 
 
 def _batches(recipe: Recipe, data: TrialData, ranks: NDArray[np.int64] | None) -> Iterator[Documents]:
-    documents, count = data.documents, data.document_count
-    for start in range(0, count, BATCH_DOCUMENTS):
-        rows = slice(start, min(start + BATCH_DOCUMENTS, count))
-        payloads = [dict(payload) for payload in (data.payloads or [{}] * count)[rows]]
-        if ranks is not None:
-            for payload, rank in zip(payloads, ranks[rows].tolist(), strict=True):
-                payload[RANK_KEY] = rank
-        tokens = dense = texts = saliency = None
-        if recipe.tokens is not None:
-            tokens = _need(documents.tokens, "tokens")[rows].to_float32()
-            if recipe.tokens.prunes:
-                saliency = [_saliency(documents, row) for row in range(rows.start, rows.stop)]
-        if recipe.dense:
-            dense = _need(documents.dense, "dense")[rows]
-        if reads_texts(recipe):
-            texts = _need(data.document_texts, "sparse")[rows]
-        yield Documents(range(rows.start, rows.stop), tokens, dense, texts, payloads, saliency)
+    texts = _need(data.document_texts, "sparse") if reads_texts(recipe) else None
+    for start in range(0, data.document_count, BATCH_DOCUMENTS):
+        rows = range(start, min(start + BATCH_DOCUMENTS, data.document_count))
+        yield _documents(recipe, data, rows, texts, ranks)
+
+
+def _documents(
+    recipe: Recipe,
+    data: TrialData,
+    rows: Sequence[int],
+    texts: Sequence[str] | None,
+    ranks: NDArray[np.int64] | None = None,
+) -> Documents:
+    """Documents with what the recipe stores, and with texts if there are any."""
+    encoded = data.documents.take(rows)
+    payloads = [{} if data.payloads is None else dict(data.payloads[row]) for row in rows]
+    if ranks is not None:
+        for payload, row in zip(payloads, rows, strict=True):
+            payload[RANK_KEY] = int(ranks[row])
+    saliency = None
+    if recipe.tokens is not None and recipe.tokens.prunes:
+        saliency = [_saliency(encoded, i) for i in range(len(rows))]
+    return Documents(
+        [*rows],
+        tokens=None if recipe.tokens is None else _need(encoded.tokens, "tokens").to_float32(),
+        dense=_need(encoded.dense, "dense") if recipe.dense else None,
+        texts=None if texts is None else [texts[row] for row in rows],
+        payloads=payloads,
+        saliency=saliency,
+        sparse=_need(encoded.sparse, "sparse") if takes_weights(recipe) else None,
+    )
 
 
 def reads_texts(recipe: Recipe) -> bool:
     """Tell whether a recipe needs texts besides vectors."""
-    return recipe.sparse is not None or recipe.rerank.cross_encoder is not None
+    has_bm25 = recipe.sparse is not None and not recipe.sparse.is_learned
+    return has_bm25 or recipe.rerank.cross_encoder is not None
+
+
+def takes_weights(recipe: Recipe) -> bool:
+    """Tell whether a recipe stores learned weights of terms."""
+    return recipe.sparse is not None and recipe.sparse.is_learned
 
 
 def _query(recipe: Recipe, data: TrialData, row: int) -> Query:
@@ -355,6 +406,7 @@ def _query(recipe: Recipe, data: TrialData, row: int) -> Query:
         _need(queries.dense, "dense")[row] if recipe.dense else None,
         _need(data.query_texts, "sparse")[row] if reads_texts(recipe) else None,
         saliency=_saliency(queries, row) if prunes else None,
+        sparse=_need(queries.sparse, "sparse").tocsr()[[row]] if takes_weights(recipe) else None,
     )
 
 
@@ -376,18 +428,3 @@ def _need(vectors: Any, name: str) -> Any:
     if vectors is None:
         raise InvalidArgumentError(f"recipe.{name}", "only vectors that the encoder makes", name)
     return vectors
-
-
-def take(encoded: Encoded, rows: Any) -> Encoded:
-    """Select rows of tokens and dense vectors; the saliency is left out."""
-    chosen = np.asarray(rows, dtype=np.int64)
-    return Encoded(
-        None if encoded.tokens is None else encoded.tokens.take(chosen),
-        None if encoded.dense is None else encoded.dense[chosen],
-    )
-
-
-def document_count(encoded: Encoded) -> int:
-    """Count the texts whose vectors these are."""
-    vectors = encoded.tokens if encoded.dense is None else encoded.dense
-    return 0 if vectors is None else len(vectors)

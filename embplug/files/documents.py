@@ -19,9 +19,10 @@ from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError, LengthMismatchError
 from embplug.files.arrays import SUFFIXES, Vectors, load_numbers
 from embplug.files.source import Rows, Source
+from embplug.files.weights import Weights, parse_weights
 from embplug.methods.token_batch import TokenBatch
 from embplug.recipe import Recipe
-from embplug.recipe.names import TOKENS_BRANCH
+from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
 
 TEXTS_AT_ONCE = 256
 VECTORS_AT_ONCE = 2048
@@ -31,7 +32,7 @@ VECTOR_KEYS = ("vector", "embedding")
 """Names that a field with vectors has in many files, beside the name of the vector in the recipe."""
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug/text")
-_ROW = re.compile(r"(ids|texts|payloads|tokens|dense)(?:\['(.*)'\])?\[(\d+)\](.*)", re.DOTALL)
+_ROW = re.compile(r"(ids|texts|payloads|tokens|dense|sparse)(?:\['(.*)'\])?\[(\d+)\](.*)", re.DOTALL)
 _UNDER = re.compile(r"(.*) under \['(.*?)'\](.*)", re.DOTALL)
 _EARLIER = re.compile(r"(.*)ids\[(\d+)\]$", re.DOTALL)
 
@@ -53,10 +54,14 @@ class FileDocuments:
     vectors : dict of str to str, default={}
         For vectors of the recipe and for ``tokens``: their field, or a ``.npy`` or ``.npz`` file with one
         entry for each row. By default a field with the name of the vector; of a single vector also
-        ``vector`` or ``embedding``. Its values are lists of numbers, or names of ``.npy`` files.
+        ``vector`` or ``embedding``. Its values are lists of numbers, or names of ``.npy`` files. ``sparse``
+        stands for learned weights of terms, if the recipe takes them; see
+        :func:`~embplug.files.weights.parse_weights`.
     on_empty : {"raise", "skip", "store"}, default="raise"
         What happens to a document whose text is blank or missing. All but ``"raise"`` read it, with an empty
         text; to be stored, it needs an id.
+    has_encoder : bool, default=True
+        Whether the collection has an encoder, which may make learned weights of the texts.
     folder : path, default="."
         Folder that names of ``.npy`` files in rows begin at.
     """
@@ -70,6 +75,7 @@ class FileDocuments:
         text_key: str | None = None,
         vectors: Mapping[str, str] | None = None,
         on_empty: OnEmpty = "raise",
+        has_encoder: bool = True,
         folder: Path = Path(),
     ) -> None:
         self.source = source
@@ -79,12 +85,19 @@ class FileDocuments:
         self.on_empty = on_empty
         self.folder = folder
         self._names = [*recipe.dense, *([] if recipe.tokens is None else [TOKENS_BRANCH])]
+        learned = recipe.sparse is not None and recipe.sparse.is_learned
+        self._bm25 = recipe.sparse is not None and not learned
+        self._weights_key = SPARSE_VECTOR if learned else None
+        self._has_sparse_encoder = has_encoder or (recipe.sparse is not None and bool(recipe.sparse.encoder))
         self._files: dict[str, Vectors] = {}
         self._keys: dict[str, list[str]] = {name: self._default_keys(name) for name in self._names}
         for name, value in (vectors or {}).items():
-            if name not in self._names:
-                raise InvalidArgumentError("--vector", f"one of {self._names}", repr(name))
-            if value.lower().endswith(SUFFIXES):
+            known = [*self._names, *([SPARSE_VECTOR] if learned else [])]
+            if name not in known:
+                raise InvalidArgumentError("--vector", f"one of {known}", repr(name))
+            if name == SPARSE_VECTOR and learned:
+                self._weights_key = value
+            elif value.lower().endswith(SUFFIXES):
                 self._files[name] = Vectors(Path(value))
                 self._keys[name] = []
             else:
@@ -145,6 +158,8 @@ class FileDocuments:
             return f", field {self.text_key!r}"
         if column == "payloads":
             return ""
+        if column == SPARSE_VECTOR:
+            return f", field {self._weights_key!r}"
         vector = TOKENS_BRANCH if column == "tokens" else name or next(iter(self.recipe.dense), "dense")
         keys = self._keys.get(vector) or [vector]
         return f", field {keys[0]!r}"
@@ -164,7 +179,9 @@ class FileDocuments:
     def _documents(self, rows: Rows, start: int) -> Documents:
         arrays = {name: self._vectors(name, rows, start) for name in self._names}
         arrays = {name: vectors for name, vectors in arrays.items() if vectors is not None}
-        needs_text = self.recipe.sparse is not None or arrays.keys() < {*self._names}
+        sparse = None if self._weights_key is None else self._weights(self._weights_key, rows, start)
+        lacks_weights = self._weights_key is not None and sparse is None
+        needs_text = self._bm25 or lacks_weights or arrays.keys() < {*self._names}
         text_key = self._text_key(rows)
         ids, texts = [], []
         for i, fields in enumerate(rows.fields):
@@ -180,6 +197,7 @@ class FileDocuments:
             ids,
             tokens=tokens,
             dense=arrays or None,
+            sparse=sparse,
             texts=[text or "" for text in texts] if needs_text else None,
             payloads=rows.fields,
             position=start,
@@ -263,6 +281,22 @@ class FileDocuments:
             raise InvalidArgumentError(place, f"a vector; the fields are {others}", "no such field")
         return None
 
+    def _weights(self, key: str, rows: Rows, start: int) -> list[Weights] | None:
+        """Learned weights of some rows; None if an encoder makes them."""
+        chosen = SPARSE_VECTOR in self._chosen or not self._has_sparse_encoder
+        present = [key in fields for fields in rows.fields]
+        if not chosen and not (any(present) and _holds_weights(rows, key)):
+            return None
+        if not all(present):
+            place = f"{self.source.place(start + present.index(False))}, field {key!r}"
+            others = ", ".join(map(repr, [*rows.fields[present.index(False)], *rows.arrays]))
+            expected = f"weights of terms; the fields are {others or 'none'}"
+            raise InvalidArgumentError(place, expected, "no such field")
+        return [
+            parse_weights(fields.pop(key), f"{self.source.place(start + i)}, field {key!r}")
+            for i, fields in enumerate(rows.fields)
+        ]
+
     def _holds_numbers(self, rows: Rows, key: str) -> bool:
         value = next(fields[key] for fields in rows.fields if key in fields)
         while isinstance(value, list) and value:
@@ -304,3 +338,10 @@ class FileDocuments:
             got = f"shape {array.shape}" if array.ndim else short_repr(value)
             raise InvalidArgumentError(place, expected, got)
         return array
+
+
+def _holds_weights(rows: Rows, key: str) -> bool:
+    value = next(fields[key] for fields in rows.fields if key in fields)
+    return isinstance(value, dict | list) or (
+        isinstance(value, str) and value.lstrip().startswith(("{", "["))
+    )

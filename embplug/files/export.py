@@ -23,7 +23,7 @@ from embplug.common.files import STANDARD_INPUT, reason_of
 from embplug.errors import InvalidArgumentError
 from embplug.files.arrow import PARQUET_SUFFIXES
 from embplug.files.choose import JSON_SUFFIXES
-from embplug.recipe.names import TOKENS_BRANCH, TOKENS_VECTOR
+from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,8 +74,8 @@ def export_documents(
     filter : models.Filter, default=None
         Documents to write. By default all.
     with_vectors : bool, default=False
-        Whether to write dense vectors and token matrices too, as they are stored: after the transforms and in
-        the datatype of the recipe.
+        Whether to write dense vectors, token matrices and learned weights of terms too, as they are stored:
+        after the transforms and in the datatype of the recipe.
     id_key : str, default="id"
         Field of the id.
     progress : bool, default=None
@@ -156,6 +156,8 @@ def _written_vectors(collection: Collection, report: ExportReport) -> dict[str, 
         names[(version and version.stored_as) or name] = name
     if recipe.tokens is not None:
         names[TOKENS_VECTOR] = TOKENS_BRANCH
+    if recipe.sparse is not None and recipe.sparse.is_learned:
+        names[SPARSE_VECTOR] = SPARSE_VECTOR
     if any(dense.transforms for dense in recipe.dense.values()):
         report.notes.append("The vectors are those after the transforms of the recipe.")
     absent = [name for stored, name in names.items() if stored not in info.vectors]
@@ -200,8 +202,14 @@ def _replacing(file: Path) -> Iterator[Path]:
 def _write_lines(pages: Iterator[_Page], stream: IO[str]) -> None:
     for page in pages:
         for row, vectors in zip(page.rows, page.vectors, strict=True):
-            plain = {name: np.asarray(vector).tolist() for name, vector in vectors.items()}
+            plain = {name: _plain(vector) for name, vector in vectors.items()}
             stream.write(json.dumps({**row, **plain}, ensure_ascii=False) + "\n")
+
+
+def _plain(vector: Any) -> Any:
+    if isinstance(vector, models.SparseVector):
+        return {"indices": [*vector.indices], "values": [*vector.values]}
+    return np.asarray(vector).tolist()
 
 
 def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: ExportReport) -> None:
@@ -241,12 +249,20 @@ def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: Expo
 
 
 def _vector_table(page: _Page) -> Any:
-    """Vectors as lists of fixed size, and token matrices as lists of them; None without vectors."""
+    """Vectors as lists of fixed size, token matrices as lists of them, and weights as structs of two lists.
+
+    Returns None without vectors.
+    """
     import pyarrow as pa
 
     names = dict.fromkeys(name for vectors in page.vectors for name in vectors)
     columns = {}
     for name in names:
+        if name == SPARSE_VECTOR:
+            weights = [_plain(vectors[name]) if name in vectors else None for vectors in page.vectors]
+            fields = {"indices": pa.list_(pa.uint32()), "values": pa.list_(pa.float32())}
+            columns[name] = pa.array(weights, type=pa.struct([*fields.items()]))
+            continue
         arrays = [np.asarray(vectors[name], dtype=np.float32) for vectors in page.vectors if name in vectors]
         dim = arrays[0].shape[-1]
         flat = pa.array(np.concatenate([array.reshape(-1) for array in arrays]))

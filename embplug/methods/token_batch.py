@@ -266,10 +266,7 @@ class TokenBatch:
         if outside.size:
             raise IndexError(f"document {outside[0]} of a batch of {len(self)}")
         chosen[chosen < 0] += len(self)
-        lengths = self.lengths[chosen]
-        offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        rows = np.arange(offsets[-1]) + np.repeat(self.offsets[chosen] - offsets[:-1], lengths)
+        rows, offsets = taken_rows(self.offsets, chosen)
         return TokenBatch(self.values[rows], offsets)
 
     def to_float32(self) -> TokenBatch:
@@ -314,6 +311,16 @@ def _kept_dtype(dtype: np.dtype[Any]) -> type[np.float16] | type[np.float32]:
 
 def _common_dtype(dtypes: Sequence[np.dtype[Any]]) -> type[np.float16] | type[np.float32]:
     return np.float16 if dtypes and all(dtype == np.float16 for dtype in dtypes) else np.float32
+
+
+def taken_rows(
+    offsets: NDArray[np.int64], documents: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the tokens of documents that are taken by their positions, and the offsets of these."""
+    lengths = np.diff(offsets)[documents]
+    taken = np.zeros(len(documents) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=taken[1:])
+    return np.arange(taken[-1]) + np.repeat(offsets[documents] - taken[:-1], lengths), taken
 
 
 def token_rows(offsets: NDArray[np.int64], documents: slice) -> slice:

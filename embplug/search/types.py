@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -115,3 +115,15 @@ class SearchOptions:
     explain: bool = False
     batch: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
+
+
+def query_of(arguments: Mapping[str, Any]) -> Query:
+    """Make a query of the arguments of a method, which has a parameter for each field."""
+    return Query(**{own.name: arguments[own.name] for own in fields(Query)})
+
+
+def options_of(arguments: Mapping[str, Any]) -> SearchOptions:
+    """Make options of the arguments of a method, whose parameters have the names of the fields."""
+    reading = ReadOptions(**{own.name: arguments[own.name] for own in fields(ReadOptions)})
+    names = [own.name for own in fields(SearchOptions) if own.name in arguments]
+    return SearchOptions(**{name: arguments[name] for name in names}, reading=reading)

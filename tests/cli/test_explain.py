@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from embplug import Collection, Recipe, Record, Tokens, register_encoder
+from embplug import Collection, Recipe, Record, Sparse, Tokens, register_encoder
 from embplug.cli import app
 from embplug.cli.explain import _thumbnails, heated_text
 from embplug.methods import FDE, BitAllocationQuantizer
@@ -69,3 +69,39 @@ def test_a_thumbnail_of_another_kind_is_left_out(other: object) -> None:
     page: Any = SimpleNamespace(id=1, document=SimpleNamespace(grid=(1, 1)))
     collection: Any = SimpleNamespace(retrieve=lambda ids: records)
     assert _thumbnails(collection, [page]) == {1: bytes(3)}
+
+
+def test_a_search_explains_each_of_its_hits(folder: Path) -> None:
+    options = ("alpha3 delta", "--at", folder / "data", "--limit", 2, "--explain")
+    shown = run("search", "docs", *options)
+    assert shown.count("share") == 2 and TEXTS[3] in shown
+    hits = json.loads(run("search", "docs", *options, "--json"))["hits"]
+    assert len(hits) == 2 and hits[0]["id"] == 3
+    for hit in hits:
+        matches = hit["explanation"]["matches"]
+        assert [match["query_text"] for match in matches] == ["alpha3", "delta"]
+        assert sum(match["score"] for match in matches) == pytest.approx(hit["score"], abs=1e-4)
+        assert sum(match["share"] for match in matches) == pytest.approx(1)
+    assert hits[0]["explanation"]["matches"][0]["document_text"] == "alpha3"
+    plain = json.loads(run("search", "docs", *options[:-1], "--json"))["hits"]
+    assert [hit["explanation"] for hit in plain] == [None, None]
+
+
+def test_groups_are_explained_too(folder: Path) -> None:
+    collection = Collection.open("docs", folder / "data")
+    collection.set_payload({"kind": "a"}, ids=[3, 9])
+    collection.engine.close()
+    options = ("search", "docs", "alpha3", "--at", folder / "data", "--group-by", "kind", "--explain")
+    groups = json.loads(run(*options, "--json"))["groups"]
+    (group,) = groups
+    assert group["id"] == "a" and len(group["hits"]) == 2
+    assert all(hit["explanation"]["matches"] for hit in group["hits"])
+    assert run(*options).count("share") == 2
+
+
+def test_nothing_is_explained_without_tokens(folder: Path) -> None:
+    Collection.create("words", Recipe(sparse=Sparse(average_length=3.0)), folder / "data").engine.close()
+    result = CliRunner().invoke(
+        app, ["search", "words", "alpha3", "--at", str(folder / "data"), "--explain"], env={"COLUMNS": "100"}
+    )
+    assert result.exit_code == 2 and "--explain: expected a recipe with tokens" in result.stderr

@@ -7,7 +7,6 @@ from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.encoders import Encoded
 from embplug.evaluation.advisor.sample import FIT_DOCUMENTS
-from embplug.evaluation.trial import document_count, take
 from embplug.methods.encodings.fde import FDE
 from embplug.methods.numeric.arrays import State
 from embplug.recipe import Dense, Recipe, Tokens
@@ -40,7 +39,7 @@ def learned_state(recipe: Recipe, documents: Encoded, known: dict[str, State] | 
         if key not in known:
             pipeline = Pipeline(part)
             if not pipeline.fitted:
-                sample = take(documents, range(min(FIT_DOCUMENTS, document_count(documents))))
+                sample = documents.take(range(min(FIT_DOCUMENTS, len(documents))))
                 dense = {} if sample.dense is None else {DENSE: sample.dense}
                 tokens = None if sample.tokens is None else sample.tokens.to_float32()
                 pipeline.fit(reduce_tokens(CheckedSample(tokens, dense), pipeline))

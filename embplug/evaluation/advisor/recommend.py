@@ -24,7 +24,6 @@ from embplug.evaluation.advisor.sample import MATRIX_QUERIES, QUERIES, Collectio
 from embplug.evaluation.advisor.selection import Choice, with_front
 from embplug.evaluation.advisor.target import Target, checked_target
 from embplug.evaluation.advisor.trials import Trials
-from embplug.evaluation.trial import take
 from embplug.methods.numeric.arrays import as_vectors
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_diagnosis import diagnose
@@ -257,4 +256,4 @@ def _encoded_queries(queries: Any, encoder: Encoder | str | None, source: Collec
     most = QUERIES if tokens is None else MATRIX_QUERIES
     kept = np.linspace(0, len(vectors) - 1, min(len(vectors), most)).astype(np.int64)
     only = Encoded(tokens=encoded.tokens) if tokens is not None else Encoded(dense=encoded.dense)
-    return take(only, kept)
+    return only.take(kept)

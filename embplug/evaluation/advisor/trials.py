@@ -41,7 +41,7 @@ from embplug.evaluation.advisor.selection import Hopeless, better_third
 from embplug.evaluation.exact import Ranking, overlap
 from embplug.evaluation.recipes import dense_recipes, token_recipes
 from embplug.evaluation.statistics import bootstrap, percentiles_ms
-from embplug.evaluation.trial import SearchRun, TrialData, exact_rankings, fill, search_all, take
+from embplug.evaluation.trial import SearchRun, TrialData, exact_rankings, fill, search_all
 from embplug.methods.numeric.arrays import State
 from embplug.recipe import Recipe
 
@@ -92,7 +92,7 @@ class Trials:
         self._tokens = documents.tokens is not None
         count = len(source.payloads)
         held = 0 if queries is not None else min(MATRIX_QUERIES if self._tokens else QUERIES, count // 4)
-        self._queries = take(documents, range(held)) if queries is None else queries
+        self._queries = documents.take(range(held)) if queries is None else queries
         pool = np.arange(held, count)
         size = min(sample or (MATRICES if self._tokens else DOCUMENTS), len(pool))
         if size < FEWEST // 2:
@@ -105,7 +105,7 @@ class Trials:
         for documents_tried in self.sizes:
             learned = max(round(documents_tried * share), documents_tried - len(rest))
             self._rows.append(np.concatenate([training[:learned], rest[: documents_tried - learned]]))
-        self._training = take(documents, training)
+        self._training = documents.take(training)
         self._states: dict[str, State] = {}
 
     @property
@@ -243,7 +243,7 @@ class Trials:
 
     def _data(self, rows: NDArray[np.int64]) -> TrialData:
         return TrialData(
-            take(self._source.documents, rows),
+            self._source.documents.take(rows),
             self._queries,
             payloads=[self._source.payloads[i] for i in rows.tolist()],
         )

@@ -10,11 +10,15 @@ from typing import Any
 from embplug.evaluation.report.style import STYLE
 from embplug.search.explain import Explanation, heated_parts, patch_heat
 
-HEAT_STYLE = """
+TEXT_STYLE = """
 .heat { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; margin: 8px 0 12px;
   max-width: 90ch; }
 .heat mark { color: inherit; border-radius: 3px; padding: 1px 0; }
 .heat s { color: var(--soft); text-decoration: line-through; opacity: .6; }
+"""
+"""Style of heat maps over texts."""
+
+PAGE_STYLE = """
 .page { position: relative; display: inline-block; max-width: 100%; border: 1px solid var(--line); }
 .page img { display: block; max-width: 100%; height: auto; }
 .patches { position: absolute; inset: 0; display: grid; }
@@ -57,7 +61,7 @@ def heat_html(
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(query)}</title><style>{STYLE}{HEAT_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
+        f"<title>{escape(query)}</title><style>{STYLE}{TEXT_STYLE}{PAGE_STYLE}</style></head>\n<body>\n{body}\n</body></html>\n"
     )
 
 
@@ -79,7 +83,11 @@ def _document(explanation: Explanation, image: bytes | None) -> list[str]:
 
 
 def _text(text: str, origins: Any, heat: Any) -> str:
-    parts = heated_parts(text, origins, heat.tolist())
+    return heated_html(heated_parts(text, origins, heat.tolist()))
+
+
+def heated_html(parts: Sequence[tuple[str, float | None]]) -> str:
+    """Make a text of parts, which have the stronger a background the more they bring."""
     most = max((value or 0.0 for _, value in parts), default=0.0)
     marked = []
     for part, value in parts:

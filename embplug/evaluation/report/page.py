@@ -10,6 +10,8 @@ import yaml
 
 from embplug.errors import EmbplugError, InvalidArgumentError
 from embplug.evaluation.report.conclusion import conclusion
+from embplug.evaluation.report.explained import explained_section
+from embplug.evaluation.report.heat import TEXT_STYLE
 from embplug.evaluation.report.plots import (
     difference_bars,
     filtered_plots,
@@ -65,13 +67,14 @@ def report_html(result: Any) -> str:
         figures_table(recipes, result["comparisons"]),
         "<h2>Recipes</h2>",
         *(_recipe_text(i, recipe) for i, recipe in enumerate(recipes)),
+        *explained_section(result),
         *_examples(result),
         *pairs_section(result),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}{TEXT_STYLE}</style></head>\n"
         f"<body>\n{chr(10).join(parts)}\n</body></html>\n"
     )
 

@@ -67,6 +67,7 @@ td .soft, .change { display: block; font-size: 12.5px; font-weight: 400; }
 details { border-bottom: 1px solid var(--line); padding: 7px 0; }
 .hits { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); gap: 12px;
   padding: 8px 0 6px; font-size: 13.5px; overflow-wrap: anywhere; }
+.hit { margin: 14px 0 2px; overflow-wrap: anywhere; max-width: none; }
 summary { cursor: pointer; overflow-wrap: anywhere; }
 summary b { display: inline-block; min-width: 4.2em; font-variant-numeric: tabular-nums; }
 ol { margin: 4px 0 0; padding-left: 20px; }
