@@ -46,6 +46,9 @@ ZOOM = (0.9, 1.1)
 CONTRAST = 25
 """Least standard deviation of the grey levels of a query, so that it shows more than paper."""
 
+LEARNED_EVERY = 3
+"""Codes learn from the first of so many pages; crops of the others are searched for."""
+
 AT_ONCE = 16
 
 
@@ -55,21 +58,27 @@ class PageData:
 
     Attributes
     ----------
+    key : str
+        Names the pages, the crops and how they were encoded.
     names : list of str
         Of each page.
     pages, queries : EncodedImages
         Patches of the pages, and of the crops.
     targets : int64 array of shape (n_queries,)
-        Page of each crop.
+        Page of each crop; codes have not learned from it.
+    learned : int64 array
+        Pages that codes learn from.
     """
 
+    key: str
     names: list[str]
     pages: EncodedImages
     queries: EncodedImages
     targets: np.ndarray
+    learned: np.ndarray
 
 
-def load_pages(pdf: Path | None, pages: int, drawn: int, queries: int, patches: int) -> PageData:
+def load_pages(pdf: Path | None, pages: int, drawn: int, patches: int) -> PageData:
     """Pages and queries, encoded once and kept under ``.cache/encoded``.
 
     Parameters
@@ -80,8 +89,6 @@ def load_pages(pdf: Path | None, pages: int, drawn: int, queries: int, patches: 
         Number of pages of PDFs, taken evenly from all files.
     drawn : int
         Number of plots and of tables that are drawn.
-    queries : int
-        Number of crops.
     patches : int
         Number of patches of a page.
     """
@@ -90,11 +97,11 @@ def load_pages(pdf: Path | None, pages: int, drawn: int, queries: int, patches: 
     images |= {f"table {i}": partial(table, i) for i in range(drawn)}
     names = [*images]
     sizes = [Path(page.path).stat().st_size for page in images.values() if isinstance(page, PdfPage)]
-    settings = [names, sizes, queries, patches, DPI, CROP, ZOOM, CONTRAST]
+    settings = [names, sizes, patches, DPI, CROP, ZOOM, CONTRAST, LEARNED_EVERY]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     file = ROOT / "encoded" / f"pages-{key}.npz"
     if not file.exists():
-        _encode(images, queries, patches, file)
+        _encode(images, patches, file)
     with np.load(file) as arrays:
         encoded = [
             EncodedImages(
@@ -104,7 +111,7 @@ def load_pages(pdf: Path | None, pages: int, drawn: int, queries: int, patches: 
             )
             for kind in ("pages", "queries")
         ]
-        return PageData(names, *encoded, arrays["targets"])
+        return PageData(key, names, *encoded, arrays["targets"], np.arange(0, len(names), LEARNED_EVERY))
 
 
 def fetched() -> Path:
@@ -226,7 +233,7 @@ def crop(image: Image.Image, generator: np.random.Generator) -> Image.Image | No
     return None
 
 
-def _encode(images: dict[str, PdfPage | partial], queries: int, patches: int, file: Path) -> None:
+def _encode(images: dict[str, PdfPage | partial], patches: int, file: Path) -> None:
     from _efficientnet import EfficientNetEncoder
 
     encoder, generator = EfficientNetEncoder(patches), np.random.default_rng(0)
@@ -238,8 +245,8 @@ def _encode(images: dict[str, PdfPage | partial], queries: int, patches: int, fi
         for start in range(0, len(sources), AT_ONCE)
     ]
     targets, crops = [], []
-    for row in generator.permutation(len(sources)).tolist():
-        if len(crops) < queries and (part := crop(sources[row].load(), generator)) is not None:
+    for row, source in enumerate(sources):
+        if row % LEARNED_EVERY and (part := crop(source.load(), generator)) is not None:
             targets.append(row)
             crops.append(part)
     few = round(patches * CROP[0] * CROP[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,9 @@ from embplug.encoders.base import Encoded, token_batch
 from embplug.encoders.info import EncoderInfo
 from embplug.encoders.revisions import weights_revision
 from embplug.errors import MissingExtraError
+
+# PyLate changes its tokenizer between queries and documents, so that one thread at a time may encode.
+_lock = threading.Lock()
 
 
 class PyLateEncoder:
@@ -87,6 +91,6 @@ class PyLateEncoder:
         return self._encode(texts, is_query=True)
 
     def _encode(self, texts: Sequence[str], is_query: bool) -> Encoded:
-        return Encoded(
-            token_batch(self._model.encode(list(texts), is_query=is_query, show_progress_bar=False))
-        )
+        with _lock:
+            matrices = self._model.encode(list(texts), is_query=is_query, show_progress_bar=False)
+        return Encoded(token_batch(matrices))
