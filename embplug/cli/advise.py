@@ -199,6 +199,9 @@ def _shown(advice: Advice) -> list[Any]:
         verdict = f"No recipe reaches {advice.target}{sure}. The closest is {advice.recommended}"
     if advice.chance is not None:
         verdict += f". It reaches the recall with a chance of {advice.chance:.0%}"
+    for reason in dict.fromkeys(advice.untried.values()):
+        names = ", ".join(name for name, other in advice.untried.items() if other == reason)
+        verdict += f".\nNot tried: {names}. {reason[0].upper()}{reason[1:]}"
     if advice.diagnosis is not None:
         verdict += f".\n{advice.diagnosis.sentence}"
     yaml = Syntax(advice.to_yaml(), "yaml", background_color="default")

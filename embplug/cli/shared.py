@@ -180,7 +180,8 @@ def naming_others(name: str, at: str, engine: Engine) -> Iterator[None]:
         except EmbplugError:  # who may not list collections still learns that this one is missing
             raise error from None
         close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; embplug list --at {at} shows those that exist" if names else "; there is none at all"
+        empty = f"; {at} holds none at all, and --at or EMBPLUG_AT names another directory or a server"
+        hint = f"; embplug list --at {at} shows those that exist" if names else empty
         hint = f"; did you mean {close[0]!r}?" if close else hint
         raise CollectionNotFoundError(f"{error}{hint}") from None
     except NotAnEmbplugCollectionError as error:

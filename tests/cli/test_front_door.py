@@ -69,7 +69,8 @@ def test_misspelt_names_are_suggested(plain):
         done = embplug(*command)
         assert done.exit_code == 4 and "did you mean 'docs'?" in done.stderr, (command, done.stderr)
     assert "embplug list --at ./data" in embplug("info", "other").stderr
-    assert "there is none at all" in embplug("info", "docs", "--at", "empty").stderr
+    failed = embplug("info", "docs", "--at", "empty").stderr
+    assert "empty holds none at all" in failed and "EMBPLUG_AT" in failed
     assert "'search'" in embplug("serach", "docs", "w1").stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from embplug import Collection, Dense, Recipe, advise, register_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.cli import app
-from embplug.cli.advise import _bytes
+from embplug.cli.advise import _bytes, _shown
 from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
 from embplug.engines.calls import run
@@ -309,6 +310,22 @@ def test_there_are_recipes_for_vectors_of_few_dimensions(dim):
     for recipe in made.values():
         stored = Pipeline(recipe).vectors_config()
         assert all(1 <= params.size <= dim for params in stored.values())
+
+
+def test_recipes_whose_package_is_not_installed_are_left_out(plain, monkeypatch):
+    whole = trials.dense_recipes
+
+    def chosen(*arguments):
+        recipes = whole(*arguments).items()
+        return {name: recipe for name, recipe in recipes if name == "int8" or name.startswith("OPQ ")}
+
+    monkeypatch.setattr(trials, "dense_recipes", chosen)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    advice = advise("plain", engine=plain, recall=0.5)
+    assert "int8" in {trial.name for trial in advice.tried}
+    assert advice.untried and all(name.startswith("OPQ ") for name in advice.untried)
+    assert all("embplug[faiss]" in reason for reason in advice.untried.values())
+    assert "Not tried: OPQ" in str(_shown(advice)) and "pip install 'embplug[faiss]'" in str(_shown(advice))
 
 
 def test_wrong_arguments_are_named(plain):

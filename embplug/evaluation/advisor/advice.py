@@ -119,6 +119,8 @@ class Advice:
         Costs of the recommended recipe today, at ten and at a hundred times as many documents.
     diagnosis : TokenDiagnosis or None
         How the tokens of the sample lie, and which encoding suits them. None for dense vectors.
+    untried : dict of str to str
+        Recipes that need a package that is not installed, with what to install.
     """
 
     collection: str
@@ -136,6 +138,7 @@ class Advice:
     chance: float | None
     costs: list[Cost]
     diagnosis: TokenDiagnosis | None = None
+    untried: dict[str, str] = field(default_factory=dict)
 
     @property
     def best(self) -> TriedRecipe:

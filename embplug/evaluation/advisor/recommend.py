@@ -226,6 +226,7 @@ def advise_on(
         chance=None if target.recall is None else bounds.chance(index, target.recall, luck),
         costs=costs,
         diagnosis=None if tokens is None or not len(tokens.values) else diagnose(tokens),
+        untried=trials.untried,
     )
 
 

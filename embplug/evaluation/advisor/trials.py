@@ -24,7 +24,7 @@ from embplug.branches.sizing import (
 from embplug.collection.collection import Collection
 from embplug.encoders import Encoded
 from embplug.engines import EdgeClient
-from embplug.errors import InvalidArgumentError
+from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.evaluation.advisor.advice import AS_IT_IS, PRICE_OF_DISK, TriedRecipe
 from embplug.evaluation.advisor.confidence import RecallBounds
 from embplug.evaluation.advisor.fitting import learned_state
@@ -73,6 +73,13 @@ class Trials:
     progress : bool or None
         Whether to show progress bars. ``None`` shows them on a terminal only.
 
+    Attributes
+    ----------
+    sizes : list of int
+        Numbers of documents of the samples.
+    untried : dict of str to str
+        Recipes that need a package that is not installed, with what to install.
+
     Raises
     ------
     InvalidArgumentError
@@ -107,6 +114,7 @@ class Trials:
             self._rows.append(np.concatenate([training[:learned], rest[: documents_tried - learned]]))
         self._training = documents.take(training)
         self._states: dict[str, State] = {}
+        self.untried: dict[str, str] = {}
 
     @property
     def query_count(self) -> int:
@@ -192,7 +200,11 @@ class Trials:
             for name in tqdm(ordered, desc=f"{len(rows)} documents", disable=disabled):
                 if hopeless.includes(name):
                     continue
-                trial, returned = self._try(name, remaining[name], data, exact)
+                try:
+                    trial, returned = self._try(name, remaining[name], data, exact)
+                except MissingExtraError as error:
+                    self.untried[name] = str(error)
+                    continue
                 hopeless.see(trial)
                 trials.append(trial)
                 shares.append(returned)
