@@ -17,12 +17,24 @@ VARIABLE = "EMBPLUG_KERNEL"
 
 TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
+LONG_CALL = 1 << 16
+"""From so many looked-up rows, or copied bytes, on another thread can run meanwhile: some ten microseconds."""
+
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
     "embplug_bases": [c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
+    "embplug_bytewise": [
+        *[c_int] * 3,
+        *[c_void_p] * 2,
+        c_int64,
+        *[c_void_p] * 3,
+        *[c_int64] * 3,
+        *[c_void_p] * 2,
+    ],
+    "embplug_bytewise_sum": [*[c_void_p] * 2, c_int64, *[c_void_p] * 2, c_int64, *[c_void_p] * 2],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {
@@ -31,6 +43,7 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_eight_bits": (c_int, []),
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
+    "embplug_bytewise_room": (c_int64, [c_void_p, c_int, c_int, c_int64]),
     "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
     "embplug_base85": (c_int64, [c_int, c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
@@ -42,13 +55,17 @@ class Kernel(NamedTuple):
     """A loaded kernel."""
 
     functions: Any
-    """The C functions; a call of one releases the GIL."""
+    """The C functions. A call of one releases the GIL; ``functions.held`` are the same ones that hold it."""
     level: int
     """Number of the instruction set to use."""
     exact: bool = True
     """Whether products stay float32, or are rounded to 16 and 8 bits."""
     eight_bits: bool = False
     """Whether this processor multiplies numbers of 8 bits faster than BLAS those of 32."""
+
+    def functions_for(self, steps: int) -> Any:
+        """The C functions for so much work: a short call holds the GIL, which costs more to get back."""
+        return self.functions if steps > LONG_CALL else self.functions.held
 
 
 def in_use() -> str:
@@ -96,12 +113,14 @@ def _library(path: Path) -> Any:
                 stacklevel=2,
             )
             return None
-        for name, arguments in _ARGUMENTS.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, None
-        for name, (result, arguments) in _RESULTS.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, result
+        library.held = ctypes.PyDLL(str(path))  # type: ignore[attr-defined]
+        for functions in (library, library.held):
+            for name, arguments in _ARGUMENTS.items():
+                function = getattr(functions, name)
+                function.argtypes, function.restype = arguments, None
+            for name, (result, arguments) in _RESULTS.items():
+                function = getattr(functions, name)
+                function.argtypes, function.restype = arguments, result
     except (OSError, AttributeError):
         # Not built, or for another machine.
         return None
