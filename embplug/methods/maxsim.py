@@ -78,8 +78,11 @@ def maxsim_codes(quantizer: Quantizer, query: ArrayLike, codes: Codes, offsets: 
 
 def maxsim_documents(quantizer: Quantizer, query: Float32, documents: CodedDocuments) -> Float32:
     """As :func:`maxsim_codes`, for a query that is checked and codes as long as they have to be."""
+    kernel = load()
+    bytewise = None if kernel is None else quantizer._bytewise()
+    if kernel is not None and bytewise is not None:
+        return bytewise.maxsim(kernel, query, documents)
     with single_blas_thread():
-        kernel = load()
         scores = None if kernel is None else quantizer._maxsim(kernel, query, documents)
         if scores is not None:
             return scores

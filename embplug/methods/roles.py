@@ -14,6 +14,7 @@ from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.methods.base import Method
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.bytewise import BytewiseCodes
 from embplug.methods.kernels.lookups import TokenTerms, maxsim, vector_scores
 from embplug.methods.kernels.tables import Table, VectorTable, tiles
 from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors, check_codes
@@ -323,13 +324,13 @@ class Quantizer(Method):
         scores = self._score(query.parts, codes)
         return np.ascontiguousarray(scores[:, 0] if query.single else scores)
 
-    def score_places(self, query: PreparedQuery, codes: Codes, starts: NDArray[np.int64]) -> Float32:
-        """Compute the dot products of one query vector with codes that stand anywhere in a buffer.
+    def score_places(self, query: Float32, codes: Codes, starts: NDArray[np.int64]) -> Float32:
+        """Sum the dot products of all tokens of a query with codes that stand anywhere in a buffer.
 
         Parameters
         ----------
-        query : PreparedQuery
-            Result of :meth:`encode_query` for one vector.
+        query : ndarray of shape (t, dim), float32
+            Tokens of one query.
         codes : ndarray of shape (bytes,), uint8
             The buffer.
         starts : ndarray of shape (n,), int64
@@ -339,12 +340,12 @@ class Quantizer(Method):
         -------
         ndarray of shape (n,), float32
         """
-        if not isinstance(query.parts, VectorTable):
-            return self.score(query, codes[starts[:, None] + np.arange(self.code_bytes)])
-        documents = CodedDocuments(codes, starts, np.arange(len(starts) + 1))
-        terms = self._token_terms(query.parts.kernel, documents)
-        assert terms is not None
-        return vector_scores(query.parts, terms)
+        kernel = load()
+        bytewise = None if kernel is None else self._bytewise()
+        if kernel is not None and bytewise is not None and bytewise.keeps_lengths:
+            return bytewise.sums(kernel, query, codes, starts)
+        whole = self.encode_query(query.sum(axis=0))
+        return self.score(whole, codes[starts[:, None] + np.arange(self.code_bytes)])
 
     def check_vectors(self, dim: int, *, unit_length: bool) -> None:
         """Refuse vectors for which the codes make no sense. The default accepts all.
@@ -443,6 +444,10 @@ class Quantizer(Method):
 
         The codes of a document follow one another, ``code_bytes`` each, and are there.
         """
+        return None
+
+    def _bytewise(self) -> BytewiseCodes | None:
+        """The codes as the compiled kernel scores them in one call, where their bytes name entries alone."""
         return None
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:

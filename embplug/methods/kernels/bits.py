@@ -10,7 +10,7 @@ import numpy as np
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels.arguments import CodedDocuments, check_documents, check_shape, floats, place
 from embplug.methods.kernels.library import Kernel
-from embplug.methods.kernels.lookups import over_documents
+from embplug.methods.kernels.lookups import over_documents, thread_count
 from embplug.methods.kernels.tables import aligned
 from embplug.methods.numeric.arrays import Float32
 
@@ -92,7 +92,7 @@ def maxsim_of_bits(
         kernel.functions.embplug_bits(kernel.bits, ctypes.byref(arguments), first, last)
 
     # A step scores as many tokens as a table of bytes looks up rows.
-    over_documents(run, documents.offsets, width // 2 + 1, threads)
+    over_documents(run, documents.offsets, thread_count(documents.offsets, width // 2 + 1, threads))
     return scores
 
 

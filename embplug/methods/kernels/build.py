@@ -91,6 +91,7 @@ def _arguments(compiler: list[str], target: Path, folder: str) -> list[str]:
         "-O3",
         "-std=c11",
         "-ffp-contract=fast",
+        "-fno-math-errno",
         f"-D{version}",
         "-shared",
         "-o",

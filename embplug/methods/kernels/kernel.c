@@ -68,6 +68,28 @@ typedef struct {
     float *scores;
 } Predictive;
 
+/* Codes whose bytes name entries, as they are scored for every query. */
+typedef struct {
+    const float *directions; /* (dim, active) that the entries describe, or NULL for the dimensions themselves */
+    const float *mean;       /* (dim,) */
+    int64_t dim;
+    int64_t active;
+    const float *entries;    /* (active, ENTRIES) */
+    const int64_t *widths;   /* (bytes,): directions of each byte */
+    int64_t bytes;
+    const float *squares;    /* (bytes, ENTRIES) to the squared length of a vector, or NULL to keep it */
+    float square;            /* that of the mean */
+    const float *lengths;    /* (ENTRIES,): what one more byte makes the length, or NULL for 1 */
+} Bytewise;
+
+/* What is written while such codes are scored; `lay_out` in bytewise.c says how large the arrays are. */
+typedef struct {
+    float *columns, *turned;
+    void *table;
+    int64_t *order, *places;
+    float *steps, *shifts, *bases, *ranges, *scales;
+} Room;
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define EXPORT __declspec(dllexport)
 #define INLINE static __forceinline
@@ -261,4 +283,5 @@ EXPORT void embplug_sums(const uint8_t *codes, const int64_t *starts, const int6
 
 #include "base85.c"
 #include "bits.c"
+#include "bytewise.c"
 #include "eight_bits.c"

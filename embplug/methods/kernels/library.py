@@ -17,6 +17,9 @@ VARIABLE = "EMBPLUG_KERNEL"
 
 TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
+LONG_CALL = 1 << 16
+"""Looked-up rows, or copied bytes, from which on another thread can run meanwhile: some ten microseconds."""
+
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
@@ -25,6 +28,15 @@ _ARGUMENTS = {
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
     "embplug_bits": [c_int, c_void_p, c_int64, c_int64],
     "embplug_bits_tables": [c_int, c_void_p, c_int64, c_int64, *[c_void_p] * 3],
+    "embplug_bytewise": [
+        *[c_int] * 3,
+        *[c_void_p] * 2,
+        c_int64,
+        *[c_void_p] * 3,
+        *[c_int64] * 3,
+        *[c_void_p] * 2,
+    ],
+    "embplug_bytewise_sum": [*[c_void_p] * 2, c_int64, *[c_void_p] * 2, c_int64, *[c_void_p] * 2],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {
@@ -35,6 +47,7 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_bits_room": (c_int64, [c_int64]),
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
+    "embplug_bytewise_room": (c_int64, [c_void_p, c_int, c_int, c_int64]),
     "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
     "embplug_base85": (c_int64, [c_int, c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
@@ -46,7 +59,7 @@ class Kernel(NamedTuple):
     """A loaded kernel."""
 
     functions: Any
-    """The C functions; a call of one releases the GIL."""
+    """The C functions. A call of one releases the GIL; ``functions.held`` are the same ones that hold it."""
     level: int
     """Number of the instruction set to use."""
     exact: bool = True
@@ -55,6 +68,10 @@ class Kernel(NamedTuple):
     """Whether this processor multiplies numbers of 8 bits faster than BLAS those of 32."""
     bits: int = 0
     """How many bits of a code this processor looks up in a register, for many tokens at once, or 0."""
+
+    def functions_for(self, steps: int) -> Any:
+        """The C functions for so much work: a short call holds the GIL, which costs more to get back."""
+        return self.functions if steps > LONG_CALL else self.functions.held
 
 
 def in_use() -> str:
@@ -102,12 +119,14 @@ def _library(path: Path) -> Any:
                 stacklevel=2,
             )
             return None
-        for name, arguments in _ARGUMENTS.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, None
-        for name, (result, arguments) in _RESULTS.items():
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, result
+        library.held = ctypes.PyDLL(str(path))  # type: ignore[attr-defined]
+        for functions in (library, library.held):
+            for name, arguments in _ARGUMENTS.items():
+                function = getattr(functions, name)
+                function.argtypes, function.restype = arguments, None
+            for name, (result, arguments) in _RESULTS.items():
+                function = getattr(functions, name)
+                function.argtypes, function.restype = arguments, result
     except (OSError, AttributeError):
         # Not built, or for another machine.
         return None

@@ -169,7 +169,7 @@ def maxsim(
         call = kernel.functions.embplug_maxsim
         return int(call(kernel.level, tile, kind, ctypes.byref(arguments), first, last))
 
-    results = over_documents(run, documents.offsets, width + 1, threads)
+    results = over_documents(run, documents.offsets, thread_count(documents.offsets, width + 1, threads))
     for document in sorted(result for result in results if result >= 0):
         raise InvalidArgumentError(f"codes[{document}]", f"centroids below {len(bases)}", "others")
     return scores
@@ -239,7 +239,7 @@ def predictive_maxsim(
                 *(first + block.start, first + block.stop),
             )
 
-    over_documents(run, documents.offsets, int(widths.max()) + 1, threads)
+    over_documents(run, documents.offsets, thread_count(documents.offsets, int(widths.max()) + 1, threads))
     return scores
 
 
@@ -300,7 +300,7 @@ def token_sums(
         places = [place(array) for array in documents]
         kernel.functions.embplug_sums(*places, first, last, stride, len(table), place(table), place(sums))
 
-    over_documents(run, documents.offsets, len(table), threads)
+    over_documents(run, documents.offsets, thread_count(documents.offsets, len(table), threads))
     return sums
 
 
@@ -313,15 +313,20 @@ def vector_scores(table: VectorTable, terms: TokenTerms) -> Float32:
     return sums
 
 
-def over_documents(
-    run: Callable[[int, int], Result], offsets: NDArray[np.int64], lookups: int, threads: int | None
-) -> list[Result]:
-    """Call ``run`` with the first and the last of some documents, in several threads where that is faster."""
-    count = len(offsets) - 1
+def thread_count(offsets: NDArray[np.int64], lookups: int, threads: int | None) -> int:
+    """How many threads score documents with so many looked-up rows a token; None takes what that is worth."""
     if threads is None:
         worth = int(offsets[-1]) * lookups // LOOKUPS_OF_A_THREAD
         threads = min(worker_count(-1), worth) if worth > 1 else 1
-    if threads < 2 or count < 2:
+    return min(threads, len(offsets) - 1)
+
+
+def over_documents(
+    run: Callable[[int, int], Result], offsets: NDArray[np.int64], threads: int
+) -> list[Result]:
+    """Call ``run`` with the first and the last of some documents, in several threads."""
+    count = len(offsets) - 1
+    if threads < 2:
         return [run(0, count)]
     shares = np.linspace(0, offsets[-1], threads + 1)
     bounds = np.searchsorted(offsets, shares).clip(0, count)

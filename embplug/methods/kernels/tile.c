@@ -384,6 +384,45 @@ static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t firs
     else NAME(predictive_of)(INTEGER, in, first, last);
 }
 
+/* Query tokens (LANES, dim) along directions (dim, active): out (active, LANES). `columns` (dim, LANES) are the
+ * tokens as columns. */
+INLINE TARGET void NAME(along)(const float *directions, const float *columns, int64_t dim, int64_t active, float *out) {
+    int64_t a = 0;
+    for (; a + BLOCK <= active; a += BLOCK, out += BLOCK * LANES) {
+        Floats sums[BLOCK][PARTS];
+        for (int j = 0; j < BLOCK; j++) EACH(i) sums[j][i] = (Floats){0};
+        for (int64_t d = 0; d < dim; d++) {
+            const float *direction = directions + d * active + a, *column = columns + d * LANES;
+            for (int j = 0; j < BLOCK; j++) EACH(i) sums[j][i] += LOAD(floats, column + i * FLOATS) * direction[j];
+        }
+        for (int j = 0; j < BLOCK; j++) EACH(i) STORE(floats, out + j * LANES + i * FLOATS) = sums[j][i];
+    }
+    for (; a < active; a++, out += LANES) {
+        Floats sums[PARTS];
+        EACH(i) sums[i] = (Floats){0};
+        for (int64_t d = 0; d < dim; d++)
+            EACH(i) sums[i] += LOAD(floats, columns + d * LANES + i * FLOATS) * directions[d * active + a];
+        EACH(i) STORE(floats, out + i * FLOATS) = sums[i];
+    }
+}
+
+/* The table of some query tokens (tokens, dim), at most LANES, and what is added to all of its sums. */
+static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *query, int64_t tokens,
+                                  const Room *room) {
+    const int64_t dim = with->dim;
+    for (int64_t lane = 0; lane < LANES; lane++)
+        for (int64_t d = 0; d < dim; d++)
+            room->columns[d * LANES + lane] = lane < tokens ? query[lane * dim + d] : 0.0f;
+    const float *turned = room->columns;
+    if (with->directions) {
+        NAME(along)(with->directions, room->columns, dim, with->active, room->turned);
+        turned = room->turned;
+    }
+    NAME(along)(with->mean, room->columns, dim, 1, room->bases);
+    NAME(table)(kind, with->entries, with->widths, with->bytes, turned, room->table, room->order, room->steps,
+                room->shifts, room->places, room->ranges);
+}
+
 #undef LANES
 #undef VECTOR_BYTES
 #undef FLOATS

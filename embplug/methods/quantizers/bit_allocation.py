@@ -15,8 +15,9 @@ from typing_extensions import Self, override
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.bytewise import BytewiseCodes
 from embplug.methods.kernels.lookups import TokenTerms, token_sums
-from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries, vector_table
+from embplug.methods.kernels.tables import VectorTable, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.compact import directions_in_bytes, orthonormal
 from embplug.methods.numeric.rows import inverse_lengths, second_moments
@@ -116,6 +117,7 @@ class BitAllocationQuantizer(Quantizer):
         self.lengths_: Float32 | None = None
         self.sampled_ = 0
         self._squares_of: tuple[ByteTables, Float32] | None = None
+        self._bytewise_of: tuple[ByteTables, BytewiseCodes] | None = None
 
     @classmethod
     @override
@@ -235,10 +237,15 @@ class BitAllocationQuantizer(Quantizer):
         codes = documents.rows(stride) if self.length == "own" else _NO_CODES
         return TokenTerms(documents, stride, scales=self._scale(squares, codes))
 
-    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+    @override
+    def _bytewise(self) -> BytewiseCodes:
         mean, tables = self._fitted()
-        table = table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query))
-        return table, (query @ mean)[None]
+        if self._bytewise_of is None or self._bytewise_of[0] is not tables:
+            squares = None if self.length == "decoded" else self._squares().reshape(-1, ENTRIES)
+            arguments = tables.rotation, mean, tables.columns, tables.widths
+            codes = BytewiseCodes(*arguments, squares, float(mean @ mean), self.lengths_)
+            self._bytewise_of = tables, codes
+        return self._bytewise_of[1]
 
     @override
     def _vector_table(self, kernel: Kernel, query: Float32) -> VectorTable:

@@ -143,8 +143,7 @@ class TokenCoder:
         joined = self._joined(strings)
         scores = self._tokens.maxsim(query_tokens, joined.without_heads(self.document_bytes))
         if self._correction is not None and len(strings):
-            whole = self._correction.encode_query(query_tokens.sum(axis=0))
-            scores += self._correction.score_places(whole, joined.data, joined.starts)
+            scores += self._correction.score_places(query_tokens, joined.data, joined.starts)
         return scores
 
     def token_scores(self, query: ArrayLike, strings: Sequence[bytes]) -> tuple[Float32, TokenBatch]:

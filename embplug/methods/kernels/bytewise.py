@@ -1,0 +1,199 @@
+"""Scores of codes whose bytes name entries, by one call of the compiled kernel for each query."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_float, c_int64, c_void_p
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels.arguments import (
+    CodedDocuments,
+    check_documents,
+    check_shape,
+    floats,
+    integers,
+    place,
+)
+from embplug.methods.kernels.library import Kernel
+from embplug.methods.kernels.lookups import over_documents, thread_count
+from embplug.methods.kernels.tables import ENTRIES, FLOAT32, INTEGER, LARGEST_WIDTH, TILES, aligned
+from embplug.methods.numeric.arrays import Float32
+
+
+class _Bytewise(ctypes.Structure):
+    _fields_ = (
+        ("directions", c_void_p),
+        ("mean", c_void_p),
+        ("dim", c_int64),
+        ("active", c_int64),
+        ("entries", c_void_p),
+        ("widths", c_void_p),
+        ("bytes", c_int64),
+        ("squares", c_void_p),
+        ("square", c_float),
+        ("lengths", c_void_p),
+    )
+
+
+class BytewiseCodes:
+    """Codes of vectors as a mean and an entry for each byte, in the form in which the kernel reads them.
+
+    It is made once for all queries, and read by several threads.
+
+    Parameters
+    ----------
+    directions : float32 (dim, active) or None
+        Directions that the entries describe. None are the dimensions themselves.
+    mean : float32 (dim,)
+    entries : float32 (active, 256)
+        The entries of each byte in its directions.
+    widths : int64 (bytes,)
+        Number of directions of each byte.
+    squares : float32 (bytes, 256), default=None
+        What each entry adds to the squared length of a vector, whose scores are divided by its length. None
+        keeps the lengths.
+    square : float, default=0.0
+        Squared length of the mean.
+    lengths : float32 (256,), default=None
+        Factors of scores by one more byte of the code, where there are squares.
+    """
+
+    def __init__(
+        self,
+        directions: Float32 | None,
+        mean: Float32,
+        entries: Float32,
+        widths: NDArray[np.int64],
+        squares: Float32 | None = None,
+        square: float = 0.0,
+        lengths: Float32 | None = None,
+    ) -> None:
+        widths = integers(widths)
+        self.dim, self.width, active = len(mean), len(widths), int(widths.sum())
+        if (widths < 0).any():
+            raise InvalidArgumentError("widths", "numbers from 0", "others")
+        check_shape("mean", mean, (self.dim,))
+        check_shape("entries", entries, (active, ENTRIES))
+        if directions is not None:
+            check_shape("directions", directions, (self.dim, active))
+        elif active != self.dim:
+            raise InvalidArgumentError("widths", f"{self.dim} dimensions together", active)
+        if squares is not None:
+            check_shape("squares", squares, (self.width, ENTRIES))
+        if lengths is not None:
+            check_shape("lengths", lengths, (ENTRIES,))
+        self._arguments = directions, mean, entries, widths, squares, square, lengths
+        arrays = (directions, mean, entries, squares, lengths)
+        self._kept = [None if array is None else floats(array) for array in arrays]
+        *before, of_squares, of_lengths = (place(array) for array in self._kept)
+        self._struct = _Bytewise(
+            *(*before[:2], self.dim, active, before[2], place(widths), self.width),
+            *(of_squares, square, of_lengths),
+        )
+        self._place = ctypes.addressof(self._struct)
+        self.code_bytes = self.width + (lengths is not None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BytewiseCodes, self._arguments
+
+    def maxsim(
+        self, kernel: Kernel, query: Float32, documents: CodedDocuments, *, threads: int | None = None
+    ) -> Float32:
+        """Sum over query tokens (t, dim) of the highest score of a token of each document.
+
+        Parameters
+        ----------
+        kernel : Kernel
+        query : float32 (t, dim)
+        documents : CodedDocuments
+        threads : int, default=None
+            None takes as many as the work is worth.
+
+        Returns
+        -------
+        float32 (n,)
+            -inf for a document without tokens.
+
+        Raises
+        ------
+        InvalidArgumentError
+            The query has another shape, or documents reach beyond the codes.
+        """
+        check_shape("query", query, (len(query), self.dim))
+        if self.width > LARGEST_WIDTH and not kernel.exact:
+            raise InvalidArgumentError("widths", f"at most {LARGEST_WIDTH} bytes", self.width)
+        check_documents(kernel, documents, self.code_bytes, self.code_bytes)
+        query = floats(query)
+        scores = np.empty(len(documents.starts), dtype=np.float32)
+        if len(query) == 0:
+            scores[:] = np.where(np.diff(documents.offsets) > 0, 0, -np.inf)
+            return scores
+        places = [place(array) for array in documents]
+        self._score(kernel, query[: TILES[-1]], documents, places, scores, threads)
+        for start in range(TILES[-1], len(query), TILES[-1]):
+            more = np.empty_like(scores)
+            self._score(kernel, query[start : start + TILES[-1]], documents, places, more, threads)
+            scores += more
+        return scores
+
+    @property
+    def keeps_lengths(self) -> bool:
+        """Whether scores are not divided by the lengths of vectors."""
+        return self._struct.squares is None
+
+    def sums(
+        self, kernel: Kernel, query: Float32, codes: NDArray[np.uint8], starts: NDArray[np.int64]
+    ) -> Float32:
+        """Sums (n,) of the products of all query tokens with one code for each document.
+
+        Parameters
+        ----------
+        kernel : Kernel
+        query : float32 (t, dim)
+        codes : uint8 (bytes,)
+        starts : int64 (n,)
+            The first byte of each code, whose length is kept.
+        """
+        check_shape("query", query, (len(query), self.dim))
+        starts, query = integers(starts), floats(query)
+        if len(starts) and not 0 <= starts.min() <= starts.max() <= len(codes) - self.code_bytes:
+            raise InvalidArgumentError("starts", f"places of {self.code_bytes} bytes", "others")
+        scores = np.empty(len(starts), dtype=np.float32)
+        room = np.empty(self.dim + self._struct.active + self.width * ENTRIES, dtype=np.float32)
+        kernel.functions_for(len(starts) * self.width).embplug_bytewise_sum(
+            *(self._place, place(query), len(query), place(codes), place(starts), len(starts)),
+            *(place(scores), place(room)),
+        )
+        return scores
+
+    def _score(
+        self,
+        kernel: Kernel,
+        query: Float32,
+        documents: CodedDocuments,
+        places: list[Any],
+        scores: Float32,
+        threads: int | None,
+    ) -> None:
+        """Scores of documents with query tokens that fit into one tile."""
+        tile = next(size for size in TILES if size >= len(query))
+        kind, tokens = FLOAT32 if kernel.exact else INTEGER, int(documents.offsets[-1])
+        size = kernel.functions.held.embplug_bytewise_room(self._place, tile, kind, tokens)
+        memory = aligned((size,), np.uint8)
+        before, behind = (kernel.level, tile, kind, self._place), (place(scores), place(memory))
+
+        def run(first: int, last: int, query_place: int | None = None) -> None:
+            call = kernel.functions_for((last - first) * tokens // len(scores) * self.width).embplug_bytewise
+            call(*before, query_place, len(query), *places, self.code_bytes, first, last, *behind)
+
+        threads = thread_count(documents.offsets, self.width + 1, threads)
+        if threads < 2:
+            run(0, len(scores), place(query))
+            return
+        # The table is made before the threads that read it.
+        run(0, 0, place(query))
+        over_documents(run, documents.offsets, threads)
