@@ -445,6 +445,25 @@ def _check_grids(
     return checked_grids(grids, tokens, argument)
 
 
+def check_token_documents(
+    tokens: TokensLike, saliency: Sequence[ArrayLike] | None, grids: GridsLike | None, recipe: Recipe
+) -> tuple[TokenBatch, NDArray[np.float32] | None, NDArray[np.int64] | None]:
+    """Check token matrices of a recipe with tokens, and what it reduces them by.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An argument is wrong or missing; the error names it.
+    """
+    assert recipe.tokens is not None
+    checked = check_tokens(tokens, recipe.tokens.dim, len(tokens))
+    return (
+        checked,
+        _check_saliency(saliency, checked, recipe, "saliency"),
+        _check_grids(grids, checked, recipe, "grids"),
+    )
+
+
 def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
     """Check a sample.
 

@@ -7,13 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 
 from embplug.branches.base import Branch
 from embplug.branches.codes_field import with_codes
 from embplug.branches.dense import DenseBranch, dense_branches
-from embplug.branches.documents import CheckedDocuments, CheckedSample, TokensLike
+from embplug.branches.documents import (
+    CheckedDocuments,
+    CheckedSample,
+    GridsLike,
+    TokensLike,
+    check_token_documents,
+)
 from embplug.branches.loaded_models import LoadedModels
 from embplug.branches.points import Vectors, with_fields
 from embplug.branches.prepare import Branches, checked_queries, chosen_branches, prepared_query
@@ -158,20 +164,26 @@ class Pipeline:
             if not branch.fitted:
                 branch.fit(sample)
 
-    def drift(self, tokens: TokensLike) -> float:
+    def drift(
+        self,
+        tokens: TokensLike,
+        saliency: Sequence[ArrayLike] | None = None,
+        grids: GridsLike | None = None,
+    ) -> float:
         """How much worse the encoding predicts MaxSim between new documents than in its sample.
 
         Raises
         ------
         InvalidArgumentError
-            The recipe's encoding is not learned.
+            The recipe's encoding is not learned, or an argument is wrong.
         NotFittedError
             The encoding has learned nothing yet.
         """
         branch = self.tokens_branch
         if branch is None:
             raise InvalidArgumentError("recipe.tokens.encoding", "a learned encoding", None)
-        return branch.drift(tokens)
+        branch.check_drifts()
+        return branch.drift(*check_token_documents(tokens, saliency, grids, self.recipe))
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """What each method of the recipe says of itself, by its place in the recipe."""

@@ -17,10 +17,8 @@ from embplug.branches.datatypes import check_stored
 from embplug.branches.documents import (
     CheckedDocuments,
     CheckedSample,
-    TokensLike,
     check_document_tokens,
     check_query_tokens,
-    check_tokens,
 )
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
@@ -135,8 +133,8 @@ class TokensBranch(Branch):
         """Number of tokens in a sample."""
         return 0 if sample.tokens is None else len(sample.tokens.values)
 
-    def drift(self, tokens: TokensLike) -> float:
-        """How much worse the encoding predicts MaxSim between new documents than in its sample.
+    def check_drifts(self) -> None:
+        """Refuse a recipe whose encoding does not drift.
 
         Raises
         ------
@@ -150,8 +148,13 @@ class TokensBranch(Branch):
             raise InvalidArgumentError("recipe.tokens.encoding", expected, self.encoding)
         if not self.fitted:
             raise NotFittedError("the encoding has learned nothing yet: add documents first")
-        checked = check_tokens(tokens, self.recipe.dim, len(tokens))
-        return self.encoding.drift(self.reduced_tokens(checked).tokens)
+
+    def drift(
+        self, tokens: TokenBatch, saliency: NDArray[np.float32] | None, grids: NDArray[np.int64] | None
+    ) -> float:
+        """How much worse the encoding predicts MaxSim between new documents than in its sample."""
+        assert self.encoding is not None
+        return self.encoding.drift(self.reduced_tokens(tokens, saliency, grids).tokens)
 
     def vectors_config(self) -> dict[str, models.VectorParams]:
         """Qdrant's parameters of the encoding and of the multivector."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from numpy.typing import ArrayLike
 from qdrant_client import models
 
-from embplug.branches.documents import TokensLike
+from embplug.branches.documents import GridsLike, TokensLike
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.sparse_vectors import SparseVectorLike
 from embplug.collection.explaining import explain_steps
@@ -880,7 +880,13 @@ explain, consistency, shard_key_selector, timeout
         return described if size is None else {**described, "document": asdict(size)}
 
     @operation
-    def drift(self, tokens: TokensLike) -> Steps[float]:
+    def drift(
+        self,
+        tokens: TokensLike,
+        *,
+        saliency: Sequence[ArrayLike] | None = None,
+        grids: GridsLike | None = None,
+    ) -> Steps[float]:
         """Measure how much worse the learned encoding predicts MaxSim of new documents than of its sample.
 
         See :meth:`embplug.methods.LearnedEncoding.drift`.
@@ -888,7 +894,12 @@ explain, consistency, shard_key_selector, timeout
         Parameters
         ----------
         tokens : TokenBatch or sequence of array-like of shape (t_i, dim)
-            Token vectors of a few hundred new documents.
+            Token vectors of a few hundred new documents, as they are passed to :meth:`Collection.add`.
+        saliency : sequence of array-like of shape (t_i,), default=None
+            How much each token matters, for a recipe that prunes by it.
+        grids : array-like of shape (n, 2) or (n, 3), or sequence of tuple or None, default=None
+            Where ``tokens`` are patches of images, for a recipe that pools by their places. See
+            :meth:`Collection.add`.
 
         Returns
         -------
@@ -906,7 +917,7 @@ explain, consistency, shard_key_selector, timeout
         from embplug.methods.encodings.learned import DRIFT_LIMIT
 
         drift: float = yield from self._handle.run_steps(
-            lambda pipeline: computed(partial(pipeline.drift, tokens))
+            lambda pipeline: computed(partial(pipeline.drift, tokens, saliency, grids))
         )
         record(DRIFT, drift, collection=self.name)
         if drift > DRIFT_LIMIT:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -84,23 +84,22 @@ class Encoded:
         Parameters
         ----------
         batches : sequence of Encoded
-            At least one, each with the same fields.
+            At least one.
 
         Returns
         -------
         Encoded
-            Vectors of the texts of all batches, in order. Sparse vectors get the width of the widest.
+            The fields that all batches have, with the texts in order. Sparse vectors get the width of the
+            widest.
         """
 
-        def joined(name: str) -> Any:
+        def joined(name: str, join: Callable[[Any], Any] = np.concatenate) -> Any:
             values = [getattr(batch, name) for batch in batches]
-            return None if any(value is None for value in values) else np.concatenate(values)
+            return None if any(value is None for value in values) else join(values)
 
-        tokens = [batch.tokens for batch in batches if batch.tokens is not None]
-        sparse = [batch.sparse.tocsr() for batch in batches if batch.sparse is not None]
         return cls(
-            tokens=TokenBatch.concat(tokens) if tokens else None,
-            sparse=_stacked(sparse) if sparse else None,
+            tokens=joined("tokens", TokenBatch.concat),
+            sparse=joined("sparse", _stacked),
             **{name: joined(name) for name in ("dense", *PER_TOKEN)},
         )
 
@@ -185,6 +184,7 @@ def _stacked(batches: Sequence[csr_array]) -> csr_array:
     """Rows of several matrices below each other, whose widths may differ."""
     from scipy.sparse import csr_array
 
+    batches = [batch.tocsr() for batch in batches]
     width = max(batch.shape[1] for batch in batches)
     offsets = np.zeros(sum(batch.shape[0] for batch in batches) + 1, dtype=np.int64)
     np.cumsum(np.concatenate([np.diff(batch.indptr) for batch in batches]), out=offsets[1:])

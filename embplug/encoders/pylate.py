@@ -9,7 +9,7 @@ from typing import Any
 
 from embplug.encoders.base import Encoded, token_batch
 from embplug.encoders.info import EncoderInfo
-from embplug.encoders.revisions import weights_revision
+from embplug.encoders.revisions import is_on_hub, weights_revision
 from embplug.errors import MissingExtraError
 
 # PyLate changes its tokenizer between queries and documents, so that one thread at a time may encode.
@@ -31,6 +31,7 @@ class PyLateEncoder:
     """
 
     def __init__(self, model: Any) -> None:
+        self._from_hub = isinstance(model, str) and is_on_hub(model)
         if isinstance(model, str):
             try:
                 from pylate import models
@@ -58,7 +59,7 @@ class PyLateEncoder:
         if not hasattr(self._model, "state_dict"):
             return None
         prefixes = str(self._model.query_prefix), str(self._model.document_prefix)
-        return weights_revision(self._model, *prefixes)
+        return weights_revision(self._model, *prefixes, from_hub=self._from_hub)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents as token vectors.

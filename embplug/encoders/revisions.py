@@ -35,10 +35,18 @@ def _kind(revision: str) -> str:
     return "commit" if COMMIT.fullmatch(revision) else revision.partition("-")[0]
 
 
-def weights_revision(model: Any, *texts: str) -> str:
+def is_on_hub(name: str) -> bool:
+    """Return whether the name of a model is that of a hub, and not a folder."""
+    return not Path(name).exists()
+
+
+def weights_revision(model: Any, *texts: str, from_hub: bool = False) -> str:
     """Return the revision of a torch model: the commit of its hub, or a digest of its weights.
 
-    The digest reads the weights as float16, so that it is the same in single and half precision.
+    A model that was trained further in memory, and the model below an adapter in a folder, still name the
+    commit that they began with. So the commit counts only where the weights are certainly those of the
+    hub. The digest reads the name, the shape and some 256 to 511 numbers of each tensor, evenly spread, as
+    float16, so that it is the same in single and half precision.
 
     Parameters
     ----------
@@ -46,13 +54,15 @@ def weights_revision(model: Any, *texts: str) -> str:
         The model, on any device.
     *texts : str
         What else decides the vectors, such as prompts.
+    from_hub : bool, default=False
+        Whether the caller has just loaded the model from a hub.
 
     Returns
     -------
     str
         Forty hexadecimal digits of a commit, or ``weights-`` and sixteen of a digest.
     """
-    commit = _commit(model)
+    commit = _commit(model) if from_hub else None
     if commit is not None:
         return commit
     digest = hashlib.sha256("\0".join(texts).encode())
@@ -90,9 +100,10 @@ def file_revision(file: Path) -> str:
 
 
 def _commit(model: Any) -> str | None:
-    """The commit of the hub from which a part of the model was loaded."""
-    for module in model.modules():
-        commit = getattr(getattr(module, "config", None), "_commit_hash", None)
-        if isinstance(commit, str):
-            return commit
-    return None
+    """The commit of the hub from which all of a model was loaded; None if its parts are of several."""
+    modules = [*model.modules()]
+    if any(hasattr(module, "peft_config") for module in modules):
+        # Adapters have a repository of their own, and the commit is that of the model below them.
+        return None
+    commits = {getattr(getattr(module, "config", None), "_commit_hash", None) for module in modules} - {None}
+    return str(commits.pop()) if len(commits) == 1 else None

@@ -13,7 +13,7 @@ from embplug.encoders.base import Encoded, special_token_ids, token_batch
 from embplug.encoders.checkpoints import load_checkpoint
 from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
-from embplug.encoders.revisions import weights_revision
+from embplug.encoders.revisions import is_on_hub, weights_revision
 from embplug.encoders.spans import spans_of_rows
 from embplug.methods.numeric.rows import unit_rows
 
@@ -54,6 +54,7 @@ class SentenceTransformersEncoder:
     """
 
     def __init__(self, model: Any) -> None:
+        self._from_hub = isinstance(model, str) and is_on_hub(model)
         if isinstance(model, str):
             self.spec = f"sentence-transformers:{model}"
             model = load_checkpoint(model)
@@ -96,7 +97,7 @@ class SentenceTransformersEncoder:
     def revision(self) -> str:
         """Commit of the model hub, or digest of the weights and the prompts."""
         prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
-        return weights_revision(self._model, *prompts)
+        return weights_revision(self._model, *prompts, from_hub=self._from_hub)
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents.

@@ -411,10 +411,10 @@ def test_bytes_alone_cannot_be_compared() -> None:
 
 def test_only_a_learned_encoding_drifts() -> None:
     with pytest.raises(InvalidArgumentError) as raised:
-        tokens_branch().drift(DOCUMENTS)
+        tokens_branch().check_drifts()
     assert raised.value.argument == "recipe.tokens.encoding"
     with pytest.raises(InvalidArgumentError):
-        tokens_branch(encoding=None).drift(DOCUMENTS)
+        tokens_branch(encoding=None).check_drifts()
 
 
 def test_drift_needs_what_was_learned() -> None:
@@ -422,4 +422,4 @@ def test_drift_needs_what_was_learned() -> None:
         Tokens(dim=DIM, encoding=LearnedEncoding(), multivector=Multivector(), codes=None), Rerank()
     )
     with pytest.raises(NotFittedError, match="add documents"):
-        branch.drift(DOCUMENTS)
+        branch.check_drifts()

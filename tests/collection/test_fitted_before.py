@@ -14,6 +14,9 @@ from embplug import Collection, Dense, Multivector, Recipe, TokenBatch, Tokens
 from embplug.engines import Engine
 from embplug.errors import InvalidArgumentError, NotFittedError, RecipeError
 from embplug.methods import FDE, PCA, BitAllocationQuantizer, LearnedEncoding, ResidualQuantizer, TokenIDF
+from embplug.methods.encodings.learned import DRIFT_LIMIT
+from embplug.methods.reductions.pooling import GridPooling
+from embplug.methods.reductions.pruning import SaliencyPruning
 from tests.tokens import DIM, batch
 
 SMALL: dict[str, Any] = {"stored_dim": 48, "features": 32, "landmarks": 300, "compared": 200}
@@ -78,6 +81,34 @@ def test_a_collection_tells_its_drift(engine: Engine) -> None:
     )
     with pytest.raises(InvalidArgumentError, match=r"^recipe\.tokens\.encoding: "):
         plain.drift(batch(20, 4))
+
+
+def test_drift_reduces_tokens_as_documents_are_reduced(memory_client: Engine) -> None:
+    learned = {"dim": DIM, "encoding": LearnedEncoding(**SMALL), "multivector": None, "codes": None}
+    pruned = Tokens(**learned, reduction=SaliencyPruning(keep=0.5))
+    # Half of the tokens of the new documents lie elsewhere. Whether they matter decides about the drift.
+    near, far = batch(100, 4), batch(100, 5, centre=3.0)
+    mixed = [np.concatenate([own[:5], other[:5]]) for own, other in zip(near, far, strict=True)]
+    likes_near, likes_far = np.repeat([1.0, 0.0], 5), np.repeat([0.0, 1.0], 5)
+    collection = Collection.create("pruned", Recipe(tokens=pruned), memory_client)
+    sample = batch(100, 3)
+    collection.add(range(100), tokens=sample, saliency=[np.ones(10)] * 100)
+    alike = collection.drift(mixed, saliency=[likes_near] * 100)
+    assert alike < DRIFT_LIMIT < collection.drift(mixed, saliency=[likes_far] * 100)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency: "):
+        collection.drift(mixed)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency\[1\]: "):
+        collection.drift(mixed, saliency=[likes_near, likes_near[1:], *[likes_near] * 98])
+
+    pooled = Tokens(**learned, reduction=GridPooling())
+    pages = Collection.create("pooled", Recipe(tokens=pooled), memory_client)
+    pages.add(range(100), tokens=sample, grids=[(5, 2)] * 100)
+    drift = pages.drift(sample, grids=[(5, 2)] * 100)
+    assert drift != pages.drift(sample, grids=[(10, 1)] * 100) and 0.5 < drift < 1.5
+    with pytest.raises(InvalidArgumentError, match=r"^grids: "):
+        pages.drift(sample)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency: "):
+        pages.drift(sample, saliency=[np.ones(10)] * 100, grids=[(5, 2)] * 100)
 
 
 def test_a_collection_describes_what_it_has_learned(engine: Engine) -> None:

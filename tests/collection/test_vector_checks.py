@@ -66,13 +66,17 @@ def explain(docs: Collection, **wrong: Any) -> Any:
     return docs.explain(**{"id": 1, "tokens": TOKENS, "saliency": SALIENCY, **wrong})
 
 
+def drift(docs: Collection, **wrong: Any) -> Any:
+    return docs.drift(**{"tokens": [TOKENS, TOKENS[::-1]], "saliency": [SALIENCY] * 2, **wrong})
+
+
 WAYS_IN: dict[str, dict[str, Any]] = {
     "tokens": {
         "add": lambda docs, wrong: add(docs, tokens=[wrong]),
         "search": lambda docs, wrong: search(docs, tokens=wrong),
         "search_groups": lambda docs, wrong: groups(docs, tokens=wrong),
         "explain": lambda docs, wrong: explain(docs, tokens=wrong),
-        "drift": lambda docs, wrong: docs.drift([wrong]),
+        "drift": lambda docs, wrong: drift(docs, tokens=[wrong]),
     },
     "sparse": {
         "add": lambda docs, wrong: add(docs, sparse=[wrong]),
@@ -84,6 +88,7 @@ WAYS_IN: dict[str, dict[str, Any]] = {
         "search": lambda docs, wrong: search(docs, saliency=wrong),
         "search_groups": lambda docs, wrong: groups(docs, saliency=wrong),
         "explain": lambda docs, wrong: explain(docs, saliency=wrong),
+        "drift": lambda docs, wrong: drift(docs, saliency=[wrong]),
     },
     "token_weights": {
         "search": lambda docs, wrong: search(docs, token_weights=wrong),
@@ -133,7 +138,7 @@ def test_what_is_wrong_is_refused_by_every_method(docs: Collection, kind: str) -
                 call(docs, wrong)
                 pytest.fail(f"{name} took {wrong!r}")
     assert docs.scroll()[0] == before
-    for call in (add, search, groups, explain):
+    for call in (add, search, groups, explain, drift):
         call(docs)
 
 

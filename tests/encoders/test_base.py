@@ -43,6 +43,30 @@ def test_the_length_is_the_number_of_texts(fields: dict[str, Any], count: int) -
     assert len(Encoded(**fields)) == count
 
 
+def test_texts_are_taken_and_put_together_with_all_that_is_known_of_them() -> None:
+    dense = np.arange(6, dtype=np.float32).reshape(3, 2)
+    whole = Encoded(TOKENS, dense, SALIENCY, SPARSE, IDS, SPANS)
+    taken = whole.take([2, 1, 0])
+    for row, source in enumerate([2, 1, 0]):
+        assert taken.tokens is not None
+        np.testing.assert_array_equal(taken.tokens[row], TOKENS[source])
+        for of_row in ("saliency_of", "token_ids_of", "spans_of"):
+            np.testing.assert_array_equal(getattr(taken, of_row)(row), getattr(whole, of_row)(source))
+    np.testing.assert_array_equal(taken.dense, dense[::-1])
+    assert taken.sparse is not None
+    np.testing.assert_array_equal(taken.sparse.toarray(), SPARSE.toarray()[::-1])
+    # Each batch of an encoder may know fewer indices than another.
+    narrow = Encoded(TOKENS, dense, SALIENCY, SPARSE[:, :5], IDS, SPANS)
+    both = Encoded.concat([narrow, taken])
+    again = both.take([5, 4, 3])
+    for name in ("dense", "saliency", "token_ids", "spans"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    assert both.sparse is not None and both.sparse.shape == (6, 30)
+    np.testing.assert_array_equal(both.sparse.toarray()[:3], SPARSE.toarray())
+    assert len(Encoded(sparse=SPARSE).take([1])) == 1 and Encoded(TOKENS).take([0, 2]).saliency is None
+    assert Encoded.concat([Encoded(TOKENS), whole]).saliency is None
+
+
 @pytest.mark.parametrize(
     ("fields", "argument"),
     [

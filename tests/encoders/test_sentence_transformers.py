@@ -174,6 +174,39 @@ def test_the_revision_tells_weights_and_prompts_apart(tmp_path: Path) -> None:
     assert first != revision("c", seed=1) and first != revision("d", prompts={"query": "query "})
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_two_trainings_of_one_model_of_a_hub_are_two_revisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    folder = checkpoints.sentence_model(tmp_path)
+
+    def of_hub(step: float = 0.0) -> Any:
+        """The model as a hub has it, or after a step of training of one layer."""
+        model = SentenceTransformer(folder, device="cpu")
+        model[0].auto_model.config._commit_hash = COMMIT
+        with torch.no_grad():
+            model[0].auto_model.encoder.layer[0].output.dense.weight += step
+        return model
+
+    first, same, other = (SentenceTransformersEncoder(of_hub(step)).revision for step in (1e-3, 1e-3, -1e-3))
+    assert first == same != other and COMMIT not in (first, other)
+    # What is loaded by the name of a hub has the commit, and adapters on top of it do not.
+    loaded_models = [of_hub(), of_hub()]
+    loaded_models[1][0].auto_model.peft_config = {}
+    module = "embplug.encoders.sentence_transformers"
+    monkeypatch.setattr(f"{module}.load_checkpoint", lambda name: loaded_models.pop(0))
+    assert SentenceTransformersEncoder("owner/model").revision == COMMIT
+    assert (
+        SentenceTransformersEncoder("owner/adapted").revision
+        == SentenceTransformersEncoder(of_hub()).revision
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [

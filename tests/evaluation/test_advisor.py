@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from io import StringIO
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from qdrant_client import models
+from rich.console import Console, Group
 from typer.testing import CliRunner
 
 from embplug import Collection, Dense, Recipe, advise, register_encoder
@@ -29,6 +31,7 @@ from embplug.evaluation.recipes import dense_recipes
 from embplug.evaluation.statistics import Figure
 from embplug.evaluation.trial import TrialData, exact_rankings
 from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_diagnosis import diagnose
 from tests.words import DIM, Words
 
 COUNT = 500
@@ -100,6 +103,7 @@ def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
 
 def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
     advice = advise("plain", engine=plain, bytes_per_vector=40, sample=300)
+    assert advice.diagnosis is None and advice.to_dict()["diagnosis"] is None
     assert advice.held_out and advice.met and advice.queries == 125
     today = next(one for one in advice.tried if one.name == advisor.AS_IT_IS)
     assert today.vector_bytes == pytest.approx(4 * DIM, rel=0.05)
@@ -199,6 +203,15 @@ def test_token_matrices(tmp_path, monkeypatch):
     assert payload[POOLED] < payload["FDE 5120, residual 16"]
     weighed = advice.best.memory_bytes + advice.best.disk_bytes / 20
     assert advice.best.bytes == pytest.approx(weighed)
+    # The sample holds all documents, in another order.
+    expected = diagnose(TokenBatch.from_list(documents))
+    assert advice.diagnosis is not None and advice.diagnosis.dim == 16
+    assert advice.diagnosis.effective_dim == pytest.approx(expected.effective_dim, rel=0.1)
+    assert advice.diagnosis.mean_cosine == pytest.approx(expected.mean_cosine, abs=0.05)
+    assert advice.to_dict()["diagnosis"]["sentence"] == advice.diagnosis.sentence
+    console = Console(width=400, file=StringIO())
+    console.print(Group(*_shown(advice)))
+    assert advice.diagnosis.sentence in console.file.getvalue()
 
 
 def tried(name: str, recall: float, **fields) -> advisor.TriedRecipe:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from embplug import Encoded
+from embplug.branches.sparse_vectors import check_sparse
 from embplug.errors import InvalidArgumentError
-from embplug.evaluation.beir import encode_texts, read_beir
+from embplug.evaluation.beir import BATCH_TEXTS, encode_texts, read_beir
+from tests.collection.test_learned_sparse import Both, SparseWords
 from tests.words import Words, write_beir
 
 
@@ -101,3 +110,36 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, file, data):
     with pytest.raises(InvalidArgumentError) as raised:
         read_beir(folder)
     assert f"{file.removeprefix('qrels/')}, line 1" in raised.value.argument
+
+
+class Everything(Both):
+    """Tokens with ids and spans, dense vectors and weights."""
+
+    spec = "everything"
+
+    def encode_documents(self, texts: Sequence[str]) -> Encoded:
+        words = [match for text in texts for match in re.finditer(r"\S+", text)]
+        ids = np.array([zlib.crc32(word[0].encode()) for word in words], np.int64)
+        spans = np.array([word.span() for word in words], np.int32).reshape(-1, 2)
+        lengths = (spans[:, 1] - spans[:, 0]).astype(np.float32)
+        return replace(super().encode_documents(texts), saliency=lengths, token_ids=ids, spans=spans)
+
+    encode_queries = encode_documents
+
+
+def test_everything_that_an_encoder_tells_is_kept_in_the_order_of_the_texts(tmp_path):
+    # More than one batch, and texts whose order by length is another.
+    texts = [" ".join(f"w{i}{j}" for j in range(1 + i * 7 % 11)) for i in range(2 * BATCH_TEXTS + 3)]
+    expected = Everything().encode_documents(texts)
+    encoder = Everything()
+    for _ in range(2):  # encoded, then read from the cache
+        encoded = encode_texts(encoder, "documents", texts, name="n", cache=tmp_path)
+        assert encoder.encoded == len(texts)
+        for name in ("dense", "saliency", "token_ids", "spans"):
+            np.testing.assert_array_equal(getattr(encoded, name), getattr(expected, name))
+        np.testing.assert_array_equal(encoded.tokens.offsets, expected.tokens.offsets)
+        np.testing.assert_array_equal(encoded.tokens.values, expected.tokens.values.astype(np.float16))
+        weights = check_sparse(encoded.sparse, len(texts)).lists()
+        assert weights == check_sparse(expected.sparse, len(texts)).lists()
+    alone = encode_texts(SparseWords(), "documents", texts, name="n", cache=tmp_path)
+    assert (alone.tokens, alone.dense, len(alone)) == (None, None, len(texts))

@@ -18,6 +18,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.evaluation.report import report_html
 from embplug.evaluation.statistics import bootstrap, compare
 from embplug.methods.reductions.pruning import SaliencyPruning
+from tests.collection.test_learned_sparse import Both, SparseWords
 from tests.words import DIM, Words, write_beir
 
 TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=None, multivector=Multivector(), codes=None))
@@ -244,3 +245,21 @@ def test_data_and_recipes_of_another_type_are_named(data, recipes, argument):
     with pytest.raises(InvalidArgumentError) as raised:
         evaluate(data, recipes)
     assert raised.value.argument == argument
+
+
+def test_recipes_with_learned_weights_are_measured(tmp_path):
+    register_encoder("sparse-words", SparseWords)
+    folder = write_beir(tmp_path / "small")
+    own = Sparse(kind="learned", encoder="sparse-words")
+    recipes = {
+        "own encoder": Recipe(dense=Dense(dim=DIM), sparse=own, tokens=Tokens(dim=DIM)),
+        "weights alone": Recipe(sparse=own),
+    }
+    first, alone = evaluate(folder, recipes, encoder=Words(), cache=tmp_path, progress=False).recipes
+    assert first.figures["nDCG@10"].mean == alone.figures["nDCG@10"].mean == 1
+    assert len(first.explained) == 3 and alone.explained == []
+    by_recipe = {"same encoder": Recipe(dense=Dense(dim=DIM), sparse=Sparse(kind="learned"))}
+    (same,) = evaluate(folder, by_recipe, encoder=Both(), progress=False).recipes
+    assert same.figures["nDCG@10"].mean == 1
+    with pytest.raises(InvalidArgumentError, match=r"sparse: expected only vectors that the encoder makes"):
+        evaluate(folder, by_recipe, encoder=Words(), progress=False)

@@ -162,4 +162,5 @@ class Advice:
             "tried": [trial.to_dict() for trial in self.tried],
             "dropped": [trial.to_dict() for trial in self.dropped],
             "recipe": self.recipe.to_dict(),
+            "diagnosis": None if self.diagnosis is None else self.diagnosis.to_dict(),
         }
