@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from embplug.cli.adding import add_from, has_all, same_command
 from embplug.cli.pages import add_pages, are_pages
 from embplug.cli.shared import (
     DOCUMENTS,
-    INTERRUPTED,
     ApiKey,
     AsJson,
     At,
@@ -31,7 +28,7 @@ from embplug.cli.shared import (
     reporting,
     show,
 )
-from embplug.errors import EmbplugError, InvalidArgumentError
+from embplug.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from embplug.branches.documents import Documents
@@ -113,6 +110,7 @@ def add(
     from embplug.files.choose import open_source
     from embplug.files.documents import FileDocuments
     from embplug.files.progress import AddProgress
+    from embplug.pages import page_files
 
     with reporting(as_json), open_collection(name, at, api_key, encoder=encoder) as collection:
         if file_format is not None and file_format not in (*FORMATS, PAGES):
@@ -124,7 +122,19 @@ def add(
         if file_format == PAGES or (not (file_format or vector) and are_pages(collection, files)):
             # Manuals have blank pages, which nobody searches for.
             blank: OnEmpty = "store" if store_empty else "skip"
-            add_pages(collection, files, dpi=dpi, thumbnail=thumbnail, on_empty=blank, as_json=as_json)
+            command = same_command(collection, at, encoder, files, [PAGES, dpi, thumbnail, blank])
+            progress = AddProgress(command, [file for file in page_files(files) if file.is_file()])
+            if restart:
+                progress.rows = 0
+            add_pages(
+                collection,
+                files,
+                progress,
+                dpi=dpi,
+                thumbnail=thumbnail,
+                on_empty=blank,
+                as_json=as_json,
+            )
             return
         if len(files) > 1:
             raise InvalidArgumentError("path", "one file or folder, unless its pages are images", len(files))
@@ -149,12 +159,8 @@ def add(
             has_encoder=collection.has_encoder,
             folder=file.parent,
         )
-        command = {
-            "at": at if "://" in at else str(Path(at).resolve()),
-            "collection": name,
-            "file": str(file.resolve()),
-            "options": [id_key, text_key, vectors, file_format, passage, on_empty],
-        }
+        options = [id_key, text_key, vectors, file_format, passage, on_empty]
+        command = same_command(collection, at, encoder, files, options)
         progress = AddProgress(command, [*source.files, *documents.vector_files])
         if restart or not source.files:
             progress.rows = 0
@@ -176,46 +182,18 @@ def _add(
     collection: Collection, documents: FileDocuments, progress: AddProgress, on_empty: OnEmpty
 ) -> dict[str, Any]:
     """Add documents from where an earlier call was interrupted."""
-    starts: list[int] = []
     earlier, resumed = progress.rows, 0
 
-    def batches() -> Iterator[Documents]:
+    def batches() -> Iterator[tuple[int, Documents]]:
         nonlocal resumed
         for start, batch in documents.batches():
-            if start + len(batch.ids) <= earlier and _has_all(collection, batch):
+            if start + len(batch.ids) <= earlier and has_all(collection, batch.ids):
                 resumed += len(batch.ids)
                 continue
-            starts.append(start)
-            yield batch
-
-    def reached(count: int) -> None:
-        if count < len(starts):
-            progress.reached(starts[count])
+            yield start, batch
 
     total = documents.source.total
-    try:
-        with documents.naming(), _interruptible():
-            report = collection.add_batches(
-                batches(),
-                on_empty=on_empty,
-                total=None if total is None else max(total - earlier, 0),
-                on_stored=reached,
-            )
-    except BaseException as error:
-        progress.reached(progress.rows, now=True)
-        stored = f"the first {progress.rows:,}{'' if total is None else f' of {total:,}'} rows are stored"
-        if isinstance(error, KeyboardInterrupt):
-            count = collection.count()
-            typer.echo(
-                f"\nInterrupted: {stored}, and {collection.name} has {count:,} documents. "
-                "The same command goes on there.",
-                err=True,
-            )
-            raise typer.Exit(INTERRUPTED) from None
-        if isinstance(error, EmbplugError) and progress.rows:
-            typer.echo(f"{stored}; the same command goes on there.", err=True)
-        raise
-    progress.clear()
+    report = add_from(collection, batches(), progress, on_empty, total=total, naming=documents.naming())
     return {
         "added": report.added,
         "retries": report.retries,
@@ -223,27 +201,6 @@ def _add(
         "without_vectors": report.without_vectors,
         "resumed": resumed,
     }
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Have SIGTERM end a command as Ctrl-C does, so that requests under way are waited for."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _has_all(collection: Collection, batch: Documents) -> bool:
-    """Whether the collection has all documents of a batch, which an earlier call has stored."""
-    from qdrant_client import models
-
-    ids: Any = list(batch.ids)
-    return collection.count(filter=models.Filter(must=[models.HasIdCondition(has_id=ids)])) == len(ids)
 
 
 def _named_vectors(options: list[str], recipe: Recipe) -> dict[str, str]:

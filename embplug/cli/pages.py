@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from embplug.cli.adding import add_from, has_all
 from embplug.cli.shared import show
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from embplug.branches.empty import OnEmpty
     from embplug.collection.collection import Collection
     from embplug.errors import ImageError
+    from embplug.files.progress import AddProgress
 
 PAGES_AT_ONCE = 16
 
@@ -33,6 +35,7 @@ def are_pages(collection: Collection, files: Sequence[Path]) -> bool:
 def add_pages(
     collection: Collection,
     files: Sequence[Path],
+    progress: AddProgress,
     *,
     dpi: int,
     thumbnail: int | None,
@@ -47,6 +50,8 @@ def add_pages(
         Has an encoder of images.
     files : sequence of Path
         PDFs, images, and folders with them.
+    progress : AddProgress
+        How many pages an earlier call has stored, which was interrupted.
     dpi : int
         Dots per inch of the pages of PDFs.
     thumbnail : int or None
@@ -67,23 +72,38 @@ def add_pages(
         failed[error.argument] = str(error)
         typer.secho(str(error), err=True, fg="red")
 
-    def batches() -> Iterator[Documents]:
-        pages = read_pages(files, dpi=dpi, with_text=with_text, thumbnail=thumbnail, on_error=fail)
+    earlier, seen, resumed = progress.rows, 0, 0
+
+    def is_stored(page: str) -> bool:
+        nonlocal seen, resumed
+        seen += 1
+        stored = seen <= earlier and has_all(collection, [page])
+        resumed += stored
+        return stored
+
+    def batches() -> Iterator[tuple[int, Documents]]:
+        pages = read_pages(
+            files, dpi=dpi, with_text=with_text, thumbnail=thumbnail, on_error=fail, skip=is_stored
+        )
+        start = 0
         while batch := [*islice(pages, PAGES_AT_ONCE)]:
-            yield Documents(
+            documents = Documents(
                 [page.id for page in batch],
                 images=[page.image for page in batch],
                 texts=[page.text for page in batch] if with_text else None,
                 payloads=[page.payload for page in batch],
             )
+            yield start, documents
+            start = seen
 
-    report = collection.add_batches(batches(), on_empty=on_empty)
+    report = add_from(collection, batches(), progress, on_empty, unit="pages")
     result: dict[str, Any] = {
         "collection": collection.name,
         "added": report.added,
         "retries": report.retries,
         "skipped": report.skipped,
         "without_vectors": report.without_vectors,
+        "resumed": resumed,
         "failed": failed,
     }
     text = f"{collection.name}: {report.added:,} pages added"
@@ -93,6 +113,8 @@ def add_pages(
         text += f", {len(report.without_vectors)} of them blank and without vectors"
     if failed:
         text += f", {len(failed)} files or pages could not be read"
+    if resumed:
+        text += f"; {resumed:,} were stored before"
     show(result, as_json, text)
     if failed:
         raise typer.Exit(1)

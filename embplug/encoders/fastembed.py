@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,10 @@ class FastEmbedEncoder:
         return EncodedImages(tokens, grids=grids)
 
     def _method(self, name: str) -> Callable[[list[str]], Any]:
-        # Models of texts and images have one function for all texts.
-        return getattr(self._model, name, None) or self._model.embed_text  # type: ignore[no-any-return]
+        method = getattr(self._model, name, None)
+        # Models of texts and images have one function for all texts. ColPali returns the rows of padding too,
+        # so that texts of different lengths are not encoded together.
+        return method or partial(self._model.embed_text, batch_size=1)
 
     def _encoded(self, embed: Callable[[list[str]], Any], texts: Sequence[str]) -> Encoded:
         rows = list(embed(list(texts)))
@@ -123,13 +125,15 @@ class FastEmbedEncoder:
 
     @cached_property
     def revision(self) -> str | None:
-        """Digest of the file of the model; None where the file is not known."""
+        """Digest of the files of the model; None where they are not known."""
         model = getattr(self._model, "model", None)
         folder, description = getattr(model, "_model_dir", None), getattr(model, "model_description", None)
         if folder is None or description is None:
             return None
-        file = Path(folder) / (description.model_file or "")
-        return file_revision(file) if file.is_file() else None
+        # A large model keeps its weights in another file, beside its graph.
+        names = (description.model_file or "", *(description.additional_files or ()))
+        files = [file for file in (Path(folder) / name for name in names) if file.is_file()]
+        return file_revision(*files) if files else None
 
 
 def _load(name: str) -> Any:

@@ -76,26 +76,28 @@ def weights_revision(model: Any, *texts: str, from_hub: bool = False) -> str:
     return f"weights-{digest.hexdigest()[:16]}"
 
 
-def file_revision(file: Path) -> str:
-    """Return the revision of a model in one file: a digest of its size, its beginning and its end.
+def file_revision(*files: Path) -> str:
+    """Return the revision of a model in files: a digest of the size, the beginning and the end of each.
 
     Parameters
     ----------
-    file : Path
-        File with the weights.
+    *files : Path
+        Files with the model.
 
     Returns
     -------
     str
         ``weights-`` and sixteen hexadecimal digits.
     """
-    size = file.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with file.open("rb") as stream:
-        digest.update(stream.read(BYTES))
-        if size > 2 * BYTES:
-            stream.seek(-BYTES, 2)
-        digest.update(stream.read())
+    digest = hashlib.sha256()
+    for file in files:
+        size = file.stat().st_size
+        digest.update(str(size).encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(BYTES))
+            if size > 2 * BYTES:
+                stream.seek(-BYTES, 2)
+            digest.update(stream.read())
     return f"weights-{digest.hexdigest()[:16]}"
 
 

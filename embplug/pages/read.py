@@ -57,6 +57,7 @@ def read_pages(
     max_pixels: int = MAX_PIXELS,
     on_large: OnLarge = "downscale",
     on_error: OnError | None = None,
+    skip: Callable[[str], bool] | None = None,
 ) -> Iterator[Page]:
     """Read the pages of PDFs and of image files, one at a time.
 
@@ -78,6 +79,9 @@ def read_pages(
     on_error : callable, default=None
         Is called with the error of a file or a page that cannot be read, and reading goes on. None raises
         the first error.
+    skip : callable, default=None
+        Is called with the id of each page before it is decoded, and leaves the page out where it returns
+        True: pages that are stored already, for example. None reads all pages.
 
     Yields
     ------
@@ -131,8 +135,11 @@ def read_pages(
             failed(error, file.as_posix())
             continue
         for number, source in enumerate(sources, 1):
+            id_ = f"{file.as_posix()}#{number}"
+            if skip is not None and skip(id_):
+                continue
             image = PageImage(source, max_pixels=max_pixels, on_large=on_large)
-            page = Page(f"{file.as_posix()}#{number}", image, {"file": file.as_posix(), "page": number})
+            page = Page(id_, image, {"file": file.as_posix(), "page": number})
             try:
                 if thumbnail is not None:
                     page.payload["thumbnail"] = _thumbnail(image, thumbnail)

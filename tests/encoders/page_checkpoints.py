@@ -10,7 +10,7 @@ import numpy as np
 WORDS = ["Describe", "the", "image", ".", "Question", ":", "Query", "cat", "dog", "moon", "table", "user"]
 
 
-def _tokenizer(specials: list[str], **names: str) -> Any:
+def word_tokenizer(specials: list[str], **names: str) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -27,7 +27,7 @@ def colpali(folder: Path) -> str:
     import torch
     from transformers import ColPaliConfig, ColPaliForRetrieval, ColPaliProcessor, SiglipImageProcessor
 
-    tokenizer = _tokenizer(
+    tokenizer = word_tokenizer(
         ["<pad>", "<eos>", "<bos>", "<unk>"], pad_token="<pad>", eos_token="<eos>", bos_token="<bos>"
     )
     images = SiglipImageProcessor(size={"height": 28, "width": 28})
@@ -76,7 +76,7 @@ def colqwen2(folder: Path) -> str:
 
     specials = ["<|endoftext|>", "<unk>", "<|im_start|>", "<|im_end|>"]
     specials += ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-    tokenizer = _tokenizer(specials, pad_token="<|endoftext|>", eos_token="<|im_end|>")
+    tokenizer = word_tokenizer(specials, pad_token="<|endoftext|>", eos_token="<|im_end|>")
     images = Qwen2VLImageProcessor(min_pixels=28 * 28, max_pixels=28 * 28 * 16)
     processor = ColQwen2Processor(image_processor=images, tokenizer=tokenizer)
     ids = tokenizer.convert_tokens_to_ids

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ pytest.importorskip("sentence_transformers", minversion="6.0")
 pytest.importorskip("PIL")
 
 from embplug.encoders import encodes_images
-from embplug.encoders.fastembed import FastEmbedEncoder
 from embplug.encoders.sentence_transformers import SentenceTransformersEncoder
 from embplug.methods.maxsim import maxsim
 from tests.encoders import checkpoints, page_checkpoints
@@ -72,32 +70,3 @@ def test_words_of_queries_have_their_characters(loaded: Any) -> None:
 
 def test_a_model_of_texts_takes_no_images(tmp_path: Path) -> None:
     assert not encodes_images(SentenceTransformersEncoder(checkpoints.late_interaction_model(tmp_path)))
-
-
-class _Multimodal:
-    """The documented methods of fastembed.LateInteractionMultimodalEmbedding."""
-
-    model_name = "stand-in"
-    embedding_size = 4
-
-    def __init__(self, placeholder: Any) -> None:
-        self.model = SimpleNamespace(EMPTY_TEXT_PLACEHOLDER=placeholder)
-
-    def embed_image(self, images: list[Any]) -> Any:
-        return (np.full((11, 4), i, np.float32) for i, _ in enumerate(images))
-
-    def embed_text(self, texts: list[str]) -> Any:
-        return (np.ones((len(text.split()), 4), np.float32) for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("placeholder", "grids"), [([9] * 9 + [2, 5], [[3, 3, 0]] * 2), ([2, 9, 9, 9, 9], None), ([], None)]
-)
-def test_fastembed_has_a_grid_where_patches_come_first(placeholder: list[int], grids: Any) -> None:
-    encoder = FastEmbedEncoder(_Multimodal(np.array(placeholder)))
-    encoded = encoder.encode_images(page_checkpoints.images(*SIZES[:2]))
-    assert encodes_images(encoder) and encoder.info.reads_images
-    assert encoded.tokens is not None and encoded.tokens.lengths.tolist() == [11, 11]
-    assert (None if encoded.grids is None else encoded.grids.tolist()) == grids
-    queries = encoder.encode_queries(["a b", "c"]).tokens
-    assert queries is not None and queries.lengths.tolist() == [2, 1]

@@ -46,7 +46,13 @@ from embplug.lifecycle.migration.alias import (
     forget_begun,
 )
 from embplug.lifecycle.migration.passes import changed_since, newest
-from embplug.lifecycle.migration.plan import MigrationPlan, Options, check_reduction, check_updated_at
+from embplug.lifecycle.migration.plan import (
+    MigrationPlan,
+    Options,
+    check_grids,
+    check_reduction,
+    check_updated_at,
+)
 from embplug.lifecycle.migration.reader import Point, Reader
 from embplug.lifecycle.migration.record import DONE, Checkpoint, MigrationRecord, read_record
 from embplug.lifecycle.migration.rehearsal import rehearse
@@ -136,6 +142,7 @@ def _plan(engine: Engine, source: str, target: str | None, recipe: Recipe, optio
     check_updated_at(name, info, options.updated_at)
     old = _without(info, Pipeline(whole).vectors_config() if record is not None else {})
     vectors = choose_vectors(name, old, recipe, options.vector)
+    check_grids(engine, name, old, recipe)
     added = Pipeline(whole).vectors_config()
     taken = [
         added_name

@@ -10,9 +10,10 @@ from qdrant_client import models
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.prepare import naming_query
 from embplug.collection.info import existing_steps
-from embplug.collection.manifest import read_manifest
+from embplug.collection.manifest import MANIFEST_KEY, read_manifest
 from embplug.collection.writing import IN_FLIGHT
 from embplug.common.checks import checked_integer, is_number
+from embplug.common.ids import GRID
 from embplug.common.validation import short_repr
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
@@ -86,6 +87,7 @@ def plan_migration(
     check_updated_at(name, info, options.updated_at)
     check_reduction(recipe)
     vectors = choose_vectors(name, info, recipe, options.vector)
+    check_grids(engine, name, info, recipe)
     if options.keep_names:
         recipe = keeping_names(recipe, vectors)
         vectors = {stored: stored for stored in vectors.values()}
@@ -148,6 +150,27 @@ def check_reduction(recipe: Recipe) -> None:
     if recipe.tokens is not None and recipe.tokens.reads_saliency:
         field = "tokens.reduction" if recipe.tokens.prunes else "tokens.query_reduction"
         raise InvalidArgumentError(field, "one without saliency, which stored tokens do not have", "saliency")
+
+
+def check_grids(engine: Engine, name: str, info: models.CollectionInfo, recipe: Recipe) -> None:
+    """Refuse to pool patches by their places where the stored points do not tell them."""
+    if recipe.tokens is None or not recipe.tokens.needs_grids:
+        return
+    got = None
+    if MANIFEST_KEY in (info.config.metadata or {}):
+        stored = read_manifest(name, info).recipe.tokens
+        if stored is not None and stored.reductions:
+            got = f"those of {name!r}, which were pooled or pruned before they were stored"
+    if got is None:
+        on_a_grid = models.Filter(must_not=[models.IsEmptyCondition(is_empty=models.PayloadField(key=GRID))])
+        counts = [
+            run(engine, retried(Call.of("count", collection_name=name, count_filter=where, exact=True))).count
+            for where in (on_a_grid, None)
+        ]
+        if counts[0] or not counts[1]:
+            return
+        got = f"those of {name!r}, which lie on no grids"
+    raise InvalidArgumentError("tokens.reduction", "patches with grids, by which it pools", got)
 
 
 def check_recall(recall: float | None, queries: Sequence[Query] | None, recipe: Recipe) -> None:

@@ -165,6 +165,7 @@ def documents(
             [points[row] for row in rows],
             {own: vectors[own] for own in has if own in vectors},
             None if marks is None else [marks[row] for row in rows],
+            recipe,
         )
         for own, rows_of in checked.dense.items():
             check_datatype(rows_of, datatype_of_user(recipe.dense[own]), f"vector {vectors[own]!r}")
@@ -194,7 +195,9 @@ def payload_needed(recipe: Recipe) -> bool | list[str]:
     return fields or False
 
 
-def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str] | None) -> CheckedDocuments:
+def _documents(
+    points: list[Point], vectors: Mapping[str, str], marks: list[str] | None, recipe: Recipe
+) -> CheckedDocuments:
     tokens, dense = _arrays(points, vectors)
     sparse = None if SPARSE_VECTOR not in vectors else _sparse(points, vectors[SPARSE_VECTOR])
     user_ids: list[int | str] = []
@@ -213,20 +216,27 @@ def _documents(points: list[Point], vectors: Mapping[str, str], marks: list[str]
         user_ids.append(user_id)
         payloads.append(with_fields(payload, own))
     ids = [point.id for point in points]
-    grids = _grids(points, tokens)
+    grids = _grids(points, tokens, recipe)
     return CheckedDocuments(user_ids, ids, tokens, dense, None, payloads, sparse=sparse, grids=grids)
 
 
-def _grids(points: Sequence[Point], tokens: TokenBatch | None) -> NDArray[np.int64] | None:
+def _grids(points: Sequence[Point], tokens: TokenBatch | None, recipe: Recipe) -> NDArray[np.int64] | None:
     """Grids of the patches of points; None if tokens are not the patches, because they were reduced."""
+    if tokens is None:
+        return None
+    is_needed = recipe.tokens is not None and recipe.tokens.needs_grids
     payloads = [point.payload for point in points]
     grids = [payload.get(GRID) if payload and has_own_fields(payload) else None for payload in payloads]
-    if tokens is None or not any(grids):
-        return None
+    if not any(grids):
+        # Among pages there may be texts, whose tokens are not pooled.
+        return np.zeros((len(tokens), 3), np.int64) if is_needed else None
     try:
         return checked_grids(grids, tokens)
-    except InvalidArgumentError:
-        return None
+    except InvalidArgumentError as error:
+        if not is_needed:
+            return None
+        row = int(re.sub(r"\D", "", error.argument))
+        raise type(error)(f"grid of point {points[row].id!r}", error.expected, error.got) from None
 
 
 def _sparse(points: Sequence[Point], source: str) -> SparseBatch:
@@ -250,7 +260,7 @@ def learning_sample(
         return None
     tokens, dense = _arrays(list(points), vectors)
     texts = [text for point in points if (text := _text(point, recipe)) is not None]
-    return CheckedSample(tokens, dense, texts=texts or None, grids=_grids(points, tokens))
+    return CheckedSample(tokens, dense, texts=texts or None, grids=_grids(points, tokens, recipe))
 
 
 def _arrays(
