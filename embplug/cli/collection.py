@@ -236,7 +236,8 @@ def _info_table(described: CollectionInfo) -> Table:
     table.add_row("status", described.status)
     size = described.document_bytes
     if size is not None:
-        learned = f", {size.learned:,.{0 if size.learned >= 10 else 1}f} of them learned" if size.learned else ""
+        digits = 0 if size.learned >= 10 else 1
+        learned = f", {size.learned:,.{digits}f} of them learned" if size.learned else ""
         table.add_row("a document", f"{size.memory:,.0f} bytes in memory, {size.disk:,.0f} on disk{learned}")
         if size.float32:
             table.add_row("", f"{size.float32:,.0f} bytes as float32 vectors")
