@@ -146,7 +146,8 @@ def list_command(at: At = "./data", api_key: ApiKey = None, as_json: AsJson = Fa
             aliases = f" ({', '.join(listed.aliases)})" if listed.aliases else ""
             vectors = ", ".join(vector or "unnamed" for vector in listed.vectors)
             stored_by = "embplug" if listed.is_embplug else "others"
-            stored_by = f"embplug, unreadable: {listed.error}" if listed.error else stored_by
+            if listed.error:
+                stored_by = f"{'embplug, ' if listed.is_embplug else ''}unreadable: {listed.error}"
             table.add_row(f"{listed.name}{aliases}", f"{listed.points:,}", vectors, stored_by)
         shown: Any = table if collections else f"no collection at {at}"
         show({"collections": [asdict(listed) for listed in collections]}, as_json, shown)
