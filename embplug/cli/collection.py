@@ -168,7 +168,8 @@ def list_command(at: At = "./data", api_key: ApiKey = None, as_json: AsJson = Fa
             aliases = f" ({', '.join(listed.aliases)})" if listed.aliases else ""
             vectors = ", ".join(vector or "unnamed" for vector in listed.vectors)
             stored_by = "embplug" if listed.is_embplug else "others"
-            stored_by = f"embplug, unreadable: {listed.error}" if listed.error else stored_by
+            if listed.error:
+                stored_by = f"{'embplug, ' if listed.is_embplug else ''}unreadable: {listed.error}"
             table.add_row(f"{listed.name}{aliases}", f"{listed.points:,}", vectors, stored_by)
         shown: Any = table if collections else f"no collection at {at}"
         show({"collections": [asdict(listed) for listed in collections]}, as_json, shown)
@@ -296,9 +297,8 @@ def _info_table(described: CollectionInfo) -> Table:
     table.add_row("status", described.status)
     size = described.document_bytes
     if size is not None:
-        learned = (
-            f", {size.learned:,.{0 if size.learned >= 10 else 1}f} of them learned" if size.learned else ""
-        )
+        digits = 0 if size.learned >= 10 else 1
+        learned = f", {size.learned:,.{digits}f} of them learned" if size.learned else ""
         table.add_row("a document", f"{size.memory:,.0f} bytes in memory, {size.disk:,.0f} on disk{learned}")
         if size.float32:
             table.add_row("", f"{size.float32:,.0f} bytes as float32 vectors")

@@ -10,7 +10,7 @@ from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines import Engine
 from embplug.engines.aliases import alias_steps
 from embplug.engines.calls import Call, retried, run
-from embplug.errors import CollectionNotFoundError, EmbplugError
+from embplug.errors import CollectionNotFoundError, EmbplugError, EngineAnswerError
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class ListedCollection:
     is_embplug : bool
         Whether it has a recipe.
     error : str or None
-        Why its recipe cannot be read.
+        Why its recipe or its description cannot be read.
     """
 
     name: str
@@ -60,6 +60,10 @@ def list_collections(engine: Engine) -> list[ListedCollection]:
         try:
             info = run(engine, retried(Call.of("get_collection", collection_name=name)))
         except CollectionNotFoundError:  # deleted meanwhile
+            continue
+        except (EngineAnswerError, RecursionError) as unreadable:
+            # Of values that are nested too deep, which any writer of metadata can put there.
+            collections.append(ListedCollection(name, 0, [], aliases.get(name, []), False, str(unreadable)))
             continue
         dense = info.config.params.vectors or {}
         vectors = [*dense] if isinstance(dense, dict) else [""]

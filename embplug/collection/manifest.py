@@ -128,12 +128,12 @@ class Manifest:
             "diagnosis",
         }
         complete = {"embplug", "recipe", "state"} <= contents.keys() <= known
-        if not complete or manifest.get("sha256") not in (digest(contents), digest(_rounded(contents))):
-            raise StateError(
-                f"the recipe of collection {name!r} was altered: its sha256 does not match. "
-                "Restore the metadata from a backup or snapshot, or create the collection anew"
-            )
         try:
+            if not complete or manifest.get("sha256") not in (digest(contents), digest(_rounded(contents))):
+                raise StateError(
+                    f"the recipe of collection {name!r} was altered: its sha256 does not match. "
+                    "Restore the metadata from a backup or snapshot, or create the collection anew"
+                )
             return cls._from_contents(_from_version_1(contents) if recipe_version == 1 else contents)
         except EmbplugError:
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
-from embplug.common.checks import checked_integer
+from embplug.common.checks import checked_integer, is_number
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 
@@ -28,6 +28,44 @@ def check_integer(argument: str, value: Any, minimum: int) -> None:
         The value is no integer, is smaller, or is larger than any number of documents.
     """
     checked_integer(value, argument, minimum)
+
+
+def check_number(argument: str, value: Any) -> None:
+    """Check that an argument is a number, and not NaN.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, for the error.
+    value : object
+        Value of the argument.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The value is no number, or NaN.
+    """
+    if not is_number(value) or value != value:
+        raise InvalidArgumentError(argument, "a number", short_repr(value))
+
+
+def check_query_text(argument: str, value: Any) -> None:
+    """Check that the text of a query is a text; whether it may be empty is checked elsewhere.
+
+    Parameters
+    ----------
+    argument : str
+        Name of the argument, for the error.
+    value : object
+        Value of the argument.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The value is no text.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgumentError(argument, "a text", short_repr(value))
 
 
 def check_fraction(argument: str, value: Any) -> None:

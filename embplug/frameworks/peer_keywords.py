@@ -23,6 +23,27 @@ RECIPE_KEYWORDS: dict[str, str] = {
 """Settings of a new collection, which a recipe has."""
 
 
+def check_options(options: Mapping[str, Any], kind: type) -> None:
+    """Refuse an option that a method does not have, in words of the method and not of what it calls.
+
+    Parameters
+    ----------
+    options : mapping of str to Any
+        Keyword arguments of a method.
+    kind : type
+        The ``TypedDict`` of those that the method has.
+
+    Raises
+    ------
+    TypeError
+        There is another.
+    """
+    known = kind.__annotations__
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unexpected argument {name!r}; the options are {', '.join(known)}")
+
+
 def check_keywords(keywords: Mapping[str, Any], instead: Mapping[str, str]) -> None:
     """Refuse all keywords; those that another store has are named with what to use instead.
 

@@ -8,6 +8,7 @@ from haystack import Document, component
 from haystack.document_stores.types import FilterPolicy
 from qdrant_client import models
 
+from embplug.errors import InvalidArgumentError
 from embplug.frameworks.relevance import dense_relevance
 from haystack_embplug.document_store import EmbplugDocumentStore
 from haystack_embplug.retrieving import RetrieverOptions, Scale, StoreRetriever, policy_of
@@ -126,6 +127,8 @@ class EmbplugEmbeddingRetriever(StoreRetriever):
         )
 
     def _inputs(self, query_embedding: list[float]) -> dict[str, Any]:
+        if query_embedding is None:
+            raise InvalidArgumentError("query_embedding", "the embedding of a query", None)
         name = self._options.document_store.dense_name()
         return {"dense": {name: query_embedding}, "branches": [name]}
 

@@ -10,6 +10,7 @@ from haystack.document_stores.types import FilterPolicy
 from qdrant_client import models
 
 from embplug import Fusion
+from embplug.frameworks.arguments import check_query_text
 from embplug.frameworks.relevance import relevance_scale
 from haystack_embplug.document_store import EmbplugDocumentStore
 from haystack_embplug.retrieving import RetrieverOptions, Scale, StoreRetriever, policy_of
@@ -145,6 +146,7 @@ class EmbplugHybridRetriever(StoreRetriever):
         )
 
     def _inputs(self, query: str, query_embedding: list[float] | None) -> dict[str, Any]:
+        check_query_text("query", query)
         store = self._options.document_store
         dense = None if query_embedding is None else {store.dense_name(): query_embedding}
         return {"text": query, "dense": dense, "branches": self._branches, "fusion": self._fusion}

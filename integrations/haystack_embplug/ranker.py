@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from embplug import Encoder
 from embplug.errors import InvalidArgumentError
-from embplug.frameworks.arguments import check_integer
+from embplug.frameworks.arguments import check_integer, check_number, check_query_text
 from embplug.search import CrossEncoder
 from embplug.search.cross_encoder import Scorer
 from embplug.search.texts import TextReranker
@@ -62,6 +62,8 @@ class EmbplugRanker:
         score_threshold: float | None = None,
     ) -> None:
         check_integer("top_k", top_k, 1)
+        if score_threshold is not None:
+            check_number("score_threshold", score_threshold)
         if (encoder is None) == (cross_encoder is None):
             got = "neither" if encoder is None else "both"
             raise InvalidArgumentError("encoder", "either encoder or cross_encoder", got)
@@ -135,10 +137,13 @@ class EmbplugRanker:
         dict
             Copies of the best documents with their new scores, best first, as ``documents``.
         """
+        check_query_text("query", query)
         check_documents(documents)
         limit = self._top_k if top_k is None else top_k
         check_integer("top_k", limit, 1)
         threshold = self._score_threshold if score_threshold is None else score_threshold
+        if threshold is not None:
+            check_number("score_threshold", threshold)
         self.warm_up()
         assert self._reranker is not None
         unique = [*{document.id: document for document in documents}.values()]

@@ -14,8 +14,9 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug import Hit, HitGroup
+from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
-from embplug.frameworks.arguments import check_integer
+from embplug.frameworks.arguments import check_integer, check_number
 from embplug.frameworks.conditions import all_hold
 from embplug.frameworks.search import SearchRequest
 from haystack_embplug.document_store import EmbplugDocumentStore
@@ -69,6 +70,10 @@ class RetrieverOptions:
         check_integer("top_k", self.top_k, 1)
         if self.group_size is not None:
             check_integer("group_size", self.group_size, 1)
+        if self.score_threshold is not None:
+            check_number("score_threshold", self.score_threshold)
+        if self.group_by is not None and not (isinstance(self.group_by, str) and self.group_by):
+            raise InvalidArgumentError("group_by", "a field of the metadata", short_repr(self.group_by))
 
     def to_dict(self, component: Any, **others: Any) -> dict[str, Any]:
         """Return a retriever as data."""

@@ -10,6 +10,7 @@ from haystack.document_stores.types import FilterPolicy
 from qdrant_client import models
 
 from embplug.errors import InvalidArgumentError
+from embplug.frameworks.arguments import check_query_text
 from embplug.frameworks.relevance import relevance_scale
 from embplug.recipe.names import TOKENS_BRANCH
 from haystack_embplug.document_store import EmbplugDocumentStore
@@ -137,6 +138,8 @@ class EmbplugTokenRetriever(StoreRetriever):
             raise InvalidArgumentError("document_store", "a store whose recipe has tokens", "one without")
         if query is None and query_tokens is None:
             raise InvalidArgumentError("query", "query or query_tokens", None)
+        if query is not None:
+            check_query_text("query", query)
         return {"text": query, "tokens": query_tokens, "branches": [TOKENS_BRANCH]}
 
     def _scale(self, query: str | None) -> Scale:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias
 
 from langchain_core.embeddings import Embeddings
-from qdrant_client import models
 from typing_extensions import Unpack
 
 from embplug import Documents
@@ -16,22 +15,19 @@ from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.ids import DocumentId
-from embplug.frameworks.rows import batched, without_empty
+from embplug.frameworks.peer_keywords import check_options
+from embplug.frameworks.rows import UniqueRows, batched, without_empty
 from embplug.frameworks.texts import documents_need_text
 from langchain_embplug.documents import PayloadKeys, Row, to_payload
+from langchain_embplug.options import AddOptions
 
 Ids: TypeAlias = Iterable[DocumentId | None] | None
 Rows: TypeAlias = Callable[[Ids], Iterator[Row]]
 """Makes rows with these ids."""
 
 
-class WriteOptions(TypedDict, total=False):
-    """Options of a write; see ``Collection.add_batches``."""
-
-    progress: bool | None
-    wait: bool
-    ordering: models.WriteOrdering | None
-    shard_key_selector: models.ShardKeySelector | None
+PlacedRow: TypeAlias = tuple[int, Row]
+"""A row and its position in the call."""
 
 
 class Adder:
@@ -61,59 +57,41 @@ class Adder:
         self._dense_name = dense_name
         self._keys = keys
 
-    def add(
-        self,
-        rows: Rows,
-        *,
-        ids: Ids = None,
-        batch_size: int = 64,
-        on_empty: OnEmpty = "raise",
-        **options: Unpack[WriteOptions],
-    ) -> list[str]:
+    def add(self, rows: Rows, **options: Unpack[AddOptions]) -> list[str]:
         """Add rows, and return their ids; see :meth:`EmbplugVectorStore.add_texts`."""
-        added: list[str] = []
+        unique, batch_size, on_empty, write = _split(rows, options)
+        for part in unique.parts():
+            self._shared.add(self._batches(part, batch_size, on_empty), on_empty=on_empty, **write)
+        return unique.ids
 
-        def batches() -> Iterator[Documents]:
-            for placed in batched(without_empty(rows(ids), _text, on_empty), batch_size):
-                places, batch = zip(*placed, strict=True)
-                texts = _checked_texts(batch, places)
-                vectors = None
-                if self._embedding is not None:
-                    embedded = self._embedding.embed_documents(_to_embed(texts, on_empty))
-                    vectors = _placed(embedded, texts, on_empty)
-                added.extend(row.id for row in batch)
-                yield self._documents(batch, vectors, places)
-
-        options = {"progress": False, **options}
-        self._shared.add(batches(), on_empty=on_empty, **options)
-        return added
-
-    async def aadd(
-        self,
-        rows: Rows,
-        *,
-        ids: Ids = None,
-        batch_size: int = 64,
-        on_empty: OnEmpty = "raise",
-        **options: Unpack[WriteOptions],
-    ) -> list[str]:
+    async def aadd(self, rows: Rows, **options: Unpack[AddOptions]) -> list[str]:
         """Add rows, which are embedded asynchronously, and return their ids; see :meth:`add`."""
-        added: list[str] = []
+        unique, batch_size, on_empty, write = _split(rows, options)
+        for part in unique.parts():
+            await self._shared.aadd(self._abatches(part, batch_size, on_empty), on_empty=on_empty, **write)
+        return unique.ids
 
-        async def batches() -> AsyncIterator[Documents]:
-            for placed in batched(without_empty(rows(ids), _text, on_empty), batch_size):
-                places, batch = zip(*placed, strict=True)
-                texts = _checked_texts(batch, places)
-                vectors = None
-                if self._embedding is not None:
-                    embedded = await self._embedding.aembed_documents(_to_embed(texts, on_empty))
-                    vectors = _placed(embedded, texts, on_empty)
-                added.extend(row.id for row in batch)
-                yield self._documents(batch, vectors, places)
+    def _batches(self, rows: Iterable[PlacedRow], batch_size: int, on_empty: OnEmpty) -> Iterator[Documents]:
+        for placed in batched(rows, batch_size):
+            places, batch = zip(*placed, strict=True)
+            texts = _checked_texts(batch, places)
+            vectors = None
+            if self._embedding is not None:
+                embedded = self._embedding.embed_documents(_to_embed(texts, on_empty))
+                vectors = _placed(embedded, texts, on_empty)
+            yield self._documents(batch, vectors, places)
 
-        options = {"progress": False, **options}
-        await self._shared.aadd(batches(), on_empty=on_empty, **options)
-        return added
+    async def _abatches(
+        self, rows: Iterable[PlacedRow], batch_size: int, on_empty: OnEmpty
+    ) -> AsyncIterator[Documents]:
+        for placed in batched(rows, batch_size):
+            places, batch = zip(*placed, strict=True)
+            texts = _checked_texts(batch, places)
+            vectors = None
+            if self._embedding is not None:
+                embedded = await self._embedding.aembed_documents(_to_embed(texts, on_empty))
+                vectors = _placed(embedded, texts, on_empty)
+            yield self._documents(batch, vectors, places)
 
     def _documents(
         self, batch: Sequence[Row], vectors: Sequence[list[float] | None] | None, places: Sequence[int]
@@ -128,6 +106,19 @@ class Adder:
             position=0,
             rows=places,
         )
+
+
+def _split(rows: Rows, options: AddOptions) -> tuple[UniqueRows[PlacedRow], int, OnEmpty, dict[str, Any]]:
+    """Rows with their places, the size of a batch, what happens to blank texts, and options of the write."""
+    check_options(options, AddOptions)
+    write: dict[str, Any] = {"progress": False, **options}
+    ids, batch_size = write.pop("ids", None), write.pop("batch_size", 64)
+    on_empty: OnEmpty = write.pop("on_empty", "raise")
+    return UniqueRows(without_empty(rows(ids), _text, on_empty), _id), batch_size, on_empty, write
+
+
+def _id(placed: PlacedRow) -> str:
+    return placed[1].id
 
 
 def _text(row: Row) -> str:

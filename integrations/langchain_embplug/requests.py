@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 
 from embplug import Recipe
 from embplug.frameworks.arguments import check_integer
+from embplug.frameworks.peer_keywords import check_options
 from embplug.frameworks.search import SearchRequest
 from embplug.frameworks.texts import query_needs_text
 from embplug.recipe.names import SPARSE_VECTOR
@@ -119,10 +120,12 @@ class Requests:
         k: int,
         filter: Filter | None,
         *,
+        mmr: models.Mmr | None,
         offset: int = 0,
         hybrid_fusion: Any = None,
         **options: Any,
     ) -> SearchRequest:
+        check_options(options, SearchOptions)
         check_integer("k", k, 1)
         check_integer("offset", offset, 0)
         condition = to_filter(filter, self._keys.metadata)
@@ -133,6 +136,7 @@ class Requests:
             filter=condition,
             branches=self._branches,
             fusion=fusion_of(hybrid_fusion),
+            mmr=mmr,
             **options,
         )
 

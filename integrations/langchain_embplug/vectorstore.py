@@ -314,7 +314,8 @@ class EmbplugVectorStore(VectorStore):
         Returns
         -------
         list of str
-            The ids of what was added, in the order of the texts.
+            The ids of what was added, in the order of the texts. Of an id that comes twice, the last text is
+            kept, as in langchain-qdrant.
 
         Raises
         ------

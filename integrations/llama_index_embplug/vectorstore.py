@@ -27,6 +27,7 @@ from embplug.errors import CapabilityError, CollectionNotFoundError, InvalidArgu
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.connection import connection_options, open_engine, target_options
 from embplug.frameworks.defaults import as_encoder
+from embplug.frameworks.peer_keywords import RECIPE_KEYWORDS, check_keywords, check_options
 from embplug.frameworks.rows import UniqueRows
 from embplug.frameworks.search import SearchRequest
 from llama_index_embplug.adding import (
@@ -44,6 +45,26 @@ from llama_index_embplug.filters import NodeFilters
 from llama_index_embplug.metadata import MetadataChange
 from llama_index_embplug.nodes import from_payload
 from llama_index_embplug.requests import QueryOptions, check_query, searches_nothing, to_request
+
+_INSTEAD = {
+    **RECIPE_KEYWORDS,
+    "dense_config": "nothing: use recipe=Recipe(dense=Dense(...))",
+    "sparse_config": "nothing: use recipe=Recipe(sparse=Sparse(...), ...)",
+    "enable_hybrid": "nothing: use recipe=Recipe(dense=Dense(dim=...), sparse=Sparse()), which adds BM25",
+    "fastembed_sparse_model": "nothing: recipe=Recipe(sparse=Sparse(), ...) computes BM25",
+    "sparse_doc_fn": "nothing: use recipe=Recipe(sparse=Sparse(kind='learned'), ...) and an encoder",
+    "sparse_query_fn": "nothing: use recipe=Recipe(sparse=Sparse(kind='learned'), ...) and an encoder",
+    "hybrid_fusion_fn": "nothing: use recipe=Recipe(fusion=Fusion(...), ...)",
+    "dense_vector_name": "nothing: use vector_name",
+    "sparse_vector_name": "nothing: the sparse vector of a recipe has a name of its own",
+    "index_doc_id": "nothing: the ids of documents always have an index",
+    "payload_indexes": "nothing: use recipe=Recipe(payload_indexes={'year': 'integer'}, ...)",
+    "shard_key_selector_fn": "nothing: use shard_key_selector of add and query",
+    "shard_keys": "nothing: use shard_key_selector of add and query",
+    "parallel": "nothing: several requests are under way at a time",
+    "max_retries": "nothing: requests that fail for a while are sent again",
+}
+"""Keywords of llama-index-vector-stores-qdrant that have no meaning here."""
 
 
 class EmbplugVectorStore(BasePydanticVectorStore):
@@ -142,7 +163,9 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         distance: models.Distance = models.Distance.COSINE,
         create: bool = True,
         batch_size: int = 64,
+        **others: Any,
     ) -> None:
+        check_keywords({name: value or None for name, value in others.items()}, _INSTEAD)
         target = target_options(client, url, path, aclient)
         path = target.get("path")
         super().__init__(
@@ -623,6 +646,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
     ) -> SearchRequest | None:
         """Return the request for a query, or None if there is no collection yet."""
         recipe = None if self._shared is None else self._shared.collection.recipe
+        check_options(options, QueryOptions)
         check_query(query, recipe)
         if recipe is None:
             return None

@@ -12,6 +12,7 @@ import pytest
 
 from embplug import Collection, Dense, Multivector, Recipe, Tokens
 from embplug.branches.vector_version import PreviousModel, VectorVersion
+from embplug.collection.listing import list_collections
 from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
 from embplug.collection.state import load
 from embplug.engines import connect
@@ -280,3 +281,19 @@ def test_metadata_that_is_nested_too_deep_to_be_read_is_named(memory_client: Any
     memory_client._client.collections["docs"].config.metadata[MANIFEST_KEY] = deep
     with pytest.raises(StateError, match=r"metadata of collection 'docs' cannot be read: .* too deep"):
         Collection.open("docs", memory_client)
+
+
+@pytest.mark.parametrize("depth", [300, 2000])
+def test_a_recipe_that_is_nested_too_deep_leaves_the_other_collections_listed(
+    memory_client: Any, depth: int
+) -> None:
+    for name in ("deep", "docs"):
+        Collection.create(name, Recipe(dense=Dense(dim=2)), memory_client)
+    deep: Any = {}
+    for _ in range(depth):
+        deep = {"tokens": deep}
+    manifest = {"embplug": "1", "recipe": deep, "state": None}
+    memory_client._client.collections["deep"].config.metadata[MANIFEST_KEY] = manifest
+    unreadable, readable = list_collections(memory_client)
+    assert (unreadable.name, readable.name) == ("deep", "docs")
+    assert unreadable.error and readable.error is None and readable.is_embplug

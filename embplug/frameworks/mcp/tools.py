@@ -30,6 +30,9 @@ from embplug.frameworks.search import SearchRequest
 EXAMPLES = 20
 """Number of documents from which the fields of a collection are read."""
 
+_KEYS = {"ids": "id", "texts": "text", "payloads": "fields"}
+"""Columns of a collection, with their names in a document of a client."""
+
 CollectionName: TypeAlias = Annotated[
     str | None, Field(description="Name of the collection; may be left out if there is only one.")
 ]
@@ -127,7 +130,15 @@ class Tools:
             allowed = [name for name, item in self._served.items() if item.may_add]
             raise InvalidArgumentError("collection", f"one that may be added to: {allowed}", repr(own.name))
         batch = _batch(own, documents)
-        await own.shared.aadd([batch], progress=False)
+        try:
+            await own.shared.aadd([batch], progress=False)
+        except InvalidArgumentError as error:
+            column, _, rest = error.argument.partition("[")
+            place, end, inner = rest.partition("]")
+            if column not in _KEYS or not end:
+                raise
+            argument = f"documents[{place}].{_KEYS[column]}{inner}"
+            raise type(error)(argument, error.expected, error.got) from error
         return [id_ if isinstance(id_, int) else str(id_) for id_ in batch.ids]
 
     async def delete_documents(self, ids: DocumentIds, collection: CollectionName = None) -> int:
@@ -150,6 +161,9 @@ def _batch(own: ServedCollection, documents: list[NewDocument]) -> Documents:
     for i, document in enumerate(documents):
         if not document.get("text"):
             raise InvalidArgumentError(f"documents[{i}].text", "a text", document.get("text"))
+        if _text_key(own) in (document.get("fields") or ()):
+            expected = f"no field {_text_key(own)!r}, which holds the text of the document"
+            raise InvalidArgumentError(f"documents[{i}].fields", expected, "one")
     ids: list[Id] = [document.get("id", str(uuid.uuid4())) for document in documents]
     return Documents(
         [own.shared.ids.to_collection(id_) if isinstance(id_, str) else id_ for id_ in ids],

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from haystack import Document, Pipeline
@@ -60,6 +61,11 @@ def token_store(engine: Engine) -> EmbplugDocumentStore:
 
 def memory_store(**options: object) -> EmbplugDocumentStore:
     return EmbplugDocumentStore(":memory:", embedding_dim=3, progress_bar=False, **options)
+
+
+def lengths(query: str, texts: list[str]) -> list[int]:
+    """A cross-encoder that prefers long texts."""
+    return [len(text) for text in texts]
 
 
 def ids(result: dict[str, list[Document]]) -> list[str]:
@@ -212,6 +218,41 @@ def test_a_size_below_one_is_refused(wrong: dict[str, int]) -> None:
         asyncio.run(retriever.run_async([1.0, 0.5, 0.0], **wrong))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("score_threshold", "a"), ("score_threshold", float("nan")), ("group_by", 3), ("group_by", "")],
+)
+def test_a_wrong_option_of_a_retriever_is_named(name: str, value: Any) -> None:
+    store = memory_store()
+    with pytest.raises(InvalidArgumentError, match=f"^{name}: expected a .*, got "):
+        EmbplugEmbeddingRetriever(store, **{name: value})
+    with pytest.raises(InvalidArgumentError, match=f"^{name}: expected a .*, got "):
+        EmbplugEmbeddingRetriever(store).run([1.0, 0.5, 0.0], **{name: value})
+
+
+def test_a_query_that_is_none_is_named() -> None:
+    store = EmbplugDocumentStore(":memory:", index="tokens", encoder=ENCODER, recipe=TOKENS_RECIPE)
+    wrong: Any = None
+    with pytest.raises(InvalidArgumentError, match=r"^query: expected query or query_tokens"):
+        EmbplugTokenRetriever(store).run()
+    with pytest.raises(InvalidArgumentError, match=r"^query: expected a text, got 7"):
+        EmbplugTokenRetriever(store).run(7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match=r"^query: expected a text, got None"):
+        EmbplugHybridRetriever(store).run(wrong)
+    with pytest.raises(InvalidArgumentError, match=r"^query_embedding: expected the embedding"):
+        EmbplugEmbeddingRetriever(memory_store()).run(wrong)
+
+
+def test_wrong_options_of_the_ranker_are_named() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^score_threshold: expected a number"):
+        EmbplugRanker(cross_encoder=lengths, score_threshold="a")  # type: ignore[arg-type]
+    ranker = EmbplugRanker(cross_encoder=lengths)
+    with pytest.raises(InvalidArgumentError, match=r"^score_threshold: expected a number"):
+        ranker.run("x", documents(), score_threshold="a")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgumentError, match=r"^query: expected a text, got None"):
+        ranker.run(None, documents())  # type: ignore[arg-type]
+
+
 def test_a_policy_that_is_a_name_is_refused(store: EmbplugDocumentStore) -> None:
     with pytest.raises(InvalidArgumentError, match=r"policy: .*DuplicatePolicy, got 'overwrite'"):
         store.write_documents(documents(), "overwrite")  # type: ignore[arg-type]
@@ -266,7 +307,7 @@ def test_the_ranker_keeps_the_best(engine: Engine) -> None:
     ranked = ranker.run("nests of paper", documents())
     assert ids(ranked)[0] == "2" and len(ranked["documents"]) == 2
     assert asyncio.run(ranker.run_async("nests of paper", documents())) == ranked
-    by_length = EmbplugRanker(cross_encoder=lambda query, texts: [len(text) for text in texts])
+    by_length = EmbplugRanker(cross_encoder=lengths)
     assert ids(by_length.run("x", documents(), score_threshold=20)) == ["2", "0"]
     assert ids(by_length.run("x", [])) == []
 

@@ -7,6 +7,7 @@ import logging
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from functools import partial
 
 import pytest
 from langchain_classic.retrievers import ContextualCompressionRetriever
@@ -20,7 +21,6 @@ from embplug import Collection, Dense, Documents, Recipe, Sparse, Tokens
 from embplug.engines import EdgeClient
 from embplug.errors import (
     CollectionNotFoundError,
-    DuplicateIdError,
     FilterError,
     InvalidArgumentError,
     NotAnEmbplugCollectionError,
@@ -340,7 +340,6 @@ def test_wrong_arguments_are_value_errors_that_name_them():
         (["a"], {"metadatas": [{}, {}]}, "metadatas"),
         ("a", {}, "texts"),
         (["a"], {"batch_size": 0}, "batch_size"),
-        (["a", "b"], {"ids": ["1", "1"]}, "ids[1]"),
     ]:
         with pytest.raises(ValueError) as raised:
             store.add_texts(texts, **options)
@@ -503,11 +502,27 @@ def test_errors_name_the_place_in_the_call_and_the_id(make_store):
 
 
 @pytest.mark.parametrize("apart", [1, 999])
-def test_an_id_that_comes_twice_in_one_call_is_refused(make_store, apart):
+async def test_of_an_id_that_comes_twice_in_one_call_the_last_text_is_kept(make_store, apart):
     ids = [f"id {i}" for i in range(1000)]
     ids[apart] = ids[0]
-    with pytest.raises(DuplicateIdError, match=rf"^ids\[{apart}\]: .* got 'id 0'"):
-        make_store().add_texts([f"text {i}" for i in range(1000)], ids=ids)
+    texts = [f"text {i}" for i in range(1000)]
+    store, other = make_store(), make_store(name="other")
+    assert store.add_texts(texts, ids=ids) == await other.aadd_texts(texts, ids=ids) == ids
+    for written in (store, other):
+        assert written.collection.count() == 999
+        assert written.get_by_ids([ids[0]])[0].page_content == f"text {apart}"
+
+
+def test_an_unknown_option_is_named_with_those_that_there_are(make_store):
+    store = make_store()
+    calls = {
+        "batch_size": partial(store.add_texts, ["a"]),
+        "on_empty": partial(store.add_documents, [Document("a")]),
+        "offset": partial(store.similarity_search, "a"),
+    }
+    for known, call in calls.items():
+        with pytest.raises(TypeError, match=f"^unexpected argument 'foo'; the options are .*{known}"):
+            call(foo=1)
 
 
 def test_a_single_id_is_no_list_of_ids(make_store):

@@ -264,7 +264,7 @@ async def test_the_retriever_takes_the_options_of_a_query(filled, recipe_name):
             EmbplugRetriever(filled, **wrong)
     with pytest.raises(ValueError):
         EmbplugRetriever(MockLLM())
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"^unexpected argument 'top'; the options are query_tokens, "):
         retriever_of(filled, recipe_name, vector_store_kwargs={"top": 3}).retrieve("x")
 
 
@@ -621,8 +621,10 @@ async def test_engines_in_the_words_of_the_stock_store(tmp_path, qdrant_address)
     ):
         with pytest.raises(InvalidArgumentError):
             EmbplugVectorStore("words", **wrong)
-    with pytest.raises(TypeError):
-        EmbplugVectorStore("words", ":memory:", enable_hybrid=True)
+    with pytest.raises(InvalidArgumentError, match=r"^enable_hybrid: expected nothing: use .*Sparse\(\)"):
+        EmbplugVectorStore("words", ":memory:", enable_hybrid=True, dense_config=None)
+    with pytest.raises(TypeError, match=r"^unexpected argument 'other'"):
+        EmbplugVectorStore("words", ":memory:", other=True)
 
 
 @with_tokens

@@ -122,10 +122,27 @@ async def test_a_pipeline_never_reports_nodes_that_are_not_stored(memory_client:
     nodes = [TextNode(text="a", embedding=embed("a")), TextNode(text="b")]
     with pytest.raises(InvalidArgumentError, match=r"nodes\[0\]\.embedding"):
         EmbplugIngestionPipeline(transformations=[], vector_store=store).run(nodes=nodes)
-    store.clear()
-    # This is what LlamaIndex's own does.
+
+
+async def test_what_the_own_pipeline_of_llama_index_drops_is_stored(engine: Engine) -> None:
+    store = EmbplugVectorStore("docs", engine, encoder=ENCODER, recipe=TOKENS_RECIPE)
     own = IngestionPipeline(transformations=[], vector_store=store)
-    assert len(own.run(documents=[Document(text="x")])) == 1 and store.collection.count() == 0
+    documents = [Document(text=text, id_=id_) for id_, text in TEXTS.items()]
+    assert len(own.run(documents=documents[:2])) == store.collection.count() == 2
+    assert len(await own.arun(documents=documents[2:])) == 1
+    assert store.collection.count() == 3
+
+
+async def test_what_the_own_pipeline_drops_and_nothing_can_embed_is_logged(
+    memory_client: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = EmbplugVectorStore("docs", memory_client, recipe=Recipe(dense=Dense(dim=DIM)))
+    own = IngestionPipeline(transformations=[], vector_store=store)
+    own.run(documents=[Document(text="a"), Document(text="b")])
+    await own.arun(documents=[Document(text="a"), Document(text="b")])
+    assert [record.levelname for record in caplog.records] == ["ERROR", "ERROR"]
+    assert all("left 2 nodes" in text and "nodes[0].embedding" in text for text in caplog.messages)
+    assert store.collection.count() == 0
 
 
 async def test_of_an_id_that_comes_twice_the_last_node_is_kept(engine: Engine) -> None:

@@ -160,6 +160,18 @@ def test_a_client_adds_and_deletes(engine: Engine) -> None:
         ("search", {"query": "x", "limit": 1000}, "limit"),
         ("explain", {"query": "x", "id": "absent"}, "id: expected the id of a document that exists"),
         ("add_documents", {"documents": [{"id": 1}]}, "documents[0].text"),
+        ("add_documents", {"documents": [{"text": "a", "fields": {"text": "b"}}]}, "[0].fields: expected no"),
+        (
+            "add_documents",
+            {"documents": [{"text": "a"}, {"text": " "}]},
+            "documents[1].text: expected a text",
+        ),
+        (
+            "add_documents",
+            {"documents": [{"text": "a", "fields": {"_embplug_id": 1}}]},
+            "documents[0].fields",
+        ),
+        ("add_documents", {"documents": [{"id": 1, "text": "a"}] * 2}, "documents[1].id: expected"),
     ],
 )
 def test_an_error_tells_the_client_what_is_wrong(
