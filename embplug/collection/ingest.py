@@ -85,7 +85,8 @@ def ingest(
         warnings.warn(
             f"collection {handle.name!r} also has vectors {[*handle.pipeline.unfilled]}: the documents that "
             "are added get none of them, and searches by them do not find these documents. For a sparse "
-            "vector pass sparse_encoder to open_plain",
+            "vector pass its model: sparse_encoder to open_plain, sparse_embedding to a store of "
+            "LangChain, sparse_doc_fn or fastembed_sparse_model to one of LlamaIndex",
             stacklevel=2,
         )
     # ``disable=None`` is silent unless standard error is a terminal.

@@ -33,6 +33,7 @@ def open_or_create(
     text_key: str,
     how_to_compress: str,
     sparse_encoder: Encoder | None = None,
+    sparse_vector: str | None = None,
 ) -> tuple[Collection, bool]:
     """Open a collection, or create it.
 
@@ -58,6 +59,8 @@ def open_or_create(
         Says to users of a plain collection how they compress it.
     sparse_encoder : Encoder, default=None
         Encoder of the sparse vector of a plain collection. None gives new documents none, and says so.
+    sparse_vector : str, default=None
+        Name of this sparse vector. None takes the only one.
 
     Returns
     -------
@@ -95,7 +98,13 @@ def open_or_create(
     )
     vector = vector_name or None
     plain = Collection.open_plain(
-        name, engine, vector=vector, encoder=encoder, text_key=text_key, sparse_encoder=sparse_encoder
+        name,
+        engine,
+        vector=vector,
+        encoder=encoder,
+        text_key=text_key,
+        sparse_vector=sparse_vector,
+        sparse_encoder=sparse_encoder,
     )
     return plain, True
 

@@ -8,7 +8,9 @@ from typing import Any
 from embplug.recipe import Recipe
 
 
-def documents_need_text(recipe: Recipe, *, has_tokens: bool, dense: Mapping[str, Any] | None) -> bool:
+def documents_need_text(
+    recipe: Recipe, *, has_tokens: bool, dense: Mapping[str, Any] | None, has_sparse: bool = False
+) -> bool:
     """Return True if the encoder or the sparse vectors of a recipe read the text of new documents.
 
     Parameters
@@ -19,6 +21,8 @@ def documents_need_text(recipe: Recipe, *, has_tokens: bool, dense: Mapping[str,
         True if token matrices are added with the documents.
     dense : mapping or None
         Dense vectors that are added with the documents, by name.
+    has_sparse : bool, default=False
+        True if sparse vectors are added with the documents.
 
     Returns
     -------
@@ -27,7 +31,7 @@ def documents_need_text(recipe: Recipe, *, has_tokens: bool, dense: Mapping[str,
     """
     encodes_tokens = recipe.tokens is not None and not has_tokens
     encodes_dense = len(recipe.dense) > len(dense or {})
-    return encodes_tokens or encodes_dense or recipe.sparse is not None
+    return encodes_tokens or encodes_dense or (recipe.sparse is not None and not has_sparse)
 
 
 def query_needs_text(

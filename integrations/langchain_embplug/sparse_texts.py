@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from scipy.sparse import csr_array
-
 from embplug import Encoded
-from embplug.branches.sparse_vectors import LARGEST_INDEX, check_sparse
+from embplug.frameworks.sparse_texts import encoded_weights
 
 
 class SparseTexts:
@@ -29,16 +26,9 @@ class SparseTexts:
 
     def encode_documents(self, texts: Sequence[str]) -> Encoded:
         """Encode documents; see :class:`embplug.Encoder`."""
-        return _encoded(self.model.embed_documents([*texts]))
+        return encoded_weights(self.model.embed_documents([*texts]), len(texts), "sparse_embedding")
 
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
         """Encode queries; see :class:`embplug.Encoder`."""
-        return _encoded([self.model.embed_query(text) for text in texts])
-
-
-def _encoded(vectors: Sequence[Any]) -> Encoded:
-    batch = check_sparse(vectors, len(vectors), "sparse_embedding")
-    shape = (len(batch), LARGEST_INDEX + 1)
-    return Encoded(
-        sparse=csr_array((batch.values, batch.indices.astype(np.int64), batch.offsets), shape=shape)
-    )
+        vectors = [self.model.embed_query(text) for text in texts]
+        return encoded_weights(vectors, len(texts), "sparse_embedding")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from llama_index.core.schema import BaseNode, MetadataMode
 from numpy.typing import ArrayLike
 
-from embplug import Documents, TokenBatch
+from embplug import Documents, Encoder, TokenBatch
 from embplug.branches.empty import KeptDocuments, OnEmpty, is_blank
 from embplug.common.json_types import jsonable_payload
 from embplug.common.validation import short_repr
@@ -104,6 +104,8 @@ class Batches:
         Payload field of the text.
     on_empty : {"raise", "skip", "store"}
         What happens to a node whose text is blank.
+    sparse_encoder : Encoder, default=None
+        Model of the sparse vector. None leaves it to the collection.
     """
 
     def __init__(
@@ -114,6 +116,7 @@ class Batches:
         dense_name: str | None,
         text_key: str,
         on_empty: OnEmpty,
+        sparse_encoder: Encoder | None = None,
     ) -> None:
         self._shared = shared
         self._rows = rows
@@ -121,6 +124,7 @@ class Batches:
         self._dense_name = dense_name
         self._text_key = text_key
         self._stores_empty = on_empty == "store"
+        self._sparse_encoder = sparse_encoder
 
     def __iter__(self) -> Iterator[Documents]:
         for placed in batched(self._rows, self._batch_size):
@@ -135,7 +139,12 @@ class Batches:
             tokens = [None if empty else row.tokens for empty, row in zip(bare, batch, strict=True)]
         dense: Any = self._embeddings(nodes, places, bare)
         recipe = self._shared.collection.recipe
-        needs_text = documents_need_text(recipe, has_tokens=tokens is not None, dense=dense)
+        encoder = self._sparse_encoder
+        # Encoded here: texts that go along would become a field of the payload.
+        sparse = None if encoder is None else encoder.encode_documents(_texts(nodes, bare)).sparse
+        needs_text = documents_need_text(
+            recipe, has_tokens=tokens is not None, dense=dense, has_sparse=sparse is not None
+        )
         # Checked before LlamaIndex makes texts of the metadata.
         payloads = [self._payload(node, place) for node, place in zip(nodes, places, strict=True)]
         return KeptDocuments(
@@ -144,6 +153,7 @@ class Batches:
             dense=dense,
             texts=_texts(nodes, bare) if needs_text else None,
             payloads=payloads,
+            sparse=sparse,
             position=0,
             rows=places,
         )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from qdrant_client import models
 
-from embplug import Encoder, Recipe
+from embplug import Encoder, Recipe, Sparse
 from embplug.engines import Engine, traits_of
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
 from llama_index_embplug.nodes import PLAIN_TEXT_KEY, REF_DOC_KEY, TEXT_KEY
+from llama_index_embplug.sparse import check_takes_model
 
 _HOW_TO_COMPRESS = (
     "run `embplug migrate` (docs/migrating.md), which embeds nothing again; or fill another store: "
@@ -29,6 +30,8 @@ def open_collection(
     text_key: str | None,
     distance: models.Distance,
     create: bool,
+    sparse_encoder: Encoder | None = None,
+    sparse_vector_name: str = "",
 ) -> FrameworkCollection:
     """Open the collection of a store, or create it.
 
@@ -38,6 +41,10 @@ def open_collection(
         See :class:`EmbplugVectorStore`. Without recipe, dimension and encoder, no collection is created.
     dim : int or None
         Dimension of the nodes' embeddings, if it is known.
+    sparse_encoder : Encoder, default=None
+        Model of the sparse vector, which a new collection without recipe has if there is a model.
+    sparse_vector_name : str, default=""
+        See :class:`EmbplugVectorStore`.
 
     Returns
     -------
@@ -46,7 +53,8 @@ def open_collection(
     """
 
     def default() -> Recipe:
-        return default_recipe(dim, encoder, vector_name, distance)
+        recipe = default_recipe(dim, encoder, vector_name, distance)
+        return recipe if sparse_encoder is None else recipe.replaced(sparse=Sparse(kind="learned"))
 
     has_recipe = recipe is not None or dim is not None or encoder is not None
 
@@ -60,7 +68,12 @@ def open_collection(
         vector_name=vector_name,
         text_key=text_key or PLAIN_TEXT_KEY,
         how_to_compress=_HOW_TO_COMPRESS,
+        sparse_encoder=sparse_encoder,
+        sparse_vector=(sparse_vector_name or None) if sparse_encoder is not None else None,
     )
+    if sparse_encoder is not None and not is_plain:
+        check_takes_model(collection.recipe, sparse_encoder, collection.has_encoder)
+        collection.reload(encoder=sparse_encoder)
     return FrameworkCollection(collection, is_plain)
 
 

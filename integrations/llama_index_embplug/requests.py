@@ -120,7 +120,7 @@ timeout
     return SearchRequest(**arguments)
 
 
-def check_query(query: VectorStoreQuery, recipe: Recipe | None) -> None:
+def check_query(query: VectorStoreQuery, recipe: Recipe | None, *, lacks_model: bool = False) -> None:
     """Check that a collection can answer a query.
 
     Parameters
@@ -129,6 +129,8 @@ def check_query(query: VectorStoreQuery, recipe: Recipe | None) -> None:
         Query of LlamaIndex.
     recipe : Recipe or None
         Recipe of the collection; None if the collection does not exist yet.
+    lacks_model : bool, default=False
+        Whether the store lacks the model of the collection's sparse vector; see :func:`lacks_sparse_model`.
 
     Raises
     ------
@@ -141,16 +143,19 @@ def check_query(query: VectorStoreQuery, recipe: Recipe | None) -> None:
         known = [known_mode.value for known_mode in modes]
         raise InvalidArgumentError("query.mode", f"one of {known}", repr(mode.value))
     if mode not in _VECTOR_MODES:
-        missing = _missing_part(mode, recipe)
+        missing = _missing_part(mode, recipe, lacks_model)
         if missing is not None:
-            raise InvalidArgumentError("query.mode", f"{mode.value} to have {missing}", "a recipe without")
+            got = "a store without" if lacks_model else "a recipe without"
+            raise InvalidArgumentError("query.mode", f"{mode.value} to have {missing}", got)
     check_integer("similarity_top_k", query.similarity_top_k, 1)
     if query.output_fields is not None:
         raise InvalidArgumentError("output_fields", "none, because nodes come whole", query.output_fields)
 
 
-def _missing_part(mode: VectorStoreQueryMode, recipe: Recipe | None) -> str | None:
+def _missing_part(mode: VectorStoreQueryMode, recipe: Recipe | None, lacks_model: bool) -> str | None:
     """Return what the recipe lacks for a mode that searches sparse vectors."""
+    if lacks_model:
+        return "sparse_doc_fn or fastembed_sparse_model of the store, the model of the sparse vector"
     if recipe is None or recipe.sparse is None:
         return "Recipe(sparse=Sparse(), ...), which searches texts"
     if mode in _HYBRID_MODES and recipe.tokens is None and not recipe.dense:

@@ -45,18 +45,16 @@ from llama_index_embplug.filters import NodeFilters
 from llama_index_embplug.metadata import MetadataChange
 from llama_index_embplug.nodes import from_payload
 from llama_index_embplug.requests import QueryOptions, check_query, searches_nothing, to_request
+from llama_index_embplug.sparse import SparseFunction, SparseModel, lacks_sparse_model
 
 _INSTEAD = {
     **RECIPE_KEYWORDS,
     "dense_config": "nothing: use recipe=Recipe(dense=Dense(...))",
     "sparse_config": "nothing: use recipe=Recipe(sparse=Sparse(...), ...)",
-    "enable_hybrid": "nothing: use recipe=Recipe(dense=Dense(dim=...), sparse=Sparse()), which adds BM25",
-    "fastembed_sparse_model": "nothing: recipe=Recipe(sparse=Sparse(), ...) computes BM25",
-    "sparse_doc_fn": "nothing: use recipe=Recipe(sparse=Sparse(kind='learned'), ...) and an encoder",
-    "sparse_query_fn": "nothing: use recipe=Recipe(sparse=Sparse(kind='learned'), ...) and an encoder",
+    "enable_hybrid": "nothing: pass the sparse model, as sparse_doc_fn or fastembed_sparse_model, or "
+    "recipe=Recipe(dense=Dense(dim=...), sparse=Sparse()), which adds BM25",
     "hybrid_fusion_fn": "nothing: use recipe=Recipe(fusion=Fusion(...), ...)",
     "dense_vector_name": "nothing: use vector_name",
-    "sparse_vector_name": "nothing: the sparse vector of a recipe has a name of its own",
     "index_doc_id": "nothing: the ids of documents always have an index",
     "payload_indexes": "nothing: use recipe=Recipe(payload_indexes={'year': 'integer'}, ...)",
     "shard_key_selector_fn": "nothing: use shard_key_selector of add and query",
@@ -107,6 +105,17 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         Create the collection if it does not exist. False raises ``CollectionNotFoundError``.
     batch_size : int, default=64
         Number of nodes that are encoded and checked together.
+    sparse_doc_fn : callable, default=None
+        Function of texts that returns the indices and the weights of each, as ``QdrantVectorStore`` takes
+        it. Nodes that are added get the sparse vector of a hybrid collection of that store, or of a recipe
+        with ``Sparse(kind="learned")``.
+    sparse_query_fn : callable, default=None
+        The same function for queries. None takes ``sparse_doc_fn``.
+    fastembed_sparse_model : str, default=None
+        Name of a sparse model of FastEmbed, in place of these functions.
+    sparse_vector_name : str, default=""
+        Name of the sparse vector in a collection of ``QdrantVectorStore``. The empty string takes the only
+        one.
 
     Raises
     ------
@@ -139,12 +148,16 @@ class EmbplugVectorStore(BasePydanticVectorStore):
     distance: models.Distance = Field(default=models.Distance.COSINE, description="Distance of vectors.")
     create: bool = Field(default=True, description="Create a missing collection.")
     batch_size: int = Field(default=64, ge=1, description="Number of nodes in a batch.")
+    fastembed_sparse_model: str | None = Field(default=None, description="Sparse model of FastEmbed.")
+    sparse_vector_name: str = Field(default="", description="Name of the sparse vector.")
 
     _client: Engine = PrivateAttr()
     _shared: FrameworkCollection | None = PrivateAttr(default=None)
     _dense_name: str | None = PrivateAttr(default=None)
     _filters: NodeFilters = PrivateAttr(default_factory=lambda: NodeFilters(None, None))
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _sparse_model: SparseModel = PrivateAttr(default_factory=SparseModel)
+    _sparse_encoder: Encoder | None = PrivateAttr(default=None)
 
     def __init__(
         self,
@@ -163,6 +176,10 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         distance: models.Distance = models.Distance.COSINE,
         create: bool = True,
         batch_size: int = 64,
+        sparse_doc_fn: SparseFunction | None = None,
+        sparse_query_fn: SparseFunction | None = None,
+        fastembed_sparse_model: str | None = None,
+        sparse_vector_name: str = "",
         **others: Any,
     ) -> None:
         check_keywords({name: value or None for name, value in others.items()}, _INSTEAD)
@@ -180,7 +197,11 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             distance=distance,
             create=create,
             batch_size=batch_size,
+            fastembed_sparse_model=fastembed_sparse_model,
+            sparse_vector_name=sparse_vector_name,
         )
+        self._sparse_model = SparseModel(sparse_doc_fn, sparse_query_fn, fastembed_sparse_model)
+        self._sparse_encoder = self._sparse_model.encoder()
         if self.recipe is not None and not isinstance(self.recipe, Recipe):
             raise InvalidArgumentError("recipe", "an embplug Recipe", type(self.recipe).__name__)
         self._client = open_engine(connection_options(target, api_key, client_kwargs))
@@ -201,7 +222,7 @@ class EmbplugVectorStore(BasePydanticVectorStore):
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
         """Open the store again from the result of ``to_dict``; ``kwargs`` replace and add arguments.
 
-        A client and an API key are not in that result; pass them again.
+        A client, an API key and functions are not in that result; pass them again.
         """
         fields = {"stores_text", "is_embedding_query", "class_name"}
         return cls(**{key: value for key, value in {**data, **kwargs}.items() if key not in fields})
@@ -214,7 +235,11 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         # As JSON: a pickle of the client would hold its key.
         options = self._client.init_options if isinstance(self._client, QdrantClient) else {}
         has_key = bool(options.get("api_key"))
-        return _unpickled, (type(self), self.to_dict(), has_key)
+        functions = {
+            "sparse_doc_fn": self._sparse_model.doc_fn,
+            "sparse_query_fn": self._sparse_model.query_fn,
+        }
+        return _unpickled, (type(self), {**self.to_dict(), **functions}, has_key)
 
     @field_serializer("recipe")
     def _recipe_as_data(self, recipe: Recipe | None) -> dict[str, Any] | None:
@@ -267,6 +292,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
             text_key=self.text_key,
             distance=self.distance,
             create=self.create,
+            sparse_encoder=self._sparse_encoder,
+            sparse_vector_name=self.sparse_vector_name,
         )
         self._dense_name = shared.dense_name(self.vector_name, required=bool(self.vector_name))
         fields = shared.case_insensitive_fields() if traits_of(self._client).is_remote else None
@@ -369,7 +396,18 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         return unique.ids
 
     def _batches(self, shared: FrameworkCollection, rows: Iterable[PlacedRow], on_empty: OnEmpty) -> Batches:
-        return Batches(shared, rows, self.batch_size, self._dense_name, self._text_key(shared), on_empty)
+        if not shared.is_plain and lacks_sparse_model(shared):
+            expected = "the model of the sparse vector, or fastembed_sparse_model"
+            raise InvalidArgumentError("sparse_doc_fn", expected, None)
+        return Batches(
+            shared,
+            rows,
+            self.batch_size,
+            self._dense_name,
+            self._text_key(shared),
+            on_empty,
+            self._sparse_encoder,
+        )
 
     def _text_key(self, shared: FrameworkCollection) -> str:
         return self.text_key or shared.collection.recipe.text_key
@@ -647,7 +685,8 @@ class EmbplugVectorStore(BasePydanticVectorStore):
         """Return the request for a query, or None if there is no collection yet."""
         recipe = None if self._shared is None else self._shared.collection.recipe
         check_options(options, QueryOptions)
-        check_query(query, recipe)
+        lacks_model = self._shared is not None and lacks_sparse_model(self._shared)
+        check_query(query, recipe, lacks_model=lacks_model)
         if recipe is None:
             return None
         filter = self._filters.all_of(
