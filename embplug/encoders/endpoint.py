@@ -73,10 +73,10 @@ class Endpoint:
         self.retries = checked_integer(retries, "retries")
         self.batch_size = checked_integer(batch_size, "batch_size", 1)
         self.concurrency = checked_integer(concurrency, "concurrency", 1)
-        self._client: tuple[int, httpx.Client] | None = None
+        self._clients: dict[int, httpx.Client] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_api_key": None, "_client": None}
+        return {**self.__dict__, "_api_key": None, "_clients": {}}
 
     def send_texts(
         self, texts: Sequence[str], path: str, body: Callable[[list[str]], dict[str, Any]]
@@ -158,9 +158,15 @@ class Endpoint:
         """The client of this process: one of before a fork shares its connections."""
         import httpx
 
-        if self._client is None or self._client[0] != os.getpid():
-            self._client = (os.getpid(), httpx.Client(timeout=self.timeout, follow_redirects=False))
-        return self._client[1]
+        process = os.getpid()
+        client = self._clients.get(process)
+        if client is None:
+            own = httpx.Client(timeout=self.timeout, follow_redirects=False)
+            # Of several threads that begin at once, one gives its client to all.
+            client = self._clients.setdefault(process, own)
+            if client is not own:
+                own.close()
+        return client
 
     def _headers(self) -> dict[str, str]:
         key = self._key()

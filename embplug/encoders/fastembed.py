@@ -13,6 +13,7 @@ from embplug.encoders.base import Encoded, csr_rows, token_batch
 from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.encoders.revisions import file_revision
+from embplug.encoders.texts import Task, TextEncoder
 from embplug.errors import InvalidArgumentError, MissingExtraError
 
 CLASSES: dict[str, Output] = {
@@ -24,7 +25,7 @@ CLASSES: dict[str, Output] = {
 """Classes of fastembed, and what they make of texts. The first one that knows a model loads it."""
 
 
-class FastEmbedEncoder:
+class FastEmbedEncoder(TextEncoder):
     """Encoder with a text model of fastembed: token vectors, dense vectors or sparse weights.
 
     Parameters
@@ -69,36 +70,6 @@ class FastEmbedEncoder:
             reads_images=hasattr(self._model, "embed_image"),
         )
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            ``tokens``, ``dense`` or ``sparse`` of the texts, as the model makes them.
-        """
-        return self._encoded(self._method("passage_embed"), texts)
-
-    def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries, with the prefix and the expansion of the model.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            ``tokens``, ``dense`` or ``sparse`` of the texts, as the model makes them.
-        """
-        return self._encoded(self._method("query_embed"), texts)
-
     def _encode_images(self, images: Sequence[Any]) -> EncodedImages:
         """Encode images as token vectors; see :class:`~embplug.encoders.images.ImageEncoder`."""
         tokens = token_batch(list(self._model.embed_image(list(images))))
@@ -109,14 +80,14 @@ class FastEmbedEncoder:
         grids = np.tile([side, side, 0], (len(tokens), 1)) if on_grid else None
         return EncodedImages(tokens, grids=grids)
 
-    def _method(self, name: str) -> Callable[[list[str]], Any]:
-        method = getattr(self._model, name, None)
+    def _method(self, task: Task) -> Callable[[list[str]], Any]:
+        method = getattr(self._model, "query_embed" if task == "query" else "passage_embed", None)
         # Models of texts and images have one function for all texts. ColPali returns the rows of padding too,
         # so that texts of different lengths are not encoded together.
         return method or partial(self._model.embed_text, batch_size=1)
 
-    def _encoded(self, embed: Callable[[list[str]], Any], texts: Sequence[str]) -> Encoded:
-        rows = list(embed(list(texts)))
+    def _encode(self, texts: Sequence[str], task: Task) -> Encoded:
+        rows = list(self._method(task)(list(texts)))
         if self._output == "dense":
             return Encoded(dense=np.stack(rows).astype(np.float32))
         if self._output == "sparse":

@@ -14,6 +14,7 @@ import numpy as np
 from embplug.encoders.base import Encoded, special_token_ids
 from embplug.encoders.info import EncoderInfo
 from embplug.encoders.revisions import weights_revision
+from embplug.encoders.texts import Task, TextEncoder
 from embplug.errors import InvalidArgumentError, MissingExtraError
 from embplug.methods.token_batch import TokenBatch
 
@@ -23,9 +24,10 @@ BATCH_WORDPIECES = 8192
 """Largest number of padded word pieces in one forward pass."""
 
 
-class MiniLMEncoder:
+class MiniLMEncoder(TextEncoder):
     """Encoder with all-MiniLM-L6-v2, which makes sentence and token vectors of 384 dimensions.
 
+    Queries are encoded as documents are. Tokens come with their ``token_ids`` and ``spans``.
     Token vectors are rows of the last hidden state, without the special tokens of beginning, end and
     padding. The sentence vector is the mean of all rows, special tokens included, as the model was trained.
     All vectors have unit length.
@@ -94,39 +96,7 @@ class MiniLMEncoder:
         """Digest of the weights and of the layer that is taken."""
         return weights_revision(self._model, str(self._taken))
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents as sentence and token vectors.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            Texts to encode.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` and, with ``with_saliency=True``,
-            ``saliency`` of the texts.
-        """
-        return self._encode(texts)
-
-    def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries as sentence and token vectors, in the same way as documents.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            Texts to encode.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` and, with ``with_saliency=True``,
-            ``saliency`` of the texts.
-        """
-        return self._encode(texts)
-
-    def _encode(self, texts: Sequence[str]) -> Encoded:
+    def _encode(self, texts: Sequence[str], task: Task) -> Encoded:
         if not texts:
             return Encoded(TokenBatch.from_list([], DIM), np.empty((0, DIM), np.float32))
         read = self._tokenizer(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embplug.encoders.base import Encoded
 from embplug.encoders.info import EncoderInfo
 from embplug.encoders.revisions import file_revision
+from embplug.encoders.texts import Task, TextEncoder
 from embplug.errors import MissingExtraError
 from embplug.methods.numeric.rows import unit_rows
 from embplug.methods.token_batch import TokenBatch
@@ -27,7 +28,7 @@ VOCABULARY = Path(__file__).with_name("bert_uncased_vocabulary.txt")
 """The vocabulary of BERT, uncased (Devlin et al., 2018; Apache License 2.0)."""
 
 
-class MiniLMInt8Encoder:
+class MiniLMInt8Encoder(TextEncoder):
     """Encoder with all-MiniLM-L6-v2 in eight bits, which makes sentence and token vectors.
 
     The vectors are those of :class:`~embplug.encoders.minilm.MiniLMEncoder`, up to the rounding of the
@@ -69,37 +70,7 @@ class MiniLMInt8Encoder:
         """Digest of the file of the model."""
         return file_revision(self._file)
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents as sentence and token vectors.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            Texts to encode.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` with ``token_ids`` and ``spans``, and ``dense`` of the texts.
-        """
-        return self._encode(texts)
-
-    def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries as sentence and token vectors, in the same way as documents.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            Texts to encode.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` with ``token_ids`` and ``spans``, and ``dense`` of the texts.
-        """
-        return self._encode(texts)
-
-    def _encode(self, texts: Sequence[str]) -> Encoded:
+    def _encode(self, texts: Sequence[str], task: Task) -> Encoded:
         pieces = self._tokenizer.encode_batch(list(texts))
         dense = np.empty((len(pieces), DIM), np.float32)
         ids = [np.asarray(piece.ids, np.int64) for piece in pieces]

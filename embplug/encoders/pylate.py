@@ -10,14 +10,17 @@ from typing import Any
 from embplug.encoders.base import Encoded, token_batch
 from embplug.encoders.info import EncoderInfo
 from embplug.encoders.revisions import is_on_hub, weights_revision
+from embplug.encoders.texts import Task, TextEncoder
 from embplug.errors import MissingExtraError
 
 # PyLate changes its tokenizer between queries and documents, so that one thread at a time may encode.
 _lock = threading.Lock()
 
 
-class PyLateEncoder:
+class PyLateEncoder(TextEncoder):
     """Encoder with a ``pylate.models.ColBERT`` model, which makes token vectors.
+
+    Queries have the marker and the expansion of the model.
 
     Parameters
     ----------
@@ -61,37 +64,7 @@ class PyLateEncoder:
         prefixes = str(self._model.query_prefix), str(self._model.document_prefix)
         return weights_revision(self._model, *prefixes, from_hub=self._from_hub)
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents as token vectors.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` of the texts.
-        """
-        return self._encode(texts, is_query=False)
-
-    def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries as token vectors, with the model's query marker and expansion.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` of the texts.
-        """
-        return self._encode(texts, is_query=True)
-
-    def _encode(self, texts: Sequence[str], is_query: bool) -> Encoded:
+    def _encode(self, texts: Sequence[str], task: Task) -> Encoded:
         with _lock:
-            matrices = self._model.encode(list(texts), is_query=is_query, show_progress_bar=False)
+            matrices = self._model.encode(list(texts), is_query=task == "query", show_progress_bar=False)
         return Encoded(token_batch(matrices))

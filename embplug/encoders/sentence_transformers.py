@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ from embplug.encoders.images import EncodedImages
 from embplug.encoders.info import EncoderInfo, Output
 from embplug.encoders.revisions import is_on_hub, weights_revision
 from embplug.encoders.spans import spans_of_rows
+from embplug.encoders.texts import Task, TextEncoder
 from embplug.methods.numeric.rows import unit_rows
 
-Task = Literal["query", "document"]
 PROMPTS: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 """Names of the prompts that sentence-transformers puts before queries and documents, the first first."""
 
@@ -26,7 +26,7 @@ UNLIMITED = 10**9
 """Tokenizers tell a larger number where they know no longest text."""
 
 
-class SentenceTransformersEncoder:
+class SentenceTransformersEncoder(TextEncoder):
     """Encoder with a model of sentence-transformers 6, of the class that its checkpoint names.
 
     ========================== ==========================================================================
@@ -67,9 +67,6 @@ class SentenceTransformersEncoder:
         if self._reads_images:
             # Only where the model reads images: this attribute makes an encoder of images.
             self.encode_images = self._encode_images
-        self._encode = {"MultiVectorEncoder": self._multi_vector, "SparseEncoder": self._sparse}.get(
-            self._kind, self._sentence
-        )
 
     @cached_property
     def info(self) -> EncoderInfo:
@@ -98,36 +95,6 @@ class SentenceTransformersEncoder:
         """Commit of the model hub, or digest of the weights and the prompts."""
         prompts = [f"{name}={text}" for name, text in sorted((self._model.prompts or {}).items())]
         return weights_revision(self._model, *prompts, from_hub=self._from_hub)
-
-    def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` or ``sparse``, as the model makes them.
-        """
-        return self._encode(texts, "document")
-
-    def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            ``tokens`` with ``token_ids`` and ``spans``, ``dense`` or ``sparse``, as the model makes them.
-        """
-        return self._encode(texts, "query")
 
     def _encode_images(self, images: Sequence[Any]) -> EncodedImages:
         """Encode images as token vectors; see :class:`~embplug.encoders.images.ImageEncoder`."""
@@ -159,6 +126,11 @@ class SentenceTransformersEncoder:
         if not together or rows * columns != len(places):
             return unknown
         return int(rows), int(columns), int(places[0])
+
+    def _encode(self, texts: Sequence[str], task: Task) -> Encoded:
+        if self._kind == "MultiVectorEncoder":
+            return self._multi_vector(texts, task)
+        return self._sparse(texts, task) if self._kind == "SparseEncoder" else self._sentence(texts, task)
 
     def _call(self, texts: Sequence[str], task: Task, **options: Any) -> Any:
         encode = self._model.encode_query if task == "query" else self._model.encode_document

@@ -13,14 +13,15 @@ from embplug.common.validation import short_repr
 from embplug.encoders.base import Encoded, csr_rows, token_batch
 from embplug.encoders.endpoint import Endpoint
 from embplug.encoders.info import EncoderInfo, Output
+from embplug.encoders.texts import Task, TextEncoder
 from embplug.errors import InvalidArgumentError
 from embplug.methods.numeric.rows import unit_rows
 
 
-class ServedEncoder:
+class ServedEncoder(TextEncoder):
     """Base of the encoders behind an endpoint.
 
-    A derived class defines ``kind`` and :meth:`_encode`.
+    A derived class defines ``kind`` and ``_encode_prompted``.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ class ServedEncoder:
     ) -> None:
         url, _, self._name = str(address).partition("#")
         self._endpoint = Endpoint(url, **options)
-        self._prompts = {"query": query_prompt, "document": document_prompt}
+        self._prompts: dict[Task, str] = {"query": query_prompt, "document": document_prompt}
         for name, prompt in self._prompts.items():
             if not isinstance(prompt, str):
                 raise InvalidArgumentError(f"{name}_prompt", "a text", short_repr(prompt))
@@ -69,47 +70,10 @@ class ServedEncoder:
         """Name of the served model, or the commit that the endpoint tells."""
         return f"name-{self._name}"
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoded:
-        """Encode documents.
+    def _encode(self, texts: Sequence[str], task: Task) -> Encoded:
+        return self._encode_prompted([self._prompts[task] + text for text in texts])
 
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            Vectors of the texts.
-
-        Raises
-        ------
-        EncoderError
-            The endpoint fails, or its answer holds no such vectors.
-        """
-        return self._encode([self._prompts["document"] + text for text in texts])
-
-    def encode_queries(self, texts: Sequence[str]) -> Encoded:
-        """Encode queries.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            At least one text.
-
-        Returns
-        -------
-        Encoded
-            Vectors of the texts.
-
-        Raises
-        ------
-        EncoderError
-            The endpoint fails, or its answer holds no such vectors.
-        """
-        return self._encode([self._prompts["query"] + text for text in texts])
-
-    def _encode(self, texts: list[str]) -> Encoded:
+    def _encode_prompted(self, texts: list[str]) -> Encoded:
         raise NotImplementedError
 
     @cached_property
@@ -170,7 +134,7 @@ class OpenAIEncoder(ServedEncoder):
         super().__init__(address, **options)
         _check_model(self)
 
-    def _encode(self, texts: list[str]) -> Encoded:
+    def _encode_prompted(self, texts: list[str]) -> Encoded:
         rows = self._rows(texts, "/embeddings", self._body, _data, lambda row: _array(row["embedding"], 1))
         return Encoded(dense=np.stack(rows))
 
@@ -202,7 +166,7 @@ class VLLMEncoder(ServedEncoder):
         _check_model(self)
         self._output = "tokens"
 
-    def _encode(self, texts: list[str]) -> Encoded:
+    def _encode_prompted(self, texts: list[str]) -> Encoded:
         rows = self._rows(texts, "/pooling", self._body, _data, lambda row: unit_rows(_array(row["data"], 2)))
         return Encoded(token_batch(rows))
 
@@ -247,7 +211,7 @@ class TEIEncoder(ServedEncoder):
         if self._name:
             self._output = self._name  # type: ignore[assignment]
 
-    def _encode(self, texts: list[str]) -> Encoded:
+    def _encode_prompted(self, texts: list[str]) -> Encoded:
         def rows(path: str, read: Callable[[Any], Any]) -> list[Any]:
             return self._rows(texts, path, lambda part: {"inputs": part, "truncate": True}, list, read)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -263,3 +265,22 @@ def test_retry_after_is_seconds_or_a_date_and_bounded() -> None:
     assert 15 < retry_after(format_datetime(soon, usegmt=True), 1.0) <= 20
     assert retry_after("1e9", 1.0) == LONGEST_WAIT and retry_after("-5", 1.0) == 0.0
     assert retry_after("nan", 1.0) == 1.0
+
+
+def test_threads_that_begin_at_once_share_a_client(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients: list[httpx.Client] = []
+    both = threading.Barrier(2)
+
+    class Slow(httpx.Client):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            clients.append(self)
+            both.wait(10)
+
+    monkeypatch.setattr(httpx, "Client", Slow)
+    encoder = openai(server, batch_size=1, concurrency=2)
+    for _ in range(2):
+        encoder.encode_documents(TEXTS[:2])
+    assert [client.is_closed for client in clients].count(False) == 1 and len(clients) == 2
