@@ -7,7 +7,7 @@ KERNEL := $(VENV)/kernel
 # The demo needs a tenth of the packages, so it has its own virtual environment.
 DEMO := .cache/demo_venv
 
-.PHONY: test test-containers fast slow lint fix demo docs clean
+.PHONY: test test-containers fast slow lint links fix demo docs clean
 
 $(STAMP): pyproject.toml constraints.txt hatch_build.py
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,10 @@ fast: $(KERNEL)
 # Which tests take longer than half a second, for the marker slow: run it on a quiet machine.
 slow: $(KERNEL)
 	$(BIN)/pytest --write-slow
+
+# Asks every address on the web that the docs and docstrings name. Links inside the repository are tests.
+links: $(STAMP)
+	$(BIN)/python tests/links.py
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .

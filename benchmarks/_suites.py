@@ -41,6 +41,9 @@ def compare(suites: Mapping[str, str], names: Sequence[str], packages: Sequence[
     described = environment(suites=list(names))
     described["versions"] |= {package: version(package) for package in packages}
     report({**results, "environment": described}, rows, as_json)
+    for name, result in results.items():
+        for failure in result["failures"]:
+            print(f"failed in {name}: {failure}", file=sys.stderr)
 
 
 def count(path: Path) -> dict[str, Any]:
@@ -52,6 +55,7 @@ def count(path: Path) -> dict[str, Any]:
         if not xml.exists():
             raise SystemExit(f"{path} did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
         cases = list(ElementTree.parse(xml).getroot().iter("testcase"))
+    failures = []
     by_engine = {engine: dict.fromkeys(OUTCOMES, 0) for engine in ENGINES}
     for case in cases:
         parameters = case.attrib["name"].partition("[")[2].rstrip("]").split("-")
@@ -59,8 +63,11 @@ def count(path: Path) -> dict[str, Any]:
         kinds = {child.tag for child in case}
         outcome = "skipped" if "skipped" in kinds else "failed" if kinds & {"failure", "error"} else "passed"
         by_engine[engine][outcome] += 1
+        if outcome == "failed":
+            failures.append(case.attrib["name"])
     ran = {engine: counts for engine, counts in by_engine.items() if any(counts.values())}
     return {
         **{outcome: sum(counts[outcome] for counts in ran.values()) for outcome in OUTCOMES},
         "by_engine": ran,
+        "failures": failures,
     }

@@ -109,14 +109,3 @@ def test_the_examples_of_a_docstring_run(name, tmp_path, monkeypatch):
     public = getattr(embplug if name in embplug.__all__ else methods, name)
     for example in doctest.DocTestFinder(recurse=False).find(public, name, globs={}):
         assert doctest.DocTestRunner().run(example).failed == 0
-
-
-def test_links_between_pages_lead_to_files_of_the_repository():
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
-    broken = [
-        (page.name, link)
-        for page in pages
-        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-        if "://" not in link and not (page.parent / link).exists()
-    ]
-    assert not broken

@@ -54,7 +54,7 @@ def quantized_bytes(quantization: object, dim: int) -> float:
 
     References
     ----------
-    Qdrant documentation, "Quantization": https://qdrant.tech/documentation/guides/quantization/
+    Qdrant documentation, "Quantization": https://qdrant.tech/documentation/manage-data/quantization/
     """
     if isinstance(quantization, models.ScalarQuantization):
         return dim + 4.0

@@ -69,7 +69,7 @@ def check_filter(
     References
     ----------
     .. [1] Qdrant documentation, "Indexing: Payload Index",
-       https://qdrant.tech/documentation/concepts/indexing/#payload-index
+       https://qdrant.tech/documentation/manage-data/indexing/#payload-index
     """
     if not isinstance(condition_filter, models.Filter):
         raise FilterError(argument, "a qdrant_client.models.Filter", type(condition_filter).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ARROW_SUFFIXES = (".arrow", ".feather", ".ipc")
+
+JSON_COLUMN = {b"embplug": b"json"}
+"""Metadata of a column whose texts stand for values of several types; see :func:`to_json_text`."""
 
 _EXPECTED = "a readable Parquet or Arrow file"
 
@@ -64,6 +68,10 @@ class Arrow(Source):
             else:
                 plain.append(name)
         fields = batch.select(plain).to_pylist() if plain else [{} for _ in range(len(batch))]
+        for name in plain:
+            if _is_json(batch.schema.field(name)):
+                for row in fields:
+                    row[name] = None if row[name] is None else from_json_text(row[name])
         # Every row has every column; what a document lacks is null.
         return Rows(
             [{name: value for name, value in row.items() if value is not None} for row in fields], arrays
@@ -100,6 +108,25 @@ class Arrow(Source):
         numbers = values.to_numpy(zero_copy_only=False)
         kept = numbers.dtype if numbers.dtype in (np.float16, np.float32) else np.float32
         return np.ascontiguousarray(numbers, dtype=kept).reshape(len(column), int(lengths[0]))
+
+
+def to_json_text(value: Any) -> str:
+    """Return a text for a value of any type of JSON: a text as it is, unless it reads as JSON itself."""
+    if isinstance(value, str) and from_json_text(value) is value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def from_json_text(text: str) -> Any:
+    """Return the value for which :func:`to_json_text` wrote a text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _is_json(field: pa.Field) -> bool:
+    return bool(field.metadata) and JSON_COLUMN.items() <= field.metadata.items()
 
 
 def _lengths(column: Any) -> Any:

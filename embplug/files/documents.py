@@ -16,7 +16,7 @@ from embplug.branches.empty import OnEmpty, is_blank
 from embplug.common.ids import point_id
 from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
-from embplug.errors import InvalidArgumentError, LengthMismatchError
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
 from embplug.files.arrays import SUFFIXES, Vectors, load_numbers
 from embplug.files.source import Rows, Source
 from embplug.files.weights import Weights, parse_weights
@@ -103,6 +103,7 @@ class FileDocuments:
             else:
                 self._keys[name] = [value]
         self._chosen = {*(vectors or {})}
+        self._read_keys: dict[str, str] = {}
         self._has_ids_of_texts = False
         self._check_lengths()
 
@@ -161,8 +162,7 @@ class FileDocuments:
         if column == SPARSE_VECTOR:
             return f", field {self._weights_key!r}"
         vector = TOKENS_BRANCH if column == "tokens" else name or next(iter(self.recipe.dense), "dense")
-        keys = self._keys.get(vector) or [vector]
-        return f", field {keys[0]!r}"
+        return f", field {self._read_keys.get(vector, vector)!r}"
 
     def _default_keys(self, name: str) -> list[str]:
         single = len(self._names) == 1
@@ -179,6 +179,8 @@ class FileDocuments:
     def _documents(self, rows: Rows, start: int) -> Documents:
         arrays = {name: self._vectors(name, rows, start) for name in self._names}
         arrays = {name: vectors for name, vectors in arrays.items() if vectors is not None}
+        for name, vectors in arrays.items():
+            self._check_dim(name, vectors, start)
         sparse = None if self._weights_key is None else self._weights(self._weights_key, rows, start)
         lacks_weights = self._weights_key is not None and sparse is None
         needs_text = self._bm25 or lacks_weights or arrays.keys() < {*self._names}
@@ -266,12 +268,14 @@ class FileDocuments:
             return part
         for key in self._keys[name]:
             if key in rows.arrays:
+                self._read_keys[name] = key
                 return rows.arrays[key]
             present = [key in fields for fields in rows.fields]
             if any(present) and (name in self._chosen or self._holds_numbers(rows, key)):
                 if not all(present):
                     place = f"{self.source.place(start + present.index(False))}, field {key!r}"
                     raise InvalidArgumentError(place, "a vector, as other rows have", "no such field")
+                self._read_keys[name] = key
                 values = [fields.pop(key) for fields in rows.fields]
                 return self._numbers(values, name, key, start)
         if name in self._chosen:
@@ -298,17 +302,43 @@ class FileDocuments:
         ]
 
     def _holds_numbers(self, rows: Rows, key: str) -> bool:
-        value = next(fields[key] for fields in rows.fields if key in fields)
-        while isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, str):
-            return value.lower().endswith(SUFFIXES) or value.lstrip().startswith("[")
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        for value in (fields[key] for fields in rows.fields if key in fields):
+            while isinstance(value, list) and value:
+                value = value[0]
+            if isinstance(value, str):
+                return value.lower().endswith(SUFFIXES) or value.lstrip().startswith("[")
+            if value != []:
+                return isinstance(value, (int, float)) and not isinstance(value, bool)
+        # Empty lists alone are vectors only where the field has the name of one.
+        return key in self._names
+
+    def _dim(self, name: str) -> int:
+        if name != TOKENS_BRANCH:
+            return self.recipe.dense[name].dim
+        return 0 if self.recipe.tokens is None else self.recipe.tokens.dim
+
+    def _check_dim(self, name: str, vectors: Any, start: int) -> None:
+        """Refuse vectors of another dimension than the recipe's; single ones among others are found later."""
+        if isinstance(vectors, TokenBatch):
+            dim = vectors.dim if len(vectors.values) else self._dim(name)
+        elif isinstance(vectors, np.ndarray) and vectors.ndim == 2 and len(vectors):
+            dim = vectors.shape[1]
+        else:
+            return
+        if dim != self._dim(name):
+            file = self._files.get(name)
+            place = f"{self.source.place(start)}{self._field_of('dense', name)}"
+            place = place if file is None else f"{file.file}, row {start}"
+            raise DimensionError(place, f"{self._dim(name)} numbers, as in the recipe", dim)
 
     def _numbers(self, values: Sequence[Any], name: str, key: str, start: int) -> Any:
         """Convert lists of numbers, their JSON texts, or names of ``.npy`` files to arrays."""
         depth = 2 if name == TOKENS_BRANCH else 1
-        arrays = [self._array(value, key, start + i, depth) for i, value in enumerate(values)]
+        empty = np.zeros((0, self._dim(name)), dtype=np.float32)
+        arrays = [
+            empty if depth == 2 and value == [] else self._array(value, key, start + i, depth)
+            for i, value in enumerate(values)
+        ]
         if depth == 2:
             return TokenBatch.from_list(arrays) if len({array.shape[1] for array in arrays}) == 1 else arrays
         first = len(arrays[0])

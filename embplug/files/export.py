@@ -21,7 +21,7 @@ from embplug.collection.records import Record
 from embplug.common.extras import import_extra
 from embplug.common.files import STANDARD_INPUT, reason_of
 from embplug.errors import InvalidArgumentError
-from embplug.files.arrow import PARQUET_SUFFIXES
+from embplug.files.arrow import JSON_COLUMN, PARQUET_SUFFIXES, to_json_text
 from embplug.files.choose import JSON_SUFFIXES
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH, TOKENS_VECTOR
 
@@ -234,7 +234,9 @@ def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: Expo
             schema = types.schema()
             if types.as_json:
                 names = ", ".join(sorted(types.as_json))
-                report.notes.append(f"Values of several types are written as JSON texts: {names}.")
+                report.notes.append(
+                    f"Values of several types are written as JSON texts: {names}. embplug add reads them."
+                )
             whole = schema if vectors_schema is None else pa.unify_schemas([schema, vectors_schema])
             spool.seek(0)
             with pq.ParquetWriter(file, whole, compression="zstd") as writer:
@@ -316,16 +318,20 @@ class _Types:
         """Return the schema of all columns."""
         import pyarrow as pa
 
-        kinds = {name: pa.string() if name in self.as_json else kind for name, kind in self._known.items()}
-        kinds |= {name: pa.string() for name in self.as_json}
-        return pa.schema([*kinds.items()])
+        names = dict.fromkeys([*self._known, *self.as_json])
+        return pa.schema(
+            [
+                pa.field(name, pa.string(), metadata=JSON_COLUMN)
+                if name in self.as_json
+                else pa.field(name, self._known[name])
+                for name in names
+            ]
+        )
 
     def converted(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a row with the values that its columns hold."""
         return {
-            name: json.dumps(value, ensure_ascii=False)
-            if name in self.as_json and value is not None and not isinstance(value, str)
-            else value
+            name: to_json_text(value) if name in self.as_json and value is not None else value
             for name, value in row.items()
         }
 

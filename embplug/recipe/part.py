@@ -62,7 +62,7 @@ class Storage(Part):
 
     References
     ----------
-    .. [1] Qdrant documentation, "Quantization", https://qdrant.tech/documentation/guides/quantization/
+    .. [1] Qdrant documentation, "Quantization", https://qdrant.tech/documentation/manage-data/quantization/
     """
 
     quantization: models.QuantizationConfig | None = None

@@ -41,7 +41,7 @@ class Fusion(Part):
     .. [1] Cormack, Clarke and Buettcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank
        Learning Methods", 2009.
     .. [2] Qdrant documentation, "Hybrid Queries",
-       https://qdrant.tech/documentation/concepts/hybrid-queries/
+       https://qdrant.tech/documentation/search/hybrid-queries/
     """
 
     method: Literal["z_score", "min_max", "dbsf", "rrf"] = "z_score"
@@ -107,7 +107,7 @@ class Rerank(Part):
     References
     ----------
     .. [1] Qdrant documentation, "Quantization: Searching with Quantization",
-       https://qdrant.tech/documentation/guides/quantization/#searching-with-quantization
+       https://qdrant.tech/documentation/manage-data/quantization/#searching-with-quantization
     """
 
     candidates: int = Field(200, ge=1)

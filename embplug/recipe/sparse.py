@@ -69,7 +69,7 @@ class Sparse(Part):
     ----------
     .. [1] Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
     .. [2] Qdrant documentation, "Indexing: IDF Modifier",
-       https://qdrant.tech/documentation/concepts/indexing/#idf-modifier
+       https://qdrant.tech/documentation/manage-data/indexing/#idf-modifier
     .. [3] Formal et al., "SPLADE: Sparse Lexical and Expansion Model for First Stage Ranking", SIGIR 2021,
        arXiv:2107.05720.
 

@@ -33,7 +33,7 @@ class Multivector(Storage):
     References
     ----------
     .. [1] Qdrant documentation, "Vectors: Multivectors",
-       https://qdrant.tech/documentation/concepts/vectors/#multivectors
+       https://qdrant.tech/documentation/manage-data/vectors/#multivectors
     """
 
     datatype: models.Datatype = models.Datatype.FLOAT16

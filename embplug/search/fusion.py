@@ -199,7 +199,7 @@ def distribution_based_fusion(
     References
     ----------
     .. [1] Qdrant documentation, "Hybrid Queries",
-       https://qdrant.tech/documentation/concepts/hybrid-queries/
+       https://qdrant.tech/documentation/search/hybrid-queries/
     """
     return _fused_hits(rankings, _by_distribution, weights, limit)
 

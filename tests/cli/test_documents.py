@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from embplug import Collection, connect
 from embplug.cli import app
 
 ROWS, DIM = 20_000, 32
+MIXED = [1, "1", 1.0, True, "true", None, {"a": "1"}, ["NaN"]]
 
 
 def embplug(*arguments: object, stdin: str | None = None) -> Result:
@@ -155,15 +157,29 @@ def test_what_is_exported_is_read_again(folder, name):
         if name.endswith(".parquet"):
             # A column has one type, and null is what a row lacks.
             payload = {key: value for key, value in payload.items() if value is not None}
-            other = {key: json.loads(value) if key in ("empty",) else value for key, value in other.items()}
-            if "mixed" in payload:
-                payload["mixed"] = str(payload["mixed"])
             if "object" in payload:
                 other["object"] = {key: value for key, value in other["object"].items() if value is not None}
         assert other == payload
     if name.endswith(".parquet"):
         assert "JSON texts: empty, mixed" in " ".join(done.stdout.split())
     assert not [*folder.glob(".*.part")]
+
+
+def test_ids_of_several_types_are_the_same_after_parquet(folder):
+    created("dense: {dim: 2}\n")
+    ids = [1, "1", '"1"', "a", "null", "[1", str(uuid.UUID(int=7)), 2**63]
+    payloads = [{"mixed": value, "id of": repr(id_)} for id_, value in zip(ids, MIXED, strict=True)]
+    with connect("./data") as engine:
+        Collection.open("docs", engine).add(ids, dense=[[1, 0]] * len(ids), payloads=payloads)
+    done = embplug("export", "docs", "out.parquet", "--with-vectors")
+    assert done.exit_code == 0 and "JSON texts: id, mixed" in " ".join(done.stdout.split())
+    created("dense: {dim: 2}\n", "again")
+    assert embplug("add", "again", "out.parquet").exit_code == 0
+    first, second = stored(), stored("again")
+    assert {*map(repr, first)} == {*map(repr, second)}
+    for id_, payload in first.items():
+        kept = {key: value for key, value in payload.items() if value is not None}
+        assert json.dumps(second[id_], sort_keys=True) == json.dumps(kept, sort_keys=True)
 
 
 def test_an_export_may_be_filtered_and_piped(folder):
@@ -398,3 +414,38 @@ def test_documents_that_all_lack_tokens_are_named_or_stored(folder):
     assert done.exit_code == 1 and "docs.parquet, row 1, field 'tokens'" in done.stderr
     assert embplug("add", "docs", "docs.parquet", "--store-empty").exit_code == 0
     assert stored() == {1: {}, 2: {}}
+
+
+def test_an_empty_list_of_tokens_is_a_document_without_vectors(folder):
+    created("tokens: {dim: 2, encoding: null, codes: null}\n")
+    lines = ['{"id": 1, "tokens": []}', '{"id": 2, "tokens": [[1, 2]]}']
+    Path("docs.jsonl").write_text("\n".join(lines))
+    done = embplug("add", "docs", "docs.jsonl")
+    assert done.exit_code == 1 and "docs.jsonl, line 1, field 'tokens'" in done.stderr
+    done = embplug("add", "docs", "docs.jsonl", "--store-empty")
+    assert done.exit_code == 0 and "2 documents added, 1 of them without" in done.stdout
+    assert [not vectors for _, (_, vectors) in sorted(stored(with_vectors=True).items())] == [True, False]
+    Path("docs.jsonl").write_text(lines[0])
+    assert embplug("add", "docs", "docs.jsonl", "--store-empty").exit_code == 0
+    assert {*stored()} == {1, 2}
+
+
+def test_vectors_that_all_have_another_dimension_are_named_with_file_and_row(folder):
+    created("dense: {dim: 2}\n")
+    created("tokens: {dim: 2, encoding: null, codes: null}\n", "tokens")
+    Path("v.jsonl").write_text('{"id": 1, "vector": [1, 2, 3]}\n{"id": 2, "vector": [1, 2, 3]}')
+    Path("t.jsonl").write_text('{"id": 1, "tokens": [[1, 2, 3]]}\n{"id": 2, "tokens": [[1, 2, 3]]}')
+    vectors = pa.array([[1.0, 2.0, 3.0]] * 2, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": [1, 2], "embedding": vectors}), "v.parquet")
+    np.save("v.npy", np.ones((2, 3), dtype=np.float32))
+    Path("ids.jsonl").write_text('{"id": 1}\n{"id": 2}')
+    for name, arguments, place in (
+        ("docs", ["v.jsonl"], "v.jsonl, line 1, field 'vector'"),
+        ("tokens", ["t.jsonl"], "t.jsonl, line 1, field 'tokens'"),
+        ("docs", ["v.parquet"], "v.parquet, row 1, field 'embedding'"),
+        ("docs", ["v.npy"], "v.npy, row 0, field 'dense'"),
+        ("docs", ["ids.jsonl", "--vector", "v.npy"], "v.npy, row 0"),
+    ):
+        done = embplug("add", name, *arguments)
+        assert done.exit_code == 1, done.stdout
+        assert f"{place}: expected 2 numbers, as in the recipe, got 3" in " ".join(done.stderr.split())
