@@ -47,7 +47,7 @@ class BytewiseCodes:
     Parameters
     ----------
     directions : float32 (dim, active) or None
-        Directions that the entries describe. None are the dimensions themselves.
+        Directions that the entries describe, as columns. None are the dimensions themselves.
     mean : float32 (dim,)
     entries : float32 (active, 256)
         The entries of each byte in its directions.
@@ -87,7 +87,8 @@ class BytewiseCodes:
         if lengths is not None:
             check_shape("lengths", lengths, (ENTRIES,))
         self._arguments = directions, mean, entries, widths, squares, square, lengths
-        arrays = (directions, mean, entries, squares, lengths)
+        rows = None if directions is None else directions.T
+        arrays = (rows, mean, entries, squares, lengths)
         self._kept = [None if array is None else floats(array) for array in arrays]
         *before, of_squares, of_lengths = (place(array) for array in self._kept)
         self._struct = _Bytewise(
