@@ -185,10 +185,10 @@ class BytewiseCodes:
         kind, tokens = FLOAT32 if kernel.exact else INTEGER, int(documents.offsets[-1])
         size = kernel.functions.held.embplug_bytewise_room(self._place, tile, kind, tokens)
         memory = aligned((size,), np.uint8)
+        call = kernel.functions_for(tokens * self.width).embplug_bytewise
         before, behind = (kernel.level, tile, kind, self._place), (place(scores), place(memory))
 
         def run(first: int, last: int, query_place: int | None = None) -> None:
-            call = kernel.functions_for((last - first) * tokens // len(scores) * self.width).embplug_bytewise
             call(*before, query_place, len(query), *places, self.code_bytes, first, last, *behind)
 
         threads = thread_count(documents.offsets, self.width + 1, threads)
