@@ -105,6 +105,7 @@ class Pipeline:
         self.unfilled: tuple[str, ...] = ()
         self.revision: str | None = None
         self.alias: str | None = None
+        self._fitted = False
 
     def changed(
         self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | str | None = None
@@ -145,7 +146,10 @@ class Pipeline:
     @property
     def fitted(self) -> bool:
         """Whether every method is fitted, or has nothing to learn."""
-        return all(branch.fitted for branch in self.branches.values())
+        # Nothing unlearns, and every search asks.
+        if not self._fitted:
+            self._fitted = all(branch.fitted for branch in self.branches.values())
+        return self._fitted
 
     @property
     def learns_from_tokens(self) -> bool:
@@ -399,6 +403,8 @@ class Pipeline:
         for name in {} if options.fusion is None else options.fusion.weights:
             if name not in self.branches:
                 raise InvalidArgumentError("fusion.weights", f"some of {[*self.branches]}", repr(name))
+        if options.filter is None:
+            return options
         return replace(options, filter=self.checked_filter(options.filter))
 
 

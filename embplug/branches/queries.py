@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.branches.datatypes import datatype_of_user
-from embplug.branches.documents import check_dense, check_query_tokens, check_takes_sparse, named_dense
+from embplug.branches.documents import (
+    TokensLike,
+    check_dense,
+    check_query_tokens,
+    check_takes_sparse,
+    named_dense,
+)
 from embplug.branches.images import naming_image, page_image
 from embplug.branches.sparse_vectors import SparseBatch, check_sparse_query
 from embplug.common.unicode_text import check_text
@@ -120,10 +126,17 @@ def _check_tokens(tokens: Any, recipe: Tokens) -> TokenBatch:
     if isinstance(tokens, TokenBatch):
         return check_query_tokens(tokens, recipe, 1)
     try:
-        return check_query_tokens([tokens], recipe, 1)
+        return check_query_tokens(_as_batch(tokens, recipe.dim), recipe, 1)
     except InvalidArgumentError as error:
         argument = error.argument.replace("tokens[0]", "tokens")
         raise type(error)(argument, error.expected, error.got) from None
+
+
+def _as_batch(tokens: Any, dim: int) -> TokensLike:
+    """One document for the checks, which look twice at what is no matrix of floats yet."""
+    if isinstance(tokens, np.ndarray) and tokens.dtype.kind == "f" and tokens.shape[1:] == (dim,):
+        return TokenBatch(tokens.astype(np.float32, copy=False), np.array([0, len(tokens)]))
+    return [tokens]
 
 
 def _check_token_weights(weights: Any, tokens: TokenBatch | None) -> NDArray[np.float32] | None:

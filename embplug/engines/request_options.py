@@ -115,9 +115,11 @@ def _checked(
 
 
 def _consistency(consistency: Any) -> models.ReadConsistency | None:
+    if consistency is None:
+        return None
     kinds = [kind.value for kind in models.ReadConsistencyType]
-    if consistency is None or consistency in kinds:
-        return None if consistency is None else models.ReadConsistencyType(consistency)
+    if consistency in kinds:
+        return models.ReadConsistencyType(consistency)
     if isinstance(consistency, int) and not isinstance(consistency, bool) and consistency >= 1:
         return consistency
     raise InvalidArgumentError("consistency", f"a number of replicas, or one of {kinds}", repr(consistency))

@@ -60,9 +60,10 @@ def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
 
 def _by_vectors(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
     """Search with all stages before the cross-encoder."""
-    whole = _in_one_request(query, options)
+    candidates = _fused_in_engine(query.finders, _first_fusion(query))
+    whole = _in_one_request(query, options, candidates)
     if whole is None:
-        return (yield from _in_rounds(query, options))
+        return (yield from _in_rounds(query, options, candidates))
     below = _candidate_count(query, options)
     rankings = yield from rankings_of(
         [whole], options.limit, options, below=below, score_threshold=options.score_threshold
@@ -75,9 +76,8 @@ def _candidate_count(query: PreparedQuery, options: SearchOptions) -> int:
     return max(options.candidates or query.candidates, options.limit)
 
 
-def _in_one_request(query: PreparedQuery, options: SearchOptions) -> Stage | None:
+def _in_one_request(query: PreparedQuery, options: SearchOptions, candidates: Stage | None) -> Stage | None:
     """Return the whole search as one stage, or None if the engine cannot run all of it in one request."""
-    candidates = _fused_in_engine(query.finders, _first_fusion(query))
     ranker = query.ranker
     if ranker is None:
         return candidates
@@ -87,10 +87,9 @@ def _in_one_request(query: PreparedQuery, options: SearchOptions) -> Stage | Non
     return _fused_in_engine({ranker.branch: best, **_fused_after(query)}, query.fusion)
 
 
-def _in_rounds(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]:
+def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage | None) -> Rounds[Ranking]:
     """Fuse and rerank in this process when the engine cannot; this may take several rounds of requests."""
     ranker, count = query.ranker, _candidate_count(query, options)
-    candidates = _fused_in_engine(query.finders, _first_fusion(query))
     after = _fused_after(query)
     ranked_at_once = (
         ranker is not None and ranker.by_codes is None and (options.exact or candidates is not None)
@@ -186,7 +185,9 @@ def _ranking_stage(ranker: Ranker, candidates: Stage | None) -> Stage:
 
 def _first_fusion(query: PreparedQuery) -> Fusion:
     """Return how candidates are fused: by ranks if a ranker follows, so that each branch gets its share."""
-    return query.fusion if query.ranker is None else query.fusion.model_copy(update={"method": "rrf"})
+    if query.ranker is None or len(query.finders) < 2:
+        return query.fusion
+    return query.fusion.model_copy(update={"method": "rrf"})
 
 
 def _fused_after(query: PreparedQuery) -> dict[str, Stage]:

@@ -69,11 +69,13 @@ def rankings_of(
                 )
                 inner.setdefault(within.name, request)
     answers = yield [*requests, *inner.values()]
+    rankings = [Ranking.of(answer, stage.name) for stage, answer in zip(stages, answers, strict=False)]
+    if not inner:
+        return rankings
     beside = {
         name: (answer.ids, np.array(answer.scores))
         for name, answer in zip(inner, answers[len(stages) :], strict=True)
     }
-    rankings = [Ranking.of(answer, stage.name) for stage, answer in zip(stages, answers, strict=False)]
     return [replace(ranking, stages={**beside, **ranking.stages}) for ranking in rankings]
 
 

@@ -52,10 +52,11 @@ static MANY const uint8_t *decode_many(const uint8_t *at, const uint8_t *end, co
 }
 #endif
 
-/* Decode texts of so many characters one after the other into `out`. Returns the first that is not base85, or
- * -1. */
+/* Decode texts of so many characters one after the other into `out`, and write where each begins and how many
+ * bytes it has. Returns the first that is not base85, or -1. */
 EXPORT int64_t embplug_base85(int level, const uint8_t *const *texts, const int64_t *lengths, int64_t count,
-                              const uint8_t *digits, uint8_t *out) {
+                              const uint8_t *digits, uint8_t *out, int64_t *starts, int64_t *sizes) {
+    uint8_t *const begin = out;
 #ifdef INT8_PRODUCTS
     const int many = level >= 2 && __builtin_cpu_supports("avx512vbmi");
 #else
@@ -64,6 +65,7 @@ EXPORT int64_t embplug_base85(int level, const uint8_t *const *texts, const int6
     for (int64_t i = 0; i < count; i++) {
         const uint8_t *at = texts[i], *end = at + lengths[i];
         unsigned wrong = 0;
+        starts[i] = out - begin;
         if (lengths[i] % 5 == 1) return i;
 #ifdef INT8_PRODUCTS
         if (many) at = decode_many(at, end, digits, &out, &wrong);
@@ -82,6 +84,7 @@ EXPORT int64_t embplug_base85(int level, const uint8_t *const *texts, const int6
             for (int64_t place = 0; place < rest - 1; place++) *out++ = (uint8_t)(value >> (24 - 8 * place));
         }
         if (wrong) return i;
+        sizes[i] = out - begin - starts[i];
     }
     return -1;
 }

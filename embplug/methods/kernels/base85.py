@@ -47,11 +47,13 @@ def decode_by(kernel: Kernel, texts: Sequence[str]) -> ByteStrings:
     places = np.fromiter(map(_utf8_of, texts), dtype=np.uint64, count=count)
     # A character beyond ASCII takes more bytes than one, the first of which is not base85.
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=count)
-    sizes = lengths // 5 * 4 + np.maximum(lengths % 5 - 1, 0)
-    decoded = np.empty(int(sizes.sum()), dtype=np.uint8)
-    wrong = kernel.functions.embplug_base85(
-        *(kernel.level, place(places), place(lengths), count, DIGITS, place(decoded))
+    characters = int(lengths.sum())
+    decoded = np.empty(characters // 5 * 4 + 4 * count, dtype=np.uint8)
+    starts, sizes = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
+    wrong = kernel.functions_for(characters).embplug_base85(
+        *(kernel.level, place(places), place(lengths), count, DIGITS),
+        *(place(decoded), place(starts), place(sizes)),
     )
     if wrong >= 0:
         raise ValueError("not base85, or cut off")
-    return ByteStrings(decoded, np.cumsum(sizes) - sizes, sizes)
+    return ByteStrings(decoded, starts, sizes)

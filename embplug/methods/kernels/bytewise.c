@@ -71,22 +71,30 @@ EXPORT void embplug_bytewise(int level, int lanes, int kind, const Bytewise *wit
     DISPATCH(maxsim, kind, &in, first, last);
 }
 
+/* The dot product of two vectors, in parts that compilers add side by side. */
+static float product(const float *a, const float *b, int64_t dim) {
+    float parts[16] = {0}, total = 0;
+    int64_t d = 0;
+    for (; d + 16 <= dim; d += 16)
+        for (int i = 0; i < 16; i++) parts[i] += a[d + i] * b[d + i];
+    for (; d < dim; d++) parts[0] += a[d] * b[d];
+    for (int i = 0; i < 16; i++) total += parts[i];
+    return total;
+}
+
 /* Products (count,) of the sum of query tokens (query_tokens, dim) with codes that stand at `starts`, whose
  * lengths are kept. `room` holds dim + active + bytes * ENTRIES numbers. */
 EXPORT void embplug_bytewise_sum(const Bytewise *with, const float *query, int64_t query_tokens,
                                  const uint8_t *codes, const int64_t *starts, int64_t count, float *scores,
                                  float *room) {
     const int64_t dim = with->dim, active = with->active;
-    float *sum = room, *turned = with->directions ? room + dim : sum, *table = room + dim + active, base = 0;
+    float *sum = room, *turned = with->directions ? room + dim : sum, *table = room + dim + active;
     for (int64_t d = 0; d < dim; d++) sum[d] = 0;
     for (int64_t token = 0; token < query_tokens; token++)
         for (int64_t d = 0; d < dim; d++) sum[d] += query[token * dim + d];
-    if (with->directions) {
-        for (int64_t a = 0; a < active; a++) turned[a] = 0;
-        for (int64_t d = 0; d < dim; d++)
-            for (int64_t a = 0; a < active; a++) turned[a] += with->directions[d * active + a] * sum[d];
-    }
-    for (int64_t d = 0; d < dim; d++) base += with->mean[d] * sum[d];
+    if (with->directions)
+        for (int64_t a = 0; a < active; a++) turned[a] = product(with->directions + a * dim, sum, dim);
+    const float base = product(with->mean, sum, dim);
     embplug_vector_table(with->entries, with->widths, with->bytes, turned, table);
     for (int64_t i = 0; i < count; i++) {
         const uint8_t *code = codes + starts[i];

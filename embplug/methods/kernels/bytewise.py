@@ -47,7 +47,7 @@ class BytewiseCodes:
     Parameters
     ----------
     directions : float32 (dim, active) or None
-        Directions that the entries describe. None are the dimensions themselves.
+        Directions that the entries describe, as columns. None are the dimensions themselves.
     mean : float32 (dim,)
     entries : float32 (active, 256)
         The entries of each byte in its directions.
@@ -87,7 +87,8 @@ class BytewiseCodes:
         if lengths is not None:
             check_shape("lengths", lengths, (ENTRIES,))
         self._arguments = directions, mean, entries, widths, squares, square, lengths
-        arrays = (directions, mean, entries, squares, lengths)
+        rows = None if directions is None else directions.T
+        arrays = (rows, mean, entries, squares, lengths)
         self._kept = [None if array is None else floats(array) for array in arrays]
         *before, of_squares, of_lengths = (place(array) for array in self._kept)
         self._struct = _Bytewise(
@@ -184,10 +185,10 @@ class BytewiseCodes:
         kind, tokens = FLOAT32 if kernel.exact else INTEGER, int(documents.offsets[-1])
         size = kernel.functions.held.embplug_bytewise_room(self._place, tile, kind, tokens)
         memory = aligned((size,), np.uint8)
+        call = kernel.functions_for(tokens * self.width).embplug_bytewise
         before, behind = (kernel.level, tile, kind, self._place), (place(scores), place(memory))
 
         def run(first: int, last: int, query_place: int | None = None) -> None:
-            call = kernel.functions_for((last - first) * tokens // len(scores) * self.width).embplug_bytewise
             call(*before, query_place, len(query), *places, self.code_bytes, first, last, *behind)
 
         threads = thread_count(documents.offsets, self.width + 1, threads)

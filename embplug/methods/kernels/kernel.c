@@ -70,7 +70,7 @@ typedef struct {
 
 /* Codes whose bytes name entries, as they are scored for every query. */
 typedef struct {
-    const float *directions; /* (dim, active) that the entries describe, or NULL for the dimensions themselves */
+    const float *directions; /* (active, dim) that the entries describe, or NULL for the dimensions themselves */
     const float *mean;       /* (dim,) */
     int64_t dim;
     int64_t active;

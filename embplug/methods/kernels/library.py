@@ -17,8 +17,9 @@ VARIABLE = "EMBPLUG_KERNEL"
 
 TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
+
 LONG_CALL = 1 << 16
-"""Looked-up rows, or copied bytes, from which on another thread can run meanwhile: some ten microseconds."""
+"""Looked-up rows, or decoded characters, from which on a call lets other threads run."""
 
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
@@ -50,7 +51,7 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_bytewise_room": (c_int64, [c_void_p, c_int, c_int, c_int64]),
     "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
-    "embplug_base85": (c_int64, [c_int, c_void_p, c_void_p, c_int64, c_void_p, c_void_p]),
+    "embplug_base85": (c_int64, [c_int, *[c_void_p] * 2, c_int64, *[c_void_p] * 4]),
 }
 """Functions that return something: what, and their arguments."""
 

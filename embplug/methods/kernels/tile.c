@@ -9,6 +9,7 @@
 #if REGISTER_BYTES > 4
 #define WORDS (REGISTER_BYTES / 2 < LANES ? REGISTER_BYTES / 2 : LANES)
 #define BLOCK (VECTOR_BYTES / 16) /* entries whose products fit into registers together */
+#define SIDE (PARTS < 8 ? 8 / PARTS : 1) /* directions that keep the processor busy together */
 #define VECTOR(type, name, bytes) \
     typedef type NAME(name) __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
 #define CONVERT(value, type) __builtin_convertvector(value, type)
@@ -16,6 +17,7 @@
 #else
 #define WORDS 1
 #define BLOCK 1
+#define SIDE 1
 #define VECTOR(type, name, bytes) typedef type NAME(name)
 #define CONVERT(value, type) ((type)(value))
 #define CHOOSE(mask, a, b) ((mask) ? (a) : (b))
@@ -384,24 +386,23 @@ static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t firs
     else NAME(predictive_of)(INTEGER, in, first, last);
 }
 
-/* Query tokens (LANES, dim) along directions (dim, active): out (active, LANES). `columns` (dim, LANES) are the
- * tokens as columns. */
+/* Query tokens along directions (active, dim): out (active, LANES). `columns` (dim, LANES) are the tokens as
+ * columns. */
 INLINE TARGET void NAME(along)(const float *directions, const float *columns, int64_t dim, int64_t active, float *out) {
     int64_t a = 0;
-    for (; a + BLOCK <= active; a += BLOCK, out += BLOCK * LANES) {
-        Floats sums[BLOCK][PARTS];
-        for (int j = 0; j < BLOCK; j++) EACH(i) sums[j][i] = (Floats){0};
-        for (int64_t d = 0; d < dim; d++) {
-            const float *direction = directions + d * active + a, *column = columns + d * LANES;
-            for (int j = 0; j < BLOCK; j++) EACH(i) sums[j][i] += LOAD(floats, column + i * FLOATS) * direction[j];
-        }
-        for (int j = 0; j < BLOCK; j++) EACH(i) STORE(floats, out + j * LANES + i * FLOATS) = sums[j][i];
+    for (; a + SIDE <= active; a += SIDE, directions += SIDE * dim, out += SIDE * LANES) {
+        Floats sums[SIDE][PARTS];
+        for (int j = 0; j < SIDE; j++) EACH(i) sums[j][i] = (Floats){0};
+        for (int64_t d = 0; d < dim; d++)
+            for (int j = 0; j < SIDE; j++)
+                EACH(i) sums[j][i] += LOAD(floats, columns + d * LANES + i * FLOATS) * directions[j * dim + d];
+        for (int j = 0; j < SIDE; j++) EACH(i) STORE(floats, out + j * LANES + i * FLOATS) = sums[j][i];
     }
-    for (; a < active; a++, out += LANES) {
+    for (; a < active; a++, directions += dim, out += LANES) {
         Floats sums[PARTS];
         EACH(i) sums[i] = (Floats){0};
         for (int64_t d = 0; d < dim; d++)
-            EACH(i) sums[i] += LOAD(floats, columns + d * LANES + i * FLOATS) * directions[d * active + a];
+            EACH(i) sums[i] += LOAD(floats, columns + d * LANES + i * FLOATS) * directions[d];
         EACH(i) STORE(floats, out + i * FLOATS) = sums[i];
     }
 }
@@ -429,6 +430,7 @@ static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *q
 #undef PARTS
 #undef WORDS
 #undef BLOCK
+#undef SIDE
 #undef VECTOR
 #undef CONVERT
 #undef CHOOSE
