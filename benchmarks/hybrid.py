@@ -2,7 +2,8 @@
 
 The learned weights are computed from MiniLM's tokens, because no trained model of them comes in a package: a
 text has a term for each of 2,048 tokens drawn at random that is nearest to one of its own. Their cosine is
-its weight, and Qdrant multiplies it by the inverse document frequency.
+its weight, and Qdrant multiplies it by the inverse document frequency. On collections of at most 500
+documents, a tiny model of the class of SPLADE also makes weights of the texts, as an encoder of the recipe.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from _beir import EncodedBeir, load
 from _bm25 import bm25
 from _harness import environment, parser, percentiles_ms, report
 from _metrics import ndcg, top
+from _splade import save_model
 from numpy.typing import NDArray
 from qdrant_client import models
 
@@ -35,6 +38,9 @@ SAMPLE = 500
 NAME = "hybrid"
 CELLS = 2048
 """Terms of learned sparse vectors."""
+
+ENCODED_DOCUMENTS = 500
+"""Largest collection of which the tiny model encodes all texts."""
 
 FUSIONS = {
     "z-scores": Fusion(method="z_score"),
@@ -112,7 +118,7 @@ def _learned_rows(data: EncodedBeir) -> Iterator[dict[str, Any]]:
     """Learned weights beside BM25, each alone and fused with sentence vectors."""
     yield _row(data, "peer", "BM25 of bm25s", *_bm25s(data))
     kept, cells = np.flatnonzero(data.documents.lengths), _drawn_cells(data.documents)
-    kinds = {
+    kinds: dict[str, tuple[Sparse, Any, Any]] = {
         "BM25": (Sparse(), None, None),
         "learned sparse": (
             Sparse(kind="learned", modifier=models.Modifier.IDF),
@@ -120,6 +126,18 @@ def _learned_rows(data: EncodedBeir) -> Iterator[dict[str, Any]]:
             _weights(data.queries, cells),
         ),
     }
+    with tempfile.TemporaryDirectory() as folder:
+        if len(kept) <= ENCODED_DOCUMENTS:
+            encoder = save_model(Path(folder))
+            sparse = Sparse(kind="learned", encoder=encoder, modifier=models.Modifier.IDF)
+            kinds["tiny SPLADE, untrained"] = (sparse, None, None)
+        yield from _sparse_rows(data, kept, kinds)
+
+
+def _sparse_rows(
+    data: EncodedBeir, kept: NDArray[np.int64], kinds: dict[str, tuple[Sparse, Any, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Sparse vectors of several kinds: of texts, or with weights of documents and of queries."""
     for name, (sparse, documents, queries) in kinds.items():
         with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
             recipe = Recipe(dense=Dense(dim=data.document_sentences.shape[1]), sparse=sparse)

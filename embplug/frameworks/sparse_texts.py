@@ -1,4 +1,4 @@
-"""Sparse vectors that a model of a framework makes, as an encoder of embplug returns them."""
+"""Models of sparse vectors that a user passes to the store of a framework."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from embplug.branches.sparse_vectors import LARGEST_INDEX, check_sparse
-from embplug.encoders import Encoded
+from embplug.collection.collection import Collection
+from embplug.encoders import Encoded, Encoder
+from embplug.errors import InvalidArgumentError
 
 
 def encoded_weights(vectors: Sequence[Any], count: int, argument: str) -> Encoded:
@@ -40,3 +42,33 @@ def encoded_weights(vectors: Sequence[Any], count: int, argument: str) -> Encode
     return Encoded(
         sparse=csr_array((batch.values, batch.indices.astype(np.int64), batch.offsets), shape=shape)
     )
+
+
+def take_sparse_model(collection: Collection, encoder: Encoder, argument: str) -> None:
+    """Let a model make the learned weights of a collection of embplug.
+
+    Parameters
+    ----------
+    collection : Collection
+        The collection.
+    encoder : Encoder
+        The model, which makes sparse vectors alone.
+    argument : str
+        Name of the user's argument, for the errors.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The recipe stores no learned weights, or they come from another model.
+    """
+    sparse = collection.recipe.sparse
+    expected = None
+    if sparse is None or not sparse.is_learned:
+        expected = "nothing, unless the recipe has Sparse(kind='learned')"
+    elif sparse.encoder not in (None, encoder.spec):
+        expected = f"nothing, because the recipe names the model {sparse.encoder!r}"
+    elif collection.has_encoder:
+        expected = "nothing beside an encoder: name it in the recipe, Sparse(kind='learned', encoder=...)"
+    if expected is not None:
+        raise InvalidArgumentError(argument, expected, encoder.spec)
+    collection.reload(encoder=encoder)

@@ -36,8 +36,9 @@ class Sparse(Part):
     frequency (the ``IDF`` modifier of a sparse vector [2]_). Documents and queries need texts. BM25 needs the
     extra ``sparse``: ``pip install 'embplug[sparse]'``.
 
-    Learned weights, such as those of SPLADE, miniCOIL or BGE-M3, come from an encoder of texts, or from the
-    user as ``sparse`` in :meth:`Collection.add` and :meth:`Collection.search`.
+    Learned weights, such as those of SPLADE, miniCOIL or BGE-M3, come from the user, as ``sparse`` in
+    :meth:`Collection.add` and :meth:`Collection.search`. With an encoder that makes them, ``encoder`` or that
+    of the recipe, texts are enough.
 
     Attributes
     ----------

@@ -14,6 +14,7 @@ from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import as_encoder, default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
+from embplug.frameworks.sparse_texts import take_sparse_model
 from langchain_embplug.peer_keywords import PeerKeywords
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,10 @@ def open_collection(
         how_to_compress=_HOW_TO_COMPRESS,
         sparse_encoder=peer.sparse_encoder,
     )
-    if not is_plain:
+    sparse = collection.recipe.sparse
+    if not is_plain and peer.sparse_encoder is not None and sparse is not None and sparse.is_learned:
+        take_sparse_model(collection, peer.sparse_encoder, "sparse_embedding")
+    elif not is_plain:
         peer.check_computed_here()
     return FrameworkCollection(collection, is_plain)
 

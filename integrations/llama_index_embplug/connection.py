@@ -9,8 +9,8 @@ from embplug.engines import Engine, traits_of
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
+from embplug.frameworks.sparse_texts import take_sparse_model
 from llama_index_embplug.nodes import PLAIN_TEXT_KEY, REF_DOC_KEY, TEXT_KEY
-from llama_index_embplug.sparse import check_takes_model
 
 _HOW_TO_COMPRESS = (
     "run `embplug migrate` (docs/migrating.md), which embeds nothing again; or fill another store: "
@@ -72,8 +72,7 @@ def open_collection(
         sparse_vector=(sparse_vector_name or None) if sparse_encoder is not None else None,
     )
     if sparse_encoder is not None and not is_plain:
-        check_takes_model(collection.recipe, sparse_encoder, collection.has_encoder)
-        collection.reload(encoder=sparse_encoder)
+        take_sparse_model(collection, sparse_encoder, "sparse_doc_fn")
     return FrameworkCollection(collection, is_plain)
 
 

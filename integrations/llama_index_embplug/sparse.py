@@ -11,7 +11,6 @@ from embplug.errors import InvalidArgumentError
 from embplug.files.weights import Weights
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.sparse_texts import encoded_weights
-from embplug.recipe import Recipe
 
 SparseFunction: TypeAlias = Callable[[list[str]], tuple[Sequence[Sequence[int]], Sequence[Sequence[float]]]]
 """Function of texts that returns the indices of each text, and the weights of each."""
@@ -70,26 +69,6 @@ class SparseFunctions:
     def encode_queries(self, texts: Sequence[str]) -> Encoded:
         """Encode queries; see :class:`embplug.Encoder`."""
         return _encoded(self.query_fn([*texts]), len(texts), "sparse_query_fn")
-
-
-def check_takes_model(recipe: Recipe, encoder: Encoder, has_encoder: bool) -> None:
-    """Refuse a sparse model for a collection of embplug that has no place for it.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The recipe stores no learned weights, or they come from another model.
-    """
-    sparse = recipe.sparse
-    if sparse is None or not sparse.is_learned:
-        expected = "nothing, unless the recipe has Sparse(kind='learned')"
-        raise InvalidArgumentError("sparse_doc_fn", expected, encoder.spec)
-    if sparse.encoder not in (None, encoder.spec):
-        expected = f"nothing, because the recipe names the model {sparse.encoder!r}"
-        raise InvalidArgumentError("sparse_doc_fn", expected, encoder.spec)
-    if has_encoder:
-        expected = "nothing beside an encoder: name it in the recipe, Sparse(kind='learned', encoder=...)"
-        raise InvalidArgumentError("sparse_doc_fn", expected, encoder.spec)
 
 
 def lacks_sparse_model(shared: FrameworkCollection) -> bool:

@@ -14,6 +14,7 @@ from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import VectorStoreQuery, VectorStoreQueryMode
 from llama_index.vector_stores.qdrant import QdrantVectorStore
 from llama_index_embplug import EmbplugVectorStore
+from llama_index_embplug.sparse import SparseFunctions
 from qdrant_client import QdrantClient, models
 
 from embplug import Collection, Dense, Recipe, Sparse, migrate, register_encoder
@@ -155,6 +156,20 @@ def test_a_new_collection_stores_the_weights_too(client: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^sparse_doc_fn: .*fastembed_sparse_model"):
         without.add([node(4)])
     assert without.query(query("plum", "default", i=2)).ids[0] == node(2).node_id
+
+
+def test_a_model_of_fastembed_is_loaded_by_its_name(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = []
+
+    def load(name: str) -> SparseFunctions:
+        names.append(name)
+        return SparseFunctions(weights, weights)
+
+    monkeypatch.setattr("llama_index_embplug.sparse.load_encoder", load)
+    filled(client)
+    ours = EmbplugVectorStore("docs", client, fastembed_sparse_model="owner/model")
+    assert names == ["fastembed:owner/model"] and ours.to_dict()["fastembed_sparse_model"] == "owner/model"
+    assert ours.query(query("plum", "sparse", similarity_top_k=1)).ids == [node(2).node_id]
 
 
 @pytest.mark.parametrize(

@@ -621,7 +621,8 @@ async def test_engines_in_the_words_of_the_stock_store(tmp_path, qdrant_address)
     ):
         with pytest.raises(InvalidArgumentError):
             EmbplugVectorStore("words", **wrong)
-    with pytest.raises(InvalidArgumentError, match=r"^enable_hybrid: expected nothing: use .*Sparse\(\)"):
+    expected = r"^enable_hybrid: expected nothing: pass .*sparse_doc_fn.*Sparse\(\)"
+    with pytest.raises(InvalidArgumentError, match=expected):
         EmbplugVectorStore("words", ":memory:", enable_hybrid=True, dense_config=None)
     with pytest.raises(TypeError, match=r"^unexpected argument 'other'"):
         EmbplugVectorStore("words", ":memory:", other=True)

@@ -233,3 +233,17 @@ def test_a_hybrid_collection_of_langchain_is_searched_extended_and_migrated(memo
     ]
     small.add([900], texts=["sigma tau"])
     assert small.search(text="tau", branches=["sparse"], limit=1)[0].id == 900
+
+
+@pytest.mark.parametrize("mode", ["sparse", "hybrid"])
+def test_a_recipe_with_learned_weights_takes_the_model_of_langchain(memory_client: Any, mode: str) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM), sparse=Sparse(kind="learned"), text_key="page_content")
+    Collection.create("docs", recipe, memory_client)
+    options = {"sparse_embedding": WordWeights(), "retrieval_mode": mode}
+    store = EmbplugVectorStore(memory_client, "docs", WordEmbeddings(), **options)
+    store.add_texts(TEXTS, ids=[*range(COUNT)])
+    assert store.similarity_search("alpha17 gamma6", k=1)[0].page_content == TEXTS[17]
+    assert weights(TEXTS[17]) in stored_weights(memory_client, "docs", "sparse").values()
+    Collection.create("bm25", Recipe(dense=Dense(dim=DIM), sparse=Sparse()), memory_client)
+    with pytest.raises(InvalidArgumentError, match=r"^sparse_embedding"):
+        EmbplugVectorStore(memory_client, "bm25", WordEmbeddings(), **options)
