@@ -43,8 +43,9 @@ def scaled(vector: list[float], wanted: float) -> list[float]:
 def table_vector(state: State, code: list[int]) -> list[float]:
     """The vector whose bytes name entries of tables, turned back."""
     entries, column = [], 0
+    scales = state.get("tables_scales", [1.0] * state["tables"].shape[1])
     for byte, width in zip(code, state["widths"].tolist(), strict=True):
-        entries += [float(state["tables"][byte][j]) for j in range(column, column + width)]
+        entries += [float(state["tables"][byte][j]) * float(scales[j]) for j in range(column, column + width)]
         column += width
     if "rotation" not in state:
         return entries
@@ -104,6 +105,12 @@ def residual(quantizer: Any, state: State, query: list[float], code: list[int]) 
     return float(state["factors"][factor]) * product(query, vector)
 
 
+def row_in_bytes(state: State, number: int) -> list[float]:
+    """A centroid whose numbers are bytes, or floats in earlier states."""
+    scale = float(state["centroids_scales"][number]) if "centroids_scales" in state else 1.0
+    return [float(x) * scale for x in state["centroids"][number]]
+
+
 def predictive(codes: Any, state: State, query: list[float], string: bytes) -> list[float]:
     """Products of a query with each token of a document coded by ``PredictiveQuantizer``."""
     count = int.from_bytes(string[:4], "little")
@@ -116,14 +123,15 @@ def predictive(codes: Any, state: State, query: list[float], string: bytes) -> l
     assert place == len(string)
     decoded: list[list[float]] = []
     for i, (centroid, back, gain, k, factor) in enumerate(headers):
-        part = {name: state[f"{k}.{name}"] for name in ("tables", "widths")}
+        names = ("tables", "tables_scales", "widths")
+        part = {name: state[f"{k}.{name}"] for name in names if f"{k}.{name}" in state}
         rotation = [[row[j] for j in state[f"{k}.kept"]] for row in straightened(state["directions"])]
         vector = table_vector({**part, "rotation": rotation}, rests[i])
-        base = [float(x) for x in state["centroids"][centroid]]
+        base = row_in_bytes(state, centroid)
         if back:
-            other = state["centroids"][headers[i - back][0]]
+            other = row_in_bytes(state, headers[i - back][0])
             share = float(state["gains"][gain])
-            shape = [x - float(c) for x, c in zip(decoded[i - back], other, strict=True)]
+            shape = [x - c for x, c in zip(decoded[i - back], other, strict=True)]
             vector = [x + share * y for x, y in zip(vector, shape, strict=True)]
         longer = float(state["factors"][factor])
         decoded.append([longer * (b + x) for b, x in zip(base, vector, strict=True)])

@@ -42,7 +42,7 @@ class AdaptiveEncoding(Encoding):
     ----------
     stored_dim : int, default=512
         Dimension of the stored vectors, which is also the bytes of a document.
-    state_share : float, default=0.02
+    state_share : float, default=0.01
         Largest size of what is learned, as a share of the sample's tokens in float32. Tokens are pooled where
         landmarks would take more.
     dtype : {"uint8", "float16", "float32"}, default="uint8"
@@ -61,7 +61,7 @@ class AdaptiveEncoding(Encoding):
     """
 
     stored_dim: int = Field(default=512, ge=16, le=65536)
-    state_share: float = Field(default=0.02, gt=0, le=1)
+    state_share: float = Field(default=0.01, gt=0, le=1)
     dtype: Literal["float32", "float16", "uint8"] = "uint8"
     seed: int = Field(default=0, ge=0)
     kind: Literal["adaptive"] = "adaptive"

@@ -16,6 +16,12 @@ LARGEST_ERROR = 2.0**-10
 
 LARGEST_BYTE = 127
 
+LOW_DIGITS = (1 << 12) - 1
+"""Last digits of a float32, which scales of bytes do without."""
+
+SCALES = "_scales"
+"""End of the names of arrays of scales in a state."""
+
 NEWTON_SCHULZ_STEPS = 3
 """Each squares the error of rounded directions, which is some 2 % at first."""
 
@@ -33,6 +39,55 @@ def halved(array: ArrayLike) -> NDArray[Any]:
     largest = np.abs(floats).max(initial=0)
     exact_enough = np.abs(halves.astype(np.float32) - floats).max(initial=0) <= LARGEST_ERROR * largest
     return halves if exact_enough else floats
+
+
+def in_bytes(array: ArrayLike, axis: int) -> tuple[NDArray[np.int8], Float32]:
+    """The array as bytes and the scales that they are multiplied by, which are constant along ``axis``.
+
+    The scales have so few digits that their products with bytes are exact: what was rounded once is not
+    rounded again.
+    """
+    floats = np.asarray(array, dtype=np.float32)
+    largest = np.abs(floats).max(axis=axis, initial=0, keepdims=True)
+    scales = np.maximum(largest / np.float32(LARGEST_BYTE), np.finfo(np.float32).tiny)
+    digits = scales.view(np.uint32) + np.uint32(LOW_DIGITS)
+    scales = (digits & ~np.uint32(LOW_DIGITS)).view(np.float32)
+    return np.rint(floats / scales).astype(np.int8), scales.reshape(-1)
+
+
+def rounded_to_bytes(array: ArrayLike, axis: int) -> Float32:
+    """The array (n, d) of float32 that :func:`in_bytes` stands for."""
+    return _from_bytes(*in_bytes(array, axis), axis)
+
+
+def compact_state(name: str, array: Float32, axis: int) -> dict[str, NDArray[Any]]:
+    """Arrays that :func:`restored` reads: bytes where these are exact, else float16 or float32."""
+    codes, scales = in_bytes(array, axis)
+    if array.size and np.array_equal(_from_bytes(codes, scales, axis), array):
+        return {name: codes, name + SCALES: scales}
+    return {name: halved(array)}
+
+
+def restored(state: Mapping[str, NDArray[Any]], name: str, axis: int) -> Float32:
+    """The array of float32 that :func:`compact_state` or :func:`halved` stored."""
+    array = state[name]
+    if array.dtype == np.int8:
+        return _from_bytes(array, state[name + SCALES], axis)
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def stored_compact(
+    state: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | str, int | str], axis: int
+) -> dict[str, StoredArray]:
+    """Types and shapes of what :func:`compact_state` returns."""
+    if np.asarray(state.get(name)).dtype == np.int8:
+        scales = StoredArray(np.float32, (shape[1 - axis],), low=0)
+        return {name: StoredArray(np.int8, shape, low=-LARGEST_BYTE), name + SCALES: scales}
+    return {name: stored_floats(state, name, shape)}
+
+
+def _from_bytes(codes: NDArray[np.int8], scales: Float32, axis: int) -> Float32:
+    return codes.astype(np.float32) * np.expand_dims(scales, axis)
 
 
 def directions_in_bytes(columns: ArrayLike) -> NDArray[Any]:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from embplug.errors import StateError
 from embplug.methods.numeric.arrays import Codes, Float32, State
-from embplug.methods.numeric.compact import halved, orthonormal, stored_directions, stored_floats
+from embplug.methods.numeric.compact import (
+    compact_state,
+    halved,
+    orthonormal,
+    restored,
+    rounded_to_bytes,
+    stored_compact,
+    stored_directions,
+)
 from embplug.methods.numeric.partition import half_squares, kmeans
 from embplug.methods.stored import StoredArray
 
@@ -24,6 +32,9 @@ BLOCK_ROWS = 4096
 JOINT_SAMPLE = 16384
 SCALAR_SAMPLE = 8192
 LLOYD_MAX_ROUNDS = 12
+ROUNDED_SAMPLE = 1024
+MOST_ADDED = 0.02
+"""Largest error of entries in bytes, as a share of that of the codes themselves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +78,16 @@ class ByteTables:
             None if weights is None else np.ascontiguousarray(weights, dtype=np.float32),
         )
 
+    def in_bytes(self, vectors: Float32) -> ByteTables:
+        """The same with entries of a byte a number, where that adds little to what codes of vectors lose."""
+        rounded = rounded_to_bytes(self.tables, axis=0)
+        factors = np.ones(1, dtype=np.float32) if self.weights is None else self.weights
+        some = vectors[:: max(1, -(-len(vectors) // ROUNDED_SAMPLE))]
+        turned = self.turned(some) * factors
+        lost = np.square(turned - self._entries(self.encode(some)) * factors).sum(axis=1).mean()
+        added = np.square((rounded - self.tables) * factors).mean(axis=0).sum()
+        return replace(self, tables=rounded) if added <= MOST_ADDED * lost else self
+
     def encode(self, vectors: Float32) -> Codes:
         """Nearest entry of every byte, for vectors (n, dim)."""
         codes = np.zeros((len(vectors), len(self.widths)), dtype=np.uint8)
@@ -81,9 +102,7 @@ class ByteTables:
 
     def decode(self, codes: Codes) -> Float32:
         """Vectors (n, dim)."""
-        turned = np.empty((len(codes), self.tables.shape[1]), dtype=np.float32)
-        for byte, columns in self._columns():
-            turned[:, columns] = self.tables[codes[:, byte], columns]
+        turned = self._entries(codes)
         return turned if self.rotation is None else turned @ self.rotation.T
 
     def products(self, vectors: Float32, out: Float32 | None = None) -> Float32:
@@ -125,7 +144,7 @@ class ByteTables:
 
     def get_state(self) -> State:
         """Arrays that :meth:`from_state` reads."""
-        state: State = {"tables": halved(self.tables), "widths": self.widths}
+        state: State = {**compact_state("tables", self.tables, axis=0), "widths": self.widths}
         if self.rotation is not None:
             state["rotation"] = self.rotation if self.stored_rotation is None else self.stored_rotation
         if self.weights is not None:
@@ -159,8 +178,9 @@ class ByteTables:
         active = name if rotated else dim
         rotation = stored_directions(state, "rotation", (dim, active))
         rotation = rotation._replace(may_be_empty=True)
+        tables = stored_compact(state, "tables", (ENTRIES, active), axis=0)
         return {
-            "tables": stored_floats(state, "tables", (ENTRIES, active))._replace(may_be_empty=rotated),
+            **{name: array._replace(may_be_empty=rotated) for name, array in tables.items()},
             "widths": StoredArray(np.int64, (size,)),
             **({"rotation": rotation} if rotated else {}),
             **({"weights": StoredArray(np.float32, (active,), low=0)} if weighted else {}),
@@ -182,10 +202,17 @@ class ByteTables:
     @classmethod
     def from_state(cls, state: State) -> ByteTables:
         """Undo :meth:`get_state`."""
-        rotation, tables = state.get("rotation"), state["tables"]
-        restored = cls.of(rotation, tables, state["widths"], state.get("weights"))
-        # Tables that an earlier version stored in float32 are not rounded.
-        return restored if tables.dtype == np.float16 else replace(restored, tables=tables)
+        tables = restored(state, "tables", axis=0)
+        of_state = cls.of(state.get("rotation"), tables, state["widths"], state.get("weights"))
+        # What an earlier version stored in float32, or what bytes stand for, is not rounded.
+        return of_state if state["tables"].dtype == np.float16 else replace(of_state, tables=tables)
+
+    def _entries(self, codes: Codes) -> Float32:
+        """Entries (n, active) of codes."""
+        turned = np.empty((len(codes), self.tables.shape[1]), dtype=np.float32)
+        for byte, columns in self._columns():
+            turned[:, columns] = self.tables[codes[:, byte], columns]
+        return turned
 
     def _columns(self) -> Iterator[tuple[int, slice]]:
         stop = 0

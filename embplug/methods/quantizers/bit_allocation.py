@@ -315,7 +315,16 @@ def fit_tables(
 ) -> ByteTables:
     """Tables of ``size`` bytes in the principal directions of vectors whose mean is zero."""
     variances, directions = principal_directions(centered)
-    return tables_along(centered, variances, directions, size, levels, generator, emphasis)[0]
+    weights = None if emphasis == 1 else weights_of(variances, emphasis)
+    return tables_along(centered, variances, directions, size, levels, generator, weights)[0]
+
+
+def weights_of(moments: NDArray[np.float64], emphasis: float) -> NDArray[np.float64]:
+    """Factors (d,), at most 1, by which errors count along directions in which queries vary so much."""
+    moments = np.maximum(moments, 0)
+    shares = moments / max(moments.max(initial=0), np.finfo(np.float64).tiny)
+    # A direction that hardly varies keeps a weight by which its entries can be divided.
+    return np.asarray(np.maximum(shares ** ((emphasis - 1) / 2), LEAST_WEIGHT))
 
 
 def principal_directions(centered: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -331,7 +340,7 @@ def tables_along(
     size: int,
     levels: Literal["joint", "scalar"],
     generator: np.random.Generator,
-    emphasis: float = 1.0,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[ByteTables, NDArray[np.int64]]:
     """Tables of ``size`` bytes along directions whose variances fall, and which of them they keep.
 
@@ -342,17 +351,11 @@ def tables_along(
         Mean squares along the directions.
     directions : (d, d)
         As columns.
-    emphasis
-        Exponent of the variances; see :class:`BitAllocationQuantizer`.
+    weights : (d,), default=None
+        Factors of errors along the directions; see :func:`weights_of`. None weighs all alike.
     """
     variances = np.maximum(variances, 0)
-    worth = variances**emphasis
-    # The error of a direction weighs as much as its worth exceeds its variance.
-    weights = None
-    if emphasis > 1:
-        weights = (variances / max(variances.max(initial=0), np.finfo(np.float64).tiny)) ** (
-            (emphasis - 1) / 2
-        )
+    worth = variances if weights is None else variances * np.square(weights)
     if levels == "joint":
         bits = water_filling(worth, BITS_OF_BYTE * size)
         widths = byte_widths(bits, size)
@@ -360,12 +363,12 @@ def tables_along(
         rotation = directions_in_bytes(directions[:, kept])
         turned = centered @ orthonormal(rotation)
         if weights is not None:
-            # A direction that hardly varies keeps a weight by which its entries can be divided.
-            weights = np.maximum(weights[kept], LEAST_WEIGHT).astype(np.float32)
-            tables = fit_joint(turned * weights, widths, generator) / weights
+            factors = weights[kept].astype(np.float32)
+            tables = fit_joint(turned * factors, widths, generator) / factors
         else:
-            tables = fit_joint(turned, widths, generator)
-        return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), weights), kept
+            factors, tables = None, fit_joint(turned, widths, generator)
+        coded = ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), factors)
+        return coded.in_bytes(centered), kept
     whole = integer_bits(worth, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
     kept = np.array([direction for byte in bins for direction in byte], dtype=np.int64)
@@ -376,9 +379,9 @@ def tables_along(
         sample = sample[np.sort(generator.choice(len(sample), ENTRIES * 32, replace=False))]
     widths = [len(byte) for byte in bins]
     tables = fit_scalar(sample @ orthonormal(rotation), of_bytes)
-    if weights is not None:
-        weights = np.maximum(weights[kept], LEAST_WEIGHT).astype(np.float32)
-    return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), weights), kept
+    factors = None if weights is None else weights[kept].astype(np.float32)
+    coded = ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), factors)
+    return coded.in_bytes(centered), kept
 
 
 def water_filling(

@@ -25,11 +25,10 @@ from embplug.methods.token_codes.predictive_strings import CLASSES, HEADER_BYTES
 CENTROIDS = (4096, 1024)
 """Numbers of centroids, the most first. What is learned and the time of a fit grow with them."""
 
-PREDICTIVE_SHARE = 5 / 6
-"""Bytes of a predictive code for each byte of a code that shares out bits and ranks no better."""
-
 LEAST_PREDICTIVE = 10 * HEADER_BYTES
 """Bytes of a predictive code from which its header is a small part of it."""
+
+SCALE_BYTES = 4
 
 CHOSEN = "chosen."
 """Prefix of the arrays of the chosen codes in the state."""
@@ -40,15 +39,15 @@ CHOSEN = "chosen."
 class AdaptiveQuantizer(TokenCodes):
     """Token codes that need no knowledge of how many documents there will be.
 
-    If the sample is large enough, they are those of a :class:`PredictiveQuantizer`, which take a sixth less
-    bytes. If the sample is smaller, the codes are short, or float16 does not hold the tokens, they are those
-    of a :class:`BitAllocationQuantizer`, which learns little.
+    If the sample is large enough, they are those of a :class:`PredictiveQuantizer`, which rank better in as
+    many bytes. If the sample is smaller, the codes are short, or the tokens are very long, they are those of
+    a :class:`BitAllocationQuantizer`, which learns little.
 
     Parameters
     ----------
     size : int, default=96
         Largest mean bytes of a token.
-    state_share : float, default=0.02
+    state_share : float, default=0.01
         Largest size of what predictive codes learn, as a share of the sample's tokens in float32.
     emphasis : float, default=1.5
         See :class:`BitAllocationQuantizer`.
@@ -68,7 +67,7 @@ class AdaptiveQuantizer(TokenCodes):
     """
 
     size: int = Field(default=96, ge=4)
-    state_share: float = Field(default=0.02, gt=0, le=1)
+    state_share: float = Field(default=0.01, gt=0, le=1)
     emphasis: float = Field(default=1.5, ge=1, le=2)
     prior: int = Field(default=0, ge=0, le=1 << 20)
     seed: int = Field(default=0, ge=0)
@@ -146,21 +145,25 @@ class AdaptiveQuantizer(TokenCodes):
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""
         # Centroids are kept as float16, and those of longer tokens would be infinite.
         largest = max(float(tokens.values.max()), -float(tokens.values.min()))
-        if self._predictive_size < LEAST_PREDICTIVE or largest > float(np.finfo(np.float16).max):
+        if self.size < LEAST_PREDICTIVE or largest > float(np.finfo(np.float16).max):
             return 0
         room = self.state_share * tokens.values.size * np.dtype(np.float32).itemsize
         for centroids in CENTROIDS:
-            if _learned_bytes(centroids, tokens.dim) <= room and centroids <= len(tokens.values):
+            if self._learned_bytes(centroids, tokens.dim) <= room and centroids <= len(tokens.values):
                 return centroids
         return 0
 
-    @property
-    def _predictive_size(self) -> int:
-        return round(PREDICTIVE_SHARE * self.size)
+    def _learned_bytes(self, centroids: int, dim: int) -> int:
+        """Bytes of centroids, directions, and the entries of all classes at most."""
+        # Entries of short codes are far enough apart to be rounded to a byte a number.
+        number = 1 if 2 * self.size <= dim else 2
+        return centroids * (dim + SCALE_BYTES) + number * CLASSES * ENTRIES * dim + dim * dim
 
     def _chosen(self, centroids: int) -> PredictiveQuantizer | BitAllocationQuantizer:
         if centroids:
-            return PredictiveQuantizer(size=self._predictive_size, centroids=centroids, seed=self.seed)
+            return PredictiveQuantizer(
+                size=self.size, centroids=centroids, emphasis=self.emphasis, seed=self.seed
+            )
         return BitAllocationQuantizer(
             size=self.size,
             levels="auto",
@@ -184,7 +187,7 @@ class AdaptiveQuantizer(TokenCodes):
         name = type(self).__name__
         kept = checked_state(name, {key: state[key] for key in own if key in state}, own)
         centroids = int(kept["centroids"])
-        if centroids not in (0, *CENTROIDS) or (centroids and self._predictive_size < LEAST_PREDICTIVE):
+        if centroids not in (0, *CENTROIDS) or (centroids and self.size < LEAST_PREDICTIVE):
             raise StateError(
                 f"state 'centroids' of {name}: expected one of {(0, *CENTROIDS)}, got {centroids}"
             )
@@ -212,9 +215,3 @@ class AdaptiveQuantizer(TokenCodes):
     def _notes(self) -> list[str]:
         assert self.chosen_ is not None
         return [f"chosen: {self.chosen_.kind}", *self.chosen_._notes()]
-
-
-def _learned_bytes(centroids: int, dim: int) -> int:
-    """Bytes of centroids, directions, and the entries of all classes at most."""
-    halves = centroids * dim + CLASSES * ENTRIES * dim
-    return 2 * halves + dim * dim

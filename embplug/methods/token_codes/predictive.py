@@ -22,8 +22,16 @@ from embplug.methods.kernels.lookups import predictive_maxsim
 from embplug.methods.kernels.tables import tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
-from embplug.methods.numeric.compact import directions_in_bytes, halved, orthonormal, stored_floats
+from embplug.methods.numeric.compact import (
+    compact_state,
+    directions_in_bytes,
+    orthonormal,
+    restored,
+    rounded_to_bytes,
+    stored_compact,
+)
 from embplug.methods.numeric.compact import stored_directions as directions_stored
+from embplug.methods.numeric.rows import second_moments
 from embplug.methods.numeric.tables import (
     ENTRIES,
     ByteTables,
@@ -38,6 +46,7 @@ from embplug.methods.quantizers.bit_allocation import (
     table_cost,
     tables_along,
     water_filling,
+    weights_of,
 )
 from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
 from embplug.methods.registry import register
@@ -152,6 +161,10 @@ class PredictiveQuantizer(TokenCodes):
         Number of centroids, at most 4,096.
     levels : {"joint", "scalar"}, default="joint"
         See :class:`BitAllocationQuantizer`.
+    emphasis : float, default=1.0
+        Exponent by which errors weigh in the directions in which tokens vary. Queries vary in the same
+        directions, so that errors there change more scores: 1.5 keeps more of a ranking. 1 makes the error of
+        the vectors themselves least.
     seed : int, default=0
         Seed of the k-means initialisation and of the sample.
         A fit on another processor may give slightly different results, because sums are rounded
@@ -168,6 +181,7 @@ class PredictiveQuantizer(TokenCodes):
     size: int = Field(default=32, ge=HEADER_BYTES + 2)
     centroids: int = Field(default=4096, ge=1, le=4096)
     levels: Literal["joint", "scalar"] = "joint"
+    emphasis: float = Field(default=1.0, ge=1, le=2)
     seed: int = Field(default=0, ge=0)
     kind: Literal["predictive"] = "predictive"
 
@@ -226,11 +240,13 @@ class PredictiveQuantizer(TokenCodes):
         centroids = find_centroids(
             np.asarray(tokens.values[rows], dtype=np.float32), self.centroids, generator
         )
+        centroids = rounded_to_bytes(centroids, axis=1)
         gains, remains = _first_look(centroids, some)
         # Coarse tables are enough to see what predictions from decoded tokens leave.
-        draft = self._with_tables(centroids, gains, remains, held_out, "scalar", generator)
+        moments = second_moments(some.values) / len(some.values)
+        draft = self._with_tables(centroids, gains, remains, moments, held_out, "scalar", generator)
         _code_all(draft, some, remains)
-        learned = self._with_tables(centroids, gains, remains, held_out, self.levels, generator)
+        learned = self._with_tables(centroids, gains, remains, moments, held_out, self.levels, generator)
         factors = _code_all(learned, some, remains)
         classes = np.searchsorted(learned.borders, np.square(remains[held_out]).sum(axis=1))
         mean_bytes = HEADER_BYTES + float(learned.sizes[classes].mean())
@@ -336,7 +352,7 @@ class PredictiveQuantizer(TokenCodes):
 
     def _arrays(self, state: Mapping[str, NDArray[Any]]) -> dict[str, StoredArray]:
         arrays = {
-            "centroids": StoredArray(np.float16, (self.centroids, "dim")),
+            **stored_compact(state, "centroids", (self.centroids, "dim"), axis=1),
             "gains": StoredArray(np.float32, (GAINS,), ascending=True),
             "borders": StoredArray(np.float32, (CLASSES - 1,), low=0, ascending=True),
             "factors": StoredArray(np.float32, (FACTORS,), low=0, ascending=True),
@@ -346,8 +362,10 @@ class PredictiveQuantizer(TokenCodes):
         }
         for k in range(CLASSES):
             shape = f"directions of {k}"
-            tables = stored_floats(state, f"{k}.tables", (ENTRIES, shape))
-            arrays[f"{k}.tables"] = tables._replace(may_be_empty=True)
+            tables = stored_compact(state, f"{k}.tables", (ENTRIES, shape), axis=0)
+            if f"{k}.weights" in state:
+                tables[f"{k}.weights"] = StoredArray(np.float32, (shape,), low=0)
+            arrays |= {name: array._replace(may_be_empty=True) for name, array in tables.items()}
             arrays[f"{k}.widths"] = StoredArray(np.int64, (f"bytes of {k}",), may_be_empty=True)
             arrays[f"{k}.kept"] = StoredArray(np.int64, (shape,), may_be_empty=True)
         return arrays
@@ -366,7 +384,7 @@ class PredictiveQuantizer(TokenCodes):
     def _to_arrays(self) -> State:
         learned = self._fitted()
         state: State = {
-            "centroids": learned.centroids.astype(np.float16),
+            **compact_state("centroids", learned.centroids, axis=1),
             "gains": learned.gains,
             "borders": learned.borders,
             "factors": learned.factors,
@@ -375,14 +393,17 @@ class PredictiveQuantizer(TokenCodes):
             "sampled": np.array(learned.sampled),
         }
         for k, (table, kept) in enumerate(zip(learned.tables, learned.kept, strict=True)):
-            state |= {f"{k}.tables": halved(table.tables), f"{k}.widths": table.widths, f"{k}.kept": kept}
+            # All classes share the directions, which are stored once.
+            own = replace(table, rotation=None).get_state()
+            state |= {f"{k}.{name}": array for name, array in own.items()}
+            state[f"{k}.kept"] = kept
         return state
 
     def _from_arrays(self, arrays: State) -> None:
         directions = orthonormal(arrays["directions"])
         classes = [state_part(arrays, f"{k}.") for k in range(CLASSES)]
         self.fitted_ = _Learned(
-            arrays["centroids"].astype(np.float32),
+            restored(arrays, "centroids", axis=1),
             arrays["gains"],
             arrays["borders"],
             arrays["factors"],
@@ -414,6 +435,7 @@ class PredictiveQuantizer(TokenCodes):
         centroids: Float32,
         gains: Float32,
         remains: Float32,
+        moments: NDArray[np.float64],
         held_out: NDArray[np.bool_],
         levels: Literal["joint", "scalar"],
         generator: np.random.Generator,
@@ -428,17 +450,24 @@ class PredictiveQuantizer(TokenCodes):
         stored_directions = directions_in_bytes(principal_directions(remains)[1])
         directions = orthonormal(stored_directions)
         variances = np.array([np.square(remains[member] @ directions).mean(axis=0) for member in members])
-        sizes = _byte_sizes(variances.astype(np.float64), shares, self.size - HEADER_BYTES)
+        variances = variances.astype(np.float64)
+        weights = None
+        worth = variances
+        if self.emphasis > 1:
+            weights = weights_of(((moments @ directions) * directions).sum(axis=0), self.emphasis)
+            worth = variances * np.square(weights)
+        sizes = _byte_sizes(worth, shares, self.size - HEADER_BYTES)
         tables, kept = [], []
-        for member, falling, size in zip(members, variances, sizes, strict=True):
+        for member, falling, size in zip(members, worth, sizes, strict=True):
             order = np.argsort(-falling, kind="stable")
             coded, columns = tables_along(
                 remains[member],
-                falling[order].astype(np.float64),
+                falling[order] if weights is None else falling[order] / np.square(weights[order]),
                 directions[:, order],
                 size,
                 levels,
                 generator,
+                None if weights is None else weights[order],
             )
             kept.append(order[columns])
             # The same directions as after a restart, to the last bit.

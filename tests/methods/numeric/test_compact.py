@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from embplug.methods import BitAllocationQuantizer, PredictiveQuantizer, ResidualQuantizer
-from embplug.methods.numeric.compact import directions_in_bytes, halved, orthonormal
+from embplug.methods.numeric.compact import (
+    compact_state,
+    directions_in_bytes,
+    halved,
+    orthonormal,
+    restored,
+    rounded_to_bytes,
+)
 from embplug.methods.token_batch import TokenBatch
 
 DIM = 24
@@ -60,8 +67,9 @@ def test_no_directions_are_none():
 def test_a_state_in_float32_opens_and_means_the_same(quantizer):
     fitted = quantizer.fit(vectors())
     state = fitted.get_state()
-    assert (state["rotation"].dtype, state["tables"].dtype) == (np.int8, np.float16)
+    assert (state["rotation"].dtype, state["tables"].dtype) == (np.int8, np.int8)
     earlier = {**state, "rotation": fitted.tables_.rotation, "tables": fitted.tables_.tables}
+    del earlier["tables_scales"]
     opened = quantizer.unfitted()
     opened.set_state(earlier)
     assert opened.get_state()["rotation"].dtype == np.float32
@@ -77,9 +85,32 @@ def test_predictive_codes_are_the_same_after_a_restart():
     tokens = TokenBatch(vectors(), np.arange(0, 601, 12))
     fitted = PredictiveQuantizer(size=12, centroids=32).fit(tokens)
     state = fitted.get_state()
-    halves = [name for name, array in state.items() if array.dtype == np.float16]
-    assert {"centroids", "0.tables", "7.tables"} <= {*halves}
+    in_bytes = [name for name, array in state.items() if array.dtype == np.int8]
+    assert {"centroids", "0.tables"} <= {*in_bytes}
     assert state["directions"].dtype == np.int8
     opened = PredictiveQuantizer(size=12, centroids=32)
     opened.set_state(state)
     assert opened.encode(tokens) == fitted.encode(tokens)
+
+
+def test_what_was_rounded_to_bytes_is_stored_in_bytes_and_not_rounded_again():
+    array = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32) * np.float32(1e-3)
+    rounded = rounded_to_bytes(array, axis=0)
+    assert np.abs(rounded - array).max() <= np.abs(array).max() / 127
+    np.testing.assert_array_equal(rounded_to_bytes(rounded, axis=0), rounded)
+    state = compact_state("array", rounded, axis=0)
+    assert state["array"].dtype == np.int8 and state["array_scales"].shape == (6,)
+    np.testing.assert_array_equal(restored(state, "array", axis=0), rounded)
+
+
+def test_what_bytes_do_not_hold_is_stored_in_float16():
+    array = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
+    state = compact_state("array", array, axis=1)
+    assert list(state) == ["array"] and state["array"].dtype == np.float16
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(4, np.int8), (32, np.float16)])
+def test_entries_are_in_bytes_where_the_codes_lose_much_more_than_that(size, dtype):
+    # 32 bytes for 32 dimensions: 256 levels of a single one stand closer together than bytes do.
+    fitted = BitAllocationQuantizer(size=size).fit(vectors())
+    assert fitted.get_state()["tables"].dtype == dtype

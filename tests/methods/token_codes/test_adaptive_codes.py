@@ -9,6 +9,7 @@ from embplug.errors import EmptyTokensError, StateError
 from embplug.methods import AdaptiveQuantizer, BitAllocationQuantizer, PredictiveQuantizer
 from embplug.methods.maxsim import maxsim
 from embplug.methods.numeric.arrays import state_bytes
+from embplug.methods.numeric.compact import restored
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes import adaptive_codes
 from tests.methods.table import documents
@@ -48,7 +49,8 @@ def test_many_tokens_are_predicted_within_the_share_of_their_bytes():
 
 
 def test_short_codes_are_not_predicted():
-    assert isinstance(fitted(1000, size=40).chosen_, BitAllocationQuantizer)
+    assert isinstance(fitted(1000, size=39).chosen_, BitAllocationQuantizer)
+    assert isinstance(fitted(1000, size=40).chosen_, PredictiveQuantizer)
 
 
 def test_tokens_beyond_float16_are_coded_all_the_same():
@@ -93,3 +95,21 @@ def test_a_state_of_other_numbers_of_centroids_is_refused(value):
 def test_nothing_to_learn_from_is_an_error():
     with pytest.raises(EmptyTokensError):
         AdaptiveQuantizer().fit(TokenBatch(np.zeros((0, DIM), dtype=np.float32), np.array([0, 0])))
+
+
+def test_a_state_in_float16_without_weights_opens():
+    codes, batch = fitted(1000), documents(9, seed=3, dim=DIM)
+    state = codes.get_state()
+    earlier = {}
+    for name, array in state.items():
+        if f"{name}_scales" in state:
+            array = restored(state, name, axis=1 if name.endswith("centroids") else 0).astype(np.float16)
+        if not name.endswith(("_scales", ".weights")):
+            earlier[name] = array
+    opened = AdaptiveQuantizer(size=48)
+    opened.set_state(earlier)
+    strings = codes.encode(batch)
+    np.testing.assert_allclose(opened.decode(strings).values, codes.decode(strings).values, atol=2e-3)
+    again = AdaptiveQuantizer(size=48)
+    again.set_state(opened.get_state())
+    assert again.encode(batch) == opened.encode(batch)

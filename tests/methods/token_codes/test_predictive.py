@@ -316,3 +316,17 @@ def test_memory_of_maxsim_grows_by_the_strings_alone() -> None:
     # A block has 2 to 5 MB of sums; all at once would grow by 80 or more bytes a token, beside its string.
     size = len(strings[0])
     assert peaks[-1] < 8e6 + 1400 * size and peaks[2] - peaks[0] < 1e6 + 700 * size
+
+
+def test_emphasis_loses_less_where_tokens_vary_most():
+    rng = np.random.default_rng(0)
+    spread = np.linspace(1, 0.1, DIM, dtype=np.float32)
+    values = rng.standard_normal((4000, DIM)).astype(np.float32) * spread
+    tokens = TokenBatch(values, np.arange(0, 4001, 20))
+    lost = {}
+    for emphasis in (1, 2):
+        codes = PredictiveQuantizer(size=10, centroids=16, levels="scalar", emphasis=emphasis).fit(tokens)
+        lost[emphasis] = np.square(codes.decode(codes.encode(tokens)).values - values).mean(axis=0)
+    varied, others = slice(0, DIM // 2), slice(DIM // 2, DIM)
+    assert lost[2][varied].sum() < 0.8 * lost[1][varied].sum()
+    assert lost[1][others].sum() < lost[2][others].sum()
