@@ -65,6 +65,11 @@ class RoundedRows:
         return both
 
 
+def rounded_rows(rows: Float32, known: RoundedRows | None) -> RoundedRows:
+    """The rounded form of rows, which may be known from an earlier query."""
+    return known if known is not None and known.exact is rows else RoundedRows(rows)
+
+
 def rounds_rows(kernel: Kernel) -> bool:
     """Whether :class:`RoundedRows` multiplies rounded rows."""
     return not kernel.exact and kernel.eight_bits
