@@ -85,7 +85,8 @@ class EdgeAnswer(Answer):
 
     def __init__(self, points: Sequence[Any]) -> None:
         self._points = points
-        self.ids = [from_edge_id(point.id) for point in points]
+        ids = [point.id for point in points]
+        self.ids = [own if isinstance(own, int) else from_edge_id(own) for own in ids]
         self.scores = [point.score for point in points]
 
     def payload(self, row: int) -> dict[str, Any] | None:

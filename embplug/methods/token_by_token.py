@@ -102,8 +102,11 @@ class TokenByToken(TokenCodes):
     def _coded(self, strings: Sequence[bytes]) -> CodedDocuments:
         """The codes of documents, which hold whole tokens."""
         width, joined = self.quantizer.code_bytes, ByteStrings.of(strings)
-        wrong = np.flatnonzero(joined.lengths % width)
-        if wrong.size:
-            got = f"{joined.lengths[wrong[0]]} bytes of codes"
-            raise InvalidArgumentError(f"codes[{wrong[0]}]", f"{width} bytes a token", got)
-        return CodedDocuments.of(joined, np.concatenate([[0], np.cumsum(joined.lengths // width)]))
+        counts, rest = np.divmod(joined.lengths, width)
+        if rest.any():
+            wrong = int(np.flatnonzero(rest)[0])
+            got = f"{joined.lengths[wrong]} bytes of codes"
+            raise InvalidArgumentError(f"codes[{wrong}]", f"{width} bytes a token", got)
+        offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        return CodedDocuments.of(joined, offsets)

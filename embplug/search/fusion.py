@@ -267,7 +267,7 @@ def _summed(
     for name, ranking in rankings.items():
         added = ((weights or {}).get(name, 1.0) * points(ranking.scores)).tolist()
         for point_id, value in zip(ranking.ids, added, strict=True):
-            sums[point_id] = sums.get(point_id, 0.0) + value
+            sums[point_id] = sums[point_id] + value if point_id in sums else value
         answers |= dict.fromkeys(ranking.answers)
         stages = merged(stages, {**ranking.stages, name: (ranking.ids, ranking.scores)})
     ids, scores = [*sums], np.fromiter(sums.values(), dtype=np.float64, count=len(sums))

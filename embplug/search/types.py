@@ -119,11 +119,16 @@ class SearchOptions:
 
 def query_of(arguments: Mapping[str, Any]) -> Query:
     """Make a query of the arguments of a method, which has a parameter for each field."""
-    return Query(**{own.name: arguments[own.name] for own in fields(Query)})
+    return Query(**{name: arguments[name] for name in _QUERY})
 
 
 def options_of(arguments: Mapping[str, Any]) -> SearchOptions:
     """Make options of the arguments of a method, whose parameters have the names of the fields."""
-    reading = ReadOptions(**{own.name: arguments[own.name] for own in fields(ReadOptions)})
-    names = [own.name for own in fields(SearchOptions) if own.name in arguments]
-    return SearchOptions(**{name: arguments[name] for name in names}, reading=reading)
+    reading = ReadOptions(**{name: arguments[name] for name in _READ_OPTIONS})
+    options = {name: arguments[name] for name in _SEARCH_OPTIONS if name in arguments}
+    return SearchOptions(**options, reading=reading)
+
+
+_QUERY, _SEARCH_OPTIONS, _READ_OPTIONS = (
+    tuple(own.name for own in fields(kind)) for kind in (Query, SearchOptions, ReadOptions)
+)

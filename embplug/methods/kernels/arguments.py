@@ -44,12 +44,15 @@ class CodedDocuments(NamedTuple):
         return ByteStrings(self.codes, self.starts, lengths).joined().reshape(-1, stride)
 
 
+_TYPES: tuple[type, ...] = (np.uint8, np.int64, np.int64)
+
+
 def check_documents(kernel: Kernel, documents: CodedDocuments, stride: int, width: int) -> None:
     """Refuse documents whose tokens, ``stride`` bytes apart and ``width`` bytes long, leave the codes."""
     codes, starts, offsets = documents
-    for name, dtype in (("codes", np.uint8), ("starts", np.int64), ("offsets", np.int64)):
-        array: NDArray[Any] = getattr(documents, name)
-        if array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+    arrays: tuple[NDArray[Any], ...] = codes, starts, offsets
+    for name, array, dtype in zip(documents._fields, arrays, _TYPES, strict=True):
+        if array.dtype.type is not dtype or array.ndim != 1 or not array.flags.c_contiguous:
             raise InvalidArgumentError(
                 name, f"contiguous {np.dtype(dtype)} (n,)", f"{array.dtype} {array.shape}"
             )

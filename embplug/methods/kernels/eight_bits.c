@@ -124,3 +124,25 @@ EXPORT void embplug_highest(const uint8_t *tokens, const int64_t *offsets, int64
     (void)panels, (void)starts, (void)landmarks, (void)highest;
 }
 #endif
+
+/* Query tokens (lanes, dim) in 8 bits: `numbers` (padded / 4, lanes, 4) from -127 to 127, their `sums` (lanes,),
+ * and what one unit stands for, `steps` (lanes,). Numbers from `dim` to `padded`, a multiple of 4, are 0. */
+EXPORT void embplug_rounded(const float *query, int64_t lanes, int64_t dim, int64_t padded, int8_t *numbers,
+                            int32_t *sums, float *steps) {
+    for (int64_t lane = 0; lane < lanes; lane++, query += dim) {
+        float largest = 0;
+        for (int64_t d = 0; d < dim; d++) {
+            const float size = fabsf(query[d]);
+            largest = size > largest ? size : largest;
+        }
+        /* The inverse of a smaller number may not be finite. */
+        const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
+        steps[lane] = largest > 1e-30f ? largest / 127.0f : 1.0f;
+        sums[lane] = 0;
+        for (int64_t d = 0; d < padded; d++) {
+            const int8_t number = d < dim ? (int8_t)lrintf(query[d] * inverse) : 0;
+            numbers[(d / 4 * lanes + lane) * 4 + d % 4] = number;
+            sums[lane] += number;
+        }
+    }
+}

@@ -38,6 +38,7 @@ _ARGUMENTS = {
         *[c_void_p] * 2,
     ],
     "embplug_bytewise_sum": [*[c_void_p] * 2, c_int64, *[c_void_p] * 2, c_int64, *[c_void_p] * 2],
+    "embplug_rounded": [c_void_p, *[c_int64] * 3, *[c_void_p] * 3],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {

@@ -34,9 +34,10 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
         raise DimensionError(argument, "numbers of shape (n, dim)", str(error)) from None
     if vectors.ndim != 2 or vectors.shape[1] == 0 or (dim is not None and vectors.shape[1] != dim):
         raise DimensionError(argument, f"shape (n, {dim or 'dim'})", f"shape {vectors.shape}")
-    finite = np.isfinite(vectors).all(axis=1)
+    finite = np.isfinite(vectors)
     if not finite.all():
-        raise NonFiniteError(f"{argument}[{int(finite.argmin())}]", "finite numbers", "NaN or infinity")
+        wrong = int(finite.all(axis=1).argmin())
+        raise NonFiniteError(f"{argument}[{wrong}]", "finite numbers", "NaN or infinity")
     return vectors
 
 

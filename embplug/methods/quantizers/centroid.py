@@ -15,6 +15,7 @@ from embplug.common.extras import import_extra
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.bases import RoundedRows, rounded_rows
 from embplug.methods.kernels.lookups import TokenTerms
 from embplug.methods.kernels.tables import Table, no_table
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
@@ -84,6 +85,7 @@ class CentroidQuantizer(Quantizer):
             )
         self.centroids_: Float32 | None = None
         self._search: CentroidSearch | None = None
+        self._rows: RoundedRows | None = None
         self.sampled_ = 0
 
     @classmethod
@@ -159,7 +161,10 @@ class CentroidQuantizer(Quantizer):
         return TokenTerms(documents, self.code_bytes, first=self.code_bytes, id_bytes=self.code_bytes)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
-        return no_table(len(query)), self._prepare(query)
+        if self.compare == "hamming":
+            return no_table(len(query)), self._prepare(query)
+        self._rows = rounded_rows(self._fitted(), self._rows)
+        return no_table(len(query)), self._rows.products(kernel, query)
 
     @property
     def _exact_queries(self) -> bool:

@@ -13,7 +13,7 @@ from typing_extensions import Self, override
 
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.bases import RoundedRows
+from embplug.methods.kernels.bases import RoundedRows, rounded_rows
 from embplug.methods.kernels.lookups import TokenTerms
 from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
@@ -227,8 +227,7 @@ class ResidualQuantizer(Quantizer):
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         centroids, tables, _ = self._fitted()
-        if self._rows is None or self._rows.exact is not centroids:
-            self._rows = RoundedRows(centroids)
+        self._rows = rounded_rows(centroids, self._rows)
         table = table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query))
         return table, self._rows.products(kernel, query)
 

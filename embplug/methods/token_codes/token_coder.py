@@ -222,7 +222,9 @@ class TokenCoder:
     def _joined(self, strings: Sequence[bytes]) -> ByteStrings:
         """The strings, all of which are long enough for a correction."""
         head, joined = self.document_bytes, ByteStrings.of(strings)
-        for i in np.flatnonzero(joined.lengths < head):
+        short = joined.lengths < head
+        if short.any():
+            i = int(short.argmax())
             raise InvalidArgumentError(f"codes[{i}]", f"at least {head} bytes", f"{joined.lengths[i]} bytes")
         return joined
 
