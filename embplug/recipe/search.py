@@ -83,7 +83,7 @@ class Rerank(Part):
 
     Attributes
     ----------
-    candidates : int, default=200
+    candidates : int, default=400
         Number of documents that are reranked by MaxSim, by the original vector or by codes.
     hnsw_ef : int, default=None
         Beam size of the search in the HNSW graph. None is Qdrant's default for dense vectors, 400 for
@@ -110,7 +110,7 @@ class Rerank(Part):
        https://qdrant.tech/documentation/manage-data/quantization/#searching-with-quantization
     """
 
-    candidates: int = Field(200, ge=1)
+    candidates: int = Field(400, ge=1)
     hnsw_ef: int | None = Field(None, ge=1)
     oversampling: float | None = Field(None, gt=1.0)
     quantized_tokens: bool = False

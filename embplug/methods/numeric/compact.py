@@ -41,28 +41,14 @@ def halved(array: ArrayLike) -> NDArray[Any]:
     return halves if exact_enough else floats
 
 
-def in_bytes(array: ArrayLike, axis: int) -> tuple[NDArray[np.int8], Float32]:
-    """The array as bytes and the scales that they are multiplied by, which are constant along ``axis``.
-
-    The scales have so few digits that their products with bytes are exact: what was rounded once is not
-    rounded again.
-    """
-    floats = np.asarray(array, dtype=np.float32)
-    largest = np.abs(floats).max(axis=axis, initial=0, keepdims=True)
-    scales = np.maximum(largest / np.float32(LARGEST_BYTE), np.finfo(np.float32).tiny)
-    digits = scales.view(np.uint32) + np.uint32(LOW_DIGITS)
-    scales = (digits & ~np.uint32(LOW_DIGITS)).view(np.float32)
-    return np.rint(floats / scales).astype(np.int8), scales.reshape(-1)
-
-
 def rounded_to_bytes(array: ArrayLike, axis: int) -> Float32:
-    """The array (n, d) of float32 that :func:`in_bytes` stands for."""
-    return _from_bytes(*in_bytes(array, axis), axis)
+    """The array (n, d) rounded to bytes and scales that are constant along ``axis``."""
+    return _from_bytes(*_to_bytes(array, axis), axis)
 
 
 def compact_state(name: str, array: Float32, axis: int) -> dict[str, NDArray[Any]]:
     """Arrays that :func:`restored` reads: bytes where these are exact, else float16 or float32."""
-    codes, scales = in_bytes(array, axis)
+    codes, scales = _to_bytes(array, axis)
     if array.size and np.array_equal(_from_bytes(codes, scales, axis), array):
         return {name: codes, name + SCALES: scales}
     return {name: halved(array)}
@@ -84,6 +70,20 @@ def stored_compact(
         scales = StoredArray(np.float32, (shape[1 - axis],), low=0)
         return {name: StoredArray(np.int8, shape, low=-LARGEST_BYTE), name + SCALES: scales}
     return {name: stored_floats(state, name, shape)}
+
+
+def _to_bytes(array: ArrayLike, axis: int) -> tuple[NDArray[np.int8], Float32]:
+    """The array as bytes and the scales that they are multiplied by, which are constant along ``axis``.
+
+    The scales have so few digits that their products with bytes are exact: what was rounded once is not
+    rounded again.
+    """
+    floats = np.asarray(array, dtype=np.float32)
+    largest = np.abs(floats).max(axis=axis, initial=0, keepdims=True)
+    scales = np.maximum(largest / np.float32(LARGEST_BYTE), np.finfo(np.float32).tiny)
+    digits = scales.view(np.uint32) + np.uint32(LOW_DIGITS)
+    scales = (digits & ~np.uint32(LOW_DIGITS)).view(np.float32)
+    return np.rint(floats / scales).astype(np.int8), scales.reshape(-1)
 
 
 def _from_bytes(codes: NDArray[np.int8], scales: Float32, axis: int) -> Float32:
