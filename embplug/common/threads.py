@@ -34,7 +34,7 @@ def single_blas_thread() -> Iterator[None]:
                 threads = library.get_num_threads()
                 if threads > 1:
                     _before.append((library, threads))
-                    library.set_num_threads(1)
+                    _limit(library, 1)
     try:
         yield
     finally:
@@ -42,8 +42,7 @@ def single_blas_thread() -> Iterator[None]:
             _holders -= 1
             if _holders == 0:
                 while _before:
-                    library, threads = _before.pop()
-                    library.set_num_threads(threads)
+                    _limit(*_before.pop())
 
 
 @contextmanager
@@ -86,6 +85,17 @@ def worker_count(n_jobs: int) -> int:
     if n_jobs < 1:
         raise InvalidArgumentError("n_jobs", "-1 or at least 1", n_jobs)
     return n_jobs
+
+
+def _limit(library: Any, threads: int) -> None:
+    """Set the number of threads of a library, whichever thread of this process has set it before."""
+    # From version 3.8 on, threadpoolctl ignores all threads but the first; the lock here keeps them in order.
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+    library.set_num_threads(threads)
+    if clear is not None:
+        clear(force=True)
 
 
 @lru_cache(maxsize=1)
