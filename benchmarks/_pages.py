@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -92,15 +92,27 @@ def load_pages(pdf: Path | None, pages: int, drawn: int, patches: int) -> PageDa
     patches : int
         Number of patches of a page.
     """
-    images = dict(_pdf_pages(fetched() if pdf is None else pdf, pages))
-    images |= {f"plot {i}": partial(plot, i) for i in range(drawn)}
-    images |= {f"table {i}": partial(table, i) for i in range(drawn)}
-    names = [*images]
-    sizes = [Path(page.path).stat().st_size for page in images.values() if isinstance(page, PdfPage)]
-    settings = [names, sizes, patches, DPI, CROP, ZOOM, CONTRAST, LEARNED_EVERY]
+    candidates = dict(_candidates(fetched() if pdf is None else pdf, pages))
+    files = {str(page.path): Path(page.path).stat().st_size for page in candidates.values()}
+    settings = [
+        [*candidates],
+        [*files.values()],
+        pages,
+        drawn,
+        patches,
+        DPI,
+        CROP,
+        ZOOM,
+        CONTRAST,
+        LEARNED_EVERY,
+    ]
     key = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16]
     file = ROOT / "encoded" / f"pages-{key}.npz"
     if not file.exists():
+        # What is kept tells which pages are not blank: it takes as long to see as a row of the table.
+        images: dict[str, Image.Image] = dict(islice(_not_blank(candidates), pages))
+        images |= {f"plot {i}": plot(i) for i in range(drawn)}
+        images |= {f"table {i}": table(i) for i in range(drawn)}
         _encode(images, patches, file)
     with np.load(file) as arrays:
         encoded = [
@@ -111,6 +123,7 @@ def load_pages(pdf: Path | None, pages: int, drawn: int, patches: int) -> PageDa
             )
             for kind in ("pages", "queries")
         ]
+        names = arrays["names"].tolist()
         return PageData(key, names, *encoded, arrays["targets"], np.arange(0, len(names), LEARNED_EVERY))
 
 
@@ -132,8 +145,8 @@ def fetched() -> Path:
     return folder
 
 
-def _pdf_pages(folder: Path, count: int) -> Iterator[tuple[str, PdfPage]]:
-    """So many pages that are not blank, as many of each file as it has, and evenly spread."""
+def _candidates(folder: Path, count: int) -> Iterator[tuple[str, PdfPage]]:
+    """Pages of PDFs, as many of each file as it has, and evenly spread; a few more than ``count``."""
     counts = {}
     for file in sorted(folder.rglob("*.pdf")):
         try:
@@ -143,13 +156,16 @@ def _pdf_pages(folder: Path, count: int) -> Iterator[tuple[str, PdfPage]]:
     # The smallest number for each file that gives enough pages together.
     most = max(counts.values(), default=0)
     share = next((n for n in range(1, most + 1) if sum(min(n, c) for c in counts.values()) >= count), most)
-    left = count
     for file, own in counts.items():
         for number in np.unique(np.linspace(1, own, min(share, own)).astype(int)).tolist():
-            page = PdfPage(file, number, DPI)
-            if left and not PageImage(page).is_blank:
-                left -= 1
-                yield f"{file.relative_to(folder)}#{number}", page
+            yield f"{file.relative_to(folder)}#{number}", PdfPage(file, number, DPI)
+
+
+def _not_blank(pages: dict[str, PdfPage]) -> Iterator[tuple[str, Image.Image]]:
+    for name, page in pages.items():
+        image = page.render()
+        if not PageImage(image).is_blank:
+            yield name, image
 
 
 def plot(seed: int) -> Image.Image:
@@ -233,27 +249,25 @@ def crop(image: Image.Image, generator: np.random.Generator) -> Image.Image | No
     return None
 
 
-def _encode(images: dict[str, PdfPage | partial], patches: int, file: Path) -> None:
+def _encode(images: dict[str, Image.Image], patches: int, file: Path) -> None:
     from _efficientnet import EfficientNetEncoder
 
     encoder, generator = EfficientNetEncoder(patches), np.random.default_rng(0)
-    sources = [
-        PageImage(source.render() if isinstance(source, PdfPage) else source()) for source in images.values()
-    ]
+    sources = [*images.values()]
     parts = [
-        encoder.encode_images([source.load() for source in sources[start : start + AT_ONCE]])
-        for start in range(0, len(sources), AT_ONCE)
+        encoder.encode_images(sources[start : start + AT_ONCE]) for start in range(0, len(sources), AT_ONCE)
     ]
     targets, crops = [], []
     for row, source in enumerate(sources):
-        if row % LEARNED_EVERY and (part := crop(source.load(), generator)) is not None:
+        if row % LEARNED_EVERY and (part := crop(source, generator)) is not None:
             targets.append(row)
             crops.append(part)
     few = round(patches * CROP[0] * CROP[1])
     asked = [
         encoder.encode_images(crops[start : start + AT_ONCE], few) for start in range(0, len(crops), AT_ONCE)
     ]
-    arrays = {**_arrays("pages", parts), **_arrays("queries", asked), "targets": np.array(targets)}
+    arrays = {**_arrays("pages", parts), **_arrays("queries", asked)}
+    arrays |= {"targets": np.array(targets), "names": np.array([*images])}
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".part").open("wb") as written:
         np.savez(written, **arrays)
