@@ -56,6 +56,17 @@ def query_steps(
         )
         response = yield Call.of("grpc_points.QueryBatch", request=batch, timeout=timeout or traits.timeout)
         return [MessagesAnswer(answer.result) for answer in response.result]
+    if traits.kind == "memory":
+        requests = [_without_index_params(request) for request in requests]
     options = {"consistency": consistency, "timeout": timeout}
     responses = yield Call.of("query_batch_points", collection_name=name, requests=requests, **options)
     return [ModelsAnswer(response) for response in responses]
+
+
+def _without_index_params(request: models.QueryRequest) -> models.QueryRequest:
+    """Leave out parameters of indexes, which the simulation has not, and of which it warns at each search."""
+    if request.params is None:
+        return request
+    idf = getattr(request.params, "idf", None)
+    kept = None if idf is None else models.SearchParams(idf=idf)
+    return request.model_copy(update={"params": kept})
