@@ -100,8 +100,6 @@ def test_places_in_stores_are_those_of_the_call(memory_client: Any) -> None:
     metadata = [{}, {}, {}, {}, {"n": float("nan")}]
     with pytest.raises(InvalidArgumentError, match=r"^payloads\[4\]: .*nan under \['metadata'\]\['n'\]"):
         store.add_texts(TEXTS, metadata, on_empty="skip")
-    with pytest.raises(DuplicateIdError, match=r"^ids\[4\]: .*ids\[2\]"):
-        store.add_texts(TEXTS, ids=["0", "1", "2", "3", "2"], on_empty="skip")
     nodes = [TextNode(text=text, metadata=own) for text, own in zip(TEXTS, metadata, strict=True)]
     with pytest.raises(InvalidArgumentError, match=r"^nodes\[4\]\.metadata: "):
         own.add(nodes, on_empty="skip")
@@ -112,6 +110,8 @@ def test_places_in_stores_are_those_of_the_call(memory_client: Any) -> None:
     nodes = [TextNode(id_=id_, text=text) for id_, text in zip("01232", TEXTS, strict=True)]
     own.add(nodes, on_empty="skip")
     assert [node.get_content() for node in own.get_nodes(["0", "2"])] == ["a 1", "a 5"]
+    store.add_texts(TEXTS, ids=["0", "1", "2", "3", "2"], on_empty="skip")
+    assert [document.page_content for document in store.get_by_ids(["0", "2"])] == ["a 1", "a 5"]
 
 
 def test_stores_skip_alike(memory_client: Any, caplog: pytest.LogCaptureFixture) -> None:
