@@ -1,5 +1,8 @@
 """What a collection costs as it grows: bytes, ingest, latency and recall at 10,000 to 1,000,000 documents.
 
+``score_share`` is the exact MaxSim of what was found as a share of that of the best: many passages hold the
+same run of real tokens, so that the noise decides which ids are best.
+
 Documents are streamed: short passages of real token vectors with a little noise, made block by block, so that
 the script never holds more than one block. What was measured stays in ``--folder``: a run that was stopped
 goes on where it stopped. Ten and a hundred million documents are computed by the formulas of
@@ -222,6 +225,7 @@ def measured(size: int, source: Source, options: argparse.Namespace) -> dict[str
             for percent in (50, 95, 99)
         },
         "recall_at_10": overlap(best, progress.best),
+        "score_share": float(exact_scores(source, queries, best).sum() / progress.scores.sum()),
         "memory_mb": memory["anonymous"] / 1e6,
         "file_pages_mb": memory["files"] / 1e6,
         "disk_mb": disk / 1e6,
@@ -320,6 +324,21 @@ def searched(
             if i - WARM_SEARCHES < options.queries:
                 best[i - WARM_SEARCHES, : len(hits)] = [hit.id for hit in hits]
     return seconds, best
+
+
+def exact_scores(source: Source, queries: TokenBatch, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Exact MaxSim (queries, K) of each query with the documents that were found for it; 0 where none was.
+
+    Many passages share the run of tokens that a query looks for: which of them is best the noise decides, and
+    the share of the best scores tells more than how many of the same ids were found.
+    """
+    scores = np.zeros(ids.shape, dtype=np.float32)
+    for block in np.unique(ids[ids >= 0] // BLOCK):
+        rows, columns = np.nonzero((ids >= 0) & (ids // BLOCK == block))
+        documents, places = np.unique(ids[rows, columns] % BLOCK, return_inverse=True)
+        some = source.block(int(block)).take(documents)
+        scores[rows, columns] = maxsim_scores(queries, some)[rows, places]
+    return scores
 
 
 @contextmanager
