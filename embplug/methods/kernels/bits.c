@@ -41,48 +41,6 @@ EXPORT int embplug_bits_of_group(int level) {
 #endif
 }
 
-/* Tables of the products of vectors (count, dim) with the signs of groups of bits, rounded. The last vector is
- * the one for lengths: it has two tables. `groups` and `steps` are those of struct Bits. */
-EXPORT void embplug_bits_tables(int bits, const float *vectors, int64_t count, int64_t width, uint8_t *tables,
-                                float *steps, float *shifts) {
-    const int64_t groups = bits_groups(width, bits), dim = 8 * width;
-    const int entries = 1 << bits;
-    memset(tables, 0, (size_t)((count + 1) * groups * entries));
-    for (int64_t v = 0; v < count; v++, vectors += dim) {
-        const int lengths = v == count - 1;
-        const float most = BITS_LARGEST * (lengths ? 129.0f : 1.0f);
-        float span = 1e-30f, sum = 0;
-        for (int64_t d = 0; d < dim; d += bits) {
-            float reach = 0;
-            for (int64_t i = d; i < dim && i < d + bits; i++) reach += fabsf(vectors[i]);
-            sum += reach;
-            span = reach > span ? reach : span;
-        }
-        /* The products of a group lie between minus and plus the sum of its absolute values. */
-        const float unit = most / (2 * span);
-        steps[v] = 1 / unit;
-        shifts[v] = -sum;
-        for (int64_t d = 0; d < dim; d += bits, tables += entries) {
-            float products[64];
-            products[0] = 0.5f;
-            for (int64_t i = d; i < dim && i < d + bits; i++)
-                products[0] += (fabsf(vectors[i]) - vectors[i]) * unit;
-            for (int known = 1, i = bits - 1; known < entries; known *= 2, i--) {
-                const float added = d + i < dim ? 2 * vectors[d + i] * unit : 0;
-                for (int entry = 0; entry < known; entry++) products[known + entry] = products[entry] + added;
-            }
-            for (int entry = 0; entry < entries; entry++) {
-                /* Sums may lie outside by their own rounding. */
-                const float value = products[entry] > 0 ? products[entry] : 0;
-                const int rounded = (int)(value < most ? value : most);
-                if (lengths) tables[groups * entries + entry] = (uint8_t)(rounded & 127);
-                tables[entry] = (uint8_t)(lengths ? rounded >> 7 : rounded);
-            }
-        }
-        tables += (groups - (dim + bits - 1) / bits) * entries;
-    }
-}
-
 #if defined(__GNUC__) && defined(__x86_64__)
 #define AVX2 __attribute__((target("avx2,fma")))
 #define VBMI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,fma")))
@@ -219,6 +177,18 @@ INLINE AVX2 float bits_most(const float *values, int start, int stop) {
 #define TARGET VBMI
 #include "bits_maxsim.c"
 #endif
+
+/* Tables of the products of vectors (count, 8 * width) with the signs of groups of bits, rounded. The last vector
+ * is the one for lengths: it has two tables. `shifts` (count,) are what the sums of a table lack. */
+EXPORT void embplug_bits_tables(int bits, const float *vectors, int64_t count, int64_t width, uint8_t *tables,
+                                float *steps, float *shifts) {
+#if defined(__GNUC__) && defined(__x86_64__)
+    if (bits == 6) bits_tables_6(vectors, count, width, tables, steps, shifts);
+    else bits_tables_4(vectors, count, width, tables, steps, shifts);
+#else
+    (void)bits, (void)vectors, (void)count, (void)width, (void)tables, (void)steps, (void)shifts;
+#endif
+}
 
 /* MaxSim of the documents first..last - 1, by groups of as many bits as the tables are of. */
 EXPORT void embplug_bits(int bits, const Bits *in, int64_t first, int64_t last) {

@@ -4,6 +4,49 @@
 #define BITS_EXPANDED(name, bits) BITS_JOIN(name, bits)
 #define OF_BITS(name) BITS_EXPANDED(name, BITS)
 
+static TARGET void OF_BITS(bits_tables)(const float *vectors, int64_t count, int64_t width, uint8_t *tables,
+                                        float *steps, float *shifts) {
+    enum { ENTRIES_OF = 1 << BITS };
+    const int64_t groups = bits_groups(width, BITS), dim = 8 * width;
+    for (int64_t v = 0; v < count; v++, vectors += dim) {
+        const int lengths = v == count - 1;
+        const float most = BITS_LARGEST * (lengths ? 129.0f : 1.0f);
+        float span = 1e-30f, sum = 0;
+        for (int64_t d = 0; d < dim; d += BITS) {
+            float reach = 0;
+            for (int64_t i = d; i < dim && i < d + BITS; i++) reach += fabsf(vectors[i]);
+            sum += reach;
+            span = reach > span ? reach : span;
+        }
+        /* The products of a group lie between minus and plus the sum of its absolute values. */
+        const float unit = most / (2 * span);
+        steps[v] = 1 / unit;
+        shifts[v] = -sum;
+        for (int64_t group = 0; group < groups; group++, tables += ENTRIES_OF) {
+            /* Behind the last dimension there are zeros. */
+            float own[BITS], products[ENTRIES_OF];
+            for (int i = 0; i < BITS; i++) own[i] = BITS * group + i < dim ? vectors[BITS * group + i] * unit : 0;
+            products[0] = 0.5f;
+            for (int i = 0; i < BITS; i++) products[0] += fabsf(own[i]) - own[i];
+            for (int i = 0; i < BITS; i++)
+                for (int entry = 0; entry < 1 << i; entry++)
+                    products[(1 << i) + entry] = products[entry] + 2 * own[BITS - 1 - i];
+            int32_t rounded[ENTRIES_OF];
+            for (int entry = 0; entry < ENTRIES_OF; entry++) {
+                /* Sums may lie outside by their own rounding. */
+                const float value = products[entry] > 0 ? products[entry] : 0;
+                rounded[entry] = (int32_t)(value < most ? value : most);
+            }
+            if (lengths) {
+                for (int entry = 0; entry < ENTRIES_OF; entry++)
+                    tables[groups * ENTRIES_OF + entry] = (uint8_t)(rounded[entry] & 127);
+                for (int entry = 0; entry < ENTRIES_OF; entry++) rounded[entry] >>= 7;
+            }
+            for (int entry = 0; entry < ENTRIES_OF; entry++) tables[entry] = (uint8_t)rounded[entry];
+        }
+    }
+}
+
 static TARGET void OF_BITS(bits_maxsim)(const Bits *in, int64_t first, int64_t last) {
     const int64_t width = in->width, padded = bits_padded(width), groups = bits_groups(width, BITS);
     const int64_t table = groups << BITS, lengths = in->query_tokens;
