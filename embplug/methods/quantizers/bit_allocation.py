@@ -367,8 +367,7 @@ def tables_along(
             tables = fit_joint(turned * factors, widths, generator) / factors
         else:
             factors, tables = None, fit_joint(turned, widths, generator)
-        coded = ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), factors)
-        return coded.in_bytes(centered), kept
+        return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), factors), kept
     whole = integer_bits(worth, BITS_OF_BYTE * size)
     bins, whole = fill_bytes(whole, size)
     kept = np.array([direction for byte in bins for direction in byte], dtype=np.int64)
@@ -380,8 +379,7 @@ def tables_along(
     widths = [len(byte) for byte in bins]
     tables = fit_scalar(sample @ orthonormal(rotation), of_bytes)
     factors = None if weights is None else weights[kept].astype(np.float32)
-    coded = ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), factors)
-    return coded.in_bytes(centered), kept
+    return ByteTables.of(rotation, tables, np.array(widths, dtype=np.int64), factors), kept
 
 
 def water_filling(
