@@ -178,6 +178,8 @@ def test_a_model_of_fastembed_is_loaded_by_its_name(client: Any, monkeypatch: py
         ({"sparse_doc_fn": 7}, "sparse_doc_fn"),
         ({"sparse_query_fn": weights}, "sparse_doc_fn"),
         ({"sparse_doc_fn": weights, "fastembed_sparse_model": "a/b"}, "fastembed_sparse_model"),
+        ({"fastembed_sparse_model": "no/such"}, "fastembed_sparse_model"),
+        ({"fastembed_sparse_model": ""}, "fastembed_sparse_model"),
         ({"sparse_doc_fn": weights, "sparse_vector_name": "absent"}, "sparse_vector"),
     ],
 )
