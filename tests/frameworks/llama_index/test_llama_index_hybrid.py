@@ -180,7 +180,8 @@ def test_a_model_of_fastembed_is_loaded_by_its_name(client: Any, monkeypatch: py
         ({"sparse_doc_fn": weights, "fastembed_sparse_model": "a/b"}, "fastembed_sparse_model"),
         ({"fastembed_sparse_model": "no/such"}, "fastembed_sparse_model"),
         ({"fastembed_sparse_model": ""}, "fastembed_sparse_model"),
-        ({"sparse_doc_fn": weights, "sparse_vector_name": "absent"}, "sparse_vector"),
+        ({"sparse_doc_fn": weights, "sparse_vector_name": "absent"}, "sparse_vector_name"),
+        ({"vector_name": "absent"}, "vector_name"),
     ],
 )
 def test_wrong_arguments_are_named(client: Any, options: dict[str, Any], argument: str) -> None:
