@@ -422,8 +422,9 @@ def _check_saliency(
     if tokens is None or not prunes:
         missing = "no tokens" if prunes else "a recipe that does not"
         raise InvalidArgumentError(argument, "tokens, and a recipe that prunes by it", missing)
-    if len(saliency) != len(tokens):
-        raise LengthMismatchError(argument, f"{len(tokens)} arrays, one per document", len(saliency))
+    count = _count(saliency, argument)
+    if count != len(tokens):
+        raise LengthMismatchError(argument, f"{len(tokens)} arrays, one per document", count)
     checked = [
         checked_weights(weights, int(count), f"{argument}[{i}]")
         for i, (weights, count) in enumerate(zip(saliency, tokens.lengths, strict=True))
@@ -456,7 +457,7 @@ def check_token_documents(
         An argument is wrong or missing; the error names it.
     """
     assert recipe.tokens is not None
-    checked = check_tokens(tokens, recipe.tokens.dim, len(tokens))
+    checked = check_tokens(tokens, recipe.tokens.dim, _count(tokens, "tokens"))
     return (
         checked,
         _check_saliency(saliency, checked, recipe, "saliency"),
@@ -495,7 +496,7 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
         checked[name] = None
         if tokens is not None and recipe.tokens is not None:
             check = check_document_tokens if name == "tokens" else check_query_tokens
-            checked[name] = check(tokens, recipe.tokens, len(tokens), argument)
+            checked[name] = check(tokens, recipe.tokens, _count(tokens, argument), argument)
     dense = _check_dense(sample.dense, recipe, within="sample.")
     dense_queries = _check_dense(sample.dense_queries, recipe, argument="dense_queries", within="sample.")
     texts = sample.texts
@@ -504,7 +505,7 @@ def check_sample(sample: Sample, recipe: Recipe) -> CheckedSample:
             raise InvalidArgumentError(
                 "sample.texts", "none, because the recipe has no sparse vector", "texts"
             )
-        texts = _check_texts(texts, len(texts), "sample.texts")
+        texts = _check_texts(texts, _count(texts, "sample.texts"), "sample.texts")
     saliency = _check_saliency(sample.saliency, checked["tokens"], recipe, "sample.saliency")
     grids = _check_grids(sample.grids, checked["tokens"], recipe, "sample.grids")
     return CheckedSample(
@@ -792,6 +793,14 @@ def check_payload(payload: Any, argument: str) -> dict[str, Any]:
             expected = f"no key {key!r}, which embplug uses itself"
             raise InvalidArgumentError(argument, expected, "a payload with this key")
     return checked
+
+
+def _count(items: Any, argument: str) -> int:
+    """Number of documents of which something is passed; what it is, is checked afterwards."""
+    try:
+        return len(items)
+    except TypeError:
+        raise InvalidArgumentError(argument, "a sequence, one item per document", short_repr(items)) from None
 
 
 def _sequence(items: Any, argument: str) -> Any:

@@ -87,7 +87,7 @@ def file_revision(*files: Path) -> str:
     Returns
     -------
     str
-        ``weights-`` and sixteen hexadecimal digits.
+        ``weights-`` and sixteen hexadecimal digits, ``files-`` and as many for several files.
     """
     digest = hashlib.sha256()
     for file in files:
@@ -98,7 +98,9 @@ def file_revision(*files: Path) -> str:
             if size > 2 * BYTES:
                 stream.seek(-BYTES, 2)
             digest.update(stream.read())
-    return f"weights-{digest.hexdigest()[:16]}"
+    # Collections may remember the digest of the first file alone, which is not to be compared with this one.
+    kind = "weights" if len(files) == 1 else "files"
+    return f"{kind}-{digest.hexdigest()[:16]}"
 
 
 def _commit(model: Any) -> str | None:

@@ -221,7 +221,7 @@ def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: Expo
     types = _Types(id_key)
     with tempfile.TemporaryFile() as spool:
         sizes = []
-        vectors_schema = None
+        vectors_schema = pa.schema([])
         with tempfile.TemporaryDirectory(prefix="embplug-") as folder:
             for number, page in enumerate(pages):
                 types.see(page.rows)
@@ -229,7 +229,7 @@ def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: Expo
                 sizes.append(spool.write(data))
                 table = _vector_table(page)
                 if table is not None:
-                    vectors_schema = table.schema
+                    vectors_schema = pa.unify_schemas([vectors_schema, table.schema])
                     pq.write_table(table, f"{folder}/{number}.parquet", compression="none")
             schema = types.schema()
             if types.as_json:
@@ -237,16 +237,19 @@ def _write_parquet(pages: Iterator[_Page], file: Path, id_key: str, report: Expo
                 report.notes.append(
                     f"Values of several types are written as JSON texts: {names}. embplug add reads them."
                 )
-            whole = schema if vectors_schema is None else pa.unify_schemas([schema, vectors_schema])
+            whole = pa.unify_schemas([schema, vectors_schema])
             spool.seek(0)
             with pq.ParquetWriter(file, whole, compression="zstd") as writer:
                 for number, size in enumerate(sizes):
                     rows = [types.converted(row) for row in json.loads(spool.read(size))]
                     table = pa.Table.from_pylist(rows, schema=schema)
-                    if vectors_schema is not None:
-                        other = pq.read_table(f"{folder}/{number}.parquet")
-                        for name in other.column_names:
-                            table = table.append_column(vectors_schema.field(name), other[name])
+                    written = Path(folder, f"{number}.parquet")
+                    # It may be that no document of a page has a vector, or that none has this one.
+                    other = pq.read_table(written) if written.exists() else pa.table({})
+                    for field in vectors_schema:
+                        is_present = field.name in other.column_names
+                        column = other[field.name] if is_present else pa.nulls(len(rows), field.type)
+                        table = table.append_column(field, column)
                     writer.write_table(table)
 
 

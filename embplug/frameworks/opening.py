@@ -13,6 +13,7 @@ from embplug.engines.calls import run
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
+    InvalidArgumentError,
     NotAnEmbplugCollectionError,
     RecipeMismatchError,
 )
@@ -75,6 +76,8 @@ def open_or_create(
         The collection does not exist, and is not created.
     NotAnEmbplugCollectionError
         embplug did not create the collection, and the user passed a recipe.
+    InvalidArgumentError
+        The collection has no such vector; the error names the argument of the store.
     RecipeMismatchError
         The collection exists with another recipe.
     """
@@ -96,16 +99,20 @@ def open_or_create(
         name,
         how_to_compress,
     )
-    vector = vector_name or None
-    plain = Collection.open_plain(
-        name,
-        engine,
-        vector=vector,
-        encoder=encoder,
-        text_key=text_key,
-        sparse_vector=sparse_vector,
-        sparse_encoder=sparse_encoder,
-    )
+    try:
+        plain = Collection.open_plain(
+            name,
+            engine,
+            vector=vector_name or None,
+            encoder=encoder,
+            text_key=text_key,
+            sparse_vector=sparse_vector,
+            sparse_encoder=sparse_encoder,
+        )
+    except InvalidArgumentError as error:
+        if error.argument not in ("vector", "sparse_vector"):
+            raise
+        raise InvalidArgumentError(f"{error.argument}_name", error.expected, error.got) from None
     return plain, True
 
 

@@ -11,6 +11,7 @@ from embplug.branches.sparse_vectors import LARGEST_INDEX, check_sparse
 from embplug.collection.collection import Collection
 from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
+from embplug.recipe import Recipe
 
 
 def encoded_weights(vectors: Sequence[Any], count: int, argument: str) -> Encoded:
@@ -44,31 +45,42 @@ def encoded_weights(vectors: Sequence[Any], count: int, argument: str) -> Encode
     )
 
 
-def take_sparse_model(collection: Collection, encoder: Encoder, argument: str) -> None:
-    """Let a model make the learned weights of a collection of embplug.
+def check_sparse_model(recipe: Recipe, model: Encoder, encoder: Encoder | None, argument: str) -> None:
+    """Check that a model may make the learned weights of a recipe.
 
     Parameters
     ----------
-    collection : Collection
-        The collection.
-    encoder : Encoder
+    recipe : Recipe
+        Recipe of a collection of embplug.
+    model : Encoder
         The model, which makes sparse vectors alone.
+    encoder : Encoder or None
+        Encoder that the user passes for the other vectors.
     argument : str
         Name of the user's argument, for the errors.
 
     Raises
     ------
     InvalidArgumentError
-        The recipe stores no learned weights, or they come from another model.
+        The recipe stores no learned weights, they come from another model, or the collection would have two
+        encoders of which its recipe does not tell what each makes.
     """
-    sparse = collection.recipe.sparse
+    sparse = recipe.sparse
     expected = None
     if sparse is None or not sparse.is_learned:
         expected = "nothing, unless the recipe has Sparse(kind='learned')"
-    elif sparse.encoder not in (None, encoder.spec):
+    elif sparse.encoder not in (None, model.spec):
         expected = f"nothing, because the recipe names the model {sparse.encoder!r}"
-    elif collection.has_encoder:
-        expected = "nothing beside an encoder: name it in the recipe, Sparse(kind='learned', encoder=...)"
+    elif encoder is not None or (recipe.encoder is not None and sparse.encoder is None):
+        expected = (
+            "nothing beside an encoder, unless the recipe names both: "
+            "Recipe(encoder=..., sparse=Sparse(kind='learned', encoder=...))"
+        )
     if expected is not None:
-        raise InvalidArgumentError(argument, expected, encoder.spec)
-    collection.reload(encoder=encoder)
+        raise InvalidArgumentError(argument, expected, model.spec)
+
+
+def take_sparse_model(collection: Collection, model: Encoder, encoder: Encoder | None, argument: str) -> None:
+    """Let a model make the learned weights of a collection of embplug; see :func:`check_sparse_model`."""
+    check_sparse_model(collection.recipe, model, encoder, argument)
+    collection.reload(encoder=model)

@@ -117,6 +117,9 @@ def read_pages(
     check_limits(max_pixels, on_large)
     if thumbnail is not None:
         checked_integer(thumbnail, "thumbnail", 1)
+    for name, function in (("on_error", on_error), ("skip", skip)):
+        if function is not None and not callable(function):
+            raise InvalidArgumentError(name, "a function", short_repr(function))
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
     if not isinstance(paths, Iterable):

@@ -14,7 +14,7 @@ from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import as_encoder, default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
-from embplug.frameworks.sparse_texts import take_sparse_model
+from embplug.frameworks.sparse_texts import check_sparse_model, take_sparse_model
 from langchain_embplug.peer_keywords import PeerKeywords
 
 logger = logging.getLogger(__name__)
@@ -91,24 +91,37 @@ def open_collection(
         dim = None if embedding is None else len(embedding.embed_query("dimension"))
         return peer.adapted(default_recipe(dim, encoder, vector_name, distance))
 
+    model = peer.sparse_encoder
+
+    def adapt(recipe: Recipe) -> Recipe:
+        # Before a collection is created that the model does not fit.
+        if model is not None and _is_learned(recipe):
+            check_sparse_model(recipe, model, encoder, "sparse_embedding")
+        else:
+            peer.check_computed_here()
+        return with_text_key(recipe, content_payload_key, CONTENT_KEY)
+
     collection, is_plain = open_or_create(
         name,
         client,
         encoder,
         recipe=recipe,
-        adapt=lambda recipe: with_text_key(recipe, content_payload_key, CONTENT_KEY),
+        adapt=adapt,
         default=default if create else None,
         vector_name=vector_name,
         text_key=content_payload_key or CONTENT_KEY,
         how_to_compress=_HOW_TO_COMPRESS,
-        sparse_encoder=peer.sparse_encoder,
+        sparse_encoder=model,
     )
-    sparse = collection.recipe.sparse
-    if not is_plain and peer.sparse_encoder is not None and sparse is not None and sparse.is_learned:
-        take_sparse_model(collection, peer.sparse_encoder, "sparse_embedding")
+    if not is_plain and model is not None and _is_learned(collection.recipe):
+        take_sparse_model(collection, model, encoder, "sparse_embedding")
     elif not is_plain:
         peer.check_computed_here()
     return FrameworkCollection(collection, is_plain)
+
+
+def _is_learned(recipe: Recipe) -> bool:
+    return recipe.sparse is not None and recipe.sparse.is_learned
 
 
 def check_dimension(embedding: Embeddings | None, recipe: Recipe, dense_name: str | None) -> None:

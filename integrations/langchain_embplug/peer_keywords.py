@@ -51,8 +51,8 @@ class PeerKeywords:
     retrieval_mode : {"dense", "sparse", "hybrid"} or RetrievalMode, default=None
         What a search compares. None takes all that the recipe has.
     sparse_embedding : SparseEmbeddings, default=None
-        For a collection that embplug did not make: the model of its sparse vector. For others the model
-        ``Qdrant/bm25``, which embplug computes itself.
+        For a collection that embplug did not make, and for a recipe with ``Sparse(kind="learned")``: the
+        model of its sparse vector. For others the model ``Qdrant/bm25``, which embplug computes itself.
     vector_params : mapping, default=None
         Parameters of the dense vector in a new collection.
     collection_create_options : mapping, default=None
@@ -76,7 +76,7 @@ class PeerKeywords:
             self._refuse_sparse_embedding()
 
     def check_computed_here(self) -> None:
-        """Refuse a sparse model of a collection for which embplug computes BM25 or reads its recipe.
+        """Refuse a sparse model of a collection that stores no learned weights.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class PeerKeywords:
 
     @property
     def sparse_encoder(self) -> SparseTexts | None:
-        """The sparse model as an encoder, for a collection that embplug did not make."""
+        """The sparse model as an encoder; None if there is none that embeds texts."""
         return SparseTexts(self.sparse_embedding) if _embeds(self.sparse_embedding) else None
 
     @classmethod

@@ -87,8 +87,9 @@ class EmbplugVectorStore(VectorStore):
         ``"hybrid"`` adds BM25, and ``"sparse"`` is BM25 alone.
     **keywords
         Further keywords of langchain-qdrant: ``sparse_embedding`` (``FastEmbedSparse("Qdrant/bm25")``, which
-        embplug computes itself), ``vector_params`` and ``collection_create_options`` of a new collection
-        without ``recipe``, ``validate_embeddings`` and ``validate_collection_config``, which have no effect.
+        embplug computes itself, or the model of learned weights), ``vector_params`` and
+        ``collection_create_options`` of a new collection without ``recipe``, ``validate_embeddings`` and
+        ``validate_collection_config``, which have no effect.
 
     Raises
     ------

@@ -158,6 +158,13 @@ class Batches:
             rows=places,
         )
 
+    def _encodes_dense(self) -> bool:
+        """Whether the collection has an encoder, and not the model of its sparse vector alone."""
+        collection = self._shared.collection
+        if self._sparse_encoder is not None and not self._shared.is_plain:
+            return collection.recipe.encoder is not None
+        return collection.has_encoder
+
     def _embeddings(
         self, nodes: Sequence[BaseNode], places: Sequence[int], bare: Sequence[bool]
     ) -> dict[str, Any] | None:
@@ -168,7 +175,7 @@ class Batches:
         if self._dense_name is None:
             return None
         missing = [i for i, node in enumerate(nodes) if node.embedding is None and not bare[i]]
-        if len(missing) == len(nodes) - sum(bare) and self._shared.collection.has_encoder:
+        if len(missing) == len(nodes) - sum(bare) and self._encodes_dense():
             return None
         if missing:
             argument = f"nodes[{places[missing[0]]}].embedding"

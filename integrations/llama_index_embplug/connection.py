@@ -9,7 +9,7 @@ from embplug.engines import Engine, traits_of
 from embplug.frameworks.collection import FrameworkCollection
 from embplug.frameworks.defaults import default_recipe, with_text_key
 from embplug.frameworks.opening import open_or_create
-from embplug.frameworks.sparse_texts import take_sparse_model
+from embplug.frameworks.sparse_texts import check_sparse_model, take_sparse_model
 from llama_index_embplug.nodes import PLAIN_TEXT_KEY, REF_DOC_KEY, TEXT_KEY
 
 _HOW_TO_COMPRESS = (
@@ -56,6 +56,12 @@ def open_collection(
         recipe = default_recipe(dim, encoder, vector_name, distance)
         return recipe if sparse_encoder is None else recipe.replaced(sparse=Sparse(kind="learned"))
 
+    def adapt(recipe: Recipe) -> Recipe:
+        # Before a collection is created that the model does not fit.
+        if sparse_encoder is not None:
+            check_sparse_model(recipe, sparse_encoder, encoder, "sparse_doc_fn")
+        return _adapted(recipe, client, text_key)
+
     has_recipe = recipe is not None or dim is not None or encoder is not None
 
     collection, is_plain = open_or_create(
@@ -63,7 +69,7 @@ def open_collection(
         client,
         encoder,
         recipe=recipe,
-        adapt=lambda recipe: _adapted(recipe, client, text_key),
+        adapt=adapt,
         default=default if create and has_recipe else None,
         vector_name=vector_name,
         text_key=text_key or PLAIN_TEXT_KEY,
@@ -72,7 +78,7 @@ def open_collection(
         sparse_vector=(sparse_vector_name or None) if sparse_encoder is not None else None,
     )
     if sparse_encoder is not None and not is_plain:
-        take_sparse_model(collection, sparse_encoder, "sparse_doc_fn")
+        take_sparse_model(collection, sparse_encoder, encoder, "sparse_doc_fn")
     return FrameworkCollection(collection, is_plain)
 
 

@@ -29,13 +29,20 @@ class SparseModel(NamedTuple):
         Raises
         ------
         InvalidArgumentError
-            The functions cannot be called, lack the one for documents, or stand beside a model.
+            The functions cannot be called, lack the one for documents, or stand beside a model; or the
+            model is not known.
         """
         if self.fastembed_model is not None:
             if self.doc_fn is not None or self.query_fn is not None:
                 expected = "nothing beside sparse_doc_fn and sparse_query_fn"
                 raise InvalidArgumentError("fastembed_sparse_model", expected, self.fastembed_model)
-            return load_encoder(f"fastembed:{self.fastembed_model}")
+            try:
+                return load_encoder(f"fastembed:{self.fastembed_model}")
+            except InvalidArgumentError as error:
+                expected = "the name of a sparse model of fastembed"
+                raise InvalidArgumentError(
+                    "fastembed_sparse_model", expected, short_repr(self.fastembed_model)
+                ) from error
         for name, function in (("sparse_doc_fn", self.doc_fn), ("sparse_query_fn", self.query_fn)):
             if function is not None and not callable(function):
                 raise InvalidArgumentError(name, "a function of texts", short_repr(function))

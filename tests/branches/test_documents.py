@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embplug import Dense, Documents, Multivector, Recipe, Sample, TokenBatch, Tokens
-from embplug.branches.documents import check_dense, check_documents, check_sample, check_tokens
+from embplug import Dense, Documents, Multivector, Recipe, Sample, Sparse, TokenBatch, Tokens
+from embplug.branches.documents import (
+    check_dense,
+    check_documents,
+    check_sample,
+    check_token_documents,
+    check_tokens,
+)
 from embplug.common.ids import ORIGINAL_ID
 from embplug.engines.capabilities import MAX_MULTIVECTOR_FLOATS
 from embplug.errors import (
@@ -21,7 +27,7 @@ from embplug.errors import (
     NonFiniteError,
     PointTooLargeError,
 )
-from embplug.methods import FDE
+from embplug.methods import FDE, SaliencyPruning
 
 DIM = 3
 TOKENS = Recipe(tokens=Tokens(dim=DIM, encoding=FDE(), multivector=Multivector(), codes=None))
@@ -224,3 +230,17 @@ def test_the_row_that_is_no_vector_is_named(row: Any, got: str) -> None:
         check(DENSE, ids=[1, 2], dense=[[1.0] * DIM, row])
     with pytest.raises(DimensionError, match=rf"^dense\['a'\]\[1\]: expected {DIM} numbers, got {got}"):
         check(TWO, ids=[1, 2], dense={"a": [[1.0] * DIM, row], "b": np.ones((2, 2))})
+
+
+@pytest.mark.parametrize("value", [5, iter([[1.0]])])
+def test_what_has_no_length_is_refused(value: Any):
+    tokens = TOKENS.tokens.model_copy(update={"reduction": SaliencyPruning()})
+    pruned = Recipe(tokens=tokens, sparse=Sparse())
+    for name in ("tokens", "token_queries", "texts", "saliency"):
+        sample = Sample(**{"tokens": [matrix(1)], name: value})
+        with pytest.raises(InvalidArgumentError, match=rf"^sample\.{name}: expected a sequence"):
+            check_sample(sample, pruned)
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: expected a sequence"):
+        check_token_documents(value, None, None, TOKENS)
+    with pytest.raises(InvalidArgumentError, match=r"^saliency: expected a sequence"):
+        check(pruned, ids=[1], tokens=[matrix(1)], saliency=value, texts=["a"])

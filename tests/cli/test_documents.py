@@ -18,7 +18,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from embplug import Collection, connect
+from embplug import Collection, Documents, connect
 from embplug.cli import app
 
 ROWS, DIM = 20_000, 32
@@ -389,6 +389,20 @@ def test_parquet_keeps_whole_numbers_that_no_float_holds(folder, monkeypatch):
     assert [json.loads(row["n"]) for row in rows] == values
     assert [json.loads(row["object"]) for row in rows] == [{"m": [n]} for n in values]
     assert [row["small"] for row in rows] == [0.5, 3.0, 3.0]
+
+
+def test_parquet_has_nulls_for_documents_without_vectors(folder, monkeypatch):
+    monkeypatch.setattr("embplug.files.export.AT_ONCE_WITH_VECTORS", 1)
+    created("dense: {dim: 2, distance: Dot}\nsparse: {kind: learned}\n")
+    ids, dense, sparse = range(3), [None, [1, 0], None], [None, {7: 1.0}, None]
+    batch = Documents(ids, dense=dense, sparse=sparse, texts=["", "a", ""])
+    with connect("./data") as engine:
+        Collection.open("docs", engine).add_batches([batch], on_empty="store")
+    done = embplug("export", "docs", "out.parquet", "--with-vectors")
+    assert done.exit_code == 0, done.stderr
+    rows = sorted(pq.read_table("out.parquet").to_pylist(), key=lambda row: row["id"])
+    assert [row["dense"] for row in rows] == dense
+    assert [row["sparse"] for row in rows] == [None, {"indices": [7], "values": [1.0]}, None]
 
 
 def test_a_text_that_comes_twice_without_an_id_is_explained(folder):

@@ -12,6 +12,7 @@ from qdrant_client.models import Datatype
 from embplug import Collection, Multivector, Recipe, Tokens
 from embplug.encoders import Encoder, encodes_images
 from embplug.encoders.fastembed import FastEmbedEncoder
+from embplug.encoders.revisions import comparable
 from embplug.methods.maxsim import maxsim
 from tests.encoders import onnx_pages
 from tests.encoders.page_checkpoints import images
@@ -95,7 +96,7 @@ def test_the_encoder_tells_what_it_makes(loaded: Any) -> None:
     _, _, encoder = loaded
     info = encoder.info
     assert (info.outputs, info.token_dim, info.dense_dim) == (("tokens",), onnx_pages.DIM, None)
-    assert info.reads_images and info.max_tokens == 512 and info.revision.startswith("weights-")
+    assert info.reads_images and info.max_tokens == 512 and info.revision.startswith(("weights-", "files-"))
 
 
 def test_weights_beside_the_graph_are_part_of_the_revision(tmp_path: Path) -> None:
@@ -106,6 +107,8 @@ def test_weights_beside_the_graph_are_part_of_the_revision(tmp_path: Path) -> No
             (tmp_path / "model.onnx_data").write_bytes(weights)
         revisions.append(FastEmbedEncoder(model).revision)
     assert len({*revisions}) == 3
+    # A collection may remember the graph alone; two sets of weights are two models.
+    assert not comparable(*revisions[:2]) and comparable(*revisions[1:])
 
 
 def test_a_collection_of_pages_is_searched_by_text_and_by_image(loaded: Any, engine: Any) -> None:

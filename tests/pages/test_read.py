@@ -81,7 +81,17 @@ def test_large_pages_become_smaller_or_are_named(folder):
     assert "at most 2,000 pixels" in str(errors[0])
 
 
-@pytest.mark.parametrize("arguments", [{"dpi": 0}, {"thumbnail": 0}, {"max_pixels": "8"}, {"on_large": "no"}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"dpi": 0},
+        {"thumbnail": 0},
+        {"max_pixels": "8"},
+        {"on_large": "no"},
+        {"on_error": "skip"},
+        {"skip": ["a.png#1"]},
+    ],
+)
 def test_wrong_arguments_are_refused(arguments):
     with pytest.raises(InvalidArgumentError, match=f"^{next(iter(arguments))}: "):
         [*read_pages([], **arguments)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,11 @@ from langchain_embplug import EmbplugEmbeddings, EmbplugTranslator, EmbplugVecto
 from langchain_qdrant import QdrantVectorStore, RetrievalMode
 from qdrant_client import models
 
-from embplug import Encoded, Recipe, Sparse
+from embplug import Dense, Encoded, Recipe, Sparse
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError
 from tests.frameworks.conftest import EMBEDDINGS, ENCODER, TOKENS_RECIPE
+from tests.words import Words
 
 TEXTS = ["red apple", "green apple", "blue sky"]
 DOCUMENTS = [Document(text, metadata={"year": 2019 + i}, id=str(i)) for i, text in enumerate(TEXTS)]
@@ -55,6 +57,39 @@ def test_hybrid_retrieval_adds_bm25(engine: Engine, mode: Any) -> None:
     assert "2" in ids_of(store.similarity_search("sky", k=2))
     for fusion in (models.FusionQuery(fusion=models.Fusion.DBSF), models.RrfQuery(rrf=models.Rrf(k=3))):
         assert len(store.similarity_search("sky", k=2, hybrid_fusion=fusion)) == 2
+
+
+class WordWeights:
+    """A weight for each word of a text, as a model of langchain-qdrant makes sparse vectors."""
+
+    def embed_documents(self, texts: list[str]) -> list[models.SparseVector]:
+        return [self.embed_query(text) for text in texts]
+
+    def embed_query(self, text: str) -> models.SparseVector:
+        indices = sorted({zlib.crc32(word.encode()) for word in text.split()})
+        return models.SparseVector(indices=indices, values=[1.0] * len(indices))
+
+
+async def test_a_model_makes_the_learned_weights_of_a_recipe(engine: Engine) -> None:
+    recipe = Recipe(sparse=Sparse(kind="learned"))
+    store = EmbplugVectorStore(engine, "docs", recipe=recipe, sparse_embedding=WordWeights())
+    store.add_documents(DOCUMENTS[:2])
+    await store.aadd_documents(DOCUMENTS[2:])
+    assert ids_of(store.similarity_search("blue", k=1)) == ["2"]
+    assert ids_of(await store.asimilarity_search("green", k=1)) == ["1"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"recipe": Recipe(sparse=Sparse())},
+        {"recipe": Recipe(sparse=Sparse(kind="learned"), dense=Dense(dim=32)), "encoder": Words()},
+    ],
+)
+def test_a_store_that_refuses_a_model_creates_no_collection(engine: Engine, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^sparse_embedding: "):
+        EmbplugVectorStore(engine, "docs", sparse_embedding=WordWeights(), **options)
+    assert not engine.collection_exists("docs")
 
 
 def test_a_mode_says_what_a_search_compares(engine: Engine) -> None:

@@ -178,7 +178,10 @@ def test_a_model_of_fastembed_is_loaded_by_its_name(client: Any, monkeypatch: py
         ({"sparse_doc_fn": 7}, "sparse_doc_fn"),
         ({"sparse_query_fn": weights}, "sparse_doc_fn"),
         ({"sparse_doc_fn": weights, "fastembed_sparse_model": "a/b"}, "fastembed_sparse_model"),
-        ({"sparse_doc_fn": weights, "sparse_vector_name": "absent"}, "sparse_vector"),
+        ({"fastembed_sparse_model": "no/such"}, "fastembed_sparse_model"),
+        ({"fastembed_sparse_model": ""}, "fastembed_sparse_model"),
+        ({"sparse_doc_fn": weights, "sparse_vector_name": "absent"}, "sparse_vector_name"),
+        ({"vector_name": "absent"}, "vector_name"),
     ],
 )
 def test_wrong_arguments_are_named(client: Any, options: dict[str, Any], argument: str) -> None:
@@ -223,6 +226,42 @@ def test_recipes_without_a_place_for_a_model_refuse_it(client: Any, recipe: Reci
     Collection.create("docs", recipe, client)
     with pytest.raises(InvalidArgumentError, match=rf"^sparse_doc_fn: .*{said}"):
         EmbplugVectorStore("docs", client, sparse_doc_fn=weights)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoder": Words()},
+        {"recipe": Recipe(dense=Dense(dim=DIM))},
+        {"recipe": Recipe(dense=Dense(dim=DIM), sparse=Sparse())},
+        {"recipe": Recipe(dense=Dense(dim=DIM), sparse=Sparse(kind="learned")), "encoder": Words()},
+    ],
+)
+def test_a_store_that_refuses_a_model_creates_no_collection(client: Any, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^sparse_doc_fn: "):
+        EmbplugVectorStore("new", client, sparse_doc_fn=weights, **options)
+    assert not client.collection_exists("new")
+
+
+async def test_a_model_that_the_recipe_names_stands_beside_an_encoder(client: Any) -> None:
+    register_encoder("words", Words)
+    register_encoder(SparseFunctions.spec, lambda: pytest.fail("the model of the store is not taken"))
+    sparse = Sparse(kind="learned", encoder=SparseFunctions.spec)
+    recipe = Recipe(dense=Dense(dim=32), sparse=sparse, encoder="words")
+    store = EmbplugVectorStore("new", client, recipe=recipe, sparse_doc_fn=weights)
+    nodes = [TextNode(id_=str(i), text=f"the {word}") for i, word in enumerate(WORDS)]
+    store.add(nodes[:3])
+    await store.async_add(nodes[3:])
+    for mode in ("sparse", "hybrid", "default"):
+        own = VectorStoreQuery(query_str="the cherry", similarity_top_k=1, mode=VectorStoreQueryMode(mode))
+        assert store.query(own).ids == (await store.aquery(own)).ids == ["3"]
+
+
+def test_a_model_of_sparse_vectors_makes_no_embeddings(client: Any) -> None:
+    recipe = Recipe(dense=Dense(dim=DIM), sparse=Sparse(kind="learned"))
+    store = EmbplugVectorStore("new", client, recipe=recipe, sparse_doc_fn=weights)
+    with pytest.raises(InvalidArgumentError, match=r"^nodes\[0\]\.embedding: "):
+        store.add([TextNode(text="the plum")])
 
 
 def test_a_store_keeps_its_functions_when_it_is_pickled(client: Any, tmp_path: Path) -> None:
