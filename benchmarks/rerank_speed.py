@@ -126,6 +126,8 @@ def _scores(
     coder: TokenCoder, query: np.ndarray, strings: list[bytes], variables: dict[str, str]
 ) -> Callable[[], object]:
     """Scores of all strings, with environment variables set."""
+    if not variables:
+        return lambda: coder.score(query, strings)
 
     def run() -> object:
         with patch.dict(os.environ, variables):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embplug.common.extras import import_extra
 from embplug.common.files import reason_of
@@ -64,7 +65,7 @@ class Arrow(Source):
         plain = []
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if name in vector_keys and _depth(column.type):
-                arrays[name] = self._array(name, column, first)
+                arrays[name] = self._arrays(name, column, first)
             else:
                 plain.append(name)
         fields = batch.select(plain).to_pylist() if plain else [{} for _ in range(len(batch))]
@@ -77,18 +78,26 @@ class Arrow(Source):
             [{name: value for name, value in row.items() if value is not None} for row in fields], arrays
         )
 
-    def _array(self, name: str, column: Any, first: int) -> Any:
-        """The numbers of a column of vectors (n, dim), or of a column of token matrices."""
-        if column.null_count:
-            row = first + int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise InvalidArgumentError(f"{self.place(row)}, field {name!r}", "a vector", "null")
+    def _arrays(self, name: str, column: Any, first: int) -> Any:
+        """The numbers of a column of vectors (n, dim), or of token matrices; a list if some of them are null."""
+        rows = first + np.arange(len(column))
+        if not column.null_count:
+            return self._array(name, column, rows)
+        valid = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        arrays: list[Any] = [None] * len(column)
+        for place, array in zip(valid, self._array(name, column.drop_null(), rows[valid]), strict=True):
+            arrays[place] = array
+        return arrays
+
+    def _array(self, name: str, column: Any, rows: NDArray[np.int64]) -> Any:
+        """The numbers of a column without nulls, whose rows have these numbers."""
         if _depth(column.type) == 1:
-            return self._matrix(name, column, [first + i for i in range(len(column))])
+            return self._matrix(name, column, rows)
         lengths = column.value_lengths().to_numpy(zero_copy_only=False)
         if not lengths.any():  # no token tells the dimension
             return [np.zeros((0, 0), dtype=np.float32) for _ in range(len(column))]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        owners = np.repeat(first + np.arange(len(column)), lengths)
+        owners = np.repeat(rows, lengths)
         return TokenBatch(self._matrix(name, column.flatten(), owners), offsets)
 
     def _matrix(self, name: str, column: Any, rows: Any) -> Any:

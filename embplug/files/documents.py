@@ -269,21 +269,34 @@ class FileDocuments:
         for key in self._keys[name]:
             if key in rows.arrays:
                 self._read_keys[name] = key
-                return rows.arrays[key]
+                return self._filled(rows.arrays[key], name, key, start)
             present = [key in fields for fields in rows.fields]
             if any(present) and (name in self._chosen or self._holds_numbers(rows, key)):
-                if not all(present):
-                    place = f"{self.source.place(start + present.index(False))}, field {key!r}"
-                    raise InvalidArgumentError(place, "a vector, as other rows have", "no such field")
                 self._read_keys[name] = key
-                values = [fields.pop(key) for fields in rows.fields]
-                return self._numbers(values, name, key, start)
+                values = [fields.pop(key, None) for fields in rows.fields]
+                return self._filled(self._numbers(values, name, key, start), name, key, start)
+        if name in self._chosen and self.on_empty != "raise":
+            return self._filled([None] * len(rows), name, self._keys[name][0], start)
         if name in self._chosen:
             key = self._keys[name][0]
             others = ", ".join(map(repr, [*rows.fields[0], *rows.arrays]))
             place = f"{self.source.place(start)}, field {key!r}"
             raise InvalidArgumentError(place, f"a vector; the fields are {others}", "no such field")
         return None
+
+    def _filled(self, vectors: Any, name: str, key: str, start: int) -> Any:
+        """Vectors of which some may be None: refuse those, or take the rows for documents without vectors."""
+        lacking = [i for i, own in enumerate(vectors) if own is None] if isinstance(vectors, list) else []
+        if not lacking:
+            return vectors
+        if self.on_empty == "raise":
+            place = f"{self.source.place(start + lacking[0])}, field {key!r}"
+            expected = "a vector, as other rows have; --store-empty keeps documents without vectors"
+            raise InvalidArgumentError(place, expected, "none")
+        if name == TOKENS_BRANCH:
+            empty = np.zeros((0, self._dim(name)), dtype=np.float32)
+            return TokenBatch.from_list([empty if own is None or not len(own) else own for own in vectors])
+        return vectors
 
     def _weights(self, key: str, rows: Rows, start: int) -> list[Weights] | None:
         """Learned weights of some rows; None if an encoder makes them."""
@@ -336,9 +349,15 @@ class FileDocuments:
         depth = 2 if name == TOKENS_BRANCH else 1
         empty = np.zeros((0, self._dim(name)), dtype=np.float32)
         arrays = [
-            empty if depth == 2 and value == [] else self._array(value, key, start + i, depth)
+            None
+            if value is None
+            else empty
+            if depth == 2 and value == []
+            else self._array(value, key, start + i, depth)
             for i, value in enumerate(values)
         ]
+        if any(array is None for array in arrays):
+            return arrays
         if depth == 2:
             return TokenBatch.from_list(arrays) if len({array.shape[1] for array in arrays}) == 1 else arrays
         first = len(arrays[0])

@@ -444,6 +444,31 @@ def test_an_empty_list_of_tokens_is_a_document_without_vectors(folder):
     assert {*stored()} == {1, 2}
 
 
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+@pytest.mark.parametrize(
+    ("recipe", "vector"),
+    [
+        ("dense: {dim: 2}\n", {"vector": [1, 2]}),
+        ("tokens: {dim: 2, encoding: null, codes: null}\n", {"tokens": [[1, 2], [2, 1]]}),
+    ],
+)
+def test_documents_without_vectors_among_others_come_back_from_an_export(folder, name, recipe, vector):
+    created(recipe)
+    created(recipe, "again")
+    rows = [{"id": 1, "n": 1, **vector}, {"id": 2, "n": 2}, {"id": 3, "n": 3, **vector}]
+    Path("docs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    done = embplug("add", "docs", "docs.jsonl")
+    assert done.exit_code == 1 and "docs.jsonl, line 2, field" in done.stderr and "--store-empty" in done.stderr
+    assert embplug("add", "docs", "docs.jsonl", "--store-empty").exit_code == 0
+    assert embplug("export", "docs", name, "--with-vectors").exit_code == 0
+    refused = embplug("add", "again", name)
+    assert refused.exit_code == 1 and f"{name}, " in refused.stderr and "--store-empty" in refused.stderr
+    assert embplug("add", "again", name, "--store-empty").exit_code == 0
+    kept = stored(with_vectors=True)
+    assert [bool(vectors) for _, (_, vectors) in sorted(kept.items())] == [True, False, True]
+    assert stored("again", with_vectors=True) == kept
+
+
 def test_vectors_that_all_have_another_dimension_are_named_with_file_and_row(folder):
     created("dense: {dim: 2}\n")
     created("tokens: {dim: 2, encoding: null, codes: null}\n", "tokens")
