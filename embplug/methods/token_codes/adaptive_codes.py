@@ -48,7 +48,9 @@ class AdaptiveQuantizer(TokenCodes):
     size : int, default=96
         Largest mean bytes of a token.
     state_share : float, default=0.01
-        Largest size of what predictive codes learn, as a share of the sample's tokens in float32.
+        Largest size of what predictive codes learn, as a share of the sample's tokens in float32. It is
+        estimated before the fit. Codes that lose little keep their entries in float16, which takes up to
+        twice as much.
     emphasis : float, default=1.5
         See :class:`BitAllocationQuantizer`.
     prior : int, default=0
