@@ -145,7 +145,7 @@ class AdaptiveQuantizer(TokenCodes):
 
     def _centroids_for(self, tokens: TokenBatch) -> int:
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""
-        # Centroids are kept as float16, and those of longer tokens would be infinite.
+        # Entries are kept in float16, into which numbers of longer tokens do not fit.
         largest = max(float(tokens.values.max()), -float(tokens.values.min()))
         if self.size < LEAST_PREDICTIVE or largest > float(np.finfo(np.float16).max):
             return 0
