@@ -697,8 +697,9 @@ def _check_dense(
     """Return checked vectors by name, each for ``count`` documents; None accepts any number."""
     checked = {}
     for name, own, vectors in named_dense(dense, recipe, argument):
-        part, rows = recipe.dense[name], len(vectors) if count is None else count
-        checked[name] = check_dense(vectors, part.dim, rows, f"{within}{own}", datatype_of_user(part))
+        part, place = recipe.dense[name], f"{within}{own}"
+        rows = _count(vectors, place) if count is None else count
+        checked[name] = check_dense(vectors, part.dim, rows, place, datatype_of_user(part))
     return checked
 
 

@@ -39,7 +39,8 @@ def single_blas_thread() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _holders -= 1
+            # None is left where a fork inside of a block began to count anew.
+            _holders = max(_holders - 1, 0)
             if _holders == 0:
                 while _before:
                     _limit(*_before.pop())
@@ -96,6 +97,16 @@ def _limit(library: Any, threads: int) -> None:
     library.set_num_threads(threads)
     if clear is not None:
         clear(force=True)
+
+
+def _count_anew() -> None:
+    """Forget blocks of other threads after a fork, which leaves only the thread that forked."""
+    global _lock, _holders
+    _lock, _holders = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_anew)
 
 
 @lru_cache(maxsize=1)

@@ -201,7 +201,9 @@ class Recipe(Part):
         return self.model_copy(update={"tokens": tokens, "dense": dense, "rerank": rerank})
 
     def decided_like(self, stored: Recipe) -> Self:
-        """Return a recipe in which what presets would decide is as in another recipe.
+        """Return a recipe in which what it leaves open is as in another recipe.
+
+        That is what presets would decide, and the number of candidates, whose default may change.
 
         Parameters
         ----------
@@ -222,6 +224,8 @@ class Recipe(Part):
         }
         if rerank.oversampling is None and any(part.preset for part in dense.values()):
             rerank = rerank.model_copy(update={"oversampling": stored.rerank.oversampling})
+        if "candidates" not in rerank.model_fields_set:
+            rerank = rerank.model_copy(update={"candidates": stored.rerank.candidates})
         return self.model_copy(update={"tokens": tokens, "dense": dense, "rerank": rerank})
 
     def unfitted(self) -> Self:

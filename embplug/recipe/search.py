@@ -84,7 +84,8 @@ class Rerank(Part):
     Attributes
     ----------
     candidates : int, default=400
-        Number of documents that are reranked by MaxSim, by the original vector or by codes.
+        Number of documents that are reranked by MaxSim, by the original vector or by codes. A collection that
+        exists keeps its own number where a recipe says none.
     hnsw_ef : int, default=None
         Beam size of the search in the HNSW graph. None is Qdrant's default for dense vectors, 400 for
         :class:`~embplug.methods.FDE` and 800 for :class:`~embplug.methods.LearnedEncoding`, whose graphs need

@@ -240,6 +240,9 @@ def test_what_has_no_length_is_refused(value: Any):
         sample = Sample(**{"tokens": [matrix(1)], name: value})
         with pytest.raises(InvalidArgumentError, match=rf"^sample\.{name}: expected a sequence"):
             check_sample(sample, pruned)
+    for name in ("dense", "dense_queries"):
+        with pytest.raises(InvalidArgumentError, match=rf"^sample\.{name}: expected a sequence"):
+            check_sample(Sample(**{name: value}), DENSE)
     with pytest.raises(InvalidArgumentError, match=r"^tokens: expected a sequence"):
         check_token_documents(value, None, None, TOKENS)
     with pytest.raises(InvalidArgumentError, match=r"^saliency: expected a sequence"):

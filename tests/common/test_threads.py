@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from embplug.common import threads as threads_module
 from embplug.common.threads import _blas_libraries, _limit, single_blas_thread
 
 
@@ -62,4 +66,36 @@ def test_the_last_of_several_threads_to_leave_lifts_the_limit(libraries: list[An
     assert [library.get_num_threads() for library in libraries] == [1] * len(libraries)
     leave.set()
     thread.join()
+    assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_waits_for_no_thread_that_it_leaves_behind(libraries: list[Any]) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def search() -> None:
+        with single_blas_thread():
+            inside.set()
+            leave.wait()
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    inside.wait()
+    with warnings.catch_warnings(), threads_module._lock:
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+        if child == 0:
+            try:
+                # A child that waits for the lock ends by the signal.
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(10)
+                with single_blas_thread():
+                    limited = [library.get_num_threads() for library in libraries]
+                lifted = [library.get_num_threads() for library in libraries]
+                os._exit(0 if {*limited} == {1} and {*lifted} == {2} else 1)
+            finally:
+                os._exit(2)
+    leave.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
     assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)

@@ -124,6 +124,15 @@ def test_recipes_differ_by_their_presets_and_by_what_the_user_says() -> None:
     assert dense.differences(Recipe(dense=Dense(dim=96)).decided_like(dense))
 
 
+def test_a_default_number_of_candidates_is_that_of_the_collection() -> None:
+    own = Tokens(dim=96)
+    stored = Recipe(tokens=own, rerank=Rerank(candidates=200)).decided()
+    for rerank in (Rerank(), Rerank(hnsw_ef=None), Rerank(candidates=200)):
+        assert not stored.differences(Recipe(tokens=own, rerank=rerank).decided_like(stored))
+    said = Recipe(tokens=own, rerank=Rerank(candidates=Rerank().candidates))
+    assert [*stored.differences(said.decided_like(stored))] == ["rerank.candidates"]
+
+
 def test_an_unknown_preset_is_named() -> None:
     with pytest.raises(RecipeError, match=r"^tokens\.preset: .*balanced"):
         Recipe.from_yaml("tokens: {dim: 8, preset: tiny}")

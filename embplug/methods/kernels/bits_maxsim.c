@@ -58,7 +58,8 @@ static TARGET void OF_BITS(bits_maxsim)(const Bits *in, int64_t first, int64_t l
     for (int64_t lane = 0; lane < in->query_tokens; lane++) in->highest[lane] = -INFINITY;
     for (int64_t document = first; document < last; document++)
         in->scores[document] = in->offsets[document] < in->offsets[document + 1] ? 0 : -INFINITY;
-    int64_t token = in->offsets[first], document = first, place = in->starts[first];
+    /* A share of no documents may begin behind the last one. */
+    int64_t token = in->offsets[first], document = first, place = first < last ? in->starts[first] : 0;
     while (token < in->offsets[last]) {
         /* Which documents have tokens in the block, and where those of each end. */
         int64_t documents[BITS_BLOCK];

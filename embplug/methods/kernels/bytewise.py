@@ -161,6 +161,8 @@ class BytewiseCodes:
         """
         check_shape("query", query, (len(query), self.dim))
         starts, query = integers(starts), floats(query)
+        if codes.dtype != np.uint8 or codes.ndim != 1 or not codes.flags.c_contiguous:
+            raise InvalidArgumentError("codes", "contiguous uint8 (n,)", f"{codes.dtype} {codes.shape}")
         if len(starts) and not 0 <= starts.min() <= starts.max() <= len(codes) - self.code_bytes:
             raise InvalidArgumentError("starts", f"places of {self.code_bytes} bytes", "others")
         scores = np.empty(len(starts), dtype=np.float32)

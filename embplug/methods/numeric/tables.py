@@ -178,12 +178,14 @@ class ByteTables:
         active = name if rotated else dim
         rotation = stored_directions(state, "rotation", (dim, active))
         rotation = rotation._replace(may_be_empty=True)
-        tables = stored_compact(state, "tables", (ENTRIES, active), axis=0)
+        along = stored_compact(state, "tables", (ENTRIES, active), axis=0)
+        if weighted:
+            along["weights"] = StoredArray(np.float32, (active,), low=0)
         return {
-            **{name: array._replace(may_be_empty=rotated) for name, array in tables.items()},
+            # Vectors that are all alike vary in no direction.
+            **{name: array._replace(may_be_empty=rotated) for name, array in along.items()},
             "widths": StoredArray(np.int64, (size,)),
             **({"rotation": rotation} if rotated else {}),
-            **({"weights": StoredArray(np.float32, (active,), low=0)} if weighted else {}),
         }
 
     @staticmethod

@@ -48,7 +48,9 @@ class AdaptiveQuantizer(TokenCodes):
     size : int, default=96
         Largest mean bytes of a token.
     state_share : float, default=0.01
-        Largest size of what predictive codes learn, as a share of the sample's tokens in float32.
+        Largest size of what predictive codes learn, as a share of the sample's tokens in float32. It is
+        estimated before the fit. Codes that lose little keep their entries in float16, which takes up to
+        twice as much.
     emphasis : float, default=1.5
         See :class:`BitAllocationQuantizer`.
     prior : int, default=0
@@ -143,7 +145,7 @@ class AdaptiveQuantizer(TokenCodes):
 
     def _centroids_for(self, tokens: TokenBatch) -> int:
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""
-        # Centroids are kept as float16, and those of longer tokens would be infinite.
+        # Entries are kept in float16, into which numbers of longer tokens do not fit.
         largest = max(float(tokens.values.max()), -float(tokens.values.min()))
         if self.size < LEAST_PREDICTIVE or largest > float(np.finfo(np.float16).max):
             return 0

@@ -470,9 +470,9 @@ class PredictiveQuantizer(TokenCodes):
                 None if weights is None else weights[order],
             )
             kept.append(order[columns])
-            # The same directions as after a restart, to the last bit.
             # Eight classes have eight tables, which short collections would notice.
             coded = coded.in_bytes(remains[member])
+            # The same directions as after a restart, to the last bit.
             tables.append(replace(coded, rotation=np.ascontiguousarray(directions[:, kept[-1]])))
         factors, mean_bytes = np.ones(1, dtype=np.float32), float(self.size)
         return _Learned(

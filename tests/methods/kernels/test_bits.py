@@ -71,6 +71,15 @@ def test_scores_are_those_of_numpy_up_to_rounding(
     assert np.abs(scores[filled] - expected[filled]).max(initial=0) <= bound
 
 
+def test_a_long_last_document_leaves_a_thread_without_documents(fast: Kernel) -> None:
+    # Sanitizers see what that thread reads.
+    generator = np.random.default_rng(2)
+    documents = coded([1, 400], 16, 0, generator)
+    vectors, shifts = queries(3, 16, 1.0, generator)
+    alone = maxsim_of_bits(fast, vectors, shifts, documents, threads=1)
+    np.testing.assert_array_equal(maxsim_of_bits(fast, vectors, shifts, documents, threads=2), alone)
+
+
 def test_rounding_hardly_moves_a_score(fast: Kernel) -> None:
     generator = np.random.default_rng(0)
     documents = coded([30] * 50, 48, 0, generator)

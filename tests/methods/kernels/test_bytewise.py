@@ -203,6 +203,10 @@ def test_what_does_not_fit_together_is_refused(kernel: Kernel) -> None:
     for starts in ([-1], [len(documents.codes) - 1]):
         with pytest.raises(InvalidArgumentError, match="starts"):
             example.codes.sums(kernel, query, documents.codes, np.array(starts))
+    spread = np.repeat(documents.codes, 2)[::2]
+    for codes in (spread, documents.codes.astype(np.int64), documents.codes[None]):
+        with pytest.raises(InvalidArgumentError, match="codes"):
+            example.codes.sums(kernel, query, codes, documents.starts)
     wide = BytewiseCodes(
         None, np.zeros(1, np.float32), np.zeros((1, ENTRIES), np.float32), np.array([1] + [0] * LARGEST_WIDTH)
     )

@@ -103,9 +103,10 @@ def test_under_sanitizers(tmp_path: Path) -> None:
         # Python itself frees nothing at its end.
         "ASAN_OPTIONS": "detect_leaks=0",
     }
-    tests = Path(__file__).with_name("test_lookups.py")
+    folder = Path(__file__).parent
+    tests = [str(folder / f"test_{name}.py") for name in ("lookups", "bits", "bytewise", "highest")]
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=ROOT,
         env=environment,
         capture_output=True,

@@ -77,3 +77,13 @@ def test_a_large_sample_needs_no_prior_and_is_learned_jointly():
     joint = BitAllocationQuantizer(size=2, prior=100).fit(vectors)
     chosen = BitAllocationQuantizer(size=2, levels="auto", prior=100).fit(vectors)
     np.testing.assert_array_equal(joint.encode(vectors), chosen.encode(vectors))
+
+
+@pytest.mark.parametrize("levels", ["joint", "scalar"])
+@pytest.mark.parametrize("emphasis", [1.0, 1.5])
+def test_what_was_learned_from_vectors_that_are_all_alike_opens(levels: str, emphasis: float) -> None:
+    alike = np.full((40, 6), 0.25, dtype=np.float32)
+    fitted = BitAllocationQuantizer(size=4, levels=levels, emphasis=emphasis, length="own").fit(alike)
+    opened = fitted.unfitted()
+    opened.set_state(fitted.get_state())
+    np.testing.assert_allclose(opened.decode(opened.encode(alike)), alike, rtol=1e-5)
