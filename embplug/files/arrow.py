@@ -79,7 +79,7 @@ class Arrow(Source):
         )
 
     def _arrays(self, name: str, column: Any, first: int) -> Any:
-        """The numbers of a column of vectors (n, dim), or of token matrices; a list if some of them are null."""
+        """The numbers of a column of vectors (n, dim), or of token matrices; a list where some are null."""
         rows = first + np.arange(len(column))
         if not column.null_count:
             return self._array(name, column, rows)

@@ -458,7 +458,9 @@ def test_documents_without_vectors_among_others_come_back_from_an_export(folder,
     rows = [{"id": 1, "n": 1, **vector}, {"id": 2, "n": 2}, {"id": 3, "n": 3, **vector}]
     Path("docs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = embplug("add", "docs", "docs.jsonl")
-    assert done.exit_code == 1 and "docs.jsonl, line 2, field" in done.stderr and "--store-empty" in done.stderr
+    assert (
+        done.exit_code == 1 and "docs.jsonl, line 2, field" in done.stderr and "--store-empty" in done.stderr
+    )
     assert embplug("add", "docs", "docs.jsonl", "--store-empty").exit_code == 0
     assert embplug("export", "docs", name, "--with-vectors").exit_code == 0
     refused = embplug("add", "again", name)
