@@ -356,16 +356,17 @@ class FileDocuments:
             else self._array(value, key, start + i, depth)
             for i, value in enumerate(values)
         ]
-        if any(array is None for array in arrays):
+        kept = [array for array in arrays if array is not None]
+        if len(kept) < len(arrays):
             return arrays
         if depth == 2:
-            return TokenBatch.from_list(arrays) if len({array.shape[1] for array in arrays}) == 1 else arrays
-        first = len(arrays[0])
-        other = next((i for i, array in enumerate(arrays) if len(array) != first), None)
+            return TokenBatch.from_list(kept) if len({array.shape[1] for array in kept}) == 1 else kept
+        first = len(kept[0])
+        other = next((i for i, array in enumerate(kept) if len(array) != first), None)
         if other is not None:
             place = f"{self.source.place(start + other)}, field {key!r}"
-            raise InvalidArgumentError(place, f"{first} numbers, as before", len(arrays[other]))
-        return np.stack(arrays)
+            raise InvalidArgumentError(place, f"{first} numbers, as before", len(kept[other]))
+        return np.stack(kept)
 
     def _array(self, value: Any, key: str, row: int, depth: int) -> Any:
         place = f"{self.source.place(row)}, field {key!r}"
