@@ -128,9 +128,8 @@ def test_the_best_by_codes_are_scored_again_by_the_multivector() -> None:
     assert ranker(tokens_branch(**CODED)).exact is None
 
 
-def test_codes_are_scored_by_maxsim(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Rounded products differ from those of decoded tokens by up to half a percent.
-    monkeypatch.setenv("EMBPLUG_KERNEL_TABLES", "float32")
+@pytest.mark.usefixtures("exact_tables")
+def test_codes_are_scored_by_maxsim() -> None:
     branch = tokens_branch(multivector=None, **CODED)
     strings = branch.encode(documents(40, tokens=DOCUMENTS)).codes
     rerank = ranker(branch).by_codes

@@ -74,7 +74,7 @@ def test_errors_name_file_line_and_field(folder):
         ({"id": 2, "text": "b"}, "line 3, field 'dense': expected a vector, as other rows have"),
         (
             {"id": 2, "text": "b", "dense": None},
-            "line 3, field 'dense': expected a list of numbers, got None",
+            "line 3, field 'dense': expected a vector, as other rows have; --store-empty keeps",
         ),
         (
             {"id": 2, "title": "b", "dense": [1, 0]},

@@ -33,6 +33,7 @@ def test_each_document_has_the_sum_of_its_highest_products(
         np.testing.assert_allclose(maxsim(query, documents), np.array(expected).reshape(-1), atol=1e-5)
 
 
+@pytest.mark.usefixtures("exact_tables")
 def test_codes_rank_as_the_vectors_that_they_stand_for() -> None:
     documents = batch([3, 0, 7, 1], 6, 0)
     quantizer = CentroidQuantizer(count=4).fit(documents.values)

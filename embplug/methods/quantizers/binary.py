@@ -232,7 +232,8 @@ class BinaryQuantizer(Quantizer):
 
 def in_bytes(vectors: Float32) -> Float32:
     """Vectors (n, dim), filled up with zeros, as the eight coordinates of each byte (n, bytes, 8)."""
-    padded = np.pad(vectors, ((0, 0), (0, -vectors.shape[1] % BITS_OF_BYTE)))
+    missing = -vectors.shape[1] % BITS_OF_BYTE
+    padded = np.pad(vectors, ((0, 0), (0, missing))) if missing else vectors
     return padded.reshape(len(vectors), -1, BITS_OF_BYTE)
 
 
