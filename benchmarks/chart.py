@@ -15,6 +15,7 @@ from typing import Any
 
 WIDTH, HEIGHT = 760, 360
 LEFT, RIGHT, TOP, BOTTOM = 70, 740, 50, 300
+RADIUS, LETTER, HEIGHT_OF_TEXT = 6, 7.4, 12
 STYLE = (
     "text{font:14px sans-serif;fill:#263238}.own{fill:#3f51b5}.peer{fill:#b0650a}.axis{stroke:#90a4ae}"
     ".grid{stroke:#eceff1}.small{font-size:12px}.title{font-weight:bold}"
@@ -61,15 +62,40 @@ def chart(rows: list[dict[str, Any]], title: str) -> str:
             parts.append(_line(x(value), x(value), BOTTOM, BOTTOM + 5, "axis"))
             parts.append(_text(x(value), BOTTOM + 20, label, anchor="middle"))
     parts.append(_line(LEFT, RIGHT, BOTTOM, BOTTOM, "axis"))
-    for row in rows:
+    rows = sorted(rows, key=lambda row: float(row["disk_bytes"]))
+    points = [(x(row["disk_bytes"]), y(row["recall_at_10"])) for row in rows]
+    taken = [(px - RADIUS, py - RADIUS, px + RADIUS, py + RADIUS) for px, py in points]
+    for row, (px, py) in zip(rows, points, strict=True):
         kind, owner = ("own", "embplug") if row["ours"] else ("peer", "Qdrant")
-        px, py = x(row["disk_bytes"]), y(row["recall_at_10"])
-        anchor, dx = ("end", -10) if px > (LEFT + RIGHT) / 2 else ("start", 10)
-        parts.append(f'<circle class="{kind}" cx="{px:.1f}" cy="{py:.1f}" r="6"/>')
-        parts.append(_text(px + dx, py + 18, f"{owner} {row['row']}: {row['p50_ms']:.0f} ms", kind, anchor))
+        label = f"{owner} {row['row']}: {row['p50_ms']:.0f} ms"
+        left, baseline = _free_place(px, py, LETTER * len(label), taken)
+        parts.append(f'<circle class="{kind}" cx="{px:.1f}" cy="{py:.1f}" r="{RADIUS}"/>')
+        parts.append(_text(left, baseline, label, kind))
     legend = "bytes of a document on disk, with all that was learned; ms: median of a search"
     parts.append(_text((LEFT + RIGHT) / 2, HEIGHT - 12, legend, anchor="middle"))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _free_place(
+    x: float, y: float, width: float, taken: list[tuple[float, float, float, float]]
+) -> tuple[float, float]:
+    """Left end and baseline of a label of a point, where it covers no other; what it covers is taken then."""
+    sides = [x + 10, min(x - width / 2, WIDTH - width - 5), x - 10 - width]
+    if x > (LEFT + RIGHT) / 2:
+        sides.reverse()
+    places = [(left, y + down) for down in (18, -10, 36, 54) for left in sides]
+    inside = [place for place in places if place[0] >= LEFT and place[0] + width <= WIDTH]
+
+    def covered(place: tuple[float, float]) -> int:
+        left, bottom = place
+        return sum(
+            left < right and first < left + width and bottom - HEIGHT_OF_TEXT < low and high < bottom + 3
+            for first, high, right, low in taken
+        )
+
+    left, bottom = min(inside or places, key=covered)
+    taken.append((left, bottom - HEIGHT_OF_TEXT, left + width, bottom + 3))
+    return left, bottom
 
 
 def _text(x: float, y: float, text: str, kind: str = "small", anchor: str = "start") -> str:
