@@ -218,7 +218,8 @@ def test_few_tokens_to_learn_from(lengths: list[int]) -> None:
     codes = PredictiveQuantizer(size=9, centroids=16).fit(tokens)
     strings = codes.encode(tokens)
     assert codes.decode(strings).lengths.tolist() == lengths
-    np.testing.assert_allclose(codes.decode(strings).values, values, atol=0.02)
+    # Centroids and entries are rounded to a byte each, and a token adds up both.
+    np.testing.assert_allclose(codes.decode(strings).values, values, atol=0.04)
     scores = codes.maxsim(values, strings)
     assert (
         np.isfinite(scores[np.array(lengths) > 0]).all() and (scores[np.array(lengths) == 0] == -np.inf).all()
