@@ -275,10 +275,11 @@ class FileDocuments:
                 self._read_keys[name] = key
                 values = [fields.pop(key, None) for fields in rows.fields]
                 return self._filled(self._numbers(values, name, key, start), name, key, start)
-        if name in self._chosen and self.on_empty != "raise":
-            return self._filled([None] * len(rows), name, self._keys[name][0], start)
         if name in self._chosen:
             key = self._keys[name][0]
+            # A name that no row before had either is a mistake, not documents without vectors.
+            if name in self._read_keys and self.on_empty != "raise":
+                return self._filled([None] * len(rows), name, key, start)
             others = ", ".join(map(repr, [*rows.fields[0], *rows.arrays]))
             place = f"{self.source.place(start)}, field {key!r}"
             raise InvalidArgumentError(place, f"a vector; the fields are {others}", "no such field")
@@ -348,13 +349,9 @@ class FileDocuments:
         """Convert lists of numbers, their JSON texts, or names of ``.npy`` files to arrays."""
         depth = 2 if name == TOKENS_BRANCH else 1
         empty = np.zeros((0, self._dim(name)), dtype=np.float32)
-        arrays = [
-            None
-            if value is None
-            else empty
-            if depth == 2 and value == []
-            else self._array(value, key, start + i, depth)
-            for i, value in enumerate(values)
+        arrays: list[Any] = [
+            value if value is None else self._array(value, key, start + i, depth)
+            for i, value in enumerate(empty if depth == 2 and value == [] else value for value in values)
         ]
         kept = [array for array in arrays if array is not None]
         if len(kept) < len(arrays):

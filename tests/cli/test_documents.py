@@ -465,6 +465,9 @@ def test_documents_without_vectors_among_others_come_back_from_an_export(folder,
     assert embplug("export", "docs", name, "--with-vectors").exit_code == 0
     refused = embplug("add", "again", name)
     assert refused.exit_code == 1 and f"{name}, " in refused.stderr and "--store-empty" in refused.stderr
+    branch = "tokens" if "tokens" in vector else "dense"
+    mistaken = embplug("add", "again", name, "--store-empty", "--vector", f"{branch}=absent")
+    assert mistaken.exit_code == 1 and "'absent'" in mistaken.stderr
     assert embplug("add", "again", name, "--store-empty").exit_code == 0
     kept = stored(with_vectors=True)
     assert [bool(vectors) for _, (_, vectors) in sorted(kept.items())] == [True, False, True]
