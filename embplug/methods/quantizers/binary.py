@@ -158,7 +158,7 @@ class BinaryQuantizer(Quantizer):
     def _score(self, parts: _Parts, codes: Codes) -> Float32:
         assert self.mean_ is not None and self.deviations_ is not None
         sums = sum_of_entries(parts.products, codes) * parts.steps
-        squares = self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_ + 2 * sums[:, -1:]
+        squares = self._square() + 2 * sums[:, -1:]
         scores = sums[:, :-1] + parts.of_mean
         scores /= np.sqrt(squares.clip(np.finfo(np.float32).tiny))
         return scores
@@ -178,13 +178,18 @@ class BinaryQuantizer(Quantizer):
         products, squares = ((factor * rounded).sum(axis=1) for factor in (vectors, rounded))
         return rounded, np.divide(products, squares, out=steps, where=squares > 0)
 
+    def _square(self) -> float:
+        """What all tokens share of their squared lengths: the rest is twice the product of signs and mean."""
+        assert self.mean_ is not None and self.deviations_ is not None
+        return float(self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_)
+
     def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
         assert self.mean_ is not None and self.deviations_ is not None
         if self._squares_of is None or self._squares_of[0] is not self.mean_:
             vectors, steps = self._weighted(self.mean_[None])
             self._squares_of = self.mean_, 2 * steps * (in_bytes(vectors) @ SIGNS.T)[0]
         squares = token_sums(kernel, self._squares_of[1], documents, self.code_bytes)
-        squares += self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
+        squares += self._square()
         return TokenTerms(documents, self.code_bytes, scales=inverse_lengths(squares))
 
     @override
@@ -194,11 +199,9 @@ class BinaryQuantizer(Quantizer):
         assert self.mean_ is not None and self.deviations_ is not None
         rotated = self._rotated(query)
         vectors, steps = self._weighted(np.concatenate([rotated, self.mean_[None]]))
-        # The squared length of a token is twice the product with the mean, and what all tokens share.
         steps[-1] *= 2
-        squares = self.mean_ @ self.mean_ + self.deviations_ @ self.deviations_
         parts = in_bytes(vectors * steps[:, None]).reshape(len(vectors), -1)
-        return maxsim_of_bits(kernel, parts, np.append(rotated @ self.mean_, squares), documents)
+        return maxsim_of_bits(kernel, parts, np.append(rotated @ self.mean_, self._square()), documents)
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
         assert self.mean_ is not None
