@@ -32,14 +32,14 @@ class EncodedDocuments:
     ----------
     vectors : dict of str to array
         By the name of the vector in Qdrant.
-    codes : list of bytes, default=None
-        Codes of each document for the payload field ``Branch.codes_field``.
+    codes : mapping, default={}
+        By the payload field, one of ``Branch.codes_fields``: codes of each document.
     payload : dict, default={}
         Fields that the payload of every document gets.
     """
 
     vectors: Vectors = field(default_factory=dict)
-    codes: Sequence[bytes] | None = None
+    codes: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -56,8 +56,8 @@ class Branch(ABC):
         Which of an encoder's vectors the branch takes, where the user passes texts.
     encoder_name : str or None
         Name of the encoder of this branch alone; None is the recipe's.
-    codes_field : str or None
-        Payload field in which the branch keeps codes.
+    codes_fields : tuple of str
+        Payload fields in which the branch keeps codes.
     suffices : bool
         Whether a query that has something for this branch needs no other branch.
     unit : str
@@ -69,7 +69,7 @@ class Branch(ABC):
     encoder_name: str | None = None
     suffices: ClassVar[bool] = False
     unit: ClassVar[str] = "vectors"
-    codes_field: str | None = None
+    codes_fields: tuple[str, ...] = ()
 
     @abstractmethod
     def methods(self) -> dict[str, Any]:

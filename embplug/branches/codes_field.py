@@ -34,11 +34,12 @@ def with_codes(
     sequence of mapping
         The payloads; with ``field``, as base85, where a branch has codes.
     """
-    sharing = sorted(name for name, branch in branches.items() if branch.codes_field == field)
-    if all(encoded[name].codes is None for name in sharing):
+    sharing = sorted(name for name, branch in branches.items() if field in branch.codes_fields)
+    if all(field not in encoded[name].codes for name in sharing):
         return payloads
     # A point that is copied may lack one of several vectors.
-    parts = [encoded[name].codes or [branches[name].absent_codes] * len(payloads) for name in sharing]
+    absent = {name: [branches[name].absent_codes] * len(payloads) for name in sharing}
+    parts = [encoded[name].codes.get(field, absent[name]) for name in sharing]
     codes = parts[0] if len(parts) == 1 else [b"".join(row) for row in zip(*parts, strict=True)]
     texts = base85.encode(codes)
     return [with_fields(payload, {field: text}) for payload, text in zip(payloads, texts, strict=True)]

@@ -106,7 +106,7 @@ class DenseBranch(Branch):
         self._layout = layout or CodesLayout()
         if self.codes is not None:
             self._layout.add(name, self.codes)
-            self.codes_field = DENSE_CODES
+            self.codes_fields = (DENSE_CODES,)
 
     @property
     def absent_codes(self) -> bytes:
@@ -248,9 +248,10 @@ class DenseBranch(Branch):
         vectors = documents.dense.get(self.name)
         if vectors is None:
             return EncodedDocuments(payload=payload)
-        codes = None
+        codes = {}
         if self.codes is not None:
-            codes = [row.tobytes() for row in self.codes.encode(self._of_unit_length(vectors))]
+            rows = self.codes.encode(self._of_unit_length(vectors))
+            codes[DENSE_CODES] = [row.tobytes() for row in rows]
         return EncodedDocuments({**self.to_store(vectors, documents.user_ids)}, codes, payload)
 
     def check_storable(self, documents: CheckedDocuments) -> None:

@@ -22,7 +22,7 @@ from embplug.branches.documents import (
 )
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
-from embplug.common.ids import CODES, Id
+from embplug.common.ids import CODES, SHORTLIST, Id
 from embplug.encoders import Encoded, EncodedImages
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods.base import Method
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 MAXSIM_STAGE = "maxsim"
 CODES_STAGE = "codes"
+SHORTLIST_STAGE = "shortlist"
 
 WEIGHTS_KEY = "query_weights"
 """Key under which the state of the query weights is kept."""
@@ -79,8 +80,9 @@ class TokensBranch(Branch):
         if recipe.codes is not None:
             from embplug.methods.token_codes.token_coder import TokenCoder
 
-            self.coder = TokenCoder(copy.deepcopy(recipe.codes), recipe.document_bytes)
-            self.codes_field = CODES
+            codes = copy.deepcopy(recipe.codes)
+            self.coder = TokenCoder(codes, recipe.document_bytes, recipe.shortlist_bytes)
+            self.codes_fields = (CODES, SHORTLIST)
 
     def methods(self) -> dict[str, Any]:
         """The encoding, the query weights and the codes, by the key of their state."""
@@ -223,6 +225,8 @@ class TokensBranch(Branch):
         if self.coder is not None:
             # Codes are text of five characters for four bytes, and four bytes count as one number.
             numbers = numbers + 1 + self.coder.sizes(documents.tokens) * 5 // 16
+            if self.coder.shortlist is not None:
+                numbers = numbers + 1 + self.coder.shortlist.sizes(documents.tokens) * 5 // 16
         return np.asarray(numbers, dtype=np.int64)
 
     def encode(self, documents: CheckedDocuments) -> EncodedDocuments:
@@ -236,7 +240,12 @@ class TokensBranch(Branch):
         if self.recipe.multivector is not None:
             check_stored(tokens, self.recipe.multivector.datatype, documents.user_ids, TOKENS_VECTOR)
             vectors[TOKENS_VECTOR] = tokens
-        return EncodedDocuments(vectors, None if self.coder is None else self.coder.encode(tokens))
+        codes = {}
+        if self.coder is not None:
+            codes[CODES] = self.coder.encode(tokens)
+            if self.coder.shortlist is not None:
+                codes[SHORTLIST] = self.coder.shortlist.encode(tokens)
+        return EncodedDocuments(vectors, codes)
 
     def prepare(self, query: CheckedQuery) -> CheckedQuery:
         """A query with the recipe's token weights times the user's."""
@@ -271,9 +280,12 @@ class TokensBranch(Branch):
             return None
         tokens = self.ranking_tokens(query).tokens.values
         coder = None if options.exact and has_multivector else self.coder
-        by_codes = None
+        by_codes = shortlist = None
         if coder is not None:
             by_codes = PayloadRerank(CODES_STAGE, CODES, partial(coder.score, tokens))
+            if coder.shortlist is not None:
+                scores = partial(coder.shortlist.score, tokens)
+                shortlist = PayloadRerank(SHORTLIST_STAGE, SHORTLIST, scores)
         in_engine = None
         if has_multivector:
             ignore = models.QuantizationSearchParams(ignore=not self.rerank.quantized_tokens)
@@ -283,7 +295,7 @@ class TokensBranch(Branch):
                 nearest(tokens),
                 models.SearchParams(quantization=ignore),
             )
-        return Ranker(self.name, in_engine, by_codes, self.rerank.exact)
+        return Ranker(self.name, in_engine, by_codes, self.rerank.exact, shortlist, self.rerank.shortlist)
 
     def compared(self) -> str:
         """Codes, else the multivector, else an encoding of floats."""

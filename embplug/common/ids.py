@@ -21,6 +21,9 @@ ORIGINAL_ID = "_embplug_id"
 CODES = "_embplug_codes"
 """Payload field with the codes of a document's tokens, as base85."""
 
+SHORTLIST = "_embplug_shortlist"
+"""Payload field with short codes of a document's tokens, which choose the best candidates, as base85."""
+
 DENSE_CODES = "_embplug_dense"
 """Payload field with the concatenated codes of a document's dense vectors, as base85."""
 
@@ -35,7 +38,7 @@ GRID = "_embplug_grid"
 
 They are those of the tokens before the recipe's reductions."""
 
-CODE_FIELDS = (CODES, DENSE_CODES)
+CODE_FIELDS = (CODES, SHORTLIST, DENSE_CODES)
 OWN_FIELDS = (ORIGINAL_ID, *CODE_FIELDS, MIGRATED, MODEL, GRID)
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/embplug")

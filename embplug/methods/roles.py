@@ -493,6 +493,21 @@ class TokenCodes(Method):
         """
         raise NotImplementedError
 
+    def centroid_codes(self) -> Quantizer | None:
+        """Return a quantizer of tokens whose codes are the ids of centroids that were learned anyway.
+
+        Returns
+        -------
+        Quantizer or None
+            It is fitted, and shares the centroids. None, the default, where codes have no centroids.
+
+        Raises
+        ------
+        NotFittedError
+            :meth:`fit` was not called.
+        """
+        return None
+
     def encode(self, tokens: TokenBatch) -> list[bytes]:
         """Encode documents.
 

@@ -203,7 +203,7 @@ class Recipe(Part):
     def decided_like(self, stored: Recipe) -> Self:
         """Return a recipe in which what it leaves open is as in another recipe.
 
-        That is what presets would decide, and the number of candidates, whose default may change.
+        That is what presets would decide, and the numbers of candidates, whose defaults may change.
 
         Parameters
         ----------
@@ -224,8 +224,9 @@ class Recipe(Part):
         }
         if rerank.oversampling is None and any(part.preset for part in dense.values()):
             rerank = rerank.model_copy(update={"oversampling": stored.rerank.oversampling})
-        if "candidates" not in rerank.model_fields_set:
-            rerank = rerank.model_copy(update={"candidates": stored.rerank.candidates})
+        for name in ("candidates", "shortlist"):
+            if name not in rerank.model_fields_set:
+                rerank = rerank.model_copy(update={name: getattr(stored.rerank, name)})
         return self.model_copy(update={"tokens": tokens, "dense": dense, "rerank": rerank})
 
     def unfitted(self) -> Self:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from embplug.common.byte_strings import ByteStrings
-from embplug.common.ids import CODES
+from embplug.common.ids import DENSE_CODES
 from embplug.common.telemetry import CODE_BYTES, RERANKED, record, span
 from embplug.engines.answers import PointId
 from embplug.errors import StateError
@@ -129,7 +129,7 @@ def decoded_codes(
 
 
 def _lost(point: Any, field: str) -> StateError:
-    vectors = "tokens" if field == CODES else "dense vectors"
+    vectors = "dense vectors" if field == DENSE_CODES else "tokens"
     return StateError(
         f"point {point!r} has lost the codes of its {vectors} (payload field {field!r}): add it again"
     )

@@ -14,6 +14,7 @@ from embplug.recipe import Fusion
 from embplug.recipe.names import SPARSE_VECTOR
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE
 from embplug.search.fusion import FUSION_STAGE, fused
+from embplug.search.payload_rerank import PayloadRerank
 from embplug.search.ranking import Ranking, merged
 from embplug.search.requests import payload_selector, rankings_of, request_fields
 from embplug.search.stages import PreparedQuery, PreviousModelStage, Ranker, Stage
@@ -24,6 +25,9 @@ Rounds: TypeAlias = Generator[list[models.QueryRequest], Sequence[Answer], T]
 """Yields the requests of a round, receives their answers, and returns a ``T``."""
 
 Plan: TypeAlias = Rounds[list[Hit]]
+
+SHORTLISTED_A_HIT = 4
+"""Documents whose codes are read for each hit, at least: short codes alone do not choose the hits."""
 
 
 def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
@@ -71,6 +75,16 @@ def _by_vectors(query: PreparedQuery, options: SearchOptions) -> Rounds[Ranking]
     return rankings[0]
 
 
+def _with_shortlist(ranker: Ranker | None, options: SearchOptions, count: int) -> Ranker | None:
+    """Return the ranker with the length of its shortlist, or without one if it spares no codes."""
+    if ranker is None:
+        return None
+    kept = max(ranker.shortlisted or count, SHORTLISTED_A_HIT * options.limit)
+    if options.exact or kept >= count:
+        return replace(ranker, shortlist=None)
+    return replace(ranker, shortlisted=kept)
+
+
 def _candidate_count(query: PreparedQuery, options: SearchOptions) -> int:
     """Return the number of candidates of each branch, and of their fusion."""
     return max(options.candidates or query.candidates, options.limit)
@@ -89,7 +103,9 @@ def _in_one_request(query: PreparedQuery, options: SearchOptions, candidates: St
 
 def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage | None) -> Rounds[Ranking]:
     """Fuse and rerank in this process when the engine cannot; this may take several rounds of requests."""
-    ranker, count = query.ranker, _candidate_count(query, options)
+    count = _candidate_count(query, options)
+    ranker = _with_shortlist(query.ranker, options, count)
+    shortlists = ranker is not None and ranker.shortlist is not None
     after = _fused_after(query)
     ranked_at_once = (
         ranker is not None and ranker.by_codes is None and (options.exact or candidates is not None)
@@ -100,8 +116,12 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
         first = [*query.finders.values()] if candidates is None else [candidates]
     stages = {stage.name: stage for stage in (*first, *after.values())}
     fields = _code_fields(stages, [stage.name for stage in first], ranker)
-    payload_later = options.with_payload is not False and (not fields or query.payload_later)
-    round_options = replace(options, with_payload=False) if payload_later else options
+    come_last = not fields or query.payload_later or (shortlists and bool(after))
+    payload_later = options.with_payload is not False and come_last
+    without_payload = replace(options, with_payload=False)
+    code_options = without_payload if payload_later else options
+    # Payloads come with the codes, and those of a shortlist in a round of their own.
+    round_options = without_payload if shortlists else code_options
     rankings = yield from _first_round(stages, count, round_options, fields)
     ranking = rankings[first[0].name]
     if len(first) > 1:
@@ -109,7 +129,7 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
         ranking = _fused_here(by_branch, _first_fusion(query)).first(count)
     last = first[0].name
     if ranker is not None and not ranked_at_once:
-        ranking, last = yield from _ranked(ranking, ranker, options, keep_others=bool(after))
+        ranking, last = yield from _ranked(ranking, ranker, code_options, keep_others=bool(after))
     if after and ranker is not None:
         others = {branch: (stage.name, rankings[stage.name]) for branch, stage in after.items()}
         # Without candidates there is nothing that the ranker has scored.
@@ -125,8 +145,9 @@ def _code_fields(
 ) -> dict[str, list[str]]:
     """Return the payload fields with codes that each stage reads; only candidates have the ranker's."""
     fields: dict[str, list[str]] = {}
+    first = None if ranker is None else ranker.shortlist or ranker.by_codes
     for name, stage in stages.items():
-        reranks = [stage.rerank, ranker.by_codes if ranker is not None and name in candidates else None]
+        reranks = [stage.rerank, first if name in candidates else None]
         needed = dict.fromkeys(rerank.field for rerank in reranks if rerank is not None)
         spaces = [name] if stage.previous is None else [name, stage.previous.stage.name]
         fields |= {space: [*needed] for space in spaces if needed}
@@ -153,25 +174,46 @@ def _ranked(
 ) -> Rounds[tuple[Ranking, str]]:
     """Rank documents again; returns them with the name of the stage that ranked them last.
 
-    Documents that are not among the best by codes are left out, or keep the scores of their codes, which
-    approximate those of the last stage.
+    Documents that are not among the best by short codes or by codes are left out, or keep these scores,
+    which approximate those of the last stage.
     """
-    others = None
     if ranker.by_codes is not None:
-        ranking = ranker.by_codes.rank(ranking)
+        ranking = yield from _ranked_by_codes(ranking, ranker, ranker.by_codes, options, keep_others)
         if ranker.exact is None:
             return ranking, ranker.by_codes.stage
-        checked = max(ranker.exact, options.limit)
-        if keep_others:
-            others = ranking.take(range(checked, len(ranking)))
-        ranking = ranking.first(checked)
+    checked = len(ranking) if ranker.exact is None else max(ranker.exact, options.limit)
     stage = _ranking_stage(ranker, None)
-    ranking = yield from _scored_in_engine(ranking, stage)
-    if others is not None:
-        scores = np.concatenate([ranking.scores, others.scores])
-        both = replace(ranking, ids=[*ranking.ids, *others.ids], scores=scores)
-        ranking = replace(both.ranked(scores, stage.name), stages=ranking.stages)
-    return ranking, stage.name
+    best = yield from _scored_in_engine(ranking.first(checked), stage)
+    if not keep_others:
+        return best, stage.name
+    return _with_others(best, ranking.take(range(checked, len(ranking))), stage.name), stage.name
+
+
+def _ranked_by_codes(
+    ranking: Ranking, ranker: Ranker, by_codes: PayloadRerank, options: SearchOptions, keep_others: bool
+) -> Rounds[Ranking]:
+    """Rank documents by their codes, after a shortlist those of the best by short codes alone."""
+    kept = ranker.shortlisted
+    if ranker.shortlist is None or kept is None:
+        return by_codes.rank(ranking)
+    ranking = ranker.shortlist.rank(ranking)
+    shortlist, others = ranking.first(kept), ranking.take(range(kept, len(ranking)))
+    read = yield from _with_payloads(shortlist, options, [by_codes.field])
+    best = by_codes.rank(read)
+    if not (keep_others and len(best) and len(others)):
+        return best
+    # Short codes see the same documents on another level.
+    level = best.scores.mean() - shortlist.scores.mean()
+    return _with_others(best, replace(others, scores=others.scores + level), by_codes.stage)
+
+
+def _with_others(ranking: Ranking, others: Ranking, stage: str) -> Ranking:
+    """Rank documents with the scores of an earlier stage among those that a stage has scored."""
+    if not len(others):
+        return ranking
+    scores = np.concatenate([ranking.scores, others.scores])
+    both = replace(ranking, ids=[*ranking.ids, *others.ids], scores=scores)
+    return replace(both.ranked(scores, stage), stages=ranking.stages)
 
 
 def _ranking_stage(ranker: Ranker, candidates: Stage | None) -> Stage:
@@ -245,15 +287,15 @@ def _scored_in_engine(ranking: Ranking, stage: Stage) -> Rounds[Ranking]:
     return Ranking(answer.ids, np.array(answer.scores), ranking.answers, stages)
 
 
-def _with_payloads(ranking: Ranking, options: SearchOptions) -> Rounds[Ranking]:
-    """Read the payloads of documents; one that was deleted in the meantime is left out."""
+def _with_payloads(ranking: Ranking, options: SearchOptions, fields: Sequence[str] = ()) -> Rounds[Ranking]:
+    """Read payloads of documents, and fields with codes; one that was deleted meanwhile is left out."""
     if not len(ranking):
         return ranking
     (answer,) = yield [
         models.QueryRequest(
             filter=_with_ids_of(ranking),
             limit=len(ranking),
-            with_payload=payload_selector(options.with_payload),
+            with_payload=payload_selector(options.with_payload, fields),
         )
     ]
     kept = [row for row, point_id in enumerate(ranking.ids) if point_id in answer.rows]

@@ -86,12 +86,19 @@ class Ranker:
         Scores codes that come back with the candidates. It ranks first where both are present.
     exact : int or None
         With both: this many of the best documents by codes are scored again by ``in_engine``.
+    shortlist : PayloadRerank, default=None
+        Scores short codes, which come back with the candidates in place of the codes. ``None`` where none are
+        stored.
+    shortlisted : int, default=None
+        Number of the best documents by short codes whose codes are read. ``None`` has no shortlist.
     """
 
     branch: str
     in_engine: Stage | None
     by_codes: PayloadRerank | None = None
     exact: int | None = None
+    shortlist: PayloadRerank | None = None
+    shortlisted: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,7 +140,7 @@ def test_codes_rank_unless_the_vectors_themselves_can(
 
 def test_codes_are_those_of_the_vector_before_the_transforms() -> None:
     branch = dense_branch(codes=PowerQuantizer(bits=8), transforms=[PCA(2)])
-    codes = branch.encode(documents(60, dense={"d": DOCUMENTS})).codes
+    codes = branch.encode(documents(60, dense={"d": DOCUMENTS})).codes.get(DENSE_CODES)
     assert codes is not None and {len(row) for row in codes} == {len(branch.absent_codes)}
     scores = find(branch).rerank.score(codes)
     np.testing.assert_allclose(scores, VECTOR[0] @ unit_rows(DOCUMENTS).T / np.linalg.norm(VECTOR), atol=0.02)
@@ -242,7 +242,7 @@ def test_numbers_are_counted_as_they_are_stored(fields: dict[str, Any], numbers:
     source = documents(60, dense={"d": DOCUMENTS})
     stored = branch.encode(source)
     floats = sum(column.shape[1] for column in stored.vectors.values())
-    texts = [""] if stored.codes is None else base85.encode(stored.codes)
+    texts = [""] if not stored.codes else base85.encode(stored.codes[DENSE_CODES])
     assert branch.count_numbers(source) == floats + -(-len(texts[0]) // 4)
     assert numbers is None or branch.count_numbers(source) == numbers
 
@@ -250,7 +250,7 @@ def test_numbers_are_counted_as_they_are_stored(fields: dict[str, Any], numbers:
 def test_a_document_without_the_vector_has_none_and_no_codes() -> None:
     branch = dense_branch(codes=PowerQuantizer())
     stored = branch.encode(documents(2))
-    assert (stored.vectors, stored.codes) == ({}, None)
+    assert (stored.vectors, stored.codes) == ({}, {})
     assert {*branch.absent_codes} == {0}
     assert dense_branch().absent_codes == b""
 
@@ -364,7 +364,9 @@ def test_codes_stand_for_vectors_that_are_not_stored() -> None:
     # Codes lie in the order of the names.
     strings = [
         a + b
-        for a, b in zip(second.encode(source).codes or (), first.encode(source).codes or (), strict=True)
+        for a, b in zip(
+            second.encode(source).codes[DENSE_CODES], first.encode(source).codes[DENSE_CODES], strict=True
+        )
     ]
     texts = base85.encode(strings)
     records = [models.Record(id=i, payload={DENSE_CODES: texts[i]}) for i in (3, 7, 11)]

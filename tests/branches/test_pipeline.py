@@ -76,7 +76,7 @@ def test_codes_of_several_vectors_lie_in_the_order_of_their_names(order: list[st
     pipeline = fitted(with_codes(order))
     source = documents(COUNT, dense={name: DENSE[name] for name in order})
     _, payloads = pipeline.encode(source)
-    sharing = [pipeline.branches[name].encode(source).codes for name in ("a", "b")]
+    sharing = [pipeline.branches[name].encode(source).codes[DENSE_CODES] for name in ("a", "b")]
     expected = [a + b for a, b in zip(*sharing, strict=True)]
     assert [base64.b85decode(payload[DENSE_CODES]) for payload in payloads] == expected
     assert len({len(codes[0]) for codes in sharing}) == 2

@@ -47,13 +47,13 @@ def test_a_query_without_a_text_finds_nothing() -> None:
 def test_it_ranks_nothing_and_takes_nothing_of_an_encoder() -> None:
     branch = SparseBranch(FIXED)
     assert branch.ranker(QUERY, SearchOptions()) is None
-    assert branch.encoder_output is None and not branch.suffices and branch.codes_field is None
+    assert branch.encoder_output is None and not branch.suffices and branch.codes_fields == ()
 
 
 def test_texts_are_stored_as_sparse_vectors() -> None:
     stored = SparseBranch(FIXED).encode(documents(3, texts=TEXTS))
     expected = BM25Encoder(FIXED).encode(TEXTS)
-    assert [*stored.vectors] == ["sparse"] and stored.codes is None
+    assert [*stored.vectors] == ["sparse"] and stored.codes == {}
     assert stored.vectors["sparse"].lists() == expected.lists()
     assert SparseBranch(FIXED).encode(documents(3)).vectors == {}
 

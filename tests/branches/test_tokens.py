@@ -13,7 +13,7 @@ from embplug.branches.documents import CheckedSample
 from embplug.branches.queries import CheckedQuery, check_query
 from embplug.branches.tokens import SCAN_KB, TokensBranch
 from embplug.common import base85
-from embplug.common.ids import CODES
+from embplug.common.ids import CODES, SHORTLIST
 from embplug.encoders import Encoded
 from embplug.errors import DimensionError, InvalidArgumentError, NotFittedError
 from embplug.methods import (
@@ -131,7 +131,7 @@ def test_the_best_by_codes_are_scored_again_by_the_multivector() -> None:
 @pytest.mark.usefixtures("exact_tables")
 def test_codes_are_scored_by_maxsim() -> None:
     branch = tokens_branch(multivector=None, **CODED)
-    strings = branch.encode(documents(40, tokens=DOCUMENTS)).codes
+    strings = branch.encode(documents(40, tokens=DOCUMENTS)).codes.get(CODES)
     rerank = ranker(branch).by_codes
     assert (rerank.stage, rerank.field) == ("codes", CODES)
     assert branch.coder is not None
@@ -207,11 +207,11 @@ def test_what_is_stored_of_documents() -> None:
     assert [*stored.vectors] == ["fde", "tokens"] and stored.payload == {}
     np.testing.assert_allclose(stored.vectors["fde"], SMALL_FDE.encode_documents(DOCUMENTS[:3]))
     assert stored.vectors["tokens"].values.tolist() == DOCUMENTS[:3].values.tolist()
-    assert stored.codes is not None and len(stored.codes) == 3
-    assert branch.codes_field == CODES
+    assert [*stored.codes] == [CODES] and len(stored.codes[CODES]) == 3
+    assert branch.codes_fields == (CODES, SHORTLIST)
     bare = tokens_branch(multivector=None).encode(documents(3, tokens=DOCUMENTS[:3]))
-    assert [*bare.vectors] == ["fde"] and bare.codes is None
-    assert tokens_branch().codes_field is None
+    assert [*bare.vectors] == ["fde"] and bare.codes == {}
+    assert tokens_branch().codes_fields == ()
     assert branch.encode(documents(3)).vectors == {}
 
 
@@ -221,7 +221,7 @@ def test_numbers_are_counted_as_they_are_stored() -> None:
     assert tokens_branch().count_numbers(source).tolist() == [16 + 2 * DIM, 16 + 5 * DIM]
     assert tokens_branch(multivector=None).count_numbers(source).tolist() == [16, 16]
     branch = tokens_branch(multivector=None, encoding=None, **CODED)
-    texts = base85.encode(branch.encode(source).codes)
+    texts = base85.encode(branch.encode(source).codes[CODES])
     counted = branch.count_numbers(source)
     assert all(4 * count >= len(text) for count, text in zip(counted.tolist(), texts, strict=True))
     assert all(4 * count <= len(text) + 8 for count, text in zip(counted.tolist(), texts, strict=True))
@@ -379,7 +379,7 @@ def test_documents_are_compared_by_the_finest_that_is_stored(fields: dict[str, A
     branch = tokens_branch(**fields)
     assert branch.compared() == field
     stored = branch.encode(documents(40, tokens=DOCUMENTS))
-    texts = base85.encode(stored.codes) if stored.codes is not None else [""] * 40
+    texts = base85.encode(stored.codes[CODES]) if stored.codes else [""] * 40
     records = [
         models.Record(
             id=i,

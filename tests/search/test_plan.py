@@ -12,7 +12,7 @@ from qdrant_client.http.models import QueryResponse
 
 from embplug import Fusion, Hit
 from embplug.common import base85
-from embplug.common.ids import CODES, DENSE_CODES, ORIGINAL_ID
+from embplug.common.ids import CODES, DENSE_CODES, ORIGINAL_ID, SHORTLIST
 from embplug.engines.answers import Answer, ModelsAnswer
 from embplug.search.cross_encoder import CrossEncoder
 from embplug.search.payload_rerank import PayloadRerank
@@ -42,7 +42,7 @@ def answer(**scores: float) -> Answer:
             id=int(name[1:]),
             version=0,
             score=score,
-            payload={CODES: code(int(name[1:])), DENSE_CODES: code(int(name[1:]))},
+            payload=dict.fromkeys((CODES, SHORTLIST, DENSE_CODES), code(int(name[1:]))),
         )
         for name, score in scores.items()
     ]
@@ -126,6 +126,69 @@ def test_codes_come_with_the_candidates_and_rank_them() -> None:
     hits = finish(plan, [answer(p3=0.9, p9=0.5, p5=0.1)])
     assert ids(hits) == [9, 5] and hits[0].stages == {"fde": 0.5, "codes": 9.0}
     assert hits[0].payload is None
+
+
+def shortlisting(**fields: Any) -> Ranker:
+    """Short codes rank by the number of a point, codes by how close it is to 5."""
+
+    def closest_to_5(strings: Sequence[bytes]) -> np.ndarray:
+        return -np.abs(by_first_byte(strings) - 5)
+
+    by_codes = PayloadRerank("codes", CODES, closest_to_5)
+    short = PayloadRerank("shortlist", SHORTLIST, by_first_byte)
+    return Ranker("tokens", None, by_codes, shortlist=short, **fields)
+
+
+def test_codes_are_read_for_the_shortlist_alone() -> None:
+    query = PreparedQuery({"tokens": stage("fde")}, shortlisting(shortlisted=3), RRF, 30)
+    plan = search_plan(query, SearchOptions(limit=1, with_stages=True, with_payload=["year"]))
+    (request,) = next(plan)
+    assert (request.limit, request.with_payload) == (30, [ORIGINAL_ID, SHORTLIST])
+    found = {f"p{number}": 1 - number / 10 for number in range(1, 8)}
+    (codes,) = plan.send([answer(**found)])
+    # Four times the limit are more than the three of the recipe.
+    assert codes.filter.must[0].has_id == [7, 6, 5, 4]
+    assert codes.with_payload == [ORIGINAL_ID, CODES, "year"]
+    # One was deleted meanwhile, and the engine answers in an order of its own.
+    (hit,) = finish(plan, [answer(p4=0.0, p5=0.0, p7=0.0)])
+    assert hit.id == 5
+    assert hit.stages == {"fde": pytest.approx(0.5), "shortlist": 5.0, "codes": 0.0}
+
+
+@pytest.mark.parametrize(("candidates", "limit", "exact"), [(3, 1, False), (30, 8, False), (30, 1, True)])
+def test_a_shortlist_that_spares_nothing_is_left_out(candidates: int, limit: int, exact: bool) -> None:
+    query = PreparedQuery({"tokens": stage("fde")}, shortlisting(shortlisted=3), RRF, candidates)
+    plan = search_plan(query, SearchOptions(limit=limit, exact=exact, with_payload=False))
+    (request,) = next(plan)
+    assert request.with_payload == [ORIGINAL_ID, CODES]
+    assert ids(finish(plan, [answer(p3=0.9, p9=0.5, p5=0.1)]))[0] == 5
+
+
+def test_without_a_number_there_is_no_shortlist() -> None:
+    query = PreparedQuery({"tokens": stage("fde")}, shortlisting(), RRF, 30)
+    (request,) = next(search_plan(query, SearchOptions(with_payload=False)))
+    assert request.with_payload == [ORIGINAL_ID, CODES]
+
+
+def test_documents_outside_the_shortlist_take_part_in_a_fusion_after_it() -> None:
+    """Their scores are those of short codes, on the level of the codes."""
+    fusion = Fusion(method="min_max", after_rerank=True)
+    finders = {"tokens": stage("fde"), "words": stage("words")}
+    query = PreparedQuery(finders, shortlisting(shortlisted=1), fusion, 30)
+    plan = search_plan(query, SearchOptions(limit=1, with_payload=["year"]))
+    candidates, words = next(plan)
+    assert candidates.with_payload == [ORIGINAL_ID, SHORTLIST]
+    assert words.with_payload == [ORIGINAL_ID]
+    found = {f"p{number}": 1 - number / 10 for number in (3, 4, 5, 6, 7, 9)}
+    (codes,) = plan.send([answer(**found), answer(p4=9.0, p9=1.0)])
+    assert codes.filter.must[0].has_id == [9, 7, 6, 5]
+    # Codes put these four at -1.75 on average, and short codes at 6.75: 4 becomes -4.5, and 3 -5.5.
+    (payloads,) = plan.send([answer(p9=0.0, p7=0.0, p6=0.0, p5=0.0)])
+    assert payloads.with_payload == [ORIGINAL_ID, "year"]
+    (best,) = payloads.filter.must[0].has_id
+    assert best == 4
+    (hit,) = finish(plan, [answer(p4=0.0)])
+    assert hit.id == 4 and hit.score == pytest.approx((1 + 1 / 5.5) / 2)
 
 
 def test_payloads_are_read_for_the_hits_alone_where_that_costs_less() -> None:

@@ -85,6 +85,7 @@ def _learning_parts(recipe: Recipe) -> list[Recipe]:
                 encoding=FDE(),
                 codes=tokens.codes,
                 document_bytes=tokens.document_bytes,
+                shortlist_bytes=tokens.shortlist_bytes,
                 reduction=tokens.reduction,
                 multivector=None,
             )

@@ -89,6 +89,27 @@ class CentroidQuantizer(Quantizer):
         self.sampled_ = 0
 
     @classmethod
+    def sharing(cls, search: CentroidSearch, rows: RoundedRows, sampled: int) -> Self:
+        """Return a fitted quantizer with the centroids of other codes, which are not copied.
+
+        Parameters
+        ----------
+        search : CentroidSearch
+            Finds the nearest of the centroids.
+        rows : RoundedRows
+            The centroids, as they are multiplied with queries.
+        sampled : int
+            Number of vectors that they were learned from.
+
+        Returns
+        -------
+        CentroidQuantizer
+        """
+        own = cls(count=len(rows.exact))
+        own.centroids_, own._search, own._rows, own.sampled_ = rows.exact, search, rows, sampled
+        return own
+
+    @classmethod
     @override
     def trials(cls, dim: int) -> dict[str, Self]:
         return {"centroids 256": cls(count=256)}

@@ -16,7 +16,7 @@ from embplug.methods.numeric.arrays import Float32, State, state_part
 from embplug.methods.numeric.tables import ENTRIES
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.registry import register
-from embplug.methods.roles import TokenCodes
+from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.stored import StoredArray, checked_state
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_codes.predictive import PredictiveQuantizer
@@ -142,6 +142,10 @@ class AdaptiveQuantizer(TokenCodes):
     @override
     def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
         return self._fitted().products(query, strings)
+
+    @override
+    def centroid_codes(self) -> Quantizer | None:
+        return self._fitted().centroid_codes()
 
     def _centroids_for(self, tokens: TokenBatch) -> int:
         """The most centroids that the sample can pay for; 0 where it is too small for predictive codes."""

@@ -48,7 +48,12 @@ from embplug.methods.quantizers.bit_allocation import (
     water_filling,
     weights_of,
 )
-from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
+from embplug.methods.quantizers.centroid import (
+    CentroidQuantizer,
+    CentroidSearch,
+    find_centroids,
+    most_vectors,
+)
 from embplug.methods.registry import register
 from embplug.methods.roles import TokenCodes
 from embplug.methods.stored import StoredArray
@@ -311,6 +316,11 @@ class PredictiveQuantizer(TokenCodes):
         some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]
         scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
         return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
+
+    @override
+    def centroid_codes(self) -> CentroidQuantizer:
+        learned = self._fitted()
+        return CentroidQuantizer.sharing(learned.search, learned.rows, learned.sampled)
 
     def _scored_by(self) -> str:
         return in_use()

@@ -15,6 +15,9 @@ from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
 
+SHORTLIST = "shortlist."
+"""Prefix of the arrays of short codes in the state."""
+
 ENCODE_TOKENS = 1 << 14
 FIT_DOCUMENTS = 1000
 """Largest number of documents from which the correction is learned."""
@@ -32,10 +35,22 @@ class TokenCoder:
         Codes of single tokens, or of the tokens of a document together.
     document_bytes : int, default=48
         Bytes for the mean error of a document. 0 keeps none.
+    shortlist_bytes : int, default=0
+        Bytes for the mean error of the short codes of a document. 0 makes no short codes.
+
+    Attributes
+    ----------
+    shortlist : TokenCoder or None
+        Short codes: the centroids of tokens alone. None before :meth:`fit`, and where the codes have no
+        centroids.
     """
 
-    def __init__(self, quantizer: Quantizer | TokenCodes, document_bytes: int = 48) -> None:
+    def __init__(
+        self, quantizer: Quantizer | TokenCodes, document_bytes: int = 48, shortlist_bytes: int = 0
+    ) -> None:
         self.quantizer = quantizer
+        self.shortlist_bytes = shortlist_bytes
+        self.shortlist: TokenCoder | None = None
         self.document_bytes = document_bytes
         self._tokens = quantizer.token_codes()
         self._correction = None
@@ -78,6 +93,9 @@ class TokenCoder:
             blocks = [some[documents] for documents in document_blocks(some.offsets, BLOCK_TOKENS)]
             lost = [self._lost(block, self._tokens.encode(block)) for block in blocks]
             self._correction.fit(np.concatenate(lost))
+        self.shortlist = self._short_codes()
+        if self.shortlist is not None:
+            self.shortlist.fit(tokens)
         return self
 
     def encode(self, tokens: TokenBatch) -> list[bytes]:
@@ -211,6 +229,10 @@ class TokenCoder:
         state = {f"tokens.{name}": array for name, array in self.quantizer.get_state().items()}
         if self._correction is not None:
             state |= {f"documents.{name}": array for name, array in self._correction.get_state().items()}
+        if self.shortlist is not None:
+            # Their centroids are those of the codes.
+            own = state_part(self.shortlist.get_state(), "documents.")
+            state |= {f"{SHORTLIST}{name}": array for name, array in own.items()}
         return state
 
     def set_state(self, state: State) -> None:
@@ -218,6 +240,15 @@ class TokenCoder:
         self.quantizer.set_state(state_part(state, "tokens."))
         if self._correction is not None:
             self._correction.set_state(state_part(state, "documents."))
+        # Collections of before have none.
+        own = state_part(state, SHORTLIST)
+        self.shortlist = self._short_codes() if own else None
+        if self.shortlist is not None and self.shortlist._correction is not None:
+            self.shortlist._correction.set_state(own)
+
+    def _short_codes(self) -> TokenCoder | None:
+        centroids = self._tokens.centroid_codes() if self.shortlist_bytes else None
+        return None if centroids is None else TokenCoder(centroids, self.shortlist_bytes)
 
     def _joined(self, strings: Sequence[bytes]) -> ByteStrings:
         """The strings, all of which are long enough for a correction."""

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from embplug.errors import InvalidArgumentError, NotFittedError
 from embplug.methods import (
+    AdaptiveQuantizer,
     BinaryQuantizer,
     BitAllocationQuantizer,
     CentroidQuantizer,
@@ -55,6 +56,54 @@ def test_a_restored_coder_scores_alike() -> None:
     np.testing.assert_array_equal(
         restored.score(tokens[0], coder.encode(tokens)), coder.score(tokens[0], coder.encode(tokens))
     )
+
+
+@pytest.mark.parametrize("codes", [PredictiveQuantizer(size=9, centroids=64), None])
+def test_short_codes_are_the_centroids_of_the_codes_with_a_correction(
+    codes: PredictiveQuantizer | None,
+) -> None:
+    tokens, query = documents(count=200), documents(1)[3]
+    quantizer = codes or AdaptiveQuantizer(size=40, state_share=1.0)
+    tokens = tokens if codes else documents(count=400)
+    coder = TokenCoder(quantizer, 4, shortlist_bytes=6).fit(tokens)
+    short = coder.shortlist
+    assert short is not None
+    strings = short.encode(tokens)
+    each = 1 if codes else 2
+    assert [len(string) for string in strings] == (6 + each * tokens.lengths).tolist()
+    assert short.sizes(tokens).tolist() == (6 + each * tokens.lengths).tolist()
+    chosen = quantizer if codes else quantizer.chosen_
+    assert short.quantizer.centroids_ is chosen.fitted_.centroids
+    exact = maxsim(query, tokens)
+    off = short.score(query, strings) - exact
+    assert off.std() < exact.std() / 2
+    assert np.abs(coder.score(query, coder.encode(tokens)) - exact).mean() < np.abs(off).mean()
+
+
+def test_short_codes_come_back_with_the_state() -> None:
+    tokens = documents(count=100)
+
+    def coder() -> TokenCoder:
+        return TokenCoder(PredictiveQuantizer(size=9, centroids=64), 4, shortlist_bytes=6)
+
+    fitted, restored = coder().fit(tokens), coder()
+    restored.set_state(fitted.get_state())
+    assert fitted.shortlist is not None and restored.shortlist is not None
+    assert restored.shortlist.encode(tokens) == fitted.shortlist.encode(tokens)
+    # The centroids are stored once.
+    own = {name for name in fitted.get_state() if name.startswith("shortlist.")}
+    assert own and not any("centroids" in name for name in own)
+    # A collection of before has none, whatever its recipe says today.
+    before = coder()
+    before.set_state({name: array for name, array in fitted.get_state().items() if name not in own})
+    assert before.shortlist is None and before.encode(tokens) == fitted.encode(tokens)
+
+
+def test_codes_without_centroids_have_no_short_codes() -> None:
+    tokens = documents()
+    coder = TokenCoder(BitAllocationQuantizer(size=3), 4, shortlist_bytes=6).fit(tokens)
+    assert coder.shortlist is None
+    assert TokenCoder(PredictiveQuantizer(size=9, centroids=8), 4).fit(tokens).shortlist is None
 
 
 CODERS = {
