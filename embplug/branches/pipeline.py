@@ -38,6 +38,7 @@ from embplug.methods.numeric.arrays import Float32, State
 from embplug.methods.token_diagnosis import TokenDiagnosis
 from embplug.recipe import Recipe
 from embplug.recipe.names import SPARSE_VECTOR, TOKENS_BRANCH
+from embplug.search.code_cache import CodeCache, code_cache
 from embplug.search.cross_encoder import Scorer
 from embplug.search.formula import Formula
 from embplug.search.option_checks import check_options, check_queries
@@ -106,6 +107,7 @@ class Pipeline:
         self.revision: str | None = None
         self.alias: str | None = None
         self._fitted = False
+        self._codes = code_cache()
 
     def changed(
         self, recipe: Recipe, versions: Mapping[str, VectorVersion], encoder: Encoder | str | None = None
@@ -328,7 +330,9 @@ class Pipeline:
             raise NotFittedError(NOTHING_ADDED)
         later = self.capabilities is not None and self.capabilities.is_in_process
         prepared = [
-            prepared_query(query, self.recipe, chosen, cross_encoder, options, payload_later=later)
+            prepared_query(
+                query, self.recipe, chosen, cross_encoder, options, payload_later=later, cache=self._cache()
+            )
             for query in checked
         ]
         return [search_plan(query, options) for query in prepared]
@@ -393,6 +397,11 @@ class Pipeline:
 
     def _comparing_branch(self, query: CheckedQuery) -> Branch:
         return next(branch for branch in self.branches.values() if branch.has_query(query))
+
+    def _cache(self) -> CodeCache | None:
+        """Codes that searches have read, where the engine tells which of them are still right."""
+        tells = self.capabilities is not None and self.capabilities.tells_versions
+        return self._codes if tells else None
 
     def _check_fitted(self) -> None:
         if not self.fitted:

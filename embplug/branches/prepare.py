@@ -14,6 +14,7 @@ from embplug.common.validation import short_repr
 from embplug.encoders import Encoded, Encoder
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Recipe
+from embplug.search.code_cache import CodeCache
 from embplug.search.cross_encoder import CrossEncoder
 from embplug.search.stages import PreparedQuery
 from embplug.search.types import Query, SearchOptions
@@ -148,10 +149,12 @@ def prepared_query(
     options: SearchOptions,
     *,
     payload_later: bool = False,
+    cache: CodeCache | None = None,
 ) -> PreparedQuery:
     """The stages of one search.
 
-    ``payload_later`` reads the payloads of the hits alone, in one request more.
+    ``payload_later`` reads the payloads of the hits alone, in one request more. ``cache`` keeps codes that
+    the search reads.
 
     Raises
     ------
@@ -180,6 +183,7 @@ def prepared_query(
         cross_encoder=cross_encoder,
         cross_encoded=0 if last_stage is None else last_stage.candidates,
         payload_later=payload_later,
+        cache=cache,
     )
 
 

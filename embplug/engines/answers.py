@@ -24,10 +24,19 @@ class Answer(ABC):
         Ids of the points.
     scores : list of float
         Their scores.
+    source : object
+        What versions of points belong to: another object once the collection was created anew. None where
+        versions tell nothing, because replicas count them alone.
     """
 
     ids: list[PointId]
     scores: list[float]
+    source: object = None
+
+    @property
+    def versions(self) -> list[int]:
+        """Version of each point, which every change of the point raises, where there is a ``source``."""
+        return []
 
     @abstractmethod
     def payload(self, row: int) -> dict[str, Any] | None:
@@ -83,11 +92,17 @@ class MessagesAnswer(Answer):
 class EdgeAnswer(Answer):
     """An answer of Qdrant Edge, which makes Python objects of a payload when it is read."""
 
-    def __init__(self, points: Sequence[Any]) -> None:
+    def __init__(self, points: Sequence[Any], source: object) -> None:
         self._points = points
+        self.source = source
         ids = [point.id for point in points]
         self.ids = [own if isinstance(own, int) else from_edge_id(own) for own in ids]
         self.scores = [point.score for point in points]
+
+    @property
+    def versions(self) -> list[int]:
+        """Version of each point."""
+        return [point.version for point in self._points]
 
     def payload(self, row: int) -> dict[str, Any] | None:
         """Payload of one point."""

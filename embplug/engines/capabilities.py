@@ -140,6 +140,11 @@ class Capabilities:
         """Whether requests stay in this process, so that two small ones cost less than a large one."""
         return self.kind != "server"
 
+    @property
+    def tells_versions(self) -> bool:
+        """Whether a search tells the version of each point, which every change of the point raises."""
+        return self.kind == "edge"
+
     def __str__(self) -> str:
         if self.kind == "memory":
             return f"{MEMORY!r} of qdrant-client {self.version}"

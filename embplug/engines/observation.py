@@ -53,7 +53,7 @@ def record_answer(request: Span, method: str, answer: Any) -> None:
         request.set(response_bytes=size)
         record(RESPONSE_BYTES, size)
     elif method == "query_batch_scored":
-        points = sum(map(len, answer))
+        points = sum(map(len, answer[1]))
     elif method == "query_batch_points":
         points = sum(len(part.points) for part in answer)
     else:

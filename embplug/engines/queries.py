@@ -43,8 +43,8 @@ def query_steps(
     """
     traits = traits_of(engine)
     if traits.kind == "edge":
-        scored = yield Call.of("query_batch_scored", collection_name=name, requests=requests)
-        return [EdgeAnswer(points) for points in scored]
+        shard, scored = yield Call.of("query_batch_scored", collection_name=name, requests=requests)
+        return [EdgeAnswer(points, shard) for points in scored]
     if traits.uses_grpc:
         batch = grpc.QueryBatchPoints(
             collection_name=name,

@@ -39,13 +39,15 @@ class PayloadRerank:
     score: Callable[[Sequence[bytes]], Float32]
     code_bytes: int | None = None
 
-    def rank(self, ranking: Ranking) -> Ranking:
+    def rank(self, ranking: Ranking, codes: ByteStrings | None = None) -> Ranking:
         """Rank documents by the scores of their codes.
 
         Parameters
         ----------
         ranking : Ranking
-            Documents that were read with the payload field ``field``.
+            Documents, which were read with the payload field ``field`` unless there are ``codes``.
+        codes : ByteStrings, default=None
+            Codes of the documents. None decodes those of their payloads.
 
         Returns
         -------
@@ -60,13 +62,18 @@ class PayloadRerank:
         if not len(ranking):
             return ranking
         with span("rerank", stage=self.stage, candidates=len(ranking)) as observed:
-            codes = decoded_codes(ranking.ids, ranking.field(self.field), self.field, self.code_bytes)
+            if codes is None:
+                codes = self.codes(ranking.ids, ranking.field(self.field))
             if observed.recording:
                 size = int(codes.lengths.sum())
                 observed.set(code_bytes=size)
                 record(RERANKED, len(ranking), stage=self.stage)
                 record(CODE_BYTES, size, stage=self.stage)
             return ranking.ranked(self.score(codes), self.stage)
+
+    def codes(self, ids: Sequence[PointId], texts: Sequence[Any]) -> ByteStrings:
+        """Codes of documents in the texts of their payload field; see :func:`decoded_codes`."""
+        return decoded_codes(ids, texts, self.field, self.code_bytes)
 
 
 def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = None) -> ByteStrings:

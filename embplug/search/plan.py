@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
@@ -9,9 +10,11 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from qdrant_client import models
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.engines.answers import Answer
 from embplug.recipe import Fusion
 from embplug.recipe.names import SPARSE_VECTOR
+from embplug.search.code_cache import CodeCache
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE
 from embplug.search.fusion import FUSION_STAGE, fused
 from embplug.search.payload_rerank import PayloadRerank
@@ -115,21 +118,22 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
     else:
         first = [*query.finders.values()] if candidates is None else [candidates]
     stages = {stage.name: stage for stage in (*first, *after.values())}
-    fields = _code_fields(stages, [stage.name for stage in first], ranker)
+    by_codes = ranker is not None and ranker.by_codes is not None
+    cache = query.cache if by_codes else None
+    fields = _code_fields(stages, [stage.name for stage in first], None if cache else ranker)
     come_last = not fields or query.payload_later or (shortlists and bool(after))
-    payload_later = options.with_payload is not False and come_last
-    without_payload = replace(options, with_payload=False)
-    code_options = without_payload if payload_later else options
+    # With cached codes no payload is read on the way, not even the user's id.
+    payload_later = cache is not None or (options.with_payload is not False and come_last)
+    code_options = replace(options, with_payload=False) if payload_later else options
     # Payloads come with the codes, and those of a shortlist in a round of their own.
-    round_options = without_payload if shortlists else code_options
-    rankings = yield from _first_round(stages, count, round_options, fields)
+    rankings = yield from _first_round(stages, count, code_options, fields, bare=payload_later or shortlists)
     ranking = rankings[first[0].name]
     if len(first) > 1:
         by_branch = {branch: (stage.name, rankings[stage.name]) for branch, stage in query.finders.items()}
         ranking = _fused_here(by_branch, _first_fusion(query)).first(count)
     last = first[0].name
     if ranker is not None and not ranked_at_once:
-        ranking, last = yield from _ranked(ranking, ranker, code_options, keep_others=bool(after))
+        ranking, last = yield from _ranked(ranking, ranker, code_options, cache, keep_others=bool(after))
     if after and ranker is not None:
         others = {branch: (stage.name, rankings[stage.name]) for branch, stage in after.items()}
         # Without candidates there is nothing that the ranker has scored.
@@ -155,11 +159,16 @@ def _code_fields(
 
 
 def _first_round(
-    stages: Mapping[str, Stage], count: int, options: SearchOptions, fields: Mapping[str, Sequence[str]]
+    stages: Mapping[str, Stage],
+    count: int,
+    options: SearchOptions,
+    fields: Mapping[str, Sequence[str]],
+    *,
+    bare: bool,
 ) -> Rounds[dict[str, Ranking]]:
     """Rank by each stage, during an upgrade in the vector spaces of both models, and rerank by its codes."""
     spaces = [stage.previous.stage for stage in stages.values() if stage.previous]
-    answers = yield from rankings_of([*stages.values(), *spaces], count, options, fields=fields)
+    answers = yield from rankings_of([*stages.values(), *spaces], count, options, fields=fields, bare=bare)
     rankings = dict(zip([*stages, *(stage.name for stage in spaces)], answers, strict=True))
     for stage in stages.values():
         if stage.previous is not None:
@@ -170,7 +179,7 @@ def _first_round(
 
 
 def _ranked(
-    ranking: Ranking, ranker: Ranker, options: SearchOptions, *, keep_others: bool
+    ranking: Ranking, ranker: Ranker, options: SearchOptions, cache: CodeCache | None, *, keep_others: bool
 ) -> Rounds[tuple[Ranking, str]]:
     """Rank documents again; returns them with the name of the stage that ranked them last.
 
@@ -178,7 +187,7 @@ def _ranked(
     which approximate those of the last stage.
     """
     if ranker.by_codes is not None:
-        ranking = yield from _ranked_by_codes(ranking, ranker, ranker.by_codes, options, keep_others)
+        ranking = yield from _ranked_by_codes(ranking, ranker, ranker.by_codes, options, cache, keep_others)
         if ranker.exact is None:
             return ranking, ranker.by_codes.stage
     checked = len(ranking) if ranker.exact is None else max(ranker.exact, options.limit)
@@ -190,21 +199,51 @@ def _ranked(
 
 
 def _ranked_by_codes(
-    ranking: Ranking, ranker: Ranker, by_codes: PayloadRerank, options: SearchOptions, keep_others: bool
+    ranking: Ranking,
+    ranker: Ranker,
+    by_codes: PayloadRerank,
+    options: SearchOptions,
+    cache: CodeCache | None,
+    keep_others: bool,
 ) -> Rounds[Ranking]:
     """Rank documents by their codes, after a shortlist those of the best by short codes alone."""
     kept = ranker.shortlisted
     if ranker.shortlist is None or kept is None:
-        return by_codes.rank(ranking)
-    ranking = ranker.shortlist.rank(ranking)
+        return (yield from _by_codes(ranking, by_codes, cache))
+    ranking = yield from _by_codes(ranking, ranker.shortlist, cache)
     shortlist, others = ranking.first(kept), ranking.take(range(kept, len(ranking)))
-    read = yield from _with_payloads(shortlist, options, [by_codes.field])
-    best = by_codes.rank(read)
+    read = shortlist
+    if cache is None:
+        read = yield from _with_payloads(shortlist, options, [by_codes.field])
+    best = yield from _by_codes(read, by_codes, cache)
     if not (keep_others and len(best) and len(others)):
         return best
     # Short codes see the same documents on another level.
     level = best.scores.mean() - shortlist.scores.mean()
     return _with_others(best, replace(others, scores=others.scores + level), by_codes.stage)
+
+
+def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) -> Rounds[Ranking]:
+    """Rank documents by codes: those that came with them, or those that the cache has or has not yet."""
+    if cache is None or not len(ranking):
+        return rerank.rank(ranking)
+    source, versions = ranking.versions()
+    codes, known = cache.find(rerank.field, source, ranking.ids, versions)
+    if known.all():
+        return rerank.rank(ranking, codes)
+    version_of = dict(zip(ranking.ids, versions, strict=True))
+    by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
+    among = models.Filter(must=[models.HasIdCondition(has_id=[*(version_of.keys() - by_id.keys())])])
+    (answer,) = yield [
+        models.QueryRequest(filter=among, limit=len(versions) - len(by_id), with_payload=[rerank.field])
+    ]
+    read = rerank.codes(answer.ids, answer.field(rerank.field))
+    # A point that was changed since keeps its new codes under its old version, which no search finds again.
+    cache.add(rerank.field, source, answer.ids, [version_of[point_id] for point_id in answer.ids], read)
+    by_id |= zip(answer.ids, read, strict=True)
+    # One that was deleted in the meantime has none.
+    ranking = ranking.take([row for row, point_id in enumerate(ranking.ids) if point_id in by_id])
+    return rerank.rank(ranking, ByteStrings.of([by_id[point_id] for point_id in ranking.ids]))
 
 
 def _with_others(ranking: Ranking, others: Ranking, stage: str) -> Ranking:

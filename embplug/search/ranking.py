@@ -72,6 +72,15 @@ class Ranking:
             values |= {point_id: value for point_id, value in fields if value is not None}
         return [values.get(point_id) for point_id in self.ids]
 
+    def versions(self) -> tuple[object, list[int]]:
+        """The version of every point, and what versions belong to; see :class:`Answer`."""
+        if len(self.answers) == 1 and self.ids is self.answers[0].ids:
+            return self.answers[0].source, self.answers[0].versions
+        of_point: dict[PointId, int] = {}
+        for answer in reversed(self.answers):
+            of_point |= zip(answer.ids, answer.versions, strict=True)
+        return self.answers[0].source, [of_point[point_id] for point_id in self.ids]
+
     def payload(self, point_id: PointId) -> dict[str, Any] | None:
         """Payload of one point, as far as it was requested."""
         for answer in self.answers:

@@ -27,6 +27,7 @@ def rankings_of(
     below: int | None = None,
     score_threshold: float | None = None,
     fields: Mapping[str, Sequence[str]] | None = None,
+    bare: bool = False,
 ) -> Rankings:
     """Request the first hits of each stage, with their scores at every inner stage if the options ask for it.
 
@@ -44,20 +45,24 @@ def rankings_of(
         Lowest score of a hit. None sets no limit.
     fields : mapping of str to sequence of str, default=None
         By the name of a stage: payload fields with codes that come with its hits.
+    bare : bool, default=False
+        Whether nothing else of payloads comes with the hits, because they are read later.
 
     Returns
     -------
     Rankings
         Generator of the requests. It returns a ranking for each stage.
     """
-    requests = [
-        models.QueryRequest(
+    requests = []
+    for stage in stages:
+        own = (fields or {}).get(stage.name, ())
+        selector = [*own] or False if bare else payload_selector(options.with_payload, own)
+        request = models.QueryRequest(
             **request_fields(stage, count, options, below),
-            with_payload=payload_selector(options.with_payload, (fields or {}).get(stage.name, ())),
+            with_payload=selector,
             score_threshold=score_threshold,
         )
-        for stage in stages
-    ]
+        requests.append(request)
     inner: dict[str, models.QueryRequest] = {}
     if options.with_stages:
         for stage in stages:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from qdrant_client import models
 
 from embplug.recipe import Fusion
+from embplug.search.code_cache import CodeCache
 from embplug.search.cross_encoder import CrossEncoder
 from embplug.search.payload_rerank import PayloadRerank
 
@@ -123,6 +124,8 @@ class PreparedQuery:
         Number of hits that the cross-encoder ranks.
     payload_later : bool, default=False
         Whether one more request for the payloads of the hits costs less than those of all candidates.
+    cache : CodeCache, default=None
+        Codes that were read before. None reads codes with the documents.
     """
 
     finders: dict[str, Stage]
@@ -133,6 +136,7 @@ class PreparedQuery:
     cross_encoder: CrossEncoder | None = None
     cross_encoded: int = 0
     payload_later: bool = False
+    cache: CodeCache | None = None
 
 
 def nearest(vector: NDArray[Any]) -> models.NearestQuery:

@@ -92,7 +92,7 @@ def test_what_the_engine_cannot_fuse_is_fused_here(fusion: Fusion) -> None:
     requests = next(plan)
     assert [(request.using, request.limit) for request in requests] == [("a", 50), ("b", 50)]
     # Payloads are read for the hits alone, in one request more.
-    assert all(request.with_payload == [ORIGINAL_ID] for request in requests)
+    assert all(request.with_payload is False for request in requests)
     (payloads,) = plan.send([answer(p1=0.9, p2=0.1), answer(p2=0.9, p3=0.8)])
     best = payloads.filter.must[0].has_id
     assert len(best) == 2 and 2 in best
@@ -143,7 +143,7 @@ def test_codes_are_read_for_the_shortlist_alone() -> None:
     query = PreparedQuery({"tokens": stage("fde")}, shortlisting(shortlisted=3), RRF, 30)
     plan = search_plan(query, SearchOptions(limit=1, with_stages=True, with_payload=["year"]))
     (request,) = next(plan)
-    assert (request.limit, request.with_payload) == (30, [ORIGINAL_ID, SHORTLIST])
+    assert (request.limit, request.with_payload) == (30, [SHORTLIST])
     found = {f"p{number}": 1 - number / 10 for number in range(1, 8)}
     (codes,) = plan.send([answer(**found)])
     # Four times the limit are more than the three of the recipe.
@@ -177,8 +177,8 @@ def test_documents_outside_the_shortlist_take_part_in_a_fusion_after_it() -> Non
     query = PreparedQuery(finders, shortlisting(shortlisted=1), fusion, 30)
     plan = search_plan(query, SearchOptions(limit=1, with_payload=["year"]))
     candidates, words = next(plan)
-    assert candidates.with_payload == [ORIGINAL_ID, SHORTLIST]
-    assert words.with_payload == [ORIGINAL_ID]
+    assert candidates.with_payload == [SHORTLIST]
+    assert words.with_payload is False
     found = {f"p{number}": 1 - number / 10 for number in (3, 4, 5, 6, 7, 9)}
     (codes,) = plan.send([answer(**found), answer(p4=9.0, p9=1.0)])
     assert codes.filter.must[0].has_id == [9, 7, 6, 5]
@@ -188,7 +188,7 @@ def test_documents_outside_the_shortlist_take_part_in_a_fusion_after_it() -> Non
     (best,) = payloads.filter.must[0].has_id
     assert best == 4
     (hit,) = finish(plan, [answer(p4=0.0)])
-    assert hit.id == 4 and hit.score == pytest.approx((1 + 1 / 5.5) / 2)
+    assert hit.id == 4 and hit.score == pytest.approx(1 + 1 / 5.5)
 
 
 def test_payloads_are_read_for_the_hits_alone_where_that_costs_less() -> None:
@@ -196,7 +196,7 @@ def test_payloads_are_read_for_the_hits_alone_where_that_costs_less() -> None:
     query = PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30, payload_later=True)
     plan = search_plan(query, SearchOptions(limit=2, with_payload=["year"]))
     (request,) = next(plan)
-    assert request.with_payload == [ORIGINAL_ID, CODES]
+    assert request.with_payload == [CODES]
     (payloads,) = plan.send([answer(p3=0.9, p9=0.5, p5=0.1)])
     assert payloads.with_payload == [ORIGINAL_ID, "year"]
     assert payloads.filter.must[0].has_id == [9, 5]

@@ -1043,11 +1043,12 @@ class EdgeClient:
             Hits of each search, best first.
         """
         refuse(consistency=consistency, timeout=timeout)
-        return [query_response(points) for points in self.query_batch_scored(collection_name, requests)]
+        _, scored = self.query_batch_scored(collection_name, requests)
+        return [query_response(points) for points in scored]
 
     def query_batch_scored(
         self, collection_name: str, requests: Sequence[models.QueryRequest]
-    ) -> list[list[edge.ScoredPoint]]:
+    ) -> tuple[edge.EdgeShard, list[list[edge.ScoredPoint]]]:
         """Run several searches, as :meth:`query_batch_points`, without a model for each point.
 
         Parameters
@@ -1059,7 +1060,9 @@ class EdgeClient:
 
         Returns
         -------
-        list of list of qdrant_edge.ScoredPoint
+        shard : qdrant_edge.EdgeShard
+            The shard, which is another object once the collection was created anew.
+        points : list of list of qdrant_edge.ScoredPoint
             Hits of each search, best first, as the binding returns them.
         """
         collection = self._collection(collection_name)
@@ -1082,8 +1085,7 @@ class EdgeClient:
                 )
             )
         batch = edge.QueryBatchRequest(converted)
-        scored: list[list[edge.ScoredPoint]] = translating(lambda: collection.shard.query_batch(batch))
-        return scored
+        return collection.shard, translating(lambda: collection.shard.query_batch(batch))
 
     def retrieve(
         self,
