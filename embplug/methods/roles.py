@@ -493,6 +493,14 @@ class TokenCodes(Method):
         """
         raise NotImplementedError
 
+    @property
+    def centroid_bytes(self) -> int:
+        """Bytes of the id of a token's centroid, or 0, the default, where codes have no centroids.
+
+        Before :meth:`fit` it is what the codes are expected to have.
+        """
+        return 0
+
     def centroid_codes(self) -> Quantizer | None:
         """Return a quantizer of tokens whose codes are the ids of centroids that were learned anyway.
 

@@ -15,7 +15,7 @@ Preset: TypeAlias = Literal["small", "balanced", "exact"]
 
 PRESETS: tuple[Preset, ...] = ("small", "balanced", "exact")
 
-CODE_SHARE = {"small": 1 / 8, "balanced": 1 / 4}
+CODE_SHARE = {"small": 1 / 8, "balanced": 0.255}
 """Bytes of the code of a token for each of its dimensions, which take four bytes as float32."""
 
 ENCODING_BYTES = {"small": 256, "balanced": 512, "exact": 1024}
@@ -23,6 +23,12 @@ ENCODING_BYTES = {"small": 256, "balanced": 512, "exact": 1024}
 
 ENCODING_SHARE = {"small": 1, "balanced": 2, "exact": 4}
 """Largest number of bytes of the encoding for each dimension of a token."""
+
+STATE_SHARE = {"small": 0.01, "balanced": 0.01, "exact": 0.02}
+"""Largest size of what the encoding learns, as a share of the first tokens in float32.
+
+``"exact"`` stores a quarter of float32 and more, beside which another hundredth finds better candidates.
+"""
 
 EMPHASIS = 1.5
 """Exponent of variances that shares out bits where few tokens are learned from; chosen on docstrings."""
@@ -74,7 +80,8 @@ def token_encoding(preset: Preset, dim: int) -> AdaptiveEncoding:
     """Return the encoding of a document's tokens, in one byte for each of its dimensions."""
     from embplug.methods import AdaptiveEncoding
 
-    return AdaptiveEncoding(stored_dim=max(128, min(ENCODING_BYTES[preset], ENCODING_SHARE[preset] * dim)))
+    size = max(128, min(ENCODING_BYTES[preset], ENCODING_SHARE[preset] * dim))
+    return AdaptiveEncoding(stored_dim=size, state_share=STATE_SHARE[preset])
 
 
 def token_codes(preset: Preset, dim: int) -> AdaptiveQuantizer:

@@ -143,6 +143,13 @@ class AdaptiveQuantizer(TokenCodes):
     def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
         return self._fitted().products(query, strings)
 
+    @property
+    @override
+    def centroid_bytes(self) -> int:
+        if self._codes is not None:
+            return self._codes.centroid_bytes
+        return 2 if self.size >= LEAST_PREDICTIVE else 0
+
     @override
     def centroid_codes(self) -> Quantizer | None:
         return self._fitted().centroid_codes()

@@ -317,6 +317,11 @@ class PredictiveQuantizer(TokenCodes):
         scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
         return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
 
+    @property
+    @override
+    def centroid_bytes(self) -> int:
+        return 1 if self.centroids <= ENTRIES else 2
+
     @override
     def centroid_codes(self) -> CentroidQuantizer:
         learned = self._fitted()

@@ -15,6 +15,7 @@ from embplug.methods import (
     ResidualQuantizer,
 )
 from embplug.methods.maxsim import maxsim
+from embplug.methods.roles import TokenCodes
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_codes.token_coder import TokenCoder
 
@@ -167,3 +168,22 @@ def test_no_documents_and_documents_without_tokens() -> None:
     assert coder.score(tokens[0], []).shape == (0,)
     scores = coder.score(tokens[0], coder.encode(tokens))
     assert np.isfinite(scores[0]) and scores[1] == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("codes", "each"),
+    [
+        (PredictiveQuantizer(centroids=256), 1),
+        (PredictiveQuantizer(centroids=257), 2),
+        (AdaptiveQuantizer(size=40), 2),
+        (AdaptiveQuantizer(size=39), 0),
+        (AdaptiveQuantizer(size=40).fit(documents()), 0),
+        (BinaryQuantizer().token_codes(), 0),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, int) else str(value),
+)
+def test_bytes_of_a_centroid_are_known_before_a_fit(codes: TokenCodes, each: int) -> None:
+    assert codes.centroid_bytes == each
+    if codes.fitted and each:
+        short = codes.centroid_codes()
+        assert short is not None and short.code_bytes == each
