@@ -15,7 +15,7 @@ Preset: TypeAlias = Literal["small", "balanced", "exact"]
 
 PRESETS: tuple[Preset, ...] = ("small", "balanced", "exact")
 
-CODE_SHARE = {"small": 1 / 8, "balanced": 0.255}
+CODE_SHARE = {"small": 1 / 8, "balanced": 0.2525}
 """Bytes of the code of a token for each of its dimensions, which take four bytes as float32."""
 
 ENCODING_BYTES = {"small": 256, "balanced": 512, "exact": 1024}

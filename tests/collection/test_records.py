@@ -16,7 +16,7 @@ from embplug.collection.records import (
     retrieve_steps,
     scroll_steps,
 )
-from embplug.common.ids import CODES, DENSE_CODES, MODEL, ORIGINAL_ID, point_id
+from embplug.common.ids import CODES, DENSE_CODES, MODEL, ORIGINAL_ID, SHORTLIST, point_id
 from embplug.engines.calls import run
 from embplug.errors import FilterError, InvalidArgumentError
 
@@ -63,7 +63,7 @@ def test_vectors_come_back_when_they_are_asked_for(docs: QdrantClient) -> None:
 def test_codes_are_not_even_asked_for() -> None:
     for steps in (retrieve_steps("docs", PIPELINE, [1]), scroll_steps("docs", PIPELINE, None, 5, None)):
         selector = next(steps).arguments["with_payload"]
-        assert selector == models.PayloadSelectorExclude(exclude=[CODES, DENSE_CODES])
+        assert selector == models.PayloadSelectorExclude(exclude=[CODES, SHORTLIST, DENSE_CODES])
 
 
 def test_pages_follow_each_other(docs: QdrantClient) -> None:
