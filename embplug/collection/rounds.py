@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
-
-from qdrant_client import models
 
 from embplug.branches.pipeline import Pipeline
 from embplug.engines import AnyEngine
@@ -14,6 +13,7 @@ from embplug.engines.answers import Answer
 from embplug.engines.calls import Call, Steps
 from embplug.engines.queries import query_steps
 from embplug.engines.request_options import ReadOptions
+from embplug.engines.search_request import SearchRequest
 from embplug.search.plan import Rounds
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def run_plans(
         if requests:
             flat = [request for own in requests.values() for request in own]
             if shard_key is not None:
-                flat = [request.model_copy(update={"shard_key": shard_key}) for request in flat]
+                flat = [replace(request, shard_key=shard_key) for request in flat]
             answered = iter((yield from query_steps(engine, name, flat, **arguments)))
             answers = {i: [next(answered) for _ in own] for i, own in requests.items()}
     return [results[i] for i in range(len(plans))]
@@ -41,7 +41,7 @@ def run_plans(
 
 def _advance(
     plans: Sequence[Rounds[T]], answers: Mapping[int, Sequence[Answer] | None], results: dict[int, T]
-) -> dict[int, list[models.QueryRequest]]:
+) -> dict[int, list[SearchRequest]]:
     """Hand each plan its answers; return what it asks next, and store the results of those that end."""
     requests = {}
     for i, own in answers.items():

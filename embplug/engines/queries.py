@@ -10,13 +10,14 @@ from qdrant_client.conversions.conversion import RestToGrpc
 from embplug.engines.answers import Answer, EdgeAnswer, MessagesAnswer, ModelsAnswer
 from embplug.engines.calls import Call, Steps
 from embplug.engines.connect import AnyEngine
+from embplug.engines.search_request import SearchRequest
 from embplug.engines.traits import traits_of
 
 
 def query_steps(
     engine: AnyEngine,
     name: str,
-    requests: Sequence[models.QueryRequest],
+    requests: Sequence[SearchRequest],
     *,
     consistency: models.ReadConsistency | None = None,
     timeout: int | None = None,
@@ -29,7 +30,7 @@ def query_steps(
         Open client of the engine.
     name : str
         Name of the collection or of an alias.
-    requests : sequence of models.QueryRequest
+    requests : sequence of SearchRequest
         Searches to run.
     consistency : models.ReadConsistency, default=None
         Number of replicas that are asked, or a kind of majority. None is Qdrant's default.
@@ -48,7 +49,7 @@ def query_steps(
     if traits.uses_grpc:
         batch = grpc.QueryBatchPoints(
             collection_name=name,
-            query_points=[RestToGrpc.convert_query_request(request, name) for request in requests],
+            query_points=[request.as_message(name) for request in requests],
             read_consistency=None
             if consistency is None
             else RestToGrpc.convert_read_consistency(consistency),
@@ -56,10 +57,11 @@ def query_steps(
         )
         response = yield Call.of("grpc_points.QueryBatch", request=batch, timeout=timeout or traits.timeout)
         return [MessagesAnswer(answer.result) for answer in response.result]
+    searches = [request.as_model() for request in requests]
     if traits.kind == "memory":
-        requests = [_without_index_params(request) for request in requests]
+        searches = [_without_index_params(search) for search in searches]
     options = {"consistency": consistency, "timeout": timeout}
-    responses = yield Call.of("query_batch_points", collection_name=name, requests=requests, **options)
+    responses = yield Call.of("query_batch_points", collection_name=name, requests=searches, **options)
     return [ModelsAnswer(response) for response in responses]
 
 

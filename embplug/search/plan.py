@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from embplug.common.byte_strings import ByteStrings
 from embplug.engines.answers import Answer
+from embplug.engines.search_request import SearchRequest
 from embplug.recipe import Fusion
 from embplug.recipe.names import SPARSE_VECTOR
 from embplug.search.code_cache import CodeCache
@@ -24,7 +25,7 @@ from embplug.search.stages import PreparedQuery, PreviousModelStage, Ranker, Sta
 from embplug.search.types import Hit, SearchOptions
 
 T = TypeVar("T")
-Rounds: TypeAlias = Generator[list[models.QueryRequest], Sequence[Answer], T]
+Rounds: TypeAlias = Generator[list[SearchRequest], Sequence[Answer], T]
 """Yields the requests of a round, receives their answers, and returns a ``T``."""
 
 Plan: TypeAlias = Rounds[list[Hit]]
@@ -235,7 +236,7 @@ def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) 
     by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
     among = models.Filter(must=[models.HasIdCondition(has_id=[*(version_of.keys() - by_id.keys())])])
     (answer,) = yield [
-        models.QueryRequest(filter=among, limit=len(versions) - len(by_id), with_payload=[rerank.field])
+        SearchRequest(filter=among, limit=len(versions) - len(by_id), with_payload=[rerank.field])
     ]
     read = rerank.codes(answer.ids, answer.field(rerank.field))
     # A point that was changed since keeps its new codes under its old version, which no search finds again.
@@ -321,7 +322,7 @@ def _scored_in_engine(ranking: Ranking, stage: Stage) -> Rounds[Ranking]:
         return ranking
     options = SearchOptions(filter=_with_ids_of(ranking))
     fields = request_fields(stage, len(ranking), options)
-    (answer,) = yield [models.QueryRequest(**fields, with_payload=False)]
+    (answer,) = yield [SearchRequest(**fields)]
     stages = {**ranking.stages, **Ranking.of(answer, stage.name).stages}
     return Ranking(answer.ids, np.array(answer.scores), ranking.answers, stages)
 
@@ -331,7 +332,7 @@ def _with_payloads(ranking: Ranking, options: SearchOptions, fields: Sequence[st
     if not len(ranking):
         return ranking
     (answer,) = yield [
-        models.QueryRequest(
+        SearchRequest(
             filter=_with_ids_of(ranking),
             limit=len(ranking),
             with_payload=payload_selector(options.with_payload, fields),

@@ -11,11 +11,12 @@ from qdrant_client import models
 
 from embplug.common.ids import CODE_FIELDS, ORIGINAL_ID
 from embplug.engines.answers import Answer
+from embplug.engines.search_request import SearchRequest
 from embplug.search.ranking import Ranking
 from embplug.search.stages import Stage
 from embplug.search.types import SearchOptions
 
-Rankings: TypeAlias = Generator[list[models.QueryRequest], Sequence[Answer], list[Ranking]]
+Rankings: TypeAlias = Generator[list[SearchRequest], Sequence[Answer], list[Ranking]]
 """Yields the requests of one round, receives their answers, and returns a ranking for each stage."""
 
 
@@ -57,21 +58,19 @@ def rankings_of(
     for stage in stages:
         own = (fields or {}).get(stage.name, ())
         selector = [*own] or False if bare else payload_selector(options.with_payload, own)
-        request = models.QueryRequest(
+        request = SearchRequest(
             **request_fields(stage, count, options, below),
             with_payload=selector,
-            score_threshold=score_threshold,
+            score_threshold=None if score_threshold is None else float(score_threshold),
         )
         requests.append(request)
-    inner: dict[str, models.QueryRequest] = {}
+    inner: dict[str, SearchRequest] = {}
     if options.with_stages:
         for stage in stages:
             for within, own_count in _stages_within(
                 stage, stage.widening * count if below is None else below
             ):
-                request = models.QueryRequest(
-                    **request_fields(within, own_count, options), with_payload=False
-                )
+                request = SearchRequest(**request_fields(within, own_count, options))
                 inner.setdefault(within.name, request)
     answers = yield [*requests, *inner.values()]
     rankings = [Ranking.of(answer, stage.name) for stage, answer in zip(stages, answers, strict=False)]
@@ -103,18 +102,17 @@ def request_fields(
     Returns
     -------
     dict
-        Arguments of ``models.QueryRequest`` and of ``models.Prefetch``.
+        Arguments of a ``SearchRequest``.
     """
     below = stage.widening * count if below is None else below
     return {
         "query": stage.query,
         "using": stage.using,
-        "prefetch": [models.Prefetch(**request_fields(within, below, options)) for within in stage.among]
-        or None,
+        "prefetch": [SearchRequest(**request_fields(within, below, options)) for within in stage.among],
         # The filter was already applied to the documents that inner stages find.
         "filter": None if stage.among else _both(stage.filter, options.filter),
         "params": stage.params,
-        "limit": count,
+        "limit": int(count),
     }
 
 

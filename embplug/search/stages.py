@@ -26,7 +26,7 @@ class Stage:
     using : str or None
         Name of the vector in Qdrant; ``None`` where rankings are fused.
     query : Any
-        Query of Qdrant's query API.
+        Query of Qdrant's query API; a vector or a matrix as an array.
     params : models.SearchParams, default=None
         Search parameters of Qdrant.
     among : tuple of Stage, default=()
@@ -139,6 +139,6 @@ class PreparedQuery:
     cache: CodeCache | None = None
 
 
-def nearest(vector: NDArray[Any]) -> models.NearestQuery:
-    """Query of Qdrant by a vector or a matrix, whose numbers pydantic does not check once more."""
-    return models.NearestQuery.model_construct(nearest=np.asarray(vector, dtype=np.float32).tolist())
+def nearest(vector: NDArray[Any]) -> NDArray[np.float32]:
+    """A vector or a matrix as the query of a stage, which is not validated number by number."""
+    return np.ascontiguousarray(vector, dtype=np.float32)

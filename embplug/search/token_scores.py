@@ -9,6 +9,7 @@ import numpy as np
 from qdrant_client import models
 
 from embplug.engines.answers import PointId
+from embplug.engines.search_request import SearchRequest
 from embplug.methods.numeric.arrays import Float32
 from embplug.search.plan import Rounds
 from embplug.search.requests import request_fields
@@ -34,14 +35,12 @@ def token_scores(stage: Stage, points: Sequence[PointId]) -> Rounds[Mapping[Poin
     mapping
         For each document that has tokens: the parts of its score, float32 ``(t,)``.
     """
-    tokens = stage.query.nearest
+    tokens = stage.query
     params = (stage.params or models.SearchParams()).model_copy(update={"exact": True})
     among = models.Filter(must=[models.HasIdCondition(has_id=[*points])])
-    stages = [replace(stage, query=models.NearestQuery(nearest=[token]), params=params) for token in tokens]
+    stages = [replace(stage, query=token[None], params=params) for token in tokens]
     answers = yield [
-        models.QueryRequest(
-            **request_fields(own, len(points), SearchOptions(filter=among)), with_payload=False
-        )
+        SearchRequest(**request_fields(own, len(points), SearchOptions(filter=among)))
         for own in (stages if points else [])
     ]
     scores = {point: np.zeros(len(tokens), dtype=np.float32) for answer in answers for point in answer.ids}

@@ -79,14 +79,14 @@ def test_a_query_is_cut_to_prefixes_and_compared_as_passed_with_the_original() -
     (whole,) = original.among
     (prefix,) = whole.among
     transformed = branch.transforms[0].transform_query(unit_rows(VECTOR))[0]
-    np.testing.assert_array_equal(original.query.nearest, VECTOR[0])
-    np.testing.assert_allclose(whole.query.nearest, transformed, rtol=1e-6)
-    np.testing.assert_allclose(prefix.query.nearest, transformed[:2], rtol=1e-6)
+    np.testing.assert_array_equal(original.query, VECTOR[0])
+    np.testing.assert_allclose(whole.query, transformed, rtol=1e-6)
+    np.testing.assert_allclose(prefix.query, transformed[:2], rtol=1e-6)
 
 
 def test_dot_products_keep_the_length_of_queries_and_documents() -> None:
     branch = dense_branch(transforms=[Rotation()], distance="Dot")
-    np.testing.assert_allclose(np.linalg.norm(find(branch).query.nearest), np.linalg.norm(VECTOR), rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(find(branch).query), np.linalg.norm(VECTOR), rtol=1e-5)
     stored = branch.encode(documents(60, dense={"d": DOCUMENTS})).vectors["d"]
     np.testing.assert_allclose(np.linalg.norm(stored, axis=1), np.linalg.norm(DOCUMENTS, axis=1), rtol=1e-5)
 
@@ -180,7 +180,7 @@ def test_the_vectors_of_the_previous_model_are_searched_by_way_of_the_adapter(di
     assert old.filter.must_not == [new_only]
     query = unit_rows(VECTOR) if distance == "Cosine" else VECTOR
     adapted = adapter.transform(query)
-    np.testing.assert_allclose(old.query.nearest, adapted[0], rtol=1e-5)
+    np.testing.assert_allclose(old.query, adapted[0], rtol=1e-5)
     length = np.linalg.norm(adapted) if distance == "Cosine" else 1.0
     assert stage.previous.factor == pytest.approx(0.5 * length)
     assert stage.previous.offset == pytest.approx(0.25 + 0.5 * adapter.missing(query)[0])
@@ -270,7 +270,7 @@ def test_a_branch_with_the_same_state_stores_and_compares_the_same(fields: dict[
     mine, others = fitted.encode(source), other.encode(source)
     np.testing.assert_array_equal(mine.vectors["d"], others.vectors["d"])
     assert mine.codes == others.codes
-    assert find(fitted).query.nearest == find(other).query.nearest
+    assert find(fitted).query.tolist() == find(other).query.tolist()
     assert all(transform.fitted_dim is None for transform in fitted.recipe.transforms)
 
 

@@ -340,7 +340,7 @@ def test_each_query_has_a_plan_of_its_own() -> None:
     pipeline = Pipeline(Recipe(dense=Dense(dim=DIM)))
     plans = pipeline.plan([Query(dense=row) for row in DENSE["a"][:3]], SearchOptions(limit=4))
     requests = [next(plan)[0] for plan in plans]
-    assert [request.query.nearest for request in requests] == DENSE["a"][:3].tolist()
+    assert [request.query.tolist() for request in requests] == DENSE["a"][:3].tolist()
     assert {(request.using, request.limit) for request in requests} == {("dense", 4)}
 
 

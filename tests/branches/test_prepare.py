@@ -174,11 +174,9 @@ def test_query_weights_reach_finder_and_ranker() -> None:
     weights = fitted.weights(tokens)
     assert len({*weights.tolist()}) > 1
     np.testing.assert_allclose(
-        query.finders["tokens"].query.nearest, SMALL_FDE.encode_queries(tokens, weights)[0], rtol=1e-5
+        query.finders["tokens"].query, SMALL_FDE.encode_queries(tokens, weights)[0], rtol=1e-5
     )
-    np.testing.assert_allclose(
-        query.ranker.in_engine.query.nearest, tokens.values * weights[:, None], rtol=1e-5
-    )
+    np.testing.assert_allclose(query.ranker.in_engine.query, tokens.values * weights[:, None], rtol=1e-5)
 
 
 def test_codes_rank_only_what_another_branch_finds() -> None:

@@ -94,7 +94,7 @@ def test_the_encoding_of_the_query_finds() -> None:
     stage = tokens_branch().find(query(), SearchOptions(), final=False)
     assert stage is not None
     assert (stage.name, stage.using, stage.among, stage.rerank) == ("fde", "fde", (), None)
-    assert stage.query.nearest == SMALL_FDE.encode_queries(QUERY)[0].tolist()
+    assert stage.query.tolist() == SMALL_FDE.encode_queries(QUERY)[0].tolist()
     assert (stage.params.hnsw_ef, stage.params.exact) == (SMALL_FDE.hnsw_ef, None)
 
 
@@ -102,8 +102,8 @@ def test_token_weights_change_the_encoding_of_the_query() -> None:
     weights = np.arange(10, dtype=np.float32)
     stage = tokens_branch().find(query(token_weights=weights), SearchOptions(), final=False)
     assert stage is not None
-    assert stage.query.nearest == SMALL_FDE.encode_queries(QUERY, weights)[0].tolist()
-    assert stage.query.nearest != SMALL_FDE.encode_queries(QUERY)[0].tolist()
+    assert stage.query.tolist() == SMALL_FDE.encode_queries(QUERY, weights)[0].tolist()
+    assert stage.query.tolist() != SMALL_FDE.encode_queries(QUERY)[0].tolist()
 
 
 def test_search_parameters_are_the_users_then_the_recipes() -> None:
@@ -119,7 +119,7 @@ def test_search_parameters_are_the_users_then_the_recipes() -> None:
 def test_maxsim_reads_quantized_tokens_only_where_the_recipe_says_so(quantized: bool) -> None:
     stage = ranker(tokens_branch(Rerank(quantized_tokens=quantized))).in_engine
     assert (stage.name, stage.using) == ("maxsim", "tokens")
-    assert stage.query.nearest == QUERY.values.tolist()
+    assert stage.query.tolist() == QUERY.values.tolist()
     assert stage.params.quantization.ignore is not quantized
 
 
@@ -156,17 +156,17 @@ def test_the_tokens_of_a_query_are_weighed_then_reduced_before_they_rank() -> No
     twice = TokenBatch(np.repeat(QUERY.values[:1], 2, axis=0), [0, 2])
     weighed = CheckedQuery(twice, token_weights=np.float32([1, 2]))
     stage = branch.ranker(weighed, SearchOptions()).in_engine
-    np.testing.assert_allclose(stage.query.nearest, 3 * QUERY.values[:1], rtol=1e-5)
+    np.testing.assert_allclose(stage.query, 3 * QUERY.values[:1], rtol=1e-5)
     finder = branch.find(weighed, SearchOptions(), final=False)
     expected = SMALL_FDE.encode_queries(twice, weighed.token_weights)[0]
-    np.testing.assert_allclose(finder.query.nearest, expected, rtol=1e-6)
+    np.testing.assert_allclose(finder.query, expected, rtol=1e-6)
 
 
 def test_a_query_is_pruned_by_its_saliency() -> None:
     branch = tokens_branch(query_reduction=SaliencyPruning(keep=0.2))
     saliency = np.arange(10, dtype=np.float32)
     stage = branch.ranker(query(saliency=saliency), SearchOptions()).in_engine
-    assert stage.query.nearest == QUERY.values[8:].tolist()
+    assert stage.query.tolist() == QUERY.values[8:].tolist()
     with pytest.raises(InvalidArgumentError) as raised:
         branch.ranker(query(), SearchOptions())
     assert raised.value.argument == "saliency"

@@ -14,6 +14,7 @@ from embplug.branches.pipeline import Pipeline
 from embplug.collection.searching import search_steps
 from embplug.common.ids import CODES, DENSE_CODES, point_id
 from embplug.engines.calls import COMPUTE, Call, run
+from embplug.engines.search_request import SearchRequest
 from embplug.errors import InvalidArgumentError
 from embplug.methods import BinaryQuantizer, PowerQuantizer, Truncation
 from embplug.search.types import SearchOptions
@@ -88,7 +89,7 @@ def test_plans_of_different_lengths_get_their_own_answers(
     def plan(name: str, rounds: list[int]) -> Any:
         received = []
         for i, count in enumerate(rounds):
-            answers = yield [models.QueryRequest(limit=1, using=f"{name}{i}{j}") for j in range(count)]
+            answers = yield [SearchRequest(limit=1, using=f"{name}{i}{j}") for j in range(count)]
             received += [answer.payload(0)["using"] for answer in answers]
         return received
 

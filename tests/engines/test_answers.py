@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
@@ -12,6 +13,7 @@ from embplug.engines import Engine, traits_of
 from embplug.engines.answers import Answer
 from embplug.engines.calls import run
 from embplug.engines.queries import query_steps
+from embplug.engines.search_request import SearchRequest
 
 TEXT_ID = str(UUID(int=7))
 LARGE_ID = (1 << 64) - 1
@@ -36,18 +38,18 @@ def filled(engine: Engine) -> Engine:
     return engine
 
 
-def requests(**fields: Any) -> list[models.QueryRequest]:
-    nearest = models.NearestQuery(nearest=[0.5, -1.0])
-    return [models.QueryRequest(query=nearest, using="a", limit=limit, **fields) for limit in (10, 2)]
+def requests(**fields: Any) -> list[SearchRequest]:
+    nearest = np.array([0.5, -1.0], dtype=np.float32)
+    return [SearchRequest(query=nearest, using="a", limit=limit, **fields) for limit in (10, 2)]
 
 
-def answers_of(engine: Engine, searches: list[models.QueryRequest]) -> list[Answer]:
+def answers_of(engine: Engine, searches: list[SearchRequest]) -> list[Answer]:
     return run(engine, query_steps(engine, "docs", searches))
 
 
 def test_columns_are_those_of_the_clients_points(filled: Engine) -> None:
     searches = requests(with_payload=True)
-    expected = filled.query_batch_points("docs", requests=searches)
+    expected = filled.query_batch_points("docs", requests=[search.as_model() for search in searches])
     answers = answers_of(filled, searches)
     assert [len(answer.ids) for answer in answers] == [5, 2]
     for answer, response in zip(answers, expected, strict=True):

@@ -70,7 +70,7 @@ def test_a_single_finder_is_one_request_with_filter_limit_and_threshold() -> Non
     plan = search_plan(PreparedQuery({"a": stage("a")}, None, RRF, 100), options)
     (request,) = next(plan)
     assert (request.using, request.limit, request.filter, request.score_threshold) == ("a", 3, only, 0.5)
-    assert request.prefetch is None
+    assert not request.prefetch
     hits = finish(plan, [answer(p7=0.9, p2=0.8)])
     assert ids(hits) == [7, 2] and hits[0].score == 0.9 and hits[0].stages is None
 
@@ -112,7 +112,7 @@ def test_an_exact_search_ranks_all_documents() -> None:
     ranker = Ranker("tokens", stage("maxsim"))
     plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(exact=True))
     (request,) = next(plan)
-    assert (request.using, request.prefetch, request.params.exact) == ("maxsim", None, True)
+    assert (request.using, request.prefetch, request.params.exact) == ("maxsim", [], True)
 
 
 def test_codes_come_with_the_candidates_and_rank_them() -> None:

@@ -51,6 +51,7 @@ from embplug.engines.edge.updates import (
     update,
     update_selected,
 )
+from embplug.engines.search_request import SearchRequest
 from embplug.errors import CapabilityError, EngineError, InvalidArgumentError
 
 
@@ -1004,19 +1005,17 @@ class EdgeClient:
             timeout=timeout,
         )
         collection = self._collection(collection_name)
-        request = query_request(
-            collection,
-            query,
-            using=using,
-            prefetch=prefetch,
-            query_filter=query_filter,
-            search_params=search_params,
+        search = SearchRequest(
             limit=limit,
-            offset=offset,
+            query=query,
+            using=using,
+            prefetch=prefetch,  # type: ignore[arg-type]
+            filter=query_filter,
+            params=search_params,
             with_payload=with_payload,
-            with_vectors=with_vectors,
             score_threshold=score_threshold,
         )
+        request = query_request(collection, search, offset, with_vectors)
         return query_response(translating(lambda: collection.shard.query(request)))
 
     def query_batch_points(
@@ -1043,11 +1042,15 @@ class EdgeClient:
             Hits of each search, best first.
         """
         refuse(consistency=consistency, timeout=timeout)
-        _, scored = self.query_batch_scored(collection_name, requests)
-        return [query_response(points) for points in scored]
+        collection = self._collection(collection_name)
+        converted = []
+        for request in requests:
+            refuse(lookup_from=request.lookup_from, shard_key=request.shard_key)
+            converted.append(query_request(collection, request, request.offset, request.with_vector))
+        return [query_response(points) for points in _scored(collection, converted)]
 
     def query_batch_scored(
-        self, collection_name: str, requests: Sequence[models.QueryRequest]
+        self, collection_name: str, requests: Sequence[SearchRequest]
     ) -> tuple[edge.EdgeShard, list[list[edge.ScoredPoint]]]:
         """Run several searches, as :meth:`query_batch_points`, without a model for each point.
 
@@ -1055,7 +1058,7 @@ class EdgeClient:
         ----------
         collection_name : str
             Name of the collection or of an alias.
-        requests : sequence of models.QueryRequest
+        requests : sequence of SearchRequest
             Searches to run.
 
         Returns
@@ -1068,24 +1071,9 @@ class EdgeClient:
         collection = self._collection(collection_name)
         converted = []
         for request in requests:
-            refuse(lookup_from=request.lookup_from, shard_key=request.shard_key)
-            converted.append(
-                query_request(
-                    collection,
-                    request.query,
-                    using=request.using,
-                    prefetch=request.prefetch,
-                    query_filter=request.filter,
-                    search_params=request.params,
-                    limit=DEFAULT_LIMIT if request.limit is None else request.limit,
-                    offset=request.offset,
-                    with_payload=request.with_payload,
-                    with_vectors=request.with_vector,
-                    score_threshold=request.score_threshold,
-                )
-            )
-        batch = edge.QueryBatchRequest(converted)
-        return collection.shard, translating(lambda: collection.shard.query_batch(batch))
+            refuse(shard_key=request.shard_key)
+            converted.append(query_request(collection, request))
+        return collection.shard, _scored(collection, converted)
 
     def retrieve(
         self,
@@ -1251,6 +1239,12 @@ class EdgeClient:
         facet = translating(lambda: collection.shard.facet(edge.FacetRequest(key, count, exact, condition)))
         hits = [models.FacetValueHit(value=hit.value, count=hit.count) for hit in facet.hits]
         return models.FacetResponse(hits=hits)
+
+
+def _scored(collection: EdgeCollection, requests: list[edge.QueryRequest]) -> list[list[edge.ScoredPoint]]:
+    batch = edge.QueryBatchRequest(requests)
+    scored: list[list[edge.ScoredPoint]] = translating(lambda: collection.shard.query_batch(batch))
+    return scored
 
 
 for _name in dir(QdrantClient):

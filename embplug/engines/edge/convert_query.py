@@ -16,6 +16,7 @@ from embplug.engines.edge.convert import check_vector, to_edge_vector
 from embplug.engines.edge.convert_config import VectorSchema, to_edge_enum
 from embplug.engines.edge.convert_filter import timestamp, to_edge_filter
 from embplug.engines.edge.convert_ids import to_edge_id
+from embplug.engines.search_request import SearchRequest
 from embplug.errors import CapabilityError, InvalidArgumentError
 
 DEFAULT_LIMIT = 10
@@ -54,9 +55,9 @@ class QueryConverter:
         return [self._prefetch(prefetch, f"{argument}[{i}]") for i, prefetch in enumerate(value)]
 
     def _prefetch(self, value: Any, argument: str) -> edge.Prefetch:
-        if not isinstance(value, models.Prefetch):
+        if not isinstance(value, (models.Prefetch, SearchRequest)):
             raise InvalidArgumentError(argument, "a models.Prefetch", type(value).__name__)
-        if value.lookup_from is not None:
+        if isinstance(value, models.Prefetch) and value.lookup_from is not None:
             raise CapabilityError(f"{argument}.lookup_from: Qdrant Edge searches one collection at a time")
         limit = DEFAULT_LIMIT if value.limit is None else value.limit
         query, used_ids = self.query(value.query, value.using, limit, f"{argument}.query")

@@ -17,26 +17,25 @@ from embplug.engines.edge.convert import (
     to_edge_vector_selector,
 )
 from embplug.engines.edge.convert_filter import to_edge_filter
-from embplug.engines.edge.convert_query import Id, QueryConverter, excluding, to_edge_search_params
+from embplug.engines.edge.convert_query import (
+    DEFAULT_LIMIT,
+    Id,
+    QueryConverter,
+    excluding,
+    to_edge_search_params,
+)
 from embplug.engines.edge.store import EdgeCollection, translating
+from embplug.engines.search_request import SearchRequest
 from embplug.errors import CapabilityError, InvalidArgumentError
 
 
 def query_request(
     collection: EdgeCollection,
-    query: Any,
-    *,
-    using: str | None,
-    prefetch: Any,
-    query_filter: models.Filter | None,
-    search_params: models.SearchParams | None,
-    limit: int,
-    offset: int | None,
-    with_payload: Any,
-    with_vectors: Any,
-    score_threshold: float | None,
+    search: SearchRequest | models.QueryRequest,
+    offset: int | None = None,
+    with_vectors: Any = None,
 ) -> edge.QueryRequest:
-    """Convert the arguments of ``QdrantClient.query_points`` to a request of Edge.
+    """Convert a search to a request of Edge; errors have the names of ``QdrantClient.query_points``.
 
     Raises
     ------
@@ -45,20 +44,20 @@ def query_request(
     CapabilityError
         Edge has no such query.
     """
+    limit = DEFAULT_LIMIT if search.limit is None else checked_integer(search.limit, "limit", at_least=1)
     converter = QueryConverter(collection.schema, lambda *key: _stored_vector(collection, *key))
-    limit = checked_integer(limit, "limit", at_least=1)
-    scoring, used_ids = converter.query(query, using, limit)
-    if query is None and using is not None:
+    scoring, used_ids = converter.query(search.query, search.using, limit)
+    if search.query is None and search.using is not None:
         raise CapabilityError("using: without a query no vectors are compared, so it has no effect")
     arguments = {
         "offset": None if offset is None else checked_integer(offset, "offset"),
         "query": scoring,
-        "prefetches": converter.prefetches(prefetch) or None,
+        "prefetches": converter.prefetches(search.prefetch) or None,
         "with_vector": to_edge_vector_selector(with_vectors, collection.schema, "with_vectors"),
-        "with_payload": to_edge_payload_selector(with_payload),
-        "filter": excluding(to_edge_filter(query_filter, "query_filter"), used_ids),
-        "score_threshold": score_threshold,
-        "params": to_edge_search_params(search_params),
+        "with_payload": to_edge_payload_selector(search.with_payload),
+        "filter": excluding(to_edge_filter(search.filter, "query_filter"), used_ids),
+        "score_threshold": search.score_threshold,
+        "params": to_edge_search_params(search.params),
     }
     return translating(lambda: edge.QueryRequest(limit, **arguments))
 
