@@ -13,9 +13,16 @@ from embplug.common.ids import CODES, SHORTLIST
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError
 from embplug.methods import FDE, PredictiveQuantizer
+from embplug.methods.token_codes import token_coder
 from embplug.search.code_cache import VARIABLE
 
 DIM, COUNT = 16, 80
+
+
+@pytest.fixture(autouse=True)
+def _for_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short codes for the small documents of these tests."""
+    monkeypatch.setattr(token_coder, "SHORTLIST_TOKENS", 0)
 
 
 def documents(seed: int = 0, count: int = COUNT) -> TokenBatch:

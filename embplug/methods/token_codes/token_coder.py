@@ -18,6 +18,9 @@ from embplug.methods.token_batch import TokenBatch, check_token_batch, document_
 SHORTLIST = "shortlist."
 """Prefix of the arrays of short codes in the state."""
 
+SHORTLIST_TOKENS = 100
+"""Mean number of tokens of a document from which short codes spare more time than their bytes are worth."""
+
 ENCODE_TOKENS = 1 << 14
 FIT_DOCUMENTS = 1000
 """Largest number of documents from which the correction is learned."""
@@ -41,8 +44,8 @@ class TokenCoder:
     Attributes
     ----------
     shortlist : TokenCoder or None
-        Short codes: the centroids of tokens alone. None before :meth:`fit`, and where the codes have no
-        centroids.
+        Short codes: the centroids of tokens alone. None before :meth:`fit`, where the codes have no
+        centroids, and where the documents of the sample have less than 100 tokens on average.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class TokenCoder:
             blocks = [some[documents] for documents in document_blocks(some.offsets, BLOCK_TOKENS)]
             lost = [self._lost(block, self._tokens.encode(block)) for block in blocks]
             self._correction.fit(np.concatenate(lost))
-        self.shortlist = self._short_codes()
+        self.shortlist = self._short_codes() if tokens.lengths.mean() >= SHORTLIST_TOKENS else None
         if self.shortlist is not None:
             self.shortlist.fit(tokens)
         return self

@@ -17,6 +17,7 @@ from embplug.methods import (
 from embplug.methods.maxsim import maxsim
 from embplug.methods.roles import TokenCodes
 from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes import token_coder
 from embplug.methods.token_codes.token_coder import TokenCoder
 
 
@@ -59,6 +60,13 @@ def test_a_restored_coder_scores_alike() -> None:
     )
 
 
+@pytest.fixture
+def for_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short codes for the small documents of a test."""
+    monkeypatch.setattr(token_coder, "SHORTLIST_TOKENS", 0)
+
+
+@pytest.mark.usefixtures("for_few_tokens")
 @pytest.mark.parametrize("codes", [PredictiveQuantizer(size=9, centroids=64), None])
 def test_short_codes_are_the_centroids_of_the_codes_with_a_correction(
     codes: PredictiveQuantizer | None,
@@ -81,6 +89,7 @@ def test_short_codes_are_the_centroids_of_the_codes_with_a_correction(
     assert np.abs(coder.score(query, coder.encode(tokens)) - exact).mean() < np.abs(off).mean()
 
 
+@pytest.mark.usefixtures("for_few_tokens")
 def test_short_codes_come_back_with_the_state() -> None:
     tokens = documents(count=100)
 
@@ -100,6 +109,7 @@ def test_short_codes_come_back_with_the_state() -> None:
     assert before.shortlist is None and before.encode(tokens) == fitted.encode(tokens)
 
 
+@pytest.mark.usefixtures("for_few_tokens")
 def test_codes_without_centroids_have_no_short_codes() -> None:
     tokens = documents()
     coder = TokenCoder(BitAllocationQuantizer(size=3), 4, shortlist_bytes=6).fit(tokens)
@@ -187,3 +197,9 @@ def test_bytes_of_a_centroid_are_known_before_a_fit(codes: TokenCodes, each: int
     if codes.fitted and each:
         short = codes.centroid_codes()
         assert short is not None and short.code_bytes == each
+
+
+def test_documents_of_few_tokens_have_no_short_codes() -> None:
+    for tokens, has_short in ((documents(), False), (TokenBatch.from_list([documents().values] * 2), True)):
+        coder = TokenCoder(PredictiveQuantizer(size=9, centroids=8), 4, shortlist_bytes=6).fit(tokens)
+        assert (coder.shortlist is not None) == has_short
