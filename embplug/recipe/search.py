@@ -83,10 +83,10 @@ class Rerank(Part):
 
     Attributes
     ----------
-    candidates : int, default=500
+    candidates : int, default=400
         Number of documents that are reranked by MaxSim, by the original vector or by codes. A collection that
         exists keeps its own number where a recipe says none.
-    shortlist : int, default=200
+    shortlist : int, default=160
         Number of the best candidates whose codes are read, where a collection also stores short codes; see
         ``Tokens.shortlist_bytes``. It is at least four times the number of hits. The short codes of all
         candidates choose them. None reads the codes of all candidates. Like the number of candidates, an
@@ -116,8 +116,8 @@ class Rerank(Part):
        https://qdrant.tech/documentation/manage-data/quantization/#searching-with-quantization
     """
 
-    candidates: int = Field(500, ge=1)
-    shortlist: int | None = Field(200, ge=1)
+    candidates: int = Field(400, ge=1)
+    shortlist: int | None = Field(160, ge=1)
     hnsw_ef: int | None = Field(None, ge=1)
     oversampling: float | None = Field(None, gt=1.0)
     quantized_tokens: bool = False

@@ -112,10 +112,11 @@ class Tokens(Part):
         Bytes for each document, in addition to the codes, that keep the mean of what the codes of its tokens
         lose; see :class:`~embplug.methods.token_codes.token_coder.TokenCoder`.
     shortlist_bytes : int, default=32
-        Where the codes have centroids, as predictive codes do, and the first documents have 100 tokens or more
-        on average, the ids of the centroids of all tokens are stored once more by themselves, in two bytes a token, and the mean of what they lose in this many
-        bytes a document. A search reads them for all candidates, and the codes of only the best of these; see
-        ``Rerank.shortlist``. 0 stores neither, and a search reads the codes of all candidates.
+        Where the codes have centroids, as predictive codes do, and the first documents have 100 tokens or
+        more on average, the ids of the centroids of all tokens are stored once more by themselves, in two
+        bytes a token, and the mean of what they lose in this many bytes a document. A search reads them for
+        all candidates, and the codes of only the best of these; see ``Rerank.shortlist``. 0 stores neither,
+        and a search reads the codes of all candidates.
 
     References
     ----------
