@@ -47,14 +47,26 @@ static TARGET void OF_BITS(bits_tables)(const float *vectors, int64_t count, int
     }
 }
 
+/* Sums of the entries of one table that the tokens of some tiles name: all at once where they fill a block. */
+INLINE TARGET void OF_BITS(bits_block)(int tiles, const uint8_t *table, const uint8_t *groups, int64_t count,
+                                       int64_t size, uint16_t *out) {
+    if (tiles == BITS_TILES) {
+        OF_BITS(bits_sums)(BITS_TILES, table, groups, count, size, out);
+        return;
+    }
+    for (int tile = 0; tile < tiles; tile++)
+        OF_BITS(bits_sums)(1, table, groups + tile * size, count, size, out + tile * BITS_TILE);
+}
+
 static TARGET void OF_BITS(bits_maxsim)(const Bits *in, int64_t first, int64_t last) {
     const int64_t width = in->width, padded = bits_padded(width), groups = bits_groups(width, BITS);
     const int64_t table = groups << BITS, lengths = in->query_tokens;
-    /* The bytes of a block are read from the end of the room in which their groups come to stand. */
-    uint8_t *split = in->room, *turned = split + BITS_BLOCK * padded;
+    const int64_t size = padded / BITS * 8 * BITS_TILE, most_tiles = BITS_CACHED / size;
+    const int64_t most_tokens = BITS_TILE * (most_tiles < 1 ? 1 : most_tiles < BITS_TILES ? most_tiles : BITS_TILES);
+    uint8_t *split = in->room, *turned = split + BITS_TILES * size;
     const uint8_t *rows[BITS_BLOCK];
-    _Alignas(64) uint16_t sums[2 * BITS_BLOCK];
-    _Alignas(64) float scales[BITS_BLOCK], values[BITS_BLOCK];
+    _Alignas(64) uint16_t sums[BITS_BLOCK], low[BITS_BLOCK];
+    float scales[BITS_BLOCK];
     for (int64_t lane = 0; lane < in->query_tokens; lane++) in->highest[lane] = -INFINITY;
     for (int64_t document = first; document < last; document++)
         in->scores[document] = in->offsets[document] < in->offsets[document + 1] ? 0 : -INFINITY;
@@ -64,9 +76,9 @@ static TARGET void OF_BITS(bits_maxsim)(const Bits *in, int64_t first, int64_t l
         /* Which documents have tokens in the block, and where those of each end. */
         int64_t documents[BITS_BLOCK];
         int ends[BITS_BLOCK], parts = 0, count = 0;
-        while (count < BITS_BLOCK && document < last) {
+        while (count < most_tokens && document < last) {
             const int64_t left = in->offsets[document + 1] - token;
-            const int some = left < BITS_BLOCK - count ? (int)left : BITS_BLOCK - count;
+            const int some = (int)(left < most_tokens - count ? left : most_tokens - count);
             for (int i = 0; i < some; i++, place += width) rows[count + i] = in->codes + place;
             count += some, token += some;
             if (some) ends[parts] = count, documents[parts++] = document;
@@ -74,23 +86,24 @@ static TARGET void OF_BITS(bits_maxsim)(const Bits *in, int64_t first, int64_t l
             if (++document < last) place = in->starts[document];
         }
         /* What stands behind the last token does not count. */
-        for (; count < BITS_BLOCK; count++) rows[count] = rows[0];
-        bits_columns(rows, width, turned);
-        OF_BITS(bits_split)(turned, padded, split);
-        OF_BITS(bits_sums)(in->tables + lengths * table, table, split, groups, sums);
-        for (int i = 0; i < BITS_BLOCK; i++) {
-            const float sum = 128.0f * sums[i] + sums[BITS_BLOCK + i];
+        const int tiles = (count + BITS_TILE - 1) / BITS_TILE;
+        for (; count < tiles * BITS_TILE; count++) rows[count] = rows[0];
+        for (int tile = 0; tile < tiles; tile++) {
+            OF_BITS(bits_columns)(rows + tile * BITS_TILE, width, turned);
+            OF_BITS(bits_split)(turned, padded, split + tile * size);
+        }
+        OF_BITS(bits_block)(tiles, in->tables + lengths * table, split, groups, size, sums);
+        OF_BITS(bits_block)(tiles, in->tables + (lengths + 1) * table, split, groups, size, low);
+        for (int i = 0; i < count; i++) {
+            const float sum = 128.0f * sums[i] + low[i];
             const float square = sum * in->steps[lengths] + in->shifts[lengths];
             scales[i] = 1 / sqrtf(square > FLT_MIN ? square : FLT_MIN);
         }
-        for (int64_t lane = 0; lane < in->query_tokens; lane++) {
-            /* Those of two query tokens at a time, or of the last one and something that does not count. */
-            const uint16_t *own = sums + (lane & 1) * BITS_BLOCK;
-            if (!(lane & 1)) OF_BITS(bits_sums)(in->tables + lane * table, table, split, groups, sums);
+        for (int64_t lane = 0; lane < lengths; lane++) {
+            OF_BITS(bits_block)(tiles, in->tables + lane * table, split, groups, size, sums);
             const float step = in->steps[lane], shift = in->shifts[lane];
-            for (int i = 0; i < BITS_BLOCK; i++) values[i] = (own[i] * step + shift) * scales[i];
             for (int part = 0, start = 0; part < parts; start = ends[part++]) {
-                float most = bits_most(values, start, ends[part]);
+                float most = OF_BITS(bits_most)(sums, step, shift, scales, start, ends[part]);
                 if (!part && in->highest[lane] > most) most = in->highest[lane];
                 /* The last document may go on in the next block. */
                 const int ended = documents[part] != document;
