@@ -122,9 +122,10 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
     by_codes = ranker is not None and ranker.by_codes is not None
     cache = query.cache if by_codes else None
     fields = _code_fields(stages, [stage.name for stage in first], None if cache else ranker)
-    come_last = not fields or query.payload_later or (shortlists and bool(after))
-    # With cached codes no payload is read on the way, not even the user's id.
-    payload_later = cache is not None or (options.with_payload is not False and come_last)
+    come_last = not fields or query.payload_later
+    # With cached codes, or with hits from outside a shortlist, not even the user's id is read on the way.
+    ids_later = cache is not None or (shortlists and bool(after))
+    payload_later = ids_later or (options.with_payload is not False and come_last)
     code_options = replace(options, with_payload=False) if payload_later else options
     # Payloads come with the codes, and those of a shortlist in a round of their own.
     rankings = yield from _first_round(stages, count, code_options, fields, bare=payload_later or shortlists)

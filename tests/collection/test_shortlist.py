@@ -193,6 +193,30 @@ def test_words_and_tokens_are_fused_after_a_shortlist(engine: Engine) -> None:
     assert all(hit.payload for hit in hits)
 
 
+@pytest.mark.parametrize("with_payload", [False, True, ["number"]])
+@pytest.mark.parametrize("megabytes", ["0", "64"])
+def test_hits_from_outside_the_shortlist_have_the_ids_of_users(
+    engine: Engine, megabytes: str, with_payload: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embplug import Fusion, Sparse
+
+    monkeypatch.setenv(VARIABLE, megabytes)
+    own = recipe().replaced(sparse=Sparse(), fusion=Fusion(method="min_max", weights={"sparse": 5.0}))
+    collection = Collection.create("docs", own, engine)
+    texts, payloads = [f"word{i}" for i in range(COUNT)], [{"number": i} for i in range(COUNT)]
+    collection.add([f"doc {i}" for i in range(COUNT)], tokens=documents(), texts=texts, payloads=payloads)
+    queries = [Query(text=f"word{i}", tokens=documents()[7]) for i in range(20)]
+    by_words = [
+        hits[0]
+        for hits in collection.batch_search(queries, limit=2, with_payload=with_payload, with_stages=True)
+    ]
+    assert any("codes" not in (hit.stages or {}) for hit in by_words)
+    assert [hit.id for hit in by_words] == [f"doc {i}" for i in range(20)]
+    if with_payload is not True:
+        expected = [{"number": i} if with_payload else None for i in range(20)]
+        assert [hit.payload for hit in by_words] == expected
+
+
 def test_lost_short_codes_are_named(engine: Engine) -> None:
     from embplug.errors import StateError
 
