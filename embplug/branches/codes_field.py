@@ -38,8 +38,9 @@ def with_codes(
     if all(field not in encoded[name].codes for name in sharing):
         return payloads
     # A point that is copied may lack one of several vectors.
-    absent = {name: [branches[name].absent_codes] * len(payloads) for name in sharing}
-    parts = [encoded[name].codes.get(field, absent[name]) for name in sharing]
+    parts = [
+        encoded[name].codes.get(field) or [branches[name].absent_codes] * len(payloads) for name in sharing
+    ]
     codes = parts[0] if len(parts) == 1 else [b"".join(row) for row in zip(*parts, strict=True)]
     texts = base85.encode(codes)
     return [with_fields(payload, {field: text}) for payload, text in zip(payloads, texts, strict=True)]

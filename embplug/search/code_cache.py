@@ -118,9 +118,8 @@ class CodeCache:
             Which ones these are.
         """
         arena = self._arena
-        known = np.zeros(len(ids), dtype=bool)
         if arena.source is not source:
-            return ByteStrings.of([]), known
+            return ByteStrings.of([]), np.zeros(len(ids), dtype=bool)
         row_of = arena.rows.get(name, {})
         rows = np.fromiter(map(row_of.get, ids, repeat(ABSENT)), dtype=np.int64, count=len(ids))
         columns = arena.columns
