@@ -64,6 +64,10 @@ EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, i
                                                                        products);
 }
 
+/* Adds products of four unsigned and four signed numbers to each sum. GCC 12 keeps a copy of every sum of the
+ * intrinsic in memory, which takes twice the time. */
+#define ADD_PRODUCTS(sums, eight, numbers) __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(eight), "v"(numbers))
+
 /* The highest sums (documents, landmarks) of products of the tokens (tokens, dim) of the documents first..last - 1
  * with landmarks. `dim` is a multiple of 4, `landmarks` of PANEL. Tokens are signed bytes plus 128. `panels` are
  * (landmarks / PANEL, dim / 4, PANEL, 4), and a sum begins at `starts` (landmarks,), which takes the 128 out. */
@@ -99,7 +103,7 @@ EXPORT EIGHT_BITS void embplug_highest(
                         memcpy(&four, row[t] + 4 * group, 4);
                         const __m512i value = _mm512_set1_epi32(four);
                         for (int v = 0; v < VECTORS; v++)
-                            sums[t][v] = _mm512_dpbusd_epi32(sums[t][v], value, column[v]);
+                            ADD_PRODUCTS(sums[t][v], value, column[v]);
                     }
                 }
                 for (int t = 0; t < TOKENS; t++)
