@@ -64,6 +64,8 @@ class Contestant:
         Factor by which documents have fewer tokens, each the mean of a cluster. 1 keeps all tokens.
     by : tuple of str
         What a query is searched by.
+    on_edge : Recipe, default=None
+        What is stored on Edge, which has datatypes that servers have not. None is ``recipe``.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Contestant:
     engines: tuple[EngineName, ...] = ENGINES
     pooled_by: float = 1.0
     by: tuple[str, ...] = ("tokens", "dense")
+    on_edge: Recipe | None = None
 
     def search(self, collection: Collection, data: EncodedBeir, row: int) -> list[Hit]:
         """The best documents of one query."""
@@ -161,7 +164,10 @@ def _matrices(dim: int, rerank: Rerank) -> dict[str, Contestant]:
 
 
 def _codes(dim: int, rerank: Rerank, arguments: argparse.Namespace) -> dict[str, Contestant]:
-    """Codes of pooled tokens, behind candidates by a float16 sentence vector or a learned encoding."""
+    """Codes of pooled tokens, behind candidates by a sentence vector or a learned encoding.
+
+    The sentence vector is float16, and turbo4 on Edge.
+    """
     code_bytes, document_bytes, pooling = arguments.code_bytes, arguments.document_bytes, arguments.pooling
     kinds: dict[str, tuple[str, Quantizer | TokenCodes]] = {
         OURS: ("bits by variance", BitAllocationQuantizer(size=code_bytes)),
@@ -180,13 +186,16 @@ def _codes(dim: int, rerank: Rerank, arguments: argparse.Namespace) -> dict[str,
         )
         if encoding is not None:
             return Contestant(name, Recipe(tokens=tokens, rerank=rerank), pooled_by=pooling, by=("tokens",))
-        recipe = Recipe(
-            tokens=tokens,
-            dense=Dense(dim=dim, datatype=models.Datatype.FLOAT16),
-            fusion=Fusion(method="min_max", weights={"dense": DENSE_WEIGHT}, after_rerank=True),
-            rerank=rerank,
-        )
-        return Contestant(name, recipe, pooled_by=pooling)
+        recipes = [
+            Recipe(
+                tokens=tokens,
+                dense=Dense(dim=dim, datatype=datatype),
+                fusion=Fusion(method="min_max", weights={"dense": DENSE_WEIGHT}, after_rerank=True),
+                rerank=rerank,
+            )
+            for datatype in (models.Datatype.FLOAT16, models.Datatype.TURBO4)
+        ]
+        return Contestant(name, recipes[0], pooled_by=pooling, on_edge=recipes[1])
 
     by_kind = {key: coded(f"ours: {kind} codes", codes) for key, (kind, codes) in kinds.items()}
     kind, codes = kinds[OURS]
@@ -233,7 +242,10 @@ def filled(
 
 
 def _fill(contestant: Contestant, data: EncodedBeir, kept: NDArray[np.int64], engine: Engine) -> Collection:
-    collection = Collection.create("docs", contestant.recipe, engine)
+    recipe = contestant.recipe
+    if isinstance(engine, EdgeClient) and contestant.on_edge is not None:
+        recipe = contestant.on_edge
+    collection = Collection.create("docs", recipe, engine)
     tokens = None
     if contestant.recipe.tokens is not None:
         tokens = pooled(data, kept, contestant.pooled_by)

@@ -65,15 +65,10 @@ def highest_products(
 
     def fill(some: slice) -> None:
         batch = documents[some]
-        tokens = batch.values.astype(np.float32, copy=False)
+        tokens = batch.values
         if components is not None:
-            tokens = tokens @ components
-        if landmarks.is_rounded:
-            rounded, steps = _rounded(tokens, batch)
-            highest[some] = compare(rounded, batch.offsets)
-            highest[some] *= steps[:, None]
-        else:
-            highest[some] = compare(tokens, batch.offsets)
+            tokens = tokens.astype(np.float32, copy=False) @ components
+        compare(TokenBatch(tokens, batch.offsets), highest[some])
 
     with single_blas_thread():
         _for_each(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
@@ -81,8 +76,8 @@ def highest_products(
     return highest
 
 
-Comparison: TypeAlias = Callable[[Float32, NDArray[np.int64]], NDArray[Any]]
-"""Highest products (n, landmarks) of the tokens of documents (sum_tokens, dim), which begin at offsets."""
+Comparison: TypeAlias = Callable[[TokenBatch, Float32], None]
+"""Writes the highest products (n, landmarks) of documents."""
 
 
 def _comparison(landmarks: ScaledRows) -> Comparison:
@@ -90,17 +85,25 @@ def _comparison(landmarks: ScaledRows) -> Comparison:
     kernel = load()
     if kernel is not None and landmarks.is_rounded and kernel.eight_bits:
         panels = landmarks.panels
-        return lambda tokens, offsets: highest_sums(kernel, tokens, offsets, panels)
+
+        def by_kernel(documents: TokenBatch, out: Float32) -> None:
+            sums, steps = highest_sums(kernel, documents.values, documents.offsets, panels)
+            np.multiply(sums, steps[:, None], out=out, casting="same_kind", dtype=np.float32)
+
+        return by_kernel
     columns = list(_landmark_blocks(landmarks.codes))
 
-    def by_blas(tokens: Float32, offsets: NDArray[np.int64]) -> Float32:
-        highest = np.zeros((len(offsets) - 1, len(landmarks.codes)), dtype=np.float32)
-        inhabited = np.flatnonzero(np.diff(offsets)).tolist()
+    def by_blas(documents: TokenBatch, out: Float32) -> None:
+        tokens, offsets = documents.values.astype(np.float32, copy=False), documents.offsets
+        steps = np.ones(len(documents), dtype=np.float32)
+        if landmarks.is_rounded:
+            tokens, steps = _rounded(tokens, documents)
+        inhabited = np.flatnonzero(documents.lengths).tolist()
         for part, block in columns:
             products = tokens @ block
             for i in inhabited:
-                np.max(products[offsets[i] : offsets[i + 1]], axis=0, out=highest[i, part])
-        return highest
+                np.max(products[offsets[i] : offsets[i + 1]], axis=0, out=out[i, part])
+        out *= steps[:, None]
 
     return by_blas
 

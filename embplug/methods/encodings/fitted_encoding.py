@@ -75,8 +75,7 @@ class FittedEncoding:
             rows = slice(start, start + QUERY_BLOCK)
             points = queries.values[rows].astype(np.float32, copy=False)
             projected: Float32 = points if self.components is None else points @ self.components
-            # Few tokens times many features: BLAS is faster with the features as rows.
-            products = self.directions.values @ projected.T
+            products = self.directions.products(projected)
             products -= self.thresholds[:, None]
             np.maximum(products, 0, out=products)
             first, last = owner[rows][[0, -1]]

@@ -10,10 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self
 
+from embplug.methods.kernels import load
+from embplug.methods.kernels.bases import RoundedRows, rounds_rows
 from embplug.methods.kernels.highest import Panels
+from embplug.methods.kernels.tables import tiles
+from embplug.methods.kernels.weighted_rows import weighted_rows
 from embplug.methods.numeric.partition import Float32
 
 LIMIT = 127
+
+FEW = 4
+"""Weighted sums up to which reading bytes is faster than BLAS, which reads four times as much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +74,40 @@ class ScaledRows:
         """The codes in the order in which the kernel compares with them, kept after the first use."""
         return Panels.of(self.codes)
 
+    @cached_property
+    def _unscaled(self) -> Float32:
+        return self.codes.astype(np.float32)
+
+    @cached_property
+    def _bases(self) -> RoundedRows:
+        return RoundedRows(self.values)
+
+    def products(self, points: Float32) -> Float32:
+        """Products (rows, n) with points (n, columns), which are rounded to bytes as the rows are.
+
+        Sums of products of bytes are whole numbers, so that the kernel and BLAS compute the same.
+        """
+        products: Float32
+        kernel = load()
+        if not self.is_rounded:
+            products = self.values @ points.T
+        elif kernel is not None and rounds_rows(kernel):
+            products = np.empty((len(self.codes), len(points)), dtype=np.float32)
+            done = 0
+            for tile, count in tiles(points):
+                products[:, done : done + count] = self._bases.products(kernel, tile)[:, :count]
+                done += count
+        else:
+            rounded = ScaledRows.round(points)
+            products = self._unscaled @ rounded._unscaled.T
+            products *= rounded.scales
+            products *= self.scales[:, None]
+        return products
+
     def weighted_sums(self, weights: Float32) -> Float32:
         """Sums (n, columns) of the rows, each times its weight (n, rows)."""
+        kernel = load()
+        if kernel is not None and self.is_rounded and len(weights) <= FEW:
+            return weighted_rows(kernel, self.codes, weights * self.scales)
         sums: Float32 = weights @ self.values
         return sums

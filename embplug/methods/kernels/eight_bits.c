@@ -64,6 +64,37 @@ EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, i
                                                                        products);
 }
 
+/* 16 numbers at a time of float32, or of float16 where `half`; what `mask` leaves out is 0. */
+static inline EIGHT_BITS __m512 numbers(const void *values, int half, int64_t place, __mmask16 mask) {
+    if (half) return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, (const uint16_t *)values + place));
+    return _mm512_maskz_loadu_ps(mask, (const float *)values + place);
+}
+
+static inline __mmask16 sixteen_of(int64_t left) { return left < 16 ? (__mmask16)((1 << left) - 1) : 0xffff; }
+
+/* The tokens (tokens, dim) of documents as bytes about 128: `rows` (tokens, padded), of which what lies behind
+ * `dim` is left alone, and what one unit of a document stands for, `steps` (documents,). */
+EXPORT EIGHT_BITS void embplug_rounded_tokens(const void *tokens, int half, const int64_t *offsets, int64_t documents,
+                                              int64_t dim, int64_t padded, uint8_t *rows, float *steps) {
+    for (int64_t document = 0; document < documents; document++) {
+        const int64_t first = offsets[document], last = offsets[document + 1], stop = last * dim;
+        __m512 most = _mm512_setzero_ps();
+        for (int64_t place = first * dim; place < stop; place += 16)
+            most = _mm512_max_ps(most, _mm512_abs_ps(numbers(tokens, half, place, sixteen_of(stop - place))));
+        const float largest = _mm512_reduce_max_ps(most), step = largest > 0 ? largest / 127.0f : 1.0f;
+        steps[document] = step > FLT_MIN ? step : FLT_MIN;
+        const __m512 factor = _mm512_set1_ps(1.0f / steps[document]);
+        for (int64_t token = first; token < last; token++)
+            for (int64_t d = 0; d < dim; d += 16) {
+                const __mmask16 mask = sixteen_of(dim - d);
+                const __m512i units =
+                    _mm512_cvtps_epi32(_mm512_mul_ps(numbers(tokens, half, token * dim + d, mask), factor));
+                _mm512_mask_cvtepi32_storeu_epi8(rows + token * padded + d, mask,
+                                                 _mm512_add_epi32(units, _mm512_set1_epi32(128)));
+            }
+    }
+}
+
 /* Adds products of four unsigned and four signed numbers to each sum. GCC 12 keeps a copy of every sum of the
  * intrinsic in memory, which takes twice the time. */
 #define ADD_PRODUCTS(sums, eight, numbers) __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(eight), "v"(numbers))
@@ -119,6 +150,11 @@ EXPORT int embplug_eight_bits(void) { return 0; }
 EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
                           const int8_t *query, const int32_t *sums, const float *steps, float *products) {
     (void)lanes, (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
+}
+
+EXPORT void embplug_rounded_tokens(const void *tokens, int half, const int64_t *offsets, int64_t documents,
+                                   int64_t dim, int64_t padded, uint8_t *rows, float *steps) {
+    (void)tokens, (void)half, (void)offsets, (void)documents, (void)dim, (void)padded, (void)rows, (void)steps;
 }
 
 EXPORT void embplug_highest(const uint8_t *tokens, const int64_t *offsets, int64_t first, int64_t last,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embplug.errors import InvalidArgumentError
-from embplug.methods.kernels.arguments import integers, place
+from embplug.methods.kernels.arguments import floats, integers, place
 from embplug.methods.kernels.bases import GROUP, MIDDLE
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.numeric.arrays import Float32
@@ -39,22 +39,44 @@ class Panels(NamedTuple):
 
 
 def highest_sums(
-    kernel: Kernel, tokens: Float32, offsets: NDArray[np.int64], panels: Panels
-) -> NDArray[np.int32]:
-    """Highest sums (n, landmarks) of products of tokens (sum_tokens, dim), whole numbers of -127 to 127.
+    kernel: Kernel, tokens: NDArray[Any], offsets: NDArray[np.int64], panels: Panels
+) -> tuple[NDArray[np.int32], Float32]:
+    """Highest sums of products of landmarks with the tokens of documents, which are rounded to bytes.
 
-    Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``; without tokens its sums are 0. The kernel has
-    to be one of ``eight_bits``.
+    The kernel has to be one of ``eight_bits``.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    tokens : float32 or float16 (sum_tokens, dim)
+    offsets : int64 (n + 1,)
+        Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``.
+    panels : Panels
+
+    Returns
+    -------
+    sums : int32 (n, landmarks)
+        Those of a document without tokens are 0.
+    steps : float32 (n,)
+        What one unit of a document's tokens stands for: its largest number is 127 of them.
     """
-    groups = panels.codes.shape[1]
-    rows = np.full((len(tokens), groups * GROUP), MIDDLE, dtype=np.uint8)
-    np.add(tokens, MIDDLE, out=rows[:, : tokens.shape[1]], casting="unsafe")
+    dim = panels.codes.shape[1] * GROUP
     offsets = integers(offsets)
-    if offsets[0] < 0 or offsets[-1] > len(rows) or (np.diff(offsets) < 0).any():
-        raise InvalidArgumentError("offsets", f"rising numbers from 0 to {len(rows)}", "others")
+    if not tokens.flags.c_contiguous or tokens.dtype not in (np.float32, np.float16):
+        tokens = floats(tokens)
+    if offsets[0] < 0 or offsets[-1] > len(tokens) or (np.diff(offsets) < 0).any():
+        raise InvalidArgumentError("offsets", f"rising numbers from 0 to {len(tokens)}", "others")
+    if not dim - GROUP < tokens.shape[1] <= dim:
+        raise InvalidArgumentError("tokens", f"the {dim} dimensions of landmarks", tokens.shape[1])
+    rows = np.full((len(tokens), dim), MIDDLE, dtype=np.uint8)
     highest = np.zeros((len(offsets) - 1, len(panels.starts)), dtype=np.int32)
+    steps = np.empty(len(highest), dtype=np.float32)
+    kernel.functions.embplug_rounded_tokens(
+        *(place(tokens), tokens.dtype == np.float16, place(offsets), len(highest)),
+        *(tokens.shape[1], dim, place(rows), place(steps)),
+    )
     kernel.functions.embplug_highest(
-        *(place(rows), place(offsets), 0, len(highest), groups * GROUP),
+        *(place(rows), place(offsets), 0, len(highest), dim),
         *(place(panels.codes), place(panels.starts), len(panels.starts), place(highest)),
     )
-    return highest[:, : panels.landmarks]
+    return highest[:, : panels.landmarks], steps

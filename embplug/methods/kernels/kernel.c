@@ -19,6 +19,7 @@
 #define CLASSES 8
 #define HEADER_BYTES 4
 #define COUNT_BYTES 4
+#define AT_ONCE 8 /* weighted rows that are summed before sums are stored */
 #define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
 #define LARGEST_BYTE 255.0f
 #define LARGEST_SUM 65535.0f
@@ -226,6 +227,14 @@ EXPORT int64_t embplug_maxsim(int level, int lanes, int kind, const Uniform *in,
 /* MaxSim of the documents first..last - 1, whose tokens are predicted from earlier ones. */
 EXPORT void embplug_predictive(int level, int lanes, int kind, const Predictive *in, int64_t first, int64_t last) {
     DISPATCH(predictive, kind, in, first, last);
+}
+
+/* Sums (columns,) of rows of 8 bits (rows, columns), each times its weight. */
+EXPORT void embplug_weighted_rows(int level, const int8_t *codes, const float *weights, int64_t rows,
+                                  int64_t columns, float *sums) {
+    const int lanes = LARGEST_LANES;
+    for (int64_t column = 0; column < columns; column++) sums[column] = 0;
+    DISPATCH(weighted_rows, codes, weights, rows, columns, sums);
 }
 
 /* Check documents whose tokens are `stride` bytes apart and `width` bytes long. Returns the first one that leaves

@@ -39,6 +39,8 @@ _ARGUMENTS = {
     ],
     "embplug_bytewise_sum": [*[c_void_p] * 2, c_int64, *[c_void_p] * 2, c_int64, *[c_void_p] * 2],
     "embplug_rounded": [c_void_p, *[c_int64] * 3, *[c_void_p] * 3],
+    "embplug_weighted_rows": [c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p],
+    "embplug_rounded_tokens": [c_void_p, c_int, c_void_p, *[c_int64] * 3, c_void_p, c_void_p],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {

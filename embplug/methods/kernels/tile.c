@@ -33,6 +33,16 @@
 #define GREATER(a, b) ((Floats)_mm_max_ps(a, b))
 #define LESS(a, b) ((Floats)_mm_min_ps(a, b))
 #endif
+/* Signed bytes as floats. */
+#if REGISTER_BYTES == 64 && LANES > 8
+#define SIGNED(place) ((Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)(place)))))
+#elif REGISTER_BYTES > 16
+#define SIGNED(place) ((Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(place)))))
+#else
+#define DOUBLED(a) _mm_unpacklo_epi8(a, a)
+#define SIGNED(place) \
+    ((Floats)_mm_cvtepi32_ps(_mm_srai_epi32(DOUBLED(DOUBLED(_mm_loadu_si32((const void *)(place)))), 24)))
+#endif
 /* Bytes as words: compilers do worse by themselves. Where a row takes several registers of words, those of two
  * lanes that stand beside each other are summed as one, and taken apart at the end. */
 #if WORDS < LANES
@@ -61,6 +71,7 @@
 #define GREATER(a, b) CHOOSE((a) > (b), a, b)
 #define LESS(a, b) CHOOSE((a) < (b), a, b)
 #define WIDENED(place) CONVERT(LOAD(bytes, place), Words)
+#define SIGNED(place) CONVERT(CONVERT(LOAD(signs, place), Ints), Floats)
 #endif
 
 VECTOR(float, floats, VECTOR_BYTES);
@@ -68,6 +79,7 @@ VECTOR(int32_t, ints, VECTOR_BYTES);
 VECTOR(uint16_t, narrow, VECTOR_BYTES / 2);
 VECTOR(uint16_t, words, 2 * WORDS);
 VECTOR(uint8_t, bytes, WORDS);
+VECTOR(int8_t, signs, VECTOR_BYTES / 4);
 #define Floats NAME(floats)
 #define Ints NAME(ints)
 #define Words NAME(words)
@@ -424,6 +436,28 @@ static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *q
                 room->shifts, room->places, room->ranges);
 }
 
+/* Adds rows of 8 bits (rows, columns), each times its weight, to `sums` (columns,). */
+static TARGET void NAME(weighted_rows)(const int8_t *codes, const float *weights, int64_t rows, int64_t columns,
+                                       float *sums) {
+    for (int64_t row = 0; row < rows; row += AT_ONCE) {
+        const int8_t *code[AT_ONCE];
+        float weight[AT_ONCE];
+        for (int64_t i = 0; i < AT_ONCE; i++) {
+            code[i] = codes + (row + i < rows ? row + i : row) * columns;
+            weight[i] = row + i < rows ? weights[row + i] : 0.0f;
+        }
+        int64_t column = 0;
+        for (; column + FLOATS <= columns; column += FLOATS) {
+            Floats sum = LOAD(floats, sums + column);
+            for (int i = 0; i < AT_ONCE; i++)
+                sum += SIGNED(code[i] + column) * weight[i];
+            STORE(floats, sums + column) = sum;
+        }
+        for (; column < columns; column++)
+            for (int i = 0; i < AT_ONCE; i++) sums[column] += weight[i] * code[i][column];
+    }
+}
+
 #undef LANES
 #undef VECTOR_BYTES
 #undef FLOATS
@@ -437,6 +471,8 @@ static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *q
 #undef GREATER
 #undef LESS
 #undef WIDENED
+#undef SIGNED
+#undef DOUBLED
 #undef PAIRED
 #undef FIRST_PAIRS
 #undef LAST_PAIRS

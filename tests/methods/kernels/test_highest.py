@@ -29,7 +29,14 @@ def test_sums_are_exact(kernel: Kernel, dim: int, landmarks: int) -> None:
     codes = rng.integers(-127, 128, (landmarks, dim)).astype(np.int8)
     # The largest sums that there are, of either sign.
     tokens[0], tokens[1:3], codes[0] = 127, -127, 127
-    sums = highest_sums(kernel, tokens, offsets, Panels.of(codes))
+    # A document's largest number is 127 units.
+    tokens[offsets[:-1][np.array(lengths) > 0], 0] = 127
+    sums, steps = highest_sums(kernel, tokens / 4, offsets, Panels.of(codes))
+    halves, half_steps = highest_sums(kernel, (tokens / 4).astype(np.float16), offsets, Panels.of(codes))
+    np.testing.assert_array_equal(halves, sums)
+    np.testing.assert_array_equal(half_steps, steps)
+    expected_steps = np.where(np.array(lengths) > 0, np.float32(31.75) / np.float32(127), 1)
+    np.testing.assert_array_equal(steps, expected_steps)
     products = tokens.astype(np.int64) @ codes.T.astype(np.int64)
     for i, length in enumerate(lengths):
         expected = products[offsets[i] : offsets[i + 1]].max(axis=0) if length else np.zeros(landmarks)
@@ -41,6 +48,13 @@ def test_documents_beyond_their_tokens_are_refused(kernel: Kernel, offsets: list
     panels = Panels.of(np.ones((3, 4), np.int8))
     with pytest.raises(InvalidArgumentError, match=r"^offsets: "):
         highest_sums(kernel, np.ones((3, 4), np.float32), np.array(offsets), panels)
+
+
+@pytest.mark.parametrize("dim", [3, 9])
+def test_tokens_of_other_dimensions_than_landmarks_are_refused(kernel: Kernel, dim: int) -> None:
+    panels = Panels.of(np.ones((3, 8), np.int8))
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: expected the 8 dimensions"):
+        highest_sums(kernel, np.ones((2, dim), np.float32), np.array([0, 2]), panels)
 
 
 def batch(lengths: list[int], dim: int = 9) -> TokenBatch:
