@@ -34,6 +34,7 @@ from embplug.evaluation.advisor import (
     learned_state,
     try_indexed,
 )
+from embplug.evaluation.advisor.advice import PRICE_OF_DISK
 from embplug.evaluation.exact import overlap
 from embplug.evaluation.trial import TrialData, exact_rankings
 
@@ -114,7 +115,7 @@ def _row(
     shares = overlap(
         searches[advice.k].rankings, exact_rankings(best.recipe, everything, advice.k, progress=False)[0]
     )
-    measured = disk_bytes(parts) if kind == "tokens" else memory_bytes(parts)
+    measured = memory_bytes(parts) + PRICE_OF_DISK * disk_bytes(parts)
     return {
         "collection": data.beir.name,
         "kind": kind,

@@ -13,7 +13,7 @@ from qdrant_client import models
 from rich.console import Console, Group
 from typer.testing import CliRunner
 
-from embplug import Collection, Dense, Recipe, advise, register_encoder
+from embplug import Collection, Dense, Recipe, Tokens, advise, register_encoder
 from embplug.branches.pipeline import Pipeline
 from embplug.cli import app
 from embplug.cli.advise import _bytes, _shown
@@ -30,7 +30,9 @@ from embplug.evaluation.exact import overlap
 from embplug.evaluation.recipes import dense_recipes
 from embplug.evaluation.statistics import Figure
 from embplug.evaluation.trial import TrialData, exact_rankings
+from embplug.methods import AdaptiveQuantizer
 from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes.token_coder import SHORTLIST_TOKENS
 from embplug.methods.token_diagnosis import diagnose
 from tests.words import DIM, Words
 
@@ -276,6 +278,19 @@ def test_a_low_target_is_the_measure_also_on_the_largest_sample(monkeypatch):
     assert [(trial.name, trial.expected_recall) for trial in dropped] == [
         ("PCA 48 int8", 0.75),
     ]
+
+
+def test_short_codes_count_where_documents_are_long_enough_to_have_them():
+    tokens = Tokens(dim=8, codes=AdaptiveQuantizer(size=40), multivector=None, document_bytes=0)
+    sizes = []
+    for length in (SHORTLIST_TOKENS - 1, SHORTLIST_TOKENS):
+        documents = Encoded(tokens=TokenBatch(np.ones((2 * length, 8), np.float32), [0, length, 2 * length]))
+        source = SimpleNamespace(_source=SimpleNamespace(documents=documents, points=1000))
+        parts = trials.Trials.expected(source, Recipe(tokens=tokens))
+        (payload,) = [part for part in parts if part.kind == "payload"]
+        sizes.append(payload.bytes)
+    # One token more, then two bytes a token and those of the correction, in characters of base85.
+    assert sizes[1] - sizes[0] > 1.2 * (40 + 2 * SHORTLIST_TOKENS + tokens.shortlist_bytes)
 
 
 def test_recipes_that_take_long_to_learn_wait_for_their_counterparts():

@@ -44,6 +44,7 @@ from embplug.evaluation.statistics import bootstrap, percentiles_ms
 from embplug.evaluation.trial import SearchRun, TrialData, exact_rankings, fill, search_all
 from embplug.methods.numeric.arrays import State
 from embplug.methods.roles import TokenCodes
+from embplug.methods.token_codes.token_coder import SHORTLIST_TOKENS
 from embplug.recipe import Recipe
 
 FEWEST = 300
@@ -156,7 +157,7 @@ class Trials:
         if recipe.tokens is not None and codes is not None:
             size = recipe.tokens.document_bytes + mean * codes.bytes_per_vector(recipe.tokens.dim)
             each = codes.centroid_bytes if isinstance(codes, TokenCodes) else 0
-            if each and recipe.tokens.shortlist_bytes:
+            if each and recipe.tokens.shortlist_bytes and mean >= SHORTLIST_TOKENS:
                 size += recipe.tokens.shortlist_bytes + mean * each
         return expected_parts(recipe, self._source.points, tokens_per_document=mean, code_bytes=size)
 
