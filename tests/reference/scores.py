@@ -105,10 +105,14 @@ def residual(quantizer: Any, state: State, query: list[float], code: list[int]) 
     return float(state["factors"][factor]) * product(query, vector)
 
 
-def row_in_bytes(state: State, number: int) -> list[float]:
-    """A centroid whose numbers are bytes, or floats in earlier states."""
+def centroid(state: State, number: int) -> list[float]:
+    """A centroid, of half bytes that are 8 more than they stand for; of bytes or floats in earlier states."""
     scale = float(state["centroids_scales"][number]) if "centroids_scales" in state else 1.0
-    return [float(x) * scale for x in state["centroids"][number]]
+    stored = state["centroids"][number]
+    if stored.dtype.name == "uint8":
+        dim = len(state["directions"])
+        stored = [x - 8 for byte in stored.tolist() for x in divmod(byte, 16)][:dim]
+    return [float(x) * scale for x in stored]
 
 
 def predictive(codes: Any, state: State, query: list[float], string: bytes) -> list[float]:
@@ -122,14 +126,14 @@ def predictive(codes: Any, state: State, query: list[float], string: bytes) -> l
             rests[i], place = list(string[place : place + width]), place + width
     assert place == len(string)
     decoded: list[list[float]] = []
-    for i, (centroid, back, gain, k, factor) in enumerate(headers):
+    for i, (number, back, gain, k, factor) in enumerate(headers):
         names = ("tables", "tables_scales", "widths")
         part = {name: state[f"{k}.{name}"] for name in names if f"{k}.{name}" in state}
         rotation = [[row[j] for j in state[f"{k}.kept"]] for row in straightened(state["directions"])]
         vector = table_vector({**part, "rotation": rotation}, rests[i])
-        base = row_in_bytes(state, centroid)
+        base = centroid(state, number)
         if back:
-            other = row_in_bytes(state, headers[i - back][0])
+            other = centroid(state, headers[i - back][0])
             share = float(state["gains"][gain])
             shape = [x - c for x, c in zip(decoded[i - back], other, strict=True)]
             vector = [x + share * y for x, y in zip(vector, shape, strict=True)]

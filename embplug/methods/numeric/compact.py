@@ -1,4 +1,4 @@
-"""Learned arrays in one or two bytes a number: what is stored is what is computed with."""
+"""Learned arrays in half a byte to two bytes a number: what is stored is what is computed with."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.methods.numeric.arrays import Float32
+from embplug.methods.numeric.arrays import Float32, State
+from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.stored import StoredArray
 
 LARGEST_ERROR = 2.0**-10
 """Largest error of float16, as a share of the largest number, at which float16 is used."""
 
 LARGEST_BYTE = 127
+
+LARGEST_NIBBLE, NIBBLE_MIDDLE = 7, 8
+CLIPPED = np.linspace(0.5, 1, 11, dtype=np.float32)
+"""Shares of the largest number of a row at which it may be clipped."""
 
 LOW_DIGITS = (1 << 12) - 1
 """Last digits of a float32, which scales of bytes do without."""
@@ -29,6 +34,35 @@ MOST_SKEWED = 0.2
 """Largest error of rounded directions at which these steps lead to orthonormal ones."""
 
 POWER_STEPS = 12
+
+
+def in_nibbles(name: str, rows: ArrayLike) -> State:
+    """Rows (n, d) in half a byte a number, as arrays that :func:`restored` reads with ``axis=1``.
+
+    Each row has the scale of which its rounded numbers are closest to it.
+    """
+    floats = np.asarray(rows, dtype=np.float32)
+    units = np.abs(floats).max(axis=1, initial=0, keepdims=True) / np.float32(LARGEST_NIBBLE)
+    codes, scales = np.zeros_like(floats, dtype=np.uint8), np.ones_like(units)
+    least = np.full_like(units, np.inf)
+    for share in CLIPPED:
+        own = np.maximum(units * share, np.finfo(np.float32).tiny)
+        rounded = np.clip(np.rint(floats / own), -LARGEST_NIBBLE, LARGEST_NIBBLE)
+        # In units of the row, because squares of small numbers are zero.
+        errors = np.square((rounded * own - floats) / np.maximum(units, own)).sum(axis=1, keepdims=True)
+        closer = errors < least
+        codes = np.where(closer, rounded + NIBBLE_MIDDLE, codes).astype(np.uint8)
+        scales, least = np.where(closer, own, scales), np.where(closer, errors, least)
+    return {name: pack(codes, [4] * codes.shape[1]), name + SCALES: scales.reshape(-1)}
+
+
+def _from_nibbles(packed: NDArray[np.uint8], scales: Float32) -> Float32:
+    codes = unpack(packed, [4] * (2 * packed.shape[1]))
+    # An odd number of columns is filled up with a code that no number has.
+    if codes.size and not codes[:, -1].any():
+        codes = codes[:, :-1]
+    centred: Float32 = codes.astype(np.float32) - np.float32(NIBBLE_MIDDLE)
+    return np.asarray(centred * scales[:, None], dtype=np.float32)
 
 
 def halved(array: ArrayLike) -> NDArray[Any]:
@@ -55,8 +89,10 @@ def compact_state(name: str, array: Float32, axis: int) -> dict[str, NDArray[Any
 
 
 def restored(state: Mapping[str, NDArray[Any]], name: str, axis: int) -> Float32:
-    """The array of float32 that :func:`compact_state` or :func:`halved` stored."""
+    """The array of float32 that :func:`compact_state`, :func:`in_nibbles` or :func:`halved` stored."""
     array = state[name]
+    if array.dtype == np.uint8:
+        return _from_nibbles(array, state[name + SCALES])
     if array.dtype == np.int8:
         return _from_bytes(array, state[name + SCALES], axis)
     return np.ascontiguousarray(array, dtype=np.float32)
@@ -65,8 +101,12 @@ def restored(state: Mapping[str, NDArray[Any]], name: str, axis: int) -> Float32
 def stored_compact(
     state: Mapping[str, NDArray[Any]], name: str, shape: tuple[int | str, int | str], axis: int
 ) -> dict[str, StoredArray]:
-    """Types and shapes of what :func:`compact_state` returns."""
-    if np.asarray(state.get(name)).dtype == np.int8:
+    """Types and shapes of what :func:`compact_state` or :func:`in_nibbles` returns."""
+    dtype = np.asarray(state.get(name)).dtype
+    if dtype == np.uint8:
+        scales = StoredArray(np.float32, (shape[0],), low=0)
+        return {name: StoredArray(np.uint8, (shape[0], f"half of {shape[1]}")), name + SCALES: scales}
+    if dtype == np.int8:
         scales = StoredArray(np.float32, (shape[1 - axis],), low=0)
         return {name: StoredArray(np.int8, shape, low=-LARGEST_BYTE), name + SCALES: scales}
     return {name: stored_floats(state, name, shape)}

@@ -166,11 +166,11 @@ class AdaptiveQuantizer(TokenCodes):
                 return centroids
         return 0
 
-    def _learned_bytes(self, centroids: int, dim: int) -> int:
+    def _learned_bytes(self, centroids: int, dim: int) -> float:
         """Bytes of centroids, directions, and the entries of all classes at most."""
         # Entries of short codes are far enough apart to be rounded to a byte a number.
         number = 1 if 2 * self.size <= dim else 2
-        return centroids * (dim + SCALE_BYTES) + number * CLASSES * ENTRIES * dim + dim * dim
+        return centroids * (dim / 2 + SCALE_BYTES) + number * CLASSES * ENTRIES * dim + dim * dim
 
     def _chosen(self, centroids: int) -> PredictiveQuantizer | BitAllocationQuantizer:
         if centroids:

@@ -23,11 +23,11 @@ from embplug.methods.kernels.tables import tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.numeric.compact import (
-    compact_state,
+    SCALES,
     directions_in_bytes,
+    in_nibbles,
     orthonormal,
     restored,
-    rounded_to_bytes,
     stored_compact,
 )
 from embplug.methods.numeric.compact import stored_directions as directions_stored
@@ -99,7 +99,8 @@ class _Learned:
 
     Attributes
     ----------
-    centroids : float32 (centroids, dim)
+    stored_centroids
+        What the state keeps of the centroids.
     gains : float32 (16,)
         Shares of the reference's residual that predict a token's.
     borders : float32 (7,)
@@ -119,7 +120,7 @@ class _Learned:
         Tokens learned from.
     """
 
-    centroids: Float32
+    stored_centroids: State
     gains: Float32
     borders: Float32
     factors: Float32
@@ -129,6 +130,11 @@ class _Learned:
     kept: list[NDArray[np.int64]]
     mean_bytes: float
     sampled: int
+
+    @cached_property
+    def centroids(self) -> Float32:
+        """Float32 (centroids, dim)."""
+        return restored(self.stored_centroids, "centroids", axis=1)
 
     @cached_property
     def search(self) -> CentroidSearch:
@@ -245,13 +251,14 @@ class PredictiveQuantizer(TokenCodes):
         centroids = find_centroids(
             np.asarray(tokens.values[rows], dtype=np.float32), self.centroids, generator
         )
-        centroids = rounded_to_bytes(centroids, axis=1)
-        gains, remains = _first_look(centroids, some)
+        # What rounding takes from a centroid is coded with the rest.
+        stored = in_nibbles("centroids", centroids)
+        gains, remains = _first_look(restored(stored, "centroids", axis=1), some)
         # Coarse tables are enough to see what predictions from decoded tokens leave.
         moments = second_moments(some.values) / len(some.values)
-        draft = self._with_tables(centroids, gains, remains, moments, held_out, "scalar", generator)
+        draft = self._with_tables(stored, gains, remains, moments, held_out, "scalar", generator)
         _code_all(draft, some, remains)
-        learned = self._with_tables(centroids, gains, remains, moments, held_out, self.levels, generator)
+        learned = self._with_tables(stored, gains, remains, moments, held_out, self.levels, generator)
         factors = _code_all(learned, some, remains)
         classes = np.searchsorted(learned.borders, np.square(remains[held_out]).sum(axis=1))
         mean_bytes = HEADER_BYTES + float(learned.sizes[classes].mean())
@@ -387,6 +394,11 @@ class PredictiveQuantizer(TokenCodes):
 
     def _check_arrays(self, arrays: State) -> None:
         dim = len(arrays["directions"])
+        centroids_dim = restored(arrays, "centroids", axis=1).shape[1]
+        if centroids_dim != dim:
+            raise StateError(
+                f"state 'centroids' of PredictiveQuantizer: expected {dim} dimensions, got {centroids_dim}"
+            )
         for k in range(CLASSES):
             part = state_part(arrays, f"{k}.")
             ByteTables.check_arrays(f"class {k} of PredictiveQuantizer", part)
@@ -399,7 +411,7 @@ class PredictiveQuantizer(TokenCodes):
     def _to_arrays(self) -> State:
         learned = self._fitted()
         state: State = {
-            **compact_state("centroids", learned.centroids, axis=1),
+            **learned.stored_centroids,
             "gains": learned.gains,
             "borders": learned.borders,
             "factors": learned.factors,
@@ -418,7 +430,7 @@ class PredictiveQuantizer(TokenCodes):
         directions = orthonormal(arrays["directions"])
         classes = [state_part(arrays, f"{k}.") for k in range(CLASSES)]
         self.fitted_ = _Learned(
-            restored(arrays, "centroids", axis=1),
+            {name: arrays[name] for name in ("centroids", "centroids" + SCALES) if name in arrays},
             arrays["gains"],
             arrays["borders"],
             arrays["factors"],
@@ -447,7 +459,7 @@ class PredictiveQuantizer(TokenCodes):
 
     def _with_tables(
         self,
-        centroids: Float32,
+        centroids: State,
         gains: Float32,
         remains: Float32,
         moments: NDArray[np.float64],

@@ -218,8 +218,8 @@ def test_few_tokens_to_learn_from(lengths: list[int]) -> None:
     codes = PredictiveQuantizer(size=9, centroids=16).fit(tokens)
     strings = codes.encode(tokens)
     assert codes.decode(strings).lengths.tolist() == lengths
-    # Centroids and entries are rounded to a byte each, and a token adds up both.
-    np.testing.assert_allclose(codes.decode(strings).values, values, atol=0.04)
+    # Centroids are rounded to half a byte a number, and entries to a byte.
+    np.testing.assert_allclose(codes.decode(strings).values, values, atol=0.1)
     scores = codes.maxsim(values, strings)
     assert (
         np.isfinite(scores[np.array(lengths) > 0]).all() and (scores[np.array(lengths) == 0] == -np.inf).all()
@@ -234,7 +234,7 @@ def test_duplicates_and_zeros_are_coded_alike() -> None:
     strings = codes.encode(tokens)
     assert strings[0] == strings[1]
     decoded = codes.decode(strings).values
-    np.testing.assert_allclose(decoded, tokens.values, atol=0.02)
+    np.testing.assert_allclose(decoded, tokens.values, atol=0.05)
     assert np.ptp(decoded.reshape(2, 17, DIM), axis=0).max() == 0 and not decoded[15:17].any()
 
 
