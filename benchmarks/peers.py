@@ -28,18 +28,34 @@ from embplug import Collection, Documents, Recipe, Rerank, Sample, Tokens
 from embplug.common.threads import single_blas_thread
 from embplug.engines import EdgeClient
 from embplug.methods import BitAllocationQuantizer, LearnedEncoding, PredictiveQuantizer, ResidualQuantizer
+from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch
 
 LIMIT = 10
 BATCH_DOCUMENTS = 250
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1"}
-CODES = {
-    "predictive 31 B": (PredictiveQuantizer(size=31), 96),
-    "predictive 47 B": (PredictiveQuantizer(size=47), 96),
-    "predictive 55 B": (PredictiveQuantizer(size=55), 96),
-    "bits by variance 48 B": (BitAllocationQuantizer(size=48), 96),
-    "residual 31 B": (ResidualQuantizer(size=31), 96),
-}
+
+
+def stored(dim: int) -> dict[str, Tokens]:
+    """What our rows store, by their names."""
+
+    def tokens(codes: Quantizer | TokenCodes, **options: Any) -> Tokens:
+        options = {"encoding": LearnedEncoding(stored_dim=1024), "document_bytes": 96, **options}
+        return Tokens(dim=dim, multivector=None, codes=codes, **options)
+
+    return {
+        "predictive 31 B": tokens(PredictiveQuantizer(size=31)),
+        "predictive 47 B": tokens(PredictiveQuantizer(size=47)),
+        "predictive 59 B, weighted": tokens(
+            # Errors weigh more where queries vary, candidates are few, and all of their codes are read.
+            PredictiveQuantizer(size=59, emphasis=1.5),
+            encoding=LearnedEncoding(stored_dim=512),
+            document_bytes=48,
+            shortlist_bytes=0,
+        ),
+        "bits by variance 48 B": tokens(BitAllocationQuantizer(size=48)),
+        "residual 31 B": tokens(ResidualQuantizer(size=31)),
+    }
 
 
 def main() -> None:
@@ -75,18 +91,9 @@ def main() -> None:
 def _rows(
     data: Corpus, queries: TokenBatch, exact: NDArray[np.int64], options: Any
 ) -> Iterator[dict[str, Any]]:
-    for name, (codes, document_bytes) in CODES.items():
+    for name, tokens in stored(data.documents.dim).items():
         if options.only is None or options.only in name:
-            recipe = Recipe(
-                tokens=Tokens(
-                    dim=data.documents.dim,
-                    encoding=LearnedEncoding(stored_dim=1024),
-                    multivector=None,
-                    codes=codes,
-                    document_bytes=document_bytes,
-                ),
-                rerank=Rerank(candidates=options.candidates),
-            )
+            recipe = Recipe(tokens=tokens, rerank=Rerank(candidates=options.candidates))
             yield _ours(name, recipe, data.documents, queries, exact)
     for bits in options.bits if options.python else ():
         if options.only is None or options.only in f"fast-plaid {bits} bits":
