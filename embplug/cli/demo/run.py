@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import sysconfig
@@ -47,6 +48,8 @@ PRESETS: tuple[Preset, ...] = ("balanced", "small")
 
 QUERIES = 200
 BATCH = 128
+TURNS = 2
+"""Times that a query is searched, of which the fastest counts: the first one reads what stays in memory."""
 K = 10
 
 
@@ -65,7 +68,8 @@ class MethodFigures:
     mrr_at_10 : float
         Mean reciprocal rank of the document whose first sentence is the query.
     p50_ms, p95_ms : float
-        Median and 95th percentile of the latency of one search, in milliseconds.
+        Median and 95th percentile of the latency of one search, in milliseconds, where each query is searched
+        twice and the faster search counts.
     """
 
     method: str
@@ -243,7 +247,9 @@ class Demo:
         chosen = np.random.default_rng(0).choice(count, min(QUERIES, count), replace=False).tolist()
         queries = self._encoded("encoding queries", [self.documents[i].query for i in chosen])
         plain = collections["plain"]
-        exact, _ = self._timed("exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True))
+        exact, _ = self._timed(
+            "exact MaxSim", queries, lambda q: plain.search(tokens=q, limit=K, exact=True), turns=1
+        )
         methods: dict[str, tuple[Collection, Callable[[Any], list[Hit]]]] = {
             "plain multivector": (plain, self._plain_search)
         }
@@ -275,17 +281,17 @@ class Demo:
         ]
 
     def _timed(
-        self, title: str, queries: TokenBatch, search: Callable[[Any], list[Hit]]
+        self, title: str, queries: TokenBatch, search: Callable[[Any], list[Hit]], turns: int = TURNS
     ) -> tuple[list[list[Any]], list[float]]:
-        rankings, seconds = [], []
+        rankings: dict[int, list[Any]] = {}
+        seconds = [math.inf] * len(queries)
         with single_blas_thread():
-            search(queries[0])
-            for query in self._reported([*queries], title):
+            for i in self._reported([*range(len(queries))] * turns, title):
                 start = time.perf_counter()
-                hits = search(query)
-                seconds.append(time.perf_counter() - start)
-                rankings.append([hit.id for hit in hits])
-        return rankings, seconds
+                hits = search(queries[i])
+                seconds[i] = min(seconds[i], time.perf_counter() - start)
+                rankings[i] = [hit.id for hit in hits]
+        return [*rankings.values()], seconds
 
     def _reported(self, items: Sequence[T], title: str) -> Iterable[T]:
         """The items, with a bar on a terminal, else with a line on standard error at each tenth."""
