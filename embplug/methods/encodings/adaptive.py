@@ -21,11 +21,8 @@ from embplug.methods.roles import Encoding
 from embplug.methods.stored import StoredArray, checked_state
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 
-LANDMARKS = (2048,)
+LANDMARKS = (4096, 2048)
 """Numbers of landmarks, the most first. With fewer, candidates are no better than those of pooled tokens."""
-
-COMPARED_DIM = 192
-"""Principal components in which documents are compared with landmarks: more take more to store."""
 
 CHOSEN = "chosen."
 """Prefix of the arrays of the chosen encoding in the state."""
@@ -223,7 +220,6 @@ class AdaptiveEncoding(Encoding):
             features=landmarks // 2,
             landmarks=landmarks,
             compared=landmarks,
-            compared_dim=COMPARED_DIM,
             steps=0,
             dtype=self.dtype,
             seed=self.seed,
