@@ -10,6 +10,7 @@ in this process by Edge; ``--engines`` adds them.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -126,12 +127,14 @@ def _scores(
     coder: TokenCoder, query: np.ndarray, strings: list[bytes], variables: dict[str, str]
 ) -> Callable[[], object]:
     """Scores of all strings, with environment variables set."""
+    # Centroids keep the products of the last query: no call has the query of the call before.
+    queries = itertools.cycle([query, query[::-1].copy()])
     if not variables:
-        return lambda: coder.score(query, strings)
+        return lambda: coder.score(next(queries), strings)
 
     def run() -> object:
         with patch.dict(os.environ, variables):
-            return coder.score(query, strings)
+            return coder.score(next(queries), strings)
 
     return run
 

@@ -14,6 +14,7 @@ from embplug.errors import DimensionError, InvalidArgumentError
 from embplug.methods.base import Method
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.arguments import CodedDocuments
+from embplug.methods.kernels.bases import Bases
 from embplug.methods.kernels.bytewise import BytewiseCodes
 from embplug.methods.kernels.lookups import TokenTerms, maxsim, vector_scores
 from embplug.methods.kernels.tables import Table, VectorTable, tiles
@@ -450,7 +451,7 @@ class Quantizer(Method):
         """The codes as the compiled kernel scores them in one call, where their bytes name entries alone."""
         return None
 
-    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Bases]:
         """Table and bases (rows, tile) by which the compiled kernel scores query tokens (tile, dim)."""
         raise NotImplementedError
 

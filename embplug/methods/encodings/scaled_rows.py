@@ -95,7 +95,8 @@ class ScaledRows:
             products = np.empty((len(self.codes), len(points)), dtype=np.float32)
             done = 0
             for tile, count in tiles(points):
-                products[:, done : done + count] = self._bases.products(kernel, tile)[:, :count]
+                some = self._bases.products_in_float32(kernel, tile)
+                products[:, done : done + count] = some[:, :count]
                 done += count
         else:
             rounded = ScaledRows.round(points)

@@ -9,8 +9,9 @@ the environment, numpy and scipy score the codes; :func:`in_use` tells which of 
 
 Products are rounded to steps so small that codes of 16 bytes have 16 bits for each byte. Of longer codes, 16
 bytes or a quarter of them have 16 bits, the others 8. Centroids and queries are rounded to 8 bits where the
-processor multiplies those (AVX-512 VNNI), and products with single bits to 7, so that those of four or six
-bits fit into a register (AVX2, AVX-512 VBMI). :meth:`embplug.methods.kernels.tables.Table.largest_error`,
+processor multiplies those (AVX-512 VNNI), their products to 16, and products with single bits to 7, so that
+those of four or six bits fit into a register (AVX2, AVX-512 VBMI).
+:meth:`embplug.methods.kernels.tables.Table.largest_error`,
 :meth:`embplug.methods.kernels.bases.RoundedRows.largest_error` and
 :func:`embplug.methods.kernels.bits.largest_error` bound what a token's score changes by. Where
 ``EMBPLUG_KERNEL_TABLES`` is ``float32`` in the environment, scores are those of numpy up to the rounding of

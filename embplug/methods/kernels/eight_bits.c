@@ -13,10 +13,44 @@
 /* Whether this processor runs what follows. */
 EXPORT int embplug_eight_bits(void) { return embplug_levels() == LEVELS && __builtin_cpu_supports("avx512vnni"); }
 
+#define FIRST(count, most) ((__mmask16)((count) < (most) ? (1 << (count)) - 1 : (1 << (most)) - 1))
+#define SUM_OF_FOUR(numbers) _mm512_reduce_add_epi32(_mm512_zextsi128_si512(numbers))
+
+/* Query tokens (lanes, dim) in 8 bits: `numbers` (padded / 4, lanes, 4) from -127 to 127 and their `sums`
+ * (lanes,), and what one unit stands for, `steps` (lanes,). Numbers from `dim` to `padded`, a multiple of 4, are 0.
+ * Where there are `units` (lanes,), products with rows as long as `longest` are at most 32,766 of them, and steps
+ * are in units. */
+EXPORT EIGHT_BITS void embplug_rounded(const float *query, int64_t lanes, int64_t dim, int64_t padded, float longest,
+                                       int8_t *numbers, int32_t *sums, float *steps, float *units) {
+    for (int64_t lane = 0; lane < lanes; lane++, query += dim) {
+        __m512 sizes = _mm512_setzero_ps();
+        for (int64_t d = 0; d < dim; d += 16)
+            sizes = _mm512_max_ps(sizes, _mm512_abs_ps(_mm512_maskz_loadu_ps(FIRST(dim - d, 16), query + d)));
+        const float largest = _mm512_reduce_max_ps(sizes);
+        /* The inverse of a smaller number may not be finite. */
+        const __m128 inverse = _mm_set1_ps(largest > 1e-30f ? 127.0f / largest : 0.0f);
+        __m128i sum = _mm_setzero_si128(), squares = sum;
+        for (int64_t d = 0; d < padded; d += 4) {
+            const __m128 some = _mm_maskz_loadu_ps((__mmask8)FIRST(dim - d, 4), query + d);
+            const __m128i four = _mm_cvtps_epi32(_mm_mul_ps(some, inverse));
+            const int32_t bytes = _mm_cvtsi128_si32(_mm_cvtepi32_epi8(four));
+            memcpy(numbers + d * lanes + 4 * lane, &bytes, 4);
+            sum = _mm_add_epi32(sum, four);
+            squares = _mm_add_epi32(squares, _mm_mullo_epi32(four, four));
+        }
+        const float length = sqrtf((float)SUM_OF_FOUR(squares)) * longest;
+        sums[lane] = SUM_OF_FOUR(sum);
+        steps[lane] = largest > 1e-30f ? largest / 127.0f : 1.0f;
+        if (!units) continue;
+        steps[lane] = length > 1e-30f ? LARGEST_PRODUCT / length : 0.0f;
+        units[lane] = largest / 127.0f * (length / LARGEST_PRODUCT);
+    }
+}
+
 /* The sums of one row and of those after it stay in registers: as many as hide how long an instruction takes. */
-#define BASES(name, bits, vectors, rows_at_once) \
+#define BASES(name, bits, vectors, rows_at_once, type, store) \
     static EIGHT_BITS void name(const uint8_t *rows, const float *scales, int64_t count, int64_t dim, \
-                                const int8_t *query, const int32_t *sums, const float *steps, float *products) { \
+                                const int8_t *query, const int32_t *sums, const float *steps, type *products) { \
         enum { TOKENS_OF = bits / 32, LANES = vectors * TOKENS_OF }; \
         __m##bits##i around[vectors]; \
         __m##bits step[vectors]; \
@@ -43,25 +77,36 @@ EXPORT int embplug_eight_bits(void) { return embplug_levels() == LEVELS && __bui
             } \
             for (int i = 0; i < rows_at_once && i <= last; i++) \
                 for (int v = 0; v < vectors; v++) \
-                    _mm##bits##_storeu_ps(products + (row + i) * LANES + v * TOKENS_OF, \
-                                          _mm##bits##_mul_ps( \
-                                              _mm##bits##_mul_ps(_mm##bits##_cvtepi32_ps(total[i][v]), step[v]), \
-                                              _mm##bits##_set1_ps(scales[row + i]))); \
+                    store(products + (row + i) * LANES + v * TOKENS_OF, \
+                          _mm##bits##_mul_ps(_mm##bits##_mul_ps(_mm##bits##_cvtepi32_ps(total[i][v]), step[v]), \
+                                             _mm##bits##_set1_ps(scales[row + i]))); \
         } \
     }
 #define _mm512_loadu_512 _mm512_loadu_si512
 #define _mm256_loadu_256(place) _mm256_loadu_si256((const void *)(place))
-BASES(bases_of_8, 256, 1, 8)
-BASES(bases_of_16, 512, 1, 8)
-BASES(bases_of_32, 512, 2, 4)
+#define STORE_ROUNDED_512(place, floats) \
+    _mm256_storeu_si256((void *)(place), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(floats)))
+#define STORE_ROUNDED_256(place, floats) \
+    _mm_storeu_si128((void *)(place), _mm256_cvtsepi32_epi16(_mm256_cvtps_epi32(floats)))
+BASES(bases_of_8, 256, 1, 8, float, _mm256_storeu_ps)
+BASES(bases_of_16, 512, 1, 8, float, _mm512_storeu_ps)
+BASES(bases_of_32, 512, 2, 4, float, _mm512_storeu_ps)
+BASES(rounded_bases_of_8, 256, 1, 8, int16_t, STORE_ROUNDED_256)
+BASES(rounded_bases_of_16, 512, 1, 8, int16_t, STORE_ROUNDED_512)
+BASES(rounded_bases_of_32, 512, 2, 4, int16_t, STORE_ROUNDED_512)
 
 /* Products (rows, LANES) of a query with rows of 8 bits, both rounded: `rows` (count, dim / 4, 4) are numbers
- * from 0 to 255 about 128, `query` (dim / 4, LANES, 4) numbers from -127 to 127. `sums` (LANES,) are those of
- * the query, `scales` (count,) and `steps` (LANES,) what one unit of either stands for. LANES are 8, 16 or 32. */
-EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
-                          const int8_t *query, const int32_t *sums, const float *steps, float *products) {
-    (lanes <= 8 ? bases_of_8 : lanes <= 16 ? bases_of_16 : bases_of_32)(rows, scales, count, dim, query, sums, steps,
-                                                                       products);
+ * from 0 to 255 about 128, in units of `scales` (count,); the others are those of `embplug_rounded`. Products are
+ * floats, or `narrow` integers. LANES are 8, 16 or 32. */
+EXPORT void embplug_bases(int lanes, int narrow, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
+                          const int8_t *query, const int32_t *sums, const float *steps, void *products) {
+    if (narrow)
+        (lanes <= 8    ? rounded_bases_of_8
+         : lanes <= 16 ? rounded_bases_of_16
+                       : rounded_bases_of_32)(rows, scales, count, dim, query, sums, steps, (int16_t *)products);
+    else
+        (lanes <= 8 ? bases_of_8 : lanes <= 16 ? bases_of_16 : bases_of_32)(rows, scales, count, dim, query, sums,
+                                                                           steps, (float *)products);
 }
 
 /* 16 numbers at a time of float32, or of float16 where `half`; what `mask` leaves out is 0. */
@@ -147,9 +192,15 @@ EXPORT EIGHT_BITS void embplug_highest(
 #else
 EXPORT int embplug_eight_bits(void) { return 0; }
 
-EXPORT void embplug_bases(int lanes, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
-                          const int8_t *query, const int32_t *sums, const float *steps, float *products) {
-    (void)lanes, (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
+EXPORT void embplug_rounded(const float *query, int64_t lanes, int64_t dim, int64_t padded, float longest,
+                            int8_t *numbers, int32_t *sums, float *steps, float *units) {
+    (void)query, (void)lanes, (void)dim, (void)padded, (void)longest;
+    (void)numbers, (void)sums, (void)steps, (void)units;
+}
+
+EXPORT void embplug_bases(int lanes, int narrow, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
+                          const int8_t *query, const int32_t *sums, const float *steps, void *products) {
+    (void)lanes, (void)narrow, (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
 }
 
 EXPORT void embplug_rounded_tokens(const void *tokens, int half, const int64_t *offsets, int64_t documents,
@@ -164,25 +215,3 @@ EXPORT void embplug_highest(const uint8_t *tokens, const int64_t *offsets, int64
     (void)panels, (void)starts, (void)landmarks, (void)highest;
 }
 #endif
-
-/* Query tokens (lanes, dim) in 8 bits: `numbers` (padded / 4, lanes, 4) from -127 to 127, their `sums` (lanes,),
- * and what one unit stands for, `steps` (lanes,). Numbers from `dim` to `padded`, a multiple of 4, are 0. */
-EXPORT void embplug_rounded(const float *query, int64_t lanes, int64_t dim, int64_t padded, int8_t *numbers,
-                            int32_t *sums, float *steps) {
-    for (int64_t lane = 0; lane < lanes; lane++, query += dim) {
-        float largest = 0;
-        for (int64_t d = 0; d < dim; d++) {
-            const float size = fabsf(query[d]);
-            largest = size > largest ? size : largest;
-        }
-        /* The inverse of a smaller number may not be finite. */
-        const float inverse = largest > 1e-30f ? 127.0f / largest : 0.0f;
-        steps[lane] = largest > 1e-30f ? largest / 127.0f : 1.0f;
-        sums[lane] = 0;
-        for (int64_t d = 0; d < padded; d++) {
-            const int8_t number = d < dim ? (int8_t)lrintf(query[d] * inverse) : 0;
-            numbers[(d / 4 * lanes + lane) * 4 + d % 4] = number;
-            sums[lane] += number;
-        }
-    }
-}

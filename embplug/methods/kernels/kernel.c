@@ -23,8 +23,11 @@
 #define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
 #define LARGEST_BYTE 255.0f
 #define LARGEST_SUM 65535.0f
+#define LARGEST_PRODUCT 32766.0f /* one less than 16 bits hold, because floats are rounded */
 
-enum { FLOAT32, INTEGER, NOTHING };
+/* Kinds of tables. WIDE is one of integers whose rows, and those of bases, have 16 bits, for codes behind two bytes
+ * of id and factor: knowing all that, compilers keep its loop in registers. */
+enum { FLOAT32, INTEGER, NOTHING, WIDE };
 
 typedef struct {
     const uint8_t *codes;
@@ -38,7 +41,8 @@ typedef struct {
     const int64_t *order;   /* (width,): the byte that each part of a table of integers belongs to */
     const float *steps;     /* (LANES,): what one unit of a table of integers stands for */
     const float *shifts;    /* (LANES,): added to every sum of integers */
-    const float *bases;     /* (rows, LANES): added by the token's id */
+    const void *bases;      /* (rows, LANES): added by the token's id */
+    const float *units;     /* (LANES,): what one unit of bases of 16 bits stands for, or NULL: they are floats */
     int64_t rows;
     int64_t id_bytes;       /* 0, 1 or 2 first bytes of a token that hold its id, and below it its factor */
     int64_t factor_bits;
@@ -56,7 +60,8 @@ typedef struct {
     const float *const *entries;    /* (CLASSES,): arguments of `table` for each class */
     const int64_t *const *columns;
     const float *const *queries;
-    const float *bases;             /* (centroids, LANES) */
+    const void *bases;              /* (centroids, LANES) */
+    const float *units;             /* as above */
     const float *gains, *factors;   /* (16,), (32,) */
     void *table;                    /* room for that of one class, and what `table` uses */
     int64_t *order;
@@ -108,19 +113,16 @@ typedef struct {
 #define EXPORT __declspec(dllexport)
 #endif
 
+/* The first bytes of a token as a number: its id and, in the lowest bits, its factor. */
+INLINE unsigned header_of(const uint8_t *code, int64_t id_bytes) {
+    return id_bytes == 2 ? (unsigned)(code[0] << 8 | code[1]) : id_bytes ? code[0] : 0;
+}
+
 /* Bytes of a code that have rows of 16 bits in a table of integers. 16 of them fit into a small cache. */
 INLINE int64_t wide_parts(int64_t width) { return width < 16 ? width : width < 64 ? 16 : (width + 3) / 4; }
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
-
-/* Four bytes, each of them in all four bytes of a number. */
-static inline __m128i four_times_four(const void *place) {
-    int32_t four;
-    memcpy(&four, place, 4);
-    const __m128i twice = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), _mm_cvtsi32_si128(four));
-    return _mm_unpacklo_epi16(twice, twice);
-}
 #endif
 
 /* The bytes by the range of their products, largest first: Shell's sort. */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import warnings
-from ctypes import c_char_p, c_int, c_int64, c_void_p
+from ctypes import c_char_p, c_float, c_int, c_int64, c_void_p
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ LONG_CALL = 1 << 16
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
-    "embplug_bases": [c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
+    "embplug_bases": [c_int, c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
     "embplug_bits": [c_int, c_void_p, c_int64, c_int64],
@@ -38,7 +38,7 @@ _ARGUMENTS = {
         *[c_void_p] * 2,
     ],
     "embplug_bytewise_sum": [*[c_void_p] * 2, c_int64, *[c_void_p] * 2, c_int64, *[c_void_p] * 2],
-    "embplug_rounded": [c_void_p, *[c_int64] * 3, *[c_void_p] * 3],
+    "embplug_rounded": [c_void_p, *[c_int64] * 3, c_float, *[c_void_p] * 4],
     "embplug_weighted_rows": [c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p],
     "embplug_rounded_tokens": [c_void_p, c_int, c_void_p, *[c_int64] * 3, c_void_p, c_void_p],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],

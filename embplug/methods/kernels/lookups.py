@@ -26,6 +26,7 @@ from embplug.methods.kernels.arguments import (
     integers,
     place,
 )
+from embplug.methods.kernels.bases import Bases, checked_bases
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.kernels.tables import (
     ENTRIES,
@@ -85,7 +86,7 @@ class _Uniform(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets")),
         *((name, c_int64) for name in ("stride", "first", "width", "query_tokens")),
-        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "bases")),
+        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "bases", "units")),
         *((name, c_int64) for name in ("rows", "id_bytes", "factor_bits")),
         *((name, c_void_p) for name in ("factors", "scales", "scores")),
     )
@@ -95,7 +96,8 @@ class _Predictive(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
         ("query_tokens", c_int64),
-        *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "gains", "factors")),
+        *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "units")),
+        *((name, c_void_p) for name in ("gains", "factors")),
         *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "byte_places", "ranges")),
         *((name, c_void_p) for name in ("sums", "recent", "places", "members", "scores")),
     )
@@ -104,7 +106,7 @@ class _Predictive(ctypes.Structure):
 def maxsim(
     kernel: Kernel,
     table: Table,
-    bases: Float32,
+    bases: Bases,
     terms: TokenTerms,
     *,
     lanes: int | None = None,
@@ -119,7 +121,7 @@ def maxsim(
     kernel : Kernel
     table : Table
         Of as many bytes as are looked up; it may have none.
-    bases : float32 (rows, tile)
+    bases : float32 (rows, tile) or RoundedProducts
         Added to the sum of a token by its id.
     terms : TokenTerms
     lanes : int, default=None
@@ -141,7 +143,7 @@ def maxsim(
     tile = checked_tile("steps", table.tile)
     _check_table(table.entries, table.order, width, tile)
     check_shape("shifts", table.shifts, (tile,))
-    check_shape("bases", bases, (len(bases), tile))
+    numbers, units = checked_bases(bases, tile)
     if not 0 <= terms.id_bytes <= 2 or not 0 <= terms.factor_bits <= 8 * terms.id_bytes:
         raise InvalidArgumentError("id_bytes", "0 to 2, with room for the factor", terms.id_bytes)
     if terms.first < terms.id_bytes:
@@ -151,16 +153,16 @@ def maxsim(
         check_shape("factors", terms.factors, (1 << terms.factor_bits if terms.id_bytes else 0,))
     if terms.scales is not None:
         check_shape("scales", terms.scales, (tokens,))
-    if tokens and len(bases) == 0:
+    if tokens and len(numbers) == 0:
         raise InvalidArgumentError("bases", "at least one row", "none")
-    kept = [floats(array) for array in (table.steps, table.shifts, bases)]
+    steps, shifts = floats(table.steps), floats(table.shifts)
     factors, scales = (None if array is None else floats(array) for array in terms[-2:])
     scores = np.empty(len(documents.starts), dtype=np.float32)
     arguments = _Uniform(
         *(place(array) for array in documents),
         *(terms.stride, terms.first, width, _checked_lanes(lanes, tile)),
-        *(place(array) for array in (table.entries, table.order, *kept)),
-        *(len(bases), terms.id_bytes, terms.factor_bits),
+        *(place(array) for array in (table.entries, table.order, steps, shifts, numbers, units)),
+        *(len(numbers), terms.id_bytes, terms.factor_bits),
         *(place(array) for array in (factors, scales, scores)),
     )
     kind = kind_of(table.entries)
@@ -171,14 +173,14 @@ def maxsim(
 
     results = over_documents(run, documents.offsets, thread_count(documents.offsets, width + 1, threads))
     for document in sorted(result for result in results if result >= 0):
-        raise InvalidArgumentError(f"codes[{document}]", f"centroids below {len(bases)}", "others")
+        raise InvalidArgumentError(f"codes[{document}]", f"centroids below {len(numbers)}", "others")
     return scores
 
 
 def predictive_maxsim(
     kernel: Kernel,
     classes: Sequence[tuple[Float32, NDArray[np.int64], Float32]],
-    bases: Float32,
+    bases: Bases,
     gains: Float32,
     factors: Float32,
     documents: CodedDocuments,
@@ -193,7 +195,7 @@ def predictive_maxsim(
     kernel : Kernel
     classes : sequence of (entries, widths, turned), of length 8
         Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class of codes.
-    bases : float32 (centroids, tile)
+    bases : float32 (centroids, tile) or RoundedProducts
     gains : float32 (16,)
     factors : float32 (32,)
     documents : CodedDocuments
@@ -203,14 +205,14 @@ def predictive_maxsim(
     threads : int, default=None
         None takes as many as the work is worth.
     """
-    gains, factors, bases = floats(gains), floats(factors), floats(bases)
+    gains, factors = floats(gains), floats(factors)
     check_shape("gains", gains, (GAINS,))
     check_shape("factors", factors, (FACTORS,))
-    tile = checked_tile("bases", bases.shape[-1])
-    check_shape("bases", bases, (len(bases), tile))
     if len(classes) != CLASSES:
         raise InvalidArgumentError("classes", f"{CLASSES} classes", len(classes))
     checked = [checked_entries(*arguments) for arguments in classes]
+    tile = checked[0][-1].shape[1]
+    numbers, units = checked_bases(bases, tile)
     for *_, queries_of_class in checked:
         check_shape("turned", queries_of_class, (len(queries_of_class), tile))
     widths = np.array([len(columns) for columns, _, _ in checked], dtype=np.int64)
@@ -231,7 +233,7 @@ def predictive_maxsim(
         arguments = _Predictive(
             *(place(array) for array in (*documents, widths)),
             query_tokens,
-            *(place(array) for array in (entries, columns, queries, bases, gains, factors, *room)),
+            *(place(array) for array in (entries, columns, queries, numbers, units, gains, factors, *room)),
         )
         for block in blocks:
             kernel.functions.embplug_predictive(

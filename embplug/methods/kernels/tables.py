@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -192,8 +193,8 @@ def no_table(tile: int) -> Table:
 
 def aligned(shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     """An array whose rows begin where the processor's cache lines do."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     room = np.empty(size + 64, dtype=np.uint8)
-    start = -room.ctypes.data % 64
+    start = -(place(room) or 0) % 64
     array: NDArray[Any] = room[start : start + size].view(dtype).reshape(shape)
     return array

@@ -39,10 +39,19 @@
 #elif REGISTER_BYTES > 16
 #define SIGNED(place) ((Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(place)))))
 #else
-#define SIGNED(place) ((Floats)_mm_cvtepi32_ps(_mm_srai_epi32(four_times_four(place), 24)))
+#define DOUBLED(a) _mm_unpacklo_epi8(a, a)
+#define SIGNED(place) \
+    ((Floats)_mm_cvtepi32_ps(_mm_srai_epi32(DOUBLED(DOUBLED(_mm_loadu_si32((const void *)(place)))), 24)))
 #endif
-/* Bytes as words: compilers do worse by themselves. Where a row takes several registers of words, those of two
- * lanes that stand beside each other are summed as one, and taken apart at the end. */
+/* Words as integers, and bytes as words: compilers do worse by themselves. Where a row takes several registers of
+ * words, those of two lanes that stand beside each other are summed as one, and taken apart at the end. */
+#if REGISTER_BYTES == 64 && LANES > 8
+#define SIGNED_WORDS(place) ((Ints)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const void *)(place))))
+#define UNSIGNED_WORDS(place) ((Ints)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)(place))))
+#elif REGISTER_BYTES > 16
+#define SIGNED_WORDS(place) ((Ints)_mm256_cvtepi16_epi32(_mm_loadu_si128((const void *)(place))))
+#define UNSIGNED_WORDS(place) ((Ints)_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)(place))))
+#endif
 #if WORDS < LANES
 #define PAIRED
 #if REGISTER_BYTES == 32
@@ -71,16 +80,36 @@
 #define WIDENED(place) CONVERT(LOAD(bytes, place), Words)
 #define SIGNED(place) CONVERT(CONVERT(LOAD(signs, place), Ints), Floats)
 #endif
+#if REGISTER_BYTES > 4 && defined(__x86_64__)
+#if WORDS == 32
+#define GREATER_WORDS(a, b) ((Shorts)_mm512_max_epi16((__m512i)(a), (__m512i)(b)))
+#elif WORDS == 16
+#define GREATER_WORDS(a, b) ((Shorts)_mm256_max_epi16((__m256i)(a), (__m256i)(b)))
+#else
+#define GREATER_WORDS(a, b) ((Shorts)_mm_max_epi16((__m128i)(a), (__m128i)(b)))
+#endif
+#elif REGISTER_BYTES > 4
+#define GREATER_WORDS(a, b) ((((a) > (b)) & (a)) | (~((a) > (b)) & (b)))
+#else
+#define GREATER_WORDS(a, b) ((a) > (b) ? (a) : (b))
+#endif
+#ifndef SIGNED_WORDS
+#define SIGNED_WORDS(place) CONVERT(LOAD(half, place), Ints)
+#define UNSIGNED_WORDS(place) CONVERT(LOAD(narrow, place), Ints)
+#endif
 
 VECTOR(float, floats, VECTOR_BYTES);
 VECTOR(int32_t, ints, VECTOR_BYTES);
 VECTOR(uint16_t, narrow, VECTOR_BYTES / 2);
+VECTOR(int16_t, half, VECTOR_BYTES / 2);
 VECTOR(uint16_t, words, 2 * WORDS);
+VECTOR(int16_t, shorts, 2 * WORDS);
 VECTOR(uint8_t, bytes, WORDS);
 VECTOR(int8_t, signs, VECTOR_BYTES / 4);
 #define Floats NAME(floats)
 #define Ints NAME(ints)
 #define Words NAME(words)
+#define Shorts NAME(shorts)
 #define LOAD(type, place) (*(const NAME(type) *)(place))
 #define STORE(type, place) (*(NAME(type) *)(place))
 #define EACH(i) for (int i = 0; i < PARTS; i++)
@@ -102,8 +131,8 @@ INLINE TARGET void NAME(sum_floats)(Floats *out, const uint8_t *code, int64_t wi
 
 /* The same for a table of integers. */
 INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
-                                      const uint8_t *table) {
-    const int64_t wide = wide_parts(width);
+                                      const uint8_t *table, int kind) {
+    const int64_t wide = kind == WIDE ? width : wide_parts(width);
     Words sums[LANES / WORDS], narrow[LANES / WORDS];
     EACH_GROUP(g) sums[g] = narrow[g] = (Words){0};
     int64_t part = 0;
@@ -144,7 +173,13 @@ INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const 
 }
 
 INLINE TARGET Floats NAME(scaled)(const uint16_t *sums, const Floats step, const Floats shift) {
-    return CONVERT(CONVERT(LOAD(narrow, sums), Ints), Floats) * step + shift;
+    return CONVERT(UNSIGNED_WORDS(sums), Floats) * step + shift;
+}
+
+/* Some lanes of a row of bases: floats, or integers of 16 bits. */
+INLINE TARGET Floats NAME(base)(const void *bases, int narrow, int64_t lane, const Floats unit) {
+    if (!narrow) return LOAD(floats, (const float *)bases + lane);
+    return CONVERT(SIGNED_WORDS((const int16_t *)bases + lane), Floats) * unit;
 }
 
 INLINE TARGET float NAME(sum)(const Floats *parts, int64_t lanes) {
@@ -155,43 +190,74 @@ INLINE TARGET float NAME(sum)(const Floats *parts, int64_t lanes) {
 }
 
 INLINE TARGET int64_t NAME(maxsim_of)(int kind, int plain, const Uniform *in, int64_t first, int64_t last) {
-    Floats steps[PARTS], shifts[PARTS];
+    const int64_t stride = in->stride, before = in->first, width = in->width, rows = in->rows;
+    const int64_t id_bytes = kind == WIDE ? 2 : in->id_bytes, factor_bits = in->factor_bits;
+    const float *factors = in->factors, *scales = kind == WIDE ? NULL : in->scales;
+    const void *bases = in->bases, *table = in->table;
+    const int narrow = kind == WIDE || in->units;
+    Floats steps[PARTS], shifts[PARTS], unit[PARTS];
     EACH(i) steps[i] = LOAD(floats, in->steps + i * FLOATS);
     EACH(i) shifts[i] = LOAD(floats, in->shifts + i * FLOATS);
-    if (plain) EACH(i) shifts[i] += LOAD(floats, in->bases + i * FLOATS);
+    EACH(i) unit[i] = narrow ? LOAD(floats, in->units + i * FLOATS) : (Floats){0};
+    if (plain) EACH(i) shifts[i] += NAME(base)(bases, narrow, i * FLOATS, unit[i]);
     for (int64_t document = first; document < last; document++) {
         const uint8_t *code = in->codes + in->starts[document];
         const int64_t start = in->offsets[document], stop = in->offsets[document + 1];
         Floats highest[PARTS];
         EACH(i) highest[i] = (Floats){0} - INFINITY;
-        for (int64_t token = start; token < stop; token++, code += in->stride) {
-            const float *base = in->bases;
-            float scale = in->scales ? in->scales[token] : 1.0f;
-            if (!plain && in->id_bytes) {
-                const unsigned header = in->id_bytes == 1 ? code[0] : (unsigned)(code[0] << 8 | code[1]);
-                const int64_t id = header >> in->factor_bits;
-                if (id >= in->rows) return document;
-                base += id * LANES;
-                if (in->factors) scale *= in->factors[header & ((1u << in->factor_bits) - 1)];
+        for (int64_t token = start; token < stop; token++, code += stride) {
+            int64_t row = 0;
+            float scale = scales ? scales[token] : 1.0f;
+            if (!plain && id_bytes) {
+                const unsigned header = header_of(code, id_bytes);
+                const int64_t id = header >> factor_bits;
+                if (id >= rows) return document;
+                row = id * LANES;
+                if (kind == WIDE || factors) scale *= factors[header & ((1u << factor_bits) - 1)];
             }
             Floats sums[PARTS];
             if (kind == NOTHING) {
                 EACH(i) sums[i] = shifts[i];
             } else if (kind == FLOAT32) {
-                NAME(sum_floats)(sums, code + in->first, in->width, (const float *)in->table);
+                NAME(sum_floats)(sums, code + before, width, (const float *)table);
                 EACH(i) sums[i] += shifts[i];
             } else {
                 uint16_t flat[LANES];
-                NAME(sum_integers)(flat, code + in->first, in->order, in->width, (const uint8_t *)in->table);
+                NAME(sum_integers)(flat, code + before, in->order, width, (const uint8_t *)table, kind);
                 EACH(i) sums[i] = NAME(scaled)(flat + i * FLOATS, steps[i], shifts[i]);
             }
             EACH(i) {
-                if (!plain) sums[i] += LOAD(floats, base + i * FLOATS);
+                if (!plain) sums[i] += NAME(base)(bases, narrow, row + i * FLOATS, unit[i]);
                 sums[i] *= scale;
                 highest[i] = GREATER(sums[i], highest[i]);
             }
         }
         in->scores[document] = start < stop ? NAME(sum)(highest, in->query_tokens) : -INFINITY;
+    }
+    return -1;
+}
+
+/* MaxSim of ids alone: the highest of bases of 16 bits are those of what they stand for. */
+INLINE TARGET int64_t NAME(maxsim_of_ids)(const Uniform *in, int64_t first, int64_t last) {
+    const int64_t stride = in->stride, id_bytes = in->id_bytes, factor_bits = in->factor_bits, rows = in->rows;
+    const int16_t *bases = (const int16_t *)in->bases;
+    for (int64_t document = first; document < last; document++) {
+        const uint8_t *code = in->codes + in->starts[document];
+        const int64_t tokens = in->offsets[document + 1] - in->offsets[document];
+        Shorts highest[LANES / WORDS];
+        EACH_GROUP(g) highest[g] = (Shorts){0} + INT16_MIN;
+        for (int64_t token = 0; token < tokens; token++, code += stride) {
+            const int64_t id = header_of(code, id_bytes) >> factor_bits;
+            if (id >= rows) return document;
+            const int16_t *row = bases + id * LANES;
+            EACH_GROUP(g) highest[g] = GREATER_WORDS(LOAD(shorts, row + g * WORDS), highest[g]);
+        }
+        int16_t flat[LANES];
+        Floats sums[PARTS];
+        EACH_GROUP(g) STORE(shorts, flat + g * WORDS) = highest[g];
+        EACH(i) sums[i] = NAME(base)(flat, 1, i * FLOATS, LOAD(floats, in->units + i * FLOATS));
+        EACH(i) sums[i] += LOAD(floats, in->shifts + i * FLOATS);
+        in->scores[document] = tokens ? NAME(sum)(sums, in->query_tokens) : -INFINITY;
     }
     return -1;
 }
@@ -224,8 +290,11 @@ INLINE TARGET void NAME(by_class)(const Predictive *in, int64_t first, int64_t l
 }
 
 static TARGET int64_t NAME(maxsim)(int kind, const Uniform *in, int64_t first, int64_t last) {
+    if (!in->width && in->units && !in->factors && !in->scales) return NAME(maxsim_of_ids)(in, first, last);
     if (!in->width) return NAME(maxsim_of)(NOTHING, 0, in, first, last);
     if (kind == FLOAT32) return NAME(maxsim_of)(FLOAT32, 0, in, first, last);
+    if (in->units && in->id_bytes == 2 && in->factors && !in->scales && wide_parts(in->width) == in->width)
+        return NAME(maxsim_of)(WIDE, 0, in, first, last);
     return in->id_bytes ? NAME(maxsim_of)(INTEGER, 0, in, first, last) : NAME(maxsim_of)(INTEGER, 1, in, first, last);
 }
 
@@ -335,6 +404,8 @@ static TARGET void NAME(table)(int kind, const float *entries, const int64_t *wi
 
 INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
     int64_t stop[CLASSES];
+    Floats unit[PARTS];
+    EACH(i) unit[i] = in->units ? LOAD(floats, in->units + i * FLOATS) : (Floats){0};
     NAME(by_class)(in, first, last, stop);
     const uint8_t *table = (const uint8_t *)in->table;
     for (int64_t k = 0, i = 0; k < CLASSES; k++) {
@@ -349,7 +420,8 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
                 NAME(sum_floats)(sums, code, width, (const float *)in->table);
                 EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
             } else {
-                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->order, width, table);
+                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->order, width, table,
+                                   INTEGER);
             }
         }
     }
@@ -370,7 +442,7 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
             float *own = in->recent + token % WINDOW * LANES;
             const float *reference = in->recent + (token - back) % WINDOW * LANES;
             EACH(i) {
-                const Floats base = LOAD(floats, in->bases + id * LANES + i * FLOATS);
+                const Floats base = NAME(base)(in->bases, in->units != NULL, id * LANES + i * FLOATS, unit[i]);
                 Floats value;
                 if (kind == FLOAT32) {
                     value = LOAD(floats, (const float *)in->sums + place + i * FLOATS);
@@ -467,15 +539,20 @@ static TARGET void NAME(weighted_rows)(const int8_t *codes, const float *weights
 #undef CONVERT
 #undef CHOOSE
 #undef GREATER
+#undef GREATER_WORDS
 #undef LESS
+#undef SIGNED_WORDS
+#undef UNSIGNED_WORDS
 #undef WIDENED
 #undef SIGNED
+#undef DOUBLED
 #undef PAIRED
 #undef FIRST_PAIRS
 #undef LAST_PAIRS
 #undef Floats
 #undef Ints
 #undef Words
+#undef Shorts
 #undef LOAD
 #undef STORE
 #undef EACH

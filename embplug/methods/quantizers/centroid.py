@@ -15,7 +15,7 @@ from embplug.common.extras import import_extra
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.bases import RoundedRows, rounded_rows
+from embplug.methods.kernels.bases import Bases, RoundedRows, rounded_rows
 from embplug.methods.kernels.lookups import TokenTerms
 from embplug.methods.kernels.tables import Table, no_table
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
@@ -181,7 +181,7 @@ class CentroidQuantizer(Quantizer):
     def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
         return TokenTerms(documents, self.code_bytes, first=self.code_bytes, id_bytes=self.code_bytes)
 
-    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Bases]:
         if self.compare == "hamming":
             return no_table(len(query)), self._prepare(query)
         self._rows = rounded_rows(self._fitted(), self._rows)

@@ -13,7 +13,7 @@ from typing_extensions import Self, override
 
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.bases import RoundedRows, rounded_rows
+from embplug.methods.kernels.bases import Bases, RoundedRows, rounded_rows
 from embplug.methods.kernels.lookups import TokenTerms
 from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
@@ -225,11 +225,12 @@ class ResidualQuantizer(Quantizer):
         header = HEADER_BYTES, HEADER_BYTES, self._factor_bits
         return TokenTerms(documents, self.code_bytes, *header, factors=factors)
 
-    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Float32]:
+    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Bases]:
         centroids, tables, _ = self._fitted()
         self._rows = rounded_rows(centroids, self._rows)
-        table = table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query))
-        return table, self._rows.products(kernel, query)
+        # The centroids leave nothing else in the cache, so that they come first.
+        bases = self._rows.products(kernel, query)
+        return table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query)), bases
 
     def _fit_cost(self) -> str:
         return f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}"

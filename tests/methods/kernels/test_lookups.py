@@ -16,7 +16,7 @@ from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel, reference
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.base85 import decode_by
-from embplug.methods.kernels.bases import RoundedRows, rounds_rows
+from embplug.methods.kernels.bases import Bases, RoundedProducts, RoundedRows, rounds_rows
 from embplug.methods.kernels.lookups import (
     TokenTerms,
     check_predictive,
@@ -66,6 +66,15 @@ def normal(generator: np.random.Generator, *shape: int) -> np.ndarray:
     return generator.standard_normal(shape).astype(np.float32)
 
 
+def rounded_bases(generator: np.random.Generator, rows: int, tile: int) -> RoundedProducts:
+    numbers = generator.integers(-32_768, 32_768, (rows, tile)).astype(np.int16)
+    return RoundedProducts(numbers, generator.uniform(1e-5, 2e-4, tile).astype(np.float32))
+
+
+def in_floats(bases: Bases) -> np.ndarray:
+    return bases.numbers * bases.units if isinstance(bases, RoundedProducts) else bases
+
+
 def close(got: np.ndarray, expected: np.ndarray, largest: float) -> None:
     """Equal up to the rounding of float32 sums whose parts are as large as that."""
     assert got.dtype == np.float32
@@ -81,6 +90,7 @@ def close(got: np.ndarray, expected: np.ndarray, largest: float) -> None:
     exact=st.booleans(),
     rows=st.integers(1, 5),
     extras=st.booleans(),
+    rounded=st.booleans(),
     tile=st.sampled_from(TILES),
     seed=st.integers(0, 99),
 )
@@ -92,24 +102,26 @@ def test_maxsim_is_that_of_numpy(
     exact: bool,
     rows: int,
     extras: bool,
+    rounded: bool,
     tile: int,
     seed: int,
 ) -> None:
     generator, kernel = np.random.default_rng(seed), with_tables(kernel, exact)
     terms = TokenTerms(coded(lengths, max(width + more, 1), generator, gap=more), max(width + more, 1), more)
     tokens = int(terms.documents.offsets[-1])
-    products, bases = normal(generator, width, ENTRIES, tile), normal(generator, rows, tile)
+    products = normal(generator, width, ENTRIES, tile)
     if extras:
         id_bytes, factor_bits = min(more, 2), 3 if more else 0
         factors = generator.uniform(0.5, 2, 1 << factor_bits).astype(np.float32) if more else None
         scales = generator.uniform(0.5, 2, tokens).astype(np.float32)
-        bases = normal(generator, 1 << (8 * id_bytes - factor_bits), tile)
+        rows = 1 << (8 * id_bytes - factor_bits)
         terms = terms._replace(id_bytes=id_bytes, factor_bits=factor_bits, factors=factors, scales=scales)
     table = products_of(kernel, products)
+    bases = rounded_bases(generator, rows, tile) if rounded else normal(generator, rows, tile)
     scores = maxsim(kernel, table, bases, terms)
-    close(scores, reference.maxsim(table, bases, terms), width * LANES)
+    close(scores, reference.maxsim(table, in_floats(bases), terms), width * LANES)
     unrounded = Table(products, np.arange(width), *np.zeros((2, tile), np.float32))
-    exactly = reference.maxsim(unrounded, bases, terms)
+    exactly = reference.maxsim(unrounded, in_floats(bases), terms)
     # A maximum moves at most as far as what it is taken from, and factors and scales are at most 2 each.
     bound = (4 if extras else 1) * float(table.largest_error().sum())
     assert (bound == 0) == (exact or width == 0)
@@ -210,12 +222,63 @@ def test_products_of_rounded_rows_stay_within_their_bound(
     rounded = RoundedRows(rows)
     kernel = with_tables(kernel, False)
     expected = rows @ query.T
-    products = rounded.products(kernel, query)
+    products = in_floats(rounded.products(kernel, query))
     assert (np.abs(products - expected) <= rounded.largest_error(query) + 1e-4).all()
-    np.testing.assert_allclose(rounded.products(with_tables(kernel, True), query), expected, atol=1e-4)
+    if rounds_rows(kernel):
+        in_float32 = rounded.products_in_float32(kernel, query)
+        assert in_float32.dtype == np.float32
+        # All but the rounding to 16 bits is the same.
+        assert (np.abs(in_float32 - expected) <= rounded.largest_error(query) + 1e-4).all()
+        units = np.linalg.norm(query, axis=1) * rounded.longest / 32_766
+        assert (np.abs(in_float32 - products) <= 0.6 * units + 1e-6).all()
+    unrounded = rounded.products(with_tables(kernel, True), query)
+    np.testing.assert_allclose(in_floats(unrounded), expected, atol=1e-4)
     assert rounds_rows(kernel) == kernel.eight_bits
     if count == 9 and dim > 1 and rounds_rows(kernel):
         assert np.abs(products - expected).max() > 1e-4
+
+
+@pytest.mark.parametrize("longer", [10, 1000])
+def test_one_long_row_does_not_take_the_bits_of_the_others(kernel: Kernel, longer: int) -> None:
+    generator, kernel = np.random.default_rng(0), with_tables(kernel, False)
+    rows, query = normal(generator, 9, 20), normal(generator, 8, 20)
+    rows[4] *= longer
+    products = RoundedRows(rows).products(kernel, query)
+    assert isinstance(products, RoundedProducts) == (longer == 10 and rounds_rows(kernel))
+    np.testing.assert_allclose(np.delete(in_floats(products) - rows @ query.T, 4, axis=0), 0, atol=0.2)
+
+
+def test_products_of_the_last_query_are_kept(kernel: Kernel) -> None:
+    generator, exact, kernel = np.random.default_rng(0), kernel, with_tables(kernel, False)
+    rows, query = RoundedRows(normal(generator, 9, 20)), normal(generator, 8, 20)
+    first = rows.products(kernel, query)
+    assert rows.products(kernel, query.copy()) is first
+    assert (rows.products(exact, query) is first) == (not kernel.eight_bits)
+    query[3] *= 2
+    for other in (query, query[[0] * 16], -query):
+        products = in_floats(rows.products(kernel, other))
+        np.testing.assert_array_equal(products, in_floats(RoundedRows(rows.exact).products(kernel, other)))
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("size", [1e-25, 1.0, 1e15])
+def test_products_of_rounded_rows_fill_16_bits(kernel: Kernel, tile: int, size: float) -> None:
+    """Whole numbers up to 127 keep their products, but for what 16 bits round away."""
+    generator, kernel = np.random.default_rng(tile), with_tables(kernel, False)
+    numbers = generator.integers(-127, 128, (50, 30)).astype(np.float32)
+    numbers[:, 0] = 127
+    lengths = np.linalg.norm(numbers, axis=1)
+    # The longest row times itself, and times its opposite, are the largest products that there can be.
+    query = numbers[np.argsort(-lengths)[:tile]]
+    query[1] = -query[0]
+    products = RoundedRows(numbers * np.float32(size)).products(kernel, query)
+    expected = numbers @ query.T * np.float32(size)
+    units = np.linalg.norm(query, axis=1) * lengths.max() * np.float32(size) / 32_766
+    errors = np.abs(in_floats(products) - expected) / units
+    assert errors.max() <= 0.51
+    assert (errors.max() > 0.4) == rounds_rows(kernel)
+    if isinstance(products, RoundedProducts):
+        assert products.numbers.max() == 32_766 == -products.numbers.min()
 
 
 @several
@@ -223,18 +286,20 @@ def test_products_of_rounded_rows_stay_within_their_bound(
     lengths=st.lists(st.integers(0, 40), max_size=5),
     widths=st.lists(st.integers(0, 12), min_size=8, max_size=8),
     exact=st.booleans(),
+    rounded=st.booleans(),
     tile=st.sampled_from(TILES),
     seed=st.integers(0, 99),
 )
 def test_predictive_codes_score_as_in_numpy(
-    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, tile: int, seed: int
+    kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, rounded: bool, tile: int, seed: int
 ) -> None:
-    kernel = with_tables(kernel, exact)
-    arguments = predictive(lengths, widths, np.random.default_rng(seed), tile)
-    classes, *others = arguments
+    kernel, generator = with_tables(kernel, exact), np.random.default_rng(seed)
+    classes, bases, *others = predictive(lengths, widths, generator, tile)
+    if rounded:
+        bases = rounded_bases(generator, len(bases), tile)
     tables = [table_of_entries(kernel, *arguments_of_class) for arguments_of_class in classes]
-    expected = reference.predictive_maxsim(tables, *others)
-    close(predictive_maxsim(kernel, *arguments), expected, LANES * sum(widths))
+    expected = reference.predictive_maxsim(tables, in_floats(bases), *others)
+    close(predictive_maxsim(kernel, classes, bases, *others), expected, LANES * sum(widths))
 
 
 def predictive(
@@ -367,6 +432,12 @@ WRONG: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "too few factors": terms_with(factor_bits=7, factors=np.ones(64, dtype=np.float32)),
     "no bases": lambda right: {"bases": np.zeros((0, LANES), dtype=np.float32)},
     "narrow bases": lambda right: {"bases": np.zeros((2, LANES - 1), dtype=np.float32)},
+    "narrow rounded bases": lambda right: {
+        "bases": RoundedProducts(np.zeros((2, LANES - 1), np.int16), np.ones(LANES, np.float32))
+    },
+    "too few units": lambda right: {
+        "bases": RoundedProducts(np.zeros((2, LANES), np.int16), np.ones(LANES - 1, np.float32))
+    },
     "more lanes than there are": lambda right: {"lanes": LANES + 1},
     "factors without ids": terms_with(id_bytes=0, factors=np.ones(1, dtype=np.float32)),
     "too few scales": terms_with(scales=np.ones(4, dtype=np.float32)),
@@ -392,6 +463,25 @@ def test_what_does_not_fit_is_refused_before_the_kernel_runs(kernel: Kernel, wro
     assert np.isfinite(maxsim(kernel, **right)[[0, 2]]).all()
     with pytest.raises(InvalidArgumentError):
         maxsim(kernel, **{**right, **WRONG[wrong](right)})
+
+
+@pytest.mark.parametrize(
+    ("width", "id_bytes", "factor_bits"), [(0, 1, 0), (0, 2, 0), (0, 2, 4), (3, 2, 4), (20, 2, 4)]
+)
+def test_ids_beyond_rounded_bases_are_refused(
+    kernel: Kernel, width: int, id_bytes: int, factor_bits: int
+) -> None:
+    generator, kernel = np.random.default_rng(0), with_tables(kernel, False)
+    factors = np.ones(1 << factor_bits, np.float32) if factor_bits else None
+    documents = coded([3, 0, 2], id_bytes + width, generator)
+    terms = TokenTerms(documents, id_bytes + width, id_bytes, id_bytes, factor_bits, factors)
+    last = (1 << (8 * id_bytes - factor_bits)) - 1
+    documents.codes[(id_bytes + width) * 4 :][:id_bytes] = 255
+    table = products_of(kernel, normal(generator, width, ENTRIES, LANES))
+    bases = rounded_bases(generator, last + 1, LANES)
+    assert np.isfinite(maxsim(kernel, table, bases, terms)[[0, 2]]).all()
+    with pytest.raises(InvalidArgumentError, match=r"codes\[2\]"):
+        maxsim(kernel, table, bases._replace(numbers=bases.numbers[:last]), terms)
 
 
 def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
