@@ -123,6 +123,14 @@ INLINE int64_t wide_parts(int64_t width) { return width < 16 ? width : width < 6
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
+
+/* Four bytes, each of them in all four bytes of a number. */
+static inline __m128i four_times_four(const void *place) {
+    int32_t four;
+    memcpy(&four, place, 4);
+    const __m128i twice = _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), _mm_cvtsi32_si128(four));
+    return _mm_unpacklo_epi16(twice, twice);
+}
 #endif
 
 /* The bytes by the range of their products, largest first: Shell's sort. */

@@ -39,9 +39,7 @@
 #elif REGISTER_BYTES > 16
 #define SIGNED(place) ((Floats)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(place)))))
 #else
-#define DOUBLED(a) _mm_unpacklo_epi8(a, a)
-#define SIGNED(place) \
-    ((Floats)_mm_cvtepi32_ps(_mm_srai_epi32(DOUBLED(DOUBLED(_mm_loadu_si32((const void *)(place)))), 24)))
+#define SIGNED(place) ((Floats)_mm_cvtepi32_ps(_mm_srai_epi32(four_times_four(place), 24)))
 #endif
 /* Words as integers, and bytes as words: compilers do worse by themselves. Where a row takes several registers of
  * words, those of two lanes that stand beside each other are summed as one, and taken apart at the end. */
@@ -545,7 +543,6 @@ static TARGET void NAME(weighted_rows)(const int8_t *codes, const float *weights
 #undef UNSIGNED_WORDS
 #undef WIDENED
 #undef SIGNED
-#undef DOUBLED
 #undef PAIRED
 #undef FIRST_PAIRS
 #undef LAST_PAIRS
