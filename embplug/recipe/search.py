@@ -88,9 +88,9 @@ class Rerank(Part):
         exists keeps its own number where a recipe says none.
     shortlist : int, default=160
         Number of the best candidates whose codes are read, where a collection also stores short codes; see
-        ``Tokens.shortlist_bytes``. It is at least four times the number of hits. The short codes of all
-        candidates choose them. None reads the codes of all candidates. Like the number of candidates, an
-        existing collection keeps its own where a recipe says none.
+        ``Tokens.shortlist_bytes``. It is at least four times the number of hits, and at least ``exact``. The
+        short codes of all candidates choose them. None reads the codes of all candidates. Like the number of
+        candidates, an existing collection keeps its own where a recipe says none.
     hnsw_ef : int, default=None
         Beam size of the search in the HNSW graph. None is Qdrant's default for dense vectors, 400 for
         :class:`~embplug.methods.FDE` and 800 for :class:`~embplug.methods.LearnedEncoding`, whose graphs need

@@ -83,7 +83,8 @@ def _with_shortlist(ranker: Ranker | None, options: SearchOptions, count: int) -
     """Return the ranker with the length of its shortlist, or without one if it spares no codes."""
     if ranker is None:
         return None
-    kept = max(ranker.shortlisted or count, SHORTLISTED_A_HIT * options.limit)
+    # The engine scores the best by codes again, and so many have to have codes.
+    kept = max(ranker.shortlisted or count, ranker.exact or 0, SHORTLISTED_A_HIT * options.limit)
     if options.exact or kept >= count:
         return replace(ranker, shortlist=None)
     return replace(ranker, shortlisted=kept)

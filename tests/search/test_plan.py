@@ -164,6 +164,17 @@ def test_a_shortlist_that_spares_nothing_is_left_out(candidates: int, limit: int
     assert ids(finish(plan, [answer(p3=0.9, p9=0.5, p5=0.1)]))[0] == 5
 
 
+def test_a_shortlist_is_long_enough_for_what_the_engine_scores_again() -> None:
+    by_codes = shortlisting()
+    ranker = Ranker("tokens", stage("maxsim"), by_codes.by_codes, 6, by_codes.shortlist, 3)
+    plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(limit=1))
+    next(plan)
+    (codes,) = plan.send([answer(**{f"p{number}": 1 - number / 10 for number in range(1, 9)})])
+    assert codes.filter.must[0].has_id == [8, 7, 6, 5, 4, 3]
+    (again,) = plan.send([answer(p8=0.0, p7=0.0, p6=0.0, p5=0.0, p4=0.0, p3=0.0)])
+    assert (again.using, len(again.filter.must[0].has_id)) == ("maxsim", 6)
+
+
 def test_without_a_number_there_is_no_shortlist() -> None:
     query = PreparedQuery({"tokens": stage("fde")}, shortlisting(), RRF, 30)
     (request,) = next(search_plan(query, SearchOptions(with_payload=False)))
