@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from itertools import repeat
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,82 +16,82 @@ from embplug.engines.answers import PointId
 from embplug.errors import InvalidArgumentError
 
 VARIABLE = "EMBPLUG_CODE_CACHE_MB"
-"""Environment variable: megabytes of codes that a handle of a collection keeps at most; 0 keeps none."""
+"""Environment variable: megabytes that codes take at most in a handle of a collection; 0 keeps none."""
 
 DEFAULT_MB = 64
 MEGABYTE = 1 << 20
-FIRST_BYTES = 1 << 20
-FIRST_ROWS = 1 << 10
 ABSENT = -1
 
+ROW_BYTES = 192
+"""Bytes of a point besides its codes: place and version, and the id in a dictionary, which may be a UUID."""
 
-class _Columns(NamedTuple):
-    """Codes of all rows. They are replaced together, so that a reader never sees parts of two."""
-
-    data: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    versions: NDArray[np.int64]
+REFUSED_BEFORE_ANEW = 4
+"""A full cache begins anew after it has refused so many times as much as it holds."""
 
 
-def _columns(capacity: int, rows: int) -> _Columns:
-    return _Columns(np.empty(capacity, dtype=np.uint8), *np.empty((3, rows), dtype=np.int64))
-
-
-@dataclass
 class _Arena:
-    """Codes of points of one source, one after the other."""
+    """Codes of points of one source, one after the other.
 
-    source: object
-    columns: _Columns
-    rows: dict[str, dict[PointId, int]] = field(default_factory=dict)
-    used_bytes: int = 0
-    used_rows: int = 0
+    The arrays have their full size from the beginning. The operating system gives them memory only where
+    they are written, so that nothing is ever copied, and readers keep what they have.
+    """
+
+    def __init__(self, source: object, capacity: int) -> None:
+        self.source = source
+        self.data = np.empty(capacity, dtype=np.uint8)
+        self.starts, self.lengths, self.versions = np.empty((3, capacity // ROW_BYTES), dtype=np.int64)
+        self.rows: dict[str, dict[PointId, int]] = {}
+        self.used_bytes = 0
+        self.used_rows = 0
+        self.outdated = 0
+        self.refused = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that are in use."""
+        return self.used_bytes + ROW_BYTES * self.used_rows
+
+    def forget(self, name: str, ids: Sequence[PointId]) -> None:
+        """Forget the codes of earlier versions of points, whose bytes stay in use."""
+        row_of = self.rows.get(name, {})
+        rows = [row for row in map(row_of.pop, ids, repeat(ABSENT)) if row != ABSENT]
+        self.outdated += int(self.lengths[rows].sum()) + ROW_BYTES * len(rows)
 
     def append(
         self, name: str, ids: Sequence[PointId], versions: Sequence[int], strings: ByteStrings
     ) -> None:
         joined = strings.joined()
         first, stop = self.used_rows, self.used_rows + len(ids)
-        self._grow(self.used_bytes + len(joined), stop)
-        columns = self.columns
-        columns.data[self.used_bytes : self.used_bytes + len(joined)] = joined
-        columns.starts[first:stop] = self.used_bytes + np.cumsum(strings.lengths) - strings.lengths
-        columns.lengths[first:stop] = strings.lengths
-        columns.versions[first:stop] = versions
+        self.data[self.used_bytes : self.used_bytes + len(joined)] = joined
+        self.starts[first:stop] = self.used_bytes + np.cumsum(strings.lengths) - strings.lengths
+        self.lengths[first:stop] = strings.lengths
+        self.versions[first:stop] = versions
         self.used_bytes, self.used_rows = self.used_bytes + len(joined), stop
-        # Readers look rows up before they read the columns, which are whole by now.
+        # Readers look rows up before they read the arrays, which are whole by now.
         self.rows.setdefault(name, {}).update(zip(ids, range(first, stop), strict=True))
-
-    def _grow(self, least_bytes: int, least_rows: int) -> None:
-        old = self.columns
-        if least_bytes <= len(old.data) and least_rows <= len(old.starts):
-            return
-        grown = _columns(max(2 * len(old.data), least_bytes), max(2 * len(old.starts), least_rows))
-        grown.data[: len(old.data)] = old.data
-        for before, after in ((old.starts, grown.starts), (old.lengths, grown.lengths)):
-            after[: len(before)] = before
-        grown.versions[: len(old.versions)] = old.versions
-        self.columns = grown
 
 
 class CodeCache:
     """Codes of documents by payload field, id and version of the point.
 
     An engine that runs in this process tells the version of each point with its score. What was read of a
-    version stays right, so that a search reads the payloads of those points alone that are new to it. If the
-    cache is full, it begins anew. Threads may share it.
+    version stays right, so that a search reads the payloads of those points alone that are new to it.
+    Threads may share it.
+
+    A full cache keeps what it has, and takes no more: where searches need more codes than it holds, they
+    would replace each other before they are read again. It begins anew once half of it is of earlier versions
+    of points, or searches have missed four times as much as it holds.
 
     Parameters
     ----------
     capacity : int
-        Largest number of bytes of codes.
+        Largest number of bytes of codes, with the ids and places of their points.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._lock = Lock()
-        self._arena = _Arena(None, _columns(0, 0))
+        self._arena = _Arena(None, 0)
 
     def find(
         self, name: str, source: object, ids: Sequence[PointId], versions: Sequence[int]
@@ -122,11 +121,10 @@ class CodeCache:
             return ByteStrings.of([]), np.zeros(len(ids), dtype=bool)
         row_of = arena.rows.get(name, {})
         rows = np.fromiter(map(row_of.get, ids, repeat(ABSENT)), dtype=np.int64, count=len(ids))
-        columns = arena.columns
         known = rows >= 0
-        known[known] = columns.versions[rows[known]] == np.asarray(versions, dtype=np.int64)[known]
+        known[known] = arena.versions[rows[known]] == np.asarray(versions, dtype=np.int64)[known]
         rows = rows[known]
-        return ByteStrings(columns.data, columns.starts[rows], columns.lengths[rows]), known
+        return ByteStrings(arena.data, arena.starts[rows], arena.lengths[rows]), known
 
     def add(
         self,
@@ -143,15 +141,23 @@ class CodeCache:
         strings : ByteStrings, of length n
             Codes of the points, as they were read with these versions.
         """
-        size = int(strings.lengths.sum())
+        size = int(strings.lengths.sum()) + ROW_BYTES * len(ids)
         if size > self.capacity:
             return
         with self._lock:
             arena = self._arena
-            if arena.source is not source or arena.used_bytes + size > self.capacity:
-                arena = _Arena(source, _columns(min(FIRST_BYTES, self.capacity), FIRST_ROWS))
-            arena.append(name, ids, versions, strings)
-            self._arena = arena
+            if arena.source is source:
+                arena.forget(name, ids)
+            if arena.source is not source or (arena.size + size > self.capacity and self._is_spent(size)):
+                self._arena = arena = _Arena(source, self.capacity)
+            if arena.size + size <= self.capacity:
+                arena.append(name, ids, versions, strings)
+
+    def _is_spent(self, refused: int) -> bool:
+        """Whether a cache that is full, and refuses so many bytes, serves too few searches."""
+        arena = self._arena
+        arena.refused += refused
+        return 2 * arena.outdated > self.capacity or arena.refused > REFUSED_BEFORE_ANEW * self.capacity
 
 
 def code_cache() -> CodeCache | None:

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
+import uuid
 
 import numpy as np
 import pytest
 
 from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
-from embplug.search.code_cache import MEGABYTE, VARIABLE, CodeCache, code_cache
+from embplug.search.code_cache import (
+    MEGABYTE,
+    REFUSED_BEFORE_ANEW,
+    ROW_BYTES,
+    VARIABLE,
+    CodeCache,
+    code_cache,
+)
 
 SHARD, OTHER = object(), object()
 
@@ -48,20 +57,62 @@ def test_codes_of_another_source_are_forgotten() -> None:
     assert (known.tolist(), [*codes]) == ([False, True], [b"new"])
 
 
-def test_a_full_cache_begins_anew() -> None:
-    cache = CodeCache(10)
+def test_a_full_cache_keeps_what_it_has() -> None:
+    cache = CodeCache(2 * ROW_BYTES + 10)
     cache.add("codes", SHARD, [1, 2], [0, 0], strings(b"12345", b"67890"))
-    before, known = cache.find("codes", SHARD, [1, 2], [0, 0])
+    cache.add("codes", SHARD, [3], [0], strings(b""))
+    assert found(cache, [1, 2, 3], [0, 0, 0]) == [b"12345", b"67890", None]
+    # Ids take bytes too.
+    cache.add("codes", OTHER, [1, 2, 3], [0, 0, 0], strings(b"", b"", b""))
+    assert not cache.find("codes", OTHER, [1, 2, 3], [0, 0, 0])[1].any()
+
+
+def test_a_full_cache_begins_anew_after_it_was_of_little_use() -> None:
+    cache = CodeCache(ROW_BYTES + 10)
+    cache.add("codes", SHARD, [1], [0], strings(b"first"))
+    before, known = cache.find("codes", SHARD, [1], [0])
     assert known.all()
-    cache.add("codes", SHARD, [3], [0], strings(b"abc"))
-    assert found(cache, [1, 2, 3], [0, 0, 0]) == [None, None, b"abc"]
+    for point in range(2, 2 + REFUSED_BEFORE_ANEW):
+        cache.add("codes", SHARD, [point], [0], strings(b"other code"))
+        assert found(cache, [1, point], [0, 0]) == [b"first", None]
+    cache.add("codes", SHARD, [9], [0], strings(b"ninth"))
+    assert found(cache, [1, 9], [0, 0]) == [None, b"ninth"]
     # Whoever has found codes keeps them.
-    assert [*before] == [b"12345", b"67890"]
-    cache.add("codes", SHARD, [4], [0], strings(b"more than ten bytes"))
-    assert found(cache, [3, 4], [0, 0]) == [b"abc", None]
+    assert [*before] == [b"first"]
 
 
-def test_a_cache_grows_and_keeps_what_it_has() -> None:
+def test_a_full_cache_begins_anew_when_half_of_it_is_outdated() -> None:
+    cache = CodeCache(4 * ROW_BYTES)
+    cache.add("codes", SHARD, [1, 2, 3, 4], [0, 0, 0, 0], strings(b"", b"", b"", b""))
+    for point in (1, 2):
+        cache.add("codes", SHARD, [point], [1], strings(b""))
+        assert found(cache, [1, 2, 3, 4], [1, 1, 0, 0]) == [None, None, b"", b""]
+        # The same version again makes nothing more outdated.
+        cache.add("codes", SHARD, [point], [1], strings(b""))
+    cache.add("codes", SHARD, [3], [1], strings(b""))
+    assert found(cache, [3, 4], [1, 0]) == [b"", None]
+
+
+def test_the_ids_of_points_are_counted() -> None:
+    """Objects of ids and places, and 24 bytes of each point in arrays, stay within the capacity."""
+    capacity = 4 * MEGABYTE
+    cache = CodeCache(capacity)
+    tracemalloc.start()
+    try:
+        for _ in range(capacity // ROW_BYTES // 100 + 5):
+            ids: list[int | str] = [str(uuid.uuid4()) for _ in range(100)]
+            cache.add("codes", SHARD, ids, [0] * 100, strings(*[b"x"] * 100))
+        cache.find("codes", SHARD, [], [])
+        snapshot = tracemalloc.take_snapshot()
+    finally:
+        tracemalloc.stop()
+    objects = snapshot.filter_traces([tracemalloc.DomainFilter(True, 0)])
+    taken = sum(trace.size for trace in objects.traces)
+    points = capacity // (ROW_BYTES + 1) // 100 * 100
+    assert capacity / 2 < taken + 25 * points < capacity
+
+
+def test_many_codes_are_kept() -> None:
     cache = CodeCache(8 * MEGABYTE)
     codes = [bytes([number % 251]) * (number % 1500) for number in range(4000)]
     for start in range(0, 4000, 37):
@@ -71,7 +122,7 @@ def test_a_cache_grows_and_keeps_what_it_has() -> None:
 
 
 def test_threads_never_see_codes_of_another_point() -> None:
-    cache = CodeCache(2000)
+    cache = CodeCache(100 * ROW_BYTES)
     wrong = []
 
     def work(seed: int) -> None:
