@@ -233,19 +233,22 @@ class TokensBranch(Branch):
         """Encoding, multivector and codes of documents."""
         tokens = documents.tokens
         if tokens is None:
-            return EncodedDocuments()
+            # A point that is copied may lack tokens, and other branches find it.
+            fields = () if documents.without_vectors else self._stored_codes()
+            return EncodedDocuments(codes=dict.fromkeys(fields, [self.absent_codes] * len(documents)))
         vectors: Vectors = {}
         if self.encoding is not None:
             vectors[ENCODING_VECTOR] = self._encodings(self.encoding, tokens, documents.user_ids)
         if self.recipe.multivector is not None:
             check_stored(tokens, self.recipe.multivector.datatype, documents.user_ids, TOKENS_VECTOR)
             vectors[TOKENS_VECTOR] = tokens
-        codes = {}
-        if self.coder is not None:
-            codes[CODES] = self.coder.encode(tokens)
-            if self.coder.shortlist is not None:
-                codes[SHORTLIST] = self.coder.shortlist.encode(tokens)
+        codes = {field: coder.encode(tokens) for field, coder in self._stored_codes().items()}
         return EncodedDocuments(vectors, codes)
+
+    def _stored_codes(self) -> dict[str, TokenCoder]:
+        """What codes tokens for each payload field that is stored."""
+        coders = {CODES: self.coder, SHORTLIST: self.coder and self.coder.shortlist}
+        return {field: coder for field, coder in coders.items() if coder is not None}
 
     def prepare(self, query: CheckedQuery) -> CheckedQuery:
         """A query with the recipe's token weights times the user's."""

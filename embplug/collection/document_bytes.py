@@ -114,9 +114,9 @@ def _rows_steps(name: str, dim: int) -> Steps[list[int]]:
 def _tokens_of(tokens: Tokens, records: Sequence[models.Record]) -> float:
     """Mean number of tokens of documents, by the length of their codes."""
     assert tokens.codes is not None
-    # Documents that are stored without vectors have no codes.
+    # Documents that are stored without tokens have no codes.
     codes = [(record.payload or {}).get(CODES) for record in records]
-    sizes = [len(text) for text in codes if text is not None]
+    sizes = [len(text) for text in codes if text]
     own = max(_mean(sizes) / BASE85 - tokens.document_bytes, 0.0)
     return own / tokens.codes.bytes_per_vector(tokens.dim) * len(sizes) / max(len(records), 1)
 

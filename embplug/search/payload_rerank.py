@@ -52,7 +52,8 @@ class PayloadRerank:
         Returns
         -------
         Ranking
-            The same documents from the best to the worst, with the scores of the stage ``stage``.
+            The same documents from the best to the worst, with the scores of the stage ``stage``. Those that
+            are stored without what the codes stand for are left out.
 
         Raises
         ------
@@ -69,6 +70,10 @@ class PayloadRerank:
                 observed.set(code_bytes=size)
                 record(RERANKED, len(ranking), stage=self.stage)
                 record(CODE_BYTES, size, stage=self.stage)
+            has_codes = codes.lengths > 0
+            if not has_codes.all():
+                ranking = ranking.take(np.flatnonzero(has_codes).tolist())
+                codes = ByteStrings(codes.data, codes.starts[has_codes], codes.lengths[has_codes])
             return ranking.ranked(self.score(codes), self.stage)
 
     def codes(self, ids: Sequence[PointId], texts: Sequence[Any]) -> ByteStrings:
@@ -99,7 +104,7 @@ def payload_codes(points: Sequence[Any], field: str, code_bytes: int | None = No
         The codes of a point are missing, cannot be read or have another length; the error names the first
         such point.
     """
-    texts = [(point.payload or {}).get(field) for point in points]
+    texts = [(point.payload or {}).get(field) or None for point in points]
     return decoded_codes([point.id for point in points], texts, field, code_bytes)
 
 
