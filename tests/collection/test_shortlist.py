@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from qdrant_client import models
 
-from embplug import Collection, Query, Recipe, Rerank, TokenBatch, Tokens
+from embplug import Collection, Multivector, Query, Recipe, Rerank, TokenBatch, Tokens
 from embplug.common.ids import CODES, SHORTLIST
 from embplug.engines import EdgeClient, Engine
 from embplug.errors import InvalidArgumentError
@@ -38,10 +39,9 @@ def recipe(shortlist: int | None = 12, **fields: Any) -> Recipe:
     tokens = Tokens(
         dim=DIM,
         encoding=FDE(repetitions=2, simhash_bits=1, projection_dim=8),
-        multivector=None,
         codes=PredictiveQuantizer(size=14, centroids=32),
         document_bytes=8,
-        **{"shortlist_bytes": 8, **fields},
+        **{"multivector": None, "shortlist_bytes": 8, **fields},
     )
     return Recipe(tokens=tokens, rerank=Rerank(candidates=60, shortlist=shortlist))
 
@@ -55,7 +55,7 @@ def filled(engine: Engine, own: Recipe | None = None) -> Collection:
 
 def fields_of(engine: Engine) -> dict[str, int]:
     """Payload fields of all points, and in how many they are."""
-    records, _ = engine.scroll("docs", limit=COUNT, with_payload=True)
+    records, _ = engine.scroll("docs", limit=COUNT + 1, with_payload=True)
     return {
         field: sum(field in record.payload for record in records) for field in (CODES, SHORTLIST, "number")
     }
@@ -224,3 +224,79 @@ def test_lost_short_codes_are_named(engine: Engine) -> None:
     engine.delete_payload("docs", keys=[SHORTLIST], points=models.Filter())
     with pytest.raises(StateError, match=f"codes of its tokens .*{SHORTLIST}"):
         collection.search(tokens=documents()[0])
+
+
+def test_changes_of_payloads_keep_short_codes(engine: Engine) -> None:
+    collection, query = filled(engine), documents()[3]
+    everything = models.Filter()
+    changes: list[Callable[[], None]] = [
+        lambda: collection.set_payload({"color": "red"}, filter=everything),
+        lambda: collection.overwrite_payload({"number": 7}, ids=["doc 3"]),
+        lambda: collection.delete_payload(["number"], ids=["doc 3"]),
+        lambda: collection.clear_payload(filter=everything),
+    ]
+    expected: list[Any] = [{"number": 3, "color": "red"}, {"number": 7}, None, None]
+    for change, payload in zip(changes, expected, strict=True):
+        change()
+        (hit,) = collection.search(tokens=query, limit=1, with_stages=True)
+        assert (hit.id, hit.payload) == ("doc 3", payload)
+        assert hit.stages is not None and "shortlist" in hit.stages
+    assert fields_of(engine) == {CODES: COUNT, SHORTLIST: COUNT, "number": 0}
+
+
+def test_fewer_tokens_take_the_place_of_all_codes(engine: Engine) -> None:
+    collection, query = filled(engine), documents()[3]
+    before = collection.search(tokens=query, limit=1)[0]
+    collection.add(["doc 3"], tokens=[query[:1]])
+    (record,) = engine.scroll("docs", limit=COUNT, with_payload=True, scroll_filter=_of("doc 3"))[0]
+    fewer = [hit for hit in collection.search(tokens=query, limit=60, exact=True) if hit.id == "doc 3"]
+    assert fewer[0].score < before.score - 1
+    collection.add(["doc 3"], tokens=[query])
+    (whole,) = engine.scroll("docs", limit=COUNT, with_payload=True, scroll_filter=_of("doc 3"))[0]
+    for field in (CODES, SHORTLIST):
+        assert len(record.payload[field]) < len(whole.payload[field])
+    assert collection.search(tokens=query, limit=1)[0].score == pytest.approx(before.score)
+
+
+def _of(document: str) -> models.Filter:
+    from embplug.common.ids import point_id
+
+    return models.Filter(must=[models.HasIdCondition(has_id=[point_id(document, "id")])])
+
+
+def test_a_handle_from_before_the_fit_learns_of_short_codes(engine: Engine) -> None:
+    Collection.create("docs", recipe(), engine)
+    before = Collection.open("docs", engine)
+    Collection.open("docs", engine).add([f"doc {i}" for i in range(COUNT)], tokens=documents())
+    (hit,) = before.search(tokens=documents()[3], limit=1, with_stages=True)
+    assert hit.id == "doc 3" and hit.stages is not None and "shortlist" in hit.stages
+    before.add(["late"], tokens=[documents(3)[0]])
+    assert fields_of(engine)[SHORTLIST] == COUNT + 1
+
+
+def test_the_engine_scores_the_best_of_a_shortlist_again(engine: Engine) -> None:
+    own = recipe(multivector=Multivector()).replaced(rerank=Rerank(candidates=60, shortlist=12, exact=5))
+    collection = filled(engine, own)
+    hits = collection.search(tokens=documents()[3], limit=5, with_stages=True)
+    whole = collection.search(tokens=documents()[3], limit=COUNT, exact=True)
+    scores = {hit.id: hit.score for hit in whole}
+    for hit in hits:
+        assert [*(hit.stages or {})] == ["fde", "shortlist", "codes", "maxsim"]
+        # A multivector of float16, in another order of sums.
+        assert hit.score == pytest.approx(scores[hit.id], abs=1e-2)
+
+
+def test_what_follows_a_ranking_follows_a_shortlist(engine: Engine) -> None:
+    """Groups, diversity, formulas and explanations have the same documents, and no short codes in sight."""
+    collection, query = filled(engine), documents()[3]
+    collection.set_payload({"group": 1}, ids=[f"doc {i}" for i in range(40)])
+    groups = collection.search_groups(tokens=query, group_by="group", group_size=3)
+    assert [group.id for group in groups] == [1] and groups[0].hits[0].id == "doc 3"
+    mmr = models.Mmr(diversity=0.5, candidates_limit=20)
+    formula = models.FormulaQuery(formula=models.MultExpression(mult=[2.0, "$score"]))
+    (best,) = collection.search(tokens=query, limit=1)
+    for options in ({"mmr": mmr}, {"formula": formula}, {"explain": True}):
+        hits = collection.search(tokens=query, limit=3, with_vectors=True, **options)
+        assert hits[0].id == "doc 3" and "_embplug" not in repr((groups, hits))
+        assert hits[0].payload == {"number": 3, "group": 1}
+        assert hits[0].score == pytest.approx(2 * best.score if "formula" in options else best.score)
