@@ -44,8 +44,6 @@ POOLED = Path(__file__).resolve().parent.parent / ".cache" / "pooled"
 SINGLE = "single"
 OURS = "bits"
 """The codes that a search is fastest with, and whose learned state is small."""
-SPARED_BY_TURBO4 = 2
-"""Bytes of a code that a sentence vector of turbo4 pays for: 570 less than float16, for 160 tokens."""
 DENSE_WEIGHT = 0.2
 """Weight of the sentence vector's ranking beside that of the codes."""
 
@@ -66,8 +64,6 @@ class Contestant:
         Factor by which documents have fewer tokens, each the mean of a cluster. 1 keeps all tokens.
     by : tuple of str
         What a query is searched by.
-    on_edge : Recipe, default=None
-        What is stored on Edge, which has datatypes that servers have not. None is ``recipe``.
     """
 
     name: str
@@ -75,7 +71,6 @@ class Contestant:
     engines: tuple[EngineName, ...] = ENGINES
     pooled_by: float = 1.0
     by: tuple[str, ...] = ("tokens", "dense")
-    on_edge: Recipe | None = None
 
     def search(self, collection: Collection, data: EncodedBeir, row: int) -> list[Hit]:
         """The best documents of one query."""
@@ -166,45 +161,9 @@ def _matrices(dim: int, rerank: Rerank) -> dict[str, Contestant]:
 
 
 def _codes(dim: int, rerank: Rerank, arguments: argparse.Namespace) -> dict[str, Contestant]:
-    """Codes of pooled tokens, behind candidates by a sentence vector or a learned encoding.
-
-    The sentence vector is float16. On Edge it is turbo4, and codes take the bytes that this spares.
-    """
-    document_bytes, pooling = arguments.document_bytes, arguments.pooling
-    kinds = _kinds(dim, arguments.code_bytes)
-    on_edge = _kinds(dim, arguments.code_bytes + SPARED_BY_TURBO4)
-
-    def recipe(codes: Quantizer | TokenCodes, datatype: models.Datatype) -> Recipe:
-        return Recipe(
-            tokens=tokens(codes, None),
-            dense=Dense(dim=dim, datatype=datatype),
-            fusion=Fusion(method="min_max", weights={"dense": DENSE_WEIGHT}, after_rerank=True),
-            rerank=rerank,
-        )
-
-    def tokens(codes: Quantizer | TokenCodes, encoding: LearnedEncoding | None) -> Tokens:
-        return Tokens(
-            dim=dim, encoding=encoding, multivector=None, codes=codes, document_bytes=document_bytes
-        )
-
-    by_kind = {
-        key: Contestant(
-            f"ours: {kind} codes",
-            recipe(codes, models.Datatype.FLOAT16),
-            pooled_by=pooling,
-            on_edge=recipe(on_edge[key][1], models.Datatype.TURBO4),
-        )
-        for key, (kind, codes) in kinds.items()
-    }
-    kind, codes = kinds[OURS]
-    learned = Recipe(tokens=tokens(codes, LearnedEncoding(stored_dim=1024)), rerank=rerank)
-    name = f"ours: learned encoding, then {kind} codes"
-    return {**by_kind, "learned": Contestant(name, learned, pooled_by=pooling, by=("tokens",))}
-
-
-def _kinds(dim: int, code_bytes: int) -> dict[str, tuple[str, Quantizer | TokenCodes]]:
-    """Names of codes, and the codes, of so many bytes where their size can be chosen."""
-    return {
+    """Codes of pooled tokens, behind candidates by a sentence vector or a learned encoding."""
+    code_bytes, document_bytes, pooling = arguments.code_bytes, arguments.document_bytes, arguments.pooling
+    kinds: dict[str, tuple[str, Quantizer | TokenCodes]] = {
         OURS: ("bits by variance", BitAllocationQuantizer(size=code_bytes)),
         "residual": ("residual", ResidualQuantizer(size=code_bytes)),
         "predictive": ("predictive", PredictiveQuantizer(size=code_bytes)),
@@ -212,6 +171,34 @@ def _kinds(dim: int, code_bytes: int) -> dict[str, tuple[str, Quantizer | TokenC
         "binary-codes": ("binary", BinaryQuantizer()),
         "centroids": ("centroid ids", CentroidQuantizer(count=4096)),
     }
+
+    def coded(
+        name: str,
+        codes: Quantizer | TokenCodes,
+        encoding: LearnedEncoding | None = None,
+        datatype: models.Datatype = models.Datatype.FLOAT16,
+        engines: tuple[EngineName, ...] = ENGINES,
+    ) -> Contestant:
+        tokens = Tokens(
+            dim=dim, encoding=encoding, multivector=None, codes=codes, document_bytes=document_bytes
+        )
+        if encoding is not None:
+            return Contestant(name, Recipe(tokens=tokens, rerank=rerank), pooled_by=pooling, by=("tokens",))
+        recipe = Recipe(
+            tokens=tokens,
+            dense=Dense(dim=dim, datatype=datatype),
+            fusion=Fusion(method="min_max", weights={"dense": DENSE_WEIGHT}, after_rerank=True),
+            rerank=rerank,
+        )
+        return Contestant(name, recipe, engines, pooled_by=pooling)
+
+    by_kind = {key: coded(f"ours: {kind} codes", codes) for key, (kind, codes) in kinds.items()}
+    kind, codes = kinds[OURS]
+    learned = coded(f"ours: learned encoding, then {kind} codes", codes, LearnedEncoding(stored_dim=1024))
+    turbo4 = coded(
+        f"ours: {kind} codes, sentence vector of turbo4", codes, None, models.Datatype.TURBO4, ON_EDGE
+    )
+    return {**by_kind, "learned": learned, f"{OURS}-turbo4": turbo4}
 
 
 def _divisor(dim: int, size: int) -> int:
@@ -253,10 +240,7 @@ def filled(
 
 
 def _fill(contestant: Contestant, data: EncodedBeir, kept: NDArray[np.int64], engine: Engine) -> Collection:
-    recipe = contestant.recipe
-    if isinstance(engine, EdgeClient) and contestant.on_edge is not None:
-        recipe = contestant.on_edge
-    collection = Collection.create("docs", recipe, engine)
+    collection = Collection.create("docs", contestant.recipe, engine)
     tokens = None
     if contestant.recipe.tokens is not None:
         tokens = pooled(data, kept, contestant.pooled_by)

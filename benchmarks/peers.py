@@ -46,10 +46,10 @@ def stored(dim: int) -> dict[str, Tokens]:
     return {
         "predictive 31 B": tokens(PredictiveQuantizer(size=31)),
         "predictive 47 B": tokens(PredictiveQuantizer(size=47)),
-        "predictive 59 B, weighted": tokens(
+        "predictive 60 B, weighted": tokens(
             # Errors weigh more where queries vary, candidates are few, and all of their codes are read.
-            PredictiveQuantizer(size=59, emphasis=1.5),
-            encoding=LearnedEncoding(stored_dim=512),
+            PredictiveQuantizer(size=60, emphasis=1.5),
+            encoding=LearnedEncoding(stored_dim=256),
             document_bytes=48,
             shortlist_bytes=0,
         ),
