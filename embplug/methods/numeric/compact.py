@@ -103,13 +103,13 @@ def stored_compact(
 ) -> dict[str, StoredArray]:
     """Types and shapes of what :func:`compact_state` or :func:`in_nibbles` returns."""
     dtype = np.asarray(state.get(name)).dtype
-    if dtype == np.uint8:
-        scales = StoredArray(np.float32, (shape[0],), low=0)
-        return {name: StoredArray(np.uint8, (shape[0], f"half of {shape[1]}")), name + SCALES: scales}
-    if dtype == np.int8:
-        scales = StoredArray(np.float32, (shape[1 - axis],), low=0)
-        return {name: StoredArray(np.int8, shape, low=-LARGEST_BYTE), name + SCALES: scales}
-    return {name: stored_floats(state, name, shape)}
+    if dtype == np.uint8 and axis == 1:
+        codes = StoredArray(np.uint8, (shape[0], f"half of {shape[1]}"))
+    elif dtype == np.int8:
+        codes = StoredArray(np.int8, shape, low=-LARGEST_BYTE)
+    else:
+        return {name: stored_floats(state, name, shape)}
+    return {name: codes, name + SCALES: StoredArray(np.float32, (shape[1 - axis],), low=0)}
 
 
 def _to_bytes(array: ArrayLike, axis: int) -> tuple[NDArray[np.int8], Float32]:

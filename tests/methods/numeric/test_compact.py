@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from embplug.errors import StateError
 from embplug.methods import BitAllocationQuantizer, PredictiveQuantizer, ResidualQuantizer
 from embplug.methods.numeric.compact import (
     compact_state,
@@ -92,6 +93,14 @@ def test_predictive_codes_are_the_same_after_a_restart():
     opened = PredictiveQuantizer(size=12, centroids=32)
     opened.set_state(state)
     assert opened.encode(tokens) == fitted.encode(tokens)
+
+
+def test_tables_in_half_a_byte_are_refused():
+    fitted = PredictiveQuantizer(size=12, centroids=32).fit(TokenBatch(vectors(), np.arange(0, 601, 12)))
+    state = fitted.get_state()
+    packed = in_nibbles("0.tables", restored(state, "0.tables", axis=0))
+    with pytest.raises(StateError, match=r"0\.tables"):
+        PredictiveQuantizer(size=12, centroids=32).set_state({**state, **packed})
 
 
 def test_what_was_rounded_to_bytes_is_stored_in_bytes_and_not_rounded_again():
