@@ -65,10 +65,9 @@ def highest_products(
 
     def fill(some: slice) -> None:
         batch = documents[some]
-        tokens = batch.values
         if components is not None:
-            tokens = tokens.astype(np.float32, copy=False) @ components
-        compare(TokenBatch(tokens, batch.offsets), highest[some])
+            batch = TokenBatch(batch.values.astype(np.float32, copy=False) @ components, batch.offsets)
+        compare(batch, highest[some])
 
     with single_blas_thread():
         _for_each(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)

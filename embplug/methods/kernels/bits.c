@@ -91,7 +91,7 @@ INLINE AVX2 void bits_columns_4(const uint8_t *const *rows, int64_t width, uint8
 
 INLINE VBMI void bits_columns_6(const uint8_t *const *rows, int64_t width, uint8_t *turned) {
     for (int64_t byte = 0; byte < width; byte += 16) {
-        const __mmask16 there = (__mmask16)(width - byte < 16 ? (1 << (width - byte)) - 1 : 0xffff);
+        const __mmask16 there = first_lanes(width - byte);
         __m512i some[16];
         for (int i = 0; i < 16; i++) {
             __m128i part[4];
@@ -206,7 +206,7 @@ INLINE VBMI float bits_most_6(const uint16_t *sums, float step, float shift, con
     const __m512 steps = _mm512_set1_ps(step), shifts = _mm512_set1_ps(shift);
     __m512 most = _mm512_set1_ps(-INFINITY);
     for (; start < stop; start += 16) {
-        const __mmask16 rest = (__mmask16)(stop - start < 16 ? (1 << (stop - start)) - 1 : 0xffff);
+        const __mmask16 rest = first_lanes(stop - start);
         const __m512i words = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(rest, sums + start));
         const __m512 values = _mm512_fmadd_ps(_mm512_cvtepi32_ps(words), steps, shifts);
         most = _mm512_mask_max_ps(most, rest, most, _mm512_mul_ps(values, _mm512_maskz_loadu_ps(rest, scales + start)));

@@ -13,7 +13,6 @@
 /* Whether this processor runs what follows. */
 EXPORT int embplug_eight_bits(void) { return embplug_levels() == LEVELS && __builtin_cpu_supports("avx512vnni"); }
 
-#define FIRST(count, most) ((__mmask16)((count) < (most) ? (1 << (count)) - 1 : (1 << (most)) - 1))
 #define SUM_OF_FOUR(numbers) _mm512_reduce_add_epi32(_mm512_zextsi128_si512(numbers))
 
 /* Query tokens (lanes, dim) in 8 bits: `numbers` (padded / 4, lanes, 4) from -127 to 127 and their `sums`
@@ -25,13 +24,13 @@ EXPORT EIGHT_BITS void embplug_rounded(const float *query, int64_t lanes, int64_
     for (int64_t lane = 0; lane < lanes; lane++, query += dim) {
         __m512 sizes = _mm512_setzero_ps();
         for (int64_t d = 0; d < dim; d += 16)
-            sizes = _mm512_max_ps(sizes, _mm512_abs_ps(_mm512_maskz_loadu_ps(FIRST(dim - d, 16), query + d)));
+            sizes = _mm512_max_ps(sizes, _mm512_abs_ps(_mm512_maskz_loadu_ps(first_lanes(dim - d), query + d)));
         const float largest = _mm512_reduce_max_ps(sizes);
         /* The inverse of a smaller number may not be finite. */
         const __m128 inverse = _mm_set1_ps(largest > 1e-30f ? 127.0f / largest : 0.0f);
         __m128i sum = _mm_setzero_si128(), squares = sum;
         for (int64_t d = 0; d < padded; d += 4) {
-            const __m128 some = _mm_maskz_loadu_ps((__mmask8)FIRST(dim - d, 4), query + d);
+            const __m128 some = _mm_maskz_loadu_ps((__mmask8)first_lanes(dim - d), query + d);
             const __m128i four = _mm_cvtps_epi32(_mm_mul_ps(some, inverse));
             const int32_t bytes = _mm_cvtsi128_si32(_mm_cvtepi32_epi8(four));
             memcpy(numbers + d * lanes + 4 * lane, &bytes, 4);
@@ -115,8 +114,6 @@ static inline EIGHT_BITS __m512 numbers(const void *values, int half, int64_t pl
     return _mm512_maskz_loadu_ps(mask, (const float *)values + place);
 }
 
-static inline __mmask16 sixteen_of(int64_t left) { return left < 16 ? (__mmask16)((1 << left) - 1) : 0xffff; }
-
 /* The tokens (tokens, dim) of documents as bytes about 128: `rows` (tokens, padded), of which what lies behind
  * `dim` is left alone, and what one unit of a document stands for, `steps` (documents,). */
 EXPORT EIGHT_BITS void embplug_rounded_tokens(const void *tokens, int half, const int64_t *offsets, int64_t documents,
@@ -125,13 +122,13 @@ EXPORT EIGHT_BITS void embplug_rounded_tokens(const void *tokens, int half, cons
         const int64_t first = offsets[document], last = offsets[document + 1], stop = last * dim;
         __m512 most = _mm512_setzero_ps();
         for (int64_t place = first * dim; place < stop; place += 16)
-            most = _mm512_max_ps(most, _mm512_abs_ps(numbers(tokens, half, place, sixteen_of(stop - place))));
+            most = _mm512_max_ps(most, _mm512_abs_ps(numbers(tokens, half, place, first_lanes(stop - place))));
         const float largest = _mm512_reduce_max_ps(most), step = largest > 0 ? largest / 127.0f : 1.0f;
         steps[document] = step > FLT_MIN ? step : FLT_MIN;
         const __m512 factor = _mm512_set1_ps(1.0f / steps[document]);
         for (int64_t token = first; token < last; token++)
             for (int64_t d = 0; d < dim; d += 16) {
-                const __mmask16 mask = sixteen_of(dim - d);
+                const __mmask16 mask = first_lanes(dim - d);
                 const __m512i units =
                     _mm512_cvtps_epi32(_mm512_mul_ps(numbers(tokens, half, token * dim + d, mask), factor));
                 _mm512_mask_cvtepi32_storeu_epi8(rows + token * padded + d, mask,

@@ -124,6 +124,9 @@ INLINE int64_t wide_parts(int64_t width) { return width < 16 ? width : width < 6
 #if defined(__GNUC__) && defined(__x86_64__)
 #include <immintrin.h>
 
+/* A mask of the first `count` lanes, or of all 16. */
+static inline __mmask16 first_lanes(int64_t count) { return (__mmask16)(count < 16 ? (1 << count) - 1 : 0xffff); }
+
 /* Four bytes, each of them in all four bytes of a number. */
 static inline __m128i four_times_four(const void *place) {
     int32_t four;

@@ -19,7 +19,7 @@ def weighted_rows(kernel: Kernel, codes: NDArray[np.int8], weights: Float32) -> 
     weights = floats(weights)
     check_shape("weights", weights, (len(weights), rows))
     sums = np.empty((len(weights), columns), dtype=np.float32)
-    functions = kernel.functions_for(codes.size // columns if columns else 0)
+    functions = kernel.functions_for(rows)
     for own, out in zip(weights, sums, strict=True):
         functions.embplug_weighted_rows(kernel.level, place(codes), place(own), rows, columns, place(out))
     return sums

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -30,6 +33,12 @@ def test_other_weights_and_codes_are_refused(kernel: Kernel) -> None:
         weighted_rows(kernel, codes.T, np.ones((1, 6), np.float32))
 
 
+def with_and_without_the_kernel(compute: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    compiled = compute()
+    monkeypatch.setattr(scaled_rows, "load", lambda: None)
+    return compiled, compute()
+
+
 ROWS = np.random.default_rng(0).standard_normal((70, 9)).astype(np.float32)
 
 
@@ -39,9 +48,8 @@ def test_products_are_the_same_with_and_without_the_kernel(
 ) -> None:
     points = np.random.default_rng(count).standard_normal((count, 9)).astype(np.float32)
     rows = ScaledRows.round(ROWS)
-    compiled = rows.products(points)
-    monkeypatch.setattr(scaled_rows, "load", lambda: None)
-    np.testing.assert_allclose(rows.products(points), compiled, rtol=1e-6, atol=1e-7)
+    compiled, plain = with_and_without_the_kernel(lambda: rows.products(points), monkeypatch)
+    np.testing.assert_allclose(plain, compiled, rtol=1e-6, atol=1e-7)
     # Each factor is off by at most half a step, of which there are 127 to its largest number.
     largest = np.abs(ROWS).max(axis=1)[:, None] * np.abs(points).max(axis=1)
     assert (np.abs(compiled - ROWS @ points.T) <= 9 * largest * (1 / 127 + 0.25 / 127**2)).all()
@@ -55,6 +63,5 @@ def test_weighted_sums_are_the_same_with_and_without_the_kernel(
 ) -> None:
     weights = np.random.default_rng(count).standard_normal((count, 70)).astype(np.float32)
     rows = ScaledRows.round(ROWS)
-    compiled = rows.weighted_sums(weights)
-    monkeypatch.setattr(scaled_rows, "load", lambda: None)
-    np.testing.assert_allclose(rows.weighted_sums(weights), compiled, rtol=1e-4, atol=1e-4)
+    compiled, plain = with_and_without_the_kernel(lambda: rows.weighted_sums(weights), monkeypatch)
+    np.testing.assert_allclose(plain, compiled, rtol=1e-4, atol=1e-4)
