@@ -559,15 +559,15 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
     if len(batch) != count:
         raise LengthMismatchError(argument, f"{count} token matrices", len(batch))
     lengths = batch.lengths
-    empty = np.flatnonzero(lengths == 0)
-    if empty.size:
-        raise EmptyTokensError(f"{argument}[{empty[0]}]", "at least one token", "none")
-    large = np.flatnonzero(lengths * dim > MAX_MULTIVECTOR_FLOATS)
-    if large.size:
+    if not lengths.all():
+        raise EmptyTokensError(f"{argument}[{lengths.argmin()}]", "at least one token", "none")
+    most = MAX_MULTIVECTOR_FLOATS // dim
+    large = lengths > most
+    if large.any():
         raise PointTooLargeError(
-            f"{argument}[{large[0]}]",
-            f"at most {MAX_MULTIVECTOR_FLOATS} numbers, which is {MAX_MULTIVECTOR_FLOATS // dim} tokens",
-            f"{lengths[large[0]]} tokens",
+            f"{argument}[{large.argmax()}]",
+            f"at most {MAX_MULTIVECTOR_FLOATS} numbers, which is {most} tokens",
+            f"{lengths[large.argmax()]} tokens",
         )
     if not np.isfinite(batch.values).all():
         document, token = batch.place(int(np.flatnonzero(~np.isfinite(batch.values).all(axis=1))[0]))

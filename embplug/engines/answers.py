@@ -23,7 +23,7 @@ class Answer(ABC):
     ids : list of int or str
         Ids of the points.
     scores : list of float
-        Their scores.
+        Their scores. What they are, and whether there are any, is open where points were read by their ids.
     source : object
         What versions of points belong to: another object once the collection was created anew. None where
         versions tell nothing, because replicas count them alone.
@@ -92,16 +92,16 @@ class MessagesAnswer(Answer):
 class EdgeAnswer(Answer):
     """An answer of Qdrant Edge, which makes Python objects of a payload when it is read."""
 
-    def __init__(self, points: Sequence[Any], source: object) -> None:
+    def __init__(self, points: Sequence[Any], source: object, *, scored: bool = True) -> None:
         self._points = points
         self.source = source
         ids = [point.id for point in points]
         self.ids = [own if isinstance(own, int) else from_edge_id(own) for own in ids]
-        self.scores = [point.score for point in points]
+        self.scores = [point.score for point in points] if scored else []
 
     @property
     def versions(self) -> list[int]:
-        """Version of each point."""
+        """Version of each point, where points were searched."""
         return [point.version for point in self._points]
 
     def payload(self, row: int) -> dict[str, Any] | None:

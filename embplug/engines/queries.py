@@ -45,7 +45,10 @@ def query_steps(
     traits = traits_of(engine)
     if traits.kind == "edge":
         shard, scored = yield Call.of("query_batch_scored", collection_name=name, requests=requests)
-        return [EdgeAnswer(points, shard) for points in scored]
+        return [
+            EdgeAnswer(points, shard, scored=request.ids is None)
+            for request, points in zip(requests, scored, strict=True)
+        ]
     if traits.uses_grpc:
         batch = grpc.QueryBatchPoints(
             collection_name=name,

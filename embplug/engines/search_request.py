@@ -1,4 +1,4 @@
-"""A search as data, in which nothing is validated once more, and its form for each engine."""
+"""A search, or points to read, as data, in which nothing is validated once more; its form for each engine."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from qdrant_client.conversions.conversion import RestToGrpc
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SearchRequest:
-    """A search, or one that finds candidates for another.
+    """A search, one that finds candidates for another, or points to read.
 
-    The fields are those of ``models.QueryRequest``. Whoever makes a request has checked them.
+    The fields other than ``ids`` are those of ``models.QueryRequest``. Whoever makes a request has checked
+    them.
 
     Attributes
     ----------
@@ -39,6 +40,9 @@ class SearchRequest:
         Lowest score.
     shard_key : models.ShardKeySelector, default=None
         Shards that are searched.
+    ids : sequence of int or str, default=None
+        Points to read. They are not scored, and come in any order, without those that are missing. None
+        searches.
     """
 
     limit: int
@@ -50,6 +54,12 @@ class SearchRequest:
     with_payload: Any = False
     score_threshold: float | None = None
     shard_key: models.ShardKeySelector | None = None
+    ids: Sequence[int | str] | None = None
+
+    @classmethod
+    def of_points(cls, ids: Sequence[int | str], with_payload: Any) -> SearchRequest:
+        """A request for the payloads of points."""
+        return cls(limit=len(ids), with_payload=with_payload, ids=ids)
 
     def as_model(self) -> models.QueryRequest:
         """The request in qdrant-client's models, for REST and for the simulation."""
@@ -64,7 +74,7 @@ class SearchRequest:
             "query": query,
             "using": self.using,
             "prefetch": [models.Prefetch(**own._fields()) for own in self.prefetch] or None,
-            "filter": self.filter,
+            "filter": self._condition(),
             "params": self.params,
             "limit": self.limit,
             "score_threshold": self.score_threshold,
@@ -80,13 +90,20 @@ class SearchRequest:
             shard_key_selector=selector,
         )
 
+    def _condition(self) -> models.Filter | None:
+        """The filter, or the condition that stands for the ids."""
+        if self.ids is None:
+            return self.filter
+        return models.Filter(must=[models.HasIdCondition(has_id=[*self.ids])])
+
     def _message_fields(self) -> dict[str, Any]:
         """What a request and a prefetch share over gRPC."""
+        condition = self._condition()
         return {
             "query": None if self.query is None else _query_message(self.query),
             "using": self.using,
             "prefetch": [grpc.PrefetchQuery(**own._message_fields()) for own in self.prefetch],
-            "filter": None if self.filter is None else RestToGrpc.convert_filter(self.filter),
+            "filter": None if condition is None else RestToGrpc.convert_filter(condition),
             "params": None if self.params is None else RestToGrpc.convert_search_params(self.params),
             "limit": self.limit,
             "score_threshold": self.score_threshold,

@@ -121,8 +121,8 @@ class CodeCache:
             return ByteStrings.of([]), np.zeros(len(ids), dtype=bool)
         row_of = arena.rows.get(name, {})
         rows = np.fromiter(map(row_of.get, ids, repeat(ABSENT)), dtype=np.int64, count=len(ids))
-        known = rows >= 0
-        known[known] = arena.versions[rows[known]] == np.asarray(versions, dtype=np.int64)[known]
+        # A point that is absent has the row -1, whose version is another.
+        known = (arena.versions[rows] == versions) & (rows != ABSENT)
         rows = rows[known]
         return ByteStrings(arena.data, arena.starts[rows], arena.lengths[rows]), known
 

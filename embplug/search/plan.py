@@ -144,7 +144,9 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
         ranking = _fused_here({ranker.branch: (last, ranking), **others}, query.fusion)
         ranking = replace(ranking, stages={**ranking.stages, **scored})
     best = _best(ranking, options)
-    return (yield from _with_payloads(best, options)) if payload_later else best
+    # A number is the id that the user passed.
+    reads = options.with_payload is not False or any(isinstance(point_id, str) for point_id in best.ids)
+    return (yield from _with_payloads(best, options)) if payload_later and reads else best
 
 
 def _code_fields(
@@ -236,10 +238,8 @@ def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) 
         return rerank.rank(ranking, codes)
     version_of = dict(zip(ranking.ids, versions, strict=True))
     by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
-    among = models.Filter(must=[models.HasIdCondition(has_id=[*(version_of.keys() - by_id.keys())])])
-    (answer,) = yield [
-        SearchRequest(filter=among, limit=len(versions) - len(by_id), with_payload=[rerank.field])
-    ]
+    missing = [*(version_of.keys() - by_id.keys())]
+    (answer,) = yield [SearchRequest.of_points(missing, [rerank.field])]
     read = rerank.codes(answer.ids, answer.field(rerank.field))
     # A point that was changed since keeps its new codes under its old version, which no search finds again.
     cache.add(rerank.field, source, answer.ids, [version_of[point_id] for point_id in answer.ids], read)
@@ -322,7 +322,8 @@ def _scored_in_engine(ranking: Ranking, stage: Stage) -> Rounds[Ranking]:
     """Score documents again in the engine; one that was deleted in the meantime is left out."""
     if not len(ranking):
         return ranking
-    options = SearchOptions(filter=_with_ids_of(ranking))
+    among = models.Filter(must=[models.HasIdCondition(has_id=ranking.ids)])
+    options = SearchOptions(filter=among)
     fields = request_fields(stage, len(ranking), options)
     (answer,) = yield [SearchRequest(**fields)]
     stages = {**ranking.stages, **Ranking.of(answer, stage.name).stages}
@@ -334,18 +335,10 @@ def _with_payloads(ranking: Ranking, options: SearchOptions, fields: Sequence[st
     if not len(ranking):
         return ranking
     (answer,) = yield [
-        SearchRequest(
-            filter=_with_ids_of(ranking),
-            limit=len(ranking),
-            with_payload=payload_selector(options.with_payload, fields),
-        )
+        SearchRequest.of_points(ranking.ids, payload_selector(options.with_payload, fields))
     ]
     kept = [row for row, point_id in enumerate(ranking.ids) if point_id in answer.rows]
     return replace(ranking.take(kept), answers=(answer,))
-
-
-def _with_ids_of(ranking: Ranking) -> models.Filter:
-    return models.Filter(must=[models.HasIdCondition(has_id=ranking.ids)])
 
 
 def _best(ranking: Ranking, options: SearchOptions) -> Ranking:
