@@ -289,6 +289,9 @@ class TokensBranch(Branch):
             if coder.shortlist is not None:
                 scores = partial(coder.shortlist.score, tokens)
                 shortlist = PayloadRerank(SHORTLIST_STAGE, SHORTLIST, scores)
+            elif coder.names_centroids:
+                scores = partial(coder.centroid_score, tokens)
+                shortlist = PayloadRerank(SHORTLIST_STAGE, CODES, scores)
         in_engine = None
         if has_multivector:
             ignore = models.QuantizationSearchParams(ignore=not self.rerank.quantized_tokens)

@@ -602,6 +602,14 @@ class TokenCodes(Method):
         """
         raise NotImplementedError
 
+    def centroid_maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        """Score documents by MaxSim with the centroids alone that their codes name, where they name some.
+
+        The arguments, the result and the errors are those of :meth:`maxsim`, which takes several times as
+        long.
+        """
+        raise NotImplementedError
+
     def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
         """Compute the dot products of query tokens with the tokens that strings stand for.
 

@@ -87,10 +87,12 @@ class Rerank(Part):
         Number of documents that are reranked by MaxSim, by the original vector or by codes. A collection that
         exists keeps its own number where a recipe says none.
     shortlist : int, default=160
-        Number of the best candidates whose codes are read, where a collection also stores short codes; see
-        ``Tokens.shortlist_bytes``. It is at least four times the number of hits, and at least ``exact``. The
-        short codes of all candidates choose them. None reads the codes of all candidates. Like the number of
-        candidates, an existing collection keeps its own where a recipe says none.
+        Number of the best candidates that are scored by their codes, where these have centroids, as
+        predictive codes do. It is at least four times the number of hits, and at least ``exact``. The
+        centroids of all candidates choose them: by short codes where a collection stores some, see
+        ``Tokens.shortlist_bytes``, so that the codes of the others are not even read. None scores the codes
+        of all candidates. Like the number of candidates, an existing collection keeps its own where a recipe
+        says none.
     hnsw_ef : int, default=None
         Beam size of the search in the HNSW graph. None is Qdrant's default for dense vectors, 400 for
         :class:`~embplug.methods.FDE` and 800 for :class:`~embplug.methods.LearnedEncoding`, whose graphs need

@@ -116,8 +116,8 @@ class Tokens(Part):
         more on average, the ids of the centroids of all tokens are stored once more by themselves, in two
         bytes a token, and the mean of what they lose in this many bytes a document. A search reads them for
         all candidates, and the codes of only the best of these; see ``Rerank.shortlist``. 0 stores neither,
-        and a search reads the codes of all candidates. Neither is stored if nothing is left to learn, because
-        ``codes`` are fitted and ``document_bytes`` is 0.
+        and a search reads the codes of all candidates, of which it scores the ids first. Neither is stored if
+        nothing is left to learn, because ``codes`` are fitted and ``document_bytes`` is 0.
 
     References
     ----------

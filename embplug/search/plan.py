@@ -110,7 +110,7 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
     """Fuse and rerank in this process when the engine cannot; this may take several rounds of requests."""
     count = _candidate_count(query, options)
     ranker = _with_shortlist(query.ranker, options, count)
-    shortlists = ranker is not None and ranker.shortlist is not None
+    reads_short_codes = ranker is not None and ranker.reads_short_codes
     after = _fused_after(query)
     ranked_at_once = (
         ranker is not None and ranker.by_codes is None and (options.exact or candidates is not None)
@@ -125,11 +125,12 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
     fields = _code_fields(stages, [stage.name for stage in first], None if cache else ranker)
     come_last = not fields or query.payload_later
     # With cached codes, or with hits from outside a shortlist, not even the user's id is read on the way.
-    ids_later = cache is not None or (shortlists and bool(after))
+    ids_later = cache is not None or (reads_short_codes and bool(after))
     payload_later = ids_later or (options.with_payload is not False and come_last)
     code_options = replace(options, with_payload=False) if payload_later else options
     # Payloads come with the codes, and those of a shortlist in a round of their own.
-    rankings = yield from _first_round(stages, count, code_options, fields, bare=payload_later or shortlists)
+    bare = payload_later or reads_short_codes
+    rankings = yield from _first_round(stages, count, code_options, fields, bare=bare)
     ranking = rankings[first[0].name]
     if len(first) > 1:
         by_branch = {branch: (stage.name, rankings[stage.name]) for branch, stage in query.finders.items()}
@@ -218,7 +219,7 @@ def _ranked_by_codes(
     ranking = yield from _by_codes(ranking, ranker.shortlist, cache)
     shortlist, others = ranking.first(kept), ranking.take(range(kept, len(ranking)))
     read = shortlist
-    if cache is None:
+    if cache is None and ranker.reads_short_codes:
         read = yield from _with_payloads(shortlist, options, [by_codes.field])
     best = yield from _by_codes(read, by_codes, cache)
     if not (keep_others and len(best) and len(others)):
@@ -334,9 +335,7 @@ def _with_payloads(ranking: Ranking, options: SearchOptions, fields: Sequence[st
     """Read payloads of documents, and fields with codes; one that was deleted meanwhile is left out."""
     if not len(ranking):
         return ranking
-    (answer,) = yield [
-        SearchRequest.of_points(ranking.ids, payload_selector(options.with_payload, fields))
-    ]
+    (answer,) = yield [SearchRequest.of_points(ranking.ids, payload_selector(options.with_payload, fields))]
     kept = [row for row, point_id in enumerate(ranking.ids) if point_id in answer.rows]
     return replace(ranking.take(kept), answers=(answer,))
 

@@ -88,10 +88,10 @@ class Ranker:
     exact : int or None
         With both: this many of the best documents by codes are scored again by ``in_engine``.
     shortlist : PayloadRerank, default=None
-        Scores short codes, which come back with the candidates in place of the codes. ``None`` where none are
-        stored.
+        Scores short codes, which come back with the candidates in place of the codes, or a part of the codes.
+        ``None`` where there is neither.
     shortlisted : int, default=None
-        Number of the best documents by short codes whose codes are read. ``None`` has no shortlist.
+        Number of the best documents by the shortlist that ``by_codes`` scores. ``None`` has no shortlist.
     """
 
     branch: str
@@ -100,6 +100,15 @@ class Ranker:
     exact: int | None = None
     shortlist: PayloadRerank | None = None
     shortlisted: int | None = None
+
+    @property
+    def reads_short_codes(self) -> bool:
+        """Whether the shortlist has a payload field of its own."""
+        return (
+            self.shortlist is not None
+            and self.by_codes is not None
+            and self.shortlist.field != self.by_codes.field
+        )
 
 
 @dataclass(frozen=True, eq=False)

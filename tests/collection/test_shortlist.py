@@ -98,7 +98,31 @@ def test_a_recipe_can_do_without(engine: Engine, own: Recipe) -> None:
     collection = filled(engine, own)
     assert fields_of(engine)[SHORTLIST] == (COUNT if own.tokens and own.tokens.shortlist_bytes else 0)
     (hit,) = collection.search(tokens=documents()[5], limit=1, with_stages=True)
-    assert hit.id == "doc 5" and hit.stages is not None and "shortlist" not in hit.stages
+    assert hit.id == "doc 5" and hit.payload == {"number": 5} and hit.stages is not None
+    assert ("shortlist" in hit.stages) == (own.rerank.shortlist is not None)
+
+
+def test_without_short_codes_the_ids_in_the_codes_choose(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = filled(engine, recipe(shortlist_bytes=0))
+    scored: list[int] = []
+    score = token_coder.TokenCoder.score
+
+    def noted(self: Any, query: Any, strings: Any) -> Any:
+        scored.append(len(strings))
+        return score(self, query, strings)
+
+    monkeypatch.setattr(token_coder.TokenCoder, "score", noted)
+    alike = 0.0
+    for query in documents(1, 20):
+        hits = collection.search(tokens=query, limit=3, candidates=COUNT)
+        assert scored.pop() == 12
+        whole = collection.search(tokens=query, limit=3, exact=True)
+        assert scored.pop() == 60
+        alike += len({hit.id for hit in hits} & {hit.id for hit in whole}) / 60
+    # Of 80 documents at random, 12 would hold a seventh of the hits.
+    assert alike > 0.5
 
 
 def test_a_handle_that_opens_the_collection_reads_short_codes(engine: Engine) -> None:

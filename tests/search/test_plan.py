@@ -94,7 +94,7 @@ def test_what_the_engine_cannot_fuse_is_fused_here(fusion: Fusion) -> None:
     # Payloads are read for the hits alone, in one request more.
     assert all(request.with_payload is False for request in requests)
     (payloads,) = plan.send([answer(p1=0.9, p2=0.1), answer(p2=0.9, p3=0.8)])
-    best = payloads.filter.must[0].has_id
+    best = payloads.ids
     assert len(best) == 2 and 2 in best
     hits = finish(plan, [answer(**{f"p{number}": 0.0 for number in best})])
     assert ids(hits) == best and hits[0].id == (2 if fusion.weights else best[0])
@@ -147,7 +147,7 @@ def test_codes_are_read_for_the_shortlist_alone() -> None:
     found = {f"p{number}": 1 - number / 10 for number in range(1, 8)}
     (codes,) = plan.send([answer(**found)])
     # Four times the limit are more than the three of the recipe.
-    assert codes.filter.must[0].has_id == [7, 6, 5, 4]
+    assert codes.ids == [7, 6, 5, 4]
     assert codes.with_payload == [ORIGINAL_ID, CODES, "year"]
     # One was deleted meanwhile, and the engine answers in an order of its own.
     (hit,) = finish(plan, [answer(p4=0.0, p5=0.0, p7=0.0)])
@@ -170,7 +170,7 @@ def test_a_shortlist_is_long_enough_for_what_the_engine_scores_again() -> None:
     plan = search_plan(PreparedQuery({"tokens": stage("fde")}, ranker, RRF, 30), SearchOptions(limit=1))
     next(plan)
     (codes,) = plan.send([answer(**{f"p{number}": 1 - number / 10 for number in range(1, 9)})])
-    assert codes.filter.must[0].has_id == [8, 7, 6, 5, 4, 3]
+    assert codes.ids == [8, 7, 6, 5, 4, 3]
     (again,) = plan.send([answer(p8=0.0, p7=0.0, p6=0.0, p5=0.0, p4=0.0, p3=0.0)])
     assert (again.using, len(again.filter.must[0].has_id)) == ("maxsim", 6)
 
@@ -192,11 +192,11 @@ def test_documents_outside_the_shortlist_take_part_in_a_fusion_after_it() -> Non
     assert words.with_payload is False
     found = {f"p{number}": 1 - number / 10 for number in (3, 4, 5, 6, 7, 9)}
     (codes,) = plan.send([answer(**found), answer(p4=9.0, p9=1.0)])
-    assert codes.filter.must[0].has_id == [9, 7, 6, 5]
+    assert codes.ids == [9, 7, 6, 5]
     # Codes put these four at -1.75 on average, and short codes at 6.75: 4 becomes -4.5, and 3 -5.5.
     (payloads,) = plan.send([answer(p9=0.0, p7=0.0, p6=0.0, p5=0.0)])
     assert payloads.with_payload == [ORIGINAL_ID, "year"]
-    (best,) = payloads.filter.must[0].has_id
+    (best,) = payloads.ids
     assert best == 4
     (hit,) = finish(plan, [answer(p4=0.0)])
     assert hit.id == 4 and hit.score == pytest.approx(1 + 1 / 5.5)
@@ -210,7 +210,7 @@ def test_payloads_are_read_for_the_hits_alone_where_that_costs_less() -> None:
     assert request.with_payload == [CODES]
     (payloads,) = plan.send([answer(p3=0.9, p9=0.5, p5=0.1)])
     assert payloads.with_payload == [ORIGINAL_ID, "year"]
-    assert payloads.filter.must[0].has_id == [9, 5]
+    assert payloads.ids == [9, 5]
     assert ids(finish(plan, [answer(p5=0.0, p9=0.0)])) == [9, 5]
 
 

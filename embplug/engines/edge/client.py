@@ -1079,7 +1079,8 @@ class EdgeClient:
                 searches.append(query_request(collection, request))
         hits = iter(_scored(collection, searches) if searches else ())
         return collection.shard, [
-            next(hits) if request.ids is None else _read(collection, request) for request in requests
+            next(hits) if request.ids is None else _read(collection, request.ids, request.with_payload)
+            for request in requests
         ]
 
     def retrieve(
@@ -1114,10 +1115,7 @@ class EdgeClient:
         """
         refuse(consistency=consistency, shard_key_selector=shard_key_selector, timeout=timeout)
         collection = self._collection(collection_name)
-        point_ids = to_edge_ids(ids, "ids")
-        payload = to_edge_payload_selector(with_payload)
-        vectors = to_edge_vector_selector(with_vectors, collection.schema, "with_vectors")
-        records = translating(lambda: collection.shard.retrieve([*point_ids], payload, vectors))
+        records = _read(collection, ids, with_payload, with_vectors)
         return [from_edge_record(record) for record in records]
 
     def scroll(
@@ -1254,11 +1252,19 @@ def _scored(collection: EdgeCollection, requests: list[edge.QueryRequest]) -> li
     return scored
 
 
-def _read(collection: EdgeCollection, request: SearchRequest) -> list[edge.Record]:
-    """Points of a request with ids."""
-    ids = [*to_edge_ids(request.ids, "ids")]
-    payload = to_edge_payload_selector(request.with_payload)
-    records: list[edge.Record] = translating(lambda: collection.shard.retrieve(ids, payload, False))
+def _read(
+    collection: EdgeCollection,
+    ids: Sequence[Any],
+    with_payload: models.WithPayloadInterface | Sequence[str],
+    with_vectors: Any = False,
+) -> list[edge.Record]:
+    """Points with some ids, as the binding returns them."""
+    point_ids = to_edge_ids(ids, "ids")
+    payload = to_edge_payload_selector(with_payload)
+    vectors = to_edge_vector_selector(with_vectors, collection.schema, "with_vectors")
+    records: list[edge.Record] = translating(
+        lambda: collection.shard.retrieve([*point_ids], payload, vectors)
+    )
     return records
 
 

@@ -140,6 +140,10 @@ class AdaptiveQuantizer(TokenCodes):
         return self._fitted().maxsim(query, strings)
 
     @override
+    def centroid_maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        return self._fitted().centroid_maxsim(query, strings)
+
+    @override
     def products(self, query: ArrayLike, strings: Sequence[bytes]) -> TokenBatch:
         return self._fitted().products(query, strings)
 

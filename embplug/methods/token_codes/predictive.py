@@ -18,8 +18,8 @@ from embplug.common.threads import single_blas_thread
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.bases import RoundedRows
-from embplug.methods.kernels.lookups import predictive_maxsim
-from embplug.methods.kernels.tables import tiles
+from embplug.methods.kernels.lookups import TokenTerms, maxsim, predictive_maxsim
+from embplug.methods.kernels.tables import no_table, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.numeric.compact import (
@@ -64,9 +64,13 @@ from embplug.methods.token_codes.predictive_strings import (
     COUNT_BYTES,
     FACTORS,
     GAINS,
+    HEADER,
     HEADER_BYTES,
+    ID_BYTES,
     Parsed,
+    centroid_ids,
     checked,
+    headers_of,
     parsed,
     token_offsets,
     written,
@@ -323,6 +327,27 @@ class PredictiveQuantizer(TokenCodes):
         some = [query_tokens[rows] for rows in blocks(len(query_tokens), QUERY_TOKENS)] or [query_tokens]
         scores = [self._sum_of_maxima(member, strings, offsets) for member in some]
         return np.asarray(np.sum(scores, axis=0), dtype=np.float32)
+
+    @override
+    def centroid_maxsim(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
+        learned, kernel = self._fitted(), load()
+        query_tokens = as_vectors(query, self.dim, "query")
+        headers = headers_of(strings)
+        if kernel is None:
+            ids = centroid_ids(headers, len(learned.centroids))
+            with single_blas_thread():
+                of_centroids = learned.centroids @ query_tokens.T
+            return sum_of_maxima(
+                lambda rows, _: np.take(of_centroids, ids[rows], axis=0), headers.offsets, len(query_tokens)
+            )
+        terms = TokenTerms(
+            headers, HEADER_BYTES, first=ID_BYTES, id_bytes=ID_BYTES, factor_bits=8 * ID_BYTES - HEADER[0]
+        )
+        scores: Float32 = np.where(np.diff(headers.offsets) > 0, np.float32(0), np.float32(-np.inf))
+        for tokens, lanes in tiles(query_tokens):
+            bases = learned.rows.products(kernel, tokens)
+            scores += maxsim(kernel, no_table(len(tokens)), bases, terms, lanes=lanes)
+        return scores
 
     @property
     @override

@@ -14,12 +14,14 @@ from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.lookups import check_predictive
 from embplug.methods.numeric.arrays import Codes
-from embplug.methods.numeric.packing import pack, packed_bytes
+from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 
 COUNT_BYTES = 4
 HEADER = (12, 8, 4, 3, 5)
 """Bits of a token's centroid, of how far back its reference stands, of its gain, class and factor."""
 HEADER_BYTES = packed_bytes(HEADER)
+ID_BYTES = 2
+"""First bytes of a header, which hold the id of the centroid above other bits."""
 GAINS, CLASSES, FACTORS = (1 << bits for bits in HEADER[2:])
 
 
@@ -82,6 +84,35 @@ def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
         expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
         raise InvalidArgumentError(f"codes[{i}]", expected, f"{joined.lengths[i]} bytes of codes")
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def headers_of(strings: Sequence[bytes]) -> CodedDocuments:
+    """The headers of the tokens of documents, ``HEADER_BYTES`` each.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A string is too short for its tokens. The error names the first one.
+    """
+    joined = ByteStrings.of(strings)
+    return CodedDocuments.of(joined.without_heads(COUNT_BYTES), token_offsets(joined))
+
+
+def centroid_ids(headers: CodedDocuments, centroids: int) -> NDArray[np.int64]:
+    """Ids (tokens,) of the centroids of all tokens.
+
+    Raises
+    ------
+    InvalidArgumentError
+        There is no such centroid. The error names the first such string.
+    """
+    rows = headers.rows(HEADER_BYTES)
+    ids = unpack(rows, HEADER)[:, 0].astype(np.int64)
+    wrong = np.flatnonzero(ids >= centroids)
+    if wrong.size:
+        document = int(np.searchsorted(headers.offsets, wrong[0], side="right")) - 1
+        raise InvalidArgumentError(f"codes[{document}]", f"centroids below {centroids}", "others")
+    return ids
 
 
 class _Fields(NamedTuple):

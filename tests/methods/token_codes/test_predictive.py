@@ -248,6 +248,26 @@ def test_half_precision_is_taken_and_no_queries_are_needed() -> None:
     assert codes.maxsim(half[0], []).shape == (0,) and codes.decode([]).lengths.tolist() == []
 
 
+@pytest.mark.usefixtures("exact_tables")
+@pytest.mark.parametrize("kernel", ["", "0"])
+@pytest.mark.parametrize("tokens_of_query", [1, 32, 33])
+def test_centroids_alone_score_as_ids_and_their_products_say(
+    monkeypatch: pytest.MonkeyPatch, kernel: str, tokens_of_query: int
+) -> None:
+    monkeypatch.setenv("EMBPLUG_KERNEL", kernel)
+    codes, tokens = fitted(), documents(1, 6)
+    strings = [*codes.encode(tokens), bytes(4)]
+    query = np.random.default_rng(2).normal(size=(tokens_of_query, DIM)).astype(np.float32)
+    centroids = codes.centroid_codes().decode(np.arange(16, dtype=np.uint8)[:, None])
+    expected = [(query @ centroids[headers(string)[:, 0]].T).max(axis=1).sum() for string in strings[:-1]]
+    scores = codes.centroid_maxsim(query, strings)
+    assert scores[:-1] == pytest.approx(expected, rel=1e-4, abs=1e-3) and scores[-1] == -np.inf
+    with pytest.raises(InvalidArgumentError, match=r"codes\[1\].*centroids below 16"):
+        codes.centroid_maxsim(query, [strings[0], with_field(strings[1], 0, 0, 16)])
+    with pytest.raises(InvalidArgumentError, match=r"codes\[1\].*number of tokens"):
+        codes.centroid_maxsim(query, [strings[0], strings[1][:6]])
+
+
 def test_strings_of_other_codes_are_refused() -> None:
     codes, tokens = fitted(), documents(1, 4)
     good, query = codes.encode(tokens), documents(2)[0]
