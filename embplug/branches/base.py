@@ -13,6 +13,7 @@ from qdrant_client import models
 from embplug.branches.documents import CheckedDocuments, CheckedSample
 from embplug.branches.points import Vectors
 from embplug.branches.queries import CheckedQuery
+from embplug.common.ids import CODE_FIELDS
 from embplug.encoders import Encoded
 from embplug.errors import InvalidArgumentError, StateError
 from embplug.methods.base import Method
@@ -219,7 +220,7 @@ class Branch(ABC):
 
     @abstractmethod
     def similarities(self, query: CheckedQuery, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
-        """Relevance ``(n,)`` and similarity ``(n, n)`` of documents read with :meth:`compared`."""
+        """Relevance ``(n,)`` and similarity ``(n, n)`` of documents that have what :meth:`compared` names."""
 
 
 def search_params(
@@ -255,6 +256,13 @@ def search_params(
     # What the user leaves out is None or False, and an exact search stays exact.
     own = {name: value for name, value in options.search_params if value is not None and value is not False}
     return params.model_copy(update=own)
+
+
+def has_stored(record: models.Record, field: str) -> bool:
+    """Whether a document has a vector, or codes in a field of its payload, even where they are lost."""
+    if field in CODE_FIELDS:
+        return (record.payload or {}).get(field) != ""
+    return bool(vector_of(record, field))
 
 
 def vector_of(record: models.Record, name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from qdrant_client import models
 
-from embplug.branches.base import Branch
+from embplug.branches.base import Branch, has_stored
 from embplug.branches.codes_field import with_codes
 from embplug.branches.dense import DenseBranch, dense_branches
 from embplug.branches.documents import (
@@ -378,10 +378,26 @@ class Pipeline:
         """
         return self._comparing_branch(check_query(query, self.recipe)).compared()
 
+    def vectors_beside(self, field: str) -> list[str]:
+        """Names of the vectors that documents with codes in this payload field have."""
+        coding = [branch for branch in self.branches.values() if field in branch.codes_fields]
+        return [name for branch in coding for name in branch.vectors_config()]
+
     def similarities(self, query: Query, records: Sequence[models.Record]) -> tuple[Float32, Float32]:
-        """Relevance ``(n,)`` and similarity ``(n, n)`` of documents read with :meth:`compared`."""
+        """Relevance ``(n,)`` and similarity ``(n, n)`` of documents read with :meth:`compared`.
+
+        Both are 0 for a document that is stored without what documents are compared by.
+        """
         checked = check_query(query, self.recipe)
-        return self._comparing_branch(checked).similarities(checked, records)
+        branch = self._comparing_branch(checked)
+        field = branch.compared()
+        rows = [row for row, record in enumerate(records) if has_stored(record, field)]
+        relevance = np.zeros(len(records), dtype=np.float32)
+        similarity = np.zeros((len(records), len(records)), dtype=np.float32)
+        if rows:
+            compared = branch.similarities(checked, [records[row] for row in rows])
+            relevance[rows], similarity[np.ix_(rows, rows)] = compared
+        return relevance, similarity
 
     def _checked(
         self, queries: Sequence[Query], chosen: Branches, *, all_needed: bool, batch: bool = False

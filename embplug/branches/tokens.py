@@ -285,13 +285,14 @@ class TokensBranch(Branch):
         coder = None if options.exact and has_multivector else self.coder
         by_codes = shortlist = None
         if coder is not None:
-            by_codes = PayloadRerank(CODES_STAGE, CODES, partial(coder.score, tokens))
+            stored = tuple(self.vectors_config())
+            by_codes = PayloadRerank(CODES_STAGE, CODES, partial(coder.score, tokens), vectors=stored)
             if coder.shortlist is not None:
                 scores = partial(coder.shortlist.score, tokens)
-                shortlist = PayloadRerank(SHORTLIST_STAGE, SHORTLIST, scores)
+                shortlist = PayloadRerank(SHORTLIST_STAGE, SHORTLIST, scores, vectors=stored)
             elif coder.names_centroids:
                 scores = partial(coder.centroid_score, tokens)
-                shortlist = PayloadRerank(SHORTLIST_STAGE, CODES, scores)
+                shortlist = PayloadRerank(SHORTLIST_STAGE, CODES, scores, vectors=stored)
         in_engine = None
         if has_multivector:
             ignore = models.QuantizationSearchParams(ignore=not self.rerank.quantized_tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from embplug.common.telemetry import observed
 from embplug.engines import AnyEngine
 from embplug.engines.calls import Call, Steps
 from embplug.engines.request_options import ReadOptions
+from embplug.search.absent_codes import with_absent
 from embplug.search.diversity import mmr
 from embplug.search.option_checks import check_options, check_queries
 from embplug.search.plan import Plan
@@ -174,23 +175,36 @@ def _diverse(
     diversity = DIVERSITY if parameters.diversity is None else parameters.diversity
     chosen: list[list[Hit]] = []
     for query, field, hits in zip(queries, fields, candidates, strict=True):
-        read = _compared_fields(name, field, hits, options.reading.arguments(pipeline.capabilities))
-        records = (yield read) if hits else []
+        records = yield from _compared_steps(engine, name, pipeline, field, hits, options.reading)
         choose = partial(_choose, pipeline, query, hits, records, diversity, options.limit)
         chosen.append((yield Call.compute(choose)))
     return chosen
 
 
-def _compared_fields(name: str, field: str, hits: Sequence[Hit], reading: Mapping[str, Any]) -> Call:
-    """Request for what documents are compared by: codes in the payload, or a vector."""
-    return Call.of(
+def _compared_steps(
+    engine: AnyEngine, name: str, pipeline: Pipeline, field: str, hits: Sequence[Hit], reading: ReadOptions
+) -> Steps[list[models.Record]]:
+    """Read what documents are compared by: codes in the payload, or a vector."""
+    if not hits:
+        return []
+    by_codes = field in CODE_FIELDS
+    records: list[models.Record] = yield Call.of(
         "retrieve",
         collection_name=name,
         ids=[point_id(hit.id, "id") for hit in hits],
-        with_payload=[field] if field in CODE_FIELDS else False,
-        with_vectors=False if field in CODE_FIELDS else [field] if field else True,
-        **reading,
+        with_payload=[field] if by_codes else False,
+        with_vectors=False if by_codes else [field] if field else True,
+        **reading.arguments(pipeline.capabilities),
     )
+    if not by_codes:
+        return records
+    read: dict[Any, Any] = {record.id: (record.payload or {}).get(field) for record in records}
+    plan = with_absent([*read], [*read.values()], pipeline.vectors_beside(field))
+    (texts,) = yield from run_plans(engine, name, pipeline, [plan], reading)
+    return [
+        record.model_copy(update={"payload": {field: text}})
+        for record, text in zip(records, texts, strict=True)
+    ]
 
 
 def _choose(

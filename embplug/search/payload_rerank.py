@@ -32,22 +32,29 @@ class PayloadRerank:
         Takes the codes of n documents as byte strings and returns their scores, float32 ``(n,)``.
     code_bytes : int, default=None
         Length of the codes of each document, where all have the same.
+    vectors : tuple of str, default=()
+        Names of the vectors that documents with these codes have, where others may lack them.
     """
 
     stage: str
     field: str
     score: Callable[[Sequence[bytes]], Float32]
     code_bytes: int | None = None
+    vectors: tuple[str, ...] = ()
 
-    def rank(self, ranking: Ranking, codes: ByteStrings | None = None) -> Ranking:
+    def rank(
+        self, ranking: Ranking, codes: ByteStrings | None = None, texts: Sequence[Any] | None = None
+    ) -> Ranking:
         """Rank documents by the scores of their codes.
 
         Parameters
         ----------
         ranking : Ranking
-            Documents, which were read with the payload field ``field`` unless there are ``codes``.
+            Documents, which were read with the payload field ``field`` unless codes are passed.
         codes : ByteStrings, default=None
-            Codes of the documents. None decodes those of their payloads.
+            Codes of the documents. None decodes ``texts``.
+        texts : sequence of str, default=None
+            Codes of the documents as base85. None takes those of their payloads.
 
         Returns
         -------
@@ -64,7 +71,7 @@ class PayloadRerank:
             return ranking
         with span("rerank", stage=self.stage, candidates=len(ranking)) as observed:
             if codes is None:
-                codes = self.codes(ranking.ids, ranking.field(self.field))
+                codes = self.codes(ranking.ids, ranking.field(self.field) if texts is None else texts)
             if observed.recording:
                 size = int(codes.lengths.sum())
                 observed.set(code_bytes=size)

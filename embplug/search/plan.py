@@ -15,6 +15,7 @@ from embplug.engines.answers import Answer
 from embplug.engines.search_request import SearchRequest
 from embplug.recipe import Fusion
 from embplug.recipe.names import SPARSE_VECTOR
+from embplug.search.absent_codes import with_absent
 from embplug.search.code_cache import CodeCache
 from embplug.search.cross_encoder import CROSS_ENCODER_STAGE
 from embplug.search.fusion import FUSION_STAGE, fused
@@ -231,8 +232,11 @@ def _ranked_by_codes(
 
 def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) -> Rounds[Ranking]:
     """Rank documents by codes: those that came with them, or those that the cache has or has not yet."""
-    if cache is None or not len(ranking):
-        return rerank.rank(ranking)
+    if not len(ranking):
+        return ranking
+    if cache is None:
+        texts = yield from with_absent(ranking.ids, ranking.field(rerank.field), rerank.vectors)
+        return rerank.rank(ranking, texts=texts)
     source, versions = ranking.versions()
     codes, known = cache.find(rerank.field, source, ranking.ids, versions)
     if known.all():
@@ -241,7 +245,8 @@ def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) 
     by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
     missing = [*(version_of.keys() - by_id.keys())]
     (answer,) = yield [SearchRequest.of_points(missing, [rerank.field])]
-    read = rerank.codes(answer.ids, answer.field(rerank.field))
+    texts = yield from with_absent(answer.ids, answer.field(rerank.field), rerank.vectors)
+    read = rerank.codes(answer.ids, texts)
     # A point that was changed since keeps its new codes under its old version, which no search finds again.
     cache.add(rerank.field, source, answer.ids, [version_of[point_id] for point_id in answer.ids], read)
     by_id |= zip(answer.ids, read, strict=True)
