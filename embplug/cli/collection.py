@@ -67,7 +67,7 @@ def create(
     from embplug import Collection, Recipe
     from embplug.recipe.presets import check_preset
 
-    with reporting(as_json), open_engine(at, api_key) as engine:
+    with reporting(as_json), open_engine(at, api_key, creates=True) as engine:
         if recipe is not None and (preset or encoder):
             option = "--preset" if preset else "--encoder"
             raise InvalidArgumentError(option, "no such option beside --recipe", preset or encoder)

@@ -83,7 +83,7 @@ def evaluate_command(
             "queries": queries,
         }
         if at:
-            with open_engine(at, api_key) as engine:
+            with open_engine(at, api_key, creates=True) as engine:
                 result = evaluate(beir, recipes, engine=engine, **options)  # type: ignore[arg-type]
         else:
             result = evaluate(beir, recipes, **options)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -137,10 +138,21 @@ def parse_ids(ids: list[str] | None) -> list[int | str] | None:
 
 
 @contextmanager
-def open_engine(at: str, api_key: str | None) -> Iterator[Engine]:
-    """Open the engine at ``at`` and close it at the end. The API key is only sent to a server."""
-    from embplug.engines import connect
+def open_engine(at: str, api_key: str | None, *, creates: bool = False) -> Iterator[Engine]:
+    """Open the engine at ``at`` and close it at the end. The API key is only sent to a server.
 
+    Raises
+    ------
+    CollectionNotFoundError
+        A directory does not exist, and the command does not create it.
+    """
+    from embplug.engines import connect
+    from embplug.engines.connect import edge_directory
+
+    directory = edge_directory(at)
+    if directory is not None and not creates and not os.path.exists(os.path.expanduser(directory)):
+        hint = "embplug create makes it, and --at or EMBPLUG_AT names another directory or a server"
+        raise CollectionNotFoundError(f"no directory {at}: {hint}")
     engine = connect(at, api_key=api_key if "://" in at else None)
     try:
         yield engine

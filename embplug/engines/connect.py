@@ -343,6 +343,17 @@ def _without_meaning(options: dict[str, Any], where: str) -> None:
             raise InvalidArgumentError(name, f"nothing {where}", "<hidden>" if name == "api_key" else value)
 
 
+def edge_directory(target: str | os.PathLike[str]) -> Path | None:
+    """Return the directory that :func:`connect` opens with Qdrant Edge, or None if it opens another engine.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``target`` is wrong.
+    """
+    return None if target == MEMORY or _url(target) is not None else _path(target)
+
+
 def _path(target: Any) -> Path:
     if isinstance(target, (str, os.PathLike)) and str(target).strip():
         if re.fullmatch(r"[\w.-]+:\d+", str(target)):

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 from qdrant_client import models
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from embplug import Collection, Dense, Recipe, Tokens, connect, register_encoder
@@ -69,6 +70,7 @@ def test_misspelt_names_are_suggested(plain):
         done = embplug(*command)
         assert done.exit_code == 4 and "did you mean 'docs'?" in done.stderr, (command, done.stderr)
     assert "embplug list --at ./data" in embplug("info", "other").stderr
+    Path("empty").mkdir()
     failed = embplug("info", "docs", "--at", "empty").stderr
     assert "empty holds none at all" in failed and "EMBPLUG_AT" in failed
     assert "'search'" in embplug("serach", "docs", "w1").stderr
@@ -84,7 +86,52 @@ def test_collections_are_listed_with_those_of_others(plain):
     ]
     shown = embplug("list").stdout
     assert "docs (live)" in shown and "embplug" in shown and max(map(len, shown.splitlines())) <= 80
+    Path("empty").mkdir()
     assert "no collection" in embplug("list", "--at", "empty").stdout
+
+
+COMMANDS = [
+    ("search", "docs", "w1"),
+    ("info", "docs"),
+    ("list",),
+    ("get", "docs", "1"),
+    ("export", "docs", "-"),
+    ("explain", "docs", "w1"),
+    ("advise", "docs"),
+    ("add", "docs", "recipe.yaml"),
+    ("delete", "docs", "1"),
+    ("drop", "docs", "--yes"),
+    ("mcp", "docs"),
+    ("migrate", "docs", "small", "--recipe", "recipe.yaml"),
+    ("upgrade", "docs", "--encoder", "words"),
+    ("reembed", "docs"),
+    ("set-payload", "docs", "{}"),
+    ("delete-payload", "docs", "a"),
+    ("create-payload-index", "docs", "a", "keyword"),
+    ("delete-payload-index", "docs", "a"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_directory_that_does_not_exist_is_named_and_not_made(folder, command):
+    Path("recipe.yaml").write_text(f"dense: {{dim: {DIM}}}")
+    for at in ((), ("--at", "./dta"), ("--at", "~nobody/dta")):
+        done = embplug(*command, *at)
+        named = at[1] if at else "./data"
+        assert done.exit_code == 4 and f"no directory {named}: " in done.stderr, done.stderr
+        assert "EMBPLUG_AT" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["recipe.yaml"]
+
+
+def test_every_command_that_opens_an_engine_is_tried_without_its_directory():
+    commands = get_command(app).commands.items()
+    opening = {name for name, command in commands if "at" in {option.name for option in command.params}}
+    assert opening - {command[0] for command in COMMANDS} == {"create", "demo", "evaluate"}
+
+
+def test_a_completion_makes_no_directory(folder):
+    assert complete_names(SimpleNamespace(params={}), "d") == []
+    assert not [*folder.iterdir()]
 
 
 def test_names_are_completed(plain):
