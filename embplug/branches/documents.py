@@ -172,6 +172,10 @@ class CheckedSample:
     dense_queries: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     grids: NDArray[np.int64] | None = None
 
+    def __len__(self) -> int:
+        """Number of documents."""
+        return max(map(len, [self.tokens or (), *self.dense.values(), self.texts or ()]))
+
 
 @dataclass(frozen=True, eq=False)
 class CheckedDocuments:

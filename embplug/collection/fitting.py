@@ -88,6 +88,10 @@ def fit(name: str, pipeline: Pipeline, sample: CheckedSample) -> None:
         for place, method in branch.places().items()
         if isinstance(method, Method) and not method.fitted
     ]
+    methods = [f"{place} ({type(method).__name__})" for _, place, method in learning]
+    # Learning takes most of the time of a first call, and shows no progress of its own.
+    what = ", ".join(methods) or "corrections of codes"
+    logger.info("collection %r learns from %d documents: %s", name, len(sample), what)
     started = time.monotonic()
     with span("fit", name, methods=[type(method).__name__ for _, _, method in learning]):
         pipeline.fit(sample)

@@ -129,9 +129,10 @@ def test_steps_of_a_collection_are_logged(memory_client, caplog):
         docs.add(range(8), dense=np.random.default_rng(0).normal(size=(8, 4)))
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("embplug.")]
     assert lines[0] == "created collection 'docs'"
-    assert lines[1].startswith("collection 'docs': dense.dense.transforms.0 (PCA) has learned from 8")
-    assert lines[2].startswith("collection 'docs' has learned in ")
-    assert lines[3].startswith("collection 'docs' has the new revision ")
+    assert lines[1] == "collection 'docs' learns from 8 documents: dense.dense.transforms.0 (PCA)"
+    assert lines[2].startswith("collection 'docs': dense.dense.transforms.0 (PCA) has learned from 8")
+    assert lines[3].startswith("collection 'docs' has learned in ")
+    assert lines[4].startswith("collection 'docs' has the new revision ")
 
 
 def test_a_failure_is_logged_by_its_kind(docs, caplog):
