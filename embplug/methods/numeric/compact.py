@@ -57,12 +57,15 @@ def in_nibbles(name: str, rows: ArrayLike) -> State:
 
 
 def _from_nibbles(packed: NDArray[np.uint8], scales: Float32) -> Float32:
-    codes = unpack(packed, [4] * (2 * packed.shape[1]))
-    # An odd number of columns is filled up with a code that no number has.
-    if codes.size and not codes[:, -1].any():
-        codes = codes[:, :-1]
+    codes = unpack(packed, [4] * _nibble_columns(packed))
     centred: Float32 = codes.astype(np.float32) - np.float32(NIBBLE_MIDDLE)
     return np.asarray(centred * scales[:, None], dtype=np.float32)
+
+
+def _nibble_columns(packed: NDArray[np.uint8]) -> int:
+    # An odd number of columns is filled up with a code that no number has.
+    is_filled_up = packed.size > 0 and not (packed[:, -1] & 0x0F).any()
+    return int(2 * packed.shape[1] - is_filled_up)
 
 
 def halved(array: ArrayLike) -> NDArray[Any]:
@@ -96,6 +99,12 @@ def restored(state: Mapping[str, NDArray[Any]], name: str, axis: int) -> Float32
     if array.dtype == np.int8:
         return _from_bytes(array, state[name + SCALES], axis)
     return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def columns_of(state: Mapping[str, NDArray[Any]], name: str) -> int:
+    """Number of columns of the array that :func:`restored` returns, without restoring it."""
+    array = state[name]
+    return _nibble_columns(array) if array.dtype == np.uint8 else int(array.shape[1])
 
 
 def stored_compact(

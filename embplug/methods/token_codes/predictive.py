@@ -24,6 +24,7 @@ from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
 from embplug.methods.numeric.compact import (
     SCALES,
+    columns_of,
     directions_in_bytes,
     in_nibbles,
     orthonormal,
@@ -211,7 +212,7 @@ class PredictiveQuantizer(TokenCodes):
     @property
     @override
     def fitted_dim(self) -> int | None:
-        return None if self.fitted_ is None else int(self.fitted_.centroids.shape[1])
+        return None if self.fitted_ is None else len(self.fitted_.directions)
 
     @override
     def least_sample(self, dim: int) -> int:
@@ -419,7 +420,7 @@ class PredictiveQuantizer(TokenCodes):
 
     def _check_arrays(self, arrays: State) -> None:
         dim = len(arrays["directions"])
-        centroids_dim = restored(arrays, "centroids", axis=1).shape[1]
+        centroids_dim = columns_of(arrays, "centroids")
         if centroids_dim != dim:
             raise StateError(
                 f"state 'centroids' of PredictiveQuantizer: expected {dim} dimensions, got {centroids_dim}"

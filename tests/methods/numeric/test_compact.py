@@ -8,6 +8,7 @@ import pytest
 from embplug.errors import StateError
 from embplug.methods import BitAllocationQuantizer, PredictiveQuantizer, ResidualQuantizer
 from embplug.methods.numeric.compact import (
+    columns_of,
     compact_state,
     directions_in_bytes,
     halved,
@@ -17,6 +18,7 @@ from embplug.methods.numeric.compact import (
     rounded_to_bytes,
 )
 from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_codes import predictive
 
 DIM = 24
 
@@ -95,6 +97,33 @@ def test_predictive_codes_are_the_same_after_a_restart():
     assert opened.encode(tokens) == fitted.encode(tokens)
 
 
+def test_centroids_are_unpacked_when_they_are_used_and_once(monkeypatch):
+    tokens = TokenBatch(vectors(), np.arange(0, 601, 12))
+    fitted = PredictiveQuantizer(size=12, centroids=32).fit(tokens)
+    state, strings, unpacked = fitted.get_state(), fitted.encode(tokens), []
+
+    def counted(arrays, name, axis):
+        unpacked.append(name)
+        return restored(arrays, name, axis)
+
+    monkeypatch.setattr(predictive, "restored", counted)
+    opened = PredictiveQuantizer(size=12, centroids=32)
+    opened.set_state(state)
+    assert opened.fitted_dim == DIM and not unpacked
+    assert opened.encode(tokens) == strings
+    opened.maxsim(vectors(4), strings)
+    opened.centroid_codes()
+    assert unpacked == ["centroids"]
+
+
+@pytest.mark.parametrize("dim", [DIM - 1, DIM + 2])
+def test_centroids_of_other_dimensions_are_refused(dim):
+    fitted = PredictiveQuantizer(size=12, centroids=32).fit(TokenBatch(vectors(), np.arange(0, 601, 12)))
+    others = in_nibbles("centroids", np.random.default_rng(0).standard_normal((32, dim)))
+    with pytest.raises(StateError, match=f"'centroids' .*expected {DIM} dimensions, got {dim}"):
+        PredictiveQuantizer(size=12, centroids=32).set_state({**fitted.get_state(), **others})
+
+
 def test_tables_in_half_a_byte_are_refused():
     fitted = PredictiveQuantizer(size=12, centroids=32).fit(TokenBatch(vectors(), np.arange(0, 601, 12)))
     state = fitted.get_state()
@@ -110,6 +139,7 @@ def test_what_was_rounded_to_bytes_is_stored_in_bytes_and_not_rounded_again():
     np.testing.assert_array_equal(rounded_to_bytes(rounded, axis=0), rounded)
     state = compact_state("array", rounded, axis=0)
     assert state["array"].dtype == np.int8 and state["array_scales"].shape == (6,)
+    assert columns_of(state, "array") == 6
     np.testing.assert_array_equal(restored(state, "array", axis=0), rounded)
 
 
@@ -121,7 +151,7 @@ def test_numbers_in_half_a_byte(dim, scale):
     state = in_nibbles("array", array)
     assert state["array"].dtype == np.uint8 and state["array"].shape == (40, -(-dim // 2))
     rounded = restored(state, "array", axis=1)
-    assert rounded.shape == array.shape and not rounded[3].any()
+    assert rounded.shape == array.shape and not rounded[3].any() and columns_of(state, "array") == dim
     # Seven steps to the largest number, which is off by half of a step, or by what is clipped of it.
     assert (np.abs(rounded - array) <= np.abs(array).max(axis=1, keepdims=True) / 2).all()
     assert np.abs(rounded - array).mean() < np.abs(array).mean() / 8
@@ -134,7 +164,7 @@ def test_no_rows_in_half_a_byte():
 def test_what_bytes_do_not_hold_is_stored_in_float16():
     array = np.random.default_rng(0).standard_normal((40, 6)).astype(np.float32)
     state = compact_state("array", array, axis=1)
-    assert list(state) == ["array"] and state["array"].dtype == np.float16
+    assert list(state) == ["array"] and state["array"].dtype == np.float16 and columns_of(state, "array") == 6
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(4, np.int8), (32, np.float16)])
