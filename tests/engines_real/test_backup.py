@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import Collection, Dense, Recipe, Sample, connect
+from embplug import Collection, Dense, Hit, Recipe, Rerank, Sample, TokenBatch, Tokens, connect
+from embplug.common.ids import CODES, SHORTLIST, point_id
 from embplug.errors import StateError
-from embplug.methods import PCA
+from embplug.methods import FDE, PCA, PredictiveQuantizer
 from tests.branches.parts import DIM, vectors
 from tests.servers import server_in
 
 RECIPE = Recipe(dense=Dense(dim=DIM, transforms=[PCA(DIM, center="both", normalize=True)]))
 DATA = vectors(100)
+SHORTLISTED = Recipe(
+    tokens=Tokens(
+        dim=DIM,
+        encoding=FDE(repetitions=2, simhash_bits=1, projection_dim=4),
+        codes=PredictiveQuantizer(size=8, centroids=32, levels="scalar"),
+        document_bytes=8,
+        shortlist_bytes=8,
+    ),
+    rerank=Rerank(candidates=40, shortlist=12),
+)
 
 
 def upload(client: QdrantClient, url: str, name: str, snapshot: bytes) -> None:
@@ -53,6 +67,53 @@ def test_both_are_restored_on_an_empty_server(backup: dict[str, bytes], tmp_path
         upload(client, url, "embplug_state", backup["embplug_state"])
         check(client)
         client.close()
+
+
+def test_short_codes_are_restored_with_what_they_have_learned(
+    server_client: QdrantClient, qdrant_address: tuple[str, int], tmp_path: Path
+) -> None:
+    tokens = long_documents(0)
+    collection = Collection.create("long", SHORTLISTED, server_client)
+    collection.add([f"doc {i}" for i in range(len(tokens))], tokens=tokens)
+    before = collection.search(tokens=tokens[5], limit=2, with_stages=True)
+    url = qdrant_address[0]
+    saved = {name: snapshot_of(server_client, url, name) for name in ("long", "embplug_state")}
+    with server_in(tmp_path) as (url, grpc_port, _):
+        client: Any = connect(url, grpc_port=grpc_port)
+        for name, snapshot in saved.items():
+            upload(client, url, name, snapshot)
+        check_shortlist(Collection.open("long", client), before)
+        client.close()
+
+
+def test_a_folder_of_edge_is_copied_with_short_codes(tmp_path: Path) -> None:
+    tokens = long_documents(0)
+    with connect(tmp_path / "data") as client:
+        collection = Collection.create("long", SHORTLISTED, client)
+        collection.add([f"doc {i}" for i in range(len(tokens))], tokens=tokens)
+        before = collection.search(tokens=tokens[5], limit=2, with_stages=True)
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    with connect(tmp_path / "copy") as client:
+        check_shortlist(Collection.open("long", client), before)
+
+
+def long_documents(seed: int) -> TokenBatch:
+    """Documents of so many tokens that they get short codes."""
+    return TokenBatch(vectors(40 * 100, seed), np.arange(0, 40 * 100 + 1, 100))
+
+
+def check_shortlist(collection: Collection, before: Sequence[Hit]) -> None:
+    """A restored collection finds by short codes what it found before, and what is added to it."""
+    assert before[0].id == "doc 5" and "shortlist" in (before[0].stages or {})
+    after = collection.search(tokens=long_documents(0)[5], limit=2, with_stages=True)
+    assert [hit.id for hit in after] == [hit.id for hit in before]
+    assert after[0].stages == pytest.approx(before[0].stages, rel=1e-4)
+    added = long_documents(1)[:1]
+    collection.add(["late"], tokens=added)
+    (late,) = collection.search(tokens=added[0], limit=1, with_stages=True)
+    assert late.id == "late" and "shortlist" in (late.stages or {})
+    (record,) = collection.engine.retrieve(collection.name, [point_id("late", "id")], with_payload=True)
+    assert record.payload[CODES] and record.payload[SHORTLIST]
 
 
 def test_the_state_is_copied_to_a_server_that_has_some(

@@ -81,21 +81,26 @@ def migrated(engine: Engine, shortlist: int | None = 12, **fields: Any) -> Colle
 def as_of_before(engine: Engine) -> None:
     """Let points without tokens look as earlier versions have migrated them: without empty codes."""
     lost_nothing = engine.retrieve("target", WITHOUT, with_payload=True)
-    assert all(record.payload[field] == "" for record in lost_nothing for field in (CODES, SHORTLIST))
+    assert all(record.payload[CODES] == record.payload.get(SHORTLIST, "") == "" for record in lost_nothing)
     engine.delete_payload("target", keys=[CODES, SHORTLIST], points=WITHOUT, wait=True)
 
 
-@pytest.mark.parametrize("of_before", [False, True])
 @pytest.mark.parametrize("megabytes", ["0", "64"])
-@pytest.mark.parametrize("shortlist", [12, None])
+@pytest.mark.parametrize(
+    ("shortlist", "shortlist_bytes"), [(12, 8), (12, 0), (None, 8)], ids=["short codes", "ids", "all codes"]
+)
 def test_points_without_tokens_take_part_in_searches(
-    engine: Engine, shortlist: int | None, megabytes: str, of_before: bool, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    shortlist: int | None,
+    shortlist_bytes: int,
+    megabytes: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, megabytes)
-    collection = migrated(engine, shortlist)
-    if of_before:
-        as_of_before(engine)
-    for _ in range(2):
+    collection = migrated(engine, shortlist, shortlist_bytes=shortlist_bytes)
+    for time in range(4):
+        if time == 2:
+            as_of_before(engine)
         by_tokens = collection.search(tokens=TOKENS[3], dense=DENSE[10], limit=3)
         assert by_tokens[0].id == 3 and 10 not in {hit.id for hit in by_tokens}
         both = collection.search(
