@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,9 @@ def _for_few_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 GENERATOR = np.random.default_rng(0)
 # All resemble each other a little, so that similarities are positive.
-TOKENS = TokenBatch.from_list([GENERATOR.normal(1.5, 1.0, size=(4, DIM)) for _ in range(COUNT)])
+ROWS = GENERATOR.normal(1.5, 1.0, size=(4 * COUNT, DIM))
+ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
+TOKENS = TokenBatch(ROWS, np.arange(0, len(ROWS) + 1, 4))
 DENSE = GENERATOR.normal(size=(COUNT, 4)).astype(np.float32)
 WITHOUT = [*range(0, COUNT, 10)]
 """Points that have no tokens."""
@@ -146,6 +149,16 @@ def test_a_hit_without_tokens_is_similar_to_nothing(
     assert hits[0].id == 3
     # By difference alone they come first.
     assert {hit.id for hit in hits[1 : 1 + len(WITHOUT)]} == {*WITHOUT}
+    search = {**query, "fusion": MOSTLY_DENSE, "limit": COUNT, "mmr": mmr}
+    assert asyncio.run(_searched(collection, search)) == [hit.id for hit in hits]
+
+
+async def _searched(collection: Collection, search: dict[str, Any]) -> list[Any]:
+    again = collection.to_async()
+    hits = await again.search(**search)
+    if again.engine is not collection.engine:
+        await again.engine.close()
+    return [hit.id for hit in hits]
 
 
 def test_a_hit_that_has_lost_its_codes_is_named_where_hits_are_compared(engine: Engine) -> None:
