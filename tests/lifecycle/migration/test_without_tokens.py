@@ -110,6 +110,14 @@ def test_points_without_tokens_take_part_in_searches(
             tokens=TOKENS[3], dense=DENSE[10], limit=3, fusion=MOSTLY_DENSE, with_stages=True
         )
         assert both[0].id == 10 and "codes" not in (both[0].stages or {})
+        # Where no candidate has tokens, none is ranked by them, and other branches still rank.
+        alone: dict[str, Any] = {"filter": models.Filter(must=[models.HasIdCondition(has_id=WITHOUT)])}
+        assert collection.search(tokens=TOKENS[3], dense=DENSE[10], **alone) == []
+        for options in ({}, {"mmr": models.Mmr()}):
+            hits = collection.search(
+                tokens=TOKENS[3], dense=DENSE[10], fusion=MOSTLY_DENSE, **alone, **options
+            )
+            assert {hit.id for hit in hits} == {*WITHOUT} and hits[0].id == 10
     # One that has lost its codes is no such point.
     engine.delete_payload("target", keys=[CODES, SHORTLIST], points=[3], wait=True)
     with pytest.raises(StateError, match="point 3 has lost the codes of its tokens"):
