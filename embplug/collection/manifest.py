@@ -209,8 +209,8 @@ def _from_version_1(contents: dict[str, Any]) -> dict[str, Any]:
         tokens = {names.get(name, name): value for name, value in tokens.items()}
         encoding = tokens.get("encoding")
         if isinstance(encoding, dict) and encoding.get("kind") == "learned":
-            # Documents were compared with landmarks in all dimensions.
-            tokens["encoding"] = {"compared_dim": None, **encoding}
+            # All tokens of documents were compared with landmarks, in all dimensions.
+            tokens["encoding"] = {"compared_dim": None, "duplicates": 0.0, **encoding}
     for name, fields in (recipe.get("dense") or {}).items():
         dense[name] = {key: value for key, value in fields.items() if key not in _VERSION_FIELDS}
         version = {key: fields[key] for key in _VERSION_FIELDS if key in fields}

@@ -13,14 +13,15 @@ from embplug.common.threads import single_blas_thread
 from embplug.common.torch_device import torch_on
 from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.kernels import load
-from embplug.methods.kernels.highest import highest_sums
+from embplug.methods.kernels.bases import GROUP, MIDDLE
+from embplug.methods.kernels.highest import distances_in_steps, distinct_rows, highest_sums, offsets_of
 from embplug.methods.numeric.partition import Float32
 from embplug.methods.token_batch import TokenBatch, document_blocks
 
 LANDMARK_BLOCK = 1024
 """Landmarks compared at a time: the products of a document with them stay in the cache."""
 
-TOKEN_BLOCK = 256
+TOKEN_BLOCK = 1024
 """Tokens of short documents that are compared in one product."""
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -35,6 +36,7 @@ def highest_products(
     workers: int,
     device: str | None,
     components: Float32 | None = None,
+    distance: float = 0.0,
 ) -> Float32:
     """Compare documents with landmarks.
 
@@ -52,6 +54,9 @@ def highest_products(
         A torch device; None computes in this process.
     components : (dim, projected)
         What tokens are multiplied by before they are compared. None compares them as they are.
+    distance
+        Squared distance up to which a token of a document is left out that is like an earlier one, where
+        landmarks are bytes. 0 compares all.
 
     Returns
     -------
@@ -59,9 +64,9 @@ def highest_products(
         The highest product of a document's tokens with each landmark; zero without tokens.
     """
     if device is not None:
-        return _on_device(device, documents, landmarks, components)
+        return _on_device(device, documents, landmarks, components, distance)
     highest = np.zeros((len(documents), len(landmarks.codes)), dtype=np.float32)
-    compare = _comparison(landmarks)
+    compare = _comparison(landmarks, distance)
 
     def fill(some: slice) -> None:
         batch = documents[some]
@@ -70,7 +75,7 @@ def highest_products(
         compare(batch, highest[some])
 
     with single_blas_thread():
-        _for_each(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
+        for_each(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
     highest *= landmarks.scales
     return highest
 
@@ -79,14 +84,14 @@ Comparison: TypeAlias = Callable[[TokenBatch, Float32], None]
 """Writes the highest products (n, landmarks) of documents."""
 
 
-def _comparison(landmarks: ScaledRows) -> Comparison:
+def _comparison(landmarks: ScaledRows, distance: float) -> Comparison:
     """What compares documents with the codes of landmarks: the kernel, or BLAS where that is not faster."""
     kernel = load()
     if kernel is not None and landmarks.is_rounded and kernel.eight_bits:
         panels = landmarks.panels
 
         def by_kernel(documents: TokenBatch, out: Float32) -> None:
-            sums, steps = highest_sums(kernel, documents.values, documents.offsets, panels)
+            sums, steps = highest_sums(kernel, documents.values, documents.offsets, panels, distance)
             np.multiply(sums, steps[:, None], out=out, casting="same_kind", dtype=np.float32)
 
         return by_kernel
@@ -97,6 +102,9 @@ def _comparison(landmarks: ScaledRows) -> Comparison:
         steps = np.ones(len(documents), dtype=np.float32)
         if landmarks.is_rounded:
             tokens, steps = _rounded(tokens, documents)
+            if distance:
+                kept = _distinct(tokens, offsets, distances_in_steps(distance, steps))
+                tokens, offsets = tokens[kept], offsets_of(kept, offsets)
         inhabited = np.flatnonzero(documents.lengths).tolist()
         for part, block in columns:
             products = tokens @ block
@@ -122,6 +130,25 @@ def _rounded(tokens: Float32, batch: TokenBatch) -> tuple[Float32, Float32]:
     return rounded, steps
 
 
+def _distinct(tokens: Float32, offsets: NDArray[np.int64], limits: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Which tokens, of whole numbers, are no closer to an earlier one; see :func:`distinct_rows`."""
+    kernel = load()
+    if kernel is not None and kernel.eight_bits:
+        padded = np.full((len(tokens), -(-tokens.shape[1] // GROUP) * GROUP), MIDDLE, dtype=np.uint8)
+        padded[:, : tokens.shape[1]] = tokens + MIDDLE
+        return distinct_rows(kernel, padded, offsets, limits)
+    kept = np.ones(len(tokens), dtype=bool)
+    # Sums of float32 are whole up to here.
+    exact = tokens if tokens.shape[1] * LIMIT**2 < 1 << 24 else tokens.astype(np.float64)
+    for start, stop, limit in zip(offsets[:-1].tolist(), offsets[1:].tolist(), limits.tolist(), strict=True):
+        products = (exact[start:stop] @ exact[start:stop].T).astype(np.float64)
+        squares, own = products.diagonal(), kept[start:stop]
+        alike = np.tril(squares[:, None] + squares - 2 * products <= limit, -1)
+        for token in np.flatnonzero(alike.any(axis=1)).tolist():
+            own[token] = not (alike[token] & own).any()
+    return kept
+
+
 def principal_components(tokens: Float32, count: int) -> Float32:
     """Directions (dim, count) that keep most of the products of tokens (n, dim) with each other."""
     _, directions = np.linalg.eigh(tokens.T @ tokens)
@@ -134,7 +161,8 @@ def _landmark_blocks(codes: NDArray[Any]) -> Iterator[tuple[slice, Float32]]:
         yield columns, np.ascontiguousarray(codes[columns].T, dtype=np.float32)
 
 
-def _for_each(work: Callable[[slice], None], items: list[slice], workers: int) -> None:
+def for_each(work: Callable[[slice], None], items: list[slice], workers: int) -> None:
+    """Do the work of all items, on several threads."""
     if workers == 1:
         for item in items:
             work(item)
@@ -144,7 +172,11 @@ def _for_each(work: Callable[[slice], None], items: list[slice], workers: int) -
 
 
 def _on_device(
-    device: str, documents: TokenBatch, landmarks: ScaledRows, components: Float32 | None
+    device: str,
+    documents: TokenBatch,
+    landmarks: ScaledRows,
+    components: Float32 | None,
+    distance: float,
 ) -> Float32:
     """Compute :func:`highest_products` with torch on a device, many documents in one product."""
     torch, where = torch_on(device, f"encoding on device {device!r}")
@@ -168,6 +200,12 @@ def _on_device(
                     largest = torch.segment_reduce(tokens.abs().amax(dim=1), "max", lengths=lengths)
                     steps = torch.where(largest > 0, largest / LIMIT, 1.0).clamp(min=TINY)
                     tokens = torch.round(tokens * (1 / torch.repeat_interleave(steps, lengths))[:, None])
+                    if distance:
+                        offsets = np.append(0, np.cumsum(part.lengths[rows]))
+                        limits = distances_in_steps(distance, steps.cpu().numpy())
+                        kept = _distinct(tokens.cpu().numpy(), offsets, limits)
+                        tokens = tokens[torch.from_numpy(kept).to(where)]
+                        lengths = torch.from_numpy(np.diff(offsets_of(kept, offsets))).to(where)
                 maxima = torch.segment_reduce(tokens @ columns, "max", lengths=lengths)
                 highest[block.start + rows] = (maxima * steps[:, None]).cpu().numpy()
     highest *= landmarks.scales

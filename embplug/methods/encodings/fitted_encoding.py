@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.methods.encodings.document_products import highest_products
+from embplug.common.threads import single_blas_thread
+from embplug.methods.encodings.document_products import for_each, highest_products
 from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.partition import Float32
 from embplug.methods.stored import StoredArray
-from embplug.methods.token_batch import TokenBatch
+from embplug.methods.token_batch import TokenBatch, document_blocks
 
 QUERY_BLOCK = 512
 """Query tokens whose features are held at a time."""
+
+PARTS_OF_A_WORKER = 4
+"""Parts of a block of documents, so that all workers end at the same time."""
 
 _MATRICES = ("directions", "query_map", "landmarks", "document_map")
 """Stored as bytes with a scale for each row."""
@@ -46,6 +50,8 @@ class FittedEncoding:
     """Length of all documents; see :class:`BalancedBytes`."""
     unexplained: float = 1.0
     """Share of the variance of MaxSim that the encodings of the sample do not explain."""
+    alike: float = 0.0
+    """Squared distance up to which a token of a document is left out that is like an earlier one."""
     before: State | None = None
     """The state, if its maps are halves, as those of the first version are."""
 
@@ -61,8 +67,20 @@ class FittedEncoding:
 
     def document_vectors(self, documents: TokenBatch, workers: int, device: str | None) -> Float32:
         """Vectors (n, rank); of a document without tokens zero."""
-        products = highest_products(documents, self.landmarks, workers, device, self.components)
-        vectors: Float32 = products @ self.document_map.values
+        vectors = np.empty((len(documents), self.rank), dtype=np.float32)
+        to_vectors = self.document_map.values
+
+        def fill(some: slice) -> None:
+            own = documents[some]
+            products = highest_products(own, self.landmarks, 1, device, self.components, self.alike)
+            np.matmul(products, to_vectors, out=vectors[some])
+
+        # A device, and one worker, take all at once.
+        parts = 1 if device is not None else PARTS_OF_A_WORKER * workers if workers > 1 else 1
+        blocks = document_blocks(documents.offsets, -(-max(len(documents.values), 1) // parts))
+        # Threads of BLAS would wait for its next product on the processors that compare.
+        with single_blas_thread():
+            for_each(fill, list(blocks), workers)
         vectors += self.document_bias
         vectors[documents.lengths == 0] = 0
         return vectors
@@ -103,6 +121,7 @@ class FittedEncoding:
             "bytes_scale": np.array(self.bytes_scale, dtype=np.float64),
             "length": np.array(self.length, dtype=np.float64),
             "unexplained": np.array(self.unexplained, dtype=np.float64),
+            "alike": np.array(self.alike, dtype=np.float64),
         }
 
     @classmethod
@@ -123,6 +142,8 @@ class FittedEncoding:
             document_map,
             arrays["document_bias"],
             *_numbers(arrays),
+            # Encodings of before compare all tokens.
+            alike=float(arrays.get("alike", 0.0)),
         )
 
 
@@ -155,6 +176,8 @@ def stored_arrays(
             "document_bias": StoredArray(np.float32, (rank,)),
             **common,
         }
+    if "alike" in state:
+        common["alike"] = StoredArray(np.float64, low=0)
     projects = "components" in state
     # A feature for each direction, and one for each dimension of the token itself.
     sizes = [*np.shape(state.get("directions", ())), *np.shape(state.get("components", ()))]

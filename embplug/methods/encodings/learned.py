@@ -40,7 +40,7 @@ from embplug.methods.stored import StoredArray
 from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import check_finite, checked_weights
 
-DOCUMENT_BLOCK = 256
+DOCUMENT_BLOCK = 1024
 """Documents whose products with landmarks are mapped to encodings in one matrix product."""
 
 SAMPLE_TOKENS = 650_000
@@ -109,6 +109,10 @@ class LearnedEncoding(Encoding):
         Largest number of documents to learn from, evenly spaced among those passed to :meth:`fit`.
     sample_tokens : int, default=650000
         Approximate largest number of tokens in the documents to learn from.
+    duplicates : float, default=0.07
+        A token that lies closer to an earlier one of its document is not compared: its squared distance is at
+        most this share of the mean of two tokens. Words that come again, and empty parts of pages, take no
+        time then. 0 compares all tokens.
     activity : float, default=0.05
         Share of the landmarks for which a feature of middle breadth is not zero. The breadths of features
         range from a quarter of it to four times of it, up to half of the landmarks.
@@ -145,6 +149,7 @@ class LearnedEncoding(Encoding):
     compared_dim: int | None = Field(default=None, ge=1)
     sample: int = Field(default=8000, ge=MIN_DOCUMENTS)
     sample_tokens: int = Field(default=SAMPLE_TOKENS, ge=MIN_TOKENS)
+    duplicates: float = Field(default=0.07, ge=0, lt=1)
     activity: float = Field(default=0.05, gt=0, le=0.5)
     ridge: float = Field(default=0.01, gt=0)
     steps: int = Field(default=300, ge=0)
@@ -222,7 +227,8 @@ class LearnedEncoding(Encoding):
             torch_on(device, f"encoding on device {device!r}")
         sample, query_tokens = self._checked_sample(tokens, queries)
         points = self._landmarks(sample, query_tokens).astype(np.float32, copy=False)
-        targets = highest_products(sample, ScaledRows.round(points), worker_count(-1), device)
+        alike = self._alike(sample)
+        targets = highest_products(sample, ScaledRows.round(points), worker_count(-1), device, distance=alike)
         targets -= targets.mean(axis=0)
         components = self._components(sample)
         projected: Float32 = points if components is None else points @ components
@@ -237,7 +243,7 @@ class LearnedEncoding(Encoding):
 
         chosen = chosen_landmarks(measures, variances, noise, self.compared)
         landmarks = ScaledRows.round(projected[chosen])
-        targets = highest_products(sample, landmarks, worker_count(-1), device, components)
+        targets = highest_products(sample, landmarks, worker_count(-1), device, components, alike)
         mean = targets.mean(axis=0)
         targets -= mean
         measures = measures[chosen]
@@ -260,6 +266,7 @@ class LearnedEncoding(Encoding):
             document_bias=-mean @ rounded_map.values,
             bytes_scale=coder.scale,
             length=coder.length,
+            alike=alike,
         )
         self.fitted_ = replace(self.fitted_, unexplained=self._unexplained(sample, device))
         return self
@@ -477,6 +484,12 @@ class LearnedEncoding(Encoding):
         step = -(-len(sample.values) // COMPONENT_TOKENS)
         components = principal_components(sample.values[::step].astype(np.float32), self.compared_dim)
         return components.astype(np.float16).astype(np.float32)
+
+    def _alike(self, sample: TokenBatch) -> float:
+        """Squared distance up to which two tokens are alike."""
+        some = sample.values[:: -(-len(sample.values) // COMPONENT_TOKENS)].astype(np.float64)
+        # Two tokens lie, on average, at twice the variance.
+        return float(self.duplicates * 2 * some.var(axis=0).sum())
 
     def _rotation(self, rank: int) -> Float32:
         import scipy.linalg

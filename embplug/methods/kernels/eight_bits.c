@@ -141,6 +141,24 @@ EXPORT EIGHT_BITS void embplug_rounded_tokens(const void *tokens, int half, cons
  * intrinsic in memory, which takes twice the time. */
 #define ADD_PRODUCTS(sums, eight, numbers) __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(eight), "v"(numbers))
 
+/* Sums (TOKENS, PANEL) of products of some rows with a panel (groups, PANEL, 4), which begin at `begin`. */
+static inline EIGHT_BITS __attribute__((always_inline)) void with_panel(
+    const uint8_t *const *row, const int8_t *panel, int64_t groups, const __m512i *begin,
+    __m512i (*sums)[VECTORS]) {
+    for (int t = 0; t < TOKENS; t++)
+        for (int v = 0; v < VECTORS; v++) sums[t][v] = begin[v];
+    for (int64_t group = 0; group < groups; group++) {
+        __m512i column[VECTORS];
+        for (int v = 0; v < VECTORS; v++) column[v] = _mm512_loadu_si512(panel + group * 4 * PANEL + 64 * v);
+        for (int t = 0; t < TOKENS; t++) {
+            int32_t four;
+            memcpy(&four, row[t] + 4 * group, 4);
+            const __m512i value = _mm512_set1_epi32(four);
+            for (int v = 0; v < VECTORS; v++) ADD_PRODUCTS(sums[t][v], value, column[v]);
+        }
+    }
+}
+
 /* The highest sums (documents, landmarks) of products of the tokens (tokens, dim) of the documents first..last - 1
  * with landmarks. `dim` is a multiple of 4, `landmarks` of PANEL. Tokens are signed bytes plus 128. `panels` are
  * (landmarks / PANEL, dim / 4, PANEL, 4), and a sum begins at `starts` (landmarks,), which takes the 128 out. */
@@ -162,27 +180,98 @@ EXPORT EIGHT_BITS void embplug_highest(
             for (int64_t token = 0; token < count; token += TOKENS) {
                 const uint8_t *row[TOKENS];
                 __m512i sums[TOKENS][VECTORS];
-                for (int t = 0; t < TOKENS; t++) {
-                    /* Behind the last token it is compared again. */
-                    row[t] = rows + (token + t < count ? token + t : count - 1) * dim;
-                    for (int v = 0; v < VECTORS; v++) sums[t][v] = begin[v];
-                }
-                for (int64_t group = 0; group < groups; group++) {
-                    __m512i column[VECTORS];
-                    for (int v = 0; v < VECTORS; v++)
-                        column[v] = _mm512_loadu_si512(columns + group * 4 * PANEL + 64 * v);
-                    for (int t = 0; t < TOKENS; t++) {
-                        int32_t four;
-                        memcpy(&four, row[t] + 4 * group, 4);
-                        const __m512i value = _mm512_set1_epi32(four);
-                        for (int v = 0; v < VECTORS; v++)
-                            ADD_PRODUCTS(sums[t][v], value, column[v]);
-                    }
-                }
+                /* Behind the last token it is compared again. */
+                for (int t = 0; t < TOKENS; t++) row[t] = rows + (token + t < count ? token + t : count - 1) * dim;
+                with_panel(row, columns, groups, begin, sums);
                 for (int t = 0; t < TOKENS; t++)
                     for (int v = 0; v < VECTORS; v++) best[v] = _mm512_max_epi32(best[v], sums[t][v]);
             }
             for (int v = 0; v < VECTORS; v++) _mm512_storeu_si512(highest + panel + 16 * v, best[v]);
+        }
+    }
+}
+/* The sum and the sum of squares of a token about 128. */
+static inline EIGHT_BITS void sums_of(const uint8_t *row, int64_t dim, int32_t *sum, int32_t *square) {
+    const __m256i middle = _mm256_set1_epi8((char)128);
+    __m512i sums = _mm512_setzero_si512(), squares = sums;
+    for (int64_t d = 0; d < dim; d += 32) {
+        const __mmask32 mask = dim - d < 32 ? ((__mmask32)1 << (dim - d)) - 1 : ~(__mmask32)0;
+        const __m256i eight = _mm256_maskz_sub_epi8(mask, _mm256_maskz_loadu_epi8(mask, row + d), middle);
+        const __m512i sixteen = _mm512_cvtepi8_epi16(eight);
+        sums = _mm512_add_epi32(sums, _mm512_madd_epi16(sixteen, _mm512_set1_epi16(1)));
+        squares = _mm512_add_epi32(squares, _mm512_madd_epi16(sixteen, sixteen));
+    }
+    *sum = _mm512_reduce_add_epi32(sums);
+    *square = _mm512_reduce_add_epi32(squares);
+}
+
+/* Which tokens (tokens, dim) of documents lie no closer than the root of `limits` (documents,) to an earlier one
+ * that is kept: `kept` (tokens,) is 1 or 0. `sums` and `squares` (tokens,) and `panel` (dim * PANEL,) are written. */
+EXPORT EIGHT_BITS void embplug_distinct(const uint8_t *tokens, const int64_t *offsets, int64_t documents, int64_t dim,
+                                        const int32_t *limits, int32_t *sums, int32_t *squares, int8_t *panel,
+                                        uint8_t *kept) {
+    for (int64_t document = 0; document < documents; document++) {
+        const int64_t first = offsets[document], count = offsets[document + 1] - first;
+        const uint8_t *rows = tokens + first * dim;
+        const int32_t *square = squares + first;
+        uint8_t *own = kept + first;
+        memset(own, 1, (size_t)count);
+        for (int64_t token = 0; token < count; token++)
+            sums_of(rows + token * dim, dim, sums + first + token, squares + first + token);
+        for (int64_t next = 0; next < count;) {
+            /* Tokens that are kept so far, from -128 to 127, and where the products with them begin. What an earlier
+             * panel has left there counts for none. */
+            int64_t columns[PANEL], size = 0, token = next;
+            int32_t starts[PANEL] = {0}, lengths[PANEL] = {0};
+            for (; next < count && size < PANEL; next++) {
+                if (!own[next]) continue;
+                for (int64_t d = 0; d < dim; d += 4) {
+                    uint32_t four;
+                    memcpy(&four, rows + next * dim + d, 4);
+                    four ^= 0x80808080u;
+                    memcpy(panel + d * PANEL + 4 * size, &four, 4);
+                }
+                starts[size] = -128 * sums[first + next];
+                lengths[size] = square[next];
+                columns[size++] = next;
+            }
+            uint64_t alive = size < PANEL ? ((uint64_t)1 << size) - 1 : ~(uint64_t)0;
+            __m512i begin[VECTORS];
+            for (int v = 0; v < VECTORS; v++) begin[v] = _mm512_loadu_si512(starts + 16 * v);
+            int64_t column = 0;
+            while (token < count) {
+                const uint8_t *row[TOKENS];
+                int64_t members[TOKENS];
+                uint64_t close[TOKENS];
+                __m512i products[TOKENS][VECTORS];
+                int some = 0;
+                for (; token < count && some < TOKENS; token++)
+                    if (own[token]) members[some++] = token;
+                if (!some) break;
+                for (int t = some; t < TOKENS; t++) members[t] = members[some - 1];
+                for (int t = 0; t < TOKENS; t++) row[t] = rows + members[t] * dim;
+                with_panel(row, panel, dim / 4, begin, products);
+                /* As many turns as there are sums, so that these stay in registers. */
+                for (int t = 0; t < TOKENS; t++) {
+                    /* A squared distance is the squares without twice the product. */
+                    const __m512i least = _mm512_set1_epi32(square[members[t]] - limits[document]);
+                    close[t] = 0;
+                    for (int v = 0; v < VECTORS; v++) {
+                        const __m512i twice = _mm512_add_epi32(products[t][v], products[t][v]);
+                        const __m512i rest = _mm512_sub_epi32(twice, _mm512_loadu_si512(lengths + 16 * v));
+                        close[t] |= (uint64_t)_mm512_cmpge_epi32_mask(rest, least) << (16 * v);
+                    }
+                }
+                for (int t = 0; t < some; t++) {
+                    const int within = column < size && columns[column] == members[t];
+                    const uint64_t before = within ? ((uint64_t)1 << column) - 1 : ~(uint64_t)0;
+                    if (close[t] & alive & before) {
+                        own[members[t]] = 0;
+                        if (within) alive &= ~((uint64_t)1 << column);
+                    }
+                    column += within;
+                }
+            }
         }
     }
 }
@@ -210,5 +299,12 @@ EXPORT void embplug_highest(const uint8_t *tokens, const int64_t *offsets, int64
                             int32_t *highest) {
     (void)tokens, (void)offsets, (void)first, (void)last, (void)dim;
     (void)panels, (void)starts, (void)landmarks, (void)highest;
+}
+
+EXPORT void embplug_distinct(const uint8_t *tokens, const int64_t *offsets, int64_t documents, int64_t dim,
+                             const int32_t *limits, int32_t *sums, int32_t *squares, int8_t *panel,
+                             uint8_t *kept) {
+    (void)tokens, (void)offsets, (void)documents, (void)dim, (void)limits;
+    (void)sums, (void)squares, (void)panel, (void)kept;
 }
 #endif

@@ -38,8 +38,57 @@ class Panels(NamedTuple):
         return cls(np.ascontiguousarray(codes), starts.astype(np.int32), count)
 
 
+def offsets_of(kept: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Offsets (n + 1,) of documents once only some of their tokens are there."""
+    counts = np.zeros(len(kept) + 1, dtype=np.int64)
+    np.cumsum(kept, out=counts[1:])
+    after: NDArray[np.int64] = counts[offsets] - counts[offsets[0]]
+    return after
+
+
+def distances_in_steps(distance: float, steps: Float32) -> NDArray[np.int32]:
+    """A squared distance in the units of each document (n,), whose tokens are whole numbers of ``steps``."""
+    return np.minimum(distance / np.square(steps, dtype=np.float64), np.iinfo(np.int32).max).astype(np.int32)
+
+
+def distinct_rows(
+    kernel: Kernel, rows: NDArray[np.uint8], offsets: NDArray[np.int64], limits: NDArray[np.int32]
+) -> NDArray[np.bool_]:
+    """Which tokens of a document are no closer to an earlier one than a distance allows.
+
+    The kernel has to be one of ``eight_bits``.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    rows : uint8 (sum_tokens, dim)
+        Tokens about 128. The dimension is a multiple of 4.
+    offsets : int64 (n + 1,)
+        Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``, which are there.
+    limits : int32 (n,)
+        Squared distance up to which tokens of each document are alike.
+
+    Returns
+    -------
+    bool (sum_tokens,)
+        A token that is like an earlier one counts for none after it.
+    """
+    sums, squares = np.empty((2, len(rows)), dtype=np.int32)
+    panel = np.empty(rows.shape[1] * PANEL, dtype=np.int8)
+    kept = np.zeros(len(rows), dtype=np.bool_)
+    kernel.functions.embplug_distinct(
+        *(place(rows), place(offsets), len(offsets) - 1, rows.shape[1]),
+        *(place(array) for array in (limits, sums, squares, panel, kept)),
+    )
+    return kept
+
+
 def highest_sums(
-    kernel: Kernel, tokens: NDArray[Any], offsets: NDArray[np.int64], panels: Panels
+    kernel: Kernel,
+    tokens: NDArray[Any],
+    offsets: NDArray[np.int64],
+    panels: Panels,
+    distance: float = 0.0,
 ) -> tuple[NDArray[np.int32], Float32]:
     """Highest sums of products of landmarks with the tokens of documents, which are rounded to bytes.
 
@@ -52,6 +101,8 @@ def highest_sums(
     offsets : int64 (n + 1,)
         Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``.
     panels : Panels
+    distance : float, default=0.0
+        Squared distance up to which a token is left out that is like an earlier one; 0 compares all.
 
     Returns
     -------
@@ -75,6 +126,9 @@ def highest_sums(
         *(place(tokens), tokens.dtype == np.float16, place(offsets), len(highest)),
         *(tokens.shape[1], dim, place(rows), place(steps)),
     )
+    if distance:
+        kept = distinct_rows(kernel, rows, offsets, distances_in_steps(distance, steps))
+        rows, offsets = rows[kept], offsets_of(kept, offsets)
     kernel.functions.embplug_highest(
         *(place(rows), place(offsets), 0, len(highest), dim),
         *(place(panels.codes), place(panels.starts), len(panels.starts), place(highest)),

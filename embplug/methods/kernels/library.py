@@ -41,6 +41,7 @@ _ARGUMENTS = {
     "embplug_rounded": [c_void_p, *[c_int64] * 3, c_float, *[c_void_p] * 4],
     "embplug_weighted_rows": [c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p],
     "embplug_rounded_tokens": [c_void_p, c_int, c_void_p, *[c_int64] * 3, c_void_p, c_void_p],
+    "embplug_distinct": [*[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 5],
     "embplug_highest": [*[c_void_p] * 2, *[c_int64] * 3, *[c_void_p] * 2, c_int64, c_void_p],
 }
 _RESULTS: dict[str, tuple[Any, list[Any]]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,47 @@ def test_the_kernel_and_numpy_compute_the_same(lengths: list[int]) -> None:
         with_kernel = highest_products(documents, landmarks, 1, None)
         patch.setattr(document_products, "load", lambda: None)
         np.testing.assert_array_equal(highest_products(documents, landmarks, 2, None), with_kernel)
+
+
+def alike_documents(lengths: list[int], dim: int) -> TokenBatch:
+    """Documents whose tokens come again, some of them a little changed."""
+    rng = np.random.default_rng(sum(lengths) + dim)
+    words = rng.standard_normal((12, dim))
+    tokens = [words[rng.integers(0, 12, n)] + rng.choice([0, 0.02, 0.3], (n, 1)) for n in lengths]
+    return TokenBatch.from_list([own.astype(np.float32) for own in tokens], dim=dim)
+
+
+def without_duplicates(documents: TokenBatch, distance: float) -> TokenBatch:
+    """Tokens in steps of their document that are no closer to an earlier one, by plain loops."""
+    kept = []
+    for own in documents:
+        step = np.abs(own).max(initial=0) / np.float32(127)
+        chosen: list[int] = []
+        whole = np.rint(own / step).astype(np.int64) if len(own) else own
+        for i, token in enumerate(whole):
+            limit = int(min(distance / float(step) ** 2, 2**31 - 1))
+            if all(np.square(token - whole[earlier]).sum() > limit for earlier in chosen):
+                chosen.append(i)
+        kept.append(own[chosen])
+    return TokenBatch.from_list(kept, dim=documents.dim)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 200), max_size=5), st.sampled_from([1, 9, 32, 65]), st.floats(0.01, 5))
+def test_a_token_like_an_earlier_one_is_left_out(lengths: list[int], dim: int, distance: float) -> None:
+    documents = alike_documents(lengths, dim)
+    landmarks = ScaledRows.round(np.random.default_rng(dim).standard_normal((70, dim)).astype(np.float32))
+    # The longest number of a document comes first, so that what is left out changes no step.
+    for start, stop in zip(documents.offsets[:-1], documents.offsets[1:], strict=True):
+        documents.values[start:stop][:1] = 9
+    expected = highest_products(without_duplicates(documents, distance), landmarks, 1, None)
+    for device in [None, *(["cpu"] if importlib.util.find_spec("torch") else [])]:
+        products = highest_products(documents, landmarks, 1, device, distance=distance)
+        np.testing.assert_allclose(products, expected, rtol=1e-6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document_products, "load", lambda: None)
+        products = highest_products(documents, landmarks, 2, None, distance=distance)
+        np.testing.assert_array_equal(products, expected)
 
 
 def test_a_device_computes_the_same() -> None:
