@@ -47,7 +47,7 @@ def stored(dim: int) -> dict[str, Tokens]:
         "predictive 31 B": tokens(PredictiveQuantizer(size=31)),
         "predictive 47 B": tokens(PredictiveQuantizer(size=47)),
         "predictive 60 B, weighted": tokens(
-            # Errors weigh more where queries vary, candidates are few, and all of their codes are read.
+            # Errors weigh more where queries vary, and the ids in the codes are short codes enough.
             PredictiveQuantizer(size=60, emphasis=1.5),
             encoding=LearnedEncoding(stored_dim=256),
             document_bytes=48,
