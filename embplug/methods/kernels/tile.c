@@ -353,8 +353,9 @@ INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int
         for (int entry = 0; entry < ENTRIES; entry++) radius = distances[entry] > radius ? distances[entry] : radius;
         float roots[LANES];
         EACH(i) STORE(floats, roots + i * FLOATS) = square[i];
-        for (int lane = 0; lane < LANES; lane++) roots[lane] = sqrtf(roots[lane]);
-        radius = sqrtf(radius);
+        /* Squares of tiny numbers are 0, and no ball is smaller than these were. */
+        for (int lane = 0; lane < LANES; lane++) roots[lane] = sqrtf(roots[lane] + FLT_MIN);
+        radius = sqrtf(radius + FLT_MIN);
         EACH(i) {
             /* The box comes last: it is taken where squares are no numbers any more. */
             Floats reach = LESS(LOAD(floats, roots + i * FLOATS) * radius, box[i]);

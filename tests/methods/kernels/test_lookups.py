@@ -181,7 +181,7 @@ def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 7, 300])
-@pytest.mark.parametrize("size", [0.0, 1e-20, 1.0, 1e20])
+@pytest.mark.parametrize("size", [0.0, 1e-24, 1e-20, 1.0, 1e20])
 def test_rounded_sums_stay_within_their_bound(kernel: Kernel, width: int, size: float) -> None:
     generator, kernel = np.random.default_rng(width), with_tables(kernel, False)
     products = normal(generator, width, ENTRIES, LANES) * np.float32(size)
