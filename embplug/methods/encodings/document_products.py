@@ -24,6 +24,9 @@ LANDMARK_BLOCK = 1024
 TOKEN_BLOCK = 1024
 """Tokens of short documents that are compared in one product."""
 
+ALIKE_BLOCK = 128
+"""Tokens that are compared at a time with the earlier ones of their document."""
+
 TINY = float(np.finfo(np.float32).tiny)
 
 DEVICE_TOKENS = 4096
@@ -141,12 +144,21 @@ def _distinct(tokens: Float32, offsets: NDArray[np.int64], limits: NDArray[np.in
     # Sums of float32 are whole up to here.
     exact = tokens if tokens.shape[1] * LIMIT**2 < 1 << 24 else tokens.astype(np.float64)
     for start, stop, limit in zip(offsets[:-1].tolist(), offsets[1:].tolist(), limits.tolist(), strict=True):
-        products = (exact[start:stop] @ exact[start:stop].T).astype(np.float64)
-        squares, own = products.diagonal(), kept[start:stop]
-        alike = np.tril(squares[:, None] + squares - 2 * products <= limit, -1)
-        for token in np.flatnonzero(alike.any(axis=1)).tolist():
-            own[token] = not (alike[token] & own).any()
+        _drop_alike(exact[start:stop], kept[start:stop], limit)
     return kept
+
+
+def _drop_alike(tokens: NDArray[Any], kept: NDArray[np.bool_], limit: int) -> None:
+    """Write which tokens of one document are kept; all are before."""
+    squares = np.square(tokens).sum(axis=1, dtype=np.float64)
+    for first in range(0, len(tokens), ALIKE_BLOCK):
+        rows = np.arange(first, min(first + ALIKE_BLOCK, len(tokens)))
+        columns = np.flatnonzero(kept[: rows[-1] + 1])
+        products = (tokens[rows] @ tokens[columns].T).astype(np.float64)
+        alike = squares[rows, None] + squares[columns] - 2 * products <= limit
+        alike &= columns < rows[:, None]
+        for row in np.flatnonzero(alike.any(axis=1)).tolist():
+            kept[rows[row]] = not (alike[row] & kept[columns]).any()
 
 
 def principal_components(tokens: Float32, count: int) -> Float32:

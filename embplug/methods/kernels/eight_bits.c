@@ -190,6 +190,7 @@ EXPORT EIGHT_BITS void embplug_highest(
         }
     }
 }
+
 /* The sum and the sum of squares of a token about 128. */
 static inline EIGHT_BITS void sums_of(const uint8_t *row, int64_t dim, int32_t *sum, int32_t *square) {
     const __m256i middle = _mm256_set1_epi8((char)128);
@@ -206,7 +207,8 @@ static inline EIGHT_BITS void sums_of(const uint8_t *row, int64_t dim, int32_t *
 }
 
 /* Which tokens (tokens, dim) of documents lie no closer than the root of `limits` (documents,) to an earlier one
- * that is kept: `kept` (tokens,) is 1 or 0. `sums` and `squares` (tokens,) and `panel` (dim * PANEL,) are written. */
+ * that is kept: `kept` (tokens,) is 1 or 0. `sums` and `squares` (tokens,) and `panel` (dim * PANEL,) are written.
+ * `dim` is at most 65,536 and a multiple of 4, and limits are from 0 to 2^30. */
 EXPORT EIGHT_BITS void embplug_distinct(const uint8_t *tokens, const int64_t *offsets, int64_t documents, int64_t dim,
                                         const int32_t *limits, int32_t *sums, int32_t *squares, int8_t *panel,
                                         uint8_t *kept) {
@@ -253,12 +255,14 @@ EXPORT EIGHT_BITS void embplug_distinct(const uint8_t *tokens, const int64_t *of
                 with_panel(row, panel, dim / 4, begin, products);
                 /* As many turns as there are sums, so that these stay in registers. */
                 for (int t = 0; t < TOKENS; t++) {
-                    /* A squared distance is the squares without twice the product. */
-                    const __m512i least = _mm512_set1_epi32(square[members[t]] - limits[document]);
+                    /* A squared distance is the squares without twice the product. With one product on either
+                     * side of the comparison, both sides fit into 32 bits. */
+                    const __m512i beyond = _mm512_set1_epi32(square[members[t]] - limits[document]);
                     close[t] = 0;
                     for (int v = 0; v < VECTORS; v++) {
-                        const __m512i twice = _mm512_add_epi32(products[t][v], products[t][v]);
-                        const __m512i rest = _mm512_sub_epi32(twice, _mm512_loadu_si512(lengths + 16 * v));
+                        const __m512i product = products[t][v];
+                        const __m512i rest = _mm512_sub_epi32(product, _mm512_loadu_si512(lengths + 16 * v));
+                        const __m512i least = _mm512_sub_epi32(beyond, product);
                         close[t] |= (uint64_t)_mm512_cmpge_epi32_mask(rest, least) << (16 * v);
                     }
                 }

@@ -16,6 +16,9 @@ from embplug.methods.numeric.arrays import Float32
 PANEL = 64
 """Landmarks that the kernel compares at a time."""
 
+LARGEST_LIMIT = 1 << 30
+"""Squared distance that the kernel compares with at most, so that its sums fit into 32 bits."""
+
 
 class Panels(NamedTuple):
     """Landmarks in the order in which the kernel reads them."""
@@ -48,7 +51,7 @@ def offsets_of(kept: NDArray[np.bool_], offsets: NDArray[np.int64]) -> NDArray[n
 
 def distances_in_steps(distance: float, steps: Float32) -> NDArray[np.int32]:
     """A squared distance in the units of each document (n,), whose tokens are whole numbers of ``steps``."""
-    return np.minimum(distance / np.square(steps, dtype=np.float64), np.iinfo(np.int32).max).astype(np.int32)
+    return np.minimum(distance / np.square(steps, dtype=np.float64), LARGEST_LIMIT).astype(np.int32)
 
 
 def distinct_rows(
@@ -66,7 +69,7 @@ def distinct_rows(
     offsets : int64 (n + 1,)
         Document ``i`` has the tokens ``offsets[i]:offsets[i + 1]``, which are there.
     limits : int32 (n,)
-        Squared distance up to which tokens of each document are alike.
+        Squared distance up to which tokens of each document are alike, at most ``LARGEST_LIMIT``.
 
     Returns
     -------

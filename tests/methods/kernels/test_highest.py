@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from embplug.methods.encodings import document_products
 from embplug.methods.encodings.document_products import highest_products
 from embplug.methods.encodings.scaled_rows import ScaledRows
 from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.highest import Panels, highest_sums
+from embplug.methods.kernels.highest import LARGEST_LIMIT, Panels, distinct_rows, highest_sums
 from embplug.methods.token_batch import TokenBatch
 
 
@@ -92,7 +93,7 @@ def without_duplicates(documents: TokenBatch, distance: float) -> TokenBatch:
         chosen: list[int] = []
         whole = np.rint(own / step).astype(np.int64) if len(own) else own
         for i, token in enumerate(whole):
-            limit = int(min(distance / float(step) ** 2, 2**31 - 1))
+            limit = int(min(distance / float(step) ** 2, LARGEST_LIMIT))
             if all(np.square(token - whole[earlier]).sum() > limit for earlier in chosen):
                 chosen.append(i)
         kept.append(own[chosen])
@@ -115,6 +116,27 @@ def test_a_token_like_an_earlier_one_is_left_out(lengths: list[int], dim: int, d
         patch.setattr(document_products, "load", lambda: None)
         products = highest_products(documents, landmarks, 2, None, distance=distance)
         np.testing.assert_array_equal(products, expected)
+
+
+@pytest.mark.parametrize("limit", [0, 100, LARGEST_LIMIT])
+def test_the_longest_tokens_are_told_apart(kernel: Kernel, limit: int) -> None:
+    if not kernel.eight_bits:
+        pytest.skip("this instruction set does not compare bytes")
+    rows = np.full((4, 65_536), 255, np.uint8)
+    rows[1], rows[2, 0] = 1, 254
+    kept = distinct_rows(kernel, rows, np.array([0, 4]), np.array([limit], np.int32))
+    assert kept.tolist() == [True, True, limit == 0, False]
+
+
+def test_long_documents_take_little_memory_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document_products, "load", lambda: None)
+    documents, landmarks = alike_documents([4000], 9), ScaledRows.round(LANDMARKS)
+    tracemalloc.start()
+    highest_products(documents, landmarks, 1, None, distance=0.1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The products of all tokens with each other would be 64 MB in float32 alone.
+    assert peak < 48 << 20
 
 
 def test_a_device_computes_the_same() -> None:
