@@ -121,7 +121,7 @@ class CodeCache:
             return ByteStrings.of([]), np.zeros(len(ids), dtype=bool)
         row_of = arena.rows.get(name, {})
         rows = np.fromiter(map(row_of.get, ids, repeat(ABSENT)), dtype=np.int64, count=len(ids))
-        # A point that is absent has the row -1, whose version is another.
+        # A point that is absent reads the last row, of which nothing is taken.
         known = (arena.versions[rows] == versions) & (rows != ABSENT)
         rows = rows[known]
         return ByteStrings(arena.data, arena.starts[rows], arena.lengths[rows]), known
