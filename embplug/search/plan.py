@@ -32,7 +32,7 @@ Rounds: TypeAlias = Generator[list[SearchRequest], Sequence[Answer], T]
 Plan: TypeAlias = Rounds[list[Hit]]
 
 SHORTLISTED_A_HIT = 4
-"""Documents whose codes are read for each hit, at least: short codes alone do not choose the hits."""
+"""Documents that are scored by their codes for each hit, at least: centroids alone do not choose the hits."""
 
 
 def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
@@ -190,7 +190,7 @@ def _ranked(
 ) -> Rounds[tuple[Ranking, str]]:
     """Rank documents again; returns them with the name of the stage that ranked them last.
 
-    Documents that are not among the best by short codes or by codes are left out, or keep these scores,
+    Documents that are not among the best of the shortlist or by codes are left out, or keep these scores,
     which approximate those of the last stage.
     """
     if ranker.by_codes is not None:
@@ -213,7 +213,7 @@ def _ranked_by_codes(
     cache: CodeCache | None,
     keep_others: bool,
 ) -> Rounds[Ranking]:
-    """Rank documents by their codes, after a shortlist those of the best by short codes alone."""
+    """Rank documents by their codes, where there is a shortlist only those that are best by it."""
     kept = ranker.shortlisted
     if ranker.shortlist is None or kept is None:
         return (yield from _by_codes(ranking, by_codes, cache))
@@ -225,7 +225,7 @@ def _ranked_by_codes(
     best = yield from _by_codes(read, by_codes, cache)
     if not (keep_others and len(best) and len(others)):
         return best
-    # Short codes see the same documents on another level.
+    # A shortlist sees the same documents on another level.
     level = best.scores.mean() - shortlist.scores.mean()
     return _with_others(best, replace(others, scores=others.scores + level), by_codes.stage)
 

@@ -69,7 +69,7 @@ class RoundedRows:
     def products(self, kernel: Kernel, query: Float32) -> Bases:
         """Dot products (n, tile) of all rows with query tokens (tile, dim).
 
-        Those of the last query are kept: a search scores short codes and then codes, of the same centroids.
+        Those of the last query are kept: a shortlist and codes have the same centroids.
         """
         tile = checked_tile("query", len(query))
         check_shape("query", query, (tile, self.exact.shape[1]))
