@@ -215,6 +215,26 @@ def test_state_restores_the_same_bytes(fitted: LearnedEncoding) -> None:
     assert restored.drift(SAMPLE) == pytest.approx(fitted.drift(SAMPLE))
 
 
+def test_a_token_like_an_earlier_one_changes_nothing(fitted: LearnedEncoding) -> None:
+    (own,) = batch([6], seed=4)
+    noise = np.random.default_rng(0).normal(0, 0.06, own.shape).astype(np.float32)
+    # The largest number stays where it is: the tokens of a document are rounded by it.
+    near = np.clip(own + noise, -np.abs(own).max(), np.abs(own).max())
+    once, twice = TokenBatch.from_list([own]), TokenBatch.from_list([np.concatenate([own, near])])
+    alone, both = (fitted.encode_documents(tokens) for tokens in (once, twice))
+    np.testing.assert_array_equal(both, alone)
+    state = fitted.get_state()
+    compares_all = LearnedEncoding(**SMALL, duplicates=0).fit(SAMPLE)
+    assert not compares_all.get_state()["alike"]
+    # A state of before there were duplicates compares all tokens.
+    del state["alike"]
+    before = LearnedEncoding(**SMALL)
+    before.set_state(state)
+    for encoding in (before, compares_all):
+        alone, both = (encoding.encode_documents(tokens) for tokens in (once, twice))
+        assert (alone != both).any()
+
+
 def test_a_small_sample_fills_what_it_can_and_restores() -> None:
     sample = batch([16] * 16)
     encoding = LearnedEncoding().fit(sample)
