@@ -120,6 +120,8 @@ def test_recipes_are_evaluated_with_a_shortlist_and_without() -> None:
     result = done("evaluate", "--beir", folder, *recipes, "--encoder", "words", "--filtered")
     short, whole = result["recipes"]
     assert short["figures"]["nDCG@10"]["mean"] == whole["figures"]["nDCG@10"]["mean"] == 1
-    assert short["state_bytes"] == whole["state_bytes"] and len(short["filtered"]) == 3
+    # Of 60 documents, filters that match 1 % and less may match none.
+    assert short["state_bytes"] == whole["state_bytes"]
+    assert [filtered["share"] for filtered in short["filtered"]][:2] == [0.5, 0.1]
     # Documents of the same words at random: a shortlist of 40 keeps most of ten hits.
     assert 0.6 < short["figures"]["overlap@10"]["mean"] <= whole["figures"]["overlap@10"]["mean"]

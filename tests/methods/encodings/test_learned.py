@@ -70,7 +70,7 @@ def maxsim(queries: TokenBatch, documents: TokenBatch) -> np.ndarray[Any, Any]:
 
 def test_scores_are_those_of_the_reference_up_to_a_factor() -> None:
     # A stored dimension for every feature, so that nothing is cut off.
-    parameters = {**SMALL, "stored_dim": 57, "compared": 300, "steps": 0, "dtype": "float32"}
+    parameters = {**SMALL, "stored_dim": 57, "compared": 300, "duplicates": 0, "steps": 0, "dtype": "float32"}
     encoding = LearnedEncoding(**parameters).fit(SAMPLE)
     documents, queries = batch([9, 1, 20], seed=1), batch([4, 7, 1], seed=2)
     model = reference.fit(
