@@ -290,7 +290,7 @@ class TokensBranch(Branch):
             if coder.shortlist is not None:
                 scores = partial(coder.shortlist.score, tokens)
                 shortlist = PayloadRerank(SHORTLIST_STAGE, SHORTLIST, scores, vectors=stored)
-            elif coder.names_centroids:
+            elif coder.centroids_rank:
                 scores = partial(coder.centroid_score, tokens)
                 shortlist = PayloadRerank(SHORTLIST_STAGE, CODES, scores, vectors=stored)
         in_engine = None

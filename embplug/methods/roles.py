@@ -502,6 +502,11 @@ class TokenCodes(Method):
         """
         return 0
 
+    @property
+    def centroids_rank(self) -> bool:
+        """Whether :meth:`centroid_maxsim` is there, and tells which documents may be among the best."""
+        return False
+
     def centroid_codes(self) -> Quantizer | None:
         """Return a quantizer of tokens whose codes are the ids of centroids that were learned anyway.
 

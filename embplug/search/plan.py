@@ -86,6 +86,9 @@ def _with_shortlist(ranker: Ranker | None, options: SearchOptions, count: int) -
         return None
     # The engine scores the best by codes again, and so many have to have codes.
     kept = max(ranker.shortlisted or count, ranker.exact or 0, SHORTLISTED_A_HIT * options.limit)
+    if not ranker.reads_short_codes:
+        # The ids in codes come without the mean of what they lose.
+        kept = max(kept, count // 2)
     if options.exact or kept >= count:
         return replace(ranker, shortlist=None)
     return replace(ranker, shortlisted=kept)

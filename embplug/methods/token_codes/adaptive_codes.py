@@ -154,6 +154,11 @@ class AdaptiveQuantizer(TokenCodes):
             return self._codes.centroid_bytes
         return 2 if self.size >= LEAST_PREDICTIVE else 0
 
+    @property
+    @override
+    def centroids_rank(self) -> bool:
+        return self._codes is not None and self._codes.centroids_rank
+
     @override
     def centroid_codes(self) -> Quantizer | None:
         return self._fitted().centroid_codes()

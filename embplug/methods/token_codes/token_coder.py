@@ -168,9 +168,9 @@ class TokenCoder:
         return scores
 
     @property
-    def names_centroids(self) -> bool:
-        """Whether the codes of tokens name centroids, by which :meth:`centroid_score` scores."""
-        return self.fitted and self._tokens.centroid_bytes > 0
+    def centroids_rank(self) -> bool:
+        """Whether :meth:`centroid_score` tells which documents may be among the best."""
+        return self._tokens.centroids_rank
 
     def centroid_score(self, query: ArrayLike, strings: Sequence[bytes]) -> Float32:
         """Score documents by MaxSim with the centroids alone of their tokens.
