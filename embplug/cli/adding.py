@@ -118,10 +118,9 @@ def add_from(
 
 def has_all(collection: Collection, ids: Sequence[Any]) -> bool:
     """Whether the collection has all documents with these ids, which an earlier call has stored."""
-    from qdrant_client import models
+    from embplug.engines.filter_ids import with_ids
 
-    stored = models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
-    return collection.count(filter=stored) == len(ids)
+    return collection.count(filter=with_ids(ids)) == len(ids)
 
 
 @contextmanager

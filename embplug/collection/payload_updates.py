@@ -16,13 +16,13 @@ from embplug.collection.selection import (
     existing_points_steps,
     page_steps,
     selected,
-    with_ids,
     write_arguments,
 )
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import check_depth, jsonable_payload
 from embplug.common.payload_paths import PayloadPath, checked_path, path_of_field
 from embplug.engines.calls import Call, Steps
+from embplug.engines.filter_ids import with_ids
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import InvalidArgumentError
 

@@ -86,11 +86,6 @@ def point_ids_of(ids: Any) -> list[int | str]:
     return [point_id(document_id, f"ids[{i}]") for i, document_id in enumerate(listed_ids(ids))]
 
 
-def with_ids(points: Sequence[Any]) -> models.Filter:
-    """Return a filter for these points, by which those that are gone are no error."""
-    return models.Filter(must=[models.HasIdCondition(has_id=[*points])])
-
-
 def existing_points_steps(
     name: str, selection: Selection, reading: Mapping[str, Any], fields: Sequence[str] = ()
 ) -> Steps[list[models.Record]]:

@@ -1,12 +1,18 @@
-"""Filters whose conditions on ids name documents, in the ids of their points."""
+"""Filters by ids of points, and those whose conditions on ids name documents, in the ids of their points."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from qdrant_client import models
 
 from embplug.common.ids import point_id
+
+
+def with_ids(points: Sequence[Any]) -> models.Filter:
+    """Return a filter for these points, by which those that are gone are no error."""
+    return models.Filter(must=[models.HasIdCondition(has_id=[*points])])
 
 
 def with_point_ids(condition_filter: models.Filter, argument: str = "filter") -> models.Filter:

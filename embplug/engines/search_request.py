@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
+from embplug.engines.filter_ids import with_ids
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SearchRequest:
@@ -92,9 +94,7 @@ class SearchRequest:
 
     def _condition(self) -> models.Filter | None:
         """The filter, or the condition that stands for the ids."""
-        if self.ids is None:
-            return self.filter
-        return models.Filter(must=[models.HasIdCondition(has_id=[*self.ids])])
+        return self.filter if self.ids is None else with_ids(self.ids)
 
     def _message_fields(self) -> dict[str, Any]:
         """What a request and a prefetch share over gRPC."""

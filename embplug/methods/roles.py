@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.bases import Bases
 from embplug.methods.kernels.bytewise import BytewiseCodes
-from embplug.methods.kernels.lookups import TokenTerms, maxsim, vector_scores
-from embplug.methods.kernels.tables import Table, VectorTable, tiles
+from embplug.methods.kernels.lookups import TokenTerms, maxsim_of_tiles, vector_scores
+from embplug.methods.kernels.tables import Table, VectorTable
 from embplug.methods.numeric.arrays import Codes, Float32, as_query, as_vectors, check_codes
 from embplug.methods.token_batch import TokenBatch
 
@@ -434,11 +435,7 @@ class Quantizer(Method):
         terms = self._token_terms(kernel, documents)
         if terms is None:
             return None
-        scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
-        for tokens, lanes in tiles(query):
-            table, bases = self._lookups(kernel, tokens)
-            scores += maxsim(kernel, table, bases, terms, lanes=lanes)
-        return scores
+        return maxsim_of_tiles(kernel, query, terms, partial(self._lookups, kernel))
 
     def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms | None:
         """What the compiled kernel needs of the codes of tokens. None if it cannot score them.

@@ -12,6 +12,7 @@ from qdrant_client import models
 
 from embplug.common.byte_strings import ByteStrings
 from embplug.engines.answers import Answer
+from embplug.engines.filter_ids import with_ids
 from embplug.engines.search_request import SearchRequest
 from embplug.recipe import Fusion
 from embplug.recipe.names import SPARSE_VECTOR
@@ -331,8 +332,7 @@ def _scored_in_engine(ranking: Ranking, stage: Stage) -> Rounds[Ranking]:
     """Score documents again in the engine; one that was deleted in the meantime is left out."""
     if not len(ranking):
         return ranking
-    among = models.Filter(must=[models.HasIdCondition(has_id=ranking.ids)])
-    options = SearchOptions(filter=among)
+    options = SearchOptions(filter=with_ids(ranking.ids))
     fields = request_fields(stage, len(ranking), options)
     (answer,) = yield [SearchRequest(**fields)]
     stages = {**ranking.stages, **Ranking.of(answer, stage.name).stages}

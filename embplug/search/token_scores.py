@@ -9,6 +9,7 @@ import numpy as np
 from qdrant_client import models
 
 from embplug.engines.answers import PointId
+from embplug.engines.filter_ids import with_ids
 from embplug.engines.search_request import SearchRequest
 from embplug.methods.numeric.arrays import Float32
 from embplug.search.plan import Rounds
@@ -37,7 +38,7 @@ def token_scores(stage: Stage, points: Sequence[PointId]) -> Rounds[Mapping[Poin
     """
     tokens = stage.query
     params = (stage.params or models.SearchParams()).model_copy(update={"exact": True})
-    among = models.Filter(must=[models.HasIdCondition(has_id=[*points])])
+    among = with_ids(points)
     stages = [replace(stage, query=token[None], params=params) for token in tokens]
     answers = yield [
         SearchRequest(**request_fields(own, len(points), SearchOptions(filter=among)))

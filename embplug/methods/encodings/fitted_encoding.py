@@ -76,7 +76,7 @@ class FittedEncoding:
             np.matmul(products, to_vectors, out=vectors[some])
 
         # A device, and one worker, take all at once.
-        parts = 1 if device is not None else PARTS_OF_A_WORKER * workers if workers > 1 else 1
+        parts = PARTS_OF_A_WORKER * workers if device is None and workers > 1 else 1
         blocks = document_blocks(documents.offsets, -(-max(len(documents.values), 1) // parts))
         # Threads of BLAS would wait for its next product on the processors that compare.
         with single_blas_thread():

@@ -41,13 +41,13 @@ from embplug.methods.token_batch import TokenBatch, check_token_batch
 from embplug.methods.token_checks import check_finite, checked_weights
 
 DOCUMENT_BLOCK = 1024
-"""Documents whose products with landmarks are mapped to encodings in one matrix product."""
+"""Documents that are encoded at a time; workers share them."""
 
 SAMPLE_TOKENS = 650_000
 """Tokens of a sample from which an encoding is learned in a minute."""
 
-COMPONENT_TOKENS = 1 << 16
-"""Tokens that the principal components are learned from."""
+SPACED_TOKENS = 1 << 16
+"""Tokens that tell how tokens lie: their principal components, and how far apart they are."""
 
 MIN_DOCUMENTS = 16
 MIN_TOKENS = 256
@@ -481,15 +481,13 @@ class LearnedEncoding(Encoding):
         """Principal components (dim, compared_dim) of the tokens, rounded to halves as they are stored."""
         if self.compared_dim is None or self.compared_dim >= sample.dim:
             return None
-        step = -(-len(sample.values) // COMPONENT_TOKENS)
-        components = principal_components(sample.values[::step].astype(np.float32), self.compared_dim)
+        components = principal_components(_spaced(sample).astype(np.float32), self.compared_dim)
         return components.astype(np.float16).astype(np.float32)
 
     def _alike(self, sample: TokenBatch) -> float:
         """Squared distance up to which two tokens are alike."""
-        some = sample.values[:: -(-len(sample.values) // COMPONENT_TOKENS)].astype(np.float64)
         # Two tokens lie, on average, at twice the variance.
-        return float(self.duplicates * 2 * some.var(axis=0).sum())
+        return float(self.duplicates * 2 * _spaced(sample).astype(np.float64).var(axis=0).sum())
 
     def _rotation(self, rank: int) -> Float32:
         import scipy.linalg
@@ -536,3 +534,8 @@ class LearnedEncoding(Encoding):
             squares = np.square(padded).sum(axis=1, keepdims=True)
             filling = np.sqrt(np.maximum(np.where(squares > 0, 1 - squares, 0), 0))
         return np.concatenate([padded, filling], axis=1).astype(self.dtype, copy=False)
+
+
+def _spaced(sample: TokenBatch) -> NDArray[Any]:
+    """Tokens of a sample, evenly spaced."""
+    return sample.values[:: -(-len(sample.values) // SPACED_TOKENS)]

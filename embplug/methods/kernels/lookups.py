@@ -38,6 +38,7 @@ from embplug.methods.kernels.tables import (
     checked_tile,
     kind_of,
     table_size,
+    tiles,
 )
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.token_batch import document_blocks
@@ -174,6 +175,20 @@ def maxsim(
     results = over_documents(run, documents.offsets, thread_count(documents.offsets, width + 1, threads))
     for document in sorted(result for result in results if result >= 0):
         raise InvalidArgumentError(f"codes[{document}]", f"centroids below {len(numbers)}", "others")
+    return scores
+
+
+def maxsim_of_tiles(
+    kernel: Kernel, query: Float32, terms: TokenTerms, lookups: Callable[[Float32], tuple[Table, Bases]]
+) -> Float32:
+    """As :func:`maxsim`, for any number of query tokens (t, dim).
+
+    ``lookups`` makes the table and the bases of one tile of them (tile, dim).
+    """
+    scores: Float32 = np.where(np.diff(terms.documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
+    for tokens, lanes in tiles(query):
+        table, bases = lookups(tokens)
+        scores += maxsim(kernel, table, bases, terms, lanes=lanes)
     return scores
 
 

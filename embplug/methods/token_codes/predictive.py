@@ -18,7 +18,7 @@ from embplug.common.threads import single_blas_thread
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.bases import RoundedRows
-from embplug.methods.kernels.lookups import TokenTerms, maxsim, predictive_maxsim
+from embplug.methods.kernels.lookups import TokenTerms, maxsim_of_tiles, predictive_maxsim
 from embplug.methods.kernels.tables import no_table, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
@@ -347,11 +347,12 @@ class PredictiveQuantizer(TokenCodes):
         terms = TokenTerms(
             headers, HEADER_BYTES, first=ID_BYTES, id_bytes=ID_BYTES, factor_bits=8 * ID_BYTES - HEADER[0]
         )
-        scores: Float32 = np.where(np.diff(headers.offsets) > 0, np.float32(0), np.float32(-np.inf))
-        for tokens, lanes in tiles(query_tokens):
-            bases = learned.rows.products(kernel, tokens)
-            scores += maxsim(kernel, no_table(len(tokens)), bases, terms, lanes=lanes)
-        return scores
+        return maxsim_of_tiles(
+            kernel,
+            query_tokens,
+            terms,
+            lambda tokens: (no_table(len(tokens)), learned.rows.products(kernel, tokens)),
+        )
 
     @property
     @override
