@@ -344,7 +344,7 @@ class Quantizer(Method):
         """
         kernel = load()
         bytewise = None if kernel is None else self._bytewise()
-        if kernel is not None and bytewise is not None and bytewise.keeps_lengths:
+        if kernel is not None and bytewise is not None and bytewise.adds_up:
             return bytewise.sums(kernel, query, codes, starts)
         whole = self.encode_query(query.sum(axis=0))
         return self.score(whole, codes[starts[:, None] + np.arange(self.code_bytes)])
@@ -445,7 +445,7 @@ class Quantizer(Method):
         return None
 
     def _bytewise(self) -> BytewiseCodes | None:
-        """The codes as the compiled kernel scores them in one call, where their bytes name entries alone."""
+        """The codes as the compiled kernel scores them in one call, where their bytes name entries."""
         return None
 
     def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Bases]:
@@ -457,8 +457,9 @@ class Quantizer(Method):
         return None
 
     def _scored_by(self) -> str:
-        looked_up = type(self)._token_terms is not Quantizer._token_terms
-        return in_use() if looked_up else "numpy"
+        own, base = type(self), Quantizer
+        compiled = own._token_terms is not base._token_terms or own._bytewise is not base._bytewise
+        return in_use() if compiled else "numpy"
 
 
 class TokenCodes(Method):

@@ -64,7 +64,7 @@ class RoundedRows:
         lengths = self.scales * np.linalg.norm(numbers, axis=1)
         self.longest = float(lengths.max(initial=0))
         self.even = not self.longest or self.longest <= LONGER * np.median(lengths[lengths > 0])
-        self._last: tuple[bool, Float32, Bases] | None = None
+        self._last: tuple[bool, bytes, Bases] | None = None
 
     def products(self, kernel: Kernel, query: Float32) -> Bases:
         """Dot products (n, tile) of all rows with query tokens (tile, dim).
@@ -73,8 +73,8 @@ class RoundedRows:
         """
         tile = checked_tile("query", len(query))
         check_shape("query", query, (tile, self.exact.shape[1]))
-        last, rounds = self._last, self.even and rounds_rows(kernel)
-        if last is not None and last[0] == rounds and np.array_equal(last[1], query):
+        last, rounds, own = self._last, self.even and rounds_rows(kernel), query.tobytes()
+        if last is not None and last[:2] == (rounds, own):
             return last[2]
         # The new products take the place of the old ones, which caches still hold.
         last = self._last = None
@@ -85,7 +85,7 @@ class RoundedRows:
             with single_blas_thread():
                 products = np.asarray(self.exact @ query.T)
         # Threads replace it as a whole.
-        self._last = rounds, query.copy(), products
+        self._last = rounds, own, products
         return products
 
     def products_in_float32(self, kernel: Kernel, query: Float32) -> Float32:
@@ -98,16 +98,10 @@ class RoundedRows:
         """Products in float32 or, where there are units, in 16 bits: the units are written."""
         tile, (count, padded) = len(query), self.rounded.shape
         query, products = floats(query), aligned((count, tile), np.float32 if units is None else np.int16)
-        numbers, sums = np.empty(padded * tile, dtype=np.int8), np.empty(tile, dtype=np.int32)
-        steps = np.empty(tile, dtype=np.float32)
-        places = [place(array) for array in (numbers, sums, steps)]
-        functions = kernel.functions_for(count * padded)
-        functions.embplug_rounded(
-            *(place(query), tile, query.shape[1], padded, self.longest, *places, place(units))
-        )
-        functions.embplug_bases(
-            *(tile, units is not None, place(self.rounded), place(self.scales)),
-            *(count, padded, *places, place(products)),
+        numbers = np.empty(padded * tile, dtype=np.int8)
+        kernel.functions_for(count * padded).embplug_products(
+            *(tile, place(query), query.shape[1], place(self.rounded), place(self.scales)),
+            *(count, padded, self.longest, place(numbers), place(products), place(units)),
         )
         return products
 

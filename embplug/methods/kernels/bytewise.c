@@ -36,11 +36,13 @@ EXPORT int64_t embplug_bytewise_room(const Bytewise *with, int lanes, int kind, 
 }
 
 /* MaxSim of the documents first..last - 1 with some query tokens (query_tokens, dim), at most `lanes`. Without
- * `query` the table is that which an earlier call has left in `memory`. */
-EXPORT void embplug_bytewise(int level, int lanes, int kind, const Bytewise *with, const float *query,
-                             int64_t query_tokens, const uint8_t *codes, const int64_t *starts,
-                             const int64_t *offsets, int64_t stride, int64_t first, int64_t last, float *scores,
-                             void *memory) {
+ * `query` the table is that which an earlier call has left in `memory`. Without a mean, `bases` (rows, lanes) are
+ * the products with what headers name, in `units` as in Uniform. Returns the first document with a header that
+ * names none of them, or -1. */
+EXPORT int64_t embplug_bytewise(int level, int lanes, int kind, const Bytewise *with, const float *query,
+                                int64_t query_tokens, const uint8_t *codes, const int64_t *starts,
+                                const int64_t *offsets, int64_t stride, int64_t first, int64_t last, float *scores,
+                                void *memory, const void *bases, const float *units, int64_t rows) {
     Room room;
     lay_out(&room, memory, with, lanes, kind, offsets[last]);
     if (query) {
@@ -63,12 +65,14 @@ EXPORT void embplug_bytewise(int level, int lanes, int kind, const Bytewise *wit
                 room.scales[token] *= with->lengths[*length];
         }
     const Uniform in = {
-        .codes = codes, .starts = starts, .offsets = offsets, .stride = stride, .width = with->bytes,
-        .query_tokens = query_tokens, .table = room.table, .order = room.order, .steps = room.steps,
-        .shifts = room.shifts, .bases = room.bases, .rows = 1, .scales = with->squares ? room.scales : NULL,
+        .codes = codes, .starts = starts, .offsets = offsets, .stride = stride, .first = with->header_bytes,
+        .width = with->bytes, .query_tokens = query_tokens, .table = room.table, .order = room.order,
+        .steps = room.steps, .shifts = room.shifts, .bases = with->mean ? room.bases : bases,
+        .units = with->mean ? NULL : units, .rows = with->mean ? 1 : rows, .id_bytes = with->header_bytes,
+        .factor_bits = with->factor_bits, .factors = with->factors, .scales = with->squares ? room.scales : NULL,
         .scores = scores,
     };
-    DISPATCH(maxsim, kind, &in, first, last);
+    return DISPATCH(maxsim, kind, &in, first, last);
 }
 
 /* The dot product of two vectors, in parts that compilers add side by side. */
@@ -82,11 +86,14 @@ static float product(const float *a, const float *b, int64_t dim) {
     return total;
 }
 
-/* Products (count,) of the sum of query tokens (query_tokens, dim) with codes that stand at `starts`, whose
- * lengths are kept. `room` holds dim + active + bytes * ENTRIES numbers. */
-EXPORT void embplug_bytewise_sum(const Bytewise *with, const float *query, int64_t query_tokens,
-                                 const uint8_t *codes, const int64_t *starts, int64_t count, float *scores,
-                                 float *room) {
+/* Products (count,) of the sum of query tokens (query_tokens, dim) with codes that stand at `starts` in `codes`
+ * (size,), without headers and with lengths that are kept. `room` holds dim + active + bytes * ENTRIES numbers.
+ * Returns the first code that is not there, or -1. */
+EXPORT int64_t embplug_bytewise_sum(const Bytewise *with, const float *query, int64_t query_tokens,
+                                    const uint8_t *codes, int64_t size, const int64_t *starts, int64_t count,
+                                    float *scores, float *room) {
+    for (int64_t i = 0; i < count; i++)
+        if (starts[i] < 0 || starts[i] > size - with->bytes) return i;
     const int64_t dim = with->dim, active = with->active;
     float *sum = room, *turned = with->directions ? room + dim : sum, *table = room + dim + active;
     for (int64_t d = 0; d < dim; d++) sum[d] = 0;
@@ -102,4 +109,5 @@ EXPORT void embplug_bytewise_sum(const Bytewise *with, const float *query, int64
         for (int64_t byte = 0; byte < with->bytes; byte++) total += table[byte * ENTRIES + code[byte]];
         scores[i] = total + base;
     }
+    return -1;
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import c_float, c_int64, c_void_p
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,29 @@ from embplug.methods.kernels.arguments import (
     integers,
     place,
 )
+from embplug.methods.kernels.bases import RoundedRows, checked_bases
 from embplug.methods.kernels.library import Kernel
-from embplug.methods.kernels.lookups import over_documents, thread_count
-from embplug.methods.kernels.tables import ENTRIES, FLOAT32, INTEGER, LARGEST_WIDTH, TILES, aligned
+from embplug.methods.kernels.lookups import over_documents, refuse_unknown_ids, thread_count
+from embplug.methods.kernels.tables import ENTRIES, FLOAT32, INTEGER, LARGEST_WIDTH, TILES, aligned, filled
 from embplug.methods.numeric.arrays import Float32
+
+HEADER_BYTES = 2
+LARGEST_HEADER_BITS = 8 * HEADER_BYTES
+
+
+class Headers(NamedTuple):
+    """What the first two bytes of a code name: a centroid and, in the lowest bits, a factor.
+
+    Attributes
+    ----------
+    centroids : RoundedRows
+        Vectors (n, dim) to which entries are added.
+    factors : float32 (2 ** bits,)
+        Factors of scores.
+    """
+
+    centroids: RoundedRows
+    factors: Float32
 
 
 class _Bytewise(ctypes.Structure):
@@ -36,11 +55,14 @@ class _Bytewise(ctypes.Structure):
         ("squares", c_void_p),
         ("square", c_float),
         ("lengths", c_void_p),
+        ("header_bytes", c_int64),
+        ("factor_bits", c_int64),
+        ("factors", c_void_p),
     )
 
 
 class BytewiseCodes:
-    """Codes of vectors as a mean and an entry for each byte, in the form in which the kernel reads them.
+    """Codes of vectors as a mean or a centroid, and an entry for each byte, as the kernel reads them.
 
     It is made once for all queries, and read by several threads.
 
@@ -48,14 +70,15 @@ class BytewiseCodes:
     ----------
     directions : float32 (dim, active) or None
         Directions that the entries describe, as columns. None are the dimensions themselves.
-    mean : float32 (dim,)
+    mean : float32 (dim,) or Headers
+        What entries are added to: the same vector for all codes, or the centroids that their headers name.
     entries : float32 (active, 256)
         The entries of each byte in its directions.
     widths : int64 (bytes,)
         Number of directions of each byte.
     squares : float32 (bytes, 256), default=None
         What each entry adds to the squared length of a vector, whose scores are divided by its length. None
-        keeps the lengths.
+        keeps the lengths, as codes with headers do.
     square : float, default=0.0
         Squared length of the mean.
     lengths : float32 (256,), default=None
@@ -65,18 +88,27 @@ class BytewiseCodes:
     def __init__(
         self,
         directions: Float32 | None,
-        mean: Float32,
+        mean: Float32 | Headers,
         entries: Float32,
         widths: NDArray[np.int64],
         squares: Float32 | None = None,
         square: float = 0.0,
         lengths: Float32 | None = None,
     ) -> None:
+        self._arguments = directions, mean, entries, widths, squares, square, lengths
+        self._centroids, factors, vector, header = None, None, None, (0, 0)
+        if isinstance(mean, Headers):
+            self._centroids, factors = mean
+            self.dim, header = self._centroids.exact.shape[1], (HEADER_BYTES, _bits_of(factors))
+            if squares is not None:
+                raise InvalidArgumentError("squares", "None for codes with headers", f"shape {squares.shape}")
+        else:
+            self.dim, vector = len(mean), mean
+            check_shape("mean", mean, (self.dim,))
         widths = integers(widths)
-        self.dim, self.width, active = len(mean), len(widths), int(widths.sum())
+        self.width, active = len(widths), int(widths.sum())
         if (widths < 0).any():
             raise InvalidArgumentError("widths", "numbers from 0", "others")
-        check_shape("mean", mean, (self.dim,))
         check_shape("entries", entries, (active, ENTRIES))
         if directions is not None:
             check_shape("directions", directions, (self.dim, active))
@@ -86,17 +118,16 @@ class BytewiseCodes:
             check_shape("squares", squares, (self.width, ENTRIES))
         if lengths is not None:
             check_shape("lengths", lengths, (ENTRIES,))
-        self._arguments = directions, mean, entries, widths, squares, square, lengths
         rows = None if directions is None else directions.T
-        arrays = (rows, mean, entries, squares, lengths)
-        self._kept = [None if array is None else floats(array) for array in arrays]
-        *before, of_squares, of_lengths = (place(array) for array in self._kept)
+        arrays = (rows, vector, entries, squares, lengths, factors)
+        self._kept = [widths, *(None if array is None else floats(array) for array in arrays)]
+        of_widths, *before, of_squares, of_lengths, of_factors = (place(array) for array in self._kept)
         self._struct = _Bytewise(
-            *(*before[:2], self.dim, active, before[2], place(widths), self.width),
-            *(of_squares, square, of_lengths),
+            *(*before[:2], self.dim, active, before[2], of_widths, self.width),
+            *(of_squares, square, of_lengths, *header, of_factors),
         )
         self._place = ctypes.addressof(self._struct)
-        self.code_bytes = self.width + (lengths is not None)
+        self.code_bytes = header[0] + self.width + (lengths is not None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return BytewiseCodes, self._arguments
@@ -142,9 +173,9 @@ class BytewiseCodes:
         return scores
 
     @property
-    def keeps_lengths(self) -> bool:
-        """Whether scores are not divided by the lengths of vectors."""
-        return self._struct.squares is None
+    def adds_up(self) -> bool:
+        """Whether scores are sums of what the bytes of a code add: :meth:`sums` has them."""
+        return self._centroids is None and self._struct.squares is None
 
     def sums(
         self, kernel: Kernel, query: Float32, codes: NDArray[np.uint8], starts: NDArray[np.int64]
@@ -157,20 +188,23 @@ class BytewiseCodes:
         query : float32 (t, dim)
         codes : uint8 (bytes,)
         starts : int64 (n,)
-            The first byte of each code, whose length is kept.
+            The first byte of each code.
         """
+        assert self.adds_up
         check_shape("query", query, (len(query), self.dim))
         starts, query = integers(starts), floats(query)
         if codes.dtype != np.uint8 or codes.ndim != 1 or not codes.flags.c_contiguous:
             raise InvalidArgumentError("codes", "contiguous uint8 (n,)", f"{codes.dtype} {codes.shape}")
-        if len(starts) and not 0 <= starts.min() <= starts.max() <= len(codes) - self.code_bytes:
-            raise InvalidArgumentError("starts", f"places of {self.code_bytes} bytes", "others")
         scores = np.empty(len(starts), dtype=np.float32)
         room = np.empty(self.dim + self._struct.active + self.width * ENTRIES, dtype=np.float32)
-        kernel.functions_for(len(starts) * self.width).embplug_bytewise_sum(
-            *(self._place, place(query), len(query), place(codes), place(starts), len(starts)),
-            *(place(scores), place(room)),
+        wrong = kernel.functions_for(len(starts) * self.width).embplug_bytewise_sum(
+            *(self._place, place(query), len(query), place(codes), len(codes)),
+            *(place(starts), len(starts), place(scores), place(room)),
         )
+        if wrong >= 0:
+            raise InvalidArgumentError(
+                f"starts[{wrong}]", f"a place of {self.code_bytes} bytes", starts[wrong]
+            )
         return scores
 
     def _score(
@@ -185,18 +219,33 @@ class BytewiseCodes:
         """Scores of documents with query tokens that fit into one tile."""
         tile = next(size for size in TILES if size >= len(query))
         kind, tokens = FLOAT32 if kernel.exact else INTEGER, int(documents.offsets[-1])
+        bases: tuple[int | None, int | None, int] = None, None, 0
+        if self._centroids is not None:
+            # They leave nothing else in the cache, so that they come before the table.
+            numbers, units = checked_bases(self._centroids.products(kernel, filled(query)), tile)
+            bases = place(numbers), place(units), len(numbers)
         size = kernel.functions.held.embplug_bytewise_room(self._place, tile, kind, tokens)
         memory = aligned((size,), np.uint8)
         call = kernel.functions_for(tokens * self.width).embplug_bytewise
-        before, behind = (kernel.level, tile, kind, self._place), (place(scores), place(memory))
+        before = kernel.level, tile, kind, self._place
+        behind = place(scores), place(memory), *bases
 
-        def run(first: int, last: int, query_place: int | None = None) -> None:
-            call(*before, query_place, len(query), *places, self.code_bytes, first, last, *behind)
+        def run(first: int, last: int, query_place: int | None = None) -> int:
+            stride = self.code_bytes
+            return int(call(*before, query_place, len(query), *places, stride, first, last, *behind))
 
         threads = thread_count(documents.offsets, self.width + 1, threads)
         if threads < 2:
-            run(0, len(scores), place(query))
-            return
-        # The table is made before the threads that read it.
-        run(0, 0, place(query))
-        over_documents(run, documents.offsets, threads)
+            results = [run(0, len(scores), place(query))]
+        else:
+            # The table is made before the threads that read it.
+            run(0, 0, place(query))
+            results = over_documents(run, documents.offsets, threads)
+        refuse_unknown_ids(results, bases[2])
+
+
+def _bits_of(factors: Float32) -> int:
+    """Bits of the number of a factor."""
+    bits = max(len(factors).bit_length() - 1, 0)
+    check_shape("factors", factors, (1 << min(bits, LARGEST_HEADER_BITS),))
+    return bits

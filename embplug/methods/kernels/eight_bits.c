@@ -19,8 +19,8 @@ EXPORT int embplug_eight_bits(void) { return embplug_levels() == LEVELS && __bui
  * (lanes,), and what one unit stands for, `steps` (lanes,). Numbers from `dim` to `padded`, a multiple of 4, are 0.
  * Where there are `units` (lanes,), products with rows as long as `longest` are at most 32,766 of them, and steps
  * are in units. */
-EXPORT EIGHT_BITS void embplug_rounded(const float *query, int64_t lanes, int64_t dim, int64_t padded, float longest,
-                                       int8_t *numbers, int32_t *sums, float *steps, float *units) {
+static EIGHT_BITS void rounded_query(const float *query, int64_t lanes, int64_t dim, int64_t padded, float longest,
+                                     int8_t *numbers, int32_t *sums, float *steps, float *units) {
     for (int64_t lane = 0; lane < lanes; lane++, query += dim) {
         __m512 sizes = _mm512_setzero_ps();
         for (int64_t d = 0; d < dim; d += 16)
@@ -94,17 +94,21 @@ BASES(rounded_bases_of_8, 256, 1, 8, int16_t, STORE_ROUNDED_256)
 BASES(rounded_bases_of_16, 512, 1, 8, int16_t, STORE_ROUNDED_512)
 BASES(rounded_bases_of_32, 512, 2, 4, int16_t, STORE_ROUNDED_512)
 
-/* Products (rows, LANES) of a query with rows of 8 bits, both rounded: `rows` (count, dim / 4, 4) are numbers
- * from 0 to 255 about 128, in units of `scales` (count,); the others are those of `embplug_rounded`. Products are
- * floats, or `narrow` integers. LANES are 8, 16 or 32. */
-EXPORT void embplug_bases(int lanes, int narrow, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
-                          const int8_t *query, const int32_t *sums, const float *steps, void *products) {
-    if (narrow)
+/* Products (count, lanes) of a query (lanes, dim) with rows of 8 bits, both rounded: `rows` (count, padded / 4, 4)
+ * are numbers from 0 to 255 about 128, in units of `scales` (count,). Products are floats or, where there are
+ * `units` (lanes,), integers. `lanes` are 8, 16 or 32, and `numbers` (padded * lanes,) are written. */
+EXPORT void embplug_products(int lanes, const float *query, int64_t dim, const uint8_t *rows, const float *scales,
+                             int64_t count, int64_t padded, float longest, int8_t *numbers, void *products,
+                             float *units) {
+    int32_t sums[LARGEST_LANES];
+    float steps[LARGEST_LANES];
+    rounded_query(query, lanes, dim, padded, longest, numbers, sums, steps, units);
+    if (units)
         (lanes <= 8    ? rounded_bases_of_8
          : lanes <= 16 ? rounded_bases_of_16
-                       : rounded_bases_of_32)(rows, scales, count, dim, query, sums, steps, (int16_t *)products);
+                       : rounded_bases_of_32)(rows, scales, count, padded, numbers, sums, steps, (int16_t *)products);
     else
-        (lanes <= 8 ? bases_of_8 : lanes <= 16 ? bases_of_16 : bases_of_32)(rows, scales, count, dim, query, sums,
+        (lanes <= 8 ? bases_of_8 : lanes <= 16 ? bases_of_16 : bases_of_32)(rows, scales, count, padded, numbers, sums,
                                                                            steps, (float *)products);
 }
 
@@ -282,15 +286,11 @@ EXPORT EIGHT_BITS void embplug_distinct(const uint8_t *tokens, const int64_t *of
 #else
 EXPORT int embplug_eight_bits(void) { return 0; }
 
-EXPORT void embplug_rounded(const float *query, int64_t lanes, int64_t dim, int64_t padded, float longest,
-                            int8_t *numbers, int32_t *sums, float *steps, float *units) {
-    (void)query, (void)lanes, (void)dim, (void)padded, (void)longest;
-    (void)numbers, (void)sums, (void)steps, (void)units;
-}
-
-EXPORT void embplug_bases(int lanes, int narrow, const uint8_t *rows, const float *scales, int64_t count, int64_t dim,
-                          const int8_t *query, const int32_t *sums, const float *steps, void *products) {
-    (void)lanes, (void)narrow, (void)rows, (void)scales, (void)count, (void)dim, (void)query, (void)sums, (void)steps, (void)products;
+EXPORT void embplug_products(int lanes, const float *query, int64_t dim, const uint8_t *rows, const float *scales,
+                             int64_t count, int64_t padded, float longest, int8_t *numbers, void *products,
+                             float *units) {
+    (void)lanes, (void)query, (void)dim, (void)rows, (void)scales, (void)count, (void)padded, (void)longest;
+    (void)numbers, (void)products, (void)units;
 }
 
 EXPORT void embplug_rounded_tokens(const void *tokens, int half, const int64_t *offsets, int64_t documents,

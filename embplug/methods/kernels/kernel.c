@@ -77,7 +77,7 @@ typedef struct {
 /* Codes whose bytes name entries, as they are scored for every query. */
 typedef struct {
     const float *directions; /* (active, dim) that the entries describe, or NULL for the dimensions themselves */
-    const float *mean;       /* (dim,) */
+    const float *mean;       /* (dim,), or NULL where products with what the headers name come with a query */
     int64_t dim;
     int64_t active;
     const float *entries;    /* (active, ENTRIES) */
@@ -86,6 +86,9 @@ typedef struct {
     const float *squares;    /* (bytes, ENTRIES) to the squared length of a vector, or NULL to keep it */
     float square;            /* that of the mean */
     const float *lengths;    /* (ENTRIES,): what one more byte makes the length, or NULL for 1 */
+    int64_t header_bytes;    /* 0, 1 or 2 bytes before those of entries: an id and, below it, a factor */
+    int64_t factor_bits;
+    const float *factors;    /* (1 << factor_bits,), or NULL where all are 1 */
 } Bytewise;
 
 /* What is written while such codes are scored; `lay_out` in bytewise.c says how large the arrays are. */

@@ -24,21 +24,14 @@ LONG_CALL = 1 << 16
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
-    "embplug_bases": [c_int, c_int, c_void_p, c_void_p, c_int64, c_int64, *[c_void_p] * 4],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
     "embplug_bits": [c_int, c_void_p, c_int64, c_int64],
     "embplug_bits_tables": [c_int, c_void_p, c_int64, c_int64, *[c_void_p] * 3],
-    "embplug_bytewise": [
-        *[c_int] * 3,
-        *[c_void_p] * 2,
-        c_int64,
-        *[c_void_p] * 3,
-        *[c_int64] * 3,
-        *[c_void_p] * 2,
+    "embplug_products": [
+        *(c_int, c_void_p, c_int64, c_void_p, c_void_p),
+        *(c_int64, c_int64, c_float, *[c_void_p] * 3),
     ],
-    "embplug_bytewise_sum": [*[c_void_p] * 2, c_int64, *[c_void_p] * 2, c_int64, *[c_void_p] * 2],
-    "embplug_rounded": [c_void_p, *[c_int64] * 3, c_float, *[c_void_p] * 4],
     "embplug_weighted_rows": [c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p],
     "embplug_rounded_tokens": [c_void_p, c_int, c_void_p, *[c_int64] * 3, c_void_p, c_void_p],
     "embplug_distinct": [*[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 5],
@@ -52,7 +45,18 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     "embplug_bits_room": (c_int64, [c_int64]),
     "embplug_level_name": (c_char_p, [c_int]),
     "embplug_maxsim": (c_int64, [c_int, c_int, c_int, c_void_p, c_int64, c_int64]),
+    "embplug_bytewise": (
+        c_int64,
+        [
+            *(*[c_int] * 3, *[c_void_p] * 2, c_int64, *[c_void_p] * 3),
+            *(*[c_int64] * 3, *[c_void_p] * 4, c_int64),
+        ],
+    ),
     "embplug_bytewise_room": (c_int64, [c_void_p, c_int, c_int, c_int64]),
+    "embplug_bytewise_sum": (
+        c_int64,
+        [*[c_void_p] * 2, c_int64, c_void_p, c_int64, c_void_p, c_int64, *[c_void_p] * 2],
+    ),
     "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
     "embplug_base85": (c_int64, [c_int, *[c_void_p] * 2, c_int64, *[c_void_p] * 4]),

@@ -173,8 +173,7 @@ def maxsim(
         return int(call(kernel.level, tile, kind, ctypes.byref(arguments), first, last))
 
     results = over_documents(run, documents.offsets, thread_count(documents.offsets, width + 1, threads))
-    for document in sorted(result for result in results if result >= 0):
-        raise InvalidArgumentError(f"codes[{document}]", f"centroids below {len(numbers)}", "others")
+    refuse_unknown_ids(results, len(numbers))
     return scores
 
 
@@ -350,6 +349,13 @@ def over_documents(
     bounds[0], bounds[-1] = 0, count
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(run, bounds[:-1].tolist(), bounds[1:].tolist()))
+
+
+def refuse_unknown_ids(results: list[int], rows: int) -> None:
+    """Name the first document with an id that has no row, of those that calls have found, if there is one."""
+    first = min((result for result in results if result >= 0), default=None)
+    if first is not None:
+        raise InvalidArgumentError(f"codes[{first}]", f"centroids below {rows}", "others")
 
 
 def _check_table(entries: NDArray[Any], order: NDArray[np.int64], width: int, tile: int) -> None:

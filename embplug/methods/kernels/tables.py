@@ -59,9 +59,17 @@ def tiles(query: Float32) -> Iterator[tuple[Float32, int]]:
     """Tokens of a query (t, dim), at most 32 at a time, and their number; zeros fill up the last ones."""
     for start in range(0, len(query), TILES[-1]):
         some = query[start : start + TILES[-1]]
-        filled = np.zeros((next(size for size in TILES if size >= len(some)), query.shape[1]), np.float32)
-        filled[: len(some)] = some
-        yield filled, len(some)
+        yield filled(some), len(some)
+
+
+def filled(query: Float32) -> Float32:
+    """Some tokens of a query (t, dim), at most 32, with zeros after them up to the next tile."""
+    tile = next(size for size in TILES if size >= len(query))
+    if len(query) == tile:
+        return query
+    larger = np.zeros((tile, query.shape[1]), dtype=np.float32)
+    larger[: len(query)] = query
+    return larger
 
 
 def table_of_entries(kernel: Kernel, entries: Float32, widths: NDArray[np.int64], turned: Float32) -> Table:

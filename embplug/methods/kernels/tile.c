@@ -544,7 +544,7 @@ static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *q
         NAME(along)(with->directions, room->columns, dim, with->active, room->turned);
         turned = room->turned;
     }
-    NAME(along)(with->mean, room->columns, dim, 1, room->bases);
+    if (with->mean) NAME(along)(with->mean, room->columns, dim, 1, room->bases);
     NAME(table)(kind, with->entries, with->widths, with->bytes, turned, room->table, room->order, room->steps,
                 room->shifts, room->places, room->ranges);
 }

@@ -11,11 +11,8 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
-from embplug.methods.kernels import Kernel
-from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.bases import Bases, RoundedRows, rounded_rows
-from embplug.methods.kernels.lookups import TokenTerms
-from embplug.methods.kernels.tables import Table, table_of_entries
+from embplug.methods.kernels.bases import RoundedRows
+from embplug.methods.kernels.bytewise import HEADER_BYTES, BytewiseCodes, Headers
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.tables import (
@@ -33,7 +30,6 @@ from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer
 from embplug.methods.stored import StoredArray
 
-HEADER_BYTES = 2
 HEADER_BITS = 8 * HEADER_BYTES
 
 
@@ -101,7 +97,7 @@ class ResidualQuantizer(Quantizer):
         self.tables_: ByteTables | None = None
         self.factors_: Float32 | None = None
         self._search: CentroidSearch | None = None
-        self._rows: RoundedRows | None = None
+        self._bytewise_of: tuple[ByteTables, BytewiseCodes] | None = None
         self.sampled_ = 0
 
     @classmethod
@@ -220,17 +216,14 @@ class ResidualQuantizer(Quantizer):
         scores *= factors[factor][:, None]
         return scores
 
-    def _token_terms(self, kernel: Kernel, documents: CodedDocuments) -> TokenTerms:
-        _, _, factors = self._fitted()
-        header = HEADER_BYTES, HEADER_BYTES, self._factor_bits
-        return TokenTerms(documents, self.code_bytes, *header, factors=factors)
-
-    def _lookups(self, kernel: Kernel, query: Float32) -> tuple[Table, Bases]:
-        centroids, tables, _ = self._fitted()
-        self._rows = rounded_rows(centroids, self._rows)
-        # The centroids leave nothing else in the cache, so that they come first.
-        bases = self._rows.products(kernel, query)
-        return table_of_entries(kernel, tables.columns, tables.widths, tables.turned(query)), bases
+    @override
+    def _bytewise(self) -> BytewiseCodes:
+        centroids, tables, factors = self._fitted()
+        if self._bytewise_of is None or self._bytewise_of[0] is not tables:
+            headers = Headers(RoundedRows(centroids), factors)
+            codes = BytewiseCodes(tables.rotation, headers, tables.columns, tables.widths)
+            self._bytewise_of = tables, codes
+        return self._bytewise_of[1]
 
     def _fit_cost(self) -> str:
         return f"k-means on at most {most_vectors(self.centroids):,} vectors, {self._table_cost()}"

@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels import Kernel
 from embplug.methods.kernels.arguments import CodedDocuments
-from embplug.methods.kernels.bytewise import BytewiseCodes
+from embplug.methods.kernels.bases import RoundedRows
+from embplug.methods.kernels.bytewise import HEADER_BYTES, BytewiseCodes, Headers
 from embplug.methods.kernels.tables import ENTRIES, LARGEST_WIDTH
+from embplug.methods.numeric.packing import pack
 
 several = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 GAP = 3
 """Bytes before the codes of each document."""
+CENTROIDS, FACTOR_BITS = 5, 3
 
 
 class Example:
@@ -34,6 +37,7 @@ class Example:
         turned: bool = True,
         rescaled: bool = False,
         own_length: bool = False,
+        headers: bool = False,
     ) -> None:
         generator = np.random.default_rng(seed)
         active = sum(widths)
@@ -44,15 +48,25 @@ class Example:
         self.squares = generator.random((len(widths), ENTRIES), dtype=np.float32) if rescaled else None
         self.square = 0.25
         self.lengths = generator.random(ENTRIES, dtype=np.float32) if own_length else None
+        self.centroids = _normal(generator, CENTROIDS, self.dim) if headers else self.mean[None]
+        factors = generator.uniform(0.5, 2, 1 << FACTOR_BITS if headers else 1)
+        self.factors = factors.astype(np.float32) if headers else np.ones(1, dtype=np.float32)
+        self.header_bytes = HEADER_BYTES if headers else 0
         self.codes = BytewiseCodes(
-            *(self.directions, self.mean, self.entries, self.widths),
-            *(self.squares, self.square, self.lengths),
+            self.directions,
+            Headers(RoundedRows(self.centroids), self.factors) if headers else self.mean,
+            *(self.entries, self.widths, self.squares, self.square, self.lengths),
         )
         stride = self.codes.code_bytes
         sizes = np.array([GAP + stride * length for length in lengths], dtype=np.int64)
         data = generator.integers(0, 256, int(sizes.sum()), dtype=np.uint8)
         starts = np.cumsum(sizes) - sizes + GAP
         self.documents = CodedDocuments(data, starts, np.cumsum([0, *lengths], dtype=np.int64))
+        if headers:
+            for start, length in zip(starts.tolist(), lengths, strict=True):
+                rows = data[start : start + stride * length].reshape(length, stride)
+                numbers = generator.integers(0, CENTROIDS << FACTOR_BITS, length)
+                rows[:, :HEADER_BYTES] = pack(numbers[:, None], [8 * HEADER_BYTES])
 
     def query(self, tokens: int) -> np.ndarray:
         return _normal(np.random.default_rng(tokens), tokens, self.dim)
@@ -60,9 +74,12 @@ class Example:
     def products(self, query: np.ndarray, token: np.ndarray) -> np.ndarray:
         """Dot products (t,) with the vector that the code of one token stands for."""
         turned = query if self.directions is None else query @ self.directions
+        header, token = int.from_bytes(token[: self.header_bytes].tobytes(), "big"), token[self.header_bytes :]
+        centroid, factor = divmod(header, len(self.factors))
         byte_of = np.repeat(np.arange(len(self.widths)), self.widths)
         entries = self.entries[np.arange(len(byte_of)), token[byte_of]]
-        products = turned.astype(np.float64) @ entries + query.astype(np.float64) @ self.mean
+        products = turned.astype(np.float64) @ entries + query.astype(np.float64) @ self.centroids[centroid]
+        products *= self.factors[factor]
         if self.squares is not None:
             of_bytes = self.squares[np.arange(len(self.widths)), token[: len(self.widths)]]
             products /= np.sqrt(of_bytes.sum(dtype=np.float64) + self.square)
@@ -98,6 +115,7 @@ def _close(got: np.ndarray, expected: np.ndarray, bound: float) -> None:
     turned=st.booleans(),
     rescaled=st.booleans(),
     own_length=st.booleans(),
+    headers=st.booleans(),
     threads=st.sampled_from([1, 3]),
 )
 def test_scores_are_those_of_plain_loops(
@@ -109,11 +127,13 @@ def test_scores_are_those_of_plain_loops(
     turned: bool,
     rescaled: bool,
     own_length: bool,
+    headers: bool,
     threads: int,
 ) -> None:
-    example = Example(
-        seed, widths, lengths, turned=turned, rescaled=rescaled, own_length=own_length and rescaled
-    )
+    rescaled &= not headers
+    own_length &= rescaled
+    options = {"turned": turned, "rescaled": rescaled, "own_length": own_length, "headers": headers}
+    example = Example(seed, widths, lengths, **options)
     query = example.query(tokens)
     expected = example.maxsim(query)
     got = example.codes.maxsim(kernel._replace(exact=True), query, example.documents, threads=threads)
@@ -153,8 +173,36 @@ def test_sums_are_those_of_all_query_tokens(
     _close(example.codes.sums(kernel, query, codes, starts), np.array(expected), 1e-3 * max(1, tokens))
 
 
-def test_many_documents_are_scored_by_several_threads_alike(kernel: Kernel) -> None:
-    example = Example(1, [3] * 12, [0, 9, 1, 0, 30, 2, 2], rescaled=True)
+@pytest.mark.parametrize("width", [3, 15, 16, 40])
+def test_rounded_centroids_stay_near_exact_ones(kernel: Kernel, width: int) -> None:
+    example = Example(5, [2] * width, [40] * 12, headers=True)
+    query = example.query(20)
+    exact = example.codes.maxsim(kernel._replace(exact=True), query, example.documents)
+    rounded = example.codes.maxsim(kernel._replace(exact=False), query, example.documents)
+    of_centroids = RoundedRows(example.centroids).largest_error(query).max(axis=0).sum()
+    bound = example.factors.max() * of_centroids + (1e-3 if width <= 16 else 0.05) * np.ptp(exact)
+    assert 0 < np.abs(rounded - exact).max() <= bound
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_centroids_that_do_not_exist_are_refused(kernel: Kernel, exact: bool, threads: int) -> None:
+    example, kernel = Example(1, [3, 2], [4, 0, 5, 6], headers=True), kernel._replace(exact=exact)
+    query, (codes, starts, _) = example.query(40), example.documents
+    last = (CENTROIDS << FACTOR_BITS) - 1
+    for number, there in ((last, True), (last + 1, False)):
+        for document in (3, 2):
+            codes[starts[document] :][:HEADER_BYTES] = pack(np.array([[number]]), [8 * HEADER_BYTES])[0]
+        if there:
+            assert np.isfinite(example.codes.maxsim(kernel, query, example.documents)[[0, 2, 3]]).all()
+            continue
+        with pytest.raises(InvalidArgumentError, match=r"codes\[2\]: expected centroids below 5"):
+            example.codes.maxsim(kernel, query, example.documents, threads=threads)
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_many_documents_are_scored_by_several_threads_alike(kernel: Kernel, headers: bool) -> None:
+    example = Example(1, [3] * 12, [0, 9, 1, 0, 30, 2, 2], rescaled=not headers, headers=headers)
     query = example.query(40)
     alone = example.codes.maxsim(kernel, query, example.documents, threads=1)
     np.testing.assert_array_equal(example.codes.maxsim(kernel, query, example.documents, threads=4), alone)
@@ -192,6 +240,14 @@ def test_what_does_not_fit_together_is_refused(kernel: Kernel) -> None:
         BytewiseCodes(*arguments, np.zeros((2, 255), np.float32))
     with pytest.raises(InvalidArgumentError, match="lengths"):
         BytewiseCodes(*arguments, np.zeros((2, 256), np.float32), 0.0, np.zeros(255, np.float32))
+    centroids = RoundedRows(example.mean[None])
+    for factors in (3, 0, 1 << 17):
+        headers = Headers(centroids, np.ones(factors, np.float32))
+        with pytest.raises(InvalidArgumentError, match="factors"):
+            BytewiseCodes(example.directions, headers, *arguments[2:])
+    headers = Headers(centroids, np.ones(4, np.float32))
+    with pytest.raises(InvalidArgumentError, match="squares"):
+        BytewiseCodes(example.directions, headers, *arguments[2:], np.zeros((2, 256), np.float32))
     for method in (
         lambda: example.codes.maxsim(kernel, query[:, 1:], documents),
         lambda: example.codes.sums(kernel, query[:, 1:], documents.codes, documents.starts),
@@ -201,8 +257,8 @@ def test_what_does_not_fit_together_is_refused(kernel: Kernel) -> None:
     with pytest.raises(InvalidArgumentError, match=r"codes\[1\]"):
         example.codes.maxsim(kernel, query, documents._replace(codes=documents.codes[:-1]))
     for starts in ([-1], [len(documents.codes) - 1]):
-        with pytest.raises(InvalidArgumentError, match="starts"):
-            example.codes.sums(kernel, query, documents.codes, np.array(starts))
+        with pytest.raises(InvalidArgumentError, match=r"starts\[1\]: expected a place of 2 bytes"):
+            example.codes.sums(kernel, query, documents.codes, np.array([0, *starts]))
     spread = np.repeat(documents.codes, 2)[::2]
     for codes in (spread, documents.codes.astype(np.int64), documents.codes[None]):
         with pytest.raises(InvalidArgumentError, match="codes"):
