@@ -191,9 +191,38 @@ def maxsim_of_tiles(
     return scores
 
 
+class PredictiveClasses:
+    """Entries of each class of predictive codes, in the form in which the kernel reads them.
+
+    They are made once for all queries, and read by several threads.
+
+    Parameters
+    ----------
+    classes : sequence of (entries, widths), of length 8
+        Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class.
+    """
+
+    def __init__(self, classes: Sequence[tuple[Float32, NDArray[np.int64]]]) -> None:
+        if len(classes) != CLASSES:
+            raise InvalidArgumentError("classes", f"{CLASSES} classes", len(classes))
+        self._kept = [checked_entries(*arguments) for arguments in classes]
+        active = np.array([len(entries) for _, entries in self._kept], dtype=np.int64)
+        self.active = int(active.sum())
+        self.first_rows = np.cumsum(active) - active
+        self.widths = np.array([len(widths) for widths, _ in self._kept], dtype=np.int64)
+        self.columns, self.entries = (
+            np.array([place(array) for array in arrays], dtype=np.uint64)
+            for arrays in zip(*self._kept, strict=True)
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PredictiveClasses, ([(entries, widths) for widths, entries in self._kept],)
+
+
 def predictive_maxsim(
     kernel: Kernel,
-    classes: Sequence[tuple[Float32, NDArray[np.int64], Float32]],
+    classes: PredictiveClasses,
+    turned: Float32,
     bases: Bases,
     gains: Float32,
     factors: Float32,
@@ -207,8 +236,9 @@ def predictive_maxsim(
     Parameters
     ----------
     kernel : Kernel
-    classes : sequence of (entries, widths, turned), of length 8
-        Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class of codes.
+    classes : PredictiveClasses
+    turned : float32 (active, tile)
+        The query tokens in the directions of each class, one class below the other.
     bases : float32 (centroids, tile) or RoundedProducts
     gains : float32 (16,)
     factors : float32 (32,)
@@ -222,32 +252,28 @@ def predictive_maxsim(
     gains, factors = floats(gains), floats(factors)
     check_shape("gains", gains, (GAINS,))
     check_shape("factors", factors, (FACTORS,))
-    if len(classes) != CLASSES:
-        raise InvalidArgumentError("classes", f"{CLASSES} classes", len(classes))
-    checked = [checked_entries(*arguments) for arguments in classes]
-    tile = checked[0][-1].shape[1]
+    turned = floats(turned)
+    tile = checked_tile("turned", turned.shape[-1])
+    check_shape("turned", turned, (classes.active, tile))
     numbers, units = checked_bases(bases, tile)
-    for *_, queries_of_class in checked:
-        check_shape("turned", queries_of_class, (len(queries_of_class), tile))
-    widths = np.array([len(columns) for columns, _, _ in checked], dtype=np.int64)
-    columns, entries, queries = (
-        np.array([place(array) for array in arrays], dtype=np.uint64) for arrays in zip(*checked, strict=True)
-    )
+    queries = (place(turned) or 0) + turned.itemsize * tile * classes.first_rows
+    widest = int(classes.widths.max())
     check_documents(kernel, documents, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
     query_tokens = _checked_lanes(lanes, tile)
 
     def run(first: int, last: int) -> None:
-        work = TableWork.of(int(widths.max()), kernel.exact, tile, CLASSES)
+        work = TableWork.of(widest, kernel.exact, tile, CLASSES)
         offsets = documents.offsets[first : last + 1]
         blocks = list(document_blocks(offsets, BLOCK_TOKENS))
         most = max((int(offsets[block.stop] - offsets[block.start]) for block in blocks), default=0)
         sums = aligned((most, tile), np.float32 if kernel.exact else np.uint16)
         room = (*work, sums, aligned((WINDOW, tile)), *np.empty((2, most), dtype=np.int64), scores)
         arguments = _Predictive(
-            *(place(array) for array in (*documents, widths)),
+            *(place(array) for array in (*documents, classes.widths)),
             query_tokens,
-            *(place(array) for array in (entries, columns, queries, numbers, units, gains, factors, *room)),
+            *(place(array) for array in (classes.entries, classes.columns, queries)),
+            *(place(array) for array in (numbers, units, gains, factors, *room)),
         )
         for block in blocks:
             kernel.functions.embplug_predictive(
@@ -255,7 +281,7 @@ def predictive_maxsim(
                 *(first + block.start, first + block.stop),
             )
 
-    over_documents(run, documents.offsets, thread_count(documents.offsets, int(widths.max()) + 1, threads))
+    over_documents(run, documents.offsets, thread_count(documents.offsets, widest + 1, threads))
     return scores
 
 

@@ -86,8 +86,9 @@ def table_of_entries(kernel: Kernel, entries: Float32, widths: NDArray[np.int64]
     turned : float32 (tile, active)
         The query tokens in the same directions.
     """
-    widths, entries, columns = checked_entries(entries, widths, turned)
-    tile = columns.shape[1]
+    widths, entries = checked_entries(entries, widths)
+    tile, columns = checked_tile("turned", len(turned)), floats(turned.T)
+    check_shape("turned", turned, (tile, len(entries)))
     work = TableWork.of(len(widths), kernel.exact, tile)
     kernel.functions.embplug_table(
         *(kernel.level, tile, kind_of(work.table), place(entries), place(widths), len(widths)),
@@ -157,17 +158,13 @@ class TableWork(NamedTuple):
         )
 
 
-def checked_entries(
-    entries: Float32, widths: NDArray[np.int64], turned: Float32
-) -> tuple[NDArray[np.int64], Float32, Float32]:
+def checked_entries(entries: Float32, widths: NDArray[np.int64]) -> tuple[NDArray[np.int64], Float32]:
     """Arguments of :func:`table_of_entries` in the form in which the kernel reads them: widths first."""
     widths = integers(widths)
-    active = int(widths.sum())
     if (widths < 0).any():
         raise InvalidArgumentError("widths", "numbers from 0", "others")
-    check_shape("entries", entries, (active, ENTRIES))
-    check_shape("turned", turned, (checked_tile("turned", len(turned)), active))
-    return widths, floats(entries), floats(turned.T)
+    check_shape("entries", entries, (int(widths.sum()), ENTRIES))
+    return widths, floats(entries)
 
 
 def kind_of(entries: NDArray[Any]) -> int:

@@ -18,7 +18,12 @@ from embplug.common.threads import single_blas_thread
 from embplug.errors import DimensionError, EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.kernels import Kernel, in_use, load
 from embplug.methods.kernels.bases import RoundedRows
-from embplug.methods.kernels.lookups import TokenTerms, maxsim_of_tiles, predictive_maxsim
+from embplug.methods.kernels.lookups import (
+    PredictiveClasses,
+    TokenTerms,
+    maxsim_of_tiles,
+    predictive_maxsim,
+)
 from embplug.methods.kernels.tables import no_table, tiles
 from embplug.methods.maxsim import sum_of_maxima
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_vectors, state_part
@@ -151,6 +156,16 @@ class _Learned:
     @cached_property
     def rows(self) -> RoundedRows:
         return RoundedRows(self.centroids)
+
+    @cached_property
+    def classes(self) -> PredictiveClasses:
+        return PredictiveClasses([(table.columns, table.widths) for table in self.tables])
+
+    @cached_property
+    def turns(self) -> tuple[Float32, NDArray[np.intp]]:
+        """Directions (n, dim) that a class keeps, and which of them each class keeps, one after the other."""
+        used, places = np.unique(np.concatenate(self.kept), return_inverse=True)
+        return np.ascontiguousarray(self.directions[:, used].T), places
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -378,12 +393,12 @@ class PredictiveQuantizer(TokenCodes):
         scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
         for tokens, lanes in tiles(query):
             bases = learned.rows.products(kernel, tokens)
+            directions, kept = learned.turns
             with single_blas_thread():
-                turned = tokens @ learned.directions
-            classes = zip(learned.tables, learned.kept, strict=True)
-            parts = [(table.columns, table.widths, turned[:, kept]) for table, kept in classes]
+                turned = (directions @ tokens.T)[kept]
             scores += predictive_maxsim(
-                kernel, parts, bases, learned.gains, learned.factors, documents, lanes=lanes
+                *(kernel, learned.classes, turned, bases, learned.gains, learned.factors, documents),
+                lanes=lanes,
             )
         return scores
 

@@ -76,14 +76,16 @@ def token_offsets(strings: Sequence[bytes]) -> NDArray[np.int64]:
         A string is too short for its tokens. The error names the first one.
     """
     joined = ByteStrings.of(strings)
-    counts = np.zeros(len(joined), dtype=np.int64)
-    whole = joined.lengths >= COUNT_BYTES
+    offsets = np.zeros(len(joined) + 1, dtype=np.int64)
+    counts, whole = offsets[1:], joined.lengths >= COUNT_BYTES
     counts[whole] = joined.data[joined.starts[whole, None] + np.arange(COUNT_BYTES)].view("<u4")[:, 0]
-    least = COUNT_BYTES + HEADER_BYTES * counts
-    for i in np.flatnonzero((joined.lengths < least) | ((counts == 0) & (joined.lengths > least))):
-        expected = f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
+    rest = joined.lengths - HEADER_BYTES * counts - COUNT_BYTES
+    wrong = (rest < 0) | ((rest > 0) & (counts == 0))
+    if wrong.any():
+        i, expected = int(wrong.argmax()), f"{COUNT_BYTES} bytes for the number of tokens, and those of each"
         raise InvalidArgumentError(f"codes[{i}]", expected, f"{joined.lengths[i]} bytes of codes")
-    return np.concatenate([[0], np.cumsum(counts)])
+    np.cumsum(counts, out=counts)
+    return offsets
 
 
 def headers_of(strings: Sequence[bytes]) -> CodedDocuments:

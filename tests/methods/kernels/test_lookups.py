@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.base85 import decode_by
 from embplug.methods.kernels.bases import Bases, RoundedProducts, RoundedRows, rounds_rows
 from embplug.methods.kernels.lookups import (
+    PredictiveClasses,
     TokenTerms,
     check_predictive,
     maxsim,
@@ -297,18 +299,23 @@ def test_predictive_codes_score_as_in_numpy(
     kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, rounded: bool, tile: int, seed: int
 ) -> None:
     kernel, generator = with_tables(kernel, exact), np.random.default_rng(seed)
-    classes, bases, *others = predictive(lengths, widths, generator, tile)
+    classes, turned, bases, *others = predictive(lengths, widths, generator, tile)
     if rounded:
         bases = rounded_bases(generator, len(bases), tile)
-    tables = [table_of_entries(kernel, *arguments_of_class) for arguments_of_class in classes]
+    parts = np.split(turned.T, np.cumsum([len(entries) for entries, _ in classes])[:-1], axis=1)
+    tables = [
+        table_of_entries(kernel, *of_class, part) for of_class, part in zip(classes, parts, strict=True)
+    ]
     expected = reference.predictive_maxsim(tables, in_floats(bases), *others)
-    close(predictive_maxsim(kernel, classes, bases, *others), expected, LANES * sum(widths))
+    copied = pickle.loads(pickle.dumps(PredictiveClasses(classes)))
+    scores = predictive_maxsim(kernel, copied, turned, bases, *others)
+    close(scores, expected, LANES * sum(widths))
 
 
 def predictive(
     lengths: list[int], widths: list[int], generator: np.random.Generator, tile: int = LANES
 ) -> Any:
-    """Arguments of :func:`predictive_maxsim` for strings of random but consistent codes."""
+    """Classes and arguments of :func:`predictive_maxsim` for strings of random but consistent codes."""
     sizes, strings, centroids = np.array(widths), [b""], 9
     for length in lengths:
         classes = generator.integers(0, 8, length)
@@ -322,13 +329,10 @@ def predictive(
     stops = np.cumsum([len(one) for one in strings], dtype=np.int64)
     codes = np.frombuffer(b"".join(strings), dtype=np.uint8)
     documents = CodedDocuments(codes, stops[:-1], np.cumsum([0, *lengths], dtype=np.int64))
-    classes = [
-        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), normal(generator, tile, 2 * width))
-        for width in widths
-    ]
+    classes = [(normal(generator, 2 * width, ENTRIES), np.full(width, 2)) for width in widths]
     gains, factors = generator.uniform(0, 0.9, 16), generator.uniform(0.8, 1.2, 32)
-    bases = normal(generator, centroids, tile)
-    return classes, bases, gains.astype(np.float32), factors.astype(np.float32), documents
+    turned, bases = normal(generator, 2 * sum(widths), tile), normal(generator, centroids, tile)
+    return classes, turned, bases, gains.astype(np.float32), factors.astype(np.float32), documents
 
 
 @several
@@ -384,7 +388,8 @@ def test_threads_change_nothing(kernel: Kernel, threads: int) -> None:
     table, bases = products_of(kernel, normal(generator, 6, ENTRIES, LANES)), normal(generator, 1, LANES)
     alone = maxsim(kernel, table, bases, terms, threads=1)
     np.testing.assert_array_equal(maxsim(kernel, table, bases, terms, threads=threads), alone)
-    arguments, kernel = predictive(lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator), with_tables(kernel, False)
+    classes, *arguments = predictive(lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator)
+    arguments, kernel = [PredictiveClasses(classes), *arguments], with_tables(kernel, False)
     alone = predictive_maxsim(kernel, *arguments, threads=1)
     np.testing.assert_array_equal(predictive_maxsim(kernel, *arguments, threads=threads), alone)
     # The first wrong document is named, whichever thread meets it.
@@ -499,13 +504,16 @@ def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
     with pytest.raises(InvalidArgumentError):
         table_of_entries(with_tables(kernel, False), entries[:0], np.zeros(LARGEST_WIDTH + 1), turned[:, :0])
     generator = np.random.default_rng(0)
-    classes, *others = predictive([3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
-    last = classes[-1]
-    for wrong in ((last[0][1:], *last[1:]), (last[0], last[1] + 1, last[2]), (*last[:2], last[2][:, 1:])):
+    classes, turned, *others = predictive([3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
+    entries_of_last, widths_of_last = classes[-1]
+    for wrong in ((entries_of_last[1:], widths_of_last), (entries_of_last, widths_of_last + 1)):
+        with pytest.raises(InvalidArgumentError, match="entries"):
+            PredictiveClasses([*classes[:-1], wrong])
+    with pytest.raises(InvalidArgumentError, match="classes"):
+        PredictiveClasses(classes[:-1])
+    for wrong_turned in (turned[1:], turned[:, 1:], turned[:, : TILES[0]], turned[0]):
         with pytest.raises(InvalidArgumentError):
-            predictive_maxsim(kernel, [*classes[:-1], wrong], *others)
-    with pytest.raises(InvalidArgumentError):
-        predictive_maxsim(kernel, classes[:-1], *others)
+            predictive_maxsim(kernel, PredictiveClasses(classes), wrong_turned, *others)
 
 
 @several
