@@ -74,11 +74,8 @@ class Example:
     def products(self, query: np.ndarray, token: np.ndarray) -> np.ndarray:
         """Dot products (t,) with the vector that the code of one token stands for."""
         turned = query if self.directions is None else query @ self.directions
-        header, token = (
-            int.from_bytes(token[: self.header_bytes].tobytes(), "big"),
-            token[self.header_bytes :],
-        )
-        centroid, factor = divmod(header, len(self.factors))
+        header, token = np.split(token, [self.header_bytes])
+        centroid, factor = divmod(int.from_bytes(header.tobytes(), "big"), len(self.factors))
         byte_of = np.repeat(np.arange(len(self.widths)), self.widths)
         entries = self.entries[np.arange(len(byte_of)), token[byte_of]]
         products = turned.astype(np.float64) @ entries + query.astype(np.float64) @ self.centroids[centroid]

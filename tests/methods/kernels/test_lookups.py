@@ -302,10 +302,8 @@ def test_predictive_codes_score_as_in_numpy(
     classes, turned, bases, *others = predictive(lengths, widths, generator, tile)
     if rounded:
         bases = rounded_bases(generator, len(bases), tile)
-    parts = np.split(turned.T, np.cumsum([len(entries) for entries, _ in classes])[:-1], axis=1)
-    tables = [
-        table_of_entries(kernel, *of_class, part) for of_class, part in zip(classes, parts, strict=True)
-    ]
+    parts = np.split(turned, np.cumsum([len(entries) for entries, _ in classes])[:-1])
+    tables = [table_of_entries(kernel, *own, part.T) for own, part in zip(classes, parts, strict=True)]
     expected = reference.predictive_maxsim(tables, in_floats(bases), *others)
     copied = pickle.loads(pickle.dumps(PredictiveClasses(classes)))
     scores = predictive_maxsim(kernel, copied, turned, bases, *others)
