@@ -536,8 +536,8 @@ INLINE TARGET void NAME(along)(const float *directions, const float *columns, in
 static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *query, int64_t tokens,
                                   const Room *room) {
     const int64_t dim = with->dim;
-    for (int64_t lane = 0; lane < LANES; lane++)
-        for (int64_t d = 0; d < dim; d++)
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t lane = 0; lane < LANES; lane++)
             room->columns[d * LANES + lane] = lane < tokens ? query[lane * dim + d] : 0.0f;
     const float *turned = room->columns;
     if (with->directions) {
