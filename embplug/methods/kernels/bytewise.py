@@ -21,7 +21,16 @@ from embplug.methods.kernels.arguments import (
 from embplug.methods.kernels.bases import RoundedRows, checked_bases
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.kernels.lookups import over_documents, refuse_unknown_ids, thread_count
-from embplug.methods.kernels.tables import ENTRIES, FLOAT32, INTEGER, LARGEST_WIDTH, TILES, aligned, filled
+from embplug.methods.kernels.tables import (
+    ENTRIES,
+    FLOAT32,
+    INTEGER,
+    LARGEST_WIDTH,
+    TILES,
+    aligned,
+    filled,
+    tile_of,
+)
 from embplug.methods.numeric.arrays import Float32
 
 HEADER_BYTES = 2
@@ -190,7 +199,8 @@ class BytewiseCodes:
         starts : int64 (n,)
             The first byte of each code.
         """
-        assert self.adds_up
+        if not self.adds_up:
+            raise InvalidArgumentError("codes", "codes without headers that keep their lengths", "others")
         check_shape("query", query, (len(query), self.dim))
         starts, query = integers(starts), floats(query)
         if codes.dtype != np.uint8 or codes.ndim != 1 or not codes.flags.c_contiguous:
@@ -202,9 +212,8 @@ class BytewiseCodes:
             *(place(starts), len(starts), place(scores), place(room)),
         )
         if wrong >= 0:
-            raise InvalidArgumentError(
-                f"starts[{wrong}]", f"a place of {self.code_bytes} bytes", starts[wrong]
-            )
+            expected = f"a place of {self.code_bytes} bytes"
+            raise InvalidArgumentError(f"starts[{wrong}]", expected, int(starts[wrong]))
         return scores
 
     def _score(
@@ -217,7 +226,7 @@ class BytewiseCodes:
         threads: int | None,
     ) -> None:
         """Scores of documents with query tokens that fit into one tile."""
-        tile = next(size for size in TILES if size >= len(query))
+        tile = tile_of(len(query))
         kind, tokens = FLOAT32 if kernel.exact else INTEGER, int(documents.offsets[-1])
         bases: tuple[int | None, int | None, int] = None, None, 0
         if self._centroids is not None:

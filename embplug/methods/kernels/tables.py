@@ -62,9 +62,14 @@ def tiles(query: Float32) -> Iterator[tuple[Float32, int]]:
         yield filled(some), len(some)
 
 
+def tile_of(tokens: int) -> int:
+    """The smallest tile that so many query tokens, at most 32, fit into."""
+    return next(size for size in TILES if size >= tokens)
+
+
 def filled(query: Float32) -> Float32:
     """Some tokens of a query (t, dim), at most 32, with zeros after them up to the next tile."""
-    tile = next(size for size in TILES if size >= len(query))
+    tile = tile_of(len(query))
     if len(query) == tile:
         return query
     larger = np.zeros((tile, query.shape[1]), dtype=np.float32)

@@ -259,6 +259,10 @@ def test_what_does_not_fit_together_is_refused(kernel: Kernel) -> None:
     for starts in ([-1], [len(documents.codes) - 1]):
         with pytest.raises(InvalidArgumentError, match=r"starts\[1\]: expected a place of 2 bytes"):
             example.codes.sums(kernel, query, documents.codes, np.array([0, *starts]))
+    for other in (Example(3, [2, 3], [4, 5], headers=True), Example(3, [2, 3], [4, 5], rescaled=True)):
+        assert not other.codes.adds_up
+        with pytest.raises(InvalidArgumentError, match="without headers"):
+            other.codes.sums(kernel, query, *other.documents[:2])
     spread = np.repeat(documents.codes, 2)[::2]
     for codes in (spread, documents.codes.astype(np.int64), documents.codes[None]):
         with pytest.raises(InvalidArgumentError, match="codes"):

@@ -117,6 +117,10 @@ def test_scores_of_single_vectors_are_those_of_numpy(
     expected = quantizer.score(quantizer.encode_query(query), codes)
     largest = np.abs(expected).max()
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-5 * largest)
+    monkeypatch.delenv("EMBPLUG_KERNEL")
+    starts = np.arange(len(codes)) * quantizer.code_bytes
+    placed = quantizer.score_places(query[None].astype(np.float32), codes.reshape(-1), starts)
+    np.testing.assert_allclose(placed, expected, rtol=1e-5, atol=1e-5 * largest)
     dense = name.startswith(("bit", "product", "optimized", "power", "pyramid"))
     by_kernel = isinstance(prepared.parts, VectorTable)
     assert by_kernel == (dense and not name.endswith("no kernel scores"))
