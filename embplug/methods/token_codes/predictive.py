@@ -395,7 +395,7 @@ class PredictiveQuantizer(TokenCodes):
             bases = learned.rows.products(kernel, tokens)
             directions, kept = learned.turns
             with single_blas_thread():
-                turned = (directions @ tokens.T)[kept]
+                turned = np.take(directions @ tokens.T, kept, axis=0)
             scores += predictive_maxsim(
                 *(kernel, learned.classes, turned, bases, learned.gains, learned.factors, documents),
                 lanes=lanes,
