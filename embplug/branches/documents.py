@@ -23,9 +23,9 @@ from embplug.errors import (
     EmptyTokensError,
     InvalidArgumentError,
     LengthMismatchError,
-    NonFiniteError,
     PointTooLargeError,
 )
+from embplug.methods.numeric.arrays import first_out_of_range, out_of_range
 from embplug.methods.reductions.cells import checked_grids
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
@@ -548,6 +548,8 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
         A document has more tokens than a multivector can hold in Qdrant.
     NonFiniteError
         A document has NaN or infinity.
+    InvalidArgumentError
+        A document has a number that is too large for sums of products in float32.
     """
     if isinstance(tokens, TokenBatch):
         batch = tokens
@@ -573,9 +575,10 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
             f"at most {MAX_MULTIVECTOR_FLOATS} numbers, which is {most} tokens",
             f"{lengths[large.argmax()]} tokens",
         )
-    if not np.isfinite(batch.values).all():
-        document, token = batch.place(int(np.flatnonzero(~np.isfinite(batch.values).all(axis=1))[0]))
-        raise NonFiniteError(f"{argument}[{document}]", "finite numbers", f"NaN or infinity in token {token}")
+    wrong = first_out_of_range(batch.values)
+    if wrong is not None:
+        document, token = batch.place(wrong)
+        raise out_of_range(batch.values[wrong], f"{argument}[{document}]", f" in token {token}")
     return batch
 
 
@@ -659,7 +662,7 @@ def check_dense(
     NonFiniteError
         A vector has NaN or infinity.
     InvalidArgumentError
-        The datatype cannot hold a vector.
+        The datatype cannot hold a vector, or a number is too large for sums of products in float32.
     """
     try:
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
@@ -671,9 +674,9 @@ def check_dense(
         raise DimensionError(argument, f"shape ({count}, {dim})", f"shape {rows.shape}")
     if len(rows) != count:
         raise LengthMismatchError(argument, f"{count} vectors", len(rows))
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if bad.size:
-        raise NonFiniteError(f"{argument}[{bad[0]}]", "finite numbers", "NaN or infinity")
+    wrong = first_out_of_range(rows)
+    if wrong is not None:
+        raise out_of_range(rows[wrong], f"{argument}[{wrong}]")
     check_datatype(rows, datatype, argument)
     return rows
 

@@ -18,6 +18,7 @@ from embplug.methods.maxsim import maxsim_documents
 from embplug.methods.numeric.arrays import Float32, State, as_vectors
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch, check_token_batch
+from embplug.methods.token_checks import check_finite
 
 FIT_TOKENS = 1 << 18
 FIT_SEED = 0
@@ -44,11 +45,16 @@ class TokenByToken(TokenCodes):
     @override
     def fit(self, tokens: TokenBatch, queries: TokenBatch | None = None) -> Self:
         check_token_batch(tokens)
+        check_finite(tokens.values, "tokens")
         sample = tokens.values
         if len(sample) > FIT_TOKENS:
             chosen = np.random.default_rng(FIT_SEED).choice(len(sample), FIT_TOKENS, replace=False)
             sample = sample[np.sort(chosen)]
-        self.quantizer.fit(sample, None if queries is None else queries.values)
+        try:
+            self.quantizer.fit(sample, None if queries is None else queries.values)
+        except InvalidArgumentError as error:
+            named = error.argument.replace("X", "tokens", 1)
+            raise type(error)(named, error.expected, error.got) from error
         return self
 
     @override

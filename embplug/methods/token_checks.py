@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.errors import InvalidArgumentError, LengthMismatchError, NonFiniteError
+from embplug.errors import InvalidArgumentError, LengthMismatchError
+from embplug.methods.numeric.arrays import first_out_of_range, out_of_range
 
 
 def checked_weights(values: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
@@ -25,8 +26,7 @@ def checked_weights(values: ArrayLike, tokens: int, argument: str = "token_weigh
 
 
 def check_finite(values: NDArray[Any], argument: str) -> None:
-    """Refuse tokens (tokens, dim) of which one is not finite, naming the first."""
-    if not np.isfinite(values.sum(dtype=np.float64)):
-        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if wrong.size:
-            raise NonFiniteError(f"{argument}.values[{wrong[0]}]", "finite numbers", "NaN or infinity")
+    """Refuse tokens (tokens, dim) of which one is not finite or too large, naming the first."""
+    wrong = first_out_of_range(values)
+    if wrong is not None:
+        raise out_of_range(values[wrong], f"{argument}.values[{wrong}]")

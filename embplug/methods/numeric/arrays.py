@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embplug.errors import DimensionError, LengthMismatchError, NonFiniteError
+from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError, NonFiniteError
 
 Float32: TypeAlias = NDArray[np.float32]
 
@@ -16,6 +16,10 @@ Codes: TypeAlias = NDArray[np.uint8]
 
 
 State: TypeAlias = dict[str, NDArray[Any]]
+
+
+LARGEST_NUMBER = 2.0**50
+"""Largest number in a vector: sums of squares and of products of such numbers stay in float32's range."""
 
 
 def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -> Float32:
@@ -27,6 +31,8 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
         Not a matrix, or not of ``dim`` columns.
     NonFiniteError
         A row holds NaN or infinity. The error names the first one.
+    InvalidArgumentError
+        A row holds a number beyond :data:`LARGEST_NUMBER`.
     """
     try:
         vectors = np.ascontiguousarray(values, dtype=np.float32)
@@ -34,11 +40,27 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
         raise DimensionError(argument, "numbers of shape (n, dim)", str(error)) from None
     if vectors.ndim != 2 or vectors.shape[1] == 0 or (dim is not None and vectors.shape[1] != dim):
         raise DimensionError(argument, f"shape (n, {dim or 'dim'})", f"shape {vectors.shape}")
-    finite = np.isfinite(vectors)
-    if not finite.all():
-        wrong = int(finite.all(axis=1).argmin())
-        raise NonFiniteError(f"{argument}[{wrong}]", "finite numbers", "NaN or infinity")
+    wrong = first_out_of_range(vectors)
+    if wrong is not None:
+        raise out_of_range(vectors[wrong], f"{argument}[{wrong}]")
     return vectors
+
+
+def first_out_of_range(vectors: NDArray[Any]) -> int | None:
+    """The first row (n, dim) with NaN or a number beyond :data:`LARGEST_NUMBER`; None where there is none."""
+    # The greatest of several numbers is NaN where one of them is.
+    if vectors.size == 0 or max(float(vectors.max()), -float(vectors.min())) <= LARGEST_NUMBER:
+        return None
+    return int((np.abs(vectors) <= LARGEST_NUMBER).all(axis=1).argmin())
+
+
+def out_of_range(vector: NDArray[Any], argument: str, within: str = "") -> InvalidArgumentError:
+    """The error for a vector that :func:`first_out_of_range` finds; ``within`` says where in the argument."""
+    largest = float(np.abs(vector).max())
+    if np.isfinite(largest):
+        expected = f"numbers of at most {LARGEST_NUMBER:.2g}"
+        return InvalidArgumentError(argument, expected, f"{largest:.2g}{within}")
+    return NonFiniteError(argument, "finite numbers", f"NaN or infinity{within}")
 
 
 def as_sample(values: ArrayLike) -> Float32:

@@ -279,7 +279,9 @@ def most_vectors(count: int) -> int:
     return max(count * VECTORS_PER_CENTROID, LEAST_SAMPLE)
 
 
-def find_centroids(sample: Float32, count: int, generator: np.random.Generator) -> Float32:
+def find_centroids(
+    sample: Float32, count: int, generator: np.random.Generator, argument: str = "X"
+) -> Float32:
     """Centroids (count, dim) with the precision of float16, in which they are stored.
 
     More than ``FLAT`` are found in two levels: coarse clusters share them by their squared error, and
@@ -290,7 +292,7 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
     if len(sample) > most:
         sample = sample[np.sort(generator.choice(len(sample), most, replace=False))]
     if count <= FLAT:
-        return _stored(kmeans(sample, count, generator))
+        return _stored(kmeans(sample, count, generator), argument)
     coarse = kmeans(sample, round(count**0.5), generator)
     owner = nearest(sample, coarse)
     errors = np.zeros(len(coarse))
@@ -301,7 +303,7 @@ def find_centroids(sample: Float32, count: int, generator: np.random.Generator) 
     for cluster, share in enumerate(_shares(errors, np.bincount(owner, minlength=len(coarse)), count)):
         if share:
             parts.append(kmeans(sample[owner == cluster], share, generator))
-    return _stored(_lloyd_round(sample, np.concatenate(parts)))
+    return _stored(_lloyd_round(sample, np.concatenate(parts)), argument)
 
 
 def _shares(errors: NDArray[Any], members: NDArray[Any], count: int) -> list[int]:
@@ -329,9 +331,10 @@ def _lloyd_round(sample: Float32, centroids: Float32) -> Float32:
     return np.asarray(moved)
 
 
-def _stored(centroids: Float32) -> Float32:
+def _stored(centroids: Float32, argument: str) -> Float32:
     most = float(np.abs(centroids).max(initial=0))
-    if most > np.finfo(np.float16).max:
-        raise InvalidArgumentError("X", "numbers of at most 65,504, as centroids are kept as float16", most)
+    if most > float(np.finfo(np.float16).max):
+        expected = "numbers of at most 65,504, as centroids are kept as float16"
+        raise InvalidArgumentError(argument, expected, most)
     stored: Float32 = centroids.astype(np.float16).astype(np.float32)
     return stored

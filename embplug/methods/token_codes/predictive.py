@@ -257,7 +257,7 @@ class PredictiveQuantizer(TokenCodes):
         Raises
         ------
         InvalidArgumentError
-            ``tokens`` is not a TokenBatch.
+            ``tokens`` is not a TokenBatch, or has numbers that centroids cannot hold in float16.
         EmptyTokensError
             There is no token.
         NonFiniteError
@@ -272,7 +272,7 @@ class PredictiveQuantizer(TokenCodes):
         if len(rows) > most_vectors(self.centroids):
             rows = np.sort(generator.choice(rows, most_vectors(self.centroids), replace=False))
         centroids = find_centroids(
-            np.asarray(tokens.values[rows], dtype=np.float32), self.centroids, generator
+            np.asarray(tokens.values[rows], dtype=np.float32), self.centroids, generator, "tokens"
         )
         # What rounding takes from a centroid is coded with the rest.
         stored = in_nibbles("centroids", centroids)

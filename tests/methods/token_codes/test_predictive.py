@@ -318,10 +318,14 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(DimensionError, match="query"):
         codes.maxsim(np.ones((2, DIM + 1)), codes.encode(tokens))
     spoilt = np.tile(tokens.values, (20, 1))[:18_000]
-    spoilt[17_000] = np.nan
+    for number, error in ((np.nan, NonFiniteError), (1e20, InvalidArgumentError)):
+        spoilt[17_000] = number
+        for use in (codes.encode, codes.fit):
+            with pytest.raises(error, match=r"tokens\.values\[17000\]"):
+                use(TokenBatch.from_list([spoilt]))
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: .*at most 65,504"):
+        PredictiveQuantizer(centroids=8).fit(TokenBatch(1e6 * tokens.values, tokens.offsets))
     for use in (codes.encode, codes.fit):
-        with pytest.raises(NonFiniteError, match=r"tokens\.values\[17000\]"):
-            use(TokenBatch.from_list([spoilt]))
         with pytest.raises(InvalidArgumentError, match=r"tokens.*TokenBatch.*ndarray"):
             use(tokens.values)  # type: ignore[arg-type]
 

@@ -203,3 +203,19 @@ def test_documents_of_few_tokens_have_no_short_codes() -> None:
     for tokens, has_short in ((documents(), False), (TokenBatch.from_list([documents().values] * 2), True)):
         coder = TokenCoder(PredictiveQuantizer(size=9, centroids=8), 4, shortlist_bytes=6).fit(tokens)
         assert (coder.shortlist is not None) == has_short
+
+
+@pytest.mark.parametrize(
+    ("factor", "named"),
+    [
+        (np.nan, r"^tokens\.values\[0\]: expected finite"),
+        (1e20, r"^tokens\.values\[0\]: .*at most 1\.1e\+15"),
+        (1e6, r"^tokens: .*at most 65,504"),
+    ],
+)
+def test_tokens_that_cannot_be_learned_from_are_named(factor: float, named: str) -> None:
+    tokens = documents()
+    with pytest.raises(InvalidArgumentError, match=named):
+        TokenCoder(ResidualQuantizer(size=4, centroids=8), 4).fit(
+            TokenBatch(np.float32(factor) * tokens.values, tokens.offsets)
+        )
