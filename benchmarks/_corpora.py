@@ -35,6 +35,8 @@ class Corpus:
 def corpus(data: Sequence[str], documents: int, tokens: int | None) -> Corpus:
     """Collections at ``data`` together, or the standard library's docstrings; more are made where those end.
 
+    Documents without tokens are left out.
+
     With ``tokens``, documents are cut into passages of that many tokens, as long as they yield enough.
     Beyond that, a resampled document is two runs of tokens of two real documents with a little noise,
     ``tokens`` (default: the mean of the real ones) in all, so that no two are alike.
@@ -49,10 +51,13 @@ def corpus(data: Sequence[str], documents: int, tokens: int | None) -> Corpus:
         name = "docstrings of the standard library"
         real = encoded_texts("docstrings", [text.text for text in texts])
         queries = encoded_texts("docstring-queries", [text.query for text in texts[::5]])
+    read_documents = len(real)
     real = real.take(np.flatnonzero(real.lengths))
     queries = queries.take(np.flatnonzero(queries.lengths)).to_float32()
-    if tokens is None and len(real) >= documents:
-        return Corpus(f"{documents} of {name}", real[:documents].to_float32(), queries)
+    if tokens is None and read_documents >= documents:
+        # Documents without text are no reason to make others.
+        some = real[:documents].to_float32()
+        return Corpus(f"{len(some)} of {name}", some, queries)
     wanted = tokens or int(real.lengths.mean())
     if int((real.lengths // wanted).sum()) >= documents:
         origin = f"{documents} passages of {wanted} tokens, cut from the {len(real)} documents of {name}"
