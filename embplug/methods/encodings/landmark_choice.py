@@ -30,12 +30,14 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
     noise : (candidates,)
         Variances, all above zero.
     count
-        Number of landmarks to choose. The best are first.
+        Number of landmarks to choose. The best are first, unless all are chosen.
 
     Returns
     -------
     integers (count,)
     """
+    if count >= len(components):
+        return np.arange(len(components))
     # The unit of the measurements does not matter, but products of large ones leave the range of float32.
     unit = max(float(np.mean(noise)), np.finfo(np.float32).tiny)
     variances, noise = variances / np.float32(unit), noise / np.float32(unit)
@@ -45,7 +47,7 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
     noise = np.maximum(noise, ROUNDING * np.einsum("ij,ij->i", components, covariances))
     free = np.ones(len(components), dtype=bool)
     chosen: list[NDArray[np.intp]] = []
-    left = min(count, len(components))
+    left = count
     while left:
         spread = np.einsum("ij,ij->i", components, covariances)
         gain = np.einsum("ij,ij->i", covariances, covariances) / (np.maximum(spread, 0) + noise)

@@ -229,7 +229,8 @@ class LearnedEncoding(Encoding):
         points = self._landmarks(sample, query_tokens).astype(np.float32, copy=False)
         alike = self._alike(sample)
         targets = highest_products(sample, ScaledRows.round(points), worker_count(-1), device, distance=alike)
-        targets -= targets.mean(axis=0)
+        mean = targets.mean(axis=0)
+        targets -= mean
         components = self._components(sample)
         projected: Float32 = points if components is None else points @ components
         directions, thresholds = self._trained(projected, targets, device)
@@ -243,9 +244,12 @@ class LearnedEncoding(Encoding):
 
         chosen = chosen_landmarks(measures, variances, noise, self.compared)
         landmarks = ScaledRows.round(projected[chosen])
-        targets = highest_products(sample, landmarks, worker_count(-1), device, components, alike)
-        mean = targets.mean(axis=0)
-        targets -= mean
+        if components is None:
+            targets, mean = targets[:, chosen], mean[chosen]
+        else:
+            targets = highest_products(sample, landmarks, worker_count(-1), device, components, alike)
+            mean = targets.mean(axis=0)
+            targets -= mean
         measures = measures[chosen]
         # Fewer dimensions and rounded landmarks make products smaller.
         measures *= slopes(targets, vectors, measures)

@@ -18,6 +18,12 @@ Codes: TypeAlias = NDArray[np.uint8]
 State: TypeAlias = dict[str, NDArray[Any]]
 
 
+HALF_EXPONENT = np.uint16(0x7C00)
+"""Bits of the exponent of a float16."""
+
+CHECKED_ROWS = 2048
+"""Rows of halves that are checked at once, so that they stay in a processor's cache."""
+
 LARGEST_NUMBER = 2.0**50
 """Largest number in a vector: sums of squares and of products of such numbers stay in float32's range."""
 
@@ -48,10 +54,23 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
 
 def first_out_of_range(vectors: NDArray[Any]) -> int | None:
     """The first row (n, dim) with NaN or a number beyond :data:`LARGEST_NUMBER`; None where there is none."""
-    # The greatest of several numbers is NaN where one of them is.
-    if vectors.size == 0 or max(float(vectors.max()), -float(vectors.min())) <= LARGEST_NUMBER:
+    if vectors.size == 0 or _largest(vectors) <= LARGEST_NUMBER:
         return None
-    return int((np.abs(vectors) <= LARGEST_NUMBER).all(axis=1).argmin())
+    # As a half, the largest number is infinity.
+    right = np.isfinite(vectors) & (np.abs(vectors) <= LARGEST_NUMBER)
+    return int(right.all(axis=1).argmin())
+
+
+def _largest(vectors: NDArray[Any]) -> float:
+    """A bound of the size of all numbers; NaN or infinity where one of them is."""
+    if vectors.dtype == np.float16:
+        # Processors compare halves slowly. An exponent of ones is NaN or infinity; all others are small.
+        bits = vectors.view(np.uint16)
+        blocks = (bits[start : start + CHECKED_ROWS] for start in range(0, len(bits), CHECKED_ROWS))
+        endless = any((block & HALF_EXPONENT).max() == HALF_EXPONENT for block in blocks)
+        return float(np.inf if endless else np.finfo(np.float16).max)
+    # The greatest of several numbers is NaN where one of them is.
+    return max(float(vectors.max()), -float(vectors.min()))
 
 
 def out_of_range(vector: NDArray[Any], argument: str, within: str = "") -> InvalidArgumentError:
