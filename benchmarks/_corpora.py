@@ -43,9 +43,9 @@ def corpus(data: Sequence[str], documents: int, tokens: int | None) -> Corpus:
     """
     if data:
         read = [load(folder) for folder in data]
-        name = " and ".join(one.beir.name for one in read)
-        real = TokenBatch.concat([one.documents for one in read])
-        queries = TokenBatch.concat([one.queries for one in read])
+        name = " and ".join(collection.beir.name for collection in read)
+        real = TokenBatch.concat([collection.documents for collection in read])
+        queries = TokenBatch.concat([collection.queries for collection in read])
     else:
         texts = stdlib_docstrings()
         name = "docstrings of the standard library"
@@ -58,15 +58,19 @@ def corpus(data: Sequence[str], documents: int, tokens: int | None) -> Corpus:
         # Documents without text are no reason to make others.
         some = real[:documents].to_float32()
         return Corpus(f"{len(some)} of {name}", some, queries)
-    wanted = tokens or int(real.lengths.mean())
-    if int((real.lengths // wanted).sum()) >= documents:
-        origin = f"{documents} passages of {wanted} tokens, cut from the {len(real)} documents of {name}"
-        return Corpus(origin, passages(real, documents, wanted), queries)
-    origin = f"{documents} made of {len(real)} {name}: runs of two each, {wanted} tokens, noise {NOISE}"
-    return Corpus(origin, resampled(real, documents, wanted), queries)
+    passage_tokens = tokens or int(real.lengths.mean())
+    if int((real.lengths // passage_tokens).sum()) >= documents:
+        origin = (
+            f"{documents} passages of {passage_tokens} tokens, cut from the {len(real)} documents of {name}"
+        )
+        return Corpus(origin, passages(real, documents, passage_tokens), queries)
+    origin = (
+        f"{documents} made of {len(real)} {name}: runs of two each, {passage_tokens} tokens, noise {NOISE}"
+    )
+    return Corpus(origin, resampled(real, documents, passage_tokens), queries)
 
 
-def asked(data: Corpus, count: int, k: int) -> tuple[TokenBatch, NDArray[np.int64]]:
+def queries_with_best(data: Corpus, count: int, k: int) -> tuple[TokenBatch, NDArray[np.int64]]:
     """At most ``count`` queries, evenly spread, and the best ``k`` documents of each by exact MaxSim."""
     rows = np.linspace(0, len(data.queries) - 1, min(count, len(data.queries))).astype(np.int64)
     queries = data.queries.take(rows)

@@ -20,9 +20,9 @@ PACKAGES = ("embplug", "numpy", "scipy", "qdrant-client", "qdrant-edge-py", "fas
 
 def parser(description: str) -> argparse.ArgumentParser:
     """Argument parser with ``--json``; the benchmark adds its own arguments."""
-    made = argparse.ArgumentParser(description=description)
-    made.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    return made
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return arguments
 
 
 def check_plot(file: str | None) -> None:

@@ -15,9 +15,9 @@ def top(scores: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
-def overlap(found: NDArray[np.integer], wanted: NDArray[np.integer]) -> float:
+def overlap(rankings: NDArray[np.integer], expected: NDArray[np.integer]) -> float:
     """Mean share of each row of ``wanted`` that is in the same row of ``found``, in any order."""
-    return float(exact.overlap(found, wanted).mean())
+    return float(exact.overlap(rankings, expected).mean())
 
 
 def ndcg(

@@ -80,6 +80,6 @@ def engine_ranking(
 
 def _code_bytes(folder: Path, codes: EngineCodes) -> int:
     """Bytes of the files with codes, or with vectors where those are codes; only blocks that are in use."""
-    wanted = "quantized.data" if codes.quantization else "tq_vectors/chunk"
+    part = "quantized.data" if codes.quantization else "tq_vectors/chunk"
     files = [file for file in folder.rglob("*") if file.is_file() and f"vector_storage-{VECTOR}" in str(file)]
-    return sum(512 * file.stat().st_blocks for file in files if wanted in str(file))
+    return sum(512 * file.stat().st_blocks for file in files if part in str(file))

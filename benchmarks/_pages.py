@@ -263,10 +263,10 @@ def _encode(images: dict[str, Image.Image], patches: int, file: Path) -> None:
             targets.append(row)
             crops.append(part)
     few = round(patches * CROP[0] * CROP[1])
-    asked = [
+    query_parts = [
         encoder.encode_images(crops[start : start + AT_ONCE], few) for start in range(0, len(crops), AT_ONCE)
     ]
-    arrays = {**_arrays("pages", parts), **_arrays("queries", asked)}
+    arrays = {**_arrays("pages", parts), **_arrays("queries", query_parts)}
     arrays |= {"targets": np.array(targets), "names": np.array([*images])}
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_suffix(".part").open("wb") as written:

@@ -40,7 +40,7 @@ def projections(bits: int, dim: int) -> NDArray[np.float32]:
 def older_model(data: EncodedBeir) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Another embedding of documents and queries."""
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((data.documents.dim,) * 2))[0]
-    made = []
+    turned = []
     for tokens, saliency in (
         (data.documents, data.document_saliency),
         (data.queries, data.query_saliency),
@@ -49,16 +49,16 @@ def older_model(data: EncodedBeir) -> tuple[NDArray[np.float32], NDArray[np.floa
         for i, matrix in enumerate(tokens):
             weights = saliency[tokens.offsets[i] : tokens.offsets[i + 1]]
             means[i] = weights @ matrix.astype(np.float32)
-        made.append(unit_rows((means @ turn).astype(np.float32)))
-    return made[0], made[1]
+        turned.append(unit_rows((means @ turn).astype(np.float32)))
+    return turned[0], turned[1]
 
 
 def main() -> None:
     arguments = parser(__doc__.splitlines()[0])
     arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
     arguments.add_argument("--steps", type=int, default=200, help="training steps")
-    given = arguments.parse_args()
-    data = load(given.data)
+    options = arguments.parse_args()
+    data = load(options.data)
     documents, queries = data.document_sentences, data.query_sentences
     dim = documents.shape[1]
     exact = top(queries @ documents.T, 10)
@@ -91,7 +91,7 @@ def main() -> None:
         coded = signs(documents @ matrix.T)
         add(bits, "ITQ", "codes", signs(queries @ matrix.T) @ coded.T, itq_s)
         add(bits, "ITQ", "exact", (queries @ matrix.T) @ coded.T, itq_s)
-        for name, steps in (("BEBR, trained", given.steps), ("BEBR, not trained", 0)):
+        for name, steps in (("BEBR, trained", options.steps), ("BEBR, not trained", 0)):
             for how in ("codes", "exact"):
                 start = time.perf_counter()
                 binarizer = RecurrentBinaryQuantizer(levels=bits - 1, steps=steps, queries=how).fit(documents)
@@ -101,7 +101,7 @@ def main() -> None:
                 add(bits, f"{name}{kept}", how, scores, fit_s)
 
     older_documents, older_queries = older_model(data)
-    settings: dict[str, Any] = {"levels": 1, "queries": "codes", "steps": given.steps}
+    settings: dict[str, Any] = {"levels": 1, "queries": "codes", "steps": options.steps}
     older = RecurrentBinaryQuantizer(**settings).fit(older_documents)
     alone = RecurrentBinaryQuantizer(**settings).fit(documents)
     compatible = RecurrentBinaryQuantizer(**settings).fit(documents, older=older, older_X=older_documents)
@@ -116,8 +116,8 @@ def main() -> None:
         ("newer query, older codes, compatible", compatible, queries, older_codes),
         ("newer query, half of each, compatible", compatible, queries, mixed),
     )
-    for name, binarizer, asked, codes in cases:
-        add(2, name, "codes", binarizer.score(binarizer.encode_query(asked), codes).T, None)
+    for name, binarizer, queried, codes in cases:
+        add(2, name, "codes", binarizer.score(binarizer.encode_query(queried), codes).T, None)
     ranking = top(older_queries @ older_documents.T, 10)
     reference = {
         "exact_ndcg_at_10": ndcg(exact, data.beir.query_ids, data.beir.document_ids, data.beir.qrels),
@@ -130,9 +130,9 @@ def main() -> None:
         "rows": rows,
         "environment": environment(documents=len(documents), queries=len(queries), dim=dim),
     }
-    if not given.json:
+    if not options.json:
         print("  ".join(f"{name}={value:.4f}" for name, value in reference.items()) + "\n")
-    report(result, rows, given.json)
+    report(result, rows, options.json)
 
 
 if __name__ == "__main__":

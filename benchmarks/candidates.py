@@ -90,14 +90,16 @@ def encode(
     warm = time.perf_counter()
     documents = encoding.encode_documents(collection.documents, n_jobs=-1)
     encoded = time.perf_counter()
-    asked = [encoding.encode_queries(collection.queries[i : i + 1]) for i in range(len(collection.queries))]
+    query_vectors = [
+        encoding.encode_queries(collection.queries[i : i + 1]) for i in range(len(collection.queries))
+    ]
     done = time.perf_counter()
     return Vectors(
         documents,
-        np.concatenate(asked),
+        np.concatenate(query_vectors),
         fitted - start if encoding.fitted_dim else None,
         len(documents) / (encoded - warm),
-        1e3 * (done - encoded) / len(asked),
+        1e3 * (done - encoded) / len(query_vectors),
         state_bytes(encoding.get_state()) / 1e6,
     )
 
@@ -118,8 +120,8 @@ def scores(vectors: Vectors, rows: Any = slice(None), columns: Any = slice(None)
 
 
 def recalls(estimated: NDArray[Any], true: NDArray[Any], prefix: str = "@") -> dict[str, float]:
-    wanted, found = top(true, BEST), top(estimated, DEPTHS[-1])
-    return {f"{prefix}{depth}": round(overlap(found[:, :depth], wanted), 4) for depth in DEPTHS}
+    best, candidates = top(true, BEST), top(estimated, DEPTHS[-1])
+    return {f"{prefix}{depth}": round(overlap(candidates[:, :depth], best), 4) for depth in DEPTHS}
 
 
 def row(name: str, vectors: Vectors, true: NDArray[Any]) -> dict[str, Any]:
@@ -162,19 +164,19 @@ def measure(folder: str, sample_size: int, only: str, say: Callable[[str], None]
             rows[-1] |= recalls(scores(vectors, columns=new), true[:, new], "new@")
     if only in QUERIES_ROW:
         rows += with_queries(collection, true, sample)
-    return [{"collection": collection.beir.name, **made} for made in rows]
+    return [{"collection": collection.beir.name, **entry} for entry in rows]
 
 
 def with_queries(
     collection: EncodedBeir, true: NDArray[Any], sample: NDArray[np.int64]
 ) -> list[dict[str, Any]]:
     """The smallest learned encoding on every second query: fitted without and with the others."""
-    given, asked = collection.queries.take(np.arange(0, len(true), 2)), np.arange(1, len(true), 2)
+    others, kept = collection.queries.take(np.arange(0, len(true), 2)), np.arange(1, len(true), 2)
     rows = []
-    for name, known in (("without", None), ("with", given)):
+    for name, known in (("without", None), ("with", others)):
         vectors = encode(LearnedEncoding(stored_dim=1024), collection, sample, known)
-        vectors = replace(vectors, queries=vectors.queries[asked])
-        rows.append(row(QUERIES_ROW.format(name), vectors, true[asked]))
+        vectors = replace(vectors, queries=vectors.queries[kept])
+        rows.append(row(QUERIES_ROW.format(name), vectors, true[kept]))
     return rows
 
 
@@ -183,9 +185,9 @@ def exact(collection: EncodedBeir) -> NDArray[np.float32]:
     digest = hashlib.sha256(collection.documents.offsets.tobytes() + collection.queries.values.tobytes())
     file = CACHE.parent / "maxsim" / f"{collection.beir.name}-{digest.hexdigest()[:16]}.npy"
     if not file.exists():
-        made = maxsim_scores(collection.queries, collection.documents)
+        products = maxsim_scores(collection.queries, collection.documents)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, made)
+        np.save(file, products)
     return np.load(file)
 
 
@@ -210,7 +212,7 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(made["collection"] for made in rows))
+    names = list(dict.fromkeys(entry["collection"] for entry in rows))
     figure, panels = plt.subplots(1, len(names), figsize=(5.2 * len(names), 4.5), squeeze=False)
     for panel, name in zip(panels[0], names, strict=True):
         shown = [r for r in rows if r["collection"] == name and "queries" not in r["encoding"]]
@@ -218,10 +220,10 @@ def plot(rows: Sequence[Mapping[str, Any]], file: str) -> None:
         curve = sorted((r["bytes"], r["@50"]) for r in learned)
         if curve:
             panel.plot(*zip(*curve, strict=True), "o-", label="learned")
-        for made in shown:
-            if made not in learned:
-                marker = "s" if made["encoding"].startswith("FDE") else "^"
-                panel.plot(made["bytes"], made["@50"], marker, label=made["encoding"])
+        for entry in shown:
+            if entry not in learned:
+                marker = "s" if entry["encoding"].startswith("FDE") else "^"
+                panel.plot(entry["bytes"], entry["@50"], marker, label=entry["encoding"])
         panel.set(xscale="log", title=name, xlabel="bytes of a document")
         panel.set_ylabel("share of MaxSim's top 10 within 50")
         panel.grid(alpha=0.3)
@@ -238,25 +240,25 @@ def main() -> None:
     arguments.add_argument("--only", default="", help="encodings whose name contains this")
     arguments.add_argument("--drift", action="store_true", help="also measure drift between the collections")
     arguments.add_argument("--plot", metavar="FILE", help="write a plot (needs matplotlib)")
-    given = arguments.parse_args()
-    check_plot(given.plot)
+    options = arguments.parse_args()
+    check_plot(options.plot)
 
     def say(name: str) -> None:
-        if not given.json:
+        if not options.json:
             print(f"… {name}", flush=True)
 
-    rows = [made for file in given.earlier for made in json.loads(Path(file).read_text())["rows"]]
-    rows += [made for folder in given.data for made in measure(folder, given.sample, given.only, say)]
+    rows = [entry for file in options.earlier for entry in json.loads(Path(file).read_text())["rows"]]
+    rows += [entry for folder in options.data for entry in measure(folder, options.sample, options.only, say)]
     result = {
         "rows": rows,
-        "drift": drifts(given.data, given.sample) if given.drift else [],
-        "environment": environment(sample=given.sample, workers=worker_count(-1)),
+        "drift": drifts(options.data, options.sample) if options.drift else [],
+        "environment": environment(sample=options.sample, workers=worker_count(-1)),
     }
-    report(result, rows, given.json)
-    if result["drift"] and not given.json:
+    report(result, rows, options.json)
+    if result["drift"] and not options.json:
         report({}, result["drift"], False)
-    if given.plot:
-        plot(rows, given.plot)
+    if options.plot:
+        plot(rows, options.plot)
 
 
 if __name__ == "__main__":

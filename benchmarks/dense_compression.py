@@ -195,7 +195,7 @@ def ours(bench: Bench, ratio: int) -> Iterator[tuple[str, Callable[[], Row]]]:
     if bits >= 2:
         quantizers["pyramid"] = PyramidQuantizer(bits=bits)
     for name, quantizer in quantizers.items():
-        yield name, lambda name=name, made=quantizer: bench.codes(ratio, name, made)  # type: ignore[misc]
+        yield name, lambda name=name, coder=quantizer: bench.codes(ratio, name, coder)  # type: ignore[misc]
 
     def engine(name: str, *transforms: Transform, **kept: Any) -> tuple[str, Callable[[], Row]]:
         return name, lambda: bench.engine(ratio, name, transforms, **kept)
@@ -302,14 +302,14 @@ def main() -> None:
     arguments.add_argument("--ratios", type=int, nargs="+", default=RATIOS, choices=RATIOS)
     arguments.add_argument("--methods", nargs="+", help="only those with one of these words in their names")
     arguments.add_argument("--plot", help="write bytes against recall to this image")
-    given = arguments.parse_args()
-    check_plot(given.plot)
-    data = load(given.data)
+    options = arguments.parse_args()
+    check_plot(options.plot)
+    data = load(options.data)
     bench = Bench(data.beir, data.document_sentences, data.query_sentences)
     rows = []
-    for ratio in given.ratios:
+    for ratio in options.ratios:
         for name, measure in (*peers(bench, ratio), *ours(bench, ratio)):
-            if given.methods and not any(word in name for word in given.methods):
+            if options.methods and not any(word in name for word in options.methods):
                 continue
             rows.append(measure())
             print(
@@ -319,13 +319,13 @@ def main() -> None:
     result = {
         "collection": data.beir.name,
         "exact_ndcg_at_10": exact_ndcg,
-        "best": best(rows, given.ratios, bench),
+        "best": best(rows, options.ratios, bench),
         "rows": [asdict(row) for row in rows],
         "environment": environment(documents=len(bench.documents), queries=len(bench.queries), dim=bench.dim),
     }
-    if given.plot:
-        plot(rows, bench.dim, data.beir.name, given.plot)
-    report(result, [asdict(row) for row in rows], given.json)
+    if options.plot:
+        plot(rows, bench.dim, data.beir.name, options.plot)
+    report(result, [asdict(row) for row in rows], options.json)
 
 
 if __name__ == "__main__":

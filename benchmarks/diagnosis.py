@@ -67,8 +67,8 @@ def synthetic(
     values = noisy(centres[owners], noise) if clusters else centres
     documents = TokenBatch(unit(values + shared), np.arange(count + 1) * tokens)
     rows = [documents[int(i)][:12] for i in rng.choice(count, queries, replace=False)]
-    asked = TokenBatch.from_list([unit(noisy(row, min(0.7, 2 * noise))) for row in rows])
-    return documents, asked
+    query_vectors = TokenBatch.from_list([unit(noisy(row, min(0.7, 2 * noise))) for row in rows])
+    return documents, query_vectors
 
 
 def collections(count: int, queries: int) -> dict[str, Callable[[], tuple[TokenBatch, TokenBatch]]]:
@@ -103,8 +103,8 @@ def row(name: str, documents: TokenBatch, queries: TokenBatch, size: int) -> dic
     for column, encoding in encodings(size).items():
         encoding.fit(documents)
         vectors = encoding.encode_documents(documents, n_jobs=-1)
-        asked = encoding.encode_queries(queries)
-        found = top(asked.astype(np.float32) @ vectors.T.astype(np.float32), CANDIDATES)
+        query_vectors = encoding.encode_queries(queries)
+        found = top(query_vectors.astype(np.float32) @ vectors.T.astype(np.float32), CANDIDATES)
         measured[column] = round(overlap(found, truth), 3)
     return measured
 

@@ -70,8 +70,8 @@ def main() -> None:
         "--matrices", action=switch, default=True, help="keep token matrices in the engine, too"
     )
     arguments.add_argument("--only", help="only rows whose name contains this")
-    given = arguments.parse_args()
-    data = load(given.data)
+    options = arguments.parse_args()
+    data = load(options.data)
     # A document without a token cannot be stored as a matrix, and is found by nobody.
     kept = np.flatnonzero(data.documents.lengths)
     truth = exact_ranking(data)[:, :DEPTH]
@@ -111,21 +111,21 @@ def main() -> None:
                 fusion=Fusion(method="min_max", weights={"dense": weight}, after_rerank=True)
                 if weight
                 else Fusion(),
-                rerank=Rerank(candidates=given.candidates),
+                rerank=Rerank(candidates=options.candidates),
             ),
             tokens_search if finder == "dense" else learned_search,
         )
-        for finder in given.finders
-        for codes in given.codes
-        for size in given.sizes
-        for head in given.document_bytes
-        for factor in given.pooling
-        for weight in (given.dense_weights if finder == "dense" else [0])
+        for finder in options.finders
+        for codes in options.codes
+        for size in options.sizes
+        for head in options.document_bytes
+        for factor in options.pooling
+        for weight in (options.dense_weights if finder == "dense" else [0])
     ]
     contestants.append(
         ("sentence vector alone, float32", False, Recipe(dense=Dense(dim=dense.dim)), dense_search)
     )
-    if given.matrices:
+    if options.matrices:
         stored = {"": EngineCodes(), ", int8": EngineCodes(quantization=INT8)}
         stored |= {", binary": EngineCodes(quantization=BINARY)}
         stored |= {f", {name}": codes for name, codes in engine_codes()}
@@ -134,14 +134,14 @@ def main() -> None:
             recipe = Recipe(
                 tokens=Tokens(dim=data.documents.dim, encoding=None, multivector=matrix, codes=None),
                 dense=dense,
-                rerank=Rerank(candidates=given.candidates, quantized_tokens=codes.quantization is not None),
+                rerank=Rerank(candidates=options.candidates, quantized_tokens=codes.quantization is not None),
             )
             contestants.append((f"token matrices in the engine{name}", False, recipe, tokens_search))
     for name, is_ours, recipe, search in contestants:
-        if given.only is not None and given.only not in name:
+        if options.only is not None and options.only not in name:
             continue
         # The server that tests start is older than Turbo.
-        served = given.server and "urbo" not in name
+        served = options.server and "urbo" not in name
         row = _run(name, data, kept, truth, recipe, search, served)
         rows.append(row)
         print({key: value for key, value in row.items() if value is not None}, file=sys.stderr)
@@ -154,9 +154,9 @@ def main() -> None:
         "ours": next(iter(ours.values()), None),
         "ours_by_method": ours,
         "peers": peers,
-        "environment": environment(**sizes, data=data.beir.name, candidates=given.candidates),
+        "environment": environment(**sizes, data=data.beir.name, candidates=options.candidates),
     }
-    report(result, rows, given.json)
+    report(result, rows, options.json)
 
 
 def _run(

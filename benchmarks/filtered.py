@@ -95,10 +95,10 @@ def passages(data: EncodedBeir, window: int, count: int) -> NDArray[np.float32]:
     if len(starts) > count:
         starts = starts[np.linspace(0, len(starts) - 1, count).astype(np.int64)]
     ends = data.documents.offsets[np.searchsorted(data.documents.offsets, starts, side="right")]
-    made = np.empty((len(starts), data.documents.dim), dtype=np.float32)
+    means = np.empty((len(starts), data.documents.dim), dtype=np.float32)
     for row, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        made[row] = data.documents.values[start : min(start + window, end)].astype(np.float32).mean(axis=0)
-    return unit_rows(made)
+        means[row] = data.documents.values[start : min(start + window, end)].astype(np.float32).mean(axis=0)
+    return unit_rows(means)
 
 
 def main() -> None:
@@ -106,22 +106,22 @@ def main() -> None:
     arguments.add_argument("--data", required=True, help="folder of a collection in BEIR format")
     arguments.add_argument("--passages", type=int, default=50_000)
     arguments.add_argument("--window", type=int, default=32, help="tokens of a passage")
-    given = arguments.parse_args()
-    data = load(given.data)
-    documents = passages(data, given.window, given.passages)
+    options = arguments.parse_args()
+    data = load(options.data)
+    documents = passages(data, options.window, options.passages)
     material = TrialData(Encoded(dense=documents), Encoded(dense=data.query_sentences))
     rows: list[dict[str, Any]] = []
     exact = exact_rankings(Recipe(dense=Dense(dim=documents.shape[1])), material, 10, SELECTIVITIES)
     for name, recipe in recipes(documents.shape[1]).items():
         with tempfile.TemporaryDirectory() as folder, EdgeClient(folder) as engine:
             trial = try_recipe(engine, recipe, material, shares=SELECTIVITIES)
-        for search, wanted in zip(trial.searches, exact, strict=True):
+        for search, best in zip(trial.searches, exact, strict=True):
             share = 1.0 if search.share is None else search.share
             rows.append(
                 {
                     "method": name,
                     "matching": share,
-                    "recall_at_10": float(overlap(search.rankings, wanted).mean()),
+                    "recall_at_10": float(overlap(search.rankings, best).mean()),
                     **percentiles_ms(search.seconds),
                     "disk_bytes_per_document": (trial.disk_bytes or 0) / len(documents),
                 }
@@ -136,7 +136,7 @@ def main() -> None:
             documents=len(documents), queries=material.query_count, dim=documents.shape[1]
         ),
     }
-    report(result, rows, given.json)
+    report(result, rows, options.json)
 
 
 if __name__ == "__main__":

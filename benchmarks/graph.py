@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from _corpora import asked, corpus
+from _corpora import corpus, queries_with_best
 from _dense import NAME, VECTOR, fill_indexed
 from _harness import environment, parser, percentiles_ms, report
 from numpy.typing import NDArray
@@ -34,17 +34,17 @@ ENCODINGS: dict[str, FDE | LearnedEncoding] = {
 
 
 def main() -> None:
-    options = parser((__doc__ or "").splitlines()[0])
-    options.add_argument("--data", nargs="+", default=[], help="BEIR folders; default: docstrings")
-    options.add_argument("--documents", type=int, default=50_000)
-    options.add_argument("--tokens", type=int, default=36, help="of a document")
-    options.add_argument("--queries", type=int, default=100)
-    options.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=list(ENCODINGS))
-    given = options.parse_args()
-    data = corpus(given.data, given.documents, given.tokens)
-    queries, truth = asked(data, given.queries, 10)
+    arguments = parser((__doc__ or "").splitlines()[0])
+    arguments.add_argument("--data", nargs="+", default=[], help="BEIR folders; default: docstrings")
+    arguments.add_argument("--documents", type=int, default=50_000)
+    arguments.add_argument("--tokens", type=int, default=36, help="of a document")
+    arguments.add_argument("--queries", type=int, default=100)
+    arguments.add_argument("--encodings", nargs="+", choices=ENCODINGS, default=list(ENCODINGS))
+    options = arguments.parse_args()
+    data = corpus(options.data, options.documents, options.tokens)
+    queries, truth = queries_with_best(data, options.queries, 10)
     rows: list[dict[str, Any]] = []
-    for name in given.encodings:
+    for name in options.encodings:
         encoding = ENCODINGS[name]
         encoding.fit(data.documents[:SAMPLE])
         documents = encoding.encode_documents(data.documents, n_jobs=-1)
@@ -55,7 +55,7 @@ def main() -> None:
     report(
         {"rows": rows, "corpus": data.origin, "environment": environment(queries=len(queries))},
         rows,
-        given.json,
+        options.json,
     )
 
 

@@ -62,12 +62,14 @@ def main() -> None:
     arguments.add_argument("--candidates", type=int, default=200)
     arguments.add_argument("--queries", type=int, help="so many queries, evenly spread; default: all")
     arguments.add_argument("--learned", action="store_true", help="only BM25 and learned sparse vectors")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     rows, sizes = [], {}
-    for folder in given.data:
-        data = _thinned(load(folder), given.queries)
+    for folder in options.data:
+        data = _thinned(load(folder), options.queries)
         sizes[data.beir.name] = {"documents": len(data.documents), "queries": len(data.queries)}
-        chosen = _learned_rows(data) if given.learned else _all_rows(data, given.preset, given.candidates)
+        chosen = (
+            _learned_rows(data) if options.learned else _all_rows(data, options.preset, options.candidates)
+        )
         for row in chosen:
             rows.append(row)
             print(json.dumps(row), file=sys.stderr, flush=True)
@@ -77,9 +79,9 @@ def main() -> None:
         "ours": ours,
         "peers": peers,
         "default_below_best": _default_below_best(rows),
-        "environment": environment(**sizes, preset=given.preset, candidates=given.candidates),
+        "environment": environment(**sizes, preset=options.preset, candidates=options.candidates),
     }
-    report(result, rows, given.json)
+    report(result, rows, options.json)
 
 
 def _thinned(data: EncodedBeir, count: int | None) -> EncodedBeir:

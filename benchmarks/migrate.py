@@ -109,8 +109,8 @@ def main() -> None:
 
 def worker(name: str, url: str, grpc_port: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one contestant in a fresh process."""
-    given = ["--points", str(arguments.points)] + ["--updated-at"] * arguments.updated_at
-    command = [sys.executable, __file__, *given, "--worker", name, url, str(grpc_port)]
+    flags = ["--points", str(arguments.points)] + ["--updated-at"] * arguments.updated_at
+    command = [sys.executable, __file__, *flags, "--worker", name, url, str(grpc_port)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result

@@ -43,7 +43,7 @@ ENCODINGS: dict[str, Encoding] = {
     "Latin-1 text": (lambda code: code.decode("latin-1"), lambda texts: [t.encode("latin-1") for t in texts]),
     "list of 64-bit integers": (
         lambda code: np.frombuffer(code, "<i8").tolist(),
-        lambda lists: [np.array(one, "<i8").tobytes() for one in lists],
+        lambda lists: [np.array(integers, "<i8").tobytes() for integers in lists],
     ),
     "list of bytes": (lambda code: [*code], lambda lists: [*map(bytes, lists)]),
 }
@@ -53,11 +53,11 @@ def main() -> None:
     arguments = parser(__doc__ or "")
     arguments.add_argument("--documents", type=int, default=1000)
     arguments.add_argument("--bytes", type=int, default=2000, help="of a document; a multiple of 8")
-    given = arguments.parse_args()
-    if given.bytes % 8:
+    settings = arguments.parse_args()
+    if settings.bytes % 8:
         arguments.error("--bytes: a multiple of 8 is expected, for the 64-bit integers")
     generator = np.random.default_rng(0)
-    codes = [generator.bytes(given.bytes) for _ in range(given.documents)]
+    codes = [generator.bytes(settings.bytes) for _ in range(settings.documents)]
     rows = []
     for engine_name, opened in (("Qdrant Edge", _edge), ("Qdrant server", _server)):
         with ExitStack() as stack:
@@ -88,13 +88,13 @@ def main() -> None:
                         "engine": f"{engine_name}{protocol}",
                         "encoding": name,
                         "bytes_per_document": per_document,
-                        "times_the_codes": None if per_document is None else per_document / given.bytes,
+                        "times_the_codes": None if per_document is None else per_document / settings.bytes,
                         f"ms_to_read_{READ_DOCUMENTS}": 1e3 * seconds[name, protocol],
                     }
                     for protocol in clients
                 ]
-    sizes = {"documents": given.documents, "bytes": given.bytes, "rounds": ROUNDS}
-    report({"encodings": rows, "environment": environment(**sizes)}, rows, given.json)
+    sizes = {"documents": settings.documents, "bytes": settings.bytes, "rounds": ROUNDS}
+    report({"encodings": rows, "environment": environment(**sizes)}, rows, settings.json)
 
 
 def _fill(engine: Engine, name: str, payloads: list[dict[str, Any]]) -> None:

@@ -31,7 +31,7 @@ COMPONENTS = 110
 
 def statistics(tokens: TokenBatch, saliency: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit vectors (n, 8 * dim) of token matrices, none of them empty."""
-    made = np.empty((len(tokens), 8 * tokens.dim), dtype=np.float32)
+    combined = np.empty((len(tokens), 8 * tokens.dim), dtype=np.float32)
     for i, matrix in enumerate(tokens):
         rows = matrix.astype(np.float32)
         weights = saliency[tokens.offsets[i] : tokens.offsets[i + 1]]
@@ -44,8 +44,8 @@ def statistics(tokens: TokenBatch, saliency: NDArray[np.float32]) -> NDArray[np.
             weights @ rows,
             *(part.mean(axis=0) for part in thirds),
         ]
-        made[i] = unit_rows(np.stack(parts)).reshape(-1)
-    return unit_rows(made)
+        combined[i] = unit_rows(np.stack(parts)).reshape(-1)
+    return unit_rows(combined)
 
 
 def passages(
@@ -72,11 +72,11 @@ def main() -> None:
     arguments.add_argument("--passages", type=int, default=10_000)
     arguments.add_argument("--window", type=int, default=64, help="tokens of a passage")
     arguments.add_argument("--queries", type=int, default=200)
-    given = arguments.parse_args()
-    data = load(given.data)
-    batch, saliency = passages(data.documents, data.document_saliency, given.window, given.passages)
+    settings = arguments.parse_args()
+    data = load(settings.data)
+    batch, saliency = passages(data.documents, data.document_saliency, settings.window, settings.passages)
     documents = statistics(batch, saliency)
-    kept = data.queries[: given.queries]
+    kept = data.queries[: settings.queries]
     queries = statistics(kept, data.query_saliency[: kept.offsets[-1]])
     full = queries @ documents.T
     exact = top(full, 10)
@@ -97,9 +97,9 @@ def main() -> None:
     }
     rows = []
     runs: dict[tuple[str, bool], EngineRun] = {}
-    for name, (stored, asked, options) in contestants.items():
+    for name, (stored, queried, options) in contestants.items():
         for graph in (False, True):
-            run = runs[name, graph] = engine_search(stored, asked, graph=graph, **options)
+            run = runs[name, graph] = engine_search(stored, queried, graph=graph, **options)
             whole = runs["3072 float32", graph]
             row = {
                 "vectors": name,
@@ -125,10 +125,10 @@ def main() -> None:
         "rows": rows,
         "environment": environment(documents=len(documents), queries=len(queries), dim=documents.shape[1]),
     }
-    if not given.json:
+    if not settings.json:
         named = ("fit_s", "transform_s", "variance_kept", "rank_correlation", "recall_of_10_in_100_exact")
         print("  ".join(f"{name}={result[name]:.4f}" for name in named) + "\n")
-    report(result, rows, given.json)
+    report(result, rows, settings.json)
 
 
 if __name__ == "__main__":

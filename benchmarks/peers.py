@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _corpora import Corpus, asked, corpus
+from _corpora import Corpus, corpus, queries_with_best
 from _harness import environment, parser, percentiles_ms, report
 from _metrics import overlap
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def main() -> None:
     arguments.add_argument("--only", help="only rows whose name contains this")
     options = arguments.parse_args()
     data = corpus(options.data, options.documents, None)
-    queries, exact = asked(data, options.queries, LIMIT)
+    queries, exact = queries_with_best(data, options.queries, LIMIT)
     rows: list[dict[str, Any]] = []
     with single_blas_thread():
         for row in _rows(data, queries, exact, options):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from _corpora import asked, corpus
+from _corpora import corpus, queries_with_best
 from _harness import environment, parser, percentiles_ms, report
 
 from embplug import Collection, Documents, Recipe, Sample, TokenBatch, Tokens, connect
@@ -45,7 +45,7 @@ def main() -> None:
     arguments = options.parse_args()
     tokens = arguments.tokens or (None if arguments.data else 80)
     data = corpus(arguments.data, arguments.documents, tokens)
-    queries, truth = asked(data, arguments.queries, K)
+    queries, truth = queries_with_best(data, arguments.queries, K)
     rows = [
         row
         for name in arguments.engines

@@ -99,7 +99,9 @@ def measured(recipe: Recipe, points: int) -> dict[str, Any]:
             collection.optimize(timeout=3600)
             # What is not flushed would be written anew from the log.
             time.sleep(FLUSHED_S)
-        starts = sorted((searched(folder, points) for _ in range(STARTS)), key=lambda one: one["anonymous"])
+        starts = sorted(
+            (searched(folder, points) for _ in range(STARTS)), key=lambda measures: measures["anonymous"]
+        )
     return starts[STARTS // 2]
 
 
@@ -108,12 +110,12 @@ def searched(folder: Path, points: int) -> dict[str, Any]:
     with server_in(folder) as (url, grpc_port, pid), closing(connect(url, grpc_port=grpc_port)) as engine:
         collection = Collection.open("sized", engine)
         collection.optimize(timeout=3600)
-        asked = [Query(dense=row) for row in vectors(SEARCHES, 1)]
+        queries = [Query(dense=row) for row in vectors(SEARCHES, 1)]
         for start in range(0, SEARCHES, AT_ONCE):
-            collection.batch_search(asked[start : start + AT_ONCE], with_payload=False)
+            collection.batch_search(queries[start : start + AT_ONCE], with_payload=False)
         assert collection.count() == points
         # Counting needs memory for a moment. The allocator gives back while it is asked for something else.
-        for query in asked[:SETTLING_S]:
+        for query in queries[:SETTLING_S]:
             time.sleep(1)
             collection.batch_search([query], with_payload=False)
         return resident(pid, folder)
@@ -121,11 +123,11 @@ def searched(folder: Path, points: int) -> dict[str, Any]:
 
 def batches(points: int) -> Any:
     """Documents with a text, batch by batch."""
-    made = vectors(points, 0)
+    filling = vectors(points, 0)
     for start in range(0, points, BATCH):
         ids = range(start, min(start + BATCH, points))
         yield Documents(
-            ids, dense=made[ids.start : ids.stop], payloads=[{"text": f"{i} {TEXT}"} for i in ids]
+            ids, dense=filling[ids.start : ids.stop], payloads=[{"text": f"{i} {TEXT}"} for i in ids]
         )
 
 

@@ -77,8 +77,8 @@ def rows(data: EncodedBeir, counts: list[int], tokens: int, queries: int) -> Ite
     ids, values = token_ids(data), data.documents.values.astype(np.float32)
     generator = np.random.default_rng(0)
     chosen = np.sort(generator.choice(len(values), min(tokens, len(values)), replace=False))
-    asked = np.sort(generator.choice(len(data.queries), min(queries, len(data.queries)), replace=False))
-    truth = exact_ranking(data)[asked, :10]
+    some = np.sort(generator.choice(len(data.queries), min(queries, len(data.queries)), replace=False))
+    truth = exact_ranking(data)[some, :10]
     searches: dict[str, Callable[[int], Any]] = {
         "k-means": lambda count: find_centroids(values[chosen], count, np.random.default_rng(1)),
         "vocabulary ids": lambda count: centroids_by_id(
@@ -96,7 +96,7 @@ def rows(data: EncodedBeir, counts: list[int], tokens: int, queries: int) -> Ite
             error = float(np.square(values - centroids[owner]).sum(axis=1).mean())
             decoded = TokenBatch(centroids[owner], data.documents.offsets)
             overlap = []
-            for row, query in enumerate(asked):
+            for row, query in enumerate(some):
                 best = np.argsort(-maxsim(data.queries[int(query)].astype(np.float32), decoded))[:10]
                 overlap.append(len(set(best.tolist()) & set(truth[row].tolist())) / 10)
             yield {

@@ -67,8 +67,8 @@ def methods(data: EncodedBeir, share: float) -> Mapping[str, Callable[[TokenBatc
 
 def _timed(run: Callable[[], Reduced]) -> tuple[Reduced, float]:
     start = time.perf_counter()
-    made = run()
-    return made, time.perf_counter() - start
+    outcome = run()
+    return outcome, time.perf_counter() - start
 
 
 def _row(

@@ -55,35 +55,35 @@ def main() -> None:
     arguments.add_argument("--layer-data", nargs="*", default=[], help="those to compare layers on")
     arguments.add_argument("--layers", nargs="+", type=int, default=[3, 5], help="earlier layers, of 6")
     arguments.add_argument("--pairs", nargs="+", type=int, default=[1000], help="documents learned from")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     rows, sizes = [], {}
-    for folder in dict.fromkeys([*given.data, *given.layer_data]):
+    for folder in dict.fromkeys([*options.data, *options.layer_data]):
         data = load(folder)
         sizes[data.beir.name] = {"documents": len(data.documents), "queries": len(data.queries)}
         last = Side("sentence vector", data.document_sentences, data.query_sentences)
         changes = []
-        if folder in given.data:
+        if folder in options.data:
             means = [unit_rows(mean_pooled(tokens)) for tokens in (data.documents, data.queries)]
             mean = Side("mean of tokens", *means)
             changes += [(mean, last), (last, mean)]
-        for layer in given.layers if folder in given.layer_data else ():
+        for layer in options.layers if folder in options.layer_data else ():
             changes.append((Side(f"layer {layer}", *earlier_layer(data.beir, layer)), last))
         for old, new in changes:
-            for count in given.pairs:
+            for count in options.pairs:
                 rows += _rows(data, old, new, count)
     result = {
         "ours": [row for row in rows if row["side"] == "embplug"],
         "peers": [row for row in rows if row["side"] == "peer"],
         "bounds": [row for row in rows if row["side"] == "bound"],
-        "environment": environment(**sizes, pairs=given.pairs, seed=SEED),
+        "environment": environment(**sizes, pairs=options.pairs, seed=SEED),
     }
-    report(result, rows, given.json)
+    report(result, rows, options.json)
 
 
 def _rows(data: EncodedBeir, old: Side, new: Side, count: int) -> Iterator[dict[str, Any]]:
     exact = new.queries @ new.documents.T
-    wanted = top(exact, K)
-    reached = _judged(data.beir, wanted)
+    best = top(exact, K)
+    reached = _judged(data.beir, best)
     order = np.random.default_rng(SEED).permutation(len(old.documents))
     learned, others = order[:count], order[count:]
     pairs = new.documents[learned], old.documents[learned]
@@ -99,7 +99,7 @@ def _rows(data: EncodedBeir, old: Side, new: Side, count: int) -> Iterator[dict[
             "adapter": adapter,
             "recall_at_10": recall,
             "ndcg_at_10": gain,
-            "overlap": overlap(found, wanted),
+            "overlap": overlap(found, best),
             "unseen": overlap(top(scores[:, others], K), wanted_of_others),
             **more,
         }
@@ -108,14 +108,14 @@ def _rows(data: EncodedBeir, old: Side, new: Side, count: int) -> Iterator[dict[
     yield row("bound", f"all embedded anew: recall@10 {recall:.3f}, nDCG@10 {gain:.3f}", exact)
     yield row("bound", "old model, its own queries", old.queries @ old.documents.T)
     plain = new.queries @ old.documents.T
-    yield row("peer", "none", plain, **_mixed(plain, exact, wanted))
+    yield row("peer", "none", plain, **_mixed(plain, exact, best))
     for name, fit in PUBLISHED.items():
         start = time.process_time()
         mapped = fit(*pairs)
         seconds = time.process_time() - start
         # As the engine compares them, by cosine.
         scores = unit_rows(mapped(new.queries)) @ old.documents.T
-        yield row("peer", name, scores, **_mixed(scores, exact, wanted), fit_s=seconds)
+        yield row("peer", name, scores, **_mixed(scores, exact, best), fit_s=seconds)
     trial = AdapterTrial(*pairs, None, K, SEED)
     for name, make in OURS.items():
         start = time.process_time()
@@ -124,15 +124,15 @@ def _rows(data: EncodedBeir, old: Side, new: Side, count: int) -> Iterator[dict[
         scores = adapter.transform(new.queries) @ old.documents.T + adapter.missing(new.queries)[:, None]
         held = make().fit(*trial.pairs)
         factor, offset = trial.calibration(held)
-        mixed = _mixed(factor * scores + offset, exact, wanted)
+        mixed = _mixed(factor * scores + offset, exact, best)
         yield row("embplug", name, scores, **mixed, fit_s=seconds, foretold=trial.measured(held).recall)
 
 
-def _mixed(old: Vectors, new: Vectors, wanted: NDArray[np.int64]) -> dict[str, float]:
+def _mixed(old: Vectors, new: Vectors, best: NDArray[np.int64]) -> dict[str, float]:
     """Overlap with some of the documents embedded anew."""
     turn = np.random.default_rng(SEED).permutation(old.shape[1])
     return {
-        f"at {share:.0%}": overlap(top(np.where(turn < share * old.shape[1], new, old), K), wanted)
+        f"at {share:.0%}": overlap(top(np.where(turn < share * old.shape[1], new, old), K), best)
         for share in SHARES
     }
 
@@ -179,9 +179,9 @@ def _residual_mlp(new: Vectors, old: Vectors) -> Callable[[Vectors], Vectors]:
 
     def mapped(queries: Vectors) -> Vectors:
         with torch.no_grad():
-            asked = torch.from_numpy(queries)
-            made: Vectors = (beside(asked) + network(asked)).numpy()
-        return made
+            inputs = torch.from_numpy(queries)
+            adapted: Vectors = (beside(inputs) + network(inputs)).numpy()
+        return adapted
 
     return mapped
 

@@ -260,11 +260,11 @@ class LoadedModels:
         stored = {f"dense.{name}": (dense.dim, info.dense_dim) for name, dense in recipe.dense.items()}
         if recipe.tokens is not None:
             stored = {"tokens": (recipe.tokens.dim, info.token_dim), **stored}
-        pairs = {place: (dim, made) for place, (dim, made) in stored.items() if made is not None}
-        if pairs and all(dim != made for dim, made in pairs.values()):
+        pairs = {place: (dim, encoded) for place, (dim, encoded) in stored.items() if encoded is not None}
+        if pairs and all(dim != encoded for dim, encoded in pairs.values()):
             name = encoder if isinstance(encoder, str) else getattr(encoder, "spec", None)
             expected = ", ".join(f"{dim} dimensions for {place}" for place, (dim, _) in pairs.items())
-            got = ", ".join(f"{made} for {place}" for place, (_, made) in pairs.items())
+            got = ", ".join(f"{encoded} for {place}" for place, (_, encoded) in pairs.items())
             raise DimensionError("encoder", expected, f"{got} from {name!r}")
 
     def cross_encoder(self) -> CrossEncoder | None:

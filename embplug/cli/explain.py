@@ -87,8 +87,8 @@ def explanation_parts(explanation: Explanation) -> list[Any]:
     for match in best[:MATCHES]:
         patches = ", ".join(f"{row}/{column}" for row, column in match.patches[:4])
         place = match.document_text or (patches and f"patch {patches}") or f"token {match.document_token}"
-        asked = match.query_text or f"token {match.query_token}"
-        table.add_row(Text(asked), Text(place), f"{match.score:.3f}", f"{match.share:.1%}")
+        query_part = match.query_text or f"token {match.query_token}"
+        table.add_row(Text(query_part), Text(place), f"{match.score:.3f}", f"{match.share:.1%}")
     if len(best) > MATCHES:
         table.add_row(Text(f"{len(best) - MATCHES} more", style="dim"), "", "", "")
     return [*parts, table, ""]

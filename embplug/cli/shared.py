@@ -52,8 +52,8 @@ RECIPES = "Choose a recipe"
 CHANGES = "Change a collection in use"
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(shows: bool) -> None:
+    if shows:
         from importlib.metadata import version
 
         typer.echo(f"embplug {version('embplug')}")

@@ -50,8 +50,8 @@ def chosen_recipe(
         expected = "a Recipe, or encoder=, whose vectors a preset stores"
         raise InvalidArgumentError("recipe", expected, None if recipe is None else repr(recipe))
     loaded = load_encoder(encoder) if isinstance(encoder, str) else encoder
-    made = recipe_of(loaded, preset)
-    return (made.replaced(encoder=encoder) if isinstance(encoder, str) else made), loaded
+    recipe = recipe_of(loaded, preset)
+    return (recipe.replaced(encoder=encoder) if isinstance(encoder, str) else recipe), loaded
 
 
 def recipe_of(encoder: Encoder, preset: Preset = "balanced") -> Recipe:

@@ -48,7 +48,7 @@ class FastEmbedEncoder(TextEncoder):
             model = _load(model)
         self._model = model
         self._output: Output = next(
-            (made for name, made in CLASSES.items() if type(model).__name__ == name), "tokens"
+            (output for name, output in CLASSES.items() if type(model).__name__ == name), "tokens"
         )
         self.spec = f"fastembed:{model.model_name}"
         if hasattr(model, "embed_image"):

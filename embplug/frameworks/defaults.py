@@ -68,10 +68,10 @@ def default_recipe(
         if encoder is None:
             expected = "embedding, encoder or recipe, for a new collection"
             raise InvalidArgumentError("embedding", expected, None)
-        made = recipe_of(encoder)
-        if made.tokens is not None:
-            return made
-        (own,) = made.dense.values()
+        recipe = recipe_of(encoder)
+        if recipe.tokens is not None:
+            return recipe
+        (own,) = recipe.dense.values()
         dim = own.dim
     dense = Dense(dim=dim, distance=distance, preset="balanced")
     return Recipe(dense={vector_name: dense} if vector_name else dense)

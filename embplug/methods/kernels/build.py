@@ -63,15 +63,15 @@ def build(target: Path | None = None, flags: Sequence[str] = ()) -> Path:
         raise BuildError("no C compiler: set CC, or install gcc or clang")
     # The new file takes the place of the old one at once: another process may have that one loaded.
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        made = Path(folder) / target.name
-        command = [*compiler, *_arguments(compiler, made, folder), *flags]
+        library = Path(folder) / target.name
+        command = [*compiler, *_arguments(compiler, library, folder), *flags]
         try:
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         except OSError as error:
             raise BuildError(f"{shlex.join(command)}: {error}") from error
         if done.returncode != 0:
             raise BuildError(f"{shlex.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
-        made.replace(target)
+        library.replace(target)
     return target
 
 
