@@ -116,13 +116,13 @@ def is_broken(link: Link) -> bool:
 
 def anchors(page: str) -> set[str]:
     """Return the anchors that GitHub and MkDocs make of the headings of a page."""
-    found: set[str] = set()
+    slugs: set[str] = set()
     for heading in _HEADING.findall(_BLOCK.sub("", page)):
         plain = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower())
         slug = re.sub(r"\s+", "-", plain.strip())
-        number = sum(1 for other in found if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", other))
-        found.add(f"{slug}-{number}" if number else slug)
-    return found
+        number = sum(1 for other in slugs if re.fullmatch(rf"{re.escape(slug)}(-\d+)?", other))
+        slugs.add(f"{slug}-{number}" if number else slug)
+    return slugs
 
 
 def addresses(file: Path, text: str) -> Iterator[Link]:
@@ -162,13 +162,13 @@ def answer(address: str) -> str:
 def main() -> int:
     """Ask all addresses, print those that are not there, and return their number."""
     links = [link for file in sources() for link in addresses(file, text_of(file)) if not is_own(link)]
-    asked = sorted({link.target for link in links})
+    targets = sorted({link.target for link in links})
     with ThreadPoolExecutor(8) as pool:
-        answers = dict(zip(asked, pool.map(answer, asked), strict=True))
+        answers = dict(zip(targets, pool.map(answer, targets), strict=True))
     broken = [link for link in links if answers[link.target]]
     for link in broken:
         print(f"{link}: {answers[link.target]}")
-    print(f"{len(asked)} addresses, {len({link.target for link in broken})} of them broken")
+    print(f"{len(targets)} addresses, {len({link.target for link in broken})} of them broken")
     return len(broken)
 
 

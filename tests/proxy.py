@@ -58,11 +58,11 @@ class Proxy:
 @contextlib.contextmanager
 def proxy(port: int) -> Iterator[Proxy]:
     """A proxy, closed at the end."""
-    made = Proxy(port)
+    opened = Proxy(port)
     try:
-        yield made
+        yield opened
     finally:
-        made.close()
+        opened.close()
 
 
 def _close(end: socket.socket) -> None:

@@ -59,14 +59,14 @@ def qdrant_server() -> Iterator[tuple[str, int]]:
         refusals = []
         for way in (_named_by_environment, _docker, _binary):
             try:
-                found = stack.enter_context(way())
+                address = stack.enter_context(way())
             except NoServerError as reason:
                 refusals.append(str(reason))
             else:
                 break
         else:
             raise NoServerError("no Qdrant server: " + "; ".join(refusals))
-        yield found
+        yield address
 
 
 @contextlib.contextmanager

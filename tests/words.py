@@ -50,10 +50,10 @@ def write_beir(folder: Path, documents: int = 60, queries: int = 12) -> Path:
         for i in range(documents)
     ]
     corpus.append({"_id": "empty", "title": "", "text": ""})
-    asked = [{"_id": f"q{i}", "text": f"w{i}a w{i}b c{i}"} for i in range(queries)]
-    asked.append({"_id": "unjudged", "text": "nobody knows"})
+    entries = [{"_id": f"q{i}", "text": f"w{i}a w{i}b c{i}"} for i in range(queries)]
+    entries.append({"_id": "unjudged", "text": "nobody knows"})
     qrels = ["query-id\tcorpus-id\tscore", *(f"q{i}\td{i}\t1" for i in range(queries))]
     (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, corpus)) + "\n")
-    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, asked)) + "\n")
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, entries)) + "\n")
     (folder / "qrels" / "test.tsv").write_text("\n".join(qrels) + "\n")
     return folder

@@ -29,8 +29,8 @@ def vectors(count: int, seed: int = 0, dim: int = DIM) -> NDArray[np.float32]:
     """Vectors around a few centres."""
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((20, dim))
-    made = centres[rng.integers(0, 20, count)] + 0.6 * rng.standard_normal((count, dim))
-    return made.astype(np.float32)
+    structs = centres[rng.integers(0, 20, count)] + 0.6 * rng.standard_normal((count, dim))
+    return structs.astype(np.float32)
 
 
 def point_id(number: int) -> int | str:
@@ -42,12 +42,12 @@ def point_id(number: int) -> int | str:
 
 def points(count: int, seed: int = 0, name: str = "") -> list[models.PointStruct]:
     """Points with all kinds of ids and payloads."""
-    made = []
+    structs = []
     for number, vector in enumerate(vectors(count, seed).tolist()):
         payload = {**ODD_PAYLOADS[number % len(ODD_PAYLOADS)], "number": number, "version": 0}
-        given: Any = {name: vector} if name else vector
-        made.append(models.PointStruct(id=point_id(number), vector=given, payload=payload))
-    return made
+        named: Any = {name: vector} if name else vector
+        structs.append(models.PointStruct(id=point_id(number), vector=named, payload=payload))
+    return structs
 
 
 def make_source(engine: Engine, count: int, name: str = "source") -> None:
@@ -60,15 +60,15 @@ def make_source(engine: Engine, count: int, name: str = "source") -> None:
 
 def stored(engine: Engine, name: str) -> dict[Any, dict[str, Any]]:
     """Payload of every point by id; each id once."""
-    found: dict[Any, dict[str, Any]] = {}
+    seen: dict[Any, dict[str, Any]] = {}
     offset = None
     while True:
         records, offset = engine.scroll(name, limit=1000, offset=offset)
         for record in records:
-            assert record.id not in found
-            found[record.id] = record.payload or {}
+            assert record.id not in seen
+            seen[record.id] = record.payload or {}
         if offset is None:
-            return found
+            return seen
 
 
 def shown(payloads: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
@@ -80,8 +80,8 @@ def shown(payloads: dict[Any, dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 
 
 def alias_of(engine: Engine, alias: str = "live") -> str | None:
-    found = {one.alias_name: one.collection_name for one in engine.get_aliases().aliases}
-    return found.get(alias)
+    seen = {entry.alias_name: entry.collection_name for entry in engine.get_aliases().aliases}
+    return seen.get(alias)
 
 
 def assert_same(engine: Engine, source: str, target: str) -> None:
@@ -92,9 +92,9 @@ def assert_same(engine: Engine, source: str, target: str) -> None:
     ids = list(there)[:: max(1, len(there) // 200)]
     records = engine.retrieve(source, ids, with_payload=False, with_vectors=True)
     hits = collection.batch_search([Query(dense=record.vector) for record in records], limit=1, exact=True)
-    for record, found in zip(records, hits, strict=True):
+    for record, seen in zip(records, hits, strict=True):
         # The best of all is the point itself, or one with the same vector.
-        assert found[0].score > 0.999, record.id
+        assert seen[0].score > 0.999, record.id
 
 
 def at_once(*tasks: Callable[[], Any]) -> list[Any]:

@@ -56,7 +56,7 @@ def encode_query(tokens: np.ndarray, weights: np.ndarray, drawn: Drawn) -> np.nd
 
 def _all_cells(drawn: Drawn) -> list[dict]:
     """For each repetition, cell number -> signs, centroid or direction that stands for the cell."""
-    made = []
+    encodings = []
     for normals in drawn.normals:
         if drawn.partitioner == "simhash":
             signs = itertools.product([False, True], repeat=len(normals))
@@ -65,8 +65,8 @@ def _all_cells(drawn: Drawn) -> list[dict]:
             cells = dict(enumerate(normals))
         else:
             cells = dict(enumerate([*normals, *(-axis for axis in normals)]))
-        made.append(dict(sorted(cells.items())))
-    return made
+        encodings.append(dict(sorted(cells.items())))
+    return encodings
 
 
 def _number(bits: tuple[bool, ...], gray: bool) -> int:

@@ -81,8 +81,8 @@ def fit(
 def score(model: Learned, query: Array, document: Array, weights: Array | None = None) -> float:
     """Predicted MaxSim, less the mean over documents."""
     targets = np.array([best(document, x) for x in model.landmarks]) - model.mean
-    asked = sum((w * features(model, x) for x, w in zip(query, _ones(query, weights), strict=True)))
-    return float(asked @ (model.posterior @ targets))
+    query_weights = sum((w * features(model, x) for x, w in zip(query, _ones(query, weights), strict=True)))
+    return float(query_weights @ (model.posterior @ targets))
 
 
 def _ones(query: Array, weights: Array | None) -> Array:

@@ -16,19 +16,19 @@ def kept_by(values: np.ndarray, share: float) -> list[int]:
 
 def balls(tokens: np.ndarray, threshold: float) -> list[list[int]]:
     left = list(range(len(tokens)))
-    made = []
+    parts = []
     while left:
         ball = [i for i in left if i == left[0] or cosine(tokens[left[0]], tokens[i]) >= threshold]
-        made.append(ball)
+        parts.append(ball)
         left = [i for i in left if i not in ball]
-    return made
+    return parts
 
 
-def ward(tokens: np.ndarray, wanted: int) -> list[list[int]]:
+def ward(tokens: np.ndarray, most: int) -> list[list[int]]:
     """Merge the two groups whose union raises the sum of squared distances to the mean least."""
     directions = np.array([direction(x) for x in tokens])
     groups = [[i] for i in range(len(tokens))]
-    while len(groups) > wanted:
+    while len(groups) > most:
         pairs = [(a, b) for a in range(len(groups)) for b in range(a + 1, len(groups))]
 
         def rise(pair: tuple[int, int]) -> float:
@@ -41,9 +41,9 @@ def ward(tokens: np.ndarray, wanted: int) -> list[list[int]]:
     return sorted(groups)
 
 
-def k_means(tokens: np.ndarray, wanted: int, rounds: int) -> list[list[int]]:
+def k_means(tokens: np.ndarray, most: int, rounds: int) -> list[list[int]]:
     directions = np.array([direction(x) for x in tokens])
-    centroids = [directions[i * len(tokens) // wanted] for i in range(wanted)]
+    centroids = [directions[i * len(tokens) // most] for i in range(most)]
     for _ in range(rounds):
         members = _nearest(directions, centroids)
         centroids = [
@@ -59,23 +59,23 @@ def _nearest(directions: np.ndarray, centroids: list[np.ndarray]) -> list[list[i
 
 
 def tiles(count: int, rows: int, columns: int, tile_rows: int, tile_columns: int) -> list[list[int]]:
-    made = []
+    parts = []
     for top in range(0, rows, tile_rows):
         for left in range(0, columns, tile_columns):
             inside_rows = range(top, min(top + tile_rows, rows))
             inside_columns = range(left, min(left + tile_columns, columns))
-            made.append([row * columns + column for row in inside_rows for column in inside_columns])
-    return made + [[i] for i in range(rows * columns, count)]
+            parts.append([row * columns + column for row in inside_rows for column in inside_columns])
+    return parts + [[i] for i in range(rows * columns, count)]
 
 
 def pooled(tokens: np.ndarray, groups: list[list[int]], keep_length: bool) -> np.ndarray:
-    made = []
+    parts = []
     for group in groups:
         mean = tokens[group].mean(axis=0)
         if keep_length and np.linalg.norm(mean) > 0:
             mean *= np.mean([np.linalg.norm(tokens[i]) for i in group]) / np.linalg.norm(mean)
-        made.append(mean)
-    return np.array(made).reshape(-1, tokens.shape[1])
+        parts.append(mean)
+    return np.array(parts).reshape(-1, tokens.shape[1])
 
 
 def carved(tokens: np.ndarray, threshold: float) -> np.ndarray:

@@ -34,10 +34,10 @@ def length(vector: Any) -> float:
     return math.sqrt(product(vector, vector))
 
 
-def scaled(vector: list[float], wanted: float) -> list[float]:
+def scaled(vector: list[float], target: float) -> list[float]:
     """The vector brought to a length; one of zeros stays."""
     own = length(vector)
-    return [x * wanted / own for x in vector] if own > 0 else vector
+    return [x * target / own for x in vector] if own > 0 else vector
 
 
 def table_vector(state: State, code: list[int]) -> list[float]:
@@ -77,12 +77,12 @@ def centroids_by_hamming(quantizer: Any, state: State, query: list[float], code:
     nearest = max(
         range(len(places)), key=lambda i: product(query, places[i]) - product(places[i], places[i]) / 2
     )
-    wanted = bin(nearest ^ fields_of(code, [8 * len(code)])[0]).count("1")
+    target = bin(nearest ^ fields_of(code, [8 * len(code)])[0]).count("1")
     alike = [
         product(places[i], places[j])
         for i in range(len(places))
         for j in range(len(places))
-        if bin(i ^ j).count("1") == wanted
+        if bin(i ^ j).count("1") == target
     ]
     return math.fsum(alike) / len(alike)
 
@@ -139,7 +139,7 @@ def predictive(codes: Any, state: State, query: list[float], string: bytes) -> l
             vector = [x + share * y for x, y in zip(vector, shape, strict=True)]
         longer = float(state["factors"][factor])
         decoded.append([longer * (b + x) for b, x in zip(base, vector, strict=True)])
-    return [product(query, one) for one in decoded]
+    return [product(query, member) for member in decoded]
 
 
 def adaptive_codes(codes: Any, state: State, query: list[float], string: bytes) -> list[float]:
@@ -176,7 +176,7 @@ def recurrent(quantizer: Any, state: State, query: list[float], code: list[int])
 
     def values(numbers: list[int]) -> list[float]:
         signs = [[1 if number >> (levels - i) & 1 else -1 for i in range(levels + 1)] for number in numbers]
-        return [math.fsum(sign / 2**i for i, sign in enumerate(one)) for one in signs]
+        return [math.fsum(sign / 2**i for i, sign in enumerate(member)) for member in signs]
 
     def network(name: str, vector: list[float]) -> list[float]:
         part = {
@@ -198,14 +198,14 @@ def recurrent(quantizer: Any, state: State, query: list[float], code: list[int])
         rows = state["decoder"]
         decoded = [product(coded, rows[:-1, j]) + float(rows[-1][j]) for j in range(rows.shape[1])]
         return product(query, scaled(decoded, 1.0))
-    asked = scaled(query, 1.0)
-    numbers = [int(x > 0) for x in network("first", asked)]
+    unit = scaled(query, 1.0)
+    numbers = [int(x > 0) for x in network("first", unit)]
     for level in range(levels):
-        made = [
+        signs_of_level = [
             math.fsum((1 if n >> (level - i) & 1 else -1) / 2**i for i in range(level + 1)) for n in numbers
         ]
-        rebuilt = scaled(network(f"rebuild{level}", made), 1.0)
-        left = network(f"residual{level}", [a - b for a, b in zip(asked, rebuilt, strict=True)])
+        rebuilt = scaled(network(f"rebuild{level}", signs_of_level), 1.0)
+        left = network(f"residual{level}", [a - b for a, b in zip(unit, rebuilt, strict=True)])
         numbers = [2 * n + int(x > 0) for n, x in zip(numbers, left, strict=True)]
     return product(scaled(values(numbers), 1.0), scaled(coded, 1.0))
 

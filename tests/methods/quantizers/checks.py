@@ -17,10 +17,10 @@ def sample_of(count: int, dim: int, seed: int = 0, unit: bool = False) -> np.nda
     """Vectors with a common mean and correlated dimensions."""
     generator = np.random.default_rng(seed)
     mixing = generator.standard_normal((dim, dim)) * np.geomspace(1, 0.1, dim)
-    made = (generator.standard_normal((count, dim)) @ mixing.T + generator.standard_normal(dim)).astype(
+    drawn = (generator.standard_normal((count, dim)) @ mixing.T + generator.standard_normal(dim)).astype(
         np.float32
     )
-    return unit_rows(made) if unit else made
+    return unit_rows(drawn) if unit else drawn
 
 
 def check_contract(quantizer: Any, sample: np.ndarray) -> None:
@@ -41,15 +41,15 @@ def check_contract(quantizer: Any, sample: np.ndarray) -> None:
 
     if quantizer.describe().exact_queries:
         queries = sample_of(3, dim, seed=1)
-        wanted = decoded @ queries.T
-        tolerance = 1e-4 * max(1.0, float(np.abs(wanted).max()))
+        expected = decoded @ queries.T
+        tolerance = 1e-4 * max(1.0, float(np.abs(expected).max()))
         many = quantizer.score(quantizer.encode_query(queries), codes)
         assert many.dtype == np.float32
         assert many.flags.c_contiguous
-        np.testing.assert_allclose(many, wanted, atol=tolerance)
-        one = quantizer.score(quantizer.encode_query(queries[1]), codes)
-        assert one.shape == (count,)
-        np.testing.assert_allclose(one, wanted[:, 1], atol=tolerance)
+        np.testing.assert_allclose(many, expected, atol=tolerance)
+        single = quantizer.score(quantizer.encode_query(queries[1]), codes)
+        assert single.shape == (count,)
+        np.testing.assert_allclose(single, expected[:, 1], atol=tolerance)
 
     adapter = TypeAdapter(type(quantizer))
     again = adapter.validate_json(adapter.dump_json(quantizer))
