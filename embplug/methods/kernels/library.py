@@ -32,6 +32,8 @@ _ARGUMENTS = {
         *(c_int, c_void_p, c_int64, c_void_p, c_void_p),
         *(c_int64, c_int64, c_float, *[c_void_p] * 3),
     ],
+    "embplug_nearest": [c_int, c_void_p, *[c_int64] * 2, *[c_void_p] * 3, c_int64, c_void_p],
+    "embplug_entries": [c_void_p, *[c_int64] * 2, *[c_void_p] * 2, c_int64, c_void_p],
     "embplug_weighted_rows": [c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p],
     "embplug_rounded_tokens": [c_void_p, c_int, c_void_p, *[c_int64] * 3, c_void_p, c_void_p],
     "embplug_distinct": [*[c_void_p] * 2, *[c_int64] * 2, *[c_void_p] * 5],

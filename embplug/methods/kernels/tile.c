@@ -13,7 +13,8 @@
 #define VECTOR(type, name, bytes) \
     typedef type NAME(name) __attribute__((vector_size(bytes), aligned(sizeof(type)), may_alias))
 #define CONVERT(value, type) __builtin_convertvector(value, type)
-#define CHOOSE(mask, a, b) ((Floats)(((mask) & (Ints)(a)) | (~(mask) & (Ints)(b))))
+#define CHOOSE_INTS(mask, a, b) (((mask) & (a)) | (~(mask) & (b)))
+#define CHOOSE(mask, a, b) ((Floats)CHOOSE_INTS(mask, (Ints)(a), (Ints)(b)))
 #else
 #define WORDS 1
 #define BLOCK 1
@@ -21,6 +22,7 @@
 #define VECTOR(type, name, bytes) typedef type NAME(name)
 #define CONVERT(value, type) ((type)(value))
 #define CHOOSE(mask, a, b) ((mask) ? (a) : (b))
+#define CHOOSE_INTS CHOOSE
 #endif
 #if REGISTER_BYTES > 4 && defined(__x86_64__)
 #if REGISTER_BYTES == 64 && LANES > 8
@@ -529,6 +531,40 @@ INLINE TARGET void NAME(along)(const float *directions, const float *columns, in
         for (int64_t d = 0; d < dim; d++)
             EACH(i) sums[i] += LOAD(floats, columns + d * LANES + i * FLOATS) * directions[d];
         EACH(i) STORE(floats, out + i * FLOATS) = sums[i];
+    }
+}
+
+/* The bytes of the entries that are nearest to one vector; see `embplug_nearest`. */
+static TARGET void NAME(nearest)(const float *vector, const float *entries, const float *halves,
+                                 const int64_t *widths, int64_t bytes, uint8_t *codes) {
+    int32_t counted[FLOATS];
+    for (int i = 0; i < FLOATS; i++) counted[i] = i;
+    for (int64_t byte = 0; byte < bytes; byte++, halves += ENTRIES) {
+        Floats most = {0};
+        Ints places = LOAD(ints, counted), where = places;
+        for (int first = 0; first < ENTRIES; first += 8 * FLOATS) {
+            Floats sums[8];
+            const float *row = entries + first;
+            for (int i = 0; i < 8; i++) sums[i] = -LOAD(floats, halves + first + i * FLOATS);
+            for (int64_t d = 0; d < widths[byte]; d++, row += ENTRIES)
+                for (int i = 0; i < 8; i++) sums[i] += LOAD(floats, row + i * FLOATS) * vector[d];
+            if (!first) most = sums[0];
+            for (int i = 0; i < 8; i++, places += FLOATS) {
+                const Ints higher = sums[i] > most;
+                most = GREATER(most, sums[i]);
+                where = CHOOSE_INTS(higher, places, where);
+            }
+        }
+        vector += widths[byte];
+        entries += widths[byte] * ENTRIES;
+        float highest[FLOATS], best;
+        int32_t entry[FLOATS], nearest = ENTRIES - 1;
+        STORE(floats, highest) = most;
+        STORE(ints, entry) = where;
+        best = highest[0];
+        for (int i = 1; i < FLOATS; i++) best = highest[i] > best ? highest[i] : best;
+        for (int i = 0; i < FLOATS; i++) nearest = highest[i] == best && entry[i] < nearest ? entry[i] : nearest;
+        codes[byte] = (uint8_t)nearest;
     }
 }
 

@@ -21,7 +21,7 @@ from embplug.methods.kernels.tables import Table, table_of_entries
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
 from embplug.methods.numeric.rows import inverse_lengths, unit_rows
-from embplug.methods.numeric.tables import ENTRIES, sum_of_entries
+from embplug.methods.quantizers.byte_tables import ENTRIES, sum_of_entries
 from embplug.methods.quantizers.levels import unrotate
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer

@@ -21,7 +21,7 @@ from embplug.methods.kernels.tables import VectorTable, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.compact import directions_in_bytes, orthonormal
 from embplug.methods.numeric.rows import inverse_lengths, second_moments
-from embplug.methods.numeric.tables import (
+from embplug.methods.quantizers.byte_tables import (
     ENTRIES,
     JOINT_SAMPLE,
     SCALAR_SAMPLE,

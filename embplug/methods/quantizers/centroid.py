@@ -21,7 +21,7 @@ from embplug.methods.kernels.tables import Table, no_table
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
 from embplug.methods.numeric.packing import pack, unpack
 from embplug.methods.numeric.partition import kmeans
-from embplug.methods.numeric.tables import blocks, nearest, nearest_block
+from embplug.methods.quantizers.byte_tables import blocks, nearest, nearest_block
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer
 from embplug.methods.stored import StoredArray

@@ -14,7 +14,7 @@ from embplug.methods.kernels.lookups import TokenTerms, token_sums
 from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries, vector_table
 from embplug.methods.numeric.arrays import Codes, Float32
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
-from embplug.methods.numeric.tables import ENTRIES, ByteTables
+from embplug.methods.quantizers.byte_tables import ENTRIES, ByteTables
 from embplug.methods.roles import Quantizer
 from embplug.methods.transforms.rotation import Rotation
 

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from typing_extensions import Self
 
 from embplug.methods.numeric.arrays import Codes, Float32, as_sample
-from embplug.methods.numeric.tables import nearest_level
+from embplug.methods.quantizers.byte_tables import nearest_level
 from embplug.methods.quantizers.levels import Levels, common_length
 from embplug.methods.registry import register
 from embplug.methods.stored import MOST_DIMS, StoredArray

@@ -20,7 +20,7 @@ from embplug.methods.kernels.tables import Table, VectorTable, table_of_entries,
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.codebooks import nearest, pieces, rebuilt, train_codebooks, train_opq
 from embplug.methods.numeric.packing import pack, packed_bytes, unpack
-from embplug.methods.numeric.tables import ENTRIES, ByteTables
+from embplug.methods.quantizers.byte_tables import ENTRIES, ByteTables
 from embplug.methods.quantizers.levels import common_length
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer

@@ -15,7 +15,8 @@ from embplug.methods.kernels.bases import RoundedRows
 from embplug.methods.kernels.bytewise import HEADER_BYTES, BytewiseCodes, Headers
 from embplug.methods.numeric.arrays import Codes, Float32, State, as_sample
 from embplug.methods.numeric.packing import pack, unpack
-from embplug.methods.numeric.tables import (
+from embplug.methods.quantizers.bit_allocation import fit_tables, table_cost
+from embplug.methods.quantizers.byte_tables import (
     ByteTables,
     blocks,
     fit_scalar,
@@ -24,7 +25,6 @@ from embplug.methods.numeric.tables import (
     nearest_level,
     sum_of_entries,
 )
-from embplug.methods.quantizers.bit_allocation import fit_tables, table_cost
 from embplug.methods.quantizers.centroid import CentroidSearch, find_centroids, most_vectors
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer

@@ -13,8 +13,8 @@ from typing_extensions import Self, override
 
 from embplug.errors import EmptyTokensError, StateError
 from embplug.methods.numeric.arrays import Float32, State, state_part
-from embplug.methods.numeric.tables import ENTRIES
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
+from embplug.methods.quantizers.byte_tables import ENTRIES
 from embplug.methods.registry import register
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.stored import StoredArray, checked_state

@@ -38,7 +38,14 @@ from embplug.methods.numeric.compact import (
 )
 from embplug.methods.numeric.compact import stored_directions as directions_stored
 from embplug.methods.numeric.rows import second_moments
-from embplug.methods.numeric.tables import (
+from embplug.methods.quantizers.bit_allocation import (
+    principal_directions,
+    table_cost,
+    tables_along,
+    water_filling,
+    weights_of,
+)
+from embplug.methods.quantizers.byte_tables import (
     ENTRIES,
     ByteTables,
     blocks,
@@ -46,13 +53,6 @@ from embplug.methods.numeric.tables import (
     lloyd_max,
     nearest_level,
     sums_of_entries,
-)
-from embplug.methods.quantizers.bit_allocation import (
-    principal_directions,
-    table_cost,
-    tables_along,
-    water_filling,
-    weights_of,
 )
 from embplug.methods.quantizers.centroid import (
     CentroidQuantizer,

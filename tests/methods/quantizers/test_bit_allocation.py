@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embplug.methods import BitAllocationQuantizer
-from embplug.methods.numeric.tables import lloyd_max
 from embplug.methods.quantizers.bit_allocation import byte_widths, fill_bytes, integer_bits, water_filling
+from embplug.methods.quantizers.byte_tables import lloyd_max
 
 variances = st.lists(st.floats(0, 100), min_size=1, max_size=40).map(lambda v: np.sort(v)[::-1])
 

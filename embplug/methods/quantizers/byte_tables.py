@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.errors import StateError
+from embplug.methods.kernels import load
+from embplug.methods.kernels.entries import Entries
 from embplug.methods.numeric.arrays import Codes, Float32, State
 from embplug.methods.numeric.compact import (
     compact_state,
@@ -90,10 +92,13 @@ class ByteTables:
 
     def encode(self, vectors: Float32) -> Codes:
         """Nearest entry of every byte, for vectors (n, dim)."""
-        codes = np.zeros((len(vectors), len(self.widths)), dtype=np.uint8)
+        codes, kernel = np.zeros((len(vectors), len(self.widths)), dtype=np.uint8), load()
         tables = self.tables if self.weights is None else self.tables * self.weights
         for rows in blocks(len(vectors)):
-            turned = vectors[rows] if self.rotation is None else vectors[rows] @ self.rotation
+            turned = self.turned(vectors[rows])
+            if kernel is not None:
+                codes[rows] = self._compiled.nearest(kernel, turned)
+                continue
             if self.weights is not None:
                 turned = turned * self.weights
             for byte, columns in self._columns():
@@ -134,6 +139,10 @@ class ByteTables:
     def columns(self) -> Float32:
         """The entries (active, 256), as the compiled kernel reads them."""
         return np.ascontiguousarray(self.tables.T)
+
+    @cached_property
+    def _compiled(self) -> Entries:
+        return Entries(self.tables, self.widths, self.weights)
 
     def squares(self) -> Float32:
         """Squared length (bytes * 256,) of every entry."""
@@ -211,6 +220,9 @@ class ByteTables:
 
     def _entries(self, codes: Codes) -> Float32:
         """Entries (n, active) of codes."""
+        kernel = load()
+        if kernel is not None:
+            return self._compiled.of(kernel, codes)
         turned = np.empty((len(codes), self.tables.shape[1]), dtype=np.float32)
         for byte, columns in self._columns():
             turned[:, columns] = self.tables[codes[:, byte], columns]

@@ -1,0 +1,71 @@
+"""Codes whose bytes name entries, in the compiled kernel: those nearest to vectors, and those of codes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embplug.errors import InvalidArgumentError
+from embplug.methods.kernels.arguments import check_shape, floats, integers, place
+from embplug.methods.kernels.library import Kernel
+from embplug.methods.kernels.tables import ENTRIES
+from embplug.methods.numeric.arrays import Codes, Float32
+
+
+class Entries:
+    """The entries of all bytes of a code, in the forms in which the kernel reads them.
+
+    It is made once, and read by several threads.
+
+    Parameters
+    ----------
+    entries : float32 (256, active)
+        Entries of each byte in its directions, those of all bytes side by side.
+    widths : int64 (bytes,)
+        Number of directions of each byte.
+    weights : float32 (active,), default=None
+        Factors of the directions by which the nearest entry is searched. None weighs all alike.
+    """
+
+    def __init__(self, entries: Float32, widths: NDArray[np.int64], weights: Float32 | None = None) -> None:
+        self._widths = integers(widths)
+        if (self._widths < 0).any():
+            raise InvalidArgumentError("widths", "numbers from 0", "others")
+        self.active = int(self._widths.sum())
+        check_shape("entries", entries, (ENTRIES, self.active))
+        if weights is not None:
+            check_shape("weights", weights, (self.active,))
+        self._rows = floats(entries)
+        self._weights = None if weights is None else floats(weights)
+        weighted = self._rows if self._weights is None else self._rows * self._weights
+        self._columns = floats(weighted.T)
+        # Half of the squared lengths, taken from products, makes the nearest entry the highest.
+        ends = np.concatenate([[0], np.cumsum(self._widths)])
+        sums = np.concatenate(
+            [np.zeros((ENTRIES, 1)), np.cumsum(np.square(weighted, dtype=np.float64), axis=1)], axis=1
+        )
+        self._halves = floats(np.diff(sums[:, ends], axis=1).T / 2)
+
+    def nearest(self, kernel: Kernel, vectors: Float32) -> Codes:
+        """Codes (n, bytes) of the nearest entries of vectors (n, active)."""
+        check_shape("vectors", vectors, (len(vectors), self.active))
+        weighted = floats(vectors if self._weights is None else vectors * self._weights)
+        codes = np.empty((len(vectors), len(self._widths)), dtype=np.uint8)
+        kernel.functions_for(vectors.size).embplug_nearest(
+            *(kernel.level, place(weighted), *vectors.shape, place(self._columns), place(self._halves)),
+            *(place(self._widths), len(self._widths), place(codes)),
+        )
+        return codes
+
+    def of(self, kernel: Kernel, codes: Codes) -> Float32:
+        """Entries (n, active) that codes (n, bytes) name."""
+        check_shape("codes", codes, (len(codes), len(self._widths)))
+        codes, vectors = (
+            np.ascontiguousarray(codes, np.uint8),
+            np.empty((len(codes), self.active), np.float32),
+        )
+        kernel.functions_for(codes.size).embplug_entries(
+            *(place(codes), *vectors.shape, place(self._rows), place(self._widths), len(self._widths)),
+            place(vectors),
+        )
+        return vectors
