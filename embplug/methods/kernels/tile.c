@@ -617,6 +617,7 @@ static TARGET void NAME(weighted_rows)(const int8_t *codes, const float *weights
 #undef VECTOR
 #undef CONVERT
 #undef CHOOSE
+#undef CHOOSE_INTS
 #undef GREATER
 #undef GREATER_WORDS
 #undef LESS
