@@ -11,6 +11,9 @@ from embplug.methods.kernels.library import Kernel
 from embplug.methods.kernels.tables import ENTRIES
 from embplug.methods.numeric.arrays import Codes, Float32
 
+ROWS_A_NUMBER = 8
+"""Rows of a table of products that take as long as one number's products with 256 entries."""
+
 
 class Entries:
     """The entries of all bytes of a code, in the forms in which the kernel reads them.
@@ -51,7 +54,7 @@ class Entries:
         check_shape("vectors", vectors, (len(vectors), self.active))
         weighted = floats(vectors if self._weights is None else vectors * self._weights)
         codes = np.empty((len(vectors), len(self._widths)), dtype=np.uint8)
-        kernel.functions_for(vectors.size).embplug_nearest(
+        kernel.functions_for(ROWS_A_NUMBER * vectors.size).embplug_nearest(
             *(kernel.level, place(weighted), *vectors.shape, place(self._columns), place(self._halves)),
             *(place(self._widths), len(self._widths), place(codes)),
         )

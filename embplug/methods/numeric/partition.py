@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 Float32: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.integer[Any]]
+Nearest: TypeAlias = Callable[[Float32, Float32], Integers]
+"""Finds the centroid (n,) that is nearest to each token (n, dim), among centroids (cells, dim)."""
 
 NOBODY = -1
 """Stands for the nearest token of a document that has none."""
@@ -144,7 +147,9 @@ class CrossPolytopeCells(Cells):
         return np.concatenate([axes, -axes], axis=1)
 
 
-def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float32:
+def kmeans(
+    tokens: Float32, cells: int, generator: np.random.Generator, nearest: Nearest | None = None
+) -> Float32:
     """Find centroids (cells, dim) of a random sample of ``tokens`` (n, dim) by Lloyd's algorithm.
 
     A centroid that loses all its tokens stays where it is. With fewer tokens than cells some
@@ -152,6 +157,7 @@ def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float
     """
     import scipy.sparse as sp
 
+    nearest = _nearest_centroids if nearest is None else nearest
     selected = cells * LLOYD_TOKENS_PER_CELL
     if len(tokens) > selected:
         tokens = tokens[np.sort(generator.choice(len(tokens), selected, replace=False))]
@@ -159,7 +165,7 @@ def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float
     centroids = tokens[first].astype(np.float32)
     tokens = tokens.astype(np.float32, copy=False)
     for _ in range(LLOYD_ROUNDS):
-        owner = (tokens @ centroids.T - half_squares(centroids)).argmax(axis=1)
+        owner = nearest(tokens, centroids)
         members = sp.csr_array(
             (np.ones(len(tokens), dtype=np.float32), (owner, np.arange(len(tokens)))),
             shape=(cells, len(tokens)),
@@ -168,6 +174,10 @@ def kmeans(tokens: Float32, cells: int, generator: np.random.Generator) -> Float
         centroids = np.where(counts > 0, members @ tokens / np.maximum(counts, 1), centroids)
         centroids = centroids.astype(np.float32)
     return centroids
+
+
+def _nearest_centroids(tokens: Float32, centroids: Float32) -> Integers:
+    return np.asarray((tokens @ centroids.T - half_squares(centroids)).argmax(axis=1))
 
 
 def half_squares(centroids: Float32) -> Float32:

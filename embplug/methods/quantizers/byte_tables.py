@@ -24,7 +24,7 @@ from embplug.methods.numeric.compact import (
     stored_compact,
     stored_directions,
 )
-from embplug.methods.numeric.partition import half_squares, kmeans
+from embplug.methods.numeric.partition import Nearest, half_squares, kmeans
 from embplug.methods.stored import StoredArray
 
 Number = TypeVar("Number", np.float32, np.int16)
@@ -299,8 +299,18 @@ def fit_joint(sample: Float32, widths: Sequence[int], generator: np.random.Gener
         start, stop = stop, stop + width
         if width:
             part = np.ascontiguousarray(sample[:, start:stop])
-            tables[:, start:stop] = kmeans(part, ENTRIES, generator)
+            tables[:, start:stop] = kmeans(part, ENTRIES, generator, _nearest_entries())
     return tables
+
+
+def _nearest_entries() -> Nearest | None:
+    """How the compiled kernel finds the nearest of 256 centroids; None without a kernel."""
+    kernel = load()
+    if kernel is None:
+        return None
+    return lambda tokens, centroids: Entries(centroids, np.array([tokens.shape[1]])).nearest(kernel, tokens)[
+        :, 0
+    ]
 
 
 def fit_scalar(sample: Float32, bits: Sequence[Sequence[int]]) -> Float32:

@@ -103,3 +103,19 @@ def test_what_does_not_fit_is_refused(kernel: Kernel) -> None:
     ):
         with pytest.raises(InvalidArgumentError, match=rf"^{named}: "):
             refused()
+
+
+def test_tables_are_learned_as_well_with_the_kernel(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = np.random.default_rng(3).standard_normal((3000, 6)).astype(np.float32)
+    errors, calls = [], []
+    searched = Entries.nearest
+    monkeypatch.setattr(Entries, "nearest", lambda *args: calls.append(1) or searched(*args))
+    for used in (kernel, None):
+        monkeypatch.setattr(byte_tables, "load", lambda used=used: used)
+        calls.clear()
+        tables = byte_tables.fit_joint(sample, [4, 0, 2], np.random.default_rng(0))
+        assert bool(calls) == (used is not None)
+        own = ByteTables(None, tables, np.array([4, 0, 2]))
+        errors.append(float(np.square(sample - own.decode(own.encode(sample))).mean()))
+    # A token that lies between two centroids may go to either, and the next rounds then differ.
+    assert errors[0] == pytest.approx(errors[1], rel=0.02)
