@@ -53,13 +53,15 @@ class TokenByToken(TokenCodes):
         try:
             self.quantizer.fit(sample, None if queries is None else queries.values)
         except InvalidArgumentError as error:
-            named = error.argument.replace("X", "tokens", 1)
-            raise type(error)(named, error.expected, error.got) from error
+            if error.argument != "X":
+                raise
+            raise type(error)("tokens", error.expected, error.got) from error
         return self
 
     @override
     def encode(self, tokens: TokenBatch) -> list[bytes]:
         check_token_batch(tokens)
+        check_finite(tokens.values, "tokens")
         codes = self.quantizer.encode(tokens.values)
         spans = itertools.pairwise(tokens.offsets.tolist())
         return [codes[start:stop].tobytes() for start, stop in spans]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import InvalidArgumentError, LengthMismatchError
-from embplug.methods.numeric.arrays import first_out_of_range, out_of_range
+from embplug.methods.numeric.arrays import LARGEST_NUMBER, first_out_of_range, out_of_range
 
 
 def checked_weights(values: ArrayLike, tokens: int, argument: str = "token_weights") -> NDArray[np.float32]:
@@ -25,8 +25,8 @@ def checked_weights(values: ArrayLike, tokens: int, argument: str = "token_weigh
     return weights
 
 
-def check_finite(values: NDArray[Any], argument: str) -> None:
-    """Refuse tokens (tokens, dim) of which one is not finite or too large, naming the first."""
-    wrong = first_out_of_range(values)
+def check_finite(values: NDArray[Any], argument: str, largest: float = LARGEST_NUMBER) -> None:
+    """Refuse tokens (tokens, dim) of which one is not finite or beyond ``largest``, naming the first."""
+    wrong = first_out_of_range(values, largest)
     if wrong is not None:
-        raise out_of_range(values[wrong], f"{argument}.values[{wrong}]")
+        raise out_of_range(values[wrong], f"{argument}.values[{wrong}]", largest=largest)

@@ -423,7 +423,7 @@ BAD_BATCHES = [
     (
         {"tokens": [np.ones((2, DIM)), np.full((2, DIM), 1e20)]},
         InvalidArgumentError,
-        r"tokens\[1\].*at most 1\.1e\+15.*1e\+20 in token 0",
+        r"tokens\[1\].*at most 1\.126e\+15.*1e\+20 in token 0",
     ),
     ({"tokens": [np.ones((2, DIM)), np.zeros((0, DIM))]}, EmptyTokensError, r"tokens\[1\]"),
     ({"tokens": [np.ones((2, DIM))]}, LengthMismatchError, "tokens"),

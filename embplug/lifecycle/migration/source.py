@@ -18,8 +18,9 @@ from embplug.branches.points import has_own_fields, with_fields
 from embplug.branches.sparse_vectors import SparseBatch, check_sparse
 from embplug.common.ids import GRID, MIGRATED, ORIGINAL_ID, split_payload
 from embplug.common.json_types import check_depth
-from embplug.errors import InvalidArgumentError, NonFiniteError
+from embplug.errors import InvalidArgumentError
 from embplug.lifecycle.migration.reader import Point
+from embplug.methods.numeric.arrays import first_out_of_range, out_of_range
 from embplug.methods.reductions.cells import checked_grids
 from embplug.methods.token_batch import TokenBatch
 from embplug.recipe import Recipe
@@ -273,9 +274,11 @@ def _arrays(
             continue
         rows = [point.vectors[source] for point in points]
         array = TokenBatch.from_list(rows) if own == TOKENS_VECTOR else np.stack(rows)
-        if not np.isfinite(array.values if isinstance(array, TokenBatch) else array).all():
-            bad = next(point.id for point in points if not np.isfinite(point.vectors[source]).all())
-            raise NonFiniteError(f"point {bad!r}", "finite numbers", f"NaN or infinity in vector {source!r}")
+        values = array.values if isinstance(array, TokenBatch) else array
+        wrong = first_out_of_range(values)
+        if wrong is not None:
+            row = array.place(wrong)[0] if isinstance(array, TokenBatch) else wrong
+            raise out_of_range(values[wrong], f"point {points[row].id!r}", f" in vector {source!r}")
         if isinstance(array, TokenBatch):
             padding = np.flatnonzero(~array.values.any(axis=1))
             if padding.size:

@@ -34,7 +34,7 @@ def chosen_landmarks(components: Float32, variances: Float32, noise: Float32, co
 
     Returns
     -------
-    integers (count,)
+    integers (min(count, candidates),)
     """
     if count >= len(components):
         return np.arange(len(components))

@@ -62,6 +62,9 @@ LANDMARKS_A_FEATURE = 4
 QUERY_SHARE = 0.5
 """Share of the landmarks that are query tokens, if queries are passed."""
 
+LARGEST_NUMBER = 2.0**20
+"""Largest number in a token to learn from: products of several lengths are squared in float32."""
+
 DRIFT_DOCUMENTS = 200
 DRIFT_TOKENS = 2000
 DRIFT_LIMIT = 2.0
@@ -212,7 +215,8 @@ class LearnedEncoding(Encoding):
         EmptyTokensError
             There is no token.
         InvalidArgumentError
-            There are too few documents or tokens, all tokens are zero, or torch has no such device.
+            There are too few documents or tokens, all tokens are zero, one has a number beyond
+            :data:`LARGEST_NUMBER`, or torch has no such device.
         NonFiniteError
             A token is not finite.
         DimensionError
@@ -427,6 +431,7 @@ class LearnedEncoding(Encoding):
         inhabited = np.flatnonzero(tokens.lengths)
         if inhabited.size == 0:
             raise EmptyTokensError("tokens", "tokens to learn from", "none")
+        check_finite(tokens.values, "tokens", LARGEST_NUMBER)
         if not self.can_learn(tokens):
             raise InvalidArgumentError(
                 "tokens",
@@ -438,14 +443,13 @@ class LearnedEncoding(Encoding):
         if len(inhabited) > most:
             inhabited = inhabited[np.linspace(0, len(inhabited) - 1, most).astype(np.int64)]
         sample = tokens if len(inhabited) == len(tokens) else tokens.take(inhabited)
-        check_finite(sample.values, "tokens")
         if not sample.values.any():
             raise InvalidArgumentError("tokens", "tokens that are not all zero", "zeros")
         if queries is None or len(queries.values) == 0:
             return sample, None
         if queries.dim != tokens.dim:
             raise DimensionError("queries", f"dim {tokens.dim}, as the documents", queries.dim)
-        check_finite(queries.values, "queries")
+        check_finite(queries.values, "queries", LARGEST_NUMBER)
         return sample, queries.values
 
     def _landmarks(self, sample: TokenBatch, queries: NDArray[Any] | None) -> NDArray[Any]:

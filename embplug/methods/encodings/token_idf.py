@@ -98,7 +98,7 @@ class TokenIDF(QueryWeights):
             raise EmptyTokensError("documents", "tokens to learn from", "none")
         check_finite(documents.values, "documents")
         values = documents.values.astype(np.float32, copy=False)
-        centroids = find_centroids(values, self.cells, np.random.default_rng(self.seed))
+        centroids = find_centroids(values, self.cells, np.random.default_rng(self.seed), "documents")
         self.centroids_, self._search = centroids, CentroidSearch(centroids)
         owner = np.repeat(np.arange(len(documents)), documents.lengths)
         pairs = np.unique(owner * len(centroids) + self._search(values))

@@ -1,11 +1,11 @@
-"""Compiled scoring of codes, and what it is tested against.
+"""Compiled making and scoring of codes, and what it is tested against.
 
 A search compares every token of a query with every token of some hundred documents. The codes of those
 documents need no decoding for it: each of their bytes names a row of a table of products. Adding up such
-rows is all that ``kernel.c`` does.
+rows is what ``kernel.c`` does most. It also finds the nearest entries of vectors when codes are made.
 
 The kernel is compiled when the package is installed. Without a compiler, or with ``EMBPLUG_KERNEL=0`` in
-the environment, numpy and scipy score the codes; :func:`in_use` tells which of them does.
+the environment, numpy and scipy make and score the codes; :func:`in_use` tells which of them does.
 
 Products are rounded to steps so small that codes of 16 bytes have 16 bits for each byte. Of longer codes, 16
 bytes or a quarter of them have 16 bits, the others 8. Centroids and queries are rounded to 8 bits where the

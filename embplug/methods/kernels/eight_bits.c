@@ -65,7 +65,8 @@ static EIGHT_BITS void rounded_query(const float *query, int64_t lanes, int64_t 
             for (int i = 0; i < rows_at_once; i++) \
                 for (int v = 0; v < vectors; v++) total[i][v] = around[v]; \
             for (int64_t d = 0; d < rows_at_once * dim; d += 64) \
-                _mm_prefetch((const char *)rows + (row + rows_at_once) * dim + d, _MM_HINT_NTA); \
+                _mm_prefetch((const char *)((uintptr_t)rows + (uintptr_t)((row + rows_at_once) * dim + d)), \
+                             _MM_HINT_NTA); \
             for (int64_t d = 0; d < dim; d += 4) { \
                 __m##bits##i tokens[vectors]; \
                 for (int v = 0; v < vectors; v++) \

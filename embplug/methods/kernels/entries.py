@@ -43,11 +43,10 @@ class Entries:
         weighted = self._rows if self._weights is None else self._rows * self._weights
         self._columns = floats(weighted.T)
         # Half of the squared lengths, taken from products, makes the nearest entry the highest.
-        ends = np.concatenate([[0], np.cumsum(self._widths)])
-        sums = np.concatenate(
-            [np.zeros((ENTRIES, 1)), np.cumsum(np.square(weighted, dtype=np.float64), axis=1)], axis=1
-        )
-        self._halves = floats(np.diff(sums[:, ends], axis=1).T / 2)
+        spans = zip(np.cumsum(self._widths).tolist(), self._widths.tolist(), strict=True)
+        parts = [weighted[:, stop - width : stop] for stop, width in spans]
+        halves = [np.square(part, dtype=np.float64).sum(axis=1) / 2 for part in parts]
+        self._halves = floats(np.reshape(halves, (len(self._widths), ENTRIES)))
 
     def nearest(self, kernel: Kernel, vectors: Float32) -> Codes:
         """Codes (n, bytes) of the nearest entries of vectors (n, active)."""

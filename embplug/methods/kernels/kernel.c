@@ -1,4 +1,4 @@
-/* Scores of a query with coded documents, by sums of products that are looked up in tables.
+/* Scores of a query with coded documents, by sums of products that are looked up in tables, and the codes themselves.
  *
  * The caller checks the lengths of all codes before it calls, and every byte has 256 entries in its table:
  * nothing here reads beyond codes or tables. `tile.c` holds the loops; it is included once for each instruction

@@ -86,7 +86,7 @@ class Kernel(NamedTuple):
 
 
 def in_use() -> str:
-    """Name of what scores codes in this process.
+    """Name of what makes and scores codes in this process.
 
     Returns
     -------

@@ -237,6 +237,7 @@ def predictive_maxsim(
     ----------
     kernel : Kernel
     classes : PredictiveClasses
+        The entries of all classes of rests.
     turned : float32 (active, tile)
         The query tokens in the directions of each class, one class below the other.
     bases : float32 (centroids, tile) or RoundedProducts

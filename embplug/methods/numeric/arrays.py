@@ -52,13 +52,13 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
     return vectors
 
 
-def first_out_of_range(vectors: NDArray[Any]) -> int | None:
-    """The first row (n, dim) with NaN or a number beyond :data:`LARGEST_NUMBER`; None where there is none."""
-    if vectors.size == 0 or _largest(vectors) <= LARGEST_NUMBER:
+def first_out_of_range(vectors: NDArray[Any], largest: float = LARGEST_NUMBER) -> int | None:
+    """The first row (n, dim) with NaN or a number beyond ``largest``; None where there is none."""
+    if vectors.size == 0 or _largest(vectors) <= largest:
         return None
-    # As a half, the largest number is infinity.
-    right = np.isfinite(vectors) & (np.abs(vectors) <= LARGEST_NUMBER)
-    return int(right.all(axis=1).argmin())
+    # Halves cannot be compared with numbers that they cannot hold.
+    right = np.isfinite(vectors) & (np.abs(vectors) <= np.float32(largest))
+    return int(right.all(axis=1).argmin()) if not right.all() else None
 
 
 def _largest(vectors: NDArray[Any]) -> float:
@@ -67,18 +67,19 @@ def _largest(vectors: NDArray[Any]) -> float:
         # Processors compare halves slowly. An exponent of ones is NaN or infinity; all others are small.
         bits = vectors.view(np.uint16)
         blocks = (bits[start : start + CHECKED_ROWS] for start in range(0, len(bits), CHECKED_ROWS))
-        endless = any((block & HALF_EXPONENT).max() == HALF_EXPONENT for block in blocks)
-        return float(np.inf if endless else np.finfo(np.float16).max)
+        is_non_finite = any((block & HALF_EXPONENT).max() == HALF_EXPONENT for block in blocks)
+        return float(np.inf if is_non_finite else np.finfo(np.float16).max)
     # The greatest of several numbers is NaN where one of them is.
     return max(float(vectors.max()), -float(vectors.min()))
 
 
-def out_of_range(vector: NDArray[Any], argument: str, within: str = "") -> InvalidArgumentError:
+def out_of_range(
+    vector: NDArray[Any], argument: str, within: str = "", largest: float = LARGEST_NUMBER
+) -> InvalidArgumentError:
     """The error for a vector that :func:`first_out_of_range` finds; ``within`` says where in the argument."""
-    largest = float(np.abs(vector).max())
-    if np.isfinite(largest):
-        expected = f"numbers of at most {LARGEST_NUMBER:.2g}"
-        return InvalidArgumentError(argument, expected, f"{largest:.2g}{within}")
+    number = float(np.abs(vector).max())
+    if np.isfinite(number):
+        return InvalidArgumentError(argument, f"numbers of at most {largest:.4g}", f"{number:.4g}{within}")
     return NonFiniteError(argument, "finite numbers", f"NaN or infinity{within}")
 
 

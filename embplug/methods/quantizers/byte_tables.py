@@ -93,14 +93,14 @@ class ByteTables:
     def encode(self, vectors: Float32) -> Codes:
         """Nearest entry of every byte, for vectors (n, dim)."""
         codes, kernel = np.zeros((len(vectors), len(self.widths)), dtype=np.uint8), load()
-        tables = self.tables if self.weights is None else self.tables * self.weights
         for rows in blocks(len(vectors)):
             turned = self.turned(vectors[rows])
             if kernel is not None:
                 codes[rows] = self._compiled.nearest(kernel, turned)
                 continue
+            tables = self.tables
             if self.weights is not None:
-                turned = turned * self.weights
+                turned, tables = turned * self.weights, tables * self.weights
             for byte, columns in self._columns():
                 codes[rows, byte] = nearest_block(turned[:, columns], tables[:, columns])
         return codes

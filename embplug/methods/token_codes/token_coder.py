@@ -14,6 +14,7 @@ from embplug.methods.numeric.arrays import Float32, State, as_vectors, state_par
 from embplug.methods.quantizers.bit_allocation import BitAllocationQuantizer
 from embplug.methods.roles import Quantizer, TokenCodes
 from embplug.methods.token_batch import TokenBatch, check_token_batch, document_blocks
+from embplug.methods.token_checks import check_finite
 
 SHORTLIST = "shortlist."
 """Prefix of the arrays of short codes in the state."""
@@ -113,8 +114,15 @@ class TokenCoder:
         -------
         list of bytes
             One string for each document: the correction, then the codes of its tokens.
+
+        Raises
+        ------
+        NonFiniteError, InvalidArgumentError
+            A token is not finite, or has a number that is too large. The error names the first one.
         """
         check_token_batch(tokens)
+        # In blocks, errors would count tokens anew.
+        check_finite(tokens.values, "tokens")
         strings: list[bytes] = []
         for documents in document_blocks(tokens.offsets, ENCODE_TOKENS):
             block = tokens[documents]

@@ -345,6 +345,9 @@ def test_bad_input_names_the_argument(fitted: LearnedEncoding) -> None:
     values[7, 2] = np.nan
     with pytest.raises(NonFiniteError, match=r"tokens.values\[7\]"):
         encoding.fit(TokenBatch(values, SAMPLE.offsets))
+    values[7, 2] = 2e6
+    with pytest.raises(InvalidArgumentError, match=r"^tokens.values\[7\]: .*at most 1\.049e\+06, got 2e\+06"):
+        encoding.fit(TokenBatch(values, SAMPLE.offsets))
     with pytest.raises(InvalidArgumentError, match="features"):
         LearnedEncoding(features=100, landmarks=50, compared=50)
     with pytest.raises(InvalidArgumentError):

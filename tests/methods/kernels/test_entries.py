@@ -56,6 +56,21 @@ def test_nearest_entries_are_those_of_numpy(
     np.testing.assert_array_equal(own.of(kernel, codes), expected)
 
 
+def test_small_numbers_behind_large_ones_have_their_nearest_entries(kernel: Kernel) -> None:
+    generator = np.random.default_rng(1)
+    sizes = np.repeat([1e8, 1.0, 1e-8], 4).astype(np.float32)
+    entries, vectors = (
+        sizes * generator.standard_normal((count, 12)).astype(np.float32) for count in (ENTRIES, 200)
+    )
+    codes = Entries(entries, np.array([4, 4, 4])).nearest(kernel, vectors)
+    for byte, columns in enumerate(columns_of([4, 4, 4])):
+        distances = np.square((vectors[:, None, columns] - entries[:, columns]).astype(np.float64)).sum(
+            axis=2
+        )
+        chosen = distances[np.arange(200), codes[:, byte]]
+        assert (chosen <= distances.min(axis=1) + 1e-4 * float(sizes[columns][0]) ** 2).all()
+
+
 @pytest.mark.parametrize("first", [0, 1, 7, 15, 16, 100, 128, 254, 255])
 def test_of_equally_near_entries_the_first_is_taken(kernel: Kernel, first: int) -> None:
     entries = np.full((ENTRIES, 3), 5, dtype=np.float32)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from embplug.methods.numeric.arrays import (
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 7, CHECKED_ROWS + 3])
 def test_the_first_row_that_is_not_finite_is_named(dtype: Any, number: float, row: int) -> None:
+    warnings.simplefilter("error")
     vectors = np.ones((2 * CHECKED_ROWS, 3), dtype=dtype)
     assert first_out_of_range(vectors) is None
     vectors[row, 1] = vectors[-1, 2] = number
@@ -34,7 +36,7 @@ def test_numbers_whose_products_leave_the_range_are_named(number: float) -> None
     as_vectors(vectors)
     vectors[2, 0] = number
     with pytest.raises(
-        InvalidArgumentError, match=r"^X\[2\]: expected numbers of at most 1\.1e\+15"
+        InvalidArgumentError, match=r"^X\[2\]: expected numbers of at most 1\.126e\+15"
     ) as raised:
         as_vectors(vectors)
     assert not isinstance(raised.value, NonFiniteError)
@@ -44,3 +46,5 @@ def test_the_largest_halves_are_taken() -> None:
     vectors = np.full((2, 3), np.finfo(np.float16).max, dtype=np.float16)
     assert first_out_of_range(vectors) is None
     assert first_out_of_range(vectors[:0]) is None
+    assert first_out_of_range(vectors, 1e4) == 0
+    assert first_out_of_range(vectors / 64, 1e4) is None
