@@ -36,3 +36,23 @@ def test_tokens_of_zeros_are_named() -> None:
     points = [Point(i, {}, {"t": matrix}) for i, matrix in enumerate(rows)]
     with pytest.raises(InvalidArgumentError, match=r"^point 1: .*zeros in token 1 of vector 't'"):
         next(documents(points, {"tokens": "t"}, recipe, None))
+
+
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [
+        (np.nan, r"^point 'b': expected finite numbers, got NaN or infinity in vector 'v'"),
+        (1e20, r"^point 'b': expected numbers of at most 1\.126e\+15, got 1e\+20 in vector 'v'"),
+    ],
+)
+@pytest.mark.parametrize("tokens", [False, True])
+def test_vectors_that_cannot_be_stored_name_their_point(number: float, named: str, tokens: bool) -> None:
+    good, bad = np.ones((2, 3, 4), dtype=np.float32)
+    bad[1, 2] = number
+    points = [
+        Point("a", {}, {"v": good if tokens else good[1]}),
+        Point("b", {}, {"v": bad if tokens else bad[1]}),
+    ]
+    recipe = Recipe(tokens=Tokens(dim=4)) if tokens else Recipe(dense=Dense(dim=4))
+    with pytest.raises(InvalidArgumentError, match=named):
+        list(documents(points, {"tokens" if tokens else "dense": "v"}, recipe, None))
