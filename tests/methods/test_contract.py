@@ -518,8 +518,10 @@ def test_scores_of_encodings_are_those_of_the_reference_up_to_a_factor(name: str
     scores = encoding.encode_queries(queries) @ encoding.encode_documents(found).T
     expected = CASES[name].reference(encoding, sample, found, queries)
     factor = (scores * expected).sum() / np.square(expected).sum()
-    # Learned encodings round tokens, landmarks and directions to bytes, when they learn too.
-    np.testing.assert_allclose(scores / factor, expected, atol=0.04 * np.abs(expected).max())
+    # Learned encodings round tokens, landmarks and directions to bytes, when they learn too, and what
+    # learning makes of that depends on the processor.
+    within = 0.1 if encoding.drifts else 1e-4
+    np.testing.assert_allclose(scores / factor, expected, atol=within * np.abs(expected).max())
 
 
 @every(Encoding)
