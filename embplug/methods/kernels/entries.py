@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.errors import InvalidArgumentError
-from embplug.methods.kernels.arguments import check_shape, floats, integers, place
+from embplug.methods.kernels.arguments import check_shape, floats, place
 from embplug.methods.kernels.library import Kernel
-from embplug.methods.kernels.tables import ENTRIES
+from embplug.methods.kernels.tables import ENTRIES, checked_entries
 from embplug.methods.numeric.arrays import Codes, Float32
 
 ROWS_A_NUMBER = 8
@@ -31,21 +30,17 @@ class Entries:
     """
 
     def __init__(self, entries: Float32, widths: NDArray[np.int64], weights: Float32 | None = None) -> None:
-        self._widths = integers(widths)
-        if (self._widths < 0).any():
-            raise InvalidArgumentError("widths", "numbers from 0", "others")
-        self.active = int(self._widths.sum())
-        check_shape("entries", entries, (ENTRIES, self.active))
+        self._widths, columns = checked_entries(entries.T, widths)
+        self.active, self._rows = len(columns), floats(entries)
         if weights is not None:
             check_shape("weights", weights, (self.active,))
-        self._rows = floats(entries)
-        self._weights = None if weights is None else floats(weights)
-        weighted = self._rows if self._weights is None else self._rows * self._weights
-        self._columns = floats(weighted.T)
+            columns = columns * floats(weights)[:, None]
+        self._weights, self._columns = weights, columns
         # Half of the squared lengths, taken from products, makes the nearest entry the highest.
         spans = zip(np.cumsum(self._widths).tolist(), self._widths.tolist(), strict=True)
-        parts = [weighted[:, stop - width : stop] for stop, width in spans]
-        halves = [np.square(part, dtype=np.float64).sum(axis=1) / 2 for part in parts]
+        halves = [
+            np.square(columns[stop - width : stop], dtype=np.float64).sum(axis=0) / 2 for stop, width in spans
+        ]
         self._halves = floats(np.reshape(halves, (len(self._widths), ENTRIES)))
 
     def nearest(self, kernel: Kernel, vectors: Float32) -> Codes:
