@@ -1,13 +1,15 @@
 """Searches a second of several clients at once, and the processor time of one: one vector beside codes.
 
-Clients are threads of one process that share a collection, as in an application. A row is written to
-stderr as soon as it is measured.
+Clients are threads of one process that share a collection, as in an application. ``--processes`` adds rows
+of a process for each client, as web workers are, on servers. A row is written to stderr as soon as it is
+measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -15,14 +17,17 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 from _beir import EncodedBeir, load
 from _contestants import OURS, SINGLE, Contestant, contestants, filled, options_of, sizes
 from _harness import environment, report
+from qdrant_client import QdrantClient
 
-from embplug import Collection
+from embplug import Collection, connect
 
 WARM_QUERIES = 20
 
@@ -30,6 +35,7 @@ WARM_QUERIES = 20
 def main() -> None:
     options = options_of((__doc__ or "").splitlines()[0], [OURS])
     options.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    options.add_argument("--processes", action="store_true", help="add rows of a process for each client")
     options.add_argument("--seconds", type=float, default=3.0, help="of each turn")
     options.add_argument("--turns", type=int, default=3, help="the best one counts")
     arguments = options.parse_args()
@@ -68,19 +74,24 @@ def _compared(
     options: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:
     """The best turn of both; turns alternate, so that a busy machine slows both."""
-    best: dict[str, dict[str, float]] = {}
+    best: dict[tuple[str, str], dict[str, float]] = {}
     for _ in range(options.turns):
         for key, (collection, server) in pair.items():
-            turn = loaded(named[key], collection, data, clients, options.seconds, server)
-            if key not in best or turn["searches_per_s"] > best[key]["searches_per_s"]:
-                best[key] = turn
-    for key, turn in best.items():
+            turns = {"threads": loaded(named[key], collection, data, clients, options.seconds, server)}
+            if options.processes and server is not None:
+                turns["processes"] = _in_processes(key, collection, data, clients, options, server)
+            for kind, turn in turns.items():
+                before = best.get((kind, key))
+                if before is None or turn["searches_per_s"] > before["searches_per_s"]:
+                    best[kind, key] = turn
+    for (kind, key), turn in best.items():
         yield {
             "row": key,
             "method": named[key].name,
             "clients": clients,
+            "clients_are": kind,
             **turn,
-            "share_of_single": turn["searches_per_s"] / best[SINGLE]["searches_per_s"],
+            "share_of_single": turn["searches_per_s"] / best[kind, SINGLE]["searches_per_s"],
         }
 
 
@@ -121,6 +132,68 @@ def loaded(
         "client_ms_per_search": 1e3 * (time.process_time() - own) / searches,
         "server_ms_per_search": 1e3 * (_processor_seconds(server) - served) / searches,
     }
+
+
+def _in_processes(
+    key: str,
+    collection: Collection,
+    data: EncodedBeir,
+    clients: int,
+    options: argparse.Namespace,
+    server: int,
+) -> dict[str, float]:
+    """As :func:`loaded`, by a process for each client."""
+    started = multiprocessing.get_context("spawn")
+    start, results = started.Barrier(clients + 1), started.Queue()
+    assert isinstance(collection.engine, QdrantClient)
+    connection = dict(collection.engine.init_options)
+    # A client knows the queries alone.
+    queries = replace(data, documents=data.documents[:1], document_sentences=data.document_sentences[:1])
+    common = key, connection, queries, options, clients
+    processes = [
+        started.Process(target=_process, args=(*common, number, start, results)) for number in range(clients)
+    ]
+    for process in processes:
+        process.start()
+    start.wait()
+    served = _processor_seconds(server)
+    turns = [results.get() for _ in processes]
+    served = _processor_seconds(server) - served
+    for process in processes:
+        process.join()
+    searches = sum(count for count, _, _ in turns)
+    return {
+        "searches_per_s": sum(count / elapsed for count, elapsed, _ in turns),
+        "client_ms_per_search": 1e3 * sum(own for _, _, own in turns) / searches,
+        "server_ms_per_search": 1e3 * served / searches,
+    }
+
+
+def _process(
+    key: str,
+    connection: dict[str, Any],
+    data: EncodedBeir,
+    options: argparse.Namespace,
+    clients: int,
+    number: int,
+    start: Barrier,
+    results: Any,
+) -> None:
+    """One client: its searches, the seconds that they took, and those of the processor."""
+    contestant = contestants(data.documents.dim, options)[key]
+    engine = connect(connection["url"], grpc_port=connection["grpc_port"])
+    if not connection["prefer_grpc"]:
+        engine = QdrantClient(connection["url"], prefer_grpc=False, check_compatibility=False)
+    collection = Collection.open("docs", engine)
+    for row in range(WARM_QUERIES):
+        contestant.search(collection, data, row % len(data.queries))
+    first, searches = number * len(data.queries) // clients, 0
+    start.wait()
+    own, began = time.process_time(), time.perf_counter()
+    while time.perf_counter() < began + options.seconds:
+        contestant.search(collection, data, (first + searches) % len(data.queries))
+        searches += 1
+    results.put((searches, time.perf_counter() - began, time.process_time() - own))
 
 
 def _processor_seconds(process: int | None) -> float:

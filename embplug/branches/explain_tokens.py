@@ -184,7 +184,7 @@ class StoredTokens:
         scores : ndarray of shape (t, n), float32, or None
             The engine's parts of the scores, where it computes MaxSim.
         """
-        reduced = self._branch.ranking_tokens(query)
+        reduced = self._branch.reduced_query(query)
         tokens = reduced.tokens.values.astype(np.float32, copy=False)
         if scores is None:
             assert self._coder is not None

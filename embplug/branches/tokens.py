@@ -281,7 +281,7 @@ class TokensBranch(Branch):
         has_multivector = self.recipe.multivector is not None
         if query.tokens is None or not (has_multivector or self.coder):
             return None
-        tokens = self.ranking_tokens(query).tokens.values
+        tokens = self.ranking_tokens(query).values
         coder = None if options.exact and has_multivector else self.coder
         by_codes = shortlist = None
         if coder is not None:
@@ -333,7 +333,7 @@ class TokensBranch(Branch):
             documents = self.coder.decode(payload_codes(records, CODES))
         else:
             documents = TokenBatch.from_list([vector_of(record, field) for record in records]).to_float32()
-        return token_similarities(self.ranking_tokens(query).tokens.values, documents, tokens)
+        return token_similarities(self.ranking_tokens(query).values, documents, tokens)
 
     def explained_by(self, *, exact: bool) -> str:
         """Payload field or vector by which hits are ranked last: codes, or the multivector.
@@ -389,20 +389,27 @@ class TokensBranch(Branch):
             cells = None if cells is None or reduction.pools else cells[kept]
         return whole
 
-    def ranking_tokens(self, query: CheckedQuery) -> Reduced:
+    def ranking_tokens(self, query: CheckedQuery) -> TokenBatch:
         """Tokens of a prepared query as MaxSim ranks by them: weighted, then reduced."""
-        tokens = query.tokens
-        assert tokens is not None
-        if query.token_weights is not None:
-            # The weight of a token is a factor of all its dot products, and so of the highest.
-            tokens = TokenBatch(tokens.values * query.token_weights[:, None], tokens.offsets)
-        reduction = self.recipe.query_reduction
+        reduces = self.recipe.query_reduction is not None
+        return self.reduced_query(query).tokens if reduces else _weighted(query)
+
+    def reduced_query(self, query: CheckedQuery) -> Reduced:
+        """As :meth:`ranking_tokens`, with where every token of the query went."""
+        tokens, reduction = _weighted(query), self.recipe.query_reduction
         if reduction is None:
             return unchanged(tokens)
         if reduction.needs_saliency and query.saliency is None:
             expected = "how much each token of the query matters, by which the recipe prunes it"
             raise InvalidArgumentError("saliency", expected, None)
         return reduction.reduce(tokens, query.saliency if reduction.needs_saliency else None)
+
+
+def _weighted(query: CheckedQuery) -> TokenBatch:
+    """Tokens of a query times their weights, which are factors of all their dot products."""
+    tokens, weights = query.tokens, query.token_weights
+    assert tokens is not None
+    return tokens if weights is None else TokenBatch(tokens.values * weights[:, None], tokens.offsets)
 
 
 def _tokens_of(encoded: Encoded, spec: str) -> TokenBatch:

@@ -13,6 +13,9 @@ from embplug.common.ids import split_payload
 from embplug.engines.answers import Answer, PointId
 from embplug.search.types import Hit
 
+FEW_SCORES = 500
+"""Scores that Python sorts about as fast as numpy."""
+
 StageScores: TypeAlias = Mapping[str, tuple[Sequence[PointId], NDArray[np.float64]]]
 """By the name of a stage: the points that it scored, and their scores."""
 
@@ -58,9 +61,9 @@ class Ranking:
     def ranked(self, scores: ArrayLike, stage: str) -> Ranking:
         """The same points in the order of new scores; equal scores keep their order."""
         values = np.asarray(scores, dtype=np.float64)
-        order = np.argsort(-values, kind="stable")
+        order = falling_order(values)
         stages = {**self.stages, stage: (self.ids, values)}
-        return Ranking([self.ids[row] for row in order.tolist()], values[order], self.answers, stages)
+        return Ranking([self.ids[row] for row in order], values[order], self.answers, stages)
 
     def field(self, name: str) -> list[Any]:
         """One field of the payload of every point; None where a point lacks it."""
@@ -104,6 +107,15 @@ class Ranking:
             stages = {name: scores[point_id] for name, scores in by_stage.items() if point_id in scores}
             hits.append(Hit(user_id, score, payload or None, stages if with_stages else None))
         return hits
+
+
+def falling_order(scores: NDArray[np.float64]) -> list[int]:
+    """Rows from the highest to the lowest score, those of equal scores in their order; NaN comes last."""
+    negated = -scores
+    if len(scores) > FEW_SCORES or np.isnan(scores).any():
+        return [*map(int, np.argsort(negated, kind="stable"))]
+    # Sorting by numpy releases the interpreter's lock, and a thread among many waits long to have it back.
+    return sorted(range(len(scores)), key=negated.tolist().__getitem__)
 
 
 def merged(first: StageScores, second: StageScores) -> StageScores:

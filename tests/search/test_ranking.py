@@ -11,7 +11,7 @@ from qdrant_client.http.models import QueryResponse
 
 from embplug.common.ids import CODES, ORIGINAL_ID
 from embplug.engines.answers import Answer, ModelsAnswer
-from embplug.search.ranking import Ranking, merged
+from embplug.search.ranking import FEW_SCORES, Ranking, falling_order, merged
 
 
 def answer(payloads: dict[int, dict[str, Any] | None]) -> Answer:
@@ -53,6 +53,17 @@ def test_new_scores_turn_the_order_and_equal_ones_keep_it(both: Ranking) -> None
         {"b": 1.0},
     ]
     assert ranked.first(1).ids == [3] and ranked.take([2, 0]).ids == [8, 3]
+
+
+@pytest.mark.parametrize("count", [0, 1, FEW_SCORES, FEW_SCORES + 1])
+def test_any_number_of_scores_is_sorted_in_the_same_way(count: int) -> None:
+    scores = np.random.default_rng(0).integers(0, 50, count).astype(np.float64)
+    assert falling_order(scores) == np.argsort(-scores, kind="stable").tolist()
+    scores[: count // 2 : 3] = -np.inf
+    assert falling_order(scores) == np.argsort(-scores, kind="stable").tolist()
+    scores[1:2] = np.nan
+    assert falling_order(scores) == np.argsort(-scores, kind="stable").tolist()
+    assert all(type(row) is int for row in falling_order(scores))
 
 
 def test_hits_have_the_users_id_and_no_field_of_ours() -> None:

@@ -61,7 +61,7 @@ def check_documents(kernel: Kernel, documents: CodedDocuments, stride: int, widt
         raise InvalidArgumentError("stride", f"at least {max(width, 1)} bytes", stride)
     wrong = -2
     if len(offsets) == len(starts) + 1:
-        wrong = kernel.functions.embplug_documents(
+        wrong = kernel.functions_for(len(starts)).embplug_documents(
             *(place(starts), place(offsets), len(starts), len(codes), stride, width)
         )
     if wrong == -2:

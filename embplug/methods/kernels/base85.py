@@ -13,6 +13,8 @@ from embplug.methods.kernels.arguments import place
 from embplug.methods.kernels.library import Kernel, load
 
 CHARACTERS = 256
+CHARACTERS_A_STEP = 8
+"""Characters that are decoded while one row is looked up."""
 DIGITS = base85.DIGITS.ljust(CHARACTERS, b"\xff")
 
 _utf8_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyUnicode_AsUTF8", ctypes.pythonapi))
@@ -50,7 +52,7 @@ def decode_by(kernel: Kernel, texts: Sequence[str]) -> ByteStrings:
     characters = int(lengths.sum())
     decoded = np.empty(characters // 5 * 4 + 4 * count, dtype=np.uint8)
     starts, sizes = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-    wrong = kernel.functions_for(characters).embplug_base85(
+    wrong = kernel.functions_for(characters // CHARACTERS_A_STEP).embplug_base85(
         *(kernel.level, place(places), place(lengths), count, DIGITS),
         *(place(decoded), place(starts), place(sizes)),
     )

@@ -19,7 +19,7 @@ TABLES = "EMBPLUG_KERNEL_TABLES"
 """Environment variable: ``float32`` keeps products exact, which is slower."""
 
 LONG_CALL = 1 << 16
-"""Looked-up rows, or decoded characters, from which on a call lets other threads run."""
+"""Looked-up rows from which on a call lets other threads run."""
 
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],

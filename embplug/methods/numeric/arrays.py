@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,9 @@ HALF_EXPONENT = np.uint16(0x7C00)
 
 CHECKED_ROWS = 2048
 """Rows of halves that are checked at once, so that they stay in a processor's cache."""
+
+FEW_NUMBERS = 1 << 16
+"""Numbers that are checked without letting other threads run, which costs more than the check."""
 
 LARGEST_NUMBER = 2.0**50
 """Largest number in a vector: sums of squares and of products of such numbers stay in float32's range."""
@@ -54,14 +58,14 @@ def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -
 
 def first_out_of_range(vectors: NDArray[Any], largest: float = LARGEST_NUMBER) -> int | None:
     """The first row (n, dim) with NaN or a number beyond ``largest``; None where there is none."""
-    if vectors.size == 0 or _largest(vectors) <= largest:
+    if vectors.size == 0 or _bound(vectors) <= largest:
         return None
     # Halves cannot be compared with numbers that they cannot hold.
     right = np.isfinite(vectors) & (np.abs(vectors) <= np.float32(largest))
     return int(right.all(axis=1).argmin()) if not right.all() else None
 
 
-def _largest(vectors: NDArray[Any]) -> float:
+def _bound(vectors: NDArray[Any]) -> float:
     """A bound of the size of all numbers; NaN or infinity where one of them is."""
     if vectors.dtype == np.float16:
         # Processors compare halves slowly. An exponent of ones is NaN or infinity; all others are small.
@@ -69,6 +73,13 @@ def _largest(vectors: NDArray[Any]) -> float:
         blocks = (bits[start : start + CHECKED_ROWS] for start in range(0, len(bits), CHECKED_ROWS))
         is_non_finite = any((block & HALF_EXPONENT).max() == HALF_EXPONENT for block in blocks)
         return float(np.inf if is_non_finite else np.finfo(np.float16).max)
+    if vectors.size <= FEW_NUMBERS and vectors.dtype == np.float32 and vectors.flags.c_contiguous:
+        numbers = vectors.reshape(-1)
+        # Reductions release the interpreter's lock, and a thread among many waits long to have it back.
+        with np.errstate(over="ignore", invalid="ignore"):
+            bound = math.sqrt(numbers @ numbers)
+        if bound <= LARGEST_NUMBER:
+            return bound
     # The greatest of several numbers is NaN where one of them is.
     return max(float(vectors.max()), -float(vectors.min()))
 

@@ -9,6 +9,7 @@ import pytest
 from embplug.errors import InvalidArgumentError, NonFiniteError
 from embplug.methods.numeric.arrays import (
     CHECKED_ROWS,
+    FEW_NUMBERS,
     LARGEST_NUMBER,
     as_vectors,
     first_out_of_range,
@@ -19,9 +20,11 @@ from embplug.methods.numeric.arrays import (
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("row", [0, 7, CHECKED_ROWS + 3])
-def test_the_first_row_that_is_not_finite_is_named(dtype: Any, number: float, row: int) -> None:
+@pytest.mark.parametrize("dim", [3, 20])
+def test_the_first_row_that_is_not_finite_is_named(dtype: Any, number: float, row: int, dim: int) -> None:
     warnings.simplefilter("error")
-    vectors = np.ones((2 * CHECKED_ROWS, 3), dtype=dtype)
+    vectors = np.ones((2 * CHECKED_ROWS, dim), dtype=dtype)
+    assert (vectors.size > FEW_NUMBERS) == (dim == 20)
     assert first_out_of_range(vectors) is None
     vectors[row, 1] = vectors[-1, 2] = number
     assert first_out_of_range(vectors) == row
@@ -29,8 +32,9 @@ def test_the_first_row_that_is_not_finite_is_named(dtype: Any, number: float, ro
     assert isinstance(out_of_range(vectors[row], "X"), NonFiniteError)
 
 
-@pytest.mark.parametrize("number", [2 * LARGEST_NUMBER, -2 * LARGEST_NUMBER])
+@pytest.mark.parametrize("number", [2 * LARGEST_NUMBER, -2 * LARGEST_NUMBER, 3e38])
 def test_numbers_whose_products_leave_the_range_are_named(number: float) -> None:
+    warnings.simplefilter("error")
     vectors = np.full((4, 3), LARGEST_NUMBER, dtype=np.float32)
     assert np.isfinite(vectors @ vectors.T).all()
     as_vectors(vectors)
