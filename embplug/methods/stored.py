@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.errors import StateError
-from embplug.methods.numeric.arrays import State
+from embplug.methods.numeric.arrays import LARGEST_NUMBER, State
 
 MOST_DIMS = 65536
 """Qdrant stores no longer vectors."""
 
 LARGEST = 2.0**60
-"""No learned value is larger, and squares of smaller ones stay finite in float32."""
+"""No learned value without a bound of its own is larger, and squares of smaller ones are finite in float32."""
+
+LARGEST_VARIANCE = MOST_DIMS * LARGEST_NUMBER**2
+"""No variance of vectors that are taken is larger."""
 
 ORTHONORMAL_WITHIN = 0.01
 ORTHONORMAL_BYTES_WITHIN = 0.06
@@ -64,7 +67,7 @@ class StoredArray(NamedTuple):
         """Say which values are expected, if the array holds others."""
         if array.size == 0:
             return None if self.may_be_empty else "at least one value"
-        if not np.isfinite(array).all() or float(np.abs(array).max()) > LARGEST:
+        if not np.isfinite(array).all() or (self.high is None and float(np.abs(array).max()) > LARGEST):
             return "finite numbers"
         low = 0 if self.low is None and array.dtype.kind == "i" else self.low
         if low is not None and array.min() < low:

@@ -16,7 +16,7 @@ from embplug.methods.numeric.arrays import Float32, State, as_sample, as_vectors
 from embplug.methods.numeric.rows import second_moments, unit_rows
 from embplug.methods.registry import register
 from embplug.methods.roles import Transform
-from embplug.methods.stored import StoredArray
+from embplug.methods.stored import LARGEST_VARIANCE, StoredArray
 from embplug.methods.transforms.base import check_output_dim
 
 RANDOMIZED_FROM_DIM = 2048
@@ -213,7 +213,7 @@ class PCA(Transform):
         return {
             "mean": StoredArray(np.float32, ("dim",)),
             "components": StoredArray(np.float32, (kept, "dim"), orthonormal="rows"),
-            "variances": StoredArray(np.float32, (kept,), low=0),
+            "variances": StoredArray(np.float32, (kept,), low=0, high=LARGEST_VARIANCE),
             "samples": StoredArray(np.int64),
         }
 

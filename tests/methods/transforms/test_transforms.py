@@ -23,6 +23,7 @@ from embplug.methods import (
     SparseRandomProjection,
     Truncation,
 )
+from embplug.methods.numeric.arrays import LARGEST_NUMBER
 from embplug.methods.numeric.rows import unit_rows
 
 LEARNED = [
@@ -204,6 +205,17 @@ def test_incremental_pca_is_pca_of_all_batches(cuts: list[int]) -> None:
         if len(part):
             parts.partial_fit(part)
     np.testing.assert_allclose(parts.transform(sample), whole.transform(sample), atol=1e-4)
+
+
+def test_pca_of_the_largest_numbers_can_be_stored() -> None:
+    signs = np.random.default_rng(0).choice([-LARGEST_NUMBER, LARGEST_NUMBER], size=(50, 8))
+    fitted = PCA(dim=4).fit(signs)
+    again = PCA(dim=4)
+    again.set_state(fitted.get_state())
+    np.testing.assert_array_equal(again.transform(signs), fitted.transform(signs))
+    state = fitted.get_state()
+    with pytest.raises(StateError, match="'variances' of PCA: expected values of at most"):
+        PCA(dim=4).set_state({**state, "variances": state["variances"] * np.float32(1e6)})
 
 
 def test_incremental_pca_solves_once_when_asked_and_not_the_whole_problem(monkeypatch) -> None:
