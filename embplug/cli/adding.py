@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from embplug.collection.collection import Collection
     from embplug.collection.writing import AddReport
     from embplug.files.progress import AddProgress
+
+
+TOLD_EVERY_S = 10.0
+"""Time between two lines of progress where there is no terminal for a bar."""
 
 
 def same_command(
@@ -79,6 +86,8 @@ def add_from(
         Names the place of a document in errors.
     """
     starts: list[int] = []
+    of = "" if total is None else f" of {total:,}"
+    told = time.monotonic()
 
     def documents() -> Iterator[Documents]:
         for start, batch in batches:
@@ -86,11 +95,15 @@ def add_from(
             yield batch
 
     def reached(count: int) -> None:
+        nonlocal told
         if count < len(starts):
             progress.reached(starts[count])
+        if time.monotonic() - told > TOLD_EVERY_S and not sys.stderr.isatty():
+            typer.echo(f"{progress.rows:,}{of} {unit} are stored", err=True)
+            told = time.monotonic()
 
     try:
-        with naming or nullcontext(), _interruptible():
+        with naming or nullcontext(), _interruptible(), _telling_of_learning():
             report = collection.add_batches(
                 documents(),
                 on_empty=on_empty,
@@ -99,7 +112,6 @@ def add_from(
             )
     except BaseException as error:
         progress.reached(progress.rows, now=True)
-        of = "" if total is None else f" of {total:,}"
         stored = f"the first {progress.rows:,}{of} {unit} are stored"
         if isinstance(error, KeyboardInterrupt):
             count = collection.count()
@@ -121,6 +133,20 @@ def has_all(collection: Collection, ids: Sequence[Any]) -> bool:
     from embplug.engines.filter_ids import with_ids
 
     return collection.count(filter=with_ids(ids)) == len(ids)
+
+
+@contextmanager
+def _telling_of_learning() -> Iterator[None]:
+    """Print when the collection learns and has learned, which takes most of the time of a first call."""
+    logger = logging.getLogger("embplug.collection.fitting")
+    printed, level = logging.StreamHandler(), logger.level
+    logger.addHandler(printed)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(printed)
 
 
 @contextmanager

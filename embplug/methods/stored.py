@@ -15,7 +15,7 @@ MOST_DIMS = 65536
 """Qdrant stores no longer vectors."""
 
 LARGEST = 2.0**60
-"""No learned value without a bound of its own is larger, and squares of smaller ones are finite in float32."""
+"""No learned value is larger, but those with a bound of their own, and squares of smaller ones are finite."""
 
 LARGEST_VARIANCE = MOST_DIMS * LARGEST_NUMBER**2
 """No variance of vectors that are taken is larger."""

@@ -276,6 +276,22 @@ def progress_rows() -> int:
     return max((json.loads(file.read_text())["rows"] for file in files), default=0)
 
 
+def test_without_a_terminal_lines_tell_of_learning_and_of_what_is_stored(folder, table, monkeypatch):
+    monkeypatch.setattr("embplug.cli.adding.TOLD_EVERY_S", 0.0)
+    created(f"dense: {{dim: {DIM}, codes: {{kind: bit_allocation, size: 8}}, hnsw: {{m: 0}}}}\n")
+    done = embplug("add", "docs", "rows.parquet", "--json")
+    assert json.loads(done.stdout)["added"] == ROWS, done.stderr
+    lines = done.stderr.splitlines()
+    assert "collection 'docs' learns from" in lines[0] and "has learned in" in "".join(lines[1:3])
+    counts = [line for line in lines if line.endswith(f"of {ROWS:,} rows are stored")]
+    assert len(counts) > 1 and counts == sorted(
+        counts, key=lambda line: int(line.split()[0].replace(",", ""))
+    )
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert "rows are stored" not in embplug("add", "docs", "rows.parquet").stderr
+
+
 def test_an_interrupted_call_goes_on_and_loses_nothing(folder, table):
     created(f"dense: {{dim: {DIM}, distance: Dot, hnsw: {{m: 0}}}}\n")
     code, _ = interrupted(signal.SIGKILL)
