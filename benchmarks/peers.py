@@ -50,7 +50,6 @@ def stored(dim: int) -> dict[str, Tokens]:
             # Errors weigh more where queries vary, and the ids in the codes are short codes enough.
             PredictiveQuantizer(size=60, emphasis=1.5),
             encoding=LearnedEncoding(stored_dim=256),
-            document_bytes=48,
             shortlist_bytes=0,
         ),
         "bits by variance 48 B": tokens(BitAllocationQuantizer(size=48)),

@@ -30,6 +30,7 @@ from qdrant_client import QdrantClient
 from embplug import Collection, connect
 
 WARM_QUERIES = 20
+STARTED_WITHIN_S = 300
 
 
 def main() -> None:
@@ -143,21 +144,22 @@ def _in_processes(
     server: int,
 ) -> dict[str, float]:
     """As :func:`loaded`, by a process for each client."""
-    started = multiprocessing.get_context("spawn")
-    start, results = started.Barrier(clients + 1), started.Queue()
+    spawned = multiprocessing.get_context("spawn")
+    # A process that fails would be waited for without end.
+    start, results = spawned.Barrier(clients + 1, timeout=STARTED_WITHIN_S), spawned.Queue()
     assert isinstance(collection.engine, QdrantClient)
     connection = dict(collection.engine.init_options)
     # A client knows the queries alone.
     queries = replace(data, documents=data.documents[:1], document_sentences=data.document_sentences[:1])
     common = key, connection, queries, options, clients
     processes = [
-        started.Process(target=_process, args=(*common, number, start, results)) for number in range(clients)
+        spawned.Process(target=_process, args=(*common, number, start, results)) for number in range(clients)
     ]
     for process in processes:
         process.start()
     start.wait()
     served = _processor_seconds(server)
-    turns = [results.get() for _ in processes]
+    turns = [results.get(timeout=STARTED_WITHIN_S) for _ in processes]
     served = _processor_seconds(server) - served
     for process in processes:
         process.join()
