@@ -33,7 +33,7 @@ def weights(encoder: BM25Encoder, text: str) -> dict[int, float]:
 def test_weights_are_those_of_bm25_term_by_term(texts, k1, b):
     encoder = BM25Encoder(Sparse(k1=k1, b=b)).fit(texts)
     terms = split(texts, "english")
-    average = max(np.mean([len(one) for one in terms]), 1.0)
+    average = max(np.mean([len(document) for document in terms]), 1.0)
     batch = encoder.encode(texts)
     for document, (indices, values) in zip(terms, batch.lists(), strict=True):
         expected = {

@@ -72,10 +72,10 @@ def test_a_sample_is_reduced_as_documents_are() -> None:
     assert sample.tokens.lengths.tolist() == [3, 3]
 
 
-@pytest.mark.parametrize("made", [None, (batch(1, 0), DENSE[:1])], ids=["nothing", "tuple"])
-def test_what_an_encoder_returns_is_checked(made: Any) -> None:
+@pytest.mark.parametrize("returned", [None, (batch(1, 0), DENSE[:1])], ids=["nothing", "tuple"])
+def test_what_an_encoder_returns_is_checked(returned: Any) -> None:
     encoder = RecordingEncoder()
-    encoder.encode_documents = encoder.encode_queries = lambda texts: made  # type: ignore[method-assign]
+    encoder.encode_documents = encoder.encode_queries = lambda texts: returned  # type: ignore[method-assign]
     pipeline = Pipeline(BOTH, encoder)
     with pytest.raises(InvalidArgumentError, match=r"^encoder: .* return embplug\.Encoded, got "):
         complete_documents(documents(1, texts=TEXTS[:1]), pipeline)

@@ -127,7 +127,7 @@ def test_a_recipe_with_transforms_survives_yaml() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("fields", "field"),
     [
         ({"transforms": [PCA(25)]}, "dense.transforms"),
         ({"transforms": [PCA(8), Truncation(9)]}, "dense.transforms"),
@@ -140,9 +140,9 @@ def test_a_recipe_with_transforms_survives_yaml() -> None:
         ({"transforms": [PCA(8)], "datatype": "uint8"}, "dense.datatype"),
     ],
 )
-def test_contradictions_are_named(given: dict, field: str) -> None:
+def test_contradictions_are_named(fields: dict, field: str) -> None:
     with pytest.raises(RecipeError) as raised:
-        Recipe(dense={"dense": {"dim": DIM, **given}})
+        Recipe(dense={"dense": {"dim": DIM, **fields}})
     assert raised.value.argument.removeprefix("dense.") == field
 
 
@@ -160,24 +160,24 @@ def test_learned_truncation_is_compared_by_cosine() -> None:
 def test_bytes_are_for_vectors_of_bytes(engine) -> None:
     recipe = Recipe(dense=Dense(dim=DIM, datatype="uint8"))
     collection = Collection.create("bytes", recipe, engine)
-    given = np.random.default_rng(2).integers(0, 256, (50, DIM)).astype(np.float32)
+    byte_vectors = np.random.default_rng(2).integers(0, 256, (50, DIM)).astype(np.float32)
     with pytest.raises(InvalidArgumentError, match=r"dense\[3\].*ScalarQuantization"):
-        collection.add(range(4), dense=np.concatenate([given[:3], unit_rows(DOCUMENTS[:1])]))
-    collection.add(range(50), dense=given)
-    for asked in (unit_rows(given)[5], given[5] + 0.5, -given[5], given[5] * 2):
+        collection.add(range(4), dense=np.concatenate([byte_vectors[:3], unit_rows(DOCUMENTS[:1])]))
+    collection.add(range(50), dense=byte_vectors)
+    for query in (unit_rows(byte_vectors)[5], byte_vectors[5] + 0.5, -byte_vectors[5], byte_vectors[5] * 2):
         with pytest.raises(InvalidArgumentError, match=r"^dense: .*0 to 255"):
-            collection.search(dense=asked)
-    cosines = unit_rows(given[5:6]) @ unit_rows(given).T
-    hits = collection.search(dense=given[5], limit=3)
+            collection.search(dense=query)
+    cosines = unit_rows(byte_vectors[5:6]) @ unit_rows(byte_vectors).T
+    hits = collection.search(dense=byte_vectors[5], limit=3)
     assert [hit.id for hit in hits] == np.argsort(-cosines[0])[:3].tolist()
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(cosines[0])[::-1][:3], atol=1e-5)
 
 
-def in_batches(dim: int, **given) -> PCA:
-    made = PCA(dim, **given)
+def in_batches(dim: int, **options) -> PCA:
+    pca = PCA(dim, **options)
     for batch in np.split(unit_rows(vectors(90, seed=6)), 3):
-        made.partial_fit(batch)
-    return made
+        pca.partial_fit(batch)
+    return pca
 
 
 def test_what_has_learned_already_is_taken_as_it_is(engine) -> None:
@@ -200,9 +200,9 @@ def test_what_has_not_learned_yet_learns_behind_what_has(edge_client) -> None:
     assert not collection.info().fitted
     collection.add(range(len(DOCUMENTS)), dense=DOCUMENTS)
     small = in_batches(8)
-    wanted = small.transform_query(unit_rows(QUERIES)) @ small.transform(unit_rows(DOCUMENTS)).T
+    expected = small.transform_query(unit_rows(QUERIES)) @ small.transform(unit_rows(DOCUMENTS)).T
     hits = collection.search(dense=QUERIES[0], limit=3)
-    np.testing.assert_allclose([hit.score for hit in hits], np.sort(wanted[0])[::-1][:3], atol=1e-4)
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(expected[0])[::-1][:3], atol=1e-4)
 
 
 def test_a_collection_that_learned_nothing_yet_takes_what_is_given_later(edge_client) -> None:
@@ -222,20 +222,20 @@ def test_transforms_learn_from_queries_too(edge_client) -> None:
     pytest.importorskip("torch")
     transforms = [PCA(12), LearnedTruncation(4, steps=5, batch=16)]
     recipe = Recipe(dense=Dense(dim=DIM, transforms=transforms))
-    asked = vectors(40, seed=12)
-    sample = Sample(dense=DOCUMENTS, dense_queries=asked)
+    queries = vectors(40, seed=12)
+    sample = Sample(dense=DOCUMENTS, dense_queries=queries)
     scores = {}
-    for name, given in (("with", sample), ("without", Sample(dense=DOCUMENTS))):
-        collection = Collection.create(name, recipe, edge_client, sample=given)
+    for name, learning_sample in (("with", sample), ("without", Sample(dense=DOCUMENTS))):
+        collection = Collection.create(name, recipe, edge_client, sample=learning_sample)
         collection.add(range(len(DOCUMENTS)), dense=DOCUMENTS)
         scores[name] = [hit.score for hit in collection.search(dense=QUERIES[0], limit=20)]
     assert scores["with"] != scores["without"]
     pca = PCA(12).fit(unit_rows(DOCUMENTS))
     learned = LearnedTruncation(4, steps=5, batch=16)
     short = pca.transform(unit_rows(DOCUMENTS))
-    learned.fit(short, pca.transform_query(unit_rows(asked)))
+    learned.fit(short, pca.transform_query(unit_rows(queries)))
     query = learned.transform_query(pca.transform_query(unit_rows(QUERIES[:1])))
-    wanted = np.sort((query @ learned.transform(short).T)[0])[::-1][:20]
-    np.testing.assert_allclose(scores["with"], wanted, atol=1e-4)
+    expected = np.sort((query @ learned.transform(short).T)[0])[::-1][:20]
+    np.testing.assert_allclose(scores["with"], expected, atol=1e-4)
     with pytest.raises(DimensionError, match=r"sample\.dense_queries"):
-        Collection.create("wrong", recipe, edge_client, sample=Sample(dense_queries=asked[:, :5]))
+        Collection.create("wrong", recipe, edge_client, sample=Sample(dense_queries=queries[:, :5]))

@@ -231,9 +231,9 @@ def test_stores_store_without_vectors_alike(engine: Any, caplog: pytest.LogCaptu
     ids = [str(i) for i in range(5)]
     metadata = [{"n": i} for i in range(5)]
     embeddings = RecordingEmbeddings()
-    for given, expected in ((embeddings, [["a 1", "a 3", "a 5"]]), (RecordingEncoder(), [])):
+    for embedder, expected in ((embeddings, [["a 1", "a 3", "a 5"]]), (RecordingEncoder(), [])):
         name = f"langchain-{len(expected)}"
-        store = LangChainStore(engine, name, given, recipe=recipe)
+        store = LangChainStore(engine, name, embedder, recipe=recipe)
         assert store.add_texts(TEXTS, metadata, ids=ids, on_empty="store") == ids
         assert embeddings.calls == [["a 1", "a 3", "a 5"]]
         (bare,) = store.get_by_ids(["1"])

@@ -24,7 +24,7 @@ payloads = st.dictionaries(
 )
 
 
-def made(lengths: list[int], dim: int, dtype: str) -> dict[str, object]:
+def random_vectors(lengths: list[int], dim: int, dtype: str) -> dict[str, object]:
     rng = np.random.default_rng(dim)
     matrices = [(100 * rng.standard_normal((length, dim))).astype(np.float32) for length in lengths]
     if dtype == "uint8":
@@ -50,7 +50,7 @@ def made(lengths: list[int], dim: int, dtype: str) -> dict[str, object]:
     st.data(),
 )
 def test_messages_are_those_that_qdrant_client_makes(lengths, dim, dtype, data):
-    vectors = made(lengths, dim, dtype)
+    vectors = random_vectors(lengths, dim, dtype)
     ids = [i if i % 2 else str(uuid.UUID(int=i)) for i in range(len(lengths))]
     rows = [data.draw(payloads) for _ in lengths]
     theirs = [
@@ -65,7 +65,7 @@ def test_messages_are_those_that_qdrant_client_makes(lengths, dim, dtype, data):
 
 
 def test_lists_and_arrays_are_the_same_points():
-    vectors = made([2, 1], 3, "float32")
+    vectors = random_vectors([2, 1], 3, "float32")
     arrays = list(rest_points([1, "a"], vectors, [{}, {"b": 1}], as_lists=False))
     lists = list(rest_points([1, "a"], vectors, [{}, {"b": 1}], as_lists=True))
     assert [point.id for point in lists] == [1, "a"]
@@ -104,7 +104,7 @@ def test_columns_of_different_lengths_are_an_error():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_server_reads_both_forms(server_client: QdrantClient):
-    vectors = made([2, 3], 4, "float32")
+    vectors = random_vectors([2, 3], 4, "float32")
     server_client.create_collection(
         "docs",
         {

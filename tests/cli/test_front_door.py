@@ -80,7 +80,7 @@ def test_collections_are_listed_with_those_of_others(plain):
     with connect("./data") as engine:
         Collection.create("own", Recipe(dense=Dense(dim=2, preset="small")), engine)
     listed = json.loads(embplug("list", "--json").stdout)["collections"]
-    assert [(one["name"], one["points"], one["is_embplug"], one["aliases"]) for one in listed] == [
+    assert [(entry["name"], entry["points"], entry["is_embplug"], entry["aliases"]) for entry in listed] == [
         ("docs", 60, False, ["live"]),
         ("own", 0, True, []),
     ]

@@ -68,14 +68,14 @@ class Failing(ColourEncoder):
 def scans(folder):
     register_encoder("colours", ColourEncoder)
     (folder / "recipe.yaml").write_text(RECIPE)
-    made = folder / "scans"
-    made.mkdir()
-    write_pdf(made / "report.pdf", ["Apples", "", "Pears"])
-    write_pdf(made / "secret.pdf", ["Figs"], encrypted=True)
-    (made / "notes.pdf").write_text("words\n" * 99)
-    (made / "broken.pdf").write_bytes((made / "report.pdf").read_bytes()[:60])
-    picture("red").save(made / "red.png")
-    return made
+    scans_folder = folder / "scans"
+    scans_folder.mkdir()
+    write_pdf(scans_folder / "report.pdf", ["Apples", "", "Pears"])
+    write_pdf(scans_folder / "secret.pdf", ["Figs"], encrypted=True)
+    (scans_folder / "notes.pdf").write_text("words\n" * 99)
+    (scans_folder / "broken.pdf").write_bytes((scans_folder / "report.pdf").read_bytes()[:60])
+    picture("red").save(scans_folder / "red.png")
+    return scans_folder
 
 
 def adds_what_can_be_read(scans: Path, at: str) -> None:

@@ -94,7 +94,7 @@ def test_codes_find_and_rank_without_matrices(target):
         collection, documents = await filled(engine, Recipe(tokens=tokens))
         query = documents[4]
         hits = await collection.search(tokens=query, candidates=60, limit=3, with_stages=True)
-        scores = np.array([(query @ one.T).max(axis=1).sum() for one in documents])
+        scores = np.array([(query @ document.T).max(axis=1).sum() for document in documents])
         assert hits[0].id == scores.argmax() == 4
         assert set(hits[0].stages) == {"fde", "codes"}
         np.testing.assert_allclose([hit.score for hit in hits], scores[[hit.id for hit in hits]], atol=0.2)
@@ -255,11 +255,11 @@ def test_a_new_model_is_taken_and_documents_embedded_anew_while_the_loop_is_free
                 await asyncio.sleep(0.005)
 
         async def recall(model_name: str) -> float:
-            asked = range(0, COUNT, 10)
-            found = await collection.batch_search([Query(text=f"query {i}") for i in asked])
+            query_numbers = range(0, COUNT, 10)
+            found = await collection.batch_search([Query(text=f"query {i}") for i in query_numbers])
             shares = [
                 len({hit.id for hit in hits} & exact(model_name, i)) / 10
-                for i, hits in zip(asked, found, strict=True)
+                for i, hits in zip(query_numbers, found, strict=True)
             ]
             return float(np.mean(shares))
 

@@ -60,11 +60,11 @@ def test_conditions_on_ids_take_the_ids_of_documents(docs: Collection) -> None:
     condition = models.HasIdCondition(has_id=["doc/a", 2])
     among, outside = models.Filter(must=[condition]), models.Filter(must_not=[condition])
     deeper = models.Filter(must=[models.Filter(must_not=[models.Filter(should=[condition])])])
-    for given, expected in ((among, {"doc/a", 2}), (outside, {4, "42"}), (deeper, {4, "42"})):
-        assert ids_of(docs.search(dense=[1.0, 1.0], filter=given)) == expected
-        assert ids_of(docs.search(dense=[1.0, 1.0], filter=given, mmr=models.Mmr())) == expected
-        assert ids_of(docs.scroll(filter=given)[0]) == expected
-        assert docs.count(filter=given) == 2
+    for id_filter, expected in ((among, {"doc/a", 2}), (outside, {4, "42"}), (deeper, {4, "42"})):
+        assert ids_of(docs.search(dense=[1.0, 1.0], filter=id_filter)) == expected
+        assert ids_of(docs.search(dense=[1.0, 1.0], filter=id_filter, mmr=models.Mmr())) == expected
+        assert ids_of(docs.scroll(filter=id_filter)[0]) == expected
+        assert docs.count(filter=id_filter) == 2
     docs.delete(filter=outside)
     assert ids_of(docs.scroll()[0]) == {"doc/a", 2}
 

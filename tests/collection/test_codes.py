@@ -46,11 +46,11 @@ FDE_SMALL = FDE(repetitions=4, simhash_bits=2, projection_dim=8)
 
 def documents(seed: int = 0, count: int = COUNT) -> TokenBatch:
     generator = np.random.default_rng(seed)
-    made = []
+    matrices = []
     for _ in range(count):
         tokens = generator.normal(size=DIM) + generator.normal(size=(int(generator.integers(3, 12)), DIM))
-        made.append((tokens / np.linalg.norm(tokens, axis=1, keepdims=True)).astype(np.float32))
-    return TokenBatch.from_list(made)
+        matrices.append((tokens / np.linalg.norm(tokens, axis=1, keepdims=True)).astype(np.float32))
+    return TokenBatch.from_list(matrices)
 
 
 def coded(**fields: Any) -> Tokens:
@@ -62,8 +62,8 @@ def recipe(**fields: Any) -> Recipe:
     return Recipe(tokens=coded(**fields))
 
 
-def filled(engine: Engine, made: Recipe, tokens: TokenBatch, **arrays: Any) -> Collection:
-    collection = Collection.create("codes", made, engine)
+def filled(engine: Engine, coded_recipe: Recipe, tokens: TokenBatch, **arrays: Any) -> Collection:
+    collection = Collection.create("codes", coded_recipe, engine)
     payloads = [{"number": i} for i in range(len(tokens))]
     collection.add([f"doc {i}" for i in range(len(tokens))], tokens=tokens, payloads=payloads, **arrays)
     return collection
@@ -114,8 +114,8 @@ def test_filters_thresholds_and_batches_hold(engine: Engine) -> None:
 def test_the_best_by_codes_are_scored_anew_on_the_matrices(engine: Engine) -> None:
     tokens, query = documents(), documents(1)[5]
     tokens_part = coded(codes=CentroidQuantizer(count=8), multivector=Multivector())
-    made = Recipe(tokens=tokens_part, rerank=Rerank(exact=COUNT))
-    collection = filled(engine, made, tokens)
+    with_rerank = Recipe(tokens=tokens_part, rerank=Rerank(exact=COUNT))
+    collection = filled(engine, with_rerank, tokens)
     hits = collection.search(tokens=query, candidates=COUNT, limit=5, with_stages=True)
     exact = maxsim(query, tokens)
     expected = np.argsort(-exact)[:5]
@@ -129,9 +129,9 @@ def test_the_best_by_codes_are_scored_anew_on_the_matrices(engine: Engine) -> No
 
 def test_candidates_of_several_stages_are_ranked_together(engine: Engine) -> None:
     tokens = documents()
-    sentences = np.stack([one.mean(axis=0) for one in tokens])
-    made = Recipe(tokens=coded(), dense=Dense(dim=DIM))
-    collection = filled(engine, made, tokens, dense=sentences)
+    sentences = np.stack([matrix.mean(axis=0) for matrix in tokens])
+    with_dense = Recipe(tokens=coded(), dense=Dense(dim=DIM))
+    collection = filled(engine, with_dense, tokens, dense=sentences)
     hits = collection.search(tokens=tokens[7], dense=sentences[9], candidates=2, limit=4, with_stages=True)
     stages = {hit.id: hit.stages for hit in hits}
     assert "fde" in (stages["doc 7"] or {})
@@ -143,9 +143,9 @@ def test_candidates_of_several_stages_are_ranked_together(engine: Engine) -> Non
 
 def test_dense_vectors_alone_can_find_what_codes_rank(edge_client: EdgeClient) -> None:
     tokens = documents()
-    sentences = np.stack([one.mean(axis=0) for one in tokens])
-    made = Recipe(tokens=coded(encoding=None), dense=Dense(dim=DIM))
-    collection = filled(edge_client, made, tokens, dense=sentences)
+    sentences = np.stack([matrix.mean(axis=0) for matrix in tokens])
+    with_dense = Recipe(tokens=coded(encoding=None), dense=Dense(dim=DIM))
+    collection = filled(edge_client, with_dense, tokens, dense=sentences)
     assert collection.search(tokens=tokens[7], dense=sentences[7])[0].id == "doc 7"
     with pytest.raises(InvalidArgumentError, match="dense"):
         collection.search(tokens=tokens[7])
@@ -216,10 +216,10 @@ def test_codes_rank_on_every_engine(engine: Engine, codes: Any) -> None:
 
 @pytest.mark.parametrize("codes", EVERY.values(), ids=EVERY)
 def test_codes_stand_in_a_recipe_as_data(codes: Any) -> None:
-    made = recipe(codes=codes)
-    again = Recipe.from_yaml(made.to_yaml())
-    assert again == made
-    assert not again.differences(made)
+    coded_recipe = recipe(codes=codes)
+    again = Recipe.from_yaml(coded_recipe.to_yaml())
+    assert again == coded_recipe
+    assert not again.differences(coded_recipe)
 
 
 def test_codes_that_contradict_the_rest_are_refused() -> None:

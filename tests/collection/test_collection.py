@@ -116,13 +116,15 @@ def test_weights_of_query_tokens_are_factors_in_every_stage(engine):
     hits = collection.search(tokens=query, token_weights=weights, limit=5, exact=True)
     assert [hit.id for hit in hits] == np.argsort(-scores)[:5].tolist()
     staged = collection.search(tokens=query, token_weights=weights, limit=5, with_stages=True)
-    asked = SMALL_FDE.encode_queries(TokenBatch.from_list([query]), weights)[0]
+    encoded_query = SMALL_FDE.encode_queries(TokenBatch.from_list([query]), weights)[0]
     found = SMALL_FDE.encode_documents(TokenBatch.from_list(documents))
     for hit in staged:
         assert hit.score == pytest.approx(scores[hit.id], rel=2e-3)
-        assert hit.stages["fde"] == pytest.approx(float(asked @ found[hit.id]), rel=2e-3, abs=2e-3)
-    one = np.eye(len(query))[1]
-    batch = collection.batch_search([Query(tokens=query, token_weights=one), Query(tokens=query)], limit=1)
+        assert hit.stages["fde"] == pytest.approx(float(encoded_query @ found[hit.id]), rel=2e-3, abs=2e-3)
+    second_only = np.eye(len(query))[1]
+    batch = collection.batch_search(
+        [Query(tokens=query, token_weights=second_only), Query(tokens=query)], limit=1
+    )
     assert batch[0][0].score == pytest.approx(maxsim(query[1:2], documents).max(), rel=2e-3)
     assert batch[1][0].score > batch[0][0].score
 
@@ -141,34 +143,36 @@ def test_documents_that_differ_are_chosen_by_what_float_encodings_say(edge_clien
         encoding.encode_queries(TokenBatch.from_list([query])),
         encoding.encode_documents(TokenBatch.from_list(documents)),
     ]
-    asked, stored = (rows[:, :-1] / np.linalg.norm(rows[:, :-1], axis=1, keepdims=True) for rows in said)
+    encoded_query, stored = (
+        rows[:, :-1] / np.linalg.norm(rows[:, :-1], axis=1, keepdims=True) for rows in said
+    )
     for diversity in (0, 0.3, 0.7):
         hits = collection.search(
             tokens=query, limit=8, mmr=models.Mmr(diversity=diversity, candidates_limit=60)
         )
-        expected = mmr((asked @ stored.T)[0], stored @ stored.T, diversity, 8)
+        expected = mmr((encoded_query @ stored.T)[0], stored @ stored.T, diversity, 8)
         assert [hit.id for hit in hits] == expected
 
 
-@pytest.mark.parametrize(("given", "asked"), [(None, None), (77, 77)])
+@pytest.mark.parametrize(("hnsw_ef", "expected"), [(None, None), (77, 77)])
 @pytest.mark.parametrize(
     ("encoding", "most"), [(SMALL_FDE, 400), (LearnedEncoding(features=16, landmarks=256, compared=64), 800)]
 )
-def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, most, given, asked):
+def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, most, hnsw_ef, expected):
     pipeline = Pipeline(
         Recipe(
             tokens=Tokens(dim=DIM, encoding=encoding, multivector=Multivector(), codes=None),
-            rerank=Rerank(hnsw_ef=given),
+            rerank=Rerank(hnsw_ef=hnsw_ef),
         )
     )
     if not pipeline.fitted:
         pipeline.fit(CheckedSample(TokenBatch.from_list(matrices(100)), {}))
     (request,) = pipeline.plan([Query(tokens=np.ones((2, DIM)))], SearchOptions())[0].send(None)
-    assert request.prefetch[0].params.hnsw_ef == (asked or most)
+    assert request.prefetch[0].params.hnsw_ef == (expected or most)
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "named"),
+    ("arguments", "error", "named"),
     [
         ({"tokens": np.ones((2, DIM)), "token_weights": [1.0]}, LengthMismatchError, "token_weights"),
         (
@@ -184,10 +188,10 @@ def test_encodings_are_searched_more_broadly_unless_the_recipe_says(encoding, mo
         ({"text": "words", "token_weights": [1.0]}, InvalidArgumentError, "token_weights"),
     ],
 )
-def test_bad_weights_are_named(engine, asked, error, named):
+def test_bad_weights_are_named(engine, arguments, error, named):
     collection, _ = filled(engine, count=3)
     with pytest.raises(error) as raised:
-        collection.search(**asked)
+        collection.search(**arguments)
     assert raised.value.argument == named
 
 

@@ -76,8 +76,8 @@ def recipe(codes: Any = GOOD, **fields: Any) -> Recipe:
     return Recipe(dense=Dense(**dense), rerank=Rerank(candidates=80), payload_indexes={"even": "bool"})
 
 
-def filled(engine: Engine, made: Recipe, **arrays: Any) -> Collection:
-    collection = Collection.create("coded", made, engine)
+def filled(engine: Engine, coded_recipe: Recipe, **arrays: Any) -> Collection:
+    collection = Collection.create("coded", coded_recipe, engine)
     payloads = [{"even": i % 2 == 0} for i in range(COUNT)]
     collection.add(range(COUNT), payloads=payloads, **{"dense": DOCUMENTS, **arrays})
     return collection
@@ -120,9 +120,9 @@ def test_every_kind_of_codes_finds_more_than_the_vector_that_found_the_candidate
 ) -> None:
     if codes.kind == "recurrent_binary":
         pytest.importorskip("torch")
-    made = recipe(codes)
-    assert Recipe.from_yaml(made.to_yaml()) == made
-    collection = filled(edge_client, made)
+    coded_recipe = recipe(codes)
+    assert Recipe.from_yaml(coded_recipe.to_yaml()) == coded_recipe
+    collection = filled(edge_client, coded_recipe)
     before = recall(collection, candidates=COUNT)
     assert before > 0.75
     assert recall(collection, candidates=10) < before
@@ -188,8 +188,8 @@ def test_dot_products_keep_the_lengths(edge_client: EdgeClient) -> None:
         PyramidQuantizer(bits=8),
         PowerQuantizer(bits=8),
     ):
-        made = recipe(codes, distance=models.Distance.DOT)
-        collection = filled(edge_client, made)
+        dot_recipe = recipe(codes, distance=models.Distance.DOT)
+        collection = filled(edge_client, dot_recipe)
         products = QUERIES[0] @ DOCUMENTS.T
         hits = collection.search(dense=QUERIES[0], candidates=COUNT, limit=5)
         assert hits[0].id == products.argmax()
@@ -205,9 +205,9 @@ def test_several_vectors_have_their_own_codes(edge_client: EdgeClient) -> None:
         "plain": Dense(dim=DIM),
         "second": Dense(dim=10, codes=PyramidQuantizer(bits=8), transforms=[PCA(3)]),
     }
-    made = Recipe(dense=dense, rerank=Rerank(candidates=COUNT))
+    recipe_of_three = Recipe(dense=dense, rerank=Rerank(candidates=COUNT))
     arrays = {"first": DOCUMENTS, "plain": DOCUMENTS, "second": other}
-    collection = filled(edge_client, made, dense=arrays)
+    collection = filled(edge_client, recipe_of_three, dense=arrays)
     assert [hit.id for hit in collection.search(dense={"first": QUERIES[0]}, limit=5)] == best(0)
     hits = collection.search(dense={"second": other[7]}, limit=1, with_stages=True)
     assert hits[0].id == 7
@@ -229,8 +229,8 @@ def test_tokens_rank_what_codes_of_dense_vectors_find(engine: Engine, tokens_hav
         ranked = {"multivector": Multivector()}
     tokens = Tokens(dim=8, encoding=FDE(repetitions=2, simhash_bits=2, projection_dim=4), **ranked)
     dense = Dense(dim=DIM, transforms=[PCA(6)], codes=GOOD)
-    made = Recipe(tokens=tokens, dense=dense, rerank=Rerank(candidates=20))
-    collection = filled(engine, made, tokens=matrices)
+    hybrid_recipe = Recipe(tokens=tokens, dense=dense, rerank=Rerank(candidates=20))
+    collection = filled(engine, hybrid_recipe, tokens=matrices)
     stage = "codes" if tokens_have == "codes" else "maxsim"
     hits = collection.search(tokens=matrices[9], dense=DOCUMENTS[9], limit=3, with_stages=True)
     assert hits[0].id == 9
@@ -274,7 +274,7 @@ def test_lost_codes_are_named(edge_client: EdgeClient, lost: str | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "field"),
+    ("fields", "field"),
     [
         ({"transforms": [PCA(6)], "keep_original": "disk"}, "codes"),
         ({"distance": models.Distance.EUCLID}, "distance"),
@@ -289,9 +289,9 @@ def test_lost_codes_are_named(edge_client: EdgeClient, lost: str | None) -> None
         ({"codes": RecurrentBinaryQuantizer(), "signs": True, "funnel": [4]}, "funnel"),
     ],
 )
-def test_contradictions_are_named(given: dict[str, Any], field: str) -> None:
+def test_contradictions_are_named(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(RecipeError) as raised:
-        Dense(**{"dim": DIM, "codes": GOOD, **given})
+        Dense(**{"dim": DIM, "codes": GOOD, **fields})
     assert raised.value.argument == field
 
 
@@ -311,11 +311,11 @@ def signs_recipe(**fields: Any) -> Recipe:
 @pytest.mark.parametrize("queries", ["codes", "exact"])
 def test_signs_find_what_all_bits_rank(engine: Engine, queries: str) -> None:
     pytest.importorskip("torch")
-    made = signs_recipe(queries=queries)
-    assert Recipe.from_yaml(made.to_yaml()) == made
-    collection = filled(engine, made)
+    binary_recipe = signs_recipe(queries=queries)
+    assert Recipe.from_yaml(binary_recipe.to_yaml()) == binary_recipe
+    collection = filled(engine, binary_recipe)
     assert collection.info().vectors["dense"]["size"] == 64
-    binarizer = RecurrentBinaryQuantizer(**made.to_dict()["dense"]["dense"]["codes"]).fit(
+    binarizer = RecurrentBinaryQuantizer(**binary_recipe.to_dict()["dense"]["dense"]["codes"]).fit(
         unit_rows(DOCUMENTS)
     )
     records = engine.retrieve("coded", ids=[0, 1], with_vectors=["dense"], with_payload=False)
@@ -348,7 +348,7 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
     opened = Collection.open("coded", engine)
     assert opened.recipe == collection.recipe
     assert (opened.recipe.dense["dense"].dim, opened.info().versions["dense"].model) == (DIM + 6, 2)
-    first = [opened.search(dense=one, limit=1)[0].id for one in new]
+    first = [opened.search(dense=vector, limit=1)[0].id for vector in new]
     assert np.mean([found == i for i, found in enumerate(first[:100])]) > 0.6
     assert np.mean([found == i for i, found in enumerate(first[100:], 100)]) > 0.9
     with pytest.raises(InvalidArgumentError, match="dense"):

@@ -81,12 +81,12 @@ def served(engine: Engine, dense: dict[str, Dense]) -> dict[str, Dense]:
     """Those that the engine can serve."""
     capabilities = run(engine, capabilities_steps(engine))
     kept = {}
-    for name, one in dense.items():
+    for name, branch in dense.items():
         try:
-            check_recipe(Recipe(dense={name: one}), capabilities)
+            check_recipe(Recipe(dense={name: branch}), capabilities)
         except CapabilityError:
             continue
-        kept[name] = one
+        kept[name] = branch
     return kept
 
 
@@ -101,7 +101,7 @@ def indexed(engine: Engine, name: str, dense: dict[str, Dense], rerank: Rerank) 
             metadata={MANIFEST_KEY: Manifest(recipe).to_dict()},
         )
         collection = Collection.open(name, engine)
-        collection.add(range(COUNT), dense={one: DOCUMENTS for one in recipe.dense})
+        collection.add(range(COUNT), dense={vector_name: DOCUMENTS for vector_name in recipe.dense})
         collection.optimize()
     return Collection.open(name, engine)
 
@@ -131,7 +131,10 @@ def error(hits: list[Any]) -> float:
 @engines
 @pytest.mark.parametrize("name", QUANTIZED)
 def test_codes_in_memory_find_what_originals_on_disk_rank(shared_engine: Engine, name: str) -> None:
-    dense = {one: Dense(dim=DIM, quantization=codes, on_disk=True) for one, codes in QUANTIZED.items()}
+    dense = {
+        vector_name: Dense(dim=DIM, quantization=codes, on_disk=True)
+        for vector_name, codes in QUANTIZED.items()
+    }
     collection = indexed(shared_engine, "quantized", dense, Rerank(oversampling=CANDIDATES / 5))
     stored = collection.info().vectors[of(collection, name)]
     assert stored["on_disk"]
@@ -146,7 +149,10 @@ def test_codes_in_memory_find_what_originals_on_disk_rank(shared_engine: Engine,
 @engines
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_what_transforms_make_finds_what_originals_on_disk_rank(shared_engine: Engine, name: str) -> None:
-    dense = {one: Dense(dim=DIM, keep_original="disk", **fields) for one, fields in TRANSFORMED.items()}
+    dense = {
+        vector_name: Dense(dim=DIM, keep_original="disk", **fields)
+        for vector_name, fields in TRANSFORMED.items()
+    }
     collection = indexed(shared_engine, "transformed", dense, Rerank(candidates=CANDIDATES))
     original = collection.info().vectors[f"{of(collection, name)}_original"]
     assert original["on_disk"]
@@ -161,12 +167,12 @@ def test_what_transforms_make_finds_what_originals_on_disk_rank(shared_engine: E
 @engines
 @pytest.mark.parametrize("name", TRANSFORMED)
 def test_transforms_alone_score_as_on_numpy_arrays(shared_engine: Engine, name: str) -> None:
-    dense = {one: Dense(dim=DIM, **fields) for one, fields in TRANSFORMED.items()}
+    dense = {vector_name: Dense(dim=DIM, **fields) for vector_name, fields in TRANSFORMED.items()}
     collection = indexed(shared_engine, "alone", dense, Rerank())
-    made, asked = DOCUMENTS, QUERIES
+    documents, queries = DOCUMENTS, QUERIES
     for transform in dense[of(collection, name)].transforms:
-        transform.fit(made)
-        made, asked = transform.transform(made), transform.transform_query(asked)
-    wanted = np.sort(asked @ made.T, axis=1)[:, :-6:-1]
+        transform.fit(documents)
+        documents, queries = transform.transform(documents), transform.transform_query(queries)
+    expected = np.sort(queries @ documents.T, axis=1)[:, :-6:-1]
     exact = found(collection, name, exact=True, search_params=EXHAUSTIVE)
-    np.testing.assert_allclose([[hit.score for hit in own] for own in exact], wanted, atol=2e-3)
+    np.testing.assert_allclose([[hit.score for hit in own] for own in exact], expected, atol=2e-3)

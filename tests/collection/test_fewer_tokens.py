@@ -58,7 +58,7 @@ def documents(count: int = 40) -> TokenBatch:
     generator = np.random.default_rng(0)
     drawn = [generator.normal(size=(int(generator.integers(3, 12)), DIM)) for _ in range(count)]
     return TokenBatch.from_list(
-        [(one / np.linalg.norm(one, axis=1, keepdims=True)).astype(np.float32) for one in drawn]
+        [(matrix / np.linalg.norm(matrix, axis=1, keepdims=True)).astype(np.float32) for matrix in drawn]
     )
 
 
@@ -104,7 +104,7 @@ def test_saliency_of_the_encoder_is_used(edge_client: Engine) -> None:
     collection = Collection.create("few", PRUNED, edge_client, encoder=FirstMatter())
     collection.add(range(40), texts=["text"] * 40)
     tokens = documents()
-    halves = [one[: -(-len(one) // 2)] for one in tokens]
+    halves = [matrix[: -(-len(matrix) // 2)] for matrix in tokens]
     np.testing.assert_allclose(
         stored(collection, edge_client).values, TokenBatch.from_list(halves).values, atol=2e-3
     )
@@ -148,12 +148,12 @@ def test_codes_and_a_sample_are_pruned_alike(engine: Engine) -> None:
     tokens, generator = documents(), np.random.default_rng(1)
     saliency = [generator.random(count) for count in tokens.lengths]
     pruning, codes = SaliencyPruning(keep=0.5), ResidualQuantizer(size=18, centroids=64)
-    made = Recipe(
+    recipe = Recipe(
         tokens=Tokens(
             dim=DIM, encoding=SMALL, multivector=None, codes=codes, document_bytes=0, reduction=pruning
         )
     )
-    collection = Collection.create("few", made, engine, sample=Sample(tokens=tokens, saliency=saliency))
+    collection = Collection.create("few", recipe, engine, sample=Sample(tokens=tokens, saliency=saliency))
     collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
     left = pruning.reduce(tokens, np.concatenate(saliency)).tokens
     alike = TokenCoder(ResidualQuantizer(size=18, centroids=64), 0).fit(left)
@@ -173,22 +173,22 @@ def test_the_saliency_of_a_sample_is_checked(edge_client: Engine) -> None:
             Collection.create("few", PRUNED, edge_client, sample=Sample(tokens=tokens, saliency=saliency))
     with pytest.raises(InvalidArgumentError, match=r"^sample\.saliency: .*does not"):
         plain = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL, multivector=Multivector(), codes=None))
-        given = Sample(tokens=tokens, saliency=[np.ones(count) for count in tokens.lengths])
-        Collection.create("few", plain, edge_client, sample=given)
+        sample = Sample(tokens=tokens, saliency=[np.ones(count) for count in tokens.lengths])
+        Collection.create("few", plain, edge_client, sample=sample)
 
 
 def test_pruning_then_pooling(engine: Engine) -> None:
     tokens, generator = documents(), np.random.default_rng(1)
     saliency = [generator.random(count) for count in tokens.lengths]
     steps = (FirstTokens(count=8), SaliencyPruning(keep=0.8), HierarchicalPooling(factor=2))
-    made = Recipe(
+    recipe = Recipe(
         tokens=Tokens(dim=DIM, encoding=SMALL, reduction=steps, multivector=Multivector(), codes=None)
     )
-    assert Recipe.from_yaml(made.to_yaml()) == made
-    collection = Collection.create("few", made, engine)
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+    collection = Collection.create("few", recipe, engine)
     collection.add(range(len(tokens)), tokens=tokens, saliency=saliency)
     cut = steps[0].reduce(tokens).tokens
-    pruned = steps[1].reduce(cut, np.concatenate([one[:8] for one in saliency])).tokens
+    pruned = steps[1].reduce(cut, np.concatenate([by_token[:8] for by_token in saliency])).tokens
     left = steps[2].reduce(pruned).tokens
     there = stored(Collection.open("few", engine), engine)
     assert there.lengths.tolist() == left.lengths.tolist()
@@ -232,7 +232,7 @@ def test_queries_are_pruned_by_given_saliency(engine: Engine) -> None:
 def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: Engine) -> None:
     tokens = documents().to_float32()
     query = np.concatenate([tokens[5][:2]] * 5 + [tokens[9][:1]])
-    given = TokenBatch.from_list([query])
+    query_batch = TokenBatch.from_list([query])
     for name, stored in (
         ("codes", {"codes": ResidualQuantizer(size=16, centroids=8), "multivector": None}),
         ("matrix", {"multivector": Multivector()}),
@@ -242,9 +242,9 @@ def test_diverse_hits_of_a_query_whose_tokens_are_added_up_or_weighed(engine: En
         collection.add(range(len(tokens)), tokens=tokens)
         for weights in (None, np.linspace(2, 0.1, len(query)).astype(np.float32)):
             weighed = query if weights is None else query * weights[:, None]
-            asked = BallCarving().reduce(TokenBatch.from_list([weighed])).tokens[0]
-            assert len(asked) < len(query)
-            relevance, similarity = token_similarities(asked, tokens, given)
+            reduced_query = BallCarving().reduce(TokenBatch.from_list([weighed])).tokens[0]
+            assert len(reduced_query) < len(query)
+            relevance, similarity = token_similarities(reduced_query, tokens, query_batch)
             hits = collection.search(
                 tokens=query,
                 token_weights=weights,
@@ -266,12 +266,14 @@ def test_diverse_hits_by_an_encoding_alone_are_weighed(engine: Engine) -> None:
     )
     collection.add(range(len(tokens)), tokens=tokens)
     found = [
-        collection.search(tokens=query, token_weights=given, limit=5, mmr=models.Mmr(candidates_limit=40))
-        for given in (weights, 1 - weights)
+        collection.search(
+            tokens=query, token_weights=token_weights, limit=5, mmr=models.Mmr(candidates_limit=40)
+        )
+        for token_weights in (weights, 1 - weights)
     ]
     for hits, part in zip(found, (query[:3], query[3:]), strict=True):
-        wanted = collection.search(tokens=part, limit=5, mmr=models.Mmr(candidates_limit=40))
-        assert [hit.id for hit in hits] == [hit.id for hit in wanted]
+        expected = collection.search(tokens=part, limit=5, mmr=models.Mmr(candidates_limit=40))
+        assert [hit.id for hit in hits] == [hit.id for hit in expected]
     assert found[0] != found[1]
 
 
@@ -285,7 +287,7 @@ def test_saliency_of_an_encoder_is_passed_over_where_nothing_is_pruned(engine: E
 
 
 def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> None:
-    made = Recipe(
+    recipe = Recipe(
         tokens=Tokens(
             dim=DIM,
             encoding=SMALL,
@@ -294,7 +296,7 @@ def test_missing_or_wrong_saliency_of_queries_is_named(edge_client: Engine) -> N
             codes=None,
         )
     )
-    collection = Collection.create("few", made, edge_client, encoder=FirstMatter())
+    collection = Collection.create("few", recipe, edge_client, encoder=FirstMatter())
     tokens = documents()
     collection.add(range(len(tokens)), tokens=tokens)
     by_text = collection.search(text="any", candidates=40, limit=40)
@@ -326,12 +328,12 @@ def test_codes_are_learned_from_and_made_of_what_is_left(engine: Engine) -> None
         HierarchicalPooling(factor=2),
         ResidualQuantizer(size=18, centroids=64),
     )
-    made = Recipe(
+    recipe = Recipe(
         tokens=Tokens(
             dim=DIM, encoding=SMALL, multivector=None, codes=codes, document_bytes=0, reduction=pooling
         )
     )
-    collection = Collection.create("few", made, engine, sample=Sample(tokens=tokens))
+    collection = Collection.create("few", recipe, engine, sample=Sample(tokens=tokens))
     collection.add(range(len(tokens)), tokens=tokens)
     left = pooling.reduce(tokens).tokens
     expected = maxsim(tokens[3], left)
@@ -346,7 +348,7 @@ def test_codes_are_learned_from_and_made_of_what_is_left(engine: Engine) -> None
 
 def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> None:
     tokens = documents()
-    made = Recipe(
+    recipe = Recipe(
         tokens=Tokens(
             dim=DIM,
             encoding=SMALL,
@@ -355,7 +357,7 @@ def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> No
             codes=None,
         )
     )
-    collection = Collection.create("few", made, engine)
+    collection = Collection.create("few", recipe, engine)
     collection.add(range(len(tokens)), tokens=tokens)
     query = np.repeat(tokens[5][:3], 4, axis=0)
     hits = collection.search(tokens=query, candidates=40, limit=40)
@@ -366,7 +368,7 @@ def test_close_query_tokens_are_added_up_before_the_rerank(engine: Engine) -> No
 def test_a_reduction_stands_in_a_recipe_as_data() -> None:
     for reduction in (HierarchicalPooling(factor=3), FirstTokens(count=9), SaliencyPruning(keep=0.3)):
         for query_reduction in (BallCarving(), SaliencyPruning(keep=0.9)):
-            made = Recipe(
+            recipe = Recipe(
                 tokens=Tokens(
                     dim=DIM,
                     reduction=reduction,
@@ -375,7 +377,7 @@ def test_a_reduction_stands_in_a_recipe_as_data() -> None:
                     codes=None,
                 )
             )
-            assert Recipe.from_yaml(made.to_yaml()) == made
+            assert Recipe.from_yaml(recipe.to_yaml()) == recipe
     with pytest.raises(RecipeError, match=r"^tokens\.reduction: .*hierarchical"):
         Recipe.from_yaml("tokens: {dim: 8, reduction: {kind: nonsense}}")
     with pytest.raises(RecipeError, match=r"^tokens\.reduction\.keep: "):

@@ -144,15 +144,15 @@ def test_a_recipe_weighs_queries_by_what_it_learned(engine: Engine, kept: dict[s
     again = Collection.open("weighed", engine)
     weights = TokenIDF(cells=40).fit(documents).weights(TokenBatch.from_list([query]))
     own = np.array([1, 0, 2, 1], dtype=np.float32)
-    for given, in_all in ((None, weights), (own, own * weights)):
-        hits = again.search(tokens=query, token_weights=given, with_stages=True, limit=5)
-        wanted = plain.search(tokens=query, token_weights=in_all, with_stages=True, limit=5)
-        assert [hit.id for hit in hits] == [hit.id for hit in wanted]
-        for hit, other in zip(hits, wanted, strict=True):
+    for token_weights, in_all in ((None, weights), (own, own * weights)):
+        hits = again.search(tokens=query, token_weights=token_weights, with_stages=True, limit=5)
+        expected = plain.search(tokens=query, token_weights=in_all, with_stages=True, limit=5)
+        assert [hit.id for hit in hits] == [hit.id for hit in expected]
+        for hit, other in zip(hits, expected, strict=True):
             assert hit.stages == pytest.approx(other.stages, rel=1e-3)
-        assert hits != plain.search(tokens=query, token_weights=given, with_stages=True, limit=5)
+        assert hits != plain.search(tokens=query, token_weights=token_weights, with_stages=True, limit=5)
         diverse = again.search(
-            tokens=query, token_weights=given, limit=5, mmr=models.Mmr(candidates_limit=100)
+            tokens=query, token_weights=token_weights, limit=5, mmr=models.Mmr(candidates_limit=100)
         )
         assert diverse == plain.search(
             tokens=query, token_weights=in_all, limit=5, mmr=models.Mmr(candidates_limit=100)

@@ -76,8 +76,8 @@ def query(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_it_has_the_values_of_the_engines_own_formula(formula: str, engine: Any) -> None:
     collection = filled("dense", engine)
-    asked = models.FormulaQuery(formula=FORMULAS[formula])
-    hits = collection.search(dense=QUERY, limit=COUNT, formula=asked, with_stages=True)
+    formula_query = models.FormulaQuery(formula=FORMULAS[formula])
+    hits = collection.search(dense=QUERY, limit=COUNT, formula=formula_query, with_stages=True)
     assert len(hits) == COUNT and [hit.score for hit in hits] == sorted(
         (hit.score for hit in hits), reverse=True
     )
@@ -88,7 +88,7 @@ def test_it_has_the_values_of_the_engines_own_formula(formula: str, engine: Any)
     answer = engine.query_points(
         collection.name,
         prefetch=models.Prefetch(query=QUERY.tolist(), using="dense", limit=COUNT),
-        query=asked,
+        query=formula_query,
         limit=COUNT,
         with_payload=True,
     )
@@ -101,10 +101,12 @@ def test_it_has_the_values_of_the_engines_own_formula(formula: str, engine: Any)
 def test_it_ranks_by_the_scores_of_the_last_stage(name: str, engine: Any) -> None:
     collection = filled(name, engine)
     before = collection.search(**query(name), limit=COUNT, candidates=COUNT)
-    asked = models.FormulaQuery(
+    formula_query = models.FormulaQuery(
         formula=models.SumExpression(sum=["$score", models.MultExpression(mult=[2.0, "popularity"])])
     )
-    after = collection.search(**query(name), limit=5, candidates=COUNT, formula=asked, with_payload=["a.b"])
+    after = collection.search(
+        **query(name), limit=5, candidates=COUNT, formula=formula_query, with_payload=["a.b"]
+    )
     expected = {hit.id: hit.score + 2 * hit.payload["popularity"] for hit in before}
     order = sorted(expected, key=lambda id_: -expected[id_])
     assert [hit.id for hit in after] == order[:5]
@@ -112,12 +114,16 @@ def test_it_ranks_by_the_scores_of_the_last_stage(name: str, engine: Any) -> Non
     assert after[0].stages is None and {*after[0].payload} == {"a"}
     threshold = expected[order[2]] - 1e-3
     few = collection.search(
-        **query(name), candidates=COUNT, formula=asked, score_threshold=threshold, with_payload=False
+        **query(name), candidates=COUNT, formula=formula_query, score_threshold=threshold, with_payload=False
     )
     assert [hit.id for hit in few] == order[:3] and few[0].payload is None and few[0].vector is None
     batch = (
         collection.batch_search(
-            [Query(**query(name))] * 2, limit=5, candidates=COUNT, formula=asked, with_vectors=["dense"]
+            [Query(**query(name))] * 2,
+            limit=5,
+            candidates=COUNT,
+            formula=formula_query,
+            with_vectors=["dense"],
         )
         if name == "fusion"
         else []
@@ -127,11 +133,11 @@ def test_it_ranks_by_the_scores_of_the_last_stage(name: str, engine: Any) -> Non
 
 def test_groups_are_ranked_by_it(engine: Any) -> None:
     collection = filled("dense", engine)
-    asked = models.FormulaQuery(formula="popularity")
-    groups = collection.search_groups("group", dense=QUERY, limit=5, group_size=2, formula=asked)
+    formula_query = models.FormulaQuery(formula="popularity")
+    groups = collection.search_groups("group", dense=QUERY, limit=5, group_size=2, formula=formula_query)
     best = [group.hits[0].score for group in groups]
     assert best == sorted(best, reverse=True) and best[0] == 8.0
-    highest = collection.search(dense=QUERY, limit=COUNT, candidates=COUNT, formula=asked)
+    highest = collection.search(dense=QUERY, limit=COUNT, candidates=COUNT, formula=formula_query)
     expected: dict[str, list[float]] = {}
     for hit in highest:
         expected.setdefault(hit.payload["group"], []).append(hit.score)
@@ -142,8 +148,8 @@ def test_groups_are_ranked_by_it(engine: Any) -> None:
 
 def test_the_best_groups_are_those_of_the_formula(engine: Any) -> None:
     collection = filled("dense", engine)
-    asked = models.FormulaQuery(formula="n")
-    groups = collection.search_groups("group", dense=QUERY, limit=2, group_size=2, formula=asked)
+    formula_query = models.FormulaQuery(formula="n")
+    groups = collection.search_groups("group", dense=QUERY, limit=2, group_size=2, formula=formula_query)
     assert [(group.id, [hit.score for hit in group.hits]) for group in groups] == [
         ("g4", [39.0, 34.0]),
         ("g3", [38.0, 33.0]),
@@ -155,9 +161,9 @@ def test_it_sees_the_candidates_alone(memory_client: Any) -> None:
     collection = Collection.create("docs", recipe, memory_client)
     collection.add(range(COUNT), dense=VECTORS, payloads=PAYLOADS)
     near = {hit.id for hit in collection.search(dense=QUERY, limit=4)}
-    asked = models.FormulaQuery(formula="popularity")
-    assert {hit.id for hit in collection.search(dense=QUERY, limit=4, formula=asked)} == near
-    assert len(collection.search(dense=QUERY, limit=9, formula=asked)) == 9
+    formula_query = models.FormulaQuery(formula="popularity")
+    assert {hit.id for hit in collection.search(dense=QUERY, limit=4, formula=formula_query)} == near
+    assert len(collection.search(dense=QUERY, limit=9, formula=formula_query)) == 9
 
 
 def test_the_cross_encoder_comes_before_it(memory_client: Any) -> None:
@@ -168,16 +174,19 @@ def test_the_cross_encoder_comes_before_it(memory_client: Any) -> None:
     payloads = [{**payload, "text": str(i)} for i, payload in enumerate(PAYLOADS)]
     collection.add(range(COUNT), dense=VECTORS, payloads=payloads)
     near = {hit.id for hit in collection.search(dense=QUERY, text="q", limit=10)}
-    asked = models.FormulaQuery(formula=models.NegExpression(neg="$score"))
-    hits = collection.search(dense=QUERY, text="q", limit=3, formula=asked)
+    formula_query = models.FormulaQuery(formula=models.NegExpression(neg="$score"))
+    hits = collection.search(dense=QUERY, text="q", limit=3, formula=formula_query)
     assert [hit.id for hit in hits] == sorted(near)[:3] and hits[0].score == -hits[0].id
 
 
 def test_ids_in_conditions_are_those_of_documents(engine: Any) -> None:
     collection = filled("dense", engine)
     condition = models.HasIdCondition(has_id=["doc 7", "doc 9"])
-    asked = models.FormulaQuery(formula=models.Filter(must=[condition]))
-    assert {hit.id for hit in collection.search(dense=QUERY, limit=2, formula=asked)} == {"doc 7", "doc 9"}
+    formula_query = models.FormulaQuery(formula=models.Filter(must=[condition]))
+    assert {hit.id for hit in collection.search(dense=QUERY, limit=2, formula=formula_query)} == {
+        "doc 7",
+        "doc 9",
+    }
 
 
 def test_defaults_stand_for_what_a_document_lacks(engine: Any) -> None:
@@ -185,8 +194,8 @@ def test_defaults_stand_for_what_a_document_lacks(engine: Any) -> None:
     collection.delete_payload(["popularity"], ["doc 1"])
     with pytest.raises(InvalidArgumentError, match=r"^formula: .*defaults.*'doc 1'.*popularity"):
         collection.search(dense=QUERY, formula=models.FormulaQuery(formula="popularity"))
-    asked = models.FormulaQuery(formula="popularity", defaults={"popularity": 50.0})
-    assert collection.search(dense=QUERY, formula=asked)[0].id == "doc 1"
+    formula_query = models.FormulaQuery(formula="popularity", defaults={"popularity": 50.0})
+    assert collection.search(dense=QUERY, formula=formula_query)[0].id == "doc 1"
 
 
 @pytest.mark.parametrize(
@@ -222,9 +231,9 @@ def test_what_is_no_formula_is_named_too(memory_client: Any) -> None:
     collection = filled("dense", memory_client)
     with pytest.raises(InvalidArgumentError, match=r"^formula: expected a qdrant_client.models.FormulaQuery"):
         collection.search(dense=QUERY, formula="$score")  # type: ignore[arg-type]
-    asked = models.FormulaQuery(formula="$score")
+    formula_query = models.FormulaQuery(formula="$score")
     with pytest.raises(InvalidArgumentError, match=r"^formula: expected no formula with mmr"):
-        collection.search(dense=QUERY, formula=asked, mmr=models.Mmr())
+        collection.search(dense=QUERY, formula=formula_query, mmr=models.Mmr())
     nan = models.FieldCondition(key="popularity", range=models.Range(gt=float("nan")))
     with pytest.raises(FilterError):
         collection.search(dense=QUERY, formula=models.FormulaQuery(formula=nan))

@@ -115,13 +115,13 @@ def test_rare_words_count_more_and_documents_come_and_go(engine: Engine) -> None
 )
 def test_words_and_vectors_are_fused_alike_everywhere(engine: Engine, fusion: Fusion) -> None:
     collection = filled(engine, PAIR.model_copy(update={"fusion": fusion, "rerank": Rerank(candidates=20)}))
-    asked: dict[str, Any] = {"dense": VECTORS[30], "text": "cat number9"}
+    arguments: dict[str, Any] = {"dense": VECTORS[30], "text": "cat number9"}
     alone = {
-        name: collection.search(**asked, branches=[name], limit=20, exact=True)
+        name: collection.search(**arguments, branches=[name], limit=20, exact=True)
         for name in ("dense", "sparse")
     }
     assert numbers(alone["dense"])[0] == 30 and numbers(alone["sparse"])[0] == 9
-    hits = collection.search(**asked, limit=6, with_stages=True)
+    hits = collection.search(**arguments, limit=6, with_stages=True)
     fuse = {
         "rrf": partial(reciprocal_rank_fusion, k=fusion.k, weights=fusion.weights),
         "dbsf": partial(distribution_based_fusion, weights=fusion.weights),
@@ -136,11 +136,11 @@ def test_words_and_vectors_are_fused_alike_everywhere(engine: Engine, fusion: Fu
         assert hit.stages is not None and hit.stages["fusion"] == hit.score
         assert {"dense", "sparse"} & hit.stages.keys()
     few = models.Filter(must=[models.FieldCondition(key="number", range=models.Range(lt=20))])
-    filtered = numbers(collection.search(**asked, filter=few))
+    filtered = numbers(collection.search(**arguments, filter=few))
     assert filtered and max(filtered) < 20
     # Sums of floats differ with the order of equal scores.
     least = hits[1].score * (1 - 1e-6)
-    high = collection.search(**asked, score_threshold=least)
+    high = collection.search(**arguments, score_threshold=least)
     assert len(high) >= 2 and all(hit.score >= least for hit in high)
     queries = [
         Query(dense=VECTORS[30], text="number9"),
@@ -175,32 +175,32 @@ def test_the_fusion_chooses_what_tokens_rank(engine: Engine) -> None:
     )
     collection = filled(engine, recipe)
     query = np.asarray(MATRICES[11]) + 0.1
-    asked: dict[str, Any] = {"tokens": query, "dense": VECTORS[30], "text": "number9"}
-    hits = collection.search(**asked, limit=4, with_stages=True)
+    arguments: dict[str, Any] = {"tokens": query, "dense": VECTORS[30], "text": "number9"}
+    hits = collection.search(**arguments, limit=4, with_stages=True)
     exact = maxsim(query, MATRICES)
     assert {9, 30, 11} <= {*numbers(hits)}
     assert [hit.score for hit in hits] == pytest.approx(exact[numbers(hits)], rel=1e-3)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     stages = {number: hit.stages for number, hit in zip(numbers(hits), hits, strict=True)}
     assert {"sparse", "fusion", "maxsim"} <= stages[9].keys() and "dense" in stages[30]
-    assert numbers(collection.search(**asked, branches=["sparse"], limit=1)) == [9]
-    assert numbers(collection.search(**asked, branches=["dense"], limit=1)) == [30]
-    assert numbers(collection.search(**asked, branches=["tokens"], limit=1)) == [11]
-    both = collection.search(**asked, branches=["sparse", "dense"], limit=2, with_stages=True)
+    assert numbers(collection.search(**arguments, branches=["sparse"], limit=1)) == [9]
+    assert numbers(collection.search(**arguments, branches=["dense"], limit=1)) == [30]
+    assert numbers(collection.search(**arguments, branches=["tokens"], limit=1)) == [11]
+    both = collection.search(**arguments, branches=["sparse", "dense"], limit=2, with_stages=True)
     assert {*numbers(both)} == {9, 30} and all("maxsim" not in (hit.stages or {}) for hit in both)
-    assert numbers(collection.search(**asked, exact=True, limit=3)) == np.argsort(-exact)[:3].tolist()
+    assert numbers(collection.search(**arguments, exact=True, limit=3)) == np.argsort(-exact)[:3].tolist()
 
 
 def test_a_search_fuses_as_it_is_told(engine: Engine) -> None:
     recipe = Recipe(dense=Dense(dim=DIM), sparse=Sparse(), fusion=Fusion(weights={"sparse": 0.0}))
     collection = filled(engine, recipe)
-    asked: dict[str, Any] = {"dense": VECTORS[30], "text": "number9"}
-    assert numbers(collection.search(**asked, limit=1)) == [30]
+    arguments: dict[str, Any] = {"dense": VECTORS[30], "text": "number9"}
+    assert numbers(collection.search(**arguments, limit=1)) == [30]
     for weights, first in [({"dense": 1.0, "sparse": 0.1}, 30), ({"dense": 0.1, "sparse": 1.0}, 9)]:
         fusion = Fusion(method="min_max", weights=weights)
-        assert numbers(collection.search(**asked, limit=1, fusion=fusion)) == [first]
+        assert numbers(collection.search(**arguments, limit=1, fusion=fusion)) == [first]
     with pytest.raises(InvalidArgumentError, match=r"fusion\.weights"):
-        collection.search(**asked, fusion=Fusion(weights={"words": 1.0}))
+        collection.search(**arguments, fusion=Fusion(weights={"words": 1.0}))
 
 
 @pytest.mark.parametrize("tokens", [TOKENS, CODES], ids=["matrix", "codes"])
@@ -240,9 +240,9 @@ def test_weights_and_codes_choose_candidates_too(engine: Engine) -> None:
     for tokens, last in ((TOKENS, "maxsim"), (CODES, "codes")):
         recipe = Recipe(tokens=tokens, sparse=Sparse(), fusion=fusion, rerank=Rerank(candidates=5))
         collection = filled(engine, recipe)
-        asked: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]) + 0.1, "text": "number9 cat"}
-        hits = collection.search(**asked, limit=5, with_stages=True)
-        by_fde = collection.search(**asked, limit=5, branches=["tokens"], with_stages=True)
+        arguments: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]) + 0.1, "text": "number9 cat"}
+        hits = collection.search(**arguments, limit=5, with_stages=True)
+        by_fde = collection.search(**arguments, limit=5, branches=["tokens"], with_stages=True)
         assert {*numbers(hits)} == {*numbers(by_fde)}
         assert hits[0].stages is not None and hits[0].score == hits[0].stages[last]
         collection.drop()
@@ -302,22 +302,22 @@ def test_a_cross_encoder_is_the_last_stage(engine: Engine) -> None:
     stages = Rerank(candidates=20, cross_encoder=CrossEncoderStage(candidates=20))
     recipe = Recipe(tokens=TOKENS, sparse=Sparse(), rerank=stages)
     collection = filled(engine, recipe, cross_encoder=scorer)
-    asked: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]) + 0.1, "text": "number9"}
-    hits = collection.search(**asked, limit=3, with_stages=True)
+    arguments: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]) + 0.1, "text": "number9"}
+    hits = collection.search(**arguments, limit=3, with_stages=True)
     assert numbers(hits)[0] == 9 and hits[0].score == pytest.approx(10 - len(TEXTS[9]) / 100)
     assert hits[0].stages is not None
     assert {"sparse", "fusion", "maxsim", "cross_encoder"} <= hits[0].stages.keys()
     assert hits[0].payload == {"number": 9, "text": TEXTS[9]}
-    bare = collection.search(**asked, limit=3, with_payload=False)
+    bare = collection.search(**arguments, limit=3, with_payload=False)
     assert numbers(bare) == numbers(hits) and bare[0].payload is None and bare[0].stages is None
-    assert collection.search(**asked, with_payload=["number"], limit=1)[0].payload == {"number": 9}
-    assert numbers(collection.search(**asked, score_threshold=5.0)) == [9]
+    assert collection.search(**arguments, with_payload=["number"], limit=1)[0].payload == {"number": 9}
+    assert numbers(collection.search(**arguments, score_threshold=5.0)) == [9]
     with pytest.raises(InvalidArgumentError, match=r"^text: .*cross-encoder"):
-        collection.search(tokens=asked["tokens"])
+        collection.search(tokens=arguments["tokens"])
 
     async def waiting() -> list[Any]:
         again = collection.to_async()
-        return (await again.batch_search([Query(**asked)] * 2, limit=3, with_stages=True))[1]
+        return (await again.batch_search([Query(**arguments)] * 2, limit=3, with_stages=True))[1]
 
     assert asyncio.run(waiting()) == hits
 
@@ -326,14 +326,14 @@ def test_a_cross_encoder_is_the_last_stage(engine: Engine) -> None:
 def test_candidates_are_ranked_by_codes_then_by_a_cross_encoder(engine: Engine, finder: str) -> None:
     stages = Rerank(candidates=COUNT, cross_encoder=CrossEncoderStage(candidates=5, on_failure="keep"))
     plain = Recipe(tokens=CODES, dense=Dense(dim=DIM) if finder == "dense" else {})
-    asked: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]), "text": "any"}
+    arguments: dict[str, Any] = {"tokens": np.asarray(MATRICES[11]), "text": "any"}
     if finder == "dense":
-        asked["dense"] = VECTORS[11]
-    by_codes = filled(engine, plain).search(**asked, candidates=COUNT, limit=5)
+        arguments["dense"] = VECTORS[11]
+    by_codes = filled(engine, plain).search(**arguments, candidates=COUNT, limit=5)
     engine.delete_collection("hybrid")
     recipe = plain.model_copy(update={"rerank": stages})
     collection = filled(engine, recipe, cross_encoder=lambda query, texts: [float(len(t)) for t in texts])
-    hits = collection.search(**asked, limit=3, with_stages=True)
+    hits = collection.search(**arguments, limit=3, with_stages=True)
     expected = sorted(numbers(by_codes), key=lambda i: -len(TEXTS[i]))
     assert numbers(hits) == expected[:3]
     scores = {hit.id: hit.score for hit in by_codes}
@@ -344,7 +344,7 @@ def test_candidates_are_ranked_by_codes_then_by_a_cross_encoder(engine: Engine, 
         assert hit.payload is not None and hit.payload.keys() == {"number", "text"}
     textless = by_codes[0].id
     collection.add([textless], tokens=[MATRICES[11]], **({"dense": VECTORS[:1]} if recipe.dense else {}))
-    kept = collection.search(**asked, limit=5, score_threshold=0.0)
+    kept = collection.search(**arguments, limit=5, score_threshold=0.0)
     assert kept[0].id == textless and "payload['text']" in (kept[0].skipped or {})["cross_encoder"]
     assert numbers(kept[1:]) == [i for i in expected if f"doc {i}" != textless]
     assert all(hit.skipped is None for hit in kept[1:])
@@ -372,12 +372,12 @@ def test_a_cross_encoder_that_fails_raises_or_is_skipped(edge_client: Any) -> No
 
 def test_the_asynchronous_collection_searches_words_alike(engine: Engine) -> None:
     collection = filled(engine, PAIR)
-    asked: dict[str, Any] = {"dense": VECTORS[30], "text": "number9"}
+    arguments: dict[str, Any] = {"dense": VECTORS[30], "text": "number9"}
 
     async def scenario() -> None:
         again = collection.to_async()
-        assert {hit.id for hit in await again.search(**asked, limit=2)} == {"doc 30", "doc 9"}
-        assert (await again.search(**asked, branches=["sparse"]))[0].id == "doc 9"
+        assert {hit.id for hit in await again.search(**arguments, limit=2)} == {"doc 30", "doc 9"}
+        assert (await again.search(**arguments, branches=["sparse"]))[0].id == "doc 9"
         await again.add(["doc 99"], texts=["only zebras"], dense=VECTORS[:1])
         assert (await again.search(text="zebra", branches=["sparse"]))[0].id == "doc 99"
 

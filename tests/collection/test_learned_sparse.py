@@ -108,11 +108,11 @@ def test_the_recipes_encoder_makes_all_vectors_in_one_call(memory_client: Qdrant
 
 
 def test_a_sparse_encoder_of_its_own_serves_beside_tokens(memory_client: QdrantClient) -> None:
-    made: list[SparseWords] = []
+    encoders: list[SparseWords] = []
 
     def make() -> SparseWords:
-        made.append(SparseWords())
-        return made[-1]
+        encoders.append(SparseWords())
+        return encoders[-1]
 
     register_encoder("sparse-words", make)
     tokens = Tokens(
@@ -125,7 +125,7 @@ def test_a_sparse_encoder_of_its_own_serves_beside_tokens(memory_client: QdrantC
     words = Words()
     collection = Collection.create("docs", recipe, memory_client, encoder=words)
     collection.add([*range(30)], texts=TEXTS)
-    assert words.encoded == 30 and [len(call) for call in made[0].calls] == [30]
+    assert words.encoded == 30 and [len(call) for call in encoders[0].calls] == [30]
     again = Collection.open("docs", memory_client, encoder=words)
     hits = again.search(text="alpha17 gamma", limit=3, with_stages=True)
     assert hits[0].id == 17 and hits[0].stages is not None

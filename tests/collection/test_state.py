@@ -159,13 +159,13 @@ def test_two_processes_may_make_the_state_collection_at_once(server_client):
         following = steps.send(False)
         while True:
             try:
-                following = steps.send(run(server_client, one(following)))
+                following = steps.send(run(server_client, as_steps(following)))
             except StopIteration as stop:
                 return stop.value
             except Exception as error:
                 following = steps.throw(error)
 
-    def one(following: Any) -> Any:
+    def as_steps(following: Any) -> Any:
         return (yield following)
 
     reference = late()

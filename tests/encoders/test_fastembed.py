@@ -29,14 +29,14 @@ MODELS = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose token vectors are rows of a random embedding."""
-    made = tmp_path_factory.mktemp("fastembed")
-    tokenizer = checkpoints.tokenizer(made)
+    model_folder = tmp_path_factory.mktemp("fastembed")
+    tokenizer = checkpoints.tokenizer(model_folder)
     tokenizer.model_max_length = 64
-    tokenizer.save_pretrained(made)
-    (made / "config.json").write_text('{"pad_token_id": 0}', encoding="utf-8")
+    tokenizer.save_pretrained(model_folder)
+    (model_folder / "config.json").write_text('{"pad_token_id": 0}', encoding="utf-8")
     rows = np.random.default_rng(0).standard_normal((len(checkpoints.VOCABULARY), DIM))
-    write_embedding(made / "model.onnx", rows.astype(np.float32))
-    return made
+    write_embedding(model_folder / "model.onnx", rows.astype(np.float32))
+    return model_folder
 
 
 def model_of(output: str, folder: Path) -> Any:
@@ -53,8 +53,8 @@ def test_it_gives_the_vectors_of_the_library(output: str, folder: Path) -> None:
         (encoder.encode_documents(TEXTS), list(model.passage_embed(TEXTS))),
         (encoder.encode_queries(TEXTS), list(model.query_embed(TEXTS))),
     ):
-        made = [name for name in MODELS if getattr(encoded, name) is not None]
-        assert made == [output] and len(encoded) == len(TEXTS)
+        outputs = [name for name in MODELS if getattr(encoded, name) is not None]
+        assert outputs == [output] and len(encoded) == len(TEXTS)
         if encoded.tokens is not None:
             assert encoded.tokens.lengths.tolist() == [len(matrix) for matrix in expected]
             np.testing.assert_allclose(encoded.tokens.values, np.concatenate(expected), atol=1e-5)

@@ -117,7 +117,7 @@ def service(memory_client: QdrantClient) -> Iterator[str]:
     server.server_close()
 
 
-def asked(url: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
+def reply_of(url: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
     try:
         with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
             return answer.status, json.load(answer)
@@ -128,9 +128,9 @@ def asked(url: str, body: bytes | None = None) -> tuple[int, dict[str, Any]]:
 def test_the_application_stores_and_finds(service):
     for name, text in {"bees": "bees fly", "whales": "whales sing"}.items():
         body = json.dumps({"id": name, "text": text}).encode()
-        assert asked(f"{service}/documents", body) == (200, {"added": 1})
-    assert asked(f"{service}/health") == (200, {"documents": 2})
-    status, found = asked(f"{service}/search?text=sing&limit=1")
+        assert reply_of(f"{service}/documents", body) == (200, {"added": 1})
+    assert reply_of(f"{service}/health") == (200, {"documents": 2})
+    status, found = reply_of(f"{service}/search?text=sing&limit=1")
     assert (status, [hit["id"] for hit in found["hits"]]) == (200, ["whales"])
 
 
@@ -147,5 +147,5 @@ def test_the_application_stores_and_finds(service):
     ],
 )
 def test_the_application_refuses_what_is_wrong(service, path, body, status, error):
-    code, answer = asked(service + path, body)
+    code, answer = reply_of(service + path, body)
     assert code == status and error in answer["error"]

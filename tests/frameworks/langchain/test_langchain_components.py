@@ -80,13 +80,13 @@ async def test_the_stores_retrievers(store: EmbplugVectorStore, options: dict[st
 
 
 async def test_retrievers_on_retrievers(store: EmbplugVectorStore) -> None:
-    one = EmbplugRetriever(vectorstore=store, k=1)
+    retriever = EmbplugRetriever(vectorstore=store, k=1)
     other = EmbplugRetriever(vectorstore=store, k=1, filter={"year": {"$lt": 2022}})
-    assert (await both(EnsembleRetriever(retrievers=[one, other])))[0] == QUERY
-    assert (await both(MergerRetriever(retrievers=[one, other])))[0] == QUERY
+    assert (await both(EnsembleRetriever(retrievers=[retriever, other])))[0] == QUERY
+    assert (await both(MergerRetriever(retrievers=[retriever, other])))[0] == QUERY
     model = FakeListLLM(responses=[f"{TEXTS[0]}\n{TEXTS[1]}"])
-    assert set(await both(MultiQueryRetriever.from_llm(one, model))) == {*TEXTS[:2]}
-    rephrased = RePhraseQueryRetriever.from_llm(one, FakeListLLM(responses=[TEXTS[1]]))
+    assert set(await both(MultiQueryRetriever.from_llm(retriever, model))) == {*TEXTS[:2]}
+    rephrased = RePhraseQueryRetriever.from_llm(retriever, FakeListLLM(responses=[TEXTS[1]]))
     assert [document.page_content for document in rephrased.invoke("x")] == [TEXTS[1]]
 
 
@@ -94,7 +94,7 @@ class SharedWords(BaseCrossEncoder):
     """A cross-encoder that counts the words which two texts share."""
 
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
-        return [float(len({*one.split()} & {*other.split()})) for one, other in text_pairs]
+        return [float(len({*text.split()} & {*other.split()})) for text, other in text_pairs]
 
 
 async def test_compressors(store: EmbplugVectorStore) -> None:
