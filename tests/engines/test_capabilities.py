@@ -44,12 +44,12 @@ def test_asynchronous_engines_tell_the_same(server_client, edge_client, qdrant_a
         server = AsyncQdrantClient(url, grpc_port=grpc_port, prefer_grpc=True, check_compatibility=False)
         engines = [server, AsyncEdgeClient(edge_client), AsyncQdrantClient(":memory:")]
         try:
-            return [await run_async(one, capabilities_steps(one)) for one in engines]
+            return [await run_async(engine, capabilities_steps(engine)) for engine in engines]
         finally:
             await server.close()
 
     memory = connect(":memory:")
-    expected = [run(one, capabilities_steps(one)) for one in (server_client, edge_client, memory)]
+    expected = [run(engine, capabilities_steps(engine)) for engine in (server_client, edge_client, memory)]
     assert asyncio.run(ask()) == expected
 
 

@@ -123,9 +123,9 @@ def test_the_place_is_named_however_deep():
             ]
         ),
     }
-    for place, given in cases.items():
+    for place, query_filter in cases.items():
         with pytest.raises(FilterError) as raised:
-            check_filter(given, INDEXES)
+            check_filter(query_filter, INDEXES)
         assert raised.value.argument == place
 
 
@@ -159,16 +159,16 @@ def test_what_is_no_filter_is_refused(wrong):
     ],
 )
 def test_a_condition_that_the_server_would_drop_is_refused(condition, server):
-    for given in (
+    for query_filter in (
         models.Filter(must=[condition]),
         models.Filter(must=[models.Filter(must=[condition])]),
     ):
-        check_filter(given, {}, capabilities=Capabilities.of("server", f"{server}.0"))
-        check_filter(given, {}, capabilities=Capabilities.of("edge", "0.9.0"))
+        check_filter(query_filter, {}, capabilities=Capabilities.of("server", f"{server}.0"))
+        check_filter(query_filter, {}, capabilities=Capabilities.of("edge", "0.9.0"))
         with pytest.raises(
             CapabilityError, match=rf"^filter\.must\[0\].*server of version {server} or later"
         ):
-            check_filter(given, {}, capabilities=Capabilities.of("server", "1.16.3"))
+            check_filter(query_filter, {}, capabilities=Capabilities.of("server", "1.16.3"))
 
 
 def inside(depth: int, nested: bool) -> models.Filter:

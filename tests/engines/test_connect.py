@@ -152,10 +152,10 @@ def test_what_is_no_engine_is_refused(target, expected):
     ],
 )
 def test_an_option_without_meaning_is_refused(tmp_path, memory_client, target, options):
-    given = memory_client if target == "client" else target.format(path=tmp_path)
+    destination = memory_client if target == "client" else target.format(path=tmp_path)
     (name,) = options
     with pytest.raises(InvalidArgumentError, match=rf"^{name}: expected nothing for") as raised:
-        connect(given, **options)
+        connect(destination, **options)
     assert "secret" not in str(raised.value)
     assert list(tmp_path.glob("*")) == []
 
@@ -217,7 +217,7 @@ def test_the_grpc_port_is_guessed_from_that_of_the_url(qdrant_address, neighbour
 
 
 @pytest.mark.parametrize(
-    ("url", "given", "expected"),
+    ("url", "grpc_port", "expected"),
     [
         ("http://host:6333", None, 6334),
         ("https://host", None, 6334),
@@ -227,8 +227,8 @@ def test_the_grpc_port_is_guessed_from_that_of_the_url(qdrant_address, neighbour
         ("http://host:7000", 9000, 9000),
     ],
 )
-def test_which_port_is_guessed(url, given, expected):
-    assert _Server(urlsplit(url), None, given, None)._likely_grpc_port() == expected
+def test_which_port_is_guessed(url, grpc_port, expected):
+    assert _Server(urlsplit(url), None, grpc_port, None)._likely_grpc_port() == expected
 
 
 class _OtherCollections(collections_service_pb2_grpc.CollectionsServicer):

@@ -63,8 +63,8 @@ def test_migrate(nodes, monkeypatch):
     # Shards as they are given, replicas as in the source.
     recipe = RECIPE.replaced(shard_number=2)
     first = migrate("source", "target", recipe, engine=engine, progress=False)
-    made = engine.get_collection("target").config.params
-    assert (made.shard_number, made.replication_factor, made.write_consistency_factor) == (2, 2, 2)
+    params = engine.get_collection("target").config.params
+    assert (params.shard_number, params.replication_factor, params.write_consistency_factor) == (2, 2, 2)
     assert (first.copied, first.target_points) == (400, 400)
     # Another node goes on.
     other.upsert("source", points(410)[400:], wait=True)

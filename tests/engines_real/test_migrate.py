@@ -112,14 +112,14 @@ def test_the_source_vector_is_chosen_by_name(engine):
     both = {"a": COSINE, "b": models.VectorParams(size=8, distance=models.Distance.COSINE)}
     engine.create_collection("source", vectors_config=both)
     rows, short = vectors(100), vectors(100, 1, 8)
-    made = [
+    source_points = [
         models.PointStruct(id=i, vector={"a": rows[i].tolist(), "b": short[i].tolist()}, payload={})
         for i in range(100)
     ]
     # A point without one of them, and one without any.
-    made += [models.PointStruct(id=100, vector={"b": short[0].tolist()}, payload={"n": 1})]
-    made += [models.PointStruct(id=101, vector={}, payload={"n": 2})]
-    engine.upsert("source", made, wait=True)
+    source_points += [models.PointStruct(id=100, vector={"b": short[0].tolist()}, payload={"n": 1})]
+    source_points += [models.PointStruct(id=101, vector={}, payload={"n": 2})]
+    engine.upsert("source", source_points, wait=True)
     with pytest.raises(InvalidArgumentError, match=r"vector: .*\['a', 'b'\].*got None"):
         go(engine)
     with pytest.raises(InvalidArgumentError, match="got 'c'"):
@@ -163,10 +163,10 @@ def test_matrices_become_codes_and_an_encoding(engine):
     assert done.point_bytes["source"].stored == pytest.approx(
         4 * DIM * np.mean([len(m) for m in matrices]), rel=0.5
     )
-    given = [Query(tokens=matrices[3]), Query(tokens=matrices[4])]
-    assert Collection.open("live", engine).batch_search(given)[0][0].id == point_id(3)
-    asked = go(engine, "other", Recipe(tokens=tokens), queries=given)
-    assert (asked.recall.user_queries, asked.recall.queries) == (True, 2)
+    queries = [Query(tokens=matrices[3]), Query(tokens=matrices[4])]
+    assert Collection.open("live", engine).batch_search(queries)[0][0].id == point_id(3)
+    report = go(engine, "other", Recipe(tokens=tokens), queries=queries)
+    assert (report.recall.user_queries, report.recall.queries) == (True, 2)
 
 
 @on("edge")
@@ -190,7 +190,7 @@ def test_queries_that_cannot_be_asked_are_refused_before_anything_is_copied(engi
     for recall in (-0.1, 95, float("nan")):
         with pytest.raises(InvalidArgumentError, match=r"^recall"):
             go(engine, recipe=recipe, recall=recall)
-    assert [one.name for one in engine.get_collections().collections] == ["source"]
+    assert [collection.name for collection in engine.get_collections().collections] == ["source"]
 
 
 @on("edge")
@@ -332,9 +332,9 @@ def test_back_and_forth(engine):
 @on("server")
 def test_a_rehearsal_writes_nothing(engine):
     make_source(engine, 300)
-    before = {one.name for one in engine.get_collections().collections}
+    before = {collection.name for collection in engine.get_collections().collections}
     done = go(engine, dry_run=True, alias="live", recipe=Recipe(dense=Dense(dim=DIM, transforms=[PCA(8)])))
-    assert {one.name for one in engine.get_collections().collections} == before
+    assert {collection.name for collection in engine.get_collections().collections} == before
     assert alias_of(engine) is None
     assert done.dry_run and (done.points, done.copied, done.recall.queries) == (300, 300, 30)
     assert 0.2 < done.recall.value < 1.0
@@ -388,7 +388,7 @@ def test_broken_off_before_and_after_every_single_call(engine, monkeypatch):
 def test_what_cannot_be_is_refused_before_anything_is_written(engine):
     make_source(engine, 30)
     engine.create_collection("taken", vectors_config=COSINE)
-    before = {one.name for one in engine.get_collections().collections}
+    before = {collection.name for collection in engine.get_collections().collections}
     euclid = Recipe(dense=Dense(dim=DIM, distance=models.Distance.EUCLID))
     for options, error, said in [
         ({"target": "taken"}, MigrationError, "'taken' exists"),
@@ -409,7 +409,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(engine):
             go(engine, **options)
     with pytest.raises(CollectionNotFoundError, match="'absent'"):
         migrate("absent", "target", RECIPE, engine=engine)
-    assert {one.name for one in engine.get_collections().collections} == before
+    assert {collection.name for collection in engine.get_collections().collections} == before
     go(engine)
     with pytest.raises(RecipeMismatchError, match="datatype"):
         go(engine, recipe=Recipe(dense=Dense(dim=DIM)))
@@ -475,10 +475,10 @@ def test_the_command(engine, qdrant_address, monkeypatch, tmp_path):
 def test_dense_vectors_become_codes(engine):
     engine.create_collection("source", vectors_config=COSINE)
     rows = vectors(100)
-    made = [models.PointStruct(id=i, vector=rows[i].tolist(), payload={"n": i}) for i in range(100)]
+    source_points = [models.PointStruct(id=i, vector=rows[i].tolist(), payload={"n": i}) for i in range(100)]
     # A point without the vector has no codes, and is not found.
-    made.append(models.PointStruct(id=100, vector={}, payload={"n": 100}))
-    engine.upsert("source", made, wait=True)
+    source_points.append(models.PointStruct(id=100, vector={}, payload={"n": 100}))
+    engine.upsert("source", source_points, wait=True)
     coded = Recipe(dense=Dense(dim=DIM, transforms=[PCA(6)], codes=PowerQuantizer(bits=8)))
     done = go(engine, recipe=coded)
     assert done.recall.value > 0.95 and done.target_points == 101

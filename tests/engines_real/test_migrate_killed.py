@@ -31,8 +31,8 @@ def test_killed_at_ten_random_moments(server_client, qdrant_address):
         for number in np.random.default_rng(SEED).integers(0, POINTS, 1 << 20).tolist():
             payload = {"number": number, "version": written[0] + 1}
             changed = [
-                models.PointStruct(id=given, vector=rows[number], payload=payload)
-                for given in (point_id(number), 10**6 + written[0])
+                models.PointStruct(id=changed_id, vector=rows[number], payload=payload)
+                for changed_id in (point_id(number), 10**6 + written[0])
             ]
             try:
                 server_client.upsert("live", changed, wait=True)

@@ -57,7 +57,7 @@ def test_langchain(server_client, vector_name):
             ),
         )
         ours = new.similarity_search(query, k=3, filter=where)
-        assert [one.page_content for one in ours] == [one.page_content for one in theirs]
+        assert [document.page_content for document in ours] == [document.page_content for document in theirs]
         assert ours[0].metadata["year"] == theirs[0].metadata["year"]
 
 
@@ -89,7 +89,7 @@ def test_llama_index(server_client, hybrid):
     assert done.points == 40 and len(done.notes) == hybrid, done
     assert shown(stored(server_client, "live")) == stored(server_client, "docs")
     new = EmbplugVectorStore("live", client=server_client)
-    asked = store.VectorStoreQuery(query_embedding=rows[7], similarity_top_k=3)
-    theirs, ours = old.query(asked), new.query(asked)
+    query = store.VectorStoreQuery(query_embedding=rows[7], similarity_top_k=3)
+    theirs, ours = old.query(query), new.query(query)
     assert ours.ids == theirs.ids and ours.ids[0] == nodes[7].node_id
     assert ours.nodes[0].get_content() == "text number 7" and ours.nodes[0].metadata == {"year": 2007}

@@ -44,10 +44,10 @@ def clustered(count: int, dim: int = DIM, seed: int = 0):
     """Vectors near a few directions, as real ones are, most of their variance in few dimensions."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(9).standard_normal((20, dim)) * np.linspace(2, 0.1, dim)
-    made = centres[rng.integers(20, size=count)] + 0.5 * rng.standard_normal((count, dim)) * np.linspace(
+    vectors = centres[rng.integers(20, size=count)] + 0.5 * rng.standard_normal((count, dim)) * np.linspace(
         1, 0.05, dim
     )
-    return made.astype(np.float32)
+    return vectors.astype(np.float32)
 
 
 @pytest.fixture
@@ -90,32 +90,32 @@ def test_a_recall_is_reached_at_the_fewest_bytes(plain, few):
     assert (advice.points, advice.sampled, advice.held_out, advice.met) == (COUNT, 300, False, True)
     assert advice.best.expected_recall >= 0.8
     # A smaller recipe reaches the recall with less certainty.
-    surer = [one for one in advice.tried if one.expected_recall >= 0.9]
-    assert advice.best.bytes <= 1.02 * min(one.bytes for one in surer)
+    surer = [candidate for candidate in advice.tried if candidate.expected_recall >= 0.9]
+    assert advice.best.bytes <= 1.02 * min(candidate.bytes for candidate in surer)
     assert advice.best.front
     assert Recipe.from_yaml(advice.to_yaml()) == advice.recipe
     assert advice.recipe.payload_indexes == {"kind": models.PayloadSchemaType.KEYWORD}
-    assert [one.points for one in advice.costs] == [COUNT, 10 * COUNT, 100 * COUNT]
-    assert all((one.replicas, one.nodes) == (2, 2) for one in advice.costs)
+    assert [cost.points for cost in advice.costs] == [COUNT, 10 * COUNT, 100 * COUNT]
+    assert all((cost.replicas, cost.nodes) == (2, 2) for cost in advice.costs)
     json.dumps(advice.to_dict())
-    made = Collection.create("advised", advice.recipe, plain)
-    made.add(range(COUNT), dense=clustered(COUNT))
-    assert made.search(dense=clustered(COUNT)[7])[0].id == 7
+    collection = Collection.create("advised", advice.recipe, plain)
+    collection.add(range(COUNT), dense=clustered(COUNT))
+    assert collection.search(dense=clustered(COUNT)[7])[0].id == 7
 
 
 def test_a_budget_is_kept_and_held_out_points_stand_for_queries(plain, few):
     advice = advise("plain", engine=plain, bytes_per_vector=40, sample=300)
     assert advice.diagnosis is None and advice.to_dict()["diagnosis"] is None
     assert advice.held_out and advice.met and advice.queries == 125
-    today = next(one for one in advice.tried if one.name == advisor.AS_IT_IS)
+    today = next(candidate for candidate in advice.tried if candidate.name == advisor.AS_IT_IS)
     assert today.vector_bytes == pytest.approx(4 * DIM, rel=0.05)
-    assert all(one.vector_bytes <= 40 for one in advice.tried if one is not today)
+    assert all(candidate.vector_bytes <= 40 for candidate in advice.tried if candidate is not today)
     assert advice.best is not today
     # The prediction of the best recipe is lowered by its luck.
     assert advice.chance is None
-    fitting = [one.expected_recall for one in advice.tried if one is not today]
+    fitting = [candidate.expected_recall for candidate in advice.tried if candidate is not today]
     assert advice.best.expected_recall >= max(fitting) - 0.01
-    assert all(one.documents == 300 for one in advice.tried)
+    assert all(candidate.documents == 300 for candidate in advice.tried)
     with pytest.raises(InvalidArgumentError, match="budget"):
         advise("plain", engine=plain, budget=1000, sample=300)
 
@@ -137,8 +137,8 @@ def test_a_sample_has_the_proportions_of_the_collection(plain):
 
 
 def test_a_collection_of_embplug_is_sampled_without_what_embplug_keeps(plain):
-    made = Collection.create("own", Recipe(dense=Dense(dim=DIM)), plain)
-    made.add(["a", "b"], dense=clustered(2), payloads=[{"year": 1}, None])
+    collection = Collection.create("own", Recipe(dense=Dense(dim=DIM)), plain)
+    collection.add(["a", "b"], dense=clustered(2), payloads=[{"year": 1}, None])
     source = run(plain, advisor.sample_steps(plain, "own", None))
     assert sorted(map(str, source.payloads)) == ["{'year': 1}", "{}"]
 
@@ -198,10 +198,13 @@ def test_token_matrices(tmp_path, monkeypatch):
         )
         queries = TokenBatch.from_list([document[:2] for document in documents[:20]])
         advice = advise("matrices", engine=client, budget=400 * 7000, queries=queries, sample=300)
-    assert "FDE 5120, centroids 256" in {one.name for one in advice.tried}
-    tried = {one.name: one for one in advice.tried + advice.dropped}
+    assert "FDE 5120, centroids 256" in {candidate.name for candidate in advice.tried}
+    tried = {candidate.name: candidate for candidate in advice.tried + advice.dropped}
     assert tried[POOLED].recipe.tokens.reduction.factor == 2
-    payload = {name: next(p.bytes for p in one.parts if p.kind == "payload") for name, one in tried.items()}
+    payload = {
+        name: next(p.bytes for p in candidate.parts if p.kind == "payload")
+        for name, candidate in tried.items()
+    }
     assert payload[POOLED] < payload["FDE 5120, residual 16"]
     weighed = advice.best.memory_bytes + advice.best.disk_bytes / 20
     assert advice.best.bytes == pytest.approx(weighed)
@@ -326,16 +329,16 @@ def test_the_text_key_is_that_of_the_source(tmp_path, few):
         client.upsert("docs", points=points)
         advice = advise("docs", engine=client, recall=0.8, sample=300)
     assert advice.recipe.text_key == "page_content"
-    today = next(one for one in advice.tried if one.name == advisor.AS_IT_IS)
+    today = next(candidate for candidate in advice.tried if candidate.name == advisor.AS_IT_IS)
     assert today.recipe.dense["dense"].datatype == models.Datatype.FLOAT16
     assert today.vector_bytes == pytest.approx(2 * DIM, rel=0.05)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 8, 16, 31, 64])
 def test_there_are_recipes_for_vectors_of_few_dimensions(dim):
-    made = dense_recipes(dim, models.Distance.COSINE, Capabilities.of("edge", "0.9.0"))
-    assert {"float32", "float16", "int8"} <= made.keys()
-    for recipe in made.values():
+    recipes = dense_recipes(dim, models.Distance.COSINE, Capabilities.of("edge", "0.9.0"))
+    assert {"float32", "float16", "int8"} <= recipes.keys()
+    for recipe in recipes.values():
         stored = Pipeline(recipe).vectors_config()
         assert all(1 <= params.size <= dim for params in stored.values())
 
@@ -403,7 +406,7 @@ def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_clie
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert Recipe.from_file(tmp_path / "recipe.yaml") == Recipe.from_dict(told["recipe"])
-    assert not any("turbo" in one["name"] for one in told["tried"] + told["dropped"])
+    assert not any("turbo" in candidate["name"] for candidate in told["tried"] + told["dropped"])
     shown = CliRunner().invoke(app, [*arguments, "--bytes-per-vector", "70"], env={"COLUMNS": "160"})
     assert "Recommended, for at most 70 bytes a vector" in shown.stdout and "dense:" in shown.stdout
     assert advisor.AS_IT_IS in shown.stdout

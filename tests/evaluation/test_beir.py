@@ -52,8 +52,8 @@ def test_texts_in_the_cache_are_not_encoded_again(tmp_path):
     uncached = encode_texts(Words(), "documents", texts, name="n")
     assert encoder.encoded == 3
     assert [first.tokens.lengths.tolist(), first.saliency] == [[3, 0, 2], None]
-    for one in (again, uncached):
-        assert (one.tokens.values == first.tokens.values).all() and (one.dense == first.dense).all()
+    for encoded in (again, uncached):
+        assert (encoded.tokens.values == first.tokens.values).all() and (encoded.dense == first.dense).all()
     encode_texts(encoder, "documents", ["changed", *texts[1:]], name="n", cache=tmp_path)
     assert encoder.encoded == 6
 

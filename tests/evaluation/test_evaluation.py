@@ -42,16 +42,18 @@ def result(tmp_path_factory) -> Evaluation:
 
 def test_measures_are_those_of_the_rankings(result):
     assert (result.documents, result.queries, result.skipped) == (60, 12, {"documents": 1, "queries": 0})
-    for one in result.recipes:
-        wanted = [query.replace("q", "d") for query in result.query_ids]
-        ranks = [[*hits, d].index(d) + 1 for d, hits in zip(wanted, one.hits, strict=True)]
+    for evaluated in result.recipes:
+        relevant = [query.replace("q", "d") for query in result.query_ids]
+        ranks = [[*hits, d].index(d) + 1 for d, hits in zip(relevant, evaluated.hits, strict=True)]
         ranks = [rank if rank <= 10 else 0 for rank in ranks]
-        assert one.per_query["RR@10"] == pytest.approx([1 / rank if rank else 0 for rank in ranks])
-        assert one.per_query["nDCG@10"] == pytest.approx([1 / np.log2(r + 1) if r else 0 for r in ranks])
-        assert one.figures["R@10"].mean == pytest.approx(np.mean([rank > 0 for rank in ranks]))
-        assert one.figures["R@20"].mean >= one.figures["R@10"].mean
-        assert one.latency_ms["p50"] <= one.latency_ms["p95"] <= one.latency_ms["p99"]
-        assert all(figure.low <= figure.mean <= figure.high for figure in one.figures.values())
+        assert evaluated.per_query["RR@10"] == pytest.approx([1 / rank if rank else 0 for rank in ranks])
+        assert evaluated.per_query["nDCG@10"] == pytest.approx(
+            [1 / np.log2(r + 1) if r else 0 for r in ranks]
+        )
+        assert evaluated.figures["R@10"].mean == pytest.approx(np.mean([rank > 0 for rank in ranks]))
+        assert evaluated.figures["R@20"].mean >= evaluated.figures["R@10"].mean
+        assert evaluated.latency_ms["p50"] <= evaluated.latency_ms["p95"] <= evaluated.latency_ms["p99"]
+        assert all(figure.low <= figure.mean <= figure.high for figure in evaluated.figures.values())
     tokens, dense, prefix, _, words = result.recipes
     # Matrices are stored as float16.
     assert tokens.figures["overlap@10"].mean > 0.95 and dense.figures["overlap@10"].mean == 1
@@ -64,9 +66,11 @@ class SalientWords(Words):
     """Words of one document alone matter, those that all share do not."""
 
     def encode_documents(self, texts):
-        made = super().encode_documents(texts)
+        encoded = super().encode_documents(texts)
         words = [word for text in texts for word in text.split()]
-        return Encoded(made.tokens, made.dense, np.array([word[0] == "w" for word in words], np.float32))
+        return Encoded(
+            encoded.tokens, encoded.dense, np.array([word[0] == "w" for word in words], np.float32)
+        )
 
     encode_queries = encode_documents
 
@@ -93,9 +97,9 @@ def test_tokens_are_pruned_by_what_the_encoder_says(tmp_path):
 
 
 def test_filtered_searches_are_held_to_exact_filtered_ones(result):
-    for one in result.recipes:
-        assert [(f.share, f.documents) for f in one.filtered] == [(0.5, 30), (0.01, 1)]
-        assert one.filtered[1].overlap.mean == 1
+    for evaluated in result.recipes:
+        assert [(f.share, f.documents) for f in evaluated.filtered] == [(0.5, 30), (0.01, 1)]
+        assert evaluated.filtered[1].overlap.mean == 1
     assert result.recipes[1].filtered[0].overlap.mean == 1
     assert 0.2 < result.recipes[2].filtered[0].overlap.mean < 0.9
 
@@ -117,7 +121,7 @@ def test_chance_differences_are_told_from_real_ones():
         "noise": {"m": base + rng.normal(0, 0.1, 200)},
         "better": {"m": base + rng.normal(0.05, 0.1, 200)},
     }
-    p = {(one.first, one.second): one.p_holm for one in compare(values)}
+    p = {(comparison.first, comparison.second): comparison.p_holm for comparison in compare(values)}
     assert p["base", "better"] < 0.001 < 0.1 < p["base", "noise"]
     figure = bootstrap([base])[0]
     error = base.std() / np.sqrt(200)
@@ -174,7 +178,9 @@ def test_the_page_stands_alone_and_shows_everything(result):
     assert f"{result.date}." in page and f"Python {result.machine['python']}" in page
     # The recipe is the one that an evaluation reads.
     texts = [html.unescape(text) for text in re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)]
-    assert [Recipe.from_yaml(text).to_dict() for text in texts] == [one.recipe for one in result.recipes]
+    assert [Recipe.from_yaml(text).to_dict() for text in texts] == [
+        evaluated.recipe for evaluated in result.recipes
+    ]
     change = next(c for c in result.comparisons if (c.measure, c.second) == ("overlap@10", "prefix"))
     assert f"{change.difference.mean:+.3f}</span>" in page
     assert "NaN" not in page and "nan" not in re.sub(r"<style>.*?</style>", "", page).lower().split()
@@ -188,8 +194,8 @@ def test_the_page_stands_alone_and_shows_everything(result):
 
 def test_a_page_of_one_recipe_and_no_sizes(result):
     contents = result.to_dict()
-    one = {**contents["recipes"][0], "bytes_per_document": None, "filtered": []}
-    page = report_html({**contents, "recipes": [one], "comparisons": []})
+    evaluated = {**contents["recipes"][0], "bytes_per_document": None, "filtered": []}
+    page = report_html({**contents, "recipes": [evaluated], "comparisons": []})
     assert "not reported" in page and "Query by query" not in page and "Under filters" not in page
 
 
@@ -209,7 +215,7 @@ def test_from_the_command_line_on_a_server(tmp_path, qdrant_address, server_clie
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told == json.loads((tmp_path / "result.json").read_text())
-    assert [one["name"] for one in told["recipes"]] == ["dense", "prefix"]
+    assert [evaluated["name"] for evaluated in told["recipes"]] == ["dense", "prefix"]
     assert (told["queries"], "Qdrant server" in told["engine"]) == (5, True)
     assert len(list((tmp_path / "cached").iterdir())) == 2
     assert server_client.get_collections() == before

@@ -36,17 +36,19 @@ def test_dense(distance, monkeypatch):
 def test_tokens(monkeypatch):
     monkeypatch.setattr(exact, "BLOCK_MATRICES", 4)
     rng = np.random.default_rng(1)
-    made = [[rng.standard_normal((rng.integers(6), 5)) for _ in range(count)] for count in (25, 8)]
-    documents, queries = (TokenBatch.from_list(matrices, 5) for matrices in made)
+    batches = [[rng.standard_normal((rng.integers(6), 5)) for _ in range(count)] for count in (25, 8)]
+    documents, queries = (TokenBatch.from_list(matrices, 5) for matrices in batches)
     mask = rng.random(25) < 0.5
     found, filtered = exact_tokens(queries, documents, 9, [None, mask])
     for i, query in enumerate(queries):
-        scores = np.array([(query @ one.T).max(axis=1).sum() if len(one) else -np.inf for one in documents])
+        scores = np.array(
+            [(query @ document.T).max(axis=1).sum() if len(document) else -np.inf for document in documents]
+        )
         there = np.isfinite(scores)
         assert found[i].tolist() == obvious(scores, there, 9)
         assert filtered[i].tolist() == obvious(scores, there & mask, 9)
 
 
 def test_overlap_counts_what_is_wanted():
-    wanted = np.array([[1, 2], [3, -1], [-1, -1]])
-    assert overlap([[2, 9], [4], [5]], wanted).tolist() == [0.5, 0.0, 1.0]
+    nearest = np.array([[1, 2], [3, -1], [-1, -1]])
+    assert overlap([[2, 9], [4], [5]], nearest).tolist() == [0.5, 0.0, 1.0]

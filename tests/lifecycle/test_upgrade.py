@@ -106,7 +106,7 @@ def test_from_the_old_model_to_the_new(engine: Engine) -> None:
     collection = filled(engine)
     report = upgrade(collection, "tests-new", pairs=250)
     assert report.installed and report.recall > 0.9 and report.model == 2
-    assert {one.adapter: one.recall for one in report.adapters}["none"] < 0.5
+    assert {measured.adapter: measured.recall for measured in report.adapters}["none"] < 0.5
     assert report.adapters[0].mixed is not None and report.adapters[0].mixed > 0.9
     collection = Collection.open("up", engine)
     assert collection.recipe.encoder == "tests-new"
@@ -134,11 +134,11 @@ def test_from_the_old_model_to_the_new(engine: Engine) -> None:
     rest = reembed(collection, batch=100)
     assert rest.finished and rest.left == 0 and rest.embedded in (149, 150)
     collection.delete(["more"])
-    for one in (collection, Collection.open("up", engine)):
-        assert one.recipe.dense["dense"] == Dense(dim=DIM)
-        assert one.info().versions == {"dense": VectorVersion(model=2)}
-        assert recall(one, "tests-new") > 0.99
-        assert one.search(text="query 7", limit=1)[0].payload == {"n": 7, "text": "document 7"}
+    for opened in (collection, Collection.open("up", engine)):
+        assert opened.recipe.dense["dense"] == Dense(dim=DIM)
+        assert opened.info().versions == {"dense": VectorVersion(model=2)}
+        assert recall(opened, "tests-new") > 0.99
+        assert opened.search(text="query 7", limit=1)[0].payload == {"n": 7, "text": "document 7"}
     with pytest.raises(UpgradeError, match="no upgrade"):
         reembed(collection)
     assert upgrade(collection, "tests-old", pairs=250).model == 3
@@ -202,10 +202,10 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
     best = upgrade(collection, "tests-new", adapter="best", queries=TEXTS[:50], dry_run=True, pairs=250)
     assert not best.installed and len(best.adapters) >= 5
     assert best.chosen == best.adapters[0].adapter and best.recall == best.adapters[0].recall
-    recalls = [one.recall for one in best.adapters if one.adapter != "none"]
+    recalls = [measured.recall for measured in best.adapters if measured.adapter != "none"]
     assert recalls == sorted(recalls, reverse=True) and best.adapters[-1].adapter == "none"
     kinds = {*registry.registered("adapter"), "none"}
-    assert {one.adapter for one in best.adapters} == kinds and best.skipped == {}
+    assert {measured.adapter for measured in best.adapters} == kinds and best.skipped == {}
     assert Collection.open("up", edge_client).recipe == PLAIN
     for options, message in (
         ({"adapter": "magic"}, "^adapter"),
@@ -239,10 +239,10 @@ def test_nothing_changes_where_too_little_is_kept_or_only_measured(edge_client: 
         "tokens", Recipe(dense=Dense(dim=DIM), tokens=Tokens(dim=DIM, codes=None)), edge_client
     )
     coded = Collection.create("coded", Recipe(dense=Dense(dim=DIM, codes=PowerQuantizer())), edge_client)
-    given = Collection.create("bytes", Recipe(dense=Dense(dim=DIM, datatype="uint8")), edge_client)
-    for one in (funnel, tokens, coded, given):
+    of_bytes = Collection.create("bytes", Recipe(dense=Dense(dim=DIM, datatype="uint8")), edge_client)
+    for unsupported in (funnel, tokens, coded, of_bytes):
         with pytest.raises(InvalidArgumentError, match="migrate"):
-            upgrade(one, "tests-new")
+            upgrade(unsupported, "tests-new")
 
 
 def test_a_document_without_a_text_is_named(edge_client: EdgeClient) -> None:
@@ -440,7 +440,12 @@ def test_best_of_what_can_be_measured(edge_client: EdgeClient, monkeypatch: pyte
     collection = filled(edge_client)
     monkeypatch.setitem(sys.modules, "torch", None)
     report = upgrade(collection, "tests-long", adapter="best", pairs=250, dry_run=True)
-    assert {one.adapter for one in report.adapters} == {"procrustes", "affine", "ranked", "relative"}
+    assert {measured.adapter for measured in report.adapters} == {
+        "procrustes",
+        "affine",
+        "ranked",
+        "relative",
+    }
     assert set(report.skipped) == {"mlp", "dimension_scale"}
     assert "embplug[torch]" in report.skipped["mlp"]
     assert "24 dimensions" in report.skipped["dimension_scale"]

@@ -63,7 +63,7 @@ def test_an_altered_state_is_refused_or_gives_finite_results(name: str) -> None:
                 warnings.simplefilter("ignore")
                 try:
                     method.set_state({**state, key: changed})
-                    made = results(method)
+                    outputs = results(method)
                 except StateError as error:
                     assert "state" in str(error), (key, how)
                     assert not method.fitted, (key, how)
@@ -72,7 +72,7 @@ def test_an_altered_state_is_refused_or_gives_finite_results(name: str) -> None:
                     # A state of another dimension, which a collection compares with its recipe.
                     assert method.fitted_dim != fitted(name).fitted_dim, (key, how)
                     continue
-            assert made, (key, how)
+            assert outputs, (key, how)
             assert "nan" not in how and "inf" not in how, (key, how)
 
 

@@ -504,8 +504,8 @@ def test_adapters_name_the_argument_that_is_wrong(name: str) -> None:
         adapter.transform(np.zeros((2, DIM + 1)))
     with pytest.raises(LengthMismatchError, match=r"^old"):
         fresh(name).fit(vectors(), vectors()[1:])
-    one = fresh(name).fit(vectors(1), vectors(1))
-    assert np.isfinite(one.transform(vectors(3))).all()
+    smallest = fresh(name).fit(vectors(1), vectors(1))
+    assert np.isfinite(smallest.transform(vectors(3))).all()
 
 
 # Encodings.

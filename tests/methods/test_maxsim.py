@@ -23,11 +23,13 @@ def batch(lengths: list[int], dim: int, seed: int) -> TokenBatch:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 5), st.integers(0, 99), st.integers(1, 12))
 def test_each_document_has_the_sum_of_its_highest_products(
-    lengths: list[int], asked: int, seed: int, block: int
+    lengths: list[int], query_length: int, seed: int, block: int
 ) -> None:
     documents = batch(lengths, 4, seed)
-    query = np.random.default_rng(seed + 1).normal(size=(asked, 4)).astype(np.float32)
-    expected = [float((query @ one.T).max(axis=1).sum()) if len(one) else -np.inf for one in documents]
+    query = np.random.default_rng(seed + 1).normal(size=(query_length, 4)).astype(np.float32)
+    expected = [
+        float((query @ document.T).max(axis=1).sum()) if len(document) else -np.inf for document in documents
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(import_module("embplug.methods.maxsim"), "BLOCK_TOKENS", block)
         np.testing.assert_allclose(maxsim(query, documents), np.array(expected).reshape(-1), atol=1e-5)

@@ -66,9 +66,9 @@ def test_slices_are_ranges_of_documents(lengths, where):
 
 @given(lengths_strategy, lengths_strategy)
 def test_concat_keeps_the_order(first, second):
-    one, two = matrices(first, seed=1), matrices(second, seed=2)
-    joined = TokenBatch.concat([TokenBatch.from_list(one), TokenBatch.from_list(two)])
-    assert_same(joined, one + two)
+    left, right = matrices(first, seed=1), matrices(second, seed=2)
+    joined = TokenBatch.concat([TokenBatch.from_list(left), TokenBatch.from_list(right)])
+    assert_same(joined, left + right)
 
 
 def test_documents_and_ranges_are_views():

@@ -107,14 +107,14 @@ def test_what_is_no_path_is_named(tmp_path, monkeypatch, paths, named):
 
 
 def test_pages_to_skip_are_not_decoded(folder):
-    asked, errors = [], []
+    offered, errors = [], []
 
     def skip(page: str) -> bool:
-        asked.append(page)
+        offered.append(page)
         return page != "scans/report.pdf#3"
 
     pages = read_pages("scans", on_error=errors.append, skip=skip)
     assert [page.id for page in pages] == ["scans/report.pdf#3"]
     # The damaged page and the damaged image are asked for, and not read.
-    assert {"scans/report.pdf#2", "scans/old/c.jpg#1"} <= {*asked} and len(asked) == 8
+    assert {"scans/report.pdf#2", "scans/old/c.jpg#1"} <= {*offered} and len(offered) == 8
     assert [error.argument for error in errors] == [f"scans/{n}.pdf" for n in ("broken", "notes", "secret")]

@@ -91,14 +91,14 @@ def test_models_of_sentence_transformers_and_rerankers_are_scorers() -> None:
         def rank(self, query: str, docs: list[str], doc_ids: list[int]) -> SimpleNamespace:
             ranked = sorted(zip(docs, doc_ids, strict=True), key=lambda pair: -len(pair[0]))
             return SimpleNamespace(
-                results=[SimpleNamespace(doc_id=one, score=len(doc)) for doc, one in ranked]
+                results=[SimpleNamespace(doc_id=doc_id, score=len(doc)) for doc, doc_id in ranked]
             )
 
-    for made in (
+    for scorer in (
         CrossEncoder.from_sentence_transformers(Model(), batch_size=2),
         CrossEncoder.from_rerankers(Ranker()),
     ):
-        assert [hit.id for hit in made.rerank("q", HITS)] == [5, 4, 3, 2, 1]
+        assert [hit.id for hit in scorer.rerank("q", HITS)] == [5, 4, 3, 2, 1]
 
 
 @pytest.fixture(scope="module")

@@ -64,21 +64,21 @@ def test_similarities_are_those_of_their_definitions():
         np.testing.assert_allclose(similarity, 1 / (1 + apart[1:, 1:]), atol=1e-6)
 
     documents = [rng.standard_normal((count, 4)).astype(np.float32) for count in (1, 2, 5)]
-    asked = rng.standard_normal((2, 4)).astype(np.float32)
+    query_tokens = rng.standard_normal((2, 4)).astype(np.float32)
 
     def share(of, by):
         return (by @ of.T).max(axis=1).sum() / np.square(by).sum()
 
-    relevance, similarity = token_similarities(asked, TokenBatch.from_list(documents))
-    itself = (asked @ asked.T).max(axis=1).sum()
-    exact = [(asked @ document.T).max(axis=1).sum() / itself for document in documents]
+    relevance, similarity = token_similarities(query_tokens, TokenBatch.from_list(documents))
+    itself = (query_tokens @ query_tokens.T).max(axis=1).sum()
+    exact = [(query_tokens @ document.T).max(axis=1).sum() / itself for document in documents]
     np.testing.assert_allclose(relevance, exact, atol=1e-5)
     both = [[(share(a, b) + share(b, a)) / 2 for a in documents] for b in documents]
     np.testing.assert_allclose(similarity, both, atol=1e-5)
 
 
 def test_relevance_is_a_share_of_the_query_as_a_document_where_it_was_weighed():
-    asked = np.eye(2, 4, dtype=np.float32)
-    documents = TokenBatch.from_list([asked])
-    relevance, _ = token_similarities(asked * np.float32(2), documents, documents)
+    query = np.eye(2, 4, dtype=np.float32)
+    documents = TokenBatch.from_list([query])
+    relevance, _ = token_similarities(query * np.float32(2), documents, documents)
     assert relevance.tolist() == [1.0]

@@ -274,8 +274,8 @@ def test_samples_are_points_of_the_collection(docs):
 
 
 def test_payload_and_vectors_are_returned_as_asked(docs):
-    def first(**wanted: Any) -> Any:
-        return docs.query_points("shared", query=QUERY, using="dense", limit=1, **wanted).points[0]
+    def first(**options: Any) -> Any:
+        return docs.query_points("shared", query=QUERY, using="dense", limit=1, **options).points[0]
 
     top = best(COSINE, 1)[0][0]
     assert first().payload == payload_of(top)
@@ -493,11 +493,11 @@ FILTERS: dict[str, tuple[models.Filter, Callable[[int], bool]]] = {
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_filters_select_what_they_say(docs, name):
-    given, selects = FILTERS[name]
+    query_filter, selects = FILTERS[name]
     expected = [i for i in range(N) if selects(i)]
-    assert ids_of(docs.scroll("shared", scroll_filter=given, limit=N)[0]) == expected
-    assert docs.count("shared", count_filter=given).count == len(expected)
-    found = docs.query_points("shared", query=QUERY, using="dense", query_filter=given, limit=N)
+    assert ids_of(docs.scroll("shared", scroll_filter=query_filter, limit=N)[0]) == expected
+    assert docs.count("shared", count_filter=query_filter).count == len(expected)
+    found = docs.query_points("shared", query=QUERY, using="dense", query_filter=query_filter, limit=N)
     assert sorted(ids_of(found.points)) == expected
 
 
@@ -518,7 +518,7 @@ def test_slices_share_the_points_among_them(docs):
     slices = [
         models.Filter(must=[models.SliceCondition(slice=models.Slice(total=3, index=i))]) for i in range(3)
     ]
-    parts = [ids_of(docs.scroll("shared", scroll_filter=one, limit=N)[0]) for one in slices]
+    parts = [ids_of(docs.scroll("shared", scroll_filter=slice_filter, limit=N)[0]) for slice_filter in slices]
     assert all(len(part) < N for part in parts)
     assert sorted(i for part in parts for i in part) == list(range(N))
 
@@ -672,11 +672,11 @@ def test_payload_indexes_tell_how_they_were_made(engine, engine_name):
         if isinstance(schema, str):
             assert found[key].data_type == schema
         else:
-            given, told = (
+            expected, told = (
                 schema.model_dump(exclude_none=True),
                 found[key].params.model_dump(exclude_none=True),
             )
-            assert given.items() <= told.items()
+            assert expected.items() <= told.items()
     engine.delete_payload_index("small", "keyword")
     engine.delete_payload_index("small", "never_there")
     assert "keyword" not in engine.get_collection("small").payload_schema
@@ -782,9 +782,16 @@ def test_payload_is_set_replaced_and_removed(small):
 
 
 def test_payload_holds_what_json_holds(small):
-    given = {"text": "ü\n\0", "int": -(2**53), "real": 1e-7, "none": None, "list": [[], {}], "": "empty key"}
-    small.overwrite_payload("small", payload=given, points=[1], wait=True)
-    assert small.retrieve("small", ids=[1])[0].payload == given
+    payload = {
+        "text": "ü\n\0",
+        "int": -(2**53),
+        "real": 1e-7,
+        "none": None,
+        "list": [[], {}],
+        "": "empty key",
+    }
+    small.overwrite_payload("small", payload=payload, points=[1], wait=True)
+    assert small.retrieve("small", ids=[1])[0].payload == payload
 
 
 # What is Edge's own

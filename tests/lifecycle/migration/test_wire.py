@@ -30,7 +30,7 @@ def vector(kind: str, row: int, dim: int) -> tuple[grpc.VectorOutput, np.ndarray
     if kind == "flat":
         return grpc.VectorOutput(data=numbers), numbers
     if kind == "multi":
-        rows = [grpc.DenseVector(data=one) for one in matrix]
+        rows = [grpc.DenseVector(data=token) for token in matrix]
         return grpc.VectorOutput(multi_dense=grpc.MultiDenseVector(vectors=rows)), matrix
     if kind == "flat multi":
         return grpc.VectorOutput(data=matrix.ravel(), vectors_count=2), matrix
@@ -56,32 +56,34 @@ def vector(kind: str, row: int, dim: int) -> tuple[grpc.VectorOutput, np.ndarray
 def test_points_are_read_as_they_were_written(points, columns, named, data):
     messages, expected = [], []
     for row, (point_id, payload) in enumerate(points):
-        made = [vector(kind, row, dim) for kind, dim in columns if data.draw(st.booleans())]
-        names = [f"v{i}" for i in range(len(made))] if named else [""]
-        made = made if named else made[:1]
+        written = [vector(kind, row, dim) for kind, dim in columns if data.draw(st.booleans())]
+        names = [f"v{i}" for i in range(len(written))] if named else [""]
+        written = written if named else written[:1]
         vectors = grpc.VectorsOutput()
         if named:
-            for name, (message, _) in zip(names, made, strict=True):
+            for name, (message, _) in zip(names, written, strict=True):
                 vectors.vectors.vectors[name].CopyFrom(message)
-        elif made:
-            vectors.vector.CopyFrom(made[0][0])
+        elif written:
+            vectors.vector.CopyFrom(written[0][0])
         key = {"num": point_id} if isinstance(point_id, int) else {"uuid": point_id}
         messages.append(
             grpc.RetrievedPoint(
                 id=grpc.PointId(**key),
                 payload={name: json_to_value(value) for name, value in payload.items()},
-                vectors=vectors if made or row % 2 else None,
+                vectors=vectors if written or row % 2 else None,
             )
         )
         # Not all are asked for.
-        read = {name: value for name, (_, value) in zip(names, made, strict=False) if name != "v1"}
+        read = {name: value for name, (_, value) in zip(names, written, strict=False) if name != "v1"}
         expected.append((point_id, payload, read))
     for answer in (grpc.ScrollResponse(result=messages), grpc.GetResponse(result=messages, time=0.5)):
         found = list(zip(*read_points(answer, ["", "v0", "v2"]), strict=True))
-        assert [(one, dict(payload)) for one, payload, _, _ in found] == [each[:2] for each in expected]
-        for (_, _, vectors, _), (_, _, wanted) in zip(found, expected, strict=True):
-            assert vectors.keys() == wanted.keys()
-            for name, value in wanted.items():
+        assert [(found_id, dict(payload)) for found_id, payload, _, _ in found] == [
+            each[:2] for each in expected
+        ]
+        for (_, _, vectors, _), (_, _, expected_vectors) in zip(found, expected, strict=True):
+            assert vectors.keys() == expected_vectors.keys()
+            for name, value in expected_vectors.items():
                 assert vectors[name].dtype == value.dtype
                 np.testing.assert_array_equal(vectors[name], value)
 

@@ -42,12 +42,12 @@ def blurred() -> np.ndarray:
 def recall(adapter: Any, new: np.ndarray, old: np.ndarray) -> float:
     """Of the ten nearest by the new model, those that are found by old vectors; 500 are learned from."""
     adapter.fit(new[:500], old[:500])
-    wanted = np.argsort(-(new[500:] @ new.T), axis=1)[:, 1:11]
+    nearest = np.argsort(-(new[500:] @ new.T), axis=1)[:, 1:11]
     found = np.argsort(-(adapter.transform(new[500:]) @ old.T), axis=1)[:, :11]
-    return float(np.mean([np.isin(want, find).mean() for want, find in zip(wanted, found, strict=True)]))
+    return float(np.mean([np.isin(want, find).mean() for want, find in zip(nearest, found, strict=True)]))
 
 
-@pytest.mark.parametrize("adapter", QUICK, ids=lambda one: one.kind)
+@pytest.mark.parametrize("adapter", QUICK, ids=lambda adapter: adapter.kind)
 def test_a_rotation_is_undone(adapter: Any) -> None:
     assert recall(adapter, NEW, OLD) > (0.6 if adapter.kind == "relative" else 0.97)
 
@@ -73,7 +73,7 @@ def test_the_map_of_documents_serves_where_the_old_model_sees_less() -> None:
 
 
 @pytest.mark.parametrize(
-    "adapter", [RankedAffine(ridge=2), ResidualMLP(hidden=16, ridge=2)], ids=lambda one: one.kind
+    "adapter", [RankedAffine(ridge=2), ResidualMLP(hidden=16, ridge=2)], ids=lambda adapter: adapter.kind
 )
 def test_what_is_trained_to_rank_finds_more(adapter: Any) -> None:
     start = LowRankAffine(rank=None, ridge=adapter.ridge)
@@ -86,20 +86,20 @@ def test_one_pair_is_no_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "adapter", [LowRankAffine(), RankedAffine(), ResidualMLP()], ids=lambda one: one.kind
+    "adapter", [LowRankAffine(), RankedAffine(), ResidualMLP()], ids=lambda adapter: adapter.kind
 )
 def test_scores_are_on_the_scale_of_the_new_model_whatever_its_length(adapter: Any) -> None:
     new = 5 * NEW + 2
     adapter.fit(new, OLD + 0.1)
-    asked = new[:20]
-    scores = adapter.transform(asked) @ (OLD + 0.1).T + adapter.missing(asked)[:, None]
-    exact = asked @ new.T
+    queries = new[:20]
+    scores = adapter.transform(queries) @ (OLD + 0.1).T + adapter.missing(queries)[:, None]
+    exact = queries @ new.T
     np.testing.assert_allclose(scores.mean(1), exact.mean(1), rtol=1e-4)
     assert np.corrcoef(scores.ravel(), exact.ravel())[0, 1] > 0.98
     assert np.std(scores - exact) < 0.3 * np.std(exact)
 
 
-@pytest.mark.parametrize("adapter", [*QUICK, DimensionScale()], ids=lambda one: one.kind)
+@pytest.mark.parametrize("adapter", [*QUICK, DimensionScale()], ids=lambda adapter: adapter.kind)
 def test_what_was_learned_is_kept_and_restored(adapter: Any) -> None:
     assert registered("adapter")[adapter.kind] is type(adapter)
     adapter.fit(NEW, OLD)

@@ -232,9 +232,9 @@ def test_dot_products_of_bytes_rank_like_those_of_floats():
     options = {"repetitions": 10, "simhash_bits": 3}
     exact, coded = fitted(options, dim=32), fitted(options | {"dtype": "uint8"}, dim=32)
     documents, query = batch([30] * 200, dim=32), batch([10], seed=5, dim=32)
-    wanted = exact.encode_documents(documents) @ exact.encode_queries(query)[0]
+    expected = exact.encode_documents(documents) @ exact.encode_queries(query)[0]
     got = coded.encode_documents(documents).astype(int) @ coded.encode_queries(query)[0].astype(int)
-    assert np.corrcoef(wanted, got)[0, 1] > 0.99
+    assert np.corrcoef(expected, got)[0, 1] > 0.99
 
 
 def test_half_the_bytes_hold_the_same_numbers():
@@ -424,9 +424,11 @@ def test_axes_of_a_cross_polytope_are_those_of_rotations(simhash_bits: int) -> N
     encoding = FDE(partitioner="cross_polytope", simhash_bits=simhash_bits, repetitions=2)
     axes = encoding._cells(8).normals
     assert axes.shape == (2, 1 << simhash_bits - 1, 8)
-    for one in axes:
-        for start in range(0, len(one), 8):
+    for normals in axes:
+        for start in range(0, len(normals), 8):
             np.testing.assert_allclose(
-                one[start : start + 8] @ one[start : start + 8].T, np.eye(min(8, len(one))), atol=1e-5
+                normals[start : start + 8] @ normals[start : start + 8].T,
+                np.eye(min(8, len(normals))),
+                atol=1e-5,
             )
     assert np.abs(axes[0] - axes[1]).max() > 0.1

@@ -84,11 +84,11 @@ def test_scores_are_those_of_the_reference_up_to_a_factor() -> None:
     weights = np.linspace(0.5, 2, len(queries.values))
     got = encoding.encode_queries(queries, weights) @ encoding.encode_documents(documents).T
     parts = np.split(weights, queries.offsets[1:-1])
-    wanted = np.array(
+    expected = np.array(
         [[reference.score(model, q, d, w) for d in documents] for q, w in zip(queries, parts, strict=True)]
     )
-    factor = (got * wanted).sum() / np.square(wanted).sum()
-    np.testing.assert_allclose(got / factor, wanted, atol=0.02 * np.abs(wanted).max())
+    factor = (got * expected).sum() / np.square(expected).sum()
+    np.testing.assert_allclose(got / factor, expected, atol=0.02 * np.abs(expected).max())
 
 
 def test_new_documents_are_ranked_as_by_maxsim(fitted: LearnedEncoding) -> None:
@@ -271,13 +271,13 @@ def test_queries_of_the_user_become_landmarks_and_help() -> None:
         sign = np.where(np.arange(DIM) % 2, -1, 1).astype(np.float32)
         return TokenBatch(tokens.values * sign, tokens.offsets)
 
-    documents, asked = batch([12] * 150, seed=11), mirrored(batch([6] * 40, seed=12))
-    true = maxsim(asked, documents)
+    documents, held_out = batch([12] * 150, seed=11), mirrored(batch([6] * 40, seed=12))
+    true = maxsim(held_out, documents)
     true -= true.mean(axis=1, keepdims=True)
     correlation = []
     for queries in (None, mirrored(batch([6] * 60, seed=13))):
         encoding = LearnedEncoding(**{**SMALL, "dtype": "float32"}).fit(SAMPLE, queries)
-        scores = encoding.encode_queries(asked) @ encoding.encode_documents(documents).T
+        scores = encoding.encode_queries(held_out) @ encoding.encode_documents(documents).T
         scores -= scores.mean(axis=1, keepdims=True)
         correlation.append(np.corrcoef(true.ravel(), scores.ravel())[0, 1])
     assert correlation[1] > correlation[0] + 0.02

@@ -63,9 +63,9 @@ def test_the_gradient_goes_downhill_by_the_closed_form() -> None:
     start = points[:10].copy(), np.zeros(10, np.float32)
 
     def error(directions: Any, thresholds: Any) -> float:
-        made = np.concatenate([np.maximum(points @ directions.T - thresholds, 0), points], axis=1)
-        best = np.linalg.lstsq(made, targets.T, rcond=None)[0]
-        return float(np.square(targets.T - made @ best).mean())
+        features = np.concatenate([np.maximum(points @ directions.T - thresholds, 0), points], axis=1)
+        best = np.linalg.lstsq(features, targets.T, rcond=None)[0]
+        return float(np.square(targets.T - features @ best).mean())
 
     errors = [error(*start)]
     for steps in (20, 200):

@@ -324,7 +324,7 @@ def predictive(
         )
         rests = generator.integers(0, 256, int(sizes[classes].sum()), dtype=np.uint8)
         strings.append(headers.tobytes() + rests.tobytes())
-    stops = np.cumsum([len(one) for one in strings], dtype=np.int64)
+    stops = np.cumsum([len(string) for string in strings], dtype=np.int64)
     codes = np.frombuffer(b"".join(strings), dtype=np.uint8)
     documents = CodedDocuments(codes, stops[:-1], np.cumsum([0, *lengths], dtype=np.int64))
     classes = [(normal(generator, 2 * width, ENTRIES), np.full(width, 2)) for width in widths]

@@ -27,9 +27,9 @@ def test_every_document_has_the_same_sum(dim, seed, shift):
 def test_unsigned_dot_products_are_the_signed_ones_and_a_constant_of_the_query(dim, seed):
     documents, queries = vectors(20, dim, seed), vectors(3, dim, seed + 1)
     coder = BalancedBytes.fit(documents)
-    coded, asked = coder.documents(documents).astype(int), coder.queries(queries).astype(int)
-    signed = (asked - OFFSET)[:, :dim] @ (coded - OFFSET)[:, :dim].T
-    shift = asked @ coded.T - signed
+    coded, query_codes = coder.documents(documents).astype(int), coder.queries(queries).astype(int)
+    signed = (query_codes - OFFSET)[:, :dim] @ (coded - OFFSET)[:, :dim].T
+    shift = query_codes @ coded.T - signed
     np.testing.assert_array_equal(shift, np.broadcast_to(shift[:, :1], shift.shape))
 
 

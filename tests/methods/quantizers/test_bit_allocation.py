@@ -41,13 +41,13 @@ def test_bytes_serve_consecutive_directions_and_leave_none_out(found: np.ndarray
 
 
 @given(st.lists(st.integers(0, 8), min_size=1, max_size=60), st.integers(1, 20))
-def test_no_byte_holds_more_than_eight_bits(wanted: list[int], size: int) -> None:
-    bins, bits = fill_bytes(np.array(wanted), size)
+def test_no_byte_holds_more_than_eight_bits(optimal_bits: list[int], size: int) -> None:
+    bins, bits = fill_bytes(np.array(optimal_bits), size)
     assert len(bins) == size
-    placed = [direction for one in bins for direction in one]
+    placed = [direction for directions in bins for direction in directions]
     assert len(set(placed)) == len(placed)
-    assert all(sum(bits[one]) <= 8 for one in bins)
-    assert (bits <= wanted).all()
+    assert all(sum(bits[directions]) <= 8 for directions in bins)
+    assert (bits <= optimal_bits).all()
 
 
 def test_lloyd_max_finds_the_levels_of_a_normal_distribution() -> None:

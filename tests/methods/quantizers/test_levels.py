@@ -48,16 +48,16 @@ def test_pulses_sum_to_what_was_asked(dim: int, pulses: int, seed: int) -> None:
 
 def test_one_pulse_more_or_less_elsewhere_would_not_be_closer() -> None:
     vectors = np.abs(sample_of(20, 6))
-    wanted = vectors * (9 / vectors.sum(axis=1, keepdims=True))
+    scaled = vectors * (9 / vectors.sum(axis=1, keepdims=True))
     placed = on_pyramid(vectors, 9, largest=127)
-    error = np.square(placed - wanted).sum(axis=1)
+    error = np.square(placed - scaled).sum(axis=1)
     for giver in range(6):
         for taker in range(6):
             moved = placed.copy()
             moved[:, giver] -= 1
             moved[:, taker] += 1
             possible = moved.min(axis=1) >= 0
-            assert (np.square(moved - wanted).sum(axis=1) >= error - 1e-9)[possible].all()
+            assert (np.square(moved - scaled).sum(axis=1) >= error - 1e-9)[possible].all()
 
 
 def test_the_exponent_is_searched() -> None:

@@ -16,8 +16,8 @@ from embplug.methods import (
 def vectors(count: int, dim: int, seed: int = 0) -> NDArray[np.float32]:
     generator = np.random.default_rng(seed)
     spread = generator.normal(size=(count, dim)) * np.linspace(2, 0.1, dim)
-    made = spread + 3 * generator.normal(size=(5, dim))[generator.integers(0, 5, count)]
-    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    clustered = spread + 3 * generator.normal(size=(5, dim))[generator.integers(0, 5, count)]
+    return (clustered / np.linalg.norm(clustered, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_costs_are_those_of_the_levels() -> None:

@@ -14,8 +14,8 @@ from tests.methods.quantizers.checks import check_contract, sample_of
 pytest.importorskip("torch")
 
 
-def small(**given) -> RecurrentBinaryQuantizer:
-    return RecurrentBinaryQuantizer(**{"hidden": 8, "steps": 3, "batch": 16, **given})
+def small(**parameters) -> RecurrentBinaryQuantizer:
+    return RecurrentBinaryQuantizer(**{"hidden": 8, "steps": 3, "batch": 16, **parameters})
 
 
 @settings(max_examples=8, deadline=None)
@@ -36,19 +36,19 @@ def test_coding_with_numpy_is_what_was_trained_with_torch() -> None:
     from embplug.methods.quantizers.recurrent_binary import _recur
 
     sample = unit_rows(sample_of(50, 12))
-    made = small(levels=2, steps=10).fit(sample)
+    quantizer = small(levels=2, steps=10).fit(sample)
     networks = {
         name: {layer: torch.from_numpy(array) for layer, array in network.items()}
-        for name, network in made.networks_.items()
+        for name, network in quantizer.networks_.items()
     }
     trained = _recur(torch, torch.from_numpy(sample), networks, 2).numpy()
-    np.testing.assert_allclose(made._values(made._numbers(sample)), trained, atol=1e-6)
+    np.testing.assert_allclose(quantizer._values(quantizer._numbers(sample)), trained, atol=1e-6)
 
 
 def test_levels_hold_the_signs_in_their_highest_bit() -> None:
     sample = sample_of(30, 12)
-    made = small(levels=2).fit(sample)
-    levels, signs = made.levels_of(sample), made.signs(sample)
+    quantizer = small(levels=2).fit(sample)
+    levels, signs = quantizer.levels_of(sample), quantizer.signs(sample)
     assert levels.max() < 8
     np.testing.assert_array_equal(levels >= 4, signs > 0)
 
@@ -56,22 +56,26 @@ def test_levels_hold_the_signs_in_their_highest_bit() -> None:
 @pytest.mark.parametrize("queries", ["exact", "codes"])
 @pytest.mark.parametrize("levels", [0, 1, 3])
 def test_dot_products_of_balanced_levels_rank_as_signed_ones(levels: int, queries: str) -> None:
-    sample, asked = sample_of(60, 40), sample_of(5, 40, seed=2)
-    made = small(levels=levels, queries=queries).fit(sample)
-    stored = made.balanced_levels(sample).astype(np.int64)
-    scores = made.balanced_queries(asked).astype(np.int64) @ stored.T
-    values = made._values(made.levels_of(sample))
-    query = made._values(made.levels_of(asked)) if queries == "codes" else asked @ made.decoder_[:-1].T
+    sample, query_vectors = sample_of(60, 40), sample_of(5, 40, seed=2)
+    quantizer = small(levels=levels, queries=queries).fit(sample)
+    stored = quantizer.balanced_levels(sample).astype(np.int64)
+    scores = quantizer.balanced_queries(query_vectors).astype(np.int64) @ stored.T
+    values = quantizer._values(quantizer.levels_of(sample))
+    query = (
+        quantizer._values(quantizer.levels_of(query_vectors))
+        if queries == "codes"
+        else query_vectors @ quantizer.decoder_[:-1].T
+    )
     largest = np.abs(query).max(axis=1, keepdims=True)
-    wanted = np.rint(query * (127 / largest)) @ (2**levels * values).T
-    np.testing.assert_array_equal(scores - scores[:, :1], (wanted - wanted[:, :1]).round())
+    expected = np.rint(query * (127 / largest)) @ (2**levels * values).T
+    np.testing.assert_array_equal(scores - scores[:, :1], (expected - expected[:, :1]).round())
 
 
 def test_the_engine_finds_by_signs_and_ranks_by_levels(edge_client) -> None:
-    sample, asked = unit_rows(sample_of(200, 32)), unit_rows(sample_of(6, 32, seed=2))
-    made = small(levels=1, queries="codes").fit(sample)
+    sample, queries = unit_rows(sample_of(200, 32)), unit_rows(sample_of(6, 32, seed=2))
+    quantizer = small(levels=1, queries="codes").fit(sample)
     one_bit = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
-    stored = made.balanced_levels(sample)
+    stored = quantizer.balanced_levels(sample)
     edge_client.create_collection(
         "codes",
         vectors_config={
@@ -81,18 +85,18 @@ def test_the_engine_finds_by_signs_and_ranks_by_levels(edge_client) -> None:
             ),
         },
     )
-    vectors = {"signs": made.signs(sample).tolist(), "levels": stored.tolist()}
+    vectors = {"signs": quantizer.signs(sample).tolist(), "levels": stored.tolist()}
     edge_client.upsert("codes", points=models.Batch(ids=list(range(200)), vectors=vectors))
-    by_signs = made.signs(asked) @ made.signs(sample).T
-    by_levels = made.balanced_queries(asked).astype(np.int64) @ stored.T.astype(np.int64)
+    by_signs = quantizer.signs(queries) @ quantizer.signs(sample).T
+    by_levels = quantizer.balanced_queries(queries).astype(np.int64) @ stored.T.astype(np.int64)
     codes_alone = models.SearchParams(quantization=models.QuantizationSearchParams(rescore=False))
-    for i in range(len(asked)):
+    for i in range(len(queries)):
         candidates = models.Prefetch(
-            query=made.signs(asked)[i].tolist(), using="signs", params=codes_alone, limit=50
+            query=quantizer.signs(queries)[i].tolist(), using="signs", params=codes_alone, limit=50
         )
         found = edge_client.query_points(
             "codes",
-            query=made.balanced_queries(asked)[i].astype(float).tolist(),
+            query=quantizer.balanced_queries(queries)[i].astype(float).tolist(),
             using="levels",
             prefetch=candidates,
             limit=5,
@@ -108,8 +112,8 @@ def test_more_levels_rebuild_better() -> None:
     sample = unit_rows(sample_of(300, 16))
     losses = []
     for levels in (0, 1, 2):
-        made = small(levels=levels, steps=60).fit(sample)
-        losses.append(np.square(made.decode(made.encode(sample)) - sample).mean())
+        quantizer = small(levels=levels, steps=60).fit(sample)
+        losses.append(np.square(quantizer.decode(quantizer.encode(sample)) - sample).mean())
     assert losses == sorted(losses, reverse=True)
 
 

@@ -40,13 +40,13 @@ def documents(
     """Documents whose tokens are words in the colour of the document, some of which come again."""
     generator = np.random.default_rng(seed)
     vocabulary = np.random.default_rng(99).normal(size=(words, dim))
-    made = []
+    matrices = []
     for _ in range(count):
         colour = generator.normal(size=(words, dim))
         chosen = generator.integers(0, words, int(generator.integers(1, longest)))
         tokens = vocabulary[chosen] + 0.7 * colour[chosen] + 0.05 * generator.normal(size=(len(chosen), dim))
-        made.append(tokens / np.linalg.norm(tokens, axis=1, keepdims=True))
-    return TokenBatch.from_list(made).to_float32()
+        matrices.append(tokens / np.linalg.norm(tokens, axis=1, keepdims=True))
+    return TokenBatch.from_list(matrices).to_float32()
 
 
 def fitted(**options: Any) -> PredictiveQuantizer:
@@ -103,7 +103,9 @@ def test_bytes_are_those_asked_for_on_average_and_differ_from_token_to_token() -
         assert mean == pytest.approx(size, abs=0.3)
         assert codes.describe().code_bytes == size
         assert (np.array([*map(len, strings)]) <= codes.sizes(tokens)).all()
-    assert len({(len(one) - 4) / count for one, count in zip(strings, tokens.lengths, strict=True)}) > 20
+    assert (
+        len({(len(string) - 4) / count for string, count in zip(strings, tokens.lengths, strict=True)}) > 20
+    )
     assert re.search(r"1[12]\.\d on average", codes.describe().notes[0])
 
 
@@ -121,7 +123,7 @@ def test_what_it_learns_from_is_drawn_at_random_and_no_more_than_it_says(
     monkeypatch.setattr(predictive, "FIT_TOKENS", 400)
     # Titles of one token and texts take turns, and one text is longer than all that is learned from.
     texts, titles = documents(count=30), documents(7, 30).values[:30]
-    matrices = [one for i, text in enumerate(texts) for one in (titles[i : i + 1], text)]
+    matrices = [matrix for i, text in enumerate(texts) for matrix in (titles[i : i + 1], text)]
     tokens = TokenBatch.from_list([documents(5, 100).values[:1000], *matrices])
     for seed in range(4):
         codes = PredictiveQuantizer(size=9, centroids=16, seed=seed).fit(tokens)
@@ -135,11 +137,11 @@ def test_decoded_tokens_have_the_length_that_they_had() -> None:
     longer = TokenBatch(
         tokens.values * np.random.default_rng(0).uniform(1, 9, (len(tokens.values), 1)), tokens.offsets
     ).to_float32()
-    for given in (tokens, longer):
-        codes = PredictiveQuantizer(size=8, centroids=16).fit(given)
-        lengths = np.linalg.norm(codes.decode(codes.encode(given)).values, axis=1)
+    for batch in (tokens, longer):
+        codes = PredictiveQuantizer(size=8, centroids=16).fit(batch)
+        lengths = np.linalg.norm(codes.decode(codes.encode(batch)).values, axis=1)
         # Single tokens that are unlike all others may lie beyond the factors of lengths.
-        errors = np.abs(lengths / np.linalg.norm(given.values, axis=1) - 1)
+        errors = np.abs(lengths / np.linalg.norm(batch.values, axis=1) - 1)
         assert np.quantile(errors, 0.99) < 0.15 and errors.max() < 0.4
 
 
@@ -171,7 +173,7 @@ def test_references_are_the_earlier_tokens_that_point_most_nearly_the_same_way()
     for first, stop in itertools.pairwise(offsets):
         for row in range(first, stop):
             earlier = range(max(first, row - 255), row)
-            best = max(earlier, key=lambda one: float(unit[one] @ unit[row]), default=-1)
+            best = max(earlier, key=lambda candidate: float(unit[candidate] @ unit[row]), default=-1)
             if best >= 0 and unit[best] @ unit[row] <= 0:
                 best = -1
             assert found[row] == best
@@ -282,10 +284,10 @@ def test_strings_of_other_codes_are_refused() -> None:
         with_field(good[1], last, 1, last + 1),
         with_field(good[1], 0, 0, 4000),
     ]
-    for one in broken:
+    for string in broken:
         for reads in (lambda strings: codes.maxsim(query, strings), codes.decode):
             with pytest.raises(InvalidArgumentError, match=r"codes\[1\]"):
-                reads([good[0], one, good[2]])
+                reads([good[0], string, good[2]])
     refers = with_field(good[1], last, 1, last + 1)
     with pytest.raises(InvalidArgumentError, match=rf"codes\[1\].*token {last} .* refers {last + 1} back"):
         codes.decode([good[0], refers])

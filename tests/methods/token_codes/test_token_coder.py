@@ -24,8 +24,10 @@ from embplug.methods.token_codes.token_coder import TokenCoder
 def documents(seed: int = 0, count: int = 30, dim: int = 12) -> TokenBatch:
     generator = np.random.default_rng(seed)
     topics = generator.normal(size=(count, 1, dim))
-    made = [topics[i] + generator.normal(size=(int(generator.integers(1, 20)), dim)) for i in range(count)]
-    return TokenBatch.from_list([m / np.linalg.norm(m, axis=1, keepdims=True) for m in made])
+    matrices = [
+        topics[i] + generator.normal(size=(int(generator.integers(1, 20)), dim)) for i in range(count)
+    ]
+    return TokenBatch.from_list([m / np.linalg.norm(m, axis=1, keepdims=True) for m in matrices])
 
 
 @pytest.mark.usefixtures("exact_tables")
@@ -139,13 +141,16 @@ CODERS = {
     st.integers(0, 99),
 )
 def test_strings_stand_for_their_documents_in_any_company(
-    key: tuple[str, int], lengths: list[int], asked: int, seed: int
+    key: tuple[str, int], lengths: list[int], query_length: int, seed: int
 ) -> None:
     coder, generator = CODERS[key], np.random.default_rng(seed)
-    made = [generator.normal(size=(count, 12)).astype(np.float32) for count in lengths]
-    tokens, query = TokenBatch.from_list(made, 12), generator.normal(size=(asked, 12)).astype(np.float32)
+    matrices = [generator.normal(size=(count, 12)).astype(np.float32) for count in lengths]
+    tokens, query = (
+        TokenBatch.from_list(matrices, 12),
+        generator.normal(size=(query_length, 12)).astype(np.float32),
+    )
     strings = coder.encode(tokens)
-    sizes = [len(one) for one in strings]
+    sizes = [len(string) for string in strings]
     assert (sizes <= coder.sizes(tokens)).all()
     assert sizes == coder.sizes(tokens).tolist() or key[0] == "predictive"
     assert [coder.encode(tokens[i : i + 1])[0] for i in range(len(tokens))] == strings
@@ -153,13 +158,14 @@ def test_strings_stand_for_their_documents_in_any_company(
     decoded = coder.decode(strings)
     assert decoded.lengths.tolist() == lengths
     slow = [
-        sum(max(float(q @ token) for token in one) for q in query) if len(one) else -np.inf for one in decoded
+        sum(max(float(q @ token) for token in document) for q in query) if len(document) else -np.inf
+        for document in decoded
     ]
     np.testing.assert_allclose(scores, slow, atol=1e-3)
     order = generator.permutation(len(strings))
     np.testing.assert_allclose(coder.score(query, [strings[i] for i in order]), scores[order], rtol=1e-5)
     # A query's tokens add up one by one.
-    alone = [coder.score(query[i : i + 1], strings) for i in range(asked)]
+    alone = [coder.score(query[i : i + 1], strings) for i in range(query_length)]
     np.testing.assert_allclose(np.sum(alone, axis=0), scores, atol=1e-3)
 
 

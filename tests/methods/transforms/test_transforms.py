@@ -60,19 +60,19 @@ def vectors(count: int, dim: int, seed: int = 0) -> np.ndarray:
 def test_shapes_types_and_state(transform, dim: int, count: int, seed: int) -> None:
     sample = vectors(count, dim, seed)
     transform.fit(sample)
-    made, queries = transform.transform(sample), transform.transform_query(sample[:2])
-    assert made.shape == (count, transform.output_dim(dim))
-    assert made.dtype == queries.dtype == np.float32
-    assert np.isfinite(made).all()
+    transformed, queries = transform.transform(sample), transform.transform_query(sample[:2])
+    assert transformed.shape == (count, transform.output_dim(dim))
+    assert transformed.dtype == queries.dtype == np.float32
+    assert np.isfinite(transformed).all()
     assert np.isfinite(queries).all()
     again = TypeAdapter(type(transform)).validate_json(TypeAdapter(type(transform)).dump_json(transform))
     assert again == transform
     again.set_state(transform.get_state())
-    np.testing.assert_array_equal(again.transform(sample), made)
+    np.testing.assert_array_equal(again.transform(sample), transformed)
     np.testing.assert_array_equal(again.transform_query(sample[:2]), queries)
     description = transform.describe()
     assert again.describe() == description
-    assert description.output_dim in (None, made.shape[1])
+    assert description.output_dim in (None, transformed.shape[1])
     assert description.to_dict()["method"] == transform.kind
     assert transform.transform(sample[:0]).shape == (0, transform.output_dim(dim))
 
@@ -87,8 +87,8 @@ def test_the_same_seed_gives_the_same_bytes(transform) -> None:
 @pytest.mark.parametrize("transform", ALL, ids=name_of)
 def test_constant_and_duplicate_vectors_stay_finite(transform) -> None:
     for sample in (np.zeros((7, 6)), np.ones((7, 6)), np.repeat(vectors(2, 6), 5, axis=0)):
-        made = transform.fit(sample).transform(sample)
-        assert np.isfinite(made).all()
+        transformed = transform.fit(sample).transform(sample)
+        assert np.isfinite(transformed).all()
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name_of)
@@ -166,8 +166,10 @@ def test_unknown_parameters_are_refused() -> None:
 @pytest.mark.parametrize("dim", [4, 7, 12, 33])
 def test_rotations_keep_dot_products(transform, dim: int) -> None:
     sample = vectors(64, dim)
-    made = transform.fit(sample).transform(sample)
-    np.testing.assert_allclose(made @ made.T, sample @ sample.T, atol=1e-3 * np.abs(sample @ sample.T).max())
+    transformed = transform.fit(sample).transform(sample)
+    np.testing.assert_allclose(
+        transformed @ transformed.T, sample @ sample.T, atol=1e-3 * np.abs(sample @ sample.T).max()
+    )
 
 
 def test_a_rotation_evens_out_coordinates() -> None:
@@ -223,9 +225,9 @@ def test_incremental_pca_solves_once_when_asked_and_not_the_whole_problem(monkey
 
     solved = []
 
-    def counted(*given, **options):
-        solved.append(given[0].shape)
-        return eigh(*given, **options)
+    def counted(*arguments, **options):
+        solved.append(arguments[0].shape)
+        return eigh(*arguments, **options)
 
     eigh = scipy.linalg.eigh
     monkeypatch.setattr(scipy.linalg, "eigh", counted)
@@ -260,8 +262,8 @@ def test_fewer_samples_than_components_is_named() -> None:
 
 
 def test_truncation_brings_prefixes_to_unit_length() -> None:
-    made = Truncation(3).transform([[3.0, 0, 4, 9], [0, 0, 0, 1]])
-    np.testing.assert_allclose(made, [[0.6, 0, 0.8], [0, 0, 0]])
+    prefixes = Truncation(3).transform([[3.0, 0, 4, 9], [0, 0, 0, 1]])
+    np.testing.assert_allclose(prefixes, [[0.6, 0, 0.8], [0, 0, 0]])
 
 
 def test_learned_truncation_ranks_better_than_plain_truncation() -> None:
@@ -285,7 +287,7 @@ def test_prefixes_beyond_the_result_are_refused() -> None:
 
 def test_random_projection_keeps_dot_products_on_average() -> None:
     sample = vectors(6, 400)
-    wanted = sample @ sample.T
-    made = [SparseRandomProjection(100, seed=seed).transform(sample) for seed in range(60)]
-    mean = np.mean([each @ each.T for each in made], axis=0)
-    assert np.abs(mean - wanted).max() < 0.1 * np.abs(wanted).max()
+    expected = sample @ sample.T
+    projected = [SparseRandomProjection(100, seed=seed).transform(sample) for seed in range(60)]
+    mean = np.mean([each @ each.T for each in projected], axis=0)
+    assert np.abs(mean - expected).max() < 0.1 * np.abs(expected).max()
