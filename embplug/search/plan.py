@@ -54,7 +54,8 @@ def search_plan(query: PreparedQuery, options: SearchOptions) -> Plan:
     encoder = query.cross_encoder
     if encoder is None:
         ranking = yield from _by_vectors(query, options)
-        return ranking.hits(with_stages=options.with_stages)
+        with_payload = options.with_payload is not False
+        return ranking.hits(with_stages=options.with_stages, with_payload=with_payload)
     wider = replace(
         options,
         limit=max(query.cross_encoded, options.limit),

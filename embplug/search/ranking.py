@@ -93,7 +93,7 @@ class Ranking:
                 return payload
         return None
 
-    def hits(self, *, with_stages: bool = False) -> list[Hit]:
+    def hits(self, *, with_stages: bool = False, with_payload: bool = True) -> list[Hit]:
         """The points as users see them: with their own ids, without the payload fields that embplug adds."""
         hits = []
         by_stage = {}
@@ -103,7 +103,10 @@ class Ranking:
                 for name, (ids, scores) in self.stages.items()
             }
         for point_id, score in zip(self.ids, self.scores.tolist(), strict=True):
-            user_id, payload = split_payload(point_id, self.payload(point_id))
+            user_id, payload = point_id, None
+            # A number is the id that the user passed, and reading a payload takes longer than all else here.
+            if with_payload or isinstance(point_id, str):
+                user_id, payload = split_payload(point_id, self.payload(point_id))
             stages = {name: scores[point_id] for name, scores in by_stage.items() if point_id in scores}
             hits.append(Hit(user_id, score, payload or None, stages if with_stages else None))
         return hits
