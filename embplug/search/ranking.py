@@ -116,7 +116,8 @@ def falling_order(scores: NDArray[np.float64]) -> list[int]:
     """Rows from the highest to the lowest score, those of equal scores in their order; NaN comes last."""
     negated = -scores
     if len(scores) > FEW_SCORES or np.isnan(scores).any():
-        return [*map(int, np.argsort(negated, kind="stable"))]
+        order: list[int] = np.argsort(negated, kind="stable").tolist()
+        return order
     # Sorting by numpy releases the interpreter's lock, and a thread among many waits long to have it back.
     return sorted(range(len(scores)), key=negated.tolist().__getitem__)
 
