@@ -105,19 +105,15 @@ def loaded(
     server: int | None,
 ) -> dict[str, float]:
     """Searches a second of all clients together, and seconds of the processor for one search."""
-    for row in range(WARM_QUERIES):
-        contestant.search(collection, data, row % len(data.queries))
+    _warm(contestant, collection, data)
     counts = [0] * clients
     start = threading.Barrier(clients + 1)
     deadline = [0.0]
 
     def client(number: int) -> None:
         start.wait()
-        row = number * len(data.queries) // clients
-        while time.perf_counter() < deadline[0]:
-            contestant.search(collection, data, row % len(data.queries))
-            counts[number] += 1
-            row += 1
+        first = number * len(data.queries) // clients
+        counts[number] = _searched(contestant, collection, data, first, deadline[0])
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
     for thread in threads:
@@ -183,19 +179,34 @@ def _process(
 ) -> None:
     """One client: its searches, the seconds that they took, and those of the processor."""
     contestant = contestants(data.documents.dim, options)[key]
-    engine = connect(connection["url"], grpc_port=connection["grpc_port"])
-    if not connection["prefer_grpc"]:
+    if connection["prefer_grpc"]:
+        engine = connect(connection["url"], grpc_port=connection["grpc_port"])
+    else:
         engine = QdrantClient(connection["url"], prefer_grpc=False, check_compatibility=False)
     collection = Collection.open("docs", engine)
-    for row in range(WARM_QUERIES):
-        contestant.search(collection, data, row % len(data.queries))
-    first, searches = number * len(data.queries) // clients, 0
+    _warm(contestant, collection, data)
+    first = number * len(data.queries) // clients
     start.wait()
     own, began = time.process_time(), time.perf_counter()
-    while time.perf_counter() < began + options.seconds:
+    searches = _searched(contestant, collection, data, first, began + options.seconds)
+    results.put((searches, time.perf_counter() - began, time.process_time() - own))
+
+
+def _warm(contestant: Contestant, collection: Collection, data: EncodedBeir) -> None:
+    """The first searches, which also load files and open connections."""
+    for row in range(WARM_QUERIES):
+        contestant.search(collection, data, row % len(data.queries))
+
+
+def _searched(
+    contestant: Contestant, collection: Collection, data: EncodedBeir, first: int, deadline: float
+) -> int:
+    """How many searches a client makes until ``deadline``, from the query ``first`` on."""
+    searches = 0
+    while time.perf_counter() < deadline:
         contestant.search(collection, data, (first + searches) % len(data.queries))
         searches += 1
-    results.put((searches, time.perf_counter() - began, time.process_time() - own))
+    return searches
 
 
 def _processor_seconds(process: int | None) -> float:

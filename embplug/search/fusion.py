@@ -266,11 +266,8 @@ def _summed(
     stages: StageScores = {}
     for name, ranking in rankings.items():
         added = ((weights or {}).get(name, 1.0) * points(ranking.scores)).tolist()
-        if sums:
-            for point_id, value in zip(ranking.ids, added, strict=True):
-                sums[point_id] = sums[point_id] + value if point_id in sums else value
-        else:
-            sums = dict(zip(ranking.ids, added, strict=True))
+        for point_id, value in zip(ranking.ids, added, strict=True):
+            sums[point_id] = sums[point_id] + value if point_id in sums else value
         answers |= dict.fromkeys(ranking.answers)
         stages = merged(stages, {**ranking.stages, name: (ranking.ids, ranking.scores)})
     ids, scores = [*sums], np.fromiter(sums.values(), dtype=np.float64, count=len(sums))
