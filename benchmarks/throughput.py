@@ -179,10 +179,12 @@ def _process(
 ) -> None:
     """One client: its searches, the seconds that they took, and those of the processor."""
     contestant = contestants(data.documents.dim, options)[key]
+    # A client keeps an address without a keyword as its location.
+    url = connection["url"] or connection["location"]
     if connection["prefer_grpc"]:
-        engine = connect(connection["url"], grpc_port=connection["grpc_port"])
+        engine = connect(url, grpc_port=connection["grpc_port"])
     else:
-        engine = QdrantClient(connection["url"], prefer_grpc=False, check_compatibility=False)
+        engine = QdrantClient(url, prefer_grpc=False, check_compatibility=False)
     collection = Collection.open("docs", engine)
     _warm(contestant, collection, data)
     first = number * len(data.queries) // clients
