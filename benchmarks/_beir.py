@@ -22,8 +22,8 @@ CACHE = Path(__file__).resolve().parent.parent / ".cache" / "encoded"
 class EncodedBeir:
     """A collection with its vectors by the offline MiniLM encoder.
 
-    Unit tokens (float16), unit sentence vectors, saliency. A text without a single token has an empty
-    matrix.
+    Unit tokens, float16 of documents and float32 of queries, as an encoder gives them; unit sentence vectors,
+    saliency. A text without a single token has an empty matrix.
     """
 
     beir: Beir
@@ -83,7 +83,7 @@ def load(folder: str | Path) -> EncodedBeir:
     return EncodedBeir(
         beir,
         documents.tokens,
-        queries.tokens,
+        queries.tokens.to_float32(),
         documents.dense,
         queries.dense,
         documents.saliency,

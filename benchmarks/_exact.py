@@ -17,7 +17,8 @@ DEPTH = 100
 
 def exact_ranking(data: EncodedBeir) -> NDArray[np.int64]:
     """Documents (queries, 100) of every query, best first."""
-    digest = hashlib.sha256(data.queries.values.tobytes() + data.documents.offsets.tobytes()).hexdigest()[:16]
+    queries = data.queries.values.astype(np.float16).tobytes()
+    digest = hashlib.sha256(queries + data.documents.offsets.tobytes()).hexdigest()[:16]
     file = CACHE / f"{data.beir.name}-{digest}.npy"
     if not file.exists():
         (ranking,) = exact_tokens(data.queries, data.documents, DEPTH, progress=None)

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from qdrant_client import grpc
 from qdrant_client.conversions.conversion import grpc_to_payload, value_to_json
 from qdrant_client.http.models import QueryResponse
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.engines.edge.convert_ids import from_edge_id
+from embplug.errors import EngineAnswerError
+from embplug.methods.kernels import Kernel, messages
 
 PointId: TypeAlias = int | str
 
@@ -45,6 +50,10 @@ class Answer(ABC):
     @abstractmethod
     def field(self, name: str) -> list[Any]:
         """One field of the payload of every point; None where a point lacks it."""
+
+    def texts(self, name: str) -> Sequence[Any]:
+        """As :meth:`field`, or the same texts as UTF-8 in ``ByteStrings`` where every point has one."""
+        return self.field(name)
 
     @cached_property
     def rows(self) -> Mapping[PointId, int]:
@@ -89,6 +98,54 @@ class MessagesAnswer(Answer):
         return [None if value is None else value.string_value or value_to_json(value) for value in values]
 
 
+class BytesAnswer(Answer):
+    """An answer over gRPC, of which the kernel reads what is needed, and nothing else is parsed."""
+
+    def __init__(self, kernel: Kernel, answer: bytes, result: int, limit: int) -> None:
+        self._kernel, self._answer = kernel, answer
+        try:
+            self._points = messages.points(kernel, answer, result, limit)
+            self.ids = self._points.ids(answer)
+        except ValueError as error:
+            raise unreadable(error) from error
+        self.scores = self._points.scores.tolist()
+
+    def payload(self, row: int) -> dict[str, Any] | None:
+        """Payload of one point."""
+        return grpc_to_payload(self._message(row).payload)
+
+    def field(self, name: str) -> list[Any]:
+        """One field of the payload of every point."""
+        texts = self._texts(name)
+        lengths = enumerate(texts.lengths.tolist())
+        try:
+            return [texts[row].decode() if length >= 0 else self._value(row, name) for row, length in lengths]
+        except ValueError as error:
+            raise unreadable(error) from error
+
+    def texts(self, name: str) -> Sequence[Any]:
+        """Texts of one field of the payload of every point, without a copy where every point has one."""
+        texts = self._texts(name)
+        return texts if (texts.lengths >= 0).all() else self.field(name)
+
+    def _texts(self, name: str) -> ByteStrings:
+        try:
+            return messages.texts(self._kernel, self._answer, self._points, name)
+        except ValueError as error:
+            raise unreadable(error) from error
+
+    def _value(self, row: int, name: str) -> Any:
+        value = self._message(row).payload.get(name)
+        return None if value is None else value_to_json(value)
+
+    def _message(self, row: int) -> grpc.ScoredPoint:
+        try:
+            message: grpc.ScoredPoint = grpc.ScoredPoint.FromString(self._points.message(self._answer, row))
+        except DecodeError as error:
+            raise unreadable(error) from error
+        return message
+
+
 class EdgeAnswer(Answer):
     """An answer of Qdrant Edge, which makes Python objects of a payload when it is read."""
 
@@ -112,6 +169,14 @@ class EdgeAnswer(Answer):
     def field(self, name: str) -> list[Any]:
         """One field of the payload of every point."""
         return [(point.payload or {}).get(name) for point in self._points]
+
+
+def unreadable(why: object) -> EngineAnswerError:
+    """Build the error for an answer over gRPC that cannot be read."""
+    return EngineAnswerError(
+        f"the answer of the engine cannot be read: {why}. gRPC cannot read payloads with more than about 30 "
+        "mappings and lists inside each other; a client over REST can"
+    )
 
 
 def _id_of(point: Any) -> PointId:

@@ -27,6 +27,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from embplug.common.telemetry import RETRIED, record
 from embplug.engines import AsyncEngine, Engine, traits_of
+from embplug.engines.answers import unreadable
 from embplug.engines.connect import is_server
 from embplug.engines.observation import record_answer, request_span
 from embplug.errors import (
@@ -62,10 +63,18 @@ class Call:
         Name of the method. Dots reach into attributes of the client.
     arguments : dict
         Keyword arguments of the method.
+    function : callable, default=None
+        What is called in place of the client's method, with the same arguments.
     """
 
     method: str
     arguments: dict[str, Any]
+    function: Callable[..., Any] | None = None
+
+    def function_of(self, engine: Any) -> Callable[..., Any]:
+        """Return what is called."""
+        function: Callable[..., Any] = self.function or attrgetter(self.method)(engine)
+        return function
 
     @classmethod
     def of(cls, method: str, **arguments: Any) -> Call:
@@ -182,7 +191,7 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
                             result = await asyncio.to_thread(_answer, engine, call)
                         else:
                             _check_event_loop(engine)
-                            result = await attrgetter(call.method)(engine)(**call.arguments)
+                            result = await call.function_of(engine)(**call.arguments)
                         record_answer(request, call.method, result)
                     _check_answer(call, result)
             except Exception as error:
@@ -199,7 +208,7 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
 
 def _answer(engine: Engine, call: Call) -> Any:
     with _turn(engine):
-        return attrgetter(call.method)(engine)(**call.arguments)
+        return call.function_of(engine)(**call.arguments)
 
 
 def _turn(engine: Engine) -> AbstractContextManager[Any]:
@@ -270,11 +279,7 @@ def translated(error: Exception) -> Exception:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             kind = EngineConnectionError
         elif _is_unreadable(error):
-            message = (
-                f"the answer of the engine cannot be read: {error.details()}. gRPC cannot read payloads with "
-                "more than about 30 mappings and lists inside each other; a client over REST can"
-            )
-            return _caused(EngineAnswerError(message), error)
+            return _caused(unreadable(error.details()), error)
         return _caused(kind(f"the engine answered {error.code().name}: {error.details()}"), error)
     source = error.source if isinstance(error, ResponseHandlingException) else error
     if isinstance(source, _UNREADABLE) or (source is not error and isinstance(source, ValueError)):

@@ -48,6 +48,8 @@ def record_answer(request: Span, method: str, answer: Any) -> None:
     """
     if not request.recording:
         return
+    if isinstance(answer, bytes):
+        answer = grpc.QueryBatchResponse.FromString(answer)
     if isinstance(answer, grpc.QueryBatchResponse):
         points, size = sum(len(part.result) for part in answer.result), answer.ByteSize()
         request.set(response_bytes=size)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from qdrant_client import grpc, models
 from qdrant_client.conversions.conversion import RestToGrpc
 
-from embplug.engines.answers import Answer, EdgeAnswer, MessagesAnswer, ModelsAnswer
+from embplug.engines import unparsed
+from embplug.engines.answers import Answer, BytesAnswer, EdgeAnswer, MessagesAnswer, ModelsAnswer
 from embplug.engines.calls import Call, Steps
 from embplug.engines.connect import AnyEngine
 from embplug.engines.search_request import SearchRequest
 from embplug.engines.traits import traits_of
+from embplug.methods.kernels import load
 
 
 def query_steps(
@@ -58,8 +60,14 @@ def query_steps(
             else RestToGrpc.convert_read_consistency(consistency),
             timeout=timeout,
         )
-        response = yield Call.of("grpc_points.QueryBatch", request=batch, timeout=timeout or traits.timeout)
-        return [MessagesAnswer(answer.result) for answer in response.result]
+        kernel = load()
+        function = None if kernel is None else unparsed.query_batch(engine)
+        arguments = {"request": batch, "timeout": timeout or traits.timeout}
+        response = yield Call("grpc_points.QueryBatch", arguments, function)
+        if kernel is None or function is None:
+            return [MessagesAnswer(answer.result) for answer in response.result]
+        limits = enumerate(request.limit for request in requests)
+        return [BytesAnswer(kernel, response, result, limit) for result, limit in limits]
     searches = [request.as_model() for request in requests]
     if traits.kind == "memory":
         searches = [_without_index_params(search) for search in searches]

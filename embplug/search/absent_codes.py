@@ -7,6 +7,7 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.engines.answers import Answer, PointId
 from embplug.engines.search_request import SearchRequest
 
@@ -23,7 +24,7 @@ def with_absent(
     ----------
     ids : sequence of int or str, of length n
         Ids of the points.
-    texts : sequence, of length n
+    texts : sequence, or ByteStrings, of length n
         Their codes as they stand in the payload; None where there are none.
     vectors : sequence of str
         Names of the vectors that a point with codes has. Without any, nothing is told apart.
@@ -34,8 +35,10 @@ def with_absent(
         It yields one request, if a text is missing, and is sent the answer. It returns the texts, which are
         empty for points that lack all of the vectors. Those of points that have lost them stay None.
     """
+    if not vectors or isinstance(texts, ByteStrings):
+        return texts
     missing = [point_id for point_id, text in zip(ids, texts, strict=True) if text is None]
-    if not (missing and vectors):
+    if not missing:
         return texts
     coded = models.Filter(
         must=[models.HasIdCondition(has_id=[*missing])],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from functools import partial
@@ -261,17 +262,17 @@ def _summed(
             raise InvalidArgumentError(f"weights[{name!r}]", f"one of {[*rankings]}", repr(name))
         if not weight >= 0:
             raise InvalidArgumentError(f"weights[{name!r}]", "at least 0", weight)
-    sums: dict[PointId, float] = {}
+    ids = [*dict.fromkeys(itertools.chain.from_iterable(ranking.ids for ranking in rankings.values()))]
+    row_of = dict(zip(ids, range(len(ids)), strict=True))
+    sums = np.zeros(len(ids))
     answers: dict[Answer, None] = {}
     stages: StageScores = {}
     for name, ranking in rankings.items():
-        added = ((weights or {}).get(name, 1.0) * points(ranking.scores)).tolist()
-        for point_id, value in zip(ranking.ids, added, strict=True):
-            sums[point_id] = sums[point_id] + value if point_id in sums else value
+        rows = np.fromiter(map(row_of.__getitem__, ranking.ids), dtype=np.int64, count=len(ranking))
+        sums += np.bincount(rows, (weights or {}).get(name, 1.0) * points(ranking.scores), len(ids))
         answers |= dict.fromkeys(ranking.answers)
         stages = merged(stages, {**ranking.stages, name: (ranking.ids, ranking.scores)})
-    ids, scores = [*sums], np.fromiter(sums.values(), dtype=np.float64, count=len(sums))
-    return Ranking(ids, scores, tuple(answers), stages).ranked(scores, FUSION_STAGE)
+    return Ranking(ids, sums, tuple(answers), stages).ranked(sums, FUSION_STAGE)
 
 
 class _HitsAnswer(Answer):

@@ -71,7 +71,7 @@ class PayloadRerank:
             return ranking
         with span("rerank", stage=self.stage, candidates=len(ranking)) as observed:
             if codes is None:
-                codes = self.codes(ranking.ids, ranking.field(self.field) if texts is None else texts)
+                codes = self.codes(ranking.ids, ranking.texts(self.field) if texts is None else texts)
             if observed.recording:
                 size = int(codes.lengths.sum())
                 observed.set(code_bytes=size)
@@ -124,8 +124,8 @@ def decoded_codes(
     ----------
     ids : sequence of int or str
         Ids of the points, for the error.
-    texts : sequence
-        Values of the payload field, which are base85 texts if nothing is lost.
+    texts : sequence, or ByteStrings
+        Values of the payload field, which are base85 texts if nothing is lost; or the characters of all.
     field : str
         Name of the field.
     code_bytes : int, default=None
@@ -139,7 +139,7 @@ def decoded_codes(
     try:
         codes = base85.decode(texts)
     except (AttributeError, TypeError, ValueError):
-        broken = next(i for i, text in enumerate(texts) if not _is_readable(text))
+        broken = next(i for i in range(len(texts)) if not _is_readable(texts[i : i + 1]))
         raise _lost(ids[broken], field) from None
     if code_bytes is not None:
         for i in np.flatnonzero(codes.lengths != code_bytes).tolist():
@@ -154,9 +154,9 @@ def _lost(point: Any, field: str) -> StateError:
     )
 
 
-def _is_readable(text: Any) -> bool:
+def _is_readable(texts: Sequence[Any]) -> bool:
     try:
-        base85.decode([text])
+        base85.decode(texts)
     except (AttributeError, TypeError, ValueError):
         return False
     return True

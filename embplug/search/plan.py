@@ -149,7 +149,7 @@ def _in_rounds(query: PreparedQuery, options: SearchOptions, candidates: Stage |
         # Without candidates there is nothing that the ranker has scored.
         scored = {name: scores for name, scores in ranking.stages.items() if name == last}
         ranking = _fused_here({ranker.branch: (last, ranking), **others}, query.fusion)
-        ranking = replace(ranking, stages={**ranking.stages, **scored})
+        ranking = Ranking(ranking.ids, ranking.scores, ranking.answers, {**ranking.stages, **scored})
     best = _best(ranking, options)
     # A number is the id that the user passed.
     reads = options.with_payload is not False or any(isinstance(point_id, str) for point_id in best.ids)
@@ -240,7 +240,7 @@ def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) 
     if not len(ranking):
         return ranking
     if cache is None:
-        texts = yield from with_absent(ranking.ids, ranking.field(rerank.field), rerank.vectors)
+        texts = yield from with_absent(ranking.ids, ranking.texts(rerank.field), rerank.vectors)
         return rerank.rank(ranking, texts=texts)
     source, versions = ranking.versions()
     codes, known = cache.find(rerank.field, source, ranking.ids, versions)
@@ -250,7 +250,7 @@ def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) 
     by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
     missing = [*(version_of.keys() - by_id.keys())]
     (answer,) = yield [SearchRequest.of_points(missing, [rerank.field])]
-    texts = yield from with_absent(answer.ids, answer.field(rerank.field), rerank.vectors)
+    texts = yield from with_absent(answer.ids, answer.texts(rerank.field), rerank.vectors)
     read = rerank.codes(answer.ids, texts)
     # A point that was changed since keeps its new codes under its old version, which no search finds again.
     cache.add(rerank.field, source, answer.ids, [version_of[point_id] for point_id in answer.ids], read)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -52,23 +52,24 @@ class Ranking:
 
     def first(self, count: int) -> Ranking:
         """The best ``count`` points."""
-        return replace(self, ids=self.ids[:count], scores=self.scores[:count])
+        return Ranking(self.ids[:count], self.scores[:count], self.answers, self.stages)
 
     def take(self, rows: Sequence[int]) -> Ranking:
         """Points of some rows, in their order."""
-        return replace(self, ids=[self.ids[row] for row in rows], scores=self.scores[rows])
+        ids = [*map(self.ids.__getitem__, rows)]
+        return Ranking(ids, self.scores[rows], self.answers, self.stages)
 
     def ranked(self, scores: ArrayLike, stage: str) -> Ranking:
         """The same points in the order of new scores; equal scores keep their order."""
         values = np.asarray(scores, dtype=np.float64)
         order = falling_order(values)
         stages = {**self.stages, stage: (self.ids, values)}
-        return Ranking([self.ids[row] for row in order], values[order], self.answers, stages)
+        return Ranking([*map(self.ids.__getitem__, order)], values[order], self.answers, stages)
 
-    def field(self, name: str) -> list[Any]:
-        """One field of the payload of every point; None where a point lacks it."""
+    def texts(self, name: str) -> Sequence[Any]:
+        """One field of the payload of every point, None where a point lacks it; see :meth:`Answer.texts`."""
         if len(self.answers) == 1 and self.ids is self.answers[0].ids:
-            return self.answers[0].field(name)
+            return self.answers[0].texts(name)
         values: dict[PointId, Any] = {}
         for answer in reversed(self.answers):
             fields = zip(answer.ids, answer.field(name), strict=True)

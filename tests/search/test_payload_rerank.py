@@ -11,10 +11,11 @@ from qdrant_client.http.models import QueryResponse
 
 from embplug import Hit
 from embplug.common import base85
+from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import CODES, DENSE_CODES
 from embplug.engines.answers import ModelsAnswer
 from embplug.errors import StateError
-from embplug.search.payload_rerank import PayloadRerank, payload_codes
+from embplug.search.payload_rerank import PayloadRerank, decoded_codes, payload_codes
 from embplug.search.ranking import Ranking
 
 
@@ -52,6 +53,19 @@ def test_no_hits_are_not_scored() -> None:
 def test_the_point_that_has_lost_its_codes_is_named(payload) -> None:
     with pytest.raises(StateError, match="point 'b' has lost the codes of its tokens"):
         payload_codes([point(1, b"12"), Hit("b", 0.0, payload)], CODES)
+
+
+@pytest.mark.parametrize("kernel", ["", "0"])
+def test_texts_in_one_buffer_are_decoded_in_the_same_way(
+    kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBPLUG_KERNEL", kernel)
+    codes = [b"12", b"", b"a longer code"]
+    texts = [text.encode() for text in base85.encode(codes)]
+    assert list(decoded_codes([1, 2, 3], ByteStrings.of(texts), CODES)) == codes
+    for broken in (b"0", b"~~~~~", "not base85 \u00e9".encode(), b"\xff\xfe"):
+        with pytest.raises(StateError, match="point 3 has lost the codes of its tokens"):
+            decoded_codes([1, 2, 3], ByteStrings.of([*texts[:2], broken]), CODES)
 
 
 def test_codes_of_another_length_are_lost_codes() -> None:

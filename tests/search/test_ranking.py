@@ -38,10 +38,10 @@ def test_a_payload_is_that_of_the_first_answer_that_has_it(both: Ranking) -> Non
 
 
 def test_a_field_comes_in_the_order_of_the_ranking(both: Ranking) -> None:
-    assert both.field(CODES) == ["a", None, "c"] and both.field("n") == [5, 3, 8]
+    assert both.texts(CODES) == ["a", None, "c"] and both.texts("n") == [5, 3, 8]
     (first, _) = both.answers
     alone = Ranking.of(first, "a")
-    assert alone.field("n") == [5, None] and alone.ranked([0.0, 1.0], "b").field("n") == [None, 5]
+    assert alone.texts("n") == [5, None] and alone.ranked([0.0, 1.0], "b").texts("n") == [None, 5]
 
 
 def test_new_scores_turn_the_order_and_equal_ones_keep_it(both: Ranking) -> None:

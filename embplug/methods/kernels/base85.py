@@ -20,12 +20,13 @@ DIGITS = base85.DIGITS.ljust(CHARACTERS, b"\xff")
 _utf8_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object)(("PyUnicode_AsUTF8", ctypes.pythonapi))
 
 
-def decode(texts: Sequence[str]) -> ByteStrings:
+def decode(texts: Sequence[str] | ByteStrings) -> ByteStrings:
     """Decode base85 texts, as :func:`embplug.common.base85.decode` does without the kernel.
 
     Parameters
     ----------
-    texts : sequence of str
+    texts : sequence of str, or ByteStrings
+        Texts, or their characters.
 
     Returns
     -------
@@ -40,15 +41,22 @@ def decode(texts: Sequence[str]) -> ByteStrings:
         A text has a character that is none of the 85, a group that is too large, or is cut off.
     """
     kernel = load()
-    return ByteStrings.of(base85.decode(texts)) if kernel is None else decode_by(kernel, texts)
+    if kernel is not None:
+        return decode_by(kernel, texts)
+    if isinstance(texts, ByteStrings):
+        texts = [text.decode() for text in texts]
+    return ByteStrings.of(base85.decode(texts))
 
 
-def decode_by(kernel: Kernel, texts: Sequence[str]) -> ByteStrings:
+def decode_by(kernel: Kernel, texts: Sequence[str] | ByteStrings) -> ByteStrings:
     """As :func:`decode`, by a kernel. Texts are read where they are, without a copy."""
     count = len(texts)
-    places = np.fromiter(map(_utf8_of, texts), dtype=np.uint64, count=count)
-    # A character beyond ASCII takes more bytes than one, the first of which is not base85.
-    lengths = np.fromiter(map(len, texts), dtype=np.int64, count=count)
+    if isinstance(texts, ByteStrings):
+        places, lengths = texts.starts + (place(texts.data) or 0), texts.lengths
+    else:
+        places = np.fromiter(map(_utf8_of, texts), dtype=np.uint64, count=count)
+        # A character beyond ASCII takes more bytes than one, the first of which is not base85.
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=count)
     characters = int(lengths.sum())
     decoded = np.empty(characters // 5 * 4 + 4 * count, dtype=np.uint8)
     starts, sizes = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)

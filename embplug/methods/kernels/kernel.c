@@ -319,3 +319,4 @@ EXPORT void embplug_sums(const uint8_t *codes, const int64_t *starts, const int6
 #include "bytewise.c"
 #include "eight_bits.c"
 #include "entries.c"
+#include "messages.c"

@@ -61,6 +61,8 @@ _RESULTS: dict[str, tuple[Any, list[Any]]] = {
     ),
     "embplug_documents": (c_int64, [c_void_p, c_void_p, *[c_int64] * 4]),
     "embplug_check": (c_int64, [*[c_void_p] * 4, c_int64, c_void_p, c_int64]),
+    "embplug_points": (c_int64, [c_char_p, *[c_int64] * 3, *[c_void_p] * 2]),
+    "embplug_texts": (c_int64, [c_char_p, c_void_p, c_int64, c_char_p, c_int64, *[c_void_p] * 2]),
     "embplug_base85": (c_int64, [c_int, *[c_void_p] * 2, c_int64, *[c_void_p] * 4]),
 }
 """Functions that return something: what, and their arguments."""

@@ -168,11 +168,12 @@ class TokenCoder:
         InvalidArgumentError
             A string is not one of these codes. The error names the first one.
         """
-        query_tokens = as_vectors(query, self._tokens.dim, "query")
         joined = self._joined(strings)
-        scores = self._tokens.maxsim(query_tokens, joined.without_heads(self.document_bytes))
+        # This also checks the query.
+        scores = self._tokens.maxsim(query, joined.without_heads(self.document_bytes))
         if self._correction is not None and len(strings):
-            scores += self._correction.score_places(query_tokens, joined.data, joined.starts)
+            tokens = np.asarray(query, dtype=np.float32)
+            scores += self._correction.score_places(tokens, joined.data, joined.starts)
         return scores
 
     @property

@@ -104,7 +104,9 @@ def test_under_sanitizers(tmp_path: Path) -> None:
         "ASAN_OPTIONS": "detect_leaks=0",
     }
     folder = Path(__file__).parent
-    tests = [str(folder / f"test_{name}.py") for name in ("lookups", "bits", "bytewise", "highest")]
+    tests = [
+        str(folder / f"test_{name}.py") for name in ("lookups", "bits", "bytewise", "highest", "messages")
+    ]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         cwd=ROOT,

@@ -352,6 +352,7 @@ def test_sums_of_one_table(kernel: Kernel, lengths: list[int], width: int, more:
 def test_base85_is_that_of_python(kernel: Kernel, strings: list[bytes]) -> None:
     texts = [base64.b85encode(string).decode() for string in strings]
     assert list(decode_by(kernel, texts)) == strings
+    assert list(decode_by(kernel, ByteStrings.of([text.encode() for text in texts]))) == strings
 
 
 @pytest.mark.parametrize("before", [0, 5, 120])
