@@ -93,6 +93,9 @@
 #else
 #define GREATER_WORDS(a, b) ((a) > (b) ? (a) : (b))
 #endif
+#if REGISTER_BYTES == 64 && LANES > 8 && defined(__x86_64__)
+#define PACKED
+#endif
 #ifndef SIGNED_WORDS
 #define SIGNED_WORDS(place) CONVERT(LOAD(half, place), Ints)
 #define UNSIGNED_WORDS(place) CONVERT(LOAD(narrow, place), Ints)
@@ -298,29 +301,31 @@ static TARGET int64_t NAME(maxsim)(int kind, const Uniform *in, int64_t first, i
     return in->id_bytes ? NAME(maxsim_of)(INTEGER, 0, in, first, last) : NAME(maxsim_of)(INTEGER, 1, in, first, last);
 }
 
-/* Products (BLOCK, LANES) of some entries of a byte, which are (columns, ENTRIES). */
-INLINE TARGET void NAME(products)(Floats (*out)[PARTS], const float *entries, int64_t columns, const float *query) {
-    for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] = (Floats){0};
+/* Products (BLOCK, LANES) of some entries of a byte, which are (columns, ENTRIES), added to `start`. */
+INLINE TARGET void NAME(products)(Floats (*out)[PARTS], const float *entries, int64_t columns, const float *query,
+                                  const Floats *start) {
+    for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] = start[i];
     for (int64_t d = 0; d < columns; d++, entries += ENTRIES, query += LANES)
         for (int j = 0; j < BLOCK; j++) EACH(i) out[j][i] += LOAD(floats, query + i * FLOATS) * entries[j];
+}
+
+INLINE TARGET float NAME(largest)(const Floats numbers) {
+    float flat[FLOATS], most = -INFINITY;
+    STORE(floats, flat) = numbers;
+    for (int i = 0; i < FLOATS; i++) most = flat[i] > most ? flat[i] : most;
+    return most;
 }
 
 /* The middle between the lowest and the highest entry of a column, and how far they lie from it. The squares of
  * all distances to the middle are added to `distances` (ENTRIES,). */
 INLINE TARGET void NAME(middle)(const float *entries, float *distances, float *middle, float *reach) {
-    float flat[2][FLOATS], low = INFINITY, high = -INFINITY;
     Floats lows = LOAD(floats, entries), highs = lows;
     for (int entry = FLOATS; entry < ENTRIES; entry += FLOATS) {
         const Floats some = LOAD(floats, entries + entry);
         lows = LESS(some, lows);
         highs = GREATER(some, highs);
     }
-    STORE(floats, flat[0]) = lows;
-    STORE(floats, flat[1]) = highs;
-    for (int i = 0; i < FLOATS; i++) {
-        low = flat[0][i] < low ? flat[0][i] : low;
-        high = flat[1][i] > high ? flat[1][i] : high;
-    }
+    const float low = -NAME(largest)(-lows), high = NAME(largest)(highs);
     *middle = 0.5f * low + 0.5f * high;
     *reach = 0.5f * high - 0.5f * low;
     for (int entry = 0; entry < ENTRIES; entry += FLOATS) {
@@ -337,7 +342,7 @@ INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int
                                 float *lows, float *spans, int64_t *places, int64_t *order) {
     float *sizes = lows + 2 * bytes * LANES;
     for (int64_t byte = 0, column = 0; byte < bytes; byte++) {
-        float distances[ENTRIES] = {0}, radius = 0;
+        float distances[ENTRIES] = {0};
         Floats centre[PARTS], box[PARTS], square[PARTS], size[PARTS];
         EACH(i) centre[i] = box[i] = square[i] = size[i] = (Floats){0};
         places[byte] = column;
@@ -352,12 +357,14 @@ INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int
                 size[i] += far * (reach + fabsf(middle));
             }
         }
-        for (int entry = 0; entry < ENTRIES; entry++) radius = distances[entry] > radius ? distances[entry] : radius;
+        Floats farthest = LOAD(floats, distances);
+        for (int entry = FLOATS; entry < ENTRIES; entry += FLOATS)
+            farthest = GREATER(LOAD(floats, distances + entry), farthest);
         float roots[LANES];
         EACH(i) STORE(floats, roots + i * FLOATS) = square[i];
         /* Squares of tiny numbers are 0, and no ball is smaller than these were. */
         for (int lane = 0; lane < LANES; lane++) roots[lane] = sqrtf(roots[lane] + FLT_MIN);
-        radius = sqrtf(radius + FLT_MIN);
+        const float radius = sqrtf(NAME(largest)(farthest) + FLT_MIN);
         EACH(i) {
             /* The box comes last: it is taken where squares are no numbers any more. */
             Floats reach = LESS(LOAD(floats, roots + i * FLOATS) * radius, box[i]);
@@ -390,29 +397,56 @@ INLINE TARGET void NAME(steps)(const float *lows, const float *spans, const int6
     }
 }
 
+#ifdef PACKED
+/* Numbers (4 * FLOATS,) as bytes, and (2 * FLOATS,) as words. Those beneath 0 become 0, and those above the largest
+ * number that one. Packing takes a quarter of each register in turn, so that their order is restored. */
+INLINE TARGET void NAME(pack_bytes)(uint8_t *out, const Ints *numbers) {
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    const __m512i first = _mm512_packus_epi32((__m512i)numbers[0], (__m512i)numbers[1]);
+    const __m512i second = _mm512_packus_epi32((__m512i)numbers[2], (__m512i)numbers[3]);
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi32(order, _mm512_packus_epi16(first, second)));
+}
+
+INLINE TARGET void NAME(pack_words)(uint8_t *out, const Ints *numbers) {
+    const __m512i order = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
+    const __m512i words = _mm512_packus_epi32((__m512i)numbers[0], (__m512i)numbers[1]);
+    _mm512_storeu_si512(out, _mm512_permutexvar_epi64(order, words));
+}
+#endif
+
+/* Rows of 16 bits, or of 8, of some entries of a byte: their products (BLOCK * PARTS,) in units and a half. Products
+ * that are close to each other, but far from zero, may round out of the range. */
+INLINE TARGET void NAME(rounded_rows)(const Floats *products, int wide, uint8_t *out) {
+#ifdef PACKED
+    Ints whole[BLOCK * PARTS];
+    for (int i = 0; i < BLOCK * PARTS; i++) whole[i] = CONVERT(products[i], Ints);
+    if (wide) for (int i = 0; i < BLOCK * PARTS; i += 2) NAME(pack_words)(out + i * FLOATS * 2, whole + i);
+    else for (int i = 0; i < BLOCK * PARTS; i += 4) NAME(pack_bytes)(out + i * FLOATS, whole + i);
+#else
+    const Floats most = (Floats){0} + (wide ? LARGEST_SUM : LARGEST_BYTE), least = (Floats){0};
+    for (int j = 0; j < BLOCK; j++, out += LANES * (1 + wide)) {
+        Ints whole[PARTS];
+        EACH(i) whole[i] = CONVERT(LESS(GREATER(products[j * PARTS + i], least), most), Ints);
+        if (wide) {
+            EACH(i) STORE(narrow, (uint16_t *)(void *)out + i * FLOATS) = CONVERT(whole[i], NAME(narrow));
+        } else {
+            int32_t flat[LANES];
+            EACH(i) STORE(ints, flat + i * FLOATS) = whole[i];
+            for (int lane = 0; lane < LANES; lane++) out[lane] = (uint8_t)flat[lane];
+        }
+    }
+#endif
+}
+
 /* Rows of 16 bits, or of 8, of the entries of one byte. */
 INLINE TARGET void NAME(rounded)(const float *entries, int64_t columns, const float *query, const float *low,
                                  const Floats *units, int wide, uint8_t *out) {
-    const Floats most = (Floats){0} + (wide ? LARGEST_SUM : LARGEST_BYTE), least = (Floats){0};
-    Floats products[BLOCK][PARTS];
-    for (int entry = 0; entry < ENTRIES; entry += BLOCK, entries += BLOCK) {
-        NAME(products)(products, entries, columns, query);
-        for (int j = 0; j < BLOCK; j++, out += LANES * (1 + wide)) {
-            Ints values[PARTS];
-            EACH(i) {
-                Floats value = (products[j][i] - LOAD(floats, low + i * FLOATS)) * units[i] + 0.5f;
-                /* Products that are close to each other, but far from zero, may round out of the range. */
-                value = GREATER(value, least);
-                values[i] = CONVERT(LESS(value, most), Ints);
-            }
-            if (wide) {
-                EACH(i) STORE(narrow, (uint16_t *)(void *)out + i * FLOATS) = CONVERT(values[i], NAME(narrow));
-            } else {
-                int32_t flat[LANES];
-                EACH(i) STORE(ints, flat + i * FLOATS) = values[i];
-                for (int lane = 0; lane < LANES; lane++) out[lane] = (uint8_t)flat[lane];
-            }
-        }
+    Floats products[BLOCK][PARTS], start[PARTS];
+    EACH(i) start[i] = -LOAD(floats, low + i * FLOATS);
+    for (int entry = 0; entry < ENTRIES; entry += BLOCK, entries += BLOCK, out += BLOCK * LANES * (1 + wide)) {
+        NAME(products)(products, entries, columns, query, start);
+        for (int j = 0; j < BLOCK; j++) EACH(i) products[j][i] = products[j][i] * units[i] + 0.5f;
+        NAME(rounded_rows)(products[0], wide, out);
     }
 }
 
@@ -420,11 +454,12 @@ static TARGET void NAME(table)(int kind, const float *entries, const int64_t *wi
                                const float *query, void *table, int64_t *order, float *steps, float *shifts,
                                int64_t *places, float *ranges) {
     if (kind == FLOAT32) {
-        Floats products[BLOCK][PARTS];
+        Floats products[BLOCK][PARTS], nothing[PARTS];
+        EACH(i) nothing[i] = (Floats){0};
         float *out = (float *)table;
         for (int64_t byte = 0; byte < bytes; entries += widths[byte] * ENTRIES, query += widths[byte++] * LANES) {
             for (int entry = 0; entry < ENTRIES; entry += BLOCK) {
-                NAME(products)(products, entries + entry, widths[byte], query);
+                NAME(products)(products, entries + entry, widths[byte], query, nothing);
                 for (int j = 0; j < BLOCK; j++, out += LANES)
                     EACH(i) STORE(floats, out + i * FLOATS) = products[j][i];
             }
@@ -623,6 +658,7 @@ static TARGET void NAME(weighted_rows)(const int8_t *codes, const float *weights
 #undef LESS
 #undef SIGNED_WORDS
 #undef UNSIGNED_WORDS
+#undef PACKED
 #undef WIDENED
 #undef SIGNED
 #undef PAIRED
