@@ -310,10 +310,14 @@ INLINE TARGET void NAME(products)(Floats (*out)[PARTS], const float *entries, in
 }
 
 INLINE TARGET float NAME(largest)(const Floats numbers) {
+#ifdef PACKED
+    return _mm512_reduce_max_ps((__m512)numbers);
+#else
     float flat[FLOATS], most = -INFINITY;
     STORE(floats, flat) = numbers;
     for (int i = 0; i < FLOATS; i++) most = flat[i] > most ? flat[i] : most;
     return most;
+#endif
 }
 
 /* The middle between the lowest and the highest entry of a column, and how far they lie from it. The squares of
