@@ -16,6 +16,7 @@ from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.packing import unpack
 
 LARGEST_BYTE, LARGEST_SUM = 255, 65_535
+LONGER_STEP = 1.5
 HEADER = (12, 8, 4, 3, 5)
 
 
@@ -53,10 +54,14 @@ def rounded_table(products: Float32, low: Float32, ranges: NDArray[np.float64]) 
     """Round the products of each byte above what :func:`ranges_of` says, so that no sum leaves 16 bits.
 
     One step is as small as lets all bytes but the wide ones, whose ranges are largest, fit into 8 bits, and
-    all ranges together, with what rounding adds, into 16.
+    all ranges together, with what rounding adds, into 16. The first bytes are the wide ones where that makes
+    no step much longer.
     """
     count, wide = len(products), wide_parts(len(products))
-    order = np.argsort(-ranges.sum(axis=1), kind="stable")
+    sizes = ranges.sum(axis=1)
+    order = np.argsort(-sizes, kind="stable")
+    if sizes[wide:].max(initial=0) <= LONGER_STEP * sizes[order[wide:]].max(initial=0):
+        order = np.arange(count)
     order = np.concatenate([np.sort(order[:wide]), np.sort(order[wide:])])
     steps = np.maximum(ranges.sum(axis=0) / np.float32(LARGEST_SUM - count), np.float32(1e-30))
     steps = np.maximum(steps, ranges[order[wide:]].max(axis=0, initial=0) / np.float32(LARGEST_BYTE))

@@ -132,38 +132,47 @@ INLINE TARGET void NAME(sum_floats)(Floats *out, const uint8_t *code, int64_t wi
     EACH(i) out[i] += odd[i];
 }
 
-/* The same for a table of integers. */
+/* Add the row of an entry to sums. */
+INLINE TARGET void NAME(add_wide)(Words *sums, const uint8_t *table, size_t entry) {
+    const uint16_t *row = (const uint16_t *)(const void *)table + entry * LANES;
+    EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
+}
+
+/* The same for rows of bytes. PAIRED ones are added in pairs: those of odd lanes count twice until they are parted. */
+INLINE TARGET void NAME(add_narrow)(Words *sums, const uint8_t *table, size_t entry) {
+    const uint8_t *row = table + entry * LANES;
+#ifdef PAIRED
+    for (int g = 0; g < LANES / WORDS; g += 2) {
+        const Words pairs = LOAD(words, row + g * WORDS);
+        sums[g] += pairs;
+        sums[g + 1] += pairs >> 8;
+    }
+#else
+    EACH_GROUP(g) sums[g] += WIDENED(row + g * WORDS);
+#endif
+}
+
+/* The same sums of rows of a table of integers. */
 INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
                                       const uint8_t *table, int kind) {
     const int64_t wide = kind == WIDE ? width : wide_parts(width);
     Words sums[LANES / WORDS], narrow[LANES / WORDS];
     EACH_GROUP(g) sums[g] = narrow[g] = (Words){0};
-    int64_t part = 0;
-    if (wide == width) {
+    const uint8_t *narrow_rows = table + wide * ENTRIES * LANES * 2;
+    if (kind == WIDE || !wide || order[wide - 1] == wide - 1) {
         /* All bytes are in their own order. */
+        int64_t byte = 0;
         UNROLL
-        for (; part < wide; part++, table += ENTRIES * LANES * 2) {
-            const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)code[part] * LANES;
-            EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
-        }
-    }
-    UNROLL
-    for (; part < wide; part++, table += ENTRIES * LANES * 2) {
-        const uint16_t *row = (const uint16_t *)(const void *)table + (size_t)code[order[part]] * LANES;
-        EACH_GROUP(g) sums[g] += LOAD(words, row + g * WORDS);
-    }
-    UNROLL
-    for (; part < width; part++, table += ENTRIES * LANES) {
-        const uint8_t *row = table + (size_t)code[order[part]] * LANES;
-#ifdef PAIRED
-        for (int g = 0; g < LANES / WORDS; g += 2) {
-            const Words pairs = LOAD(words, row + g * WORDS);
-            narrow[g] += pairs;
-            narrow[g + 1] += pairs >> 8;
-        }
-#else
-        EACH_GROUP(g) narrow[g] += WIDENED(row + g * WORDS);
-#endif
+        for (; byte < wide; byte++, table += ENTRIES * LANES * 2) NAME(add_wide)(sums, table, code[byte]);
+        UNROLL
+        for (; byte < width; byte++, narrow_rows += ENTRIES * LANES) NAME(add_narrow)(narrow, narrow_rows, code[byte]);
+    } else {
+        int64_t part = 0;
+        UNROLL
+        for (; part < wide; part++, table += ENTRIES * LANES * 2) NAME(add_wide)(sums, table, code[order[part]]);
+        UNROLL
+        for (; part < width; part++, narrow_rows += ENTRIES * LANES)
+            NAME(add_narrow)(narrow, narrow_rows, code[order[part]]);
     }
 #ifdef PAIRED
     for (int g = 0; g < LANES / WORDS; g += 2) {
@@ -380,6 +389,7 @@ INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int
         sizes[byte] = NAME(sum)(size, LANES);
     }
     sort_by_size(order, sizes, bytes);
+    keep_order(order, sizes, bytes);
 }
 
 /* The largest step that is needed for all lanes, and what the lowest sums are. */

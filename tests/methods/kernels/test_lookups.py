@@ -163,9 +163,13 @@ def test_any_number_of_query_tokens(
             assert abs(scores[i] - expected) <= bound + 1e-5 * tokens * max(active, 1) * 4
 
 
-def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
+@pytest.mark.parametrize("falling", [True, False])
+def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel, falling: bool) -> None:
+    """Bytes keep their order where the first ones are the largest."""
     generator = np.random.default_rng(0)
     widths = np.array([3, 0, 1, 20, 2, 8] * 4)
+    if falling:
+        widths = np.sort(widths)[::-1].copy()
     entries, turned = normal(generator, ENTRIES, 136), normal(generator, LANES, 136)
     exact = table_of_entries(kernel, entries.T, widths, turned)
     expected = reference.products(entries, widths, turned)
@@ -174,6 +178,7 @@ def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
     rounded = table_of_entries(with_tables(kernel, False), entries.T, widths, turned)
     plain = reference.rounded_table(expected, *reference.ranges_of(entries, widths, turned))
     np.testing.assert_array_equal(rounded.order, plain.order)
+    assert (rounded.order == np.arange(len(widths))).all() == falling
     np.testing.assert_allclose(rounded.steps, plain.steps, rtol=1e-5)
     np.testing.assert_allclose(rounded.shifts, plain.shifts, atol=1e-4)
     units = (reference.entries_of(rounded) - reference.entries_of(plain)) / plain.steps
@@ -184,10 +189,13 @@ def test_products_and_rounded_tables_are_those_of_numpy(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("width", [1, 7, 300])
 @pytest.mark.parametrize("size", [0.0, 1e-24, 1e-20, 1.0, 1e20])
-def test_rounded_sums_stay_within_their_bound(kernel: Kernel, width: int, size: float) -> None:
+@pytest.mark.parametrize("last", [1, 10])
+def test_rounded_sums_stay_within_their_bound(kernel: Kernel, width: int, size: float, last: int) -> None:
     generator, kernel = np.random.default_rng(width), with_tables(kernel, False)
     products = normal(generator, width, ENTRIES, LANES) * np.float32(size)
+    products[-1] *= last
     table = products_of(kernel, products)
+    assert width < 300 or size == 0 or (table.order[75] == 75) == (last == 1)
     codes = np.concatenate(
         [products[:, :, 0].argmax(axis=1), products[:, :, 0].argmin(axis=1), np.arange(width) % ENTRIES]
     ).astype(np.uint8)
