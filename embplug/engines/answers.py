@@ -116,17 +116,12 @@ class BytesAnswer(Answer):
 
     def field(self, name: str) -> list[Any]:
         """One field of the payload of every point."""
-        texts = self._texts(name)
-        lengths = enumerate(texts.lengths.tolist())
-        try:
-            return [texts[row].decode() if length >= 0 else self._value(row, name) for row, length in lengths]
-        except ValueError as error:
-            raise unreadable(error) from error
+        return self._values(name, self._texts(name))
 
     def texts(self, name: str) -> Sequence[Any]:
         """Texts of one field of the payload of every point, without a copy where every point has one."""
         texts = self._texts(name)
-        return texts if (texts.lengths >= 0).all() else self.field(name)
+        return texts if (texts.lengths >= 0).all() else self._values(name, texts)
 
     def _texts(self, name: str) -> ByteStrings:
         try:
@@ -134,15 +129,24 @@ class BytesAnswer(Answer):
         except ValueError as error:
             raise unreadable(error) from error
 
-    def _value(self, row: int, name: str) -> Any:
-        value = self._message(row).payload.get(name)
-        return None if value is None else value_to_json(value)
+    def _values(self, name: str, texts: ByteStrings) -> list[Any]:
+        """The texts of a field, and what other points have in their place."""
+        values: list[Any] = [None] * len(texts)
+        for row, length in enumerate(texts.lengths.tolist()):
+            if length >= 0:
+                try:
+                    values[row] = texts[row].decode()
+                except ValueError as error:
+                    raise unreadable(error) from error
+            elif length == messages.NO_TEXT:
+                values[row] = value_to_json(self._message(row).payload[name])
+        return values
 
     def _message(self, row: int) -> grpc.ScoredPoint:
         try:
             message: grpc.ScoredPoint = grpc.ScoredPoint.FromString(self._points.message(self._answer, row))
         except DecodeError as error:
-            raise unreadable(error) from error
+            raise unreadable_payload(error) from error
         return message
 
 
@@ -172,10 +176,15 @@ class EdgeAnswer(Answer):
 
 
 def unreadable(why: object) -> EngineAnswerError:
-    """Build the error for an answer over gRPC that cannot be read."""
-    return EngineAnswerError(
-        f"the answer of the engine cannot be read: {why}. gRPC cannot read payloads with more than about 30 "
-        "mappings and lists inside each other; a client over REST can"
+    """Build the error for an answer that cannot be read."""
+    return EngineAnswerError(f"the answer of the engine cannot be read: {why}")
+
+
+def unreadable_payload(why: object) -> EngineAnswerError:
+    """Build the error for an answer over gRPC in which a payload may be the reason."""
+    return unreadable(
+        f"{why}. gRPC cannot read payloads with more than about 30 mappings and lists inside each other; a "
+        "client over REST can"
     )
 
 

@@ -27,7 +27,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from embplug.common.telemetry import RETRIED, record
 from embplug.engines import AsyncEngine, Engine, traits_of
-from embplug.engines.answers import unreadable
+from embplug.engines.answers import unreadable, unreadable_payload
 from embplug.engines.connect import is_server
 from embplug.engines.observation import record_answer, request_span
 from embplug.errors import (
@@ -279,12 +279,12 @@ def translated(error: Exception) -> Exception:
         if error.code() == grpc.StatusCode.UNAVAILABLE:
             kind = EngineConnectionError
         elif _is_unreadable(error):
-            return _caused(unreadable(error.details()), error)
+            return _caused(unreadable_payload(error.details()), error)
         return _caused(kind(f"the engine answered {error.code().name}: {error.details()}"), error)
     source = error.source if isinstance(error, ResponseHandlingException) else error
     if isinstance(source, _UNREADABLE) or (source is not error and isinstance(source, ValueError)):
         shown = str(source)[:_SHOWN]
-        return _caused(EngineAnswerError(f"the answer of the engine cannot be read: {shown}"), error)
+        return _caused(unreadable(shown), error)
     if isinstance(error, (ResponseHandlingException, httpx.HTTPError)):
         return _caused(EngineConnectionError(f"the engine cannot be reached: {error}"), error)
     if isinstance(error, UnexpectedResponse):

@@ -9,6 +9,7 @@ from typing import Any
 from qdrant_client import grpc
 
 from embplug.common.telemetry import CANDIDATES, RESPONSE_BYTES, Span, record, span
+from embplug.methods.kernels.messages import count_points
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +49,19 @@ def record_answer(request: Span, method: str, answer: Any) -> None:
     """
     if not request.recording:
         return
+    size = None
     if isinstance(answer, bytes):
-        answer = grpc.QueryBatchResponse.FromString(answer)
-    if isinstance(answer, grpc.QueryBatchResponse):
+        points, size = count_points(answer), len(answer)
+    elif isinstance(answer, grpc.QueryBatchResponse):
         points, size = sum(len(part.result) for part in answer.result), answer.ByteSize()
-        request.set(response_bytes=size)
-        record(RESPONSE_BYTES, size)
     elif method == "query_batch_scored":
         points = sum(map(len, answer[1]))
     elif method == "query_batch_points":
         points = sum(len(part.points) for part in answer)
     else:
         return
+    if size is not None:
+        request.set(response_bytes=size)
+        record(RESPONSE_BYTES, size)
     request.set(candidates=points)
     record(CANDIDATES, points)

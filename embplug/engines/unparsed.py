@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from qdrant_client import AsyncQdrantClient, QdrantClient, grpc
+from qdrant_client import grpc
 
 from embplug.engines.connect import AnyEngine
 
@@ -32,11 +32,10 @@ def query_batch(engine: AnyEngine) -> Callable[..., Any] | None:
         Takes ``request`` and ``timeout``, as the method ``QueryBatch`` of the client's stub does. None where
         the client keeps no channel for that stub.
     """
-    assert isinstance(engine, (QdrantClient, AsyncQdrantClient))
-    stub = engine.grpc_points
+    stub = engine.grpc_points  # type: ignore[union-attr]
     function = _functions.get(stub)
     if function is None:
-        remote = engine._client
+        remote = engine._client  # type: ignore[union-attr]
         stubs = getattr(remote, "_grpc_points_client_pool", None) or ()
         channels = getattr(remote, "_grpc_channel_pool", None) or ()
         for own, channel in zip(stubs, channels, strict=False):
@@ -46,4 +45,5 @@ def query_batch(engine: AnyEngine) -> Callable[..., Any] | None:
                     request_serializer=grpc.QueryBatchPoints.SerializeToString,
                     response_deserializer=None,
                 )
+                break
     return function

@@ -115,7 +115,7 @@ def test_a_server_takes_the_options_of_each_request(
 def test_an_answer_that_is_nested_too_deep_for_grpc_says_so(qdrant_address: tuple[str, int]) -> None:
     url, port = qdrant_address
     deep: dict[str, Any] = {"a": 1}
-    for _ in range(45):
+    for _ in range(60):
         deep = {"a": deep}
     rest, fast = QdrantClient(url, check_compatibility=False), connect(url, grpc_port=port)
     with closing(rest), closing(fast):

@@ -28,6 +28,12 @@ def test_reciprocal_ranks_are_summed() -> None:
     assert hits[2].stages == {"fde": 0.2, "dense": 0.1, "fusion": hits[2].score}
 
 
+def test_a_document_that_comes_twice_in_a_ranking_is_counted_twice() -> None:
+    twice = {"words": [Hit("a", 4.0), Hit("b", 3.0), Hit("a", 2.0)], "dense": [Hit("b", 1.5)]}
+    hits = weighted_fusion(twice, scale="none", weights={"words": 2})
+    assert [(hit.id, hit.score) for hit in hits] == [("a", 12.0), ("b", 7.5)]
+
+
 def test_weights_turn_the_order() -> None:
     assert reciprocal_rank_fusion(RANKINGS, weights={"dense": 0})[0].id == "a"
     assert weighted_fusion(RANKINGS)[0].id == "b"

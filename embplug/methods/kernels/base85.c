@@ -57,6 +57,8 @@ static MANY const uint8_t *decode_many(const uint8_t *at, const uint8_t *end, co
 EXPORT int64_t embplug_base85(int level, const uint8_t *const *texts, const int64_t *lengths, int64_t count,
                               const uint8_t *digits, uint8_t *out, int64_t *starts, int64_t *sizes) {
     uint8_t *const begin = out;
+    for (int64_t i = 0; i < count; i++)
+        if (lengths[i] < 0) return i;
 #ifdef INT8_PRODUCTS
     const int many = level >= 2 && __builtin_cpu_supports("avx512vbmi");
 #else

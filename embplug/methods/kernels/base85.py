@@ -9,7 +9,7 @@ import numpy as np
 
 from embplug.common import base85
 from embplug.common.byte_strings import ByteStrings
-from embplug.methods.kernels.arguments import place
+from embplug.methods.kernels.arguments import integers, place
 from embplug.methods.kernels.library import Kernel, load
 
 CHARACTERS = 256
@@ -52,7 +52,8 @@ def decode_by(kernel: Kernel, texts: Sequence[str] | ByteStrings) -> ByteStrings
     """As :func:`decode`, by a kernel. Texts are read where they are, without a copy."""
     count = len(texts)
     if isinstance(texts, ByteStrings):
-        places, lengths = texts.starts + (place(texts.data) or 0), texts.lengths
+        texts = ByteStrings(np.ascontiguousarray(texts.data), texts.starts, texts.lengths)
+        places, lengths = texts.starts + (place(texts.data) or 0), integers(texts.lengths)
     else:
         places = np.fromiter(map(_utf8_of, texts), dtype=np.uint64, count=count)
         # A character beyond ASCII takes more bytes than one, the first of which is not base85.

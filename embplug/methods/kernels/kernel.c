@@ -23,7 +23,7 @@
 #define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
 #define LARGEST_BYTE 255.0f
 #define LARGEST_SUM 65535.0f
-#define LONGER_STEP 1.5f
+#define LONGER_STEP 2.0f
 #define LARGEST_PRODUCT 32766.0f /* one less than 16 bits hold, because floats are rounded */
 
 /* Kinds of tables. WIDE is one of integers whose rows, and those of bases, have 16 bits, for codes behind two bytes
@@ -152,16 +152,6 @@ static void sort_by_size(int64_t *order, const float *sizes, int64_t count) {
             for (; j >= gap && sizes[order[j - gap]] < sizes[own]; j -= gap) order[j] = order[j - gap];
             order[j] = own;
         }
-}
-
-/* Bytes in their own order are looked up faster. It is kept where their first ones are about the largest, so that no
- * step becomes more than LONGER_STEP times as long as it has to be. */
-static void keep_order(int64_t *order, const float *sizes, int64_t bytes) {
-    const int64_t wide = wide_parts(bytes);
-    float most = 0;
-    for (int64_t byte = wide; byte < bytes; byte++) most = sizes[byte] > most ? sizes[byte] : most;
-    if (wide < bytes && most <= LONGER_STEP * sizes[order[wide]])
-        for (int64_t byte = 0; byte < bytes; byte++) order[byte] = byte;
 }
 
 /* An order in which the bytes that have rows of 16 bits, its first ones, and the others rise. What `flags`

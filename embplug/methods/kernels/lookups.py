@@ -39,6 +39,7 @@ from embplug.methods.kernels.tables import (
     kind_of,
     table_size,
     tiles,
+    wide_parts,
 )
 from embplug.methods.numeric.arrays import Float32
 from embplug.methods.token_batch import document_blocks
@@ -394,6 +395,9 @@ def _check_table(entries: NDArray[Any], order: NDArray[np.int64], width: int, ti
         raise InvalidArgumentError("table", f"{table_size(width, exact, tile)} entries", entries.size)
     if order.dtype != np.int64 or not order.flags.c_contiguous or ((order < 0) | (order >= width)).any():
         raise InvalidArgumentError("order", "int64 numbers of the bytes of a code", "others")
+    wide = wide_parts(width)
+    if not exact and any((part[1:] <= part[:-1]).any() for part in (order[:wide], order[wide:])):
+        raise InvalidArgumentError("order", "numbers that rise in each group of rows", "others")
 
 
 def _checked_lanes(lanes: int | None, tile: int) -> int:

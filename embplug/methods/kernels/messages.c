@@ -64,7 +64,11 @@ static int read_point(const uint8_t *answer, Message message, int64_t *point, fl
     point[NUMBER_OF_ID] = 0, point[TEXT_START] = 0, point[TEXT_LENGTH] = ABSENT;
     *score = 0;
     while ((more = next_field(&message, &field)) > 0) {
-        if (field.number == POINT_SCORE && field.kind == FOUR_BYTES) memcpy(score, field.inside.at, sizeof *score);
+        if (field.number == POINT_SCORE && field.kind == FOUR_BYTES) {
+            const uint8_t *byte = field.inside.at;
+            const uint32_t bits = byte[0] | byte[1] << 8 | byte[2] << 16 | (uint32_t)byte[3] << 24;
+            memcpy(score, &bits, sizeof bits);
+        }
         if (field.number != POINT_ID || field.kind != MESSAGE) continue;
         while ((inner = next_field(&field.inside, &own)) > 0)
             if (own.number == ID_NUMBER && own.kind == NUMBER) {

@@ -16,7 +16,7 @@ from embplug.methods.numeric.arrays import Float32
 from embplug.methods.numeric.packing import unpack
 
 LARGEST_BYTE, LARGEST_SUM = 255, 65_535
-LONGER_STEP = 1.5
+LONGER_STEP = 2
 HEADER = (12, 8, 4, 3, 5)
 
 
@@ -55,12 +55,12 @@ def rounded_table(products: Float32, low: Float32, ranges: NDArray[np.float64]) 
 
     One step is as small as lets all bytes but the wide ones, whose ranges are largest, fit into 8 bits, and
     all ranges together, with what rounding adds, into 16. The first bytes are the wide ones where that makes
-    no step much longer.
+    no step more than twice as long.
     """
     count, wide = len(products), wide_parts(len(products))
-    sizes = ranges.sum(axis=1)
-    order = np.argsort(-sizes, kind="stable")
-    if sizes[wide:].max(initial=0) <= LONGER_STEP * sizes[order[wide:]].max(initial=0):
+    order = np.argsort(-ranges.sum(axis=1), kind="stable")
+    own, largest = (ranges[some].max(axis=0, initial=0) for some in (slice(wide, None), order[wide:]))
+    if (own <= LONGER_STEP * largest).all():
         order = np.arange(count)
     order = np.concatenate([np.sort(order[:wide]), np.sort(order[wide:])])
     steps = np.maximum(ranges.sum(axis=0) / np.float32(LARGEST_SUM - count), np.float32(1e-30))

@@ -31,7 +31,7 @@ class Table(NamedTuple):
     entries : float32 (bytes, 256, tile), or uint8 (any,)
         Exact products, or rounded ones in the layout of the kernel: rows of 16 bits for the bytes whose
         products differ most, rows of 8 bits for the others. The first bytes take the place of the former
-        where that makes steps at most half as long again.
+        where that makes no step more than twice as long.
     order : int64 (bytes,)
         The byte of a code that each part of rounded entries belongs to. It rises among the bytes with rows of
         16 bits, and among the others.

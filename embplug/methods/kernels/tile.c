@@ -347,6 +347,20 @@ INLINE TARGET void NAME(middle)(const float *entries, float *distances, float *m
     }
 }
 
+/* Bytes in their own order are looked up faster. It is kept where no step of a lane becomes more than LONGER_STEP times
+ * as long as in the order of their sizes. */
+INLINE TARGET void NAME(keep_order)(int64_t *order, const float *spans, int64_t bytes) {
+    Floats own[PARTS], sorted[PARTS];
+    EACH(i) own[i] = sorted[i] = (Floats){0};
+    for (int64_t part = wide_parts(bytes); part < bytes; part++)
+        EACH(i) {
+            own[i] = GREATER(LOAD(floats, spans + part * LANES + i * FLOATS), own[i]);
+            sorted[i] = GREATER(LOAD(floats, spans + order[part] * LANES + i * FLOATS), sorted[i]);
+        }
+    EACH(i) if (NAME(largest)(own[i] - sorted[i] * LONGER_STEP) > 0) return;
+    for (int64_t byte = 0; byte < bytes; byte++) order[byte] = byte;
+}
+
 /* Below all products of every byte and lane, how far from there they reach at most, and the order of the bytes.
  *
  * The entries of a byte lie in a box and in a ball around its middle. To compute all products, only to know how
@@ -389,7 +403,7 @@ INLINE TARGET void NAME(ranges)(const float *entries, const int64_t *widths, int
         sizes[byte] = NAME(sum)(size, LANES);
     }
     sort_by_size(order, sizes, bytes);
-    keep_order(order, sizes, bytes);
+    NAME(keep_order)(order, spans, bytes);
 }
 
 /* The largest step that is needed for all lanes, and what the lowest sums are. */
@@ -412,8 +426,8 @@ INLINE TARGET void NAME(steps)(const float *lows, const float *spans, const int6
 }
 
 #ifdef PACKED
-/* Numbers (4 * FLOATS,) as bytes, and (2 * FLOATS,) as words. Those beneath 0 become 0, and those above the largest
- * number that one. Packing takes a quarter of each register in turn, so that their order is restored. */
+/* Numbers (4 * FLOATS,) as bytes, and (2 * FLOATS,) as words. Those beneath 0 become 0, and those that are a little too
+ * large the largest one. Packing takes a quarter of each register in turn, so that their order is restored. */
 INLINE TARGET void NAME(pack_bytes)(uint8_t *out, const Ints *numbers) {
     const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
     const __m512i first = _mm512_packus_epi32((__m512i)numbers[0], (__m512i)numbers[1]);

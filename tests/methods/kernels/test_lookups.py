@@ -360,7 +360,16 @@ def test_sums_of_one_table(kernel: Kernel, lengths: list[int], width: int, more:
 def test_base85_is_that_of_python(kernel: Kernel, strings: list[bytes]) -> None:
     texts = [base64.b85encode(string).decode() for string in strings]
     assert list(decode_by(kernel, texts)) == strings
-    assert list(decode_by(kernel, ByteStrings.of([text.encode() for text in texts]))) == strings
+    characters = ByteStrings.of([text.encode() for text in texts])
+    assert list(decode_by(kernel, characters)) == strings
+    assert list(decode_by(kernel, characters[::2])) == strings[::2]
+    assert list(decode_by(kernel, characters[::-1])) == strings[::-1]
+
+
+def test_a_text_of_a_negative_length_is_refused(kernel: Kernel) -> None:
+    texts = ByteStrings(np.zeros(9, np.uint8), np.array([5, 0]), np.array([-5, 5]))
+    with pytest.raises(ValueError):
+        decode_by(kernel, texts)
 
 
 @pytest.mark.parametrize("before", [0, 5, 120])
@@ -511,6 +520,15 @@ def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
     with pytest.raises(InvalidArgumentError):
         table_of_entries(with_tables(kernel, False), entries[:0], np.zeros(LARGEST_WIDTH + 1), turned[:, :0])
     generator = np.random.default_rng(0)
+    table = products_of(with_tables(kernel, False), normal(generator, 20, ENTRIES, LANES))
+    terms = TokenTerms(coded([2], 20, generator), 20)
+    for order in (
+        table.order[::-1].copy(),
+        table.order[[1, 0, *range(2, 20)]],
+        table.order[[*range(19), 18]],
+    ):
+        with pytest.raises(InvalidArgumentError, match="order"):
+            maxsim(kernel, table._replace(order=order), np.zeros((1, LANES), np.float32), terms)
     classes, turned, *others = predictive([3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
     entries_of_last, widths_of_last = classes[-1]
     for wrong in ((entries_of_last[1:], widths_of_last), (entries_of_last, widths_of_last + 1)):
