@@ -52,8 +52,8 @@ def decode_by(kernel: Kernel, texts: Sequence[str] | ByteStrings) -> ByteStrings
     """As :func:`decode`, by a kernel. Texts are read where they are, without a copy."""
     count = len(texts)
     if isinstance(texts, ByteStrings):
-        texts = ByteStrings(np.ascontiguousarray(texts.data), texts.starts, texts.lengths)
-        places, lengths = texts.starts + (place(texts.data) or 0), integers(texts.lengths)
+        joined = np.ascontiguousarray(texts.data)
+        places, lengths = texts.starts + (place(joined) or 0), integers(texts.lengths)
     else:
         places = np.fromiter(map(_utf8_of, texts), dtype=np.uint64, count=count)
         # A character beyond ASCII takes more bytes than one, the first of which is not base85.

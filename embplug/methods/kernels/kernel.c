@@ -23,7 +23,7 @@
 #define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
 #define LARGEST_BYTE 255.0f
 #define LARGEST_SUM 65535.0f
-#define LONGER_STEP 2.0f
+#define LONGER_STEP 2.0f /* at most, where the first bytes of a code have the rows of 16 bits */
 #define LARGEST_PRODUCT 32766.0f /* one less than 16 bits hold, because floats are rounded */
 
 /* Kinds of tables. WIDE is one of integers whose rows, and those of bases, have 16 bits, for codes behind two bytes

@@ -152,7 +152,7 @@ INLINE TARGET void NAME(add_narrow)(Words *sums, const uint8_t *table, size_t en
 #endif
 }
 
-/* The same sums of rows of a table of integers. */
+/* Sums of the rows that the bytes of a code name, in a table of integers. */
 INLINE TARGET void NAME(sum_integers)(uint16_t *out, const uint8_t *code, const int64_t *order, int64_t width,
                                       const uint8_t *table, int kind) {
     const int64_t wide = kind == WIDE ? width : wide_parts(width);
