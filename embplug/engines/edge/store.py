@@ -46,6 +46,7 @@ from embplug.errors import (
 
 FORMAT = 1
 LOCK_POLL_SECONDS = 0.05
+BORROW_POLL_SECONDS = 0.001
 LONGEST_FOLDER_NAME = 150
 WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
 
@@ -342,11 +343,12 @@ class EdgeCollection:
         return config
 
     def close(self) -> None:
-        """Close the shard."""
+        """Close the shard, as soon as no other thread is in a call of it."""
         with self._guard:
-            shard, self._shard = self._shard, None
-        if shard is not None:
-            shard.close()
+            if self._shard is not None:
+                while not _closed(self._shard):
+                    time.sleep(BORROW_POLL_SECONDS)
+                self._shard = None
 
     def set_metadata(self, metadata: dict[str, Any] | None) -> None:
         """Replace the metadata in one atomic step."""
@@ -498,6 +500,18 @@ def translating(call: Callable[[], T]) -> T:
         if type(panic).__name__ != "PanicException":
             raise
         raise EngineError(f"Qdrant Edge panicked: {panic}") from panic
+
+
+def _closed(shard: edge.EdgeShard) -> bool:
+    """Close a shard, or return False where another thread is in a call of it."""
+    try:
+        shard.close()
+    except RuntimeError as error:
+        # A call keeps the shard borrowed while Python code runs in it, such as the garbage collector's.
+        if str(error) != "Already borrowed":
+            raise
+        return False
+    return True
 
 
 def _translated(error: Exception) -> EmbplugError:

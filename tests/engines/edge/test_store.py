@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,30 @@ def test_a_forgotten_client_lets_go_of_the_directory(tmp_path):
     EdgeClient(tmp_path).create_collection("docs", VECTORS)
     gc.collect()
     assert not is_locked(tmp_path)
+
+
+def test_a_collection_is_deleted_after_the_calls_of_other_threads_that_are_in_its_shard(tmp_path):
+    in_call, finish = threading.Event(), threading.Event()
+
+    class SlowIds(list):  # The binding keeps the shard borrowed while it reads its arguments.
+        def __iter__(self):
+            in_call.set()
+            finish.wait(20)
+            return super().__iter__()
+
+    fill(tmp_path, "docs")
+    with EdgeClient(tmp_path) as client, ThreadPoolExecutor(2) as threads:
+        shard = client._collection("docs").shard
+        read = threads.submit(lambda: shard.retrieve(SlowIds([0]), True, False))
+        assert in_call.wait(20)
+        deleted = threads.submit(client.delete_collection, "docs")
+        assert not wait([deleted], timeout=0.2).done
+        finish.set()
+        assert [record.id for record in read.result(20)] == [0]
+        assert deleted.result(20) and client.get_collections().collections == []
+        client.create_collection("docs", VECTORS)
+        client.upsert("docs", [point(1)])
+        assert client.count("docs").count == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
