@@ -351,8 +351,8 @@ class EdgeClient:
     def optimize(self, collection_name: str) -> bool:
         """Build the indexes that are due.
 
-        The call blocks, and all other threads of the process wait meanwhile, because Qdrant Edge 0.9 keeps the
-        interpreter's lock.
+        The call blocks, and all other threads of the process wait meanwhile, because Qdrant Edge 0.9 keeps
+        the interpreter's lock.
 
         Parameters
         ----------
