@@ -162,14 +162,14 @@ def _file(folder: Path, sha256: str) -> Path:
 
 
 def _write(file: Path, data: bytes) -> None:
+    unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
     try:
         file.parent.mkdir(exist_ok=True)
+        with unfinished.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
     except FileNotFoundError:
         folder = file.parent.parent
         raise CollectionNotFoundError(f"the collection in {folder} was deleted meanwhile") from None
-    unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
-    with unfinished.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(file)

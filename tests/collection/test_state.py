@@ -17,7 +17,7 @@ from embplug.collection.state import forget, load, save
 from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import run
-from embplug.errors import StateError
+from embplug.errors import CollectionNotFoundError, StateError
 
 VECTORS = {"d": models.VectorParams(size=2, distance=models.Distance.DOT)}
 STATE = {
@@ -73,6 +73,24 @@ def chunks(engine: Engine) -> list[Any]:
 
 def file_of(engine: EdgeClient, reference: dict[str, Any]) -> Path:
     return engine.collection_path("docs") / "state" / f"{reference['sha256']}.npz"
+
+
+@pytest.mark.parametrize("moment", ["collection_path", "fsync"])
+def test_a_collection_that_is_deleted_while_its_state_is_written_is_missed(tmp_path, monkeypatch, moment):
+    with EdgeClient(tmp_path) as client:
+        client.create_collection("docs", vectors_config=VECTORS)
+        owner = client if moment == "collection_path" else state_module.os
+        before = getattr(owner, moment)
+
+        def delete_after(*arguments: Any, **named: Any) -> Any:
+            result = before(*arguments, **named)
+            client.delete_collection("docs")
+            return result
+
+        monkeypatch.setattr(owner, moment, delete_after)
+        with pytest.raises(CollectionNotFoundError, match="was deleted meanwhile"):
+            run(client, save(client, "docs", STATE))
+        assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
 
 
 def test_a_state_is_found_by_its_reference(docs):
