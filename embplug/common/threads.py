@@ -1,17 +1,21 @@
-"""Limits on the threads of BLAS and PyTorch, for small products on which more threads only wait."""
+"""Threads that share the work of a search, and limits on those of BLAS and PyTorch, which only wait in it."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 from embplug.errors import InvalidArgumentError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _lock = threading.Lock()
 _holders = 0
@@ -88,6 +92,52 @@ def worker_count(n_jobs: int) -> int:
     return n_jobs
 
 
+def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
+    """Call a function for each of some items, in this thread and in others that are free.
+
+    Threads take the next item as soon as they are done with one. They are kept, because their start takes
+    longer than the work of a search. Where all are busy, this thread does the work alone.
+
+    Parameters
+    ----------
+    function : callable
+        It is called from several threads at once.
+    items : sequence
+        What it is called with, one after the other.
+    threads : int
+        How many threads take part at most, this one included.
+
+    Returns
+    -------
+    list
+        What each call returns, in the order of the items.
+    """
+    results: list[Any] = [None] * len(items)
+    left = iter(range(len(items)))
+
+    def work() -> None:
+        for i in left:
+            results[i] = function(items[i])
+
+    helpers: list[Future[None]] = []
+    # Where the interpreter ends, no thread can be started any more.
+    with suppress(RuntimeError):
+        for _ in range(min(threads, len(items)) - 1):
+            helpers.append(_helpers().submit(work))
+    try:
+        work()
+    finally:
+        for helper in helpers:
+            if not helper.cancel():
+                helper.result()
+    return results
+
+
+@lru_cache(maxsize=1)
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(worker_count(-1), thread_name_prefix="embplug-search")
+
+
 def _limit(library: Any, threads: int) -> None:
     """Set the number of threads of a library, whichever thread of this process has set it before."""
     # From version 3.8 on, threadpoolctl ignores all threads but the first; the lock here keeps them in order.
@@ -100,9 +150,10 @@ def _limit(library: Any, threads: int) -> None:
 
 
 def _count_anew() -> None:
-    """Forget blocks of other threads after a fork, which leaves only the thread that forked."""
+    """Forget other threads after a fork, which leaves only the thread that forked."""
     global _lock, _holders
     _lock, _holders = threading.Lock(), 0
+    _helpers.cache_clear()
 
 
 if hasattr(os, "register_at_fork"):

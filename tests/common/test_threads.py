@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 
 from embplug.common import threads as threads_module
-from embplug.common.threads import _blas_libraries, _limit, single_blas_thread
+from embplug.common.threads import (
+    _blas_libraries,
+    _helpers,
+    _limit,
+    in_threads,
+    single_blas_thread,
+    worker_count,
+)
 
 
 @pytest.fixture
@@ -99,3 +106,57 @@ def test_a_fork_waits_for_no_thread_that_it_leaves_behind(libraries: list[Any]) 
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
     assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)
+
+
+def test_work_is_shared_by_several_threads_and_comes_back_in_order() -> None:
+    together = threading.Barrier(2)
+
+    def work(item: int) -> tuple[int, int]:
+        if item < 2:
+            together.wait(20)  # The first two items are in different threads.
+        return item * item, threading.get_ident()
+
+    results = in_threads(work, range(40), 2)
+    assert [square for square, _ in results] == [item * item for item in range(40)]
+    assert len({thread for _, thread in results}) == 2
+
+
+def test_a_thread_works_alone_where_all_others_are_busy() -> None:
+    leave = threading.Event()
+    busy = [_helpers().submit(leave.wait, 20) for _ in range(worker_count(-1))]
+    try:
+        assert {thread for thread in in_threads(lambda _: threading.get_ident(), range(9), 3)} == {
+            threading.get_ident()
+        }
+    finally:
+        leave.set()
+    assert all(task.result() for task in busy)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_goes_wrong_in_a_thread_reaches_the_caller(threads: int) -> None:
+    def work(item: int) -> None:
+        if item == 5:
+            raise ValueError(f"item {item}")
+
+    with pytest.raises(ValueError, match="item 5"):
+        in_threads(work, range(9), threads)
+    assert in_threads(str, [], threads) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_has_helpers_of_its_own() -> None:
+    assert in_threads(abs, [-1, -2, -3], 3) == [1, 2, 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)
+            together = threading.Barrier(2)
+            results = in_threads(lambda item: together.wait(10) >= 0 and item, [1, 2], 2)
+            os._exit(0 if results == [1, 2] else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0

@@ -18,6 +18,8 @@ MIDDLE = 128
 """What is added to numbers of -127 to 127, because the instruction takes one factor without a sign."""
 GROUP = 4
 """Dimensions that one instruction multiplies and adds."""
+BLOCK = 8
+"""Rows that are multiplied together."""
 LARGEST_PRODUCT = 32_766
 """Of rounded rows, in 16 bits: one less than those hold, because numbers of float32 are rounded."""
 
@@ -58,9 +60,8 @@ class RoundedRows:
         self.exact = rows
         scales = np.abs(rows).max(axis=1, initial=0) / np.float32(LARGEST)
         self.scales = np.where(scales > 0, scales, 1).astype(np.float32)
-        self.rounded = np.full((len(rows), -(-rows.shape[1] // GROUP) * GROUP), MIDDLE, dtype=np.uint8)
         numbers = np.rint(rows / self.scales[:, None])
-        self.rounded[:, : rows.shape[1]] = numbers + MIDDLE
+        self._rounded = _in_blocks(numbers)
         lengths = self.scales * np.linalg.norm(numbers, axis=1)
         self.longest = float(lengths.max(initial=0))
         self.even = not self.longest or self.longest <= LONGER * np.median(lengths[lengths > 0])
@@ -96,11 +97,11 @@ class RoundedRows:
 
     def _rounded_products(self, kernel: Kernel, query: Float32, units: Float32 | None = None) -> NDArray[Any]:
         """Products in float32 or, where there are units, in 16 bits: the units are written."""
-        tile, (count, padded) = len(query), self.rounded.shape
+        tile, count, padded = len(query), len(self.exact), self._rounded.shape[1] * GROUP
         query, products = floats(query), aligned((count, tile), np.float32 if units is None else np.int16)
         numbers = np.empty(padded * tile, dtype=np.int8)
         kernel.functions_for(count * padded).embplug_products(
-            *(tile, place(query), query.shape[1], place(self.rounded), place(self.scales)),
+            *(tile, place(query), query.shape[1], place(self._rounded), place(self.scales)),
             *(count, padded, self.longest, place(numbers), place(products), place(units)),
         )
         return products
@@ -117,6 +118,15 @@ class RoundedRows:
         both: Float32 = sums * query_halves + query_sums * halves + query.shape[1] * halves * query_halves
         both += units / 2
         return both
+
+
+def _in_blocks(numbers: Float32) -> NDArray[np.uint8]:
+    """Numbers (n, dim) of -127 to 127 as the kernel reads them: (blocks, groups, BLOCK, GROUP)."""
+    count, dim = numbers.shape
+    blocks, groups = -(-count // BLOCK), -(-dim // GROUP)
+    padded = np.full((blocks * BLOCK, groups * GROUP), MIDDLE, dtype=np.uint8)
+    padded[:count, :dim] = numbers + MIDDLE
+    return np.ascontiguousarray(padded.reshape(blocks, BLOCK, groups, GROUP).swapaxes(1, 2))
 
 
 def checked_bases(bases: Bases, tile: int) -> tuple[NDArray[Any], Float32 | None]:

@@ -46,9 +46,10 @@ static EIGHT_BITS void rounded_query(const float *query, int64_t lanes, int64_t 
     }
 }
 
-/* The sums of one row and of those after it stay in registers: as many as hide how long an instruction takes. The
- * next rows are fetched meanwhile, in a way that leaves the products in the cache, which are read next. */
-#define BASES(name, bits, vectors, rows_at_once, type, store) \
+/* The sums of ROWS rows stay in registers: as many as hide how long an instruction takes. Their numbers stand beside
+ * each other, so that rows are read from one place that moves on. */
+#define ROWS 8
+#define BASES(name, bits, vectors, type, store) \
     static EIGHT_BITS void name(const uint8_t *rows, const float *scales, int64_t count, int64_t dim, \
                                 const int8_t *query, const int32_t *sums, const float *steps, type *products) { \
         enum { TOKENS_OF = bits / 32, LANES = vectors * TOKENS_OF }; \
@@ -59,26 +60,22 @@ static EIGHT_BITS void rounded_query(const float *query, int64_t lanes, int64_t 
                                                 _mm##bits##_set1_epi32(-128)); \
             step[v] = _mm##bits##_loadu_ps(steps + v * TOKENS_OF); \
         } \
-        for (int64_t row = 0; row < count; row += rows_at_once) { \
-            const int64_t last = count - 1 - row; \
-            __m##bits##i total[rows_at_once][vectors]; \
-            for (int i = 0; i < rows_at_once; i++) \
+        for (int64_t row = 0; row < count; row += ROWS) { \
+            __m##bits##i total[ROWS][vectors]; \
+            for (int i = 0; i < ROWS; i++) \
                 for (int v = 0; v < vectors; v++) total[i][v] = around[v]; \
-            for (int64_t d = 0; d < rows_at_once * dim; d += 64) \
-                _mm_prefetch((const char *)((uintptr_t)rows + (uintptr_t)((row + rows_at_once) * dim + d)), \
-                             _MM_HINT_NTA); \
-            for (int64_t d = 0; d < dim; d += 4) { \
+            for (int64_t d = 0; d < dim; d += 4, rows += 4 * ROWS) { \
                 __m##bits##i tokens[vectors]; \
                 for (int v = 0; v < vectors; v++) \
                     tokens[v] = _mm##bits##_loadu_##bits(query + d * LANES + 4 * v * TOKENS_OF); \
-                for (int i = 0; i < rows_at_once; i++) { \
+                for (int i = 0; i < ROWS; i++) { \
                     int32_t four; \
-                    memcpy(&four, rows + (row + (i < last ? i : last)) * dim + d, 4); \
+                    memcpy(&four, rows + 4 * i, 4); \
                     for (int v = 0; v < vectors; v++) \
                         total[i][v] = _mm##bits##_dpbusd_epi32(total[i][v], _mm##bits##_set1_epi32(four), tokens[v]); \
                 } \
             } \
-            for (int i = 0; i < rows_at_once && i <= last; i++) \
+            for (int i = 0; i < ROWS && row + i < count; i++) \
                 for (int v = 0; v < vectors; v++) \
                     store(products + (row + i) * LANES + v * TOKENS_OF, \
                           _mm##bits##_mul_ps(_mm##bits##_mul_ps(_mm##bits##_cvtepi32_ps(total[i][v]), step[v]), \
@@ -91,16 +88,17 @@ static EIGHT_BITS void rounded_query(const float *query, int64_t lanes, int64_t 
     _mm256_storeu_si256((void *)(place), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(floats)))
 #define STORE_ROUNDED_256(place, floats) \
     _mm_storeu_si128((void *)(place), _mm256_cvtsepi32_epi16(_mm256_cvtps_epi32(floats)))
-BASES(bases_of_8, 256, 1, 8, float, _mm256_storeu_ps)
-BASES(bases_of_16, 512, 1, 8, float, _mm512_storeu_ps)
-BASES(bases_of_32, 512, 2, 4, float, _mm512_storeu_ps)
-BASES(rounded_bases_of_8, 256, 1, 8, int16_t, STORE_ROUNDED_256)
-BASES(rounded_bases_of_16, 512, 1, 8, int16_t, STORE_ROUNDED_512)
-BASES(rounded_bases_of_32, 512, 2, 4, int16_t, STORE_ROUNDED_512)
+BASES(bases_of_8, 256, 1, float, _mm256_storeu_ps)
+BASES(bases_of_16, 512, 1, float, _mm512_storeu_ps)
+BASES(bases_of_32, 512, 2, float, _mm512_storeu_ps)
+BASES(rounded_bases_of_8, 256, 1, int16_t, STORE_ROUNDED_256)
+BASES(rounded_bases_of_16, 512, 1, int16_t, STORE_ROUNDED_512)
+BASES(rounded_bases_of_32, 512, 2, int16_t, STORE_ROUNDED_512)
 
-/* Products (count, lanes) of a query (lanes, dim) with rows of 8 bits, both rounded: `rows` (count, padded / 4, 4)
- * are numbers from 0 to 255 about 128, in units of `scales` (count,). Products are floats or, where there are
- * `units` (lanes,), integers. `lanes` are 8, 16 or 32, and `numbers` (padded * lanes,) are written. */
+/* Products (count, lanes) of a query (lanes, dim) with rows of 8 bits, both rounded: `rows` (blocks, padded / 4, ROWS,
+ * 4), of which the last block may have more than there are, are numbers from 0 to 255 about 128, in units of `scales`
+ * (count,). Products are floats or, where there are `units` (lanes,), integers. `lanes` are 8, 16 or 32, and `numbers`
+ * (padded * lanes,) are written. */
 EXPORT void embplug_products(int lanes, const float *query, int64_t dim, const uint8_t *rows, const float *scales,
                              int64_t count, int64_t padded, float longest, int8_t *numbers, void *products,
                              float *units) {

@@ -55,7 +55,7 @@ typedef struct {
 typedef struct {
     const uint8_t *codes;
     const int64_t *starts;          /* byte of the first header of a document */
-    const int64_t *offsets;
+    const int64_t *offsets;         /* from 0 */
     const int64_t *widths;          /* (CLASSES,): bytes of a code */
     int64_t query_tokens;
     const float *const *entries;    /* (CLASSES,): arguments of `table` for each class */
@@ -64,16 +64,19 @@ typedef struct {
     const void *bases;              /* (centroids, LANES) */
     const float *units;             /* as above */
     const float *gains, *factors;   /* (16,), (32,) */
-    void *table;                    /* room for that of one class, and what `table` uses */
-    int64_t *order;
     float *steps, *shifts;          /* (CLASSES, LANES) */
-    int64_t *byte_places;
-    float *ranges;
-    void *sums;                     /* (tokens of one call, LANES), float or uint16 */
-    float *recent;                  /* (WINDOW, LANES) */
-    int64_t *places, *members;      /* (tokens of one call,) */
+    void *sums;                     /* (tokens, LANES), float or uint16 */
+    int64_t *places, *members;      /* (tokens,): by class, where codes begin and which tokens they are */
+    int64_t *stops;                 /* (CLASSES,): where each class ends in them */
     float *scores;
 } Predictive;
+
+/* Room for the table of one class, and what `table` uses. */
+typedef struct {
+    void *table;
+    int64_t *order, *places;
+    float *ranges;
+} Work;
 
 /* Codes whose bytes name entries, as they are scored for every query. */
 typedef struct {
@@ -249,7 +252,39 @@ EXPORT int64_t embplug_maxsim(int level, int lanes, int kind, const Uniform *in,
     return DISPATCH(maxsim, kind, in, first, last);
 }
 
-/* MaxSim of the documents first..last - 1, whose tokens are predicted from earlier ones. */
+/* MaxSim of documents whose tokens are predicted from earlier ones, in three steps: their tokens by class, the sums of
+ * the classes first..last - 1, of which several threads take some each, and the scores of the documents
+ * first..last - 1. Classes come one after the other, so that one table is enough and stays in the cache. */
+EXPORT void embplug_predictive_order(const Predictive *in, int64_t documents) {
+    int64_t counts[CLASSES] = {0};
+    for (int64_t document = 0; document < documents; document++) {
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
+        for (int64_t token = 0; token < count; token++) counts[classes[HEADER_BYTES * token] >> 5]++;
+    }
+    for (int64_t k = 0, tokens = 0; k < CLASSES; tokens += counts[k++]) in->stops[k] = tokens;
+    for (int64_t document = 0; document < documents; document++) {
+        const int64_t count = in->offsets[document + 1] - in->offsets[document];
+        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
+        /* The codes of a document follow its headers, class by class. */
+        int64_t members[CLASSES] = {0}, places[CLASSES];
+        for (int64_t token = 0; token < count; token++) members[classes[HEADER_BYTES * token] >> 5]++;
+        places[0] = in->starts[document] + HEADER_BYTES * count;
+        for (int k = 1; k < CLASSES; k++) places[k] = places[k - 1] + members[k - 1] * in->widths[k - 1];
+        for (int64_t token = 0; token < count; token++) {
+            const int k = classes[HEADER_BYTES * token] >> 5;
+            in->places[in->stops[k]] = places[k];
+            in->members[in->stops[k]++] = in->offsets[document] + token;
+            places[k] += in->widths[k];
+        }
+    }
+}
+
+EXPORT void embplug_predictive_sums(int level, int lanes, int kind, const Predictive *in, const Work *work,
+                                    int64_t first, int64_t last) {
+    DISPATCH(predictive_sums, kind, in, work, first, last);
+}
+
 EXPORT void embplug_predictive(int level, int lanes, int kind, const Predictive *in, int64_t first, int64_t last) {
     DISPATCH(predictive, kind, in, first, last);
 }

@@ -24,6 +24,8 @@ LONG_CALL = 1 << 16
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
+    "embplug_predictive_order": [c_void_p, c_int64],
+    "embplug_predictive_sums": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, c_int64],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],
     "embplug_sums": [*[c_void_p] * 3, *[c_int64] * 4, c_void_p, c_void_p],
     "embplug_bits": [c_int, c_void_p, c_int64, c_int64],

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from ctypes import c_int64, c_void_p
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embplug.common.byte_strings import ByteStrings
-from embplug.common.threads import worker_count
+from embplug.common.threads import in_threads, worker_count
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels.arguments import (
     CodedDocuments,
@@ -30,6 +30,8 @@ from embplug.methods.kernels.bases import Bases, checked_bases
 from embplug.methods.kernels.library import Kernel
 from embplug.methods.kernels.tables import (
     ENTRIES,
+    FLOAT32,
+    INTEGER,
     Table,
     TableWork,
     VectorTable,
@@ -50,8 +52,8 @@ CLASSES, GAINS, FACTORS, HEADER_BYTES, WINDOW = 8, 16, 32, 4, 256
 """Of predictive codes, as the kernel reads them."""
 BLOCK_TOKENS = 1 << 16
 """Tokens of predictive codes whose sums are held at once, unless one document has more."""
-LOOKUPS_OF_A_THREAD = 1 << 22
-"""From so many looked-up rows on, another thread is worth its start."""
+LOOKUPS_OF_A_THREAD = 1 << 19
+"""Looked-up rows, half a millisecond of work, that another thread is woken for."""
 
 
 class TokenTerms(NamedTuple):
@@ -99,10 +101,13 @@ class _Predictive(ctypes.Structure):
         *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
         ("query_tokens", c_int64),
         *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "units")),
-        *((name, c_void_p) for name in ("gains", "factors")),
-        *((name, c_void_p) for name in ("table", "order", "steps", "shifts", "byte_places", "ranges")),
-        *((name, c_void_p) for name in ("sums", "recent", "places", "members", "scores")),
+        *((name, c_void_p) for name in ("gains", "factors", "steps", "shifts")),
+        *((name, c_void_p) for name in ("sums", "places", "members", "stops", "scores")),
     )
+
+
+class _Work(ctypes.Structure):
+    _fields_ = tuple((name, c_void_p) for name in ("table", "order", "places", "ranges"))
 
 
 def maxsim(
@@ -220,6 +225,18 @@ class PredictiveClasses:
         return PredictiveClasses, ([(entries, widths) for widths, entries in self._kept],)
 
 
+class _PredictiveTerms(NamedTuple):
+    """What scores of predictive codes are made of, besides the codes: checked arguments of the kernel."""
+
+    lanes: int
+    classes: PredictiveClasses
+    queries: NDArray[np.int64]
+    bases: NDArray[Any]
+    units: Float32 | None
+    gains: Float32
+    factors: Float32
+
+
 def predictive_maxsim(
     kernel: Kernel,
     classes: PredictiveClasses,
@@ -259,32 +276,55 @@ def predictive_maxsim(
     check_shape("turned", turned, (classes.active, tile))
     numbers, units = checked_bases(bases, tile)
     queries = (place(turned) or 0) + turned.itemsize * tile * classes.first_rows
-    widest = int(classes.widths.max())
     check_documents(kernel, documents, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
-    query_tokens = _checked_lanes(lanes, tile)
-
-    def run(first: int, last: int) -> None:
-        work = TableWork.of(widest, kernel.exact, tile, CLASSES)
-        offsets = documents.offsets[first : last + 1]
-        blocks = list(document_blocks(offsets, BLOCK_TOKENS))
-        most = max((int(offsets[block.stop] - offsets[block.start]) for block in blocks), default=0)
-        sums = aligned((most, tile), np.float32 if kernel.exact else np.uint16)
-        room = (*work, sums, aligned((WINDOW, tile)), *np.empty((2, most), dtype=np.int64), scores)
-        arguments = _Predictive(
-            *(place(array) for array in (*documents, classes.widths)),
-            query_tokens,
-            *(place(array) for array in (classes.entries, classes.columns, queries)),
-            *(place(array) for array in (numbers, units, gains, factors, *room)),
-        )
-        for block in blocks:
-            kernel.functions.embplug_predictive(
-                *(kernel.level, tile, kind_of(work.table), ctypes.byref(arguments)),
-                *(first + block.start, first + block.stop),
-            )
-
-    over_documents(run, documents.offsets, thread_count(documents.offsets, widest + 1, threads))
+    terms = _PredictiveTerms(_checked_lanes(lanes, tile), classes, queries, numbers, units, gains, factors)
+    for block in document_blocks(documents.offsets, BLOCK_TOKENS):
+        offsets = documents.offsets[block.start : block.stop + 1]
+        part = CodedDocuments(documents.codes, documents.starts[block], offsets - offsets[0])
+        _score_predictive(kernel, tile, terms, part, scores[block], threads)
     return scores
+
+
+def _score_predictive(
+    kernel: Kernel,
+    tile: int,
+    terms: _PredictiveTerms,
+    documents: CodedDocuments,
+    scores: Float32,
+    threads: int | None,
+) -> None:
+    """Scores of one block of documents, in three steps: threads share classes, and then documents."""
+    lanes, classes, *numbers = terms
+    tokens, widest = int(documents.offsets[-1]), int(classes.widths.max())
+    kind = FLOAT32 if kernel.exact else INTEGER
+    sums = aligned((tokens, tile), np.float32 if kernel.exact else np.uint16)
+    steps = np.zeros((2, CLASSES * tile), dtype=np.float32)
+    room = *steps, sums, *np.empty((2, tokens), dtype=np.int64), np.empty(CLASSES, dtype=np.int64), scores
+    arguments = _Predictive(
+        *(place(array) for array in (*documents, classes.widths)),
+        lanes,
+        *(place(array) for array in (classes.entries, classes.columns, *numbers, *room)),
+    )
+    before = kernel.level, tile, kind, ctypes.byref(arguments)
+    free: list[TableWork] = []
+
+    def add_up(first: int, last: int) -> None:
+        work = free.pop() if free else TableWork.of(widest, kernel.exact, tile)
+        of_table = _Work(*(place(array) for array in (work.table, work.order, work.places, work.ranges)))
+        kernel.functions.embplug_predictive_sums(*before, ctypes.byref(of_table), first, last)
+        free.append(work)
+
+    def score(first: int, last: int) -> None:
+        kernel.functions.embplug_predictive(*before, first, last)
+
+    kernel.functions.embplug_predictive_order(ctypes.byref(arguments), len(scores))
+    helped = thread_count(documents.offsets, widest + 1, threads)
+    if helped < 2:
+        add_up(0, CLASSES)
+    else:
+        in_threads(lambda k: add_up(k, k + 1), range(CLASSES), helped)
+    over_documents(score, documents.offsets, thread_count(documents.offsets, 1, threads))
 
 
 def check_predictive(
@@ -375,8 +415,7 @@ def over_documents(
     shares = np.linspace(0, offsets[-1], threads + 1)
     bounds = np.searchsorted(offsets, shares).clip(0, count)
     bounds[0], bounds[-1] = 0, count
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(run, bounds[:-1].tolist(), bounds[1:].tolist()))
+    return in_threads(lambda part: run(*part), list(pairwise(bounds.tolist())), threads)
 
 
 def refuse_unknown_ids(results: list[int], rows: int) -> None:

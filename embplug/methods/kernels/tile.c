@@ -274,33 +274,6 @@ INLINE TARGET int64_t NAME(maxsim_of_ids)(const Uniform *in, int64_t first, int6
     return -1;
 }
 
-/* Classes one after the other, so that one table is enough and stays in the cache: where the codes of their
- * tokens stand, and which tokens they are. `stop` (CLASSES,) is where the tokens of each class end. */
-INLINE TARGET void NAME(by_class)(const Predictive *in, int64_t first, int64_t last, int64_t *stop) {
-    int64_t counts[CLASSES] = {0};
-    for (int64_t document = first; document < last; document++) {
-        const int64_t count = in->offsets[document + 1] - in->offsets[document];
-        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
-        for (int64_t token = 0; token < count; token++) counts[classes[HEADER_BYTES * token] >> 5]++;
-    }
-    for (int64_t k = 0, tokens = 0; k < CLASSES; tokens += counts[k++]) stop[k] = tokens;
-    for (int64_t document = first; document < last; document++) {
-        const int64_t count = in->offsets[document + 1] - in->offsets[document];
-        const uint8_t *classes = in->codes + in->starts[document] + HEADER_BYTES - 1;
-        /* The codes of a document follow its headers, class by class. */
-        int64_t members[CLASSES] = {0}, places[CLASSES];
-        for (int64_t token = 0; token < count; token++) members[classes[HEADER_BYTES * token] >> 5]++;
-        places[0] = in->starts[document] + HEADER_BYTES * count;
-        for (int k = 1; k < CLASSES; k++) places[k] = places[k - 1] + members[k - 1] * in->widths[k - 1];
-        for (int64_t token = 0; token < count; token++) {
-            const int k = classes[HEADER_BYTES * token] >> 5;
-            in->places[stop[k]] = places[k];
-            in->members[stop[k]++] = in->offsets[document] - in->offsets[first] + token;
-            places[k] += in->widths[k];
-        }
-    }
-}
-
 static TARGET int64_t NAME(maxsim)(int kind, const Uniform *in, int64_t first, int64_t last) {
     if (!in->width && in->units && !in->factors && !in->scales) return NAME(maxsim_of_ids)(in, first, last);
     if (!in->width) return NAME(maxsim_of)(NOTHING, 0, in, first, last);
@@ -510,33 +483,42 @@ static TARGET void NAME(table)(int kind, const float *entries, const int64_t *wi
     }
 }
 
-INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
-    int64_t stop[CLASSES];
-    Floats unit[PARTS];
-    EACH(i) unit[i] = in->units ? LOAD(floats, in->units + i * FLOATS) : (Floats){0};
-    NAME(by_class)(in, first, last, stop);
-    const uint8_t *table = (const uint8_t *)in->table;
-    for (int64_t k = 0, i = 0; k < CLASSES; k++) {
-        const int64_t width = in->widths[k];
-        if (i == stop[k]) continue;
-        NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], in->table, in->order,
-                    in->steps + k * LANES, in->shifts + k * LANES, in->byte_places, in->ranges);
-        for (; i < stop[k]; i++) {
-            const uint8_t *code = in->codes + in->places[i];
-            if (kind == FLOAT32) {
-                Floats sums[PARTS];
-                NAME(sum_floats)(sums, code, width, (const float *)in->table);
-                EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
-            } else {
-                NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, in->order, width, table,
-                                   INTEGER);
-            }
+/* Sums of what the codes of all tokens of one class name. */
+INLINE TARGET void NAME(class_sums)(int kind, const Predictive *in, const Work *work, int64_t k) {
+    const int64_t width = in->widths[k], stop = in->stops[k];
+    int64_t i = k ? in->stops[k - 1] : 0;
+    if (i == stop) return;
+    NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], work->table, work->order,
+                in->steps + k * LANES, in->shifts + k * LANES, work->places, work->ranges);
+    for (; i < stop; i++) {
+        const uint8_t *code = in->codes + in->places[i];
+        if (kind == FLOAT32) {
+            Floats sums[PARTS];
+            NAME(sum_floats)(sums, code, width, (const float *)work->table);
+            EACH(part) STORE(floats, (float *)in->sums + in->members[i] * LANES + part * FLOATS) = sums[part];
+        } else {
+            NAME(sum_integers)((uint16_t *)in->sums + in->members[i] * LANES, code, work->order, width,
+                               (const uint8_t *)work->table, INTEGER);
         }
     }
+}
+
+static TARGET void NAME(predictive_sums)(int kind, const Predictive *in, const Work *work, int64_t first,
+                                         int64_t last) {
+    for (int64_t k = first; k < last; k++) {
+        if (kind == FLOAT32) NAME(class_sums)(FLOAT32, in, work, k);
+        else NAME(class_sums)(INTEGER, in, work, k);
+    }
+}
+
+INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t first, int64_t last) {
+    float recents[WINDOW * LANES];
+    Floats unit[PARTS];
+    EACH(i) unit[i] = in->units ? LOAD(floats, in->units + i * FLOATS) : (Floats){0};
     for (int64_t document = first; document < last; document++) {
         const uint8_t *header = in->codes + in->starts[document];
         const int64_t count = in->offsets[document + 1] - in->offsets[document];
-        const int64_t before = (in->offsets[document] - in->offsets[first]) * LANES;
+        const int64_t before = in->offsets[document] * LANES;
         Floats highest[PARTS];
         EACH(i) highest[i] = (Floats){0} - INFINITY;
         for (int64_t token = 0; token < count; token++, header += HEADER_BYTES) {
@@ -547,8 +529,8 @@ INLINE TARGET void NAME(predictive_of)(int kind, const Predictive *in, int64_t f
             const float factor = in->factors[header[3] & 31];
             const float gain = factor * in->gains[header[2] & 15];
             const int64_t place = before + token * LANES;
-            float *own = in->recent + token % WINDOW * LANES;
-            const float *reference = in->recent + (token - back) % WINDOW * LANES;
+            float *own = recents + token % WINDOW * LANES;
+            const float *reference = recents + (token - back) % WINDOW * LANES;
             EACH(i) {
                 const Floats base = NAME(base)(in->bases, in->units != NULL, id * LANES + i * FLOATS, unit[i]);
                 Floats value;
