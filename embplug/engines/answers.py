@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -18,6 +19,9 @@ from embplug.errors import EngineAnswerError
 from embplug.methods.kernels import Kernel, messages
 
 PointId: TypeAlias = int | str
+
+# Columns of points without a step of the interpreter for each.
+_ID, _SCORE, _VERSION = map(attrgetter, ("id", "score", "version"))
 
 
 class Answer(ABC):
@@ -156,14 +160,16 @@ class EdgeAnswer(Answer):
     def __init__(self, points: Sequence[Any], source: object, *, scored: bool = True) -> None:
         self._points = points
         self.source = source
-        ids = [point.id for point in points]
-        self.ids = [own if isinstance(own, int) else from_edge_id(own) for own in ids]
-        self.scores = [point.score for point in points] if scored else []
+        ids = [*map(_ID, points)]
+        if not {*map(type, ids)} <= {int}:
+            ids = [own if isinstance(own, int) else from_edge_id(own) for own in ids]
+        self.ids = ids
+        self.scores = [*map(_SCORE, points)] if scored else []
 
     @property
     def versions(self) -> list[int]:
         """Version of each point, where points were searched."""
-        return [point.version for point in self._points]
+        return [*map(_VERSION, self._points)]
 
     def payload(self, row: int) -> dict[str, Any] | None:
         """Payload of one point."""

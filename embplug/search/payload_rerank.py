@@ -43,7 +43,12 @@ class PayloadRerank:
     vectors: tuple[str, ...] = ()
 
     def rank(
-        self, ranking: Ranking, codes: ByteStrings | None = None, texts: Sequence[Any] | None = None
+        self,
+        ranking: Ranking,
+        codes: ByteStrings | None = None,
+        texts: Sequence[Any] | None = None,
+        *,
+        keep_codes: bool = False,
     ) -> Ranking:
         """Rank documents by the scores of their codes.
 
@@ -55,6 +60,8 @@ class PayloadRerank:
             Codes of the documents. None decodes ``texts``.
         texts : sequence of str, default=None
             Codes of the documents as base85. None takes those of their payloads.
+        keep_codes : bool, default=False
+            Whether the result has the codes, for the next stage.
 
         Returns
         -------
@@ -81,7 +88,7 @@ class PayloadRerank:
             if not has_codes.all():
                 ranking = ranking.take(np.flatnonzero(has_codes).tolist())
                 codes = ByteStrings(codes.data, codes.starts[has_codes], codes.lengths[has_codes])
-            return ranking.ranked(self.score(codes), self.stage)
+            return ranking.ranked(self.score(codes), self.stage, codes if keep_codes else None)
 
     def codes(self, ids: Sequence[PointId], texts: Sequence[Any]) -> ByteStrings:
         """Codes of documents in the texts of their payload field; see :func:`decoded_codes`."""

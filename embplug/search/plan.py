@@ -222,12 +222,16 @@ def _ranked_by_codes(
     kept = ranker.shortlisted
     if ranker.shortlist is None or kept is None:
         return (yield from _by_codes(ranking, by_codes, cache))
-    ranking = yield from _by_codes(ranking, ranker.shortlist, cache)
+    keep_codes = not ranker.reads_short_codes
+    ranking = yield from _by_codes(ranking, ranker.shortlist, cache, keep_codes=keep_codes)
     shortlist, others = ranking.first(kept), ranking.take(range(kept, len(ranking)))
-    read = shortlist
-    if cache is None and ranker.reads_short_codes:
-        read = yield from _with_payloads(shortlist, options, [by_codes.field])
-    best = yield from _by_codes(read, by_codes, cache)
+    if keep_codes:
+        best = by_codes.rank(shortlist, shortlist.codes)
+    else:
+        read = shortlist
+        if cache is None:
+            read = yield from _with_payloads(shortlist, options, [by_codes.field])
+        best = yield from _by_codes(read, by_codes, cache)
     if not (keep_others and len(best) and len(others)):
         return best
     # A shortlist sees the same documents on another level.
@@ -235,17 +239,19 @@ def _ranked_by_codes(
     return _with_others(best, replace(others, scores=others.scores + level), by_codes.stage)
 
 
-def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) -> Rounds[Ranking]:
+def _by_codes(
+    ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None, *, keep_codes: bool = False
+) -> Rounds[Ranking]:
     """Rank documents by codes: those that came with them, or those that the cache has or has not yet."""
     if not len(ranking):
         return ranking
     if cache is None:
         texts = yield from with_absent(ranking.ids, ranking.texts(rerank.field), rerank.vectors)
-        return rerank.rank(ranking, texts=texts)
+        return rerank.rank(ranking, texts=texts, keep_codes=keep_codes)
     source, versions = ranking.versions()
     codes, known = cache.find(rerank.field, source, ranking.ids, versions)
     if known.all():
-        return rerank.rank(ranking, codes)
+        return rerank.rank(ranking, codes, keep_codes=keep_codes)
     version_of = dict(zip(ranking.ids, versions, strict=True))
     by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
     missing = [*(version_of.keys() - by_id.keys())]
@@ -257,7 +263,8 @@ def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) 
     by_id |= zip(answer.ids, read, strict=True)
     # One that was deleted in the meantime has none.
     ranking = ranking.take([row for row, point_id in enumerate(ranking.ids) if point_id in by_id])
-    return rerank.rank(ranking, ByteStrings.of([by_id[point_id] for point_id in ranking.ids]))
+    codes = ByteStrings.of([by_id[point_id] for point_id in ranking.ids])
+    return rerank.rank(ranking, codes, keep_codes=keep_codes)
 
 
 def _with_others(ranking: Ranking, others: Ranking, stage: str) -> Ranking:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embplug.common.byte_strings import ByteStrings
 from embplug.common.ids import split_payload
 from embplug.engines.answers import Answer, PointId
 from embplug.search.types import Hit
@@ -34,12 +35,15 @@ class Ranking:
         Where the payload of a point is read: in the first answer that has it.
     stages : mapping
         Scores of the stages so far.
+    codes : ByteStrings, default=None
+        Codes of the points by which they are ranked. None where they are not, or not kept.
     """
 
     ids: list[PointId]
     scores: NDArray[np.float64]
     answers: tuple[Answer, ...] = ()
     stages: StageScores = field(default_factory=dict)
+    codes: ByteStrings | None = None
 
     @classmethod
     def of(cls, answer: Answer, stage: str) -> Ranking:
@@ -52,19 +56,21 @@ class Ranking:
 
     def first(self, count: int) -> Ranking:
         """The best ``count`` points."""
-        return Ranking(self.ids[:count], self.scores[:count], self.answers, self.stages)
+        codes = None if self.codes is None else self.codes[:count]
+        return Ranking(self.ids[:count], self.scores[:count], self.answers, self.stages, codes)
 
     def take(self, rows: Sequence[int]) -> Ranking:
         """Points of some rows, in their order."""
         ids = [*map(self.ids.__getitem__, rows)]
         return Ranking(ids, self.scores[rows], self.answers, self.stages)
 
-    def ranked(self, scores: ArrayLike, stage: str) -> Ranking:
-        """The same points in the order of new scores; equal scores keep their order."""
+    def ranked(self, scores: ArrayLike, stage: str, codes: ByteStrings | None = None) -> Ranking:
+        """The same points, with their codes, in the order of new scores; equal scores keep their order."""
         values = np.asarray(scores, dtype=np.float64)
         order = falling_order(values)
         stages = {**self.stages, stage: (self.ids, values)}
-        return Ranking([*map(self.ids.__getitem__, order)], values[order], self.answers, stages)
+        ids, codes = [*map(self.ids.__getitem__, order)], None if codes is None else codes.take(order)
+        return Ranking(ids, values[order], self.answers, stages, codes)
 
     def texts(self, name: str) -> Sequence[Any]:
         """One field of the payload of every point, None where a point lacks it; see :meth:`Answer.texts`."""

@@ -60,7 +60,9 @@ typedef struct {
     int64_t query_tokens;
     const float *const *entries;    /* (CLASSES,): arguments of `table` for each class */
     const int64_t *const *columns;
-    const float *const *queries;
+    const int64_t *const *kept;     /* (CLASSES,): the directions that the entries describe */
+    const int64_t *active;          /* (CLASSES,): how many these are */
+    const float *turned;            /* (directions, LANES): the query along all of them */
     const void *bases;              /* (centroids, LANES) */
     const float *units;             /* as above */
     const float *gains, *factors;   /* (16,), (32,) */
@@ -76,6 +78,7 @@ typedef struct {
     void *table;
     int64_t *order, *places;
     float *ranges;
+    float *query; /* (active, LANES) */
 } Work;
 
 /* Codes whose bytes name entries, as they are scored for every query. */
@@ -278,6 +281,15 @@ EXPORT void embplug_predictive_order(const Predictive *in, int64_t documents) {
             places[k] += in->widths[k];
         }
     }
+}
+
+/* Query tokens (lanes, dim) along directions (active, dim): `turned` (active, lanes). `columns` (dim, lanes) is
+ * written. */
+EXPORT void embplug_turned(int level, int lanes, const float *directions, const float *query, int64_t dim,
+                           int64_t active, float *columns, float *turned) {
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t lane = 0; lane < lanes; lane++) columns[d * lanes + lane] = query[lane * dim + d];
+    DISPATCH(along, directions, columns, dim, active, turned);
 }
 
 EXPORT void embplug_predictive_sums(int level, int lanes, int kind, const Predictive *in, const Work *work,

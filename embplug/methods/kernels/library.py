@@ -24,6 +24,7 @@ LONG_CALL = 1 << 16
 _ARGUMENTS = {
     "embplug_table": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, *[c_void_p] * 7],
     "embplug_vector_table": [c_void_p, c_void_p, c_int64, c_void_p, c_void_p],
+    "embplug_turned": [c_int, c_int, c_void_p, c_void_p, c_int64, c_int64, c_void_p, c_void_p],
     "embplug_predictive_order": [c_void_p, c_int64],
     "embplug_predictive_sums": [c_int, c_int, c_int, c_void_p, c_void_p, c_int64, c_int64],
     "embplug_predictive": [c_int, c_int, c_int, c_void_p, c_int64, c_int64],

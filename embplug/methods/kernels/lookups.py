@@ -100,14 +100,14 @@ class _Predictive(ctypes.Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("codes", "starts", "offsets", "widths")),
         ("query_tokens", c_int64),
-        *((name, c_void_p) for name in ("entries", "columns", "queries", "bases", "units")),
+        *((name, c_void_p) for name in ("entries", "columns", "kept", "active", "turned", "bases", "units")),
         *((name, c_void_p) for name in ("gains", "factors", "steps", "shifts")),
         *((name, c_void_p) for name in ("sums", "places", "members", "stops", "scores")),
     )
 
 
 class _Work(ctypes.Structure):
-    _fields_ = tuple((name, c_void_p) for name in ("table", "order", "places", "ranges"))
+    _fields_ = tuple((name, c_void_p) for name in ("table", "order", "places", "ranges", "query"))
 
 
 def maxsim(
@@ -204,25 +204,47 @@ class PredictiveClasses:
 
     Parameters
     ----------
-    classes : sequence of (entries, widths), of length 8
-        Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class.
+    directions : float32 (n, dim)
+        Directions that entries describe.
+    classes : sequence of (entries, widths, kept), of length 8
+        Arguments of :func:`~embplug.methods.kernels.tables.table_of_entries` for each class, and the numbers
+        of the directions that its entries describe.
     """
 
-    def __init__(self, classes: Sequence[tuple[Float32, NDArray[np.int64]]]) -> None:
+    def __init__(
+        self, directions: Float32, classes: Sequence[tuple[Float32, NDArray[np.int64], NDArray[np.int64]]]
+    ) -> None:
         if len(classes) != CLASSES:
             raise InvalidArgumentError("classes", f"{CLASSES} classes", len(classes))
-        self._kept = [checked_entries(*arguments) for arguments in classes]
-        active = np.array([len(entries) for _, entries in self._kept], dtype=np.int64)
-        self.active = int(active.sum())
-        self.first_rows = np.cumsum(active) - active
-        self.widths = np.array([len(widths) for widths, _ in self._kept], dtype=np.int64)
-        self.columns, self.entries = (
+        self.directions = floats(directions)
+        self._kept = [
+            (*checked_entries(entries, widths), integers(kept)) for entries, widths, kept in classes
+        ]
+        for _, entries, kept in self._kept:
+            check_shape("kept", kept, (len(entries),))
+            if ((kept < 0) | (kept >= len(directions))).any():
+                raise InvalidArgumentError("kept", f"numbers below {len(directions)}", "others")
+        self.active = np.array([len(entries) for _, entries, _ in self._kept], dtype=np.int64)
+        self.widths = np.array([len(widths) for widths, _, _ in self._kept], dtype=np.int64)
+        self.columns, self.entries, self.kept = (
             np.array([place(array) for array in arrays], dtype=np.uint64)
             for arrays in zip(*self._kept, strict=True)
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PredictiveClasses, ([(entries, widths) for widths, entries in self._kept],)
+        classes = [(entries, widths, kept) for widths, entries, kept in self._kept]
+        return PredictiveClasses, (self.directions, classes)
+
+    def turned(self, kernel: Kernel, query: Float32) -> Float32:
+        """Query tokens (tile, dim) along all directions (n, tile)."""
+        tile, (count, dim) = checked_tile("query", len(query)), self.directions.shape
+        check_shape("query", query, (tile, dim))
+        query, columns, turned = floats(query), aligned((dim, tile)), aligned((count, tile))
+        kernel.functions.embplug_turned(
+            *(kernel.level, tile, place(self.directions), place(query), dim, count),
+            *(place(columns), place(turned)),
+        )
+        return turned
 
 
 class _PredictiveTerms(NamedTuple):
@@ -230,7 +252,7 @@ class _PredictiveTerms(NamedTuple):
 
     lanes: int
     classes: PredictiveClasses
-    queries: NDArray[np.int64]
+    turned: Float32
     bases: NDArray[Any]
     units: Float32 | None
     gains: Float32
@@ -240,7 +262,7 @@ class _PredictiveTerms(NamedTuple):
 def predictive_maxsim(
     kernel: Kernel,
     classes: PredictiveClasses,
-    turned: Float32,
+    query: Float32,
     bases: Bases,
     gains: Float32,
     factors: Float32,
@@ -256,8 +278,7 @@ def predictive_maxsim(
     kernel : Kernel
     classes : PredictiveClasses
         The entries of all classes of rests.
-    turned : float32 (active, tile)
-        The query tokens in the directions of each class, one class below the other.
+    query : float32 (tile, dim)
     bases : float32 (centroids, tile) or RoundedProducts
     gains : float32 (16,)
     factors : float32 (32,)
@@ -271,14 +292,12 @@ def predictive_maxsim(
     gains, factors = floats(gains), floats(factors)
     check_shape("gains", gains, (GAINS,))
     check_shape("factors", factors, (FACTORS,))
-    turned = floats(turned)
-    tile = checked_tile("turned", turned.shape[-1])
-    check_shape("turned", turned, (classes.active, tile))
+    tile = checked_tile("query", len(query))
     numbers, units = checked_bases(bases, tile)
-    queries = (place(turned) or 0) + turned.itemsize * tile * classes.first_rows
     check_documents(kernel, documents, HEADER_BYTES, HEADER_BYTES)
     scores = np.empty(len(documents.starts), dtype=np.float32)
-    terms = _PredictiveTerms(_checked_lanes(lanes, tile), classes, queries, numbers, units, gains, factors)
+    lanes, turned = _checked_lanes(lanes, tile), classes.turned(kernel, query)
+    terms = _PredictiveTerms(lanes, classes, turned, numbers, units, gains, factors)
     for block in document_blocks(documents.offsets, BLOCK_TOKENS):
         offsets = documents.offsets[block.start : block.stop + 1]
         part = CodedDocuments(documents.codes, documents.starts[block], offsets - offsets[0])
@@ -296,7 +315,7 @@ def _score_predictive(
 ) -> None:
     """Scores of one block of documents, in three steps: threads share classes, and then documents."""
     lanes, classes, *numbers = terms
-    tokens, widest = int(documents.offsets[-1]), int(classes.widths.max())
+    tokens, widest, active = int(documents.offsets[-1]), int(classes.widths.max()), int(classes.active.max())
     kind = FLOAT32 if kernel.exact else INTEGER
     sums = aligned((tokens, tile), np.float32 if kernel.exact else np.uint16)
     steps = np.zeros((2, CLASSES * tile), dtype=np.float32)
@@ -304,16 +323,18 @@ def _score_predictive(
     arguments = _Predictive(
         *(place(array) for array in (*documents, classes.widths)),
         lanes,
-        *(place(array) for array in (classes.entries, classes.columns, *numbers, *room)),
+        *(place(array) for array in (classes.entries, classes.columns, classes.kept, classes.active)),
+        *(place(array) for array in (*numbers, *room)),
     )
     before = kernel.level, tile, kind, ctypes.byref(arguments)
-    free: list[TableWork] = []
+    free: list[tuple[TableWork, Float32]] = []
 
     def add_up(first: int, last: int) -> None:
-        work = free.pop() if free else TableWork.of(widest, kernel.exact, tile)
-        of_table = _Work(*(place(array) for array in (work.table, work.order, work.places, work.ranges)))
-        kernel.functions.embplug_predictive_sums(*before, ctypes.byref(of_table), first, last)
-        free.append(work)
+        some = free.pop() if free else (TableWork.of(widest, kernel.exact, tile), aligned((active, tile)))
+        work, query = some
+        places = (place(array) for array in (work.table, work.order, work.places, work.ranges, query))
+        kernel.functions.embplug_predictive_sums(*before, ctypes.byref(_Work(*places)), first, last)
+        free.append(some)
 
     def score(first: int, last: int) -> None:
         kernel.functions.embplug_predictive(*before, first, last)

@@ -488,7 +488,9 @@ INLINE TARGET void NAME(class_sums)(int kind, const Predictive *in, const Work *
     const int64_t width = in->widths[k], stop = in->stops[k];
     int64_t i = k ? in->stops[k - 1] : 0;
     if (i == stop) return;
-    NAME(table)(kind, in->entries[k], in->columns[k], width, in->queries[k], work->table, work->order,
+    for (int64_t a = 0; a < in->active[k]; a++)
+        memcpy(work->query + a * LANES, in->turned + in->kept[k][a] * LANES, LANES * sizeof(float));
+    NAME(table)(kind, in->entries[k], in->columns[k], width, work->query, work->table, work->order,
                 in->steps + k * LANES, in->shifts + k * LANES, work->places, work->ranges);
     for (; i < stop; i++) {
         const uint8_t *code = in->codes + in->places[i];
@@ -560,7 +562,7 @@ static TARGET void NAME(predictive)(int kind, const Predictive *in, int64_t firs
 
 /* Query tokens along directions (active, dim): out (active, LANES). `columns` (dim, LANES) are the tokens as
  * columns. */
-INLINE TARGET void NAME(along)(const float *directions, const float *columns, int64_t dim, int64_t active, float *out) {
+static TARGET void NAME(along)(const float *directions, const float *columns, int64_t dim, int64_t active, float *out) {
     int64_t a = 0;
     for (; a + SIDE <= active; a += SIDE, directions += SIDE * dim, out += SIDE * LANES) {
         Floats sums[SIDE][PARTS];

@@ -159,13 +159,11 @@ class _Learned:
 
     @cached_property
     def classes(self) -> PredictiveClasses:
-        return PredictiveClasses([(table.columns, table.widths) for table in self.tables])
-
-    @cached_property
-    def turns(self) -> tuple[Float32, NDArray[np.intp]]:
-        """Directions (n, dim) that a class keeps, and which of them each class keeps, one after the other."""
         used, places = np.unique(np.concatenate(self.kept), return_inverse=True)
-        return np.ascontiguousarray(self.directions[:, used].T), places
+        kept = np.split(places, np.cumsum([len(numbers) for numbers in self.kept])[:-1])
+        columns = [(table.columns, table.widths) for table in self.tables]
+        classes = [(*arrays, numbers) for arrays, numbers in zip(columns, kept, strict=True)]
+        return PredictiveClasses(self.directions[:, used].T, classes)
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
@@ -393,11 +391,8 @@ class PredictiveQuantizer(TokenCodes):
         scores: Float32 = np.where(np.diff(documents.offsets) > 0, np.float32(0), np.float32(-np.inf))
         for tokens, lanes in tiles(query):
             bases = learned.rows.products(kernel, tokens)
-            directions, kept = learned.turns
-            with single_blas_thread():
-                turned = np.take(directions @ tokens.T, kept, axis=0)
             scores += predictive_maxsim(
-                *(kernel, learned.classes, turned, bases, learned.gains, learned.factors, documents),
+                *(kernel, learned.classes, tokens, bases, learned.gains, learned.factors, documents),
                 lanes=lanes,
             )
         return scores

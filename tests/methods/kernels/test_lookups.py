@@ -307,15 +307,29 @@ def test_predictive_codes_score_as_in_numpy(
     kernel: Kernel, lengths: list[int], widths: list[int], exact: bool, rounded: bool, tile: int, seed: int
 ) -> None:
     kernel, generator = with_tables(kernel, exact), np.random.default_rng(seed)
-    classes, turned, bases, *others = predictive(lengths, widths, generator, tile)
+    classes, query, bases, *others = predictive(lengths, widths, generator, tile)
     if rounded:
         bases = rounded_bases(generator, len(bases), tile)
-    parts = np.split(turned, np.cumsum([len(entries) for entries, _ in classes])[:-1])
-    tables = [table_of_entries(kernel, *own, part.T) for own, part in zip(classes, parts, strict=True)]
+    # Directions that are dimensions are exact: sums in another order could be rounded to other entries.
+    directions = generator.permutation(np.eye(query.shape[1], dtype=np.float32))
+    turned = query @ directions.T
+    tables = [table_of_entries(kernel, entries, own, turned[:, kept]) for entries, own, kept in classes]
     expected = reference.predictive_maxsim(tables, in_floats(bases), *others)
-    copied = pickle.loads(pickle.dumps(PredictiveClasses(classes)))
-    scores = predictive_maxsim(kernel, copied, turned, bases, *others)
+    copied = pickle.loads(pickle.dumps(PredictiveClasses(directions, classes)))
+    scores = predictive_maxsim(kernel, copied, query, bases, *others)
     close(scores, expected, LANES * sum(widths))
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize(("count", "dim"), [(1, 1), (7, 30), (33, 129)])
+def test_a_query_is_turned_as_by_a_product_of_matrices(
+    kernel: Kernel, tile: int, count: int, dim: int
+) -> None:
+    generator = np.random.default_rng(0)
+    directions, query = normal(generator, count, dim), normal(generator, tile, dim)
+    nothing = normal(generator, 0, ENTRIES), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    turned = PredictiveClasses(directions, [nothing] * 8).turned(kernel, query)
+    np.testing.assert_allclose(turned, directions @ query.T, atol=1e-5 * dim)
 
 
 def predictive(
@@ -335,10 +349,14 @@ def predictive(
     stops = np.cumsum([len(string) for string in strings], dtype=np.int64)
     codes = np.frombuffer(b"".join(strings), dtype=np.uint8)
     documents = CodedDocuments(codes, stops[:-1], np.cumsum([0, *lengths], dtype=np.int64))
-    classes = [(normal(generator, 2 * width, ENTRIES), np.full(width, 2)) for width in widths]
+    dim = 2 * max(widths) + 1
+    classes = [
+        (normal(generator, 2 * width, ENTRIES), np.full(width, 2), generator.permutation(dim)[: 2 * width])
+        for width in widths
+    ]
     gains, factors = generator.uniform(0, 0.9, 16), generator.uniform(0.8, 1.2, 32)
-    turned, bases = normal(generator, 2 * sum(widths), tile), normal(generator, centroids, tile)
-    return classes, turned, bases, gains.astype(np.float32), factors.astype(np.float32), documents
+    query, bases = normal(generator, tile, dim), normal(generator, centroids, tile)
+    return classes, query, bases, gains.astype(np.float32), factors.astype(np.float32), documents
 
 
 @several
@@ -404,8 +422,12 @@ def test_threads_change_nothing(kernel: Kernel, threads: int) -> None:
     table, bases = products_of(kernel, normal(generator, 6, ENTRIES, LANES)), normal(generator, 1, LANES)
     alone = maxsim(kernel, table, bases, terms, threads=1)
     np.testing.assert_array_equal(maxsim(kernel, table, bases, terms, threads=threads), alone)
-    classes, *arguments = predictive(lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator)
-    arguments, kernel = [PredictiveClasses(classes), *arguments], with_tables(kernel, False)
+    classes, query, *arguments = predictive(lengths, [3, 1, 0, 2, 4, 6, 8, 9], generator)
+    directions = normal(generator, query.shape[1], query.shape[1])
+    arguments, kernel = (
+        [PredictiveClasses(directions, classes), query, *arguments],
+        with_tables(kernel, False),
+    )
     alone = predictive_maxsim(kernel, *arguments, threads=1)
     np.testing.assert_array_equal(predictive_maxsim(kernel, *arguments, threads=threads), alone)
     # The first wrong document is named, whichever thread meets it.
@@ -529,16 +551,26 @@ def test_tables_that_do_not_fit_are_refused(kernel: Kernel) -> None:
     ):
         with pytest.raises(InvalidArgumentError, match="order"):
             maxsim(kernel, table._replace(order=order), np.zeros((1, LANES), np.float32), terms)
-    classes, turned, *others = predictive([3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
-    entries_of_last, widths_of_last = classes[-1]
-    for wrong in ((entries_of_last[1:], widths_of_last), (entries_of_last, widths_of_last + 1)):
-        with pytest.raises(InvalidArgumentError, match="entries"):
-            PredictiveClasses([*classes[:-1], wrong])
+    classes, query, *others = predictive([3, 5], [1, 2, 0, 1, 1, 1, 1, 1], generator)
+    dim = query.shape[1]
+    directions = normal(generator, dim, dim)
+    entries, own, kept = classes[-1]
+    for name, wrong in (
+        ("entries", (entries[1:], own, kept)),
+        ("entries", (entries, own + 1, kept)),
+        ("kept", (entries, own, kept[1:])),
+        ("kept", (entries, own, kept + dim)),
+        ("kept", (entries, own, kept - dim)),
+    ):
+        with pytest.raises(InvalidArgumentError, match=name):
+            PredictiveClasses(directions, [*classes[:-1], wrong])
     with pytest.raises(InvalidArgumentError, match="classes"):
-        PredictiveClasses(classes[:-1])
-    for wrong_turned in (turned[1:], turned[:, 1:], turned[:, : TILES[0]], turned[0]):
-        with pytest.raises(InvalidArgumentError):
-            predictive_maxsim(kernel, PredictiveClasses(classes), wrong_turned, *others)
+        PredictiveClasses(directions, classes[:-1])
+    for wrong_query in (query[1:], query[:, 1:], query[0]):
+        with pytest.raises(InvalidArgumentError, match="query"):
+            predictive_maxsim(kernel, PredictiveClasses(directions, classes), wrong_query, *others)
+    with pytest.raises(InvalidArgumentError, match="bases"):
+        predictive_maxsim(kernel, PredictiveClasses(directions, classes), query[: TILES[0]], *others)
 
 
 @several
