@@ -56,10 +56,9 @@ class ByteStrings(Sequence[bytes]):
         start = int(self.starts[index])
         return self.data[start : start + int(self.lengths[index])].tobytes()
 
-    def take(self, rows: Sequence[int]) -> ByteStrings:
+    def take(self, rows: NDArray[np.intp]) -> ByteStrings:
         """Some of the strings, in the order of ``rows``."""
-        numbers = np.array(rows, dtype=np.int64)
-        return ByteStrings(self.data, self.starts[numbers], self.lengths[numbers])
+        return ByteStrings(self.data, self.starts[rows], self.lengths[rows])
 
     def heads(self, count: int) -> NDArray[np.uint8]:
         """First bytes (n, count) of all strings, which have that many."""

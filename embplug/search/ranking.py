@@ -14,8 +14,8 @@ from embplug.common.ids import split_payload
 from embplug.engines.answers import Answer, PointId
 from embplug.search.types import Hit
 
-FEW_SCORES = 500
-"""Scores that Python sorts about as fast as numpy."""
+FEW_SCORES = 100
+"""Scores that Python sorts in a few microseconds."""
 
 StageScores: TypeAlias = Mapping[str, tuple[Sequence[PointId], NDArray[np.float64]]]
 """By the name of a stage: the points that it scored, and their scores."""
@@ -69,7 +69,7 @@ class Ranking:
         values = np.asarray(scores, dtype=np.float64)
         order = falling_order(values)
         stages = {**self.stages, stage: (self.ids, values)}
-        ids, codes = [*map(self.ids.__getitem__, order)], None if codes is None else codes.take(order)
+        ids, codes = [*map(self.ids.__getitem__, order.tolist())], None if codes is None else codes.take(order)
         return Ranking(ids, values[order], self.answers, stages, codes)
 
     def texts(self, name: str) -> Sequence[Any]:
@@ -119,14 +119,14 @@ class Ranking:
         return hits
 
 
-def falling_order(scores: NDArray[np.float64]) -> list[int]:
+def falling_order(scores: NDArray[np.float64]) -> NDArray[np.intp]:
     """Rows from the highest to the lowest score, those of equal scores in their order; NaN comes last."""
     negated = -scores
     if len(scores) > FEW_SCORES or np.isnan(scores).any():
-        order: list[int] = np.argsort(negated, kind="stable").tolist()
-        return order
+        return np.argsort(negated, kind="stable")
     # Sorting by numpy releases the interpreter's lock, and a thread among many waits long to have it back.
-    return sorted(range(len(scores)), key=negated.tolist().__getitem__)
+    order = sorted(range(len(scores)), key=negated.tolist().__getitem__)
+    return np.array(order, dtype=np.intp)
 
 
 def merged(first: StageScores, second: StageScores) -> StageScores:

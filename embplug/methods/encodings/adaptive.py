@@ -289,8 +289,12 @@ class AdaptiveEncoding(Encoding):
         return self.chosen_
 
     def _padded(self, encodings: NDArray[Any]) -> NDArray[Any]:
-        missing = self.stored_dim - encodings.shape[1]
-        return np.pad(encodings, ((0, 0), (0, missing))) if missing else encodings
+        count, dim = encodings.shape
+        if dim == self.stored_dim:
+            return encodings
+        padded = np.zeros((count, self.stored_dim), dtype=encodings.dtype)
+        padded[:, :dim] = encodings
+        return padded
 
 
 def _learned_bytes(landmarks: int, dim: int, stored_dim: int) -> int:

@@ -20,6 +20,7 @@
 #define HEADER_BYTES 4
 #define COUNT_BYTES 4
 #define AT_ONCE 8 /* weighted rows that are summed before sums are stored */
+#define AHEAD 12 /* tokens whose codes, which lie in many places, are fetched before they are read */
 #define WINDOW 256 /* tokens that references of predictive codes reach back to, and the token itself */
 #define LARGEST_BYTE 255.0f
 #define LARGEST_SUM 65535.0f
@@ -121,6 +122,13 @@ typedef struct {
 #ifdef _WIN32
 #undef EXPORT
 #define EXPORT __declspec(dllexport)
+#endif
+
+/* Fetches two lines of the processor's cache, which hold most codes, where a code of `width` bytes begins and ends. */
+#ifdef __GNUC__
+#define FETCH(code, width) (__builtin_prefetch(code), __builtin_prefetch((code) + (width)))
+#else
+#define FETCH(code, width) ((void)0)
 #endif
 
 /* The first bytes of a token as a number: its id and, in the lowest bits, its factor. */

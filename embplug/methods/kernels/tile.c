@@ -494,6 +494,7 @@ INLINE TARGET void NAME(class_sums)(int kind, const Predictive *in, const Work *
                 in->steps + k * LANES, in->shifts + k * LANES, work->places, work->ranges);
     for (; i < stop; i++) {
         const uint8_t *code = in->codes + in->places[i];
+        if (i + AHEAD < stop) FETCH(in->codes + in->places[i + AHEAD], width);
         if (kind == FLOAT32) {
             Floats sums[PARTS];
             NAME(sum_floats)(sums, code, width, (const float *)work->table);
