@@ -17,6 +17,9 @@ from embplug.errors import InvalidArgumentError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_computing: set[int] = set()
+"""Threads in :func:`computing`."""
+
 _lock = threading.Lock()
 _holders = 0
 _before: list[tuple[Any, int]] = []
@@ -92,6 +95,29 @@ def worker_count(n_jobs: int) -> int:
     return n_jobs
 
 
+def computing(function: Callable[[], Result]) -> Result:
+    """Call a function, and count this thread as one that computes meanwhile; see :func:`free_cores`."""
+    thread = threading.get_ident()
+    _computing.add(thread)
+    try:
+        return function()
+    finally:
+        _computing.discard(thread)
+
+
+def free_cores() -> int:
+    """Tell how many cores are left for this thread, beside the other threads that compute.
+
+    Returns
+    -------
+    int
+        At least 1. Where as many threads compute as there are cores, each has its own, and would only make
+        the others wait if it shared its work.
+    """
+    others = len(_computing) - (threading.get_ident() in _computing)
+    return max(worker_count(-1) - others, 1)
+
+
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item], threads: int) -> list[Result]:
     """Call a function for each of some items, in this thread and in others that are free.
 
@@ -153,6 +179,7 @@ def _count_anew() -> None:
     """Forget other threads after a fork, which leaves only the thread that forked."""
     global _lock, _holders
     _lock, _holders = threading.Lock(), 0
+    _computing.clear()
     _helpers.cache_clear()
 
 

@@ -26,6 +26,7 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 from embplug.common.telemetry import RETRIED, record
+from embplug.common.threads import computing
 from embplug.engines import AsyncEngine, Engine, traits_of
 from embplug.engines.answers import unreadable, unreadable_payload
 from embplug.engines.connect import is_server
@@ -134,7 +135,7 @@ def run(engine: Engine, steps: Steps[T]) -> T:
                 if call.method == PAUSE:
                     time.sleep(call.arguments["seconds"])
                 elif call.method == COMPUTE:
-                    result = call.arguments["function"]()
+                    result = computing(call.arguments["function"])
                 else:
                     with request_span(call.method, call.arguments) as request:
                         result = _answer(engine, call)
@@ -184,7 +185,7 @@ async def run_async(engine: AsyncEngine | QdrantClient, steps: Steps[T]) -> T:
                 if call.method == PAUSE:
                     await asyncio.sleep(call.arguments["seconds"])
                 elif call.method == COMPUTE:
-                    result = await asyncio.to_thread(call.arguments["function"])
+                    result = await asyncio.to_thread(computing, call.arguments["function"])
                 else:
                     with request_span(call.method, call.arguments) as request:
                         if isinstance(engine, QdrantClient):

@@ -69,8 +69,9 @@ class Ranking:
         values = np.asarray(scores, dtype=np.float64)
         order = falling_order(values)
         stages = {**self.stages, stage: (self.ids, values)}
-        ids, codes = [*map(self.ids.__getitem__, order.tolist())], None if codes is None else codes.take(order)
-        return Ranking(ids, values[order], self.answers, stages, codes)
+        ids = [*map(self.ids.__getitem__, order.tolist())]
+        ordered = None if codes is None else codes.take(order)
+        return Ranking(ids, values[order], self.answers, stages, ordered)
 
     def texts(self, name: str) -> Sequence[Any]:
         """One field of the payload of every point, None where a point lacks it; see :meth:`Answer.texts`."""

@@ -17,6 +17,8 @@ from embplug.common.threads import (
     _blas_libraries,
     _helpers,
     _limit,
+    computing,
+    free_cores,
     in_threads,
     single_blas_thread,
     worker_count,
@@ -131,6 +133,28 @@ def test_a_thread_works_alone_where_all_others_are_busy() -> None:
     finally:
         leave.set()
     assert all(task.result() for task in busy)
+
+
+def test_threads_that_compute_leave_fewer_cores_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads_module, "worker_count", lambda _: 3)
+    leave, ready = threading.Event(), threading.Barrier(3)
+
+    def compute() -> None:
+        ready.wait(20)
+        leave.wait(20)
+
+    others = [threading.Thread(target=computing, args=(compute,)) for _ in range(2)]
+    assert computing(free_cores) == free_cores() == 3
+    for other in others:
+        other.start()
+    ready.wait(20)
+    assert computing(free_cores) == free_cores() == 1
+    leave.set()
+    for other in others:
+        other.join()
+    with pytest.raises(ZeroDivisionError):
+        computing(lambda: 1 // 0)
+    assert free_cores() == 3
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embplug.common.byte_strings import ByteStrings
-from embplug.common.threads import in_threads, worker_count
+from embplug.common.threads import free_cores, in_threads
 from embplug.errors import InvalidArgumentError
 from embplug.methods.kernels.arguments import (
     CodedDocuments,
@@ -422,7 +422,7 @@ def thread_count(offsets: NDArray[np.int64], lookups: int, threads: int | None) 
     """How many threads score documents with so many looked-up rows a token; None takes what that is worth."""
     if threads is None:
         worth = int(offsets[-1]) * lookups // LOOKUPS_OF_A_THREAD
-        threads = min(worker_count(-1), worth) if worth > 1 else 1
+        threads = min(free_cores(), worth) if worth > 1 else 1
     return min(threads, len(offsets) - 1)
 
 
