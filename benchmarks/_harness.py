@@ -6,9 +6,11 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from threadpoolctl import threadpool_info
@@ -52,6 +54,23 @@ def environment(**sizes: Any) -> dict[str, Any]:
         "versions": versions,
         "sizes": sizes,
     }
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep this thread, and threads that it starts, on one core, where the system can.
+
+    The kernel then takes one thread: it shares its work among the cores that a process may use.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def best_seconds(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from _harness import best_seconds, environment, parser, report
+from _harness import best_seconds, environment, on_one_core, parser, report
 from qdrant_client import models
 from threadpoolctl import threadpool_limits
 
@@ -55,8 +55,6 @@ def main() -> None:
         settings["float32"] = {"EMBPLUG_KERNEL_TABLES": "float32"}
     if options.numpy:
         settings["numpy"] = {"EMBPLUG_KERNEL": "0"}
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     generator = np.random.default_rng(0)
     query = _unit(generator.normal(size=(QUERY_TOKENS, DIM)))
     sample = TokenBatch.from_list([_unit(generator.normal(size=(TOKENS, DIM))) for _ in range(60)])
@@ -78,7 +76,7 @@ def main() -> None:
         coder.fit(sample)
     rows = []
     result: dict[str, dict[str, float]] = {}
-    with threadpool_limits(1), ExitStack() as stack:
+    with threadpool_limits(1), on_one_core(), ExitStack() as stack:
         started = _engines().items() if options.engines else ()
         engines = {name: stack.enter_context(engine) for name, engine in started}
         for count in options.documents:
