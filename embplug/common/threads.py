@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -137,31 +137,78 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item], thread
     -------
     list
         What each call returns, in the order of the items.
+
+    Raises
+    ------
+    Exception
+        The first error of a call, once no thread is in a call any more. No call begins after it.
     """
-    results: list[Any] = [None] * len(items)
-    left = iter(range(len(items)))
-
-    def work() -> None:
-        for i in left:
-            results[i] = function(items[i])
-
-    helpers: list[Future[None]] = []
-    # Where the interpreter ends, no thread can be started any more.
-    with suppress(RuntimeError):
-        for _ in range(min(threads, len(items)) - 1):
-            helpers.append(_helpers().submit(work))
+    work = _SharedWork(function, items)
     try:
-        work()
+        # Where the system or the end of the interpreter allows no more threads, fewer do the work.
+        with suppress(RuntimeError):
+            for _ in range(min(threads, len(items)) - 1):
+                _helpers().submit(work.help)
+        work.take_items()
     finally:
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
-    return results
+        work.end()
+    if work.error is not None:
+        raise work.error
+    return work.results
+
+
+class _SharedWork(Generic[Item, Result]):
+    """Calls of a function that several threads share, until one of them fails.
+
+    A helper that comes after the end does nothing, so that nobody has to know which ones will come.
+    """
+
+    def __init__(self, function: Callable[[Item], Result], items: Sequence[Item]) -> None:
+        self.results: list[Any] = [None] * len(items)
+        self.error: BaseException | None = None
+        self._function, self._items = function, items
+        self._left = iter(range(len(items)))
+        self._ended = False
+        self._helping = 0
+        self._changed = threading.Condition()
+
+    def take_items(self) -> None:
+        """Call the function for items until none is left."""
+        while not self._ended and (i := next(self._left, None)) is not None:
+            self.results[i] = self._function(self._items[i])
+
+    def help(self) -> None:
+        """Take items, in a thread of its own."""
+        with self._changed:
+            if self._ended:
+                return
+            self._helping += 1
+        try:
+            self.take_items()
+        except BaseException as error:
+            self.error, self._ended = error, True
+        finally:
+            with self._changed:
+                self._helping -= 1
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Let no helper take more items, and wait for those that are in a call."""
+        with self._changed:
+            self._ended = True
+            try:
+                self._changed.wait_for(self._is_alone)
+            finally:
+                # Calls write to arrays of the caller, which an interruption must not free before they end.
+                self._changed.wait_for(self._is_alone)
+
+    def _is_alone(self) -> bool:
+        return self._helping == 0
 
 
 @lru_cache(maxsize=1)
 def _helpers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(worker_count(-1), thread_name_prefix="embplug-search")
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="embplug-search")
 
 
 def _limit(library: Any, threads: int) -> None:

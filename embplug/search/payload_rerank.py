@@ -86,8 +86,8 @@ class PayloadRerank:
                 record(CODE_BYTES, size, stage=self.stage)
             has_codes = codes.lengths > 0
             if not has_codes.all():
-                ranking = ranking.take(np.flatnonzero(has_codes).tolist())
-                codes = ByteStrings(codes.data, codes.starts[has_codes], codes.lengths[has_codes])
+                rows = np.flatnonzero(has_codes)
+                ranking, codes = ranking.take(rows.tolist()), codes.take(rows)
             return ranking.ranked(self.score(codes), self.stage, codes if keep_codes else None)
 
     def codes(self, ids: Sequence[PointId], texts: Sequence[Any]) -> ByteStrings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -166,6 +167,39 @@ def test_what_goes_wrong_in_a_thread_reaches_the_caller(threads: int) -> None:
     with pytest.raises(ValueError, match="item 5"):
         in_threads(work, range(9), threads)
     assert in_threads(str, [], threads) == []
+
+
+@pytest.mark.parametrize("failing", ["caller", "helper"])
+def test_nobody_is_in_a_call_any_more_when_an_error_reaches_the_caller(failing: str) -> None:
+    together, caller = threading.Barrier(2), threading.get_ident()
+    ended: list[int] = []
+
+    def work(item: int) -> None:
+        together.wait(20)
+        if (threading.get_ident() == caller) == (failing == "caller"):
+            raise ValueError("failed")
+        time.sleep(0.2)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="failed"):
+        in_threads(work, range(9), 2)
+    assert len(ended) == 1
+
+
+def test_a_thread_that_cannot_be_started_leaves_the_work_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor keeps what it was told to do, and another helper may find it at any later time."""
+    queued: list[Callable[[], None]] = []
+
+    class Executor:
+        def submit(self, work: Callable[[], None]) -> None:
+            queued.append(work)
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads_module, "_helpers", Executor)
+    done: list[int] = []
+    assert in_threads(done.append, range(3), 2) == [None] * 3
+    queued[0]()
+    assert done == [0, 1, 2]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

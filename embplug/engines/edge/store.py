@@ -47,6 +47,7 @@ from embplug.errors import (
 FORMAT = 1
 LOCK_POLL_SECONDS = 0.05
 BORROW_POLL_SECONDS = 0.001
+LONGEST_CALL_SECONDS = 60
 LONGEST_FOLDER_NAME = 150
 WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
 
@@ -130,15 +131,16 @@ class EdgeStore:
         """Undo one call of :meth:`acquire`."""
         with _REGISTRY_GUARD:
             self.users -= 1
-            if self.users > 0 or self.closed_because is not None:
-                return
-            del _REGISTRY[self.root]
-            self.closed_because = "it was closed"
-            with self._guard:
-                for collection in self._collections.values():
-                    collection.close()
-            (self.root / ".owner.json").unlink(missing_ok=True)
-            self._lock_file.close()
+        for _ in _polls(f"Edge directory {self.root} cannot be closed"):
+            with _REGISTRY_GUARD, self._guard:
+                if self.users > 0 or self.closed_because is not None:
+                    return
+                if all([collection.close() for collection in self._collections.values()]):
+                    del _REGISTRY[self.root]
+                    self.closed_because = "it was closed"
+                    (self.root / ".owner.json").unlink(missing_ok=True)
+                    self._lock_file.close()
+                    return
 
     def forget_after_fork(self) -> None:
         """Close the store in a forked child.
@@ -240,18 +242,21 @@ class EdgeStore:
             Whether the collection existed.
         """
         self.check_open()
-        with self._guard:
-            collection = self._collections.get(name)
-            if collection is None:
-                return False
-            collection.close()
-            kept = {alias: target for alias, target in self._aliases.items() if target != name}
-            if kept != self._aliases:
-                self.set_aliases(kept)
-            dying = self.root / f".old-{uuid.uuid4().hex}"
-            collection.folder.rename(dying)
-            _sync(self.root)
-            del self._collections[name]
+        for _ in _polls(f"collection {name!r} cannot be deleted"):
+            with self._guard:
+                collection = self._collections.get(name)
+                if collection is None:
+                    return False
+                if not collection.close():
+                    continue
+                kept = {alias: target for alias, target in self._aliases.items() if target != name}
+                if kept != self._aliases:
+                    self.set_aliases(kept)
+                dying = self.root / f".old-{uuid.uuid4().hex}"
+                collection.folder.rename(dying)
+                _sync(self.root)
+                del self._collections[name]
+                break
         shutil.rmtree(dying)
         return True
 
@@ -342,13 +347,18 @@ class EdgeCollection:
             raise CollectionNotFoundError(f"{self.folder} was deleted while it was in use") from None
         return config
 
-    def close(self) -> None:
-        """Close the shard, as soon as no other thread is in a call of it."""
+    def close(self) -> bool:
+        """Close the shard, unless another thread is in a call of it.
+
+        Returns
+        -------
+        bool
+            Whether no shard is open any more.
+        """
         with self._guard:
-            if self._shard is not None:
-                while not _closed(self._shard):
-                    time.sleep(BORROW_POLL_SECONDS)
+            if self._shard is not None and _is_closed(self._shard):
                 self._shard = None
+            return self._shard is None
 
     def set_metadata(self, metadata: dict[str, Any] | None) -> None:
         """Replace the metadata in one atomic step."""
@@ -502,7 +512,7 @@ def translating(call: Callable[[], T]) -> T:
         raise EngineError(f"Qdrant Edge panicked: {panic}") from panic
 
 
-def _closed(shard: edge.EdgeShard) -> bool:
+def _is_closed(shard: edge.EdgeShard) -> bool:
     """Close a shard, or return False where another thread is in a call of it."""
     try:
         shard.close()
@@ -512,6 +522,21 @@ def _closed(shard: edge.EdgeShard) -> bool:
             raise
         return False
     return True
+
+
+def _polls(problem: str) -> Iterator[None]:
+    """Turns of a thread that waits, without a lock, for the calls of others to end.
+
+    Raises
+    ------
+    EngineError
+        They do not end.
+    """
+    deadline = time.monotonic() + LONGEST_CALL_SECONDS
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(BORROW_POLL_SECONDS)
+    raise EngineError(f"{problem}: a call of another thread has not ended in {LONGEST_CALL_SECONDS} seconds")
 
 
 def _translated(error: Exception) -> EmbplugError:

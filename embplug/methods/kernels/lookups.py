@@ -423,7 +423,7 @@ def thread_count(offsets: NDArray[np.int64], lookups: int, threads: int | None) 
     if threads is None:
         worth = int(offsets[-1]) * lookups // LOOKUPS_OF_A_THREAD
         threads = min(free_cores(), worth) if worth > 1 else 1
-    return min(threads, len(offsets) - 1)
+    return threads
 
 
 def over_documents(
@@ -431,6 +431,7 @@ def over_documents(
 ) -> list[Result]:
     """Call ``run`` with the first and the last of some documents, in several threads."""
     count = len(offsets) - 1
+    threads = min(threads, count)
     if threads < 2:
         return [run(0, count)]
     shares = np.linspace(0, offsets[-1], threads + 1)

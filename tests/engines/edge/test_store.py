@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 from qdrant_client import models
 
 from embplug.engines import EdgeClient
+from embplug.engines.edge import store
 from embplug.engines.edge.store import folder_name
 from embplug.errors import (
     CollectionNotFoundError,
@@ -204,27 +206,66 @@ def test_a_forgotten_client_lets_go_of_the_directory(tmp_path):
     assert not is_locked(tmp_path)
 
 
+class SlowIds(list):
+    """Ids that a call of a shard reads until it is told to go on. The shard stays borrowed meanwhile."""
+
+    def __init__(self, *ids: int, meanwhile: Callable[[], object] = lambda: None) -> None:
+        super().__init__(ids)
+        self.in_call, self.finish, self.meanwhile = threading.Event(), threading.Event(), meanwhile
+
+    def __iter__(self) -> Iterator[int]:
+        self.in_call.set()
+        assert self.finish.wait(20)
+        self.meanwhile()
+        return super().__iter__()
+
+
 def test_a_collection_is_deleted_after_the_calls_of_other_threads_that_are_in_its_shard(tmp_path):
-    in_call, finish = threading.Event(), threading.Event()
-
-    class SlowIds(list):  # The binding keeps the shard borrowed while it reads its arguments.
-        def __iter__(self):
-            in_call.set()
-            finish.wait(20)
-            return super().__iter__()
-
     fill(tmp_path, "docs")
+    ids = SlowIds(0)
     with EdgeClient(tmp_path) as client, ThreadPoolExecutor(2) as threads:
         shard = client._collection("docs").shard
-        read = threads.submit(lambda: shard.retrieve(SlowIds([0]), True, False))
-        assert in_call.wait(20)
+        read = threads.submit(lambda: shard.retrieve(ids, True, False))
+        assert ids.in_call.wait(20)
         deleted = threads.submit(client.delete_collection, "docs")
         assert not wait([deleted], timeout=0.2).done
-        finish.set()
+        ids.finish.set()
         assert [record.id for record in read.result(20)] == [0]
         assert deleted.result(20) and client.get_collections().collections == []
         client.create_collection("docs", VECTORS)
         client.upsert("docs", [point(1)])
+        assert client.count("docs").count == 1
+
+
+def test_a_directory_is_closed_beside_a_call_that_closes_another_one(tmp_path):
+    """As the garbage collector does, which runs in any call."""
+    fill(tmp_path / "a", "docs")
+    first, second = EdgeClient(tmp_path / "a"), EdgeClient(tmp_path / "b")
+    ids = SlowIds(0, meanwhile=second.close)
+    shard = first._collection("docs").shard
+    with ThreadPoolExecutor(2) as threads:
+        read = threads.submit(lambda: shard.retrieve(ids, True, False))
+        assert ids.in_call.wait(20)
+        closed = threads.submit(first.close)
+        assert not wait([closed], timeout=0.2).done
+        ids.finish.set()
+        assert [record.id for record in read.result(20)] == [0]
+        closed.result(20)
+    assert not is_locked(tmp_path / "a") and not is_locked(tmp_path / "b")
+
+
+def test_a_call_that_does_not_end_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "LONGEST_CALL_SECONDS", 0.1)
+    fill(tmp_path, "docs")
+    ids = SlowIds(0)
+    with EdgeClient(tmp_path) as client, ThreadPoolExecutor(1) as threads:
+        shard = client._collection("docs").shard
+        read = threads.submit(lambda: shard.retrieve(ids, True, False))
+        assert ids.in_call.wait(20)
+        with pytest.raises(EngineError, match=r"'docs' cannot be deleted: a call .* has not ended"):
+            client.delete_collection("docs")
+        ids.finish.set()
+        assert [record.id for record in read.result(20)] == [0]
         assert client.count("docs").count == 1
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from embplug.common.byte_strings import ByteStrings
 from embplug.errors import InvalidArgumentError
-from embplug.methods.kernels import Kernel, reference
+from embplug.methods.kernels import Kernel, lookups, reference
 from embplug.methods.kernels.arguments import CodedDocuments
 from embplug.methods.kernels.base85 import decode_by
 from embplug.methods.kernels.bases import Bases, RoundedProducts, RoundedRows, rounds_rows
@@ -415,7 +415,10 @@ def test_texts_that_are_none_are_refused(kernel: Kernel, value: Any) -> None:
 
 
 @pytest.mark.parametrize("threads", [2, 3, 9])
-def test_threads_change_nothing(kernel: Kernel, threads: int) -> None:
+@pytest.mark.parametrize("block", [lookups.BLOCK_TOKENS, 8])
+def test_threads_and_blocks_change_nothing(
+    kernel: Kernel, threads: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     generator = np.random.default_rng(0)
     lengths = [5, 0, 0, 90, 1, 7, 3, 3]
     terms = TokenTerms(coded(lengths, 6, generator), 6)
@@ -429,6 +432,7 @@ def test_threads_change_nothing(kernel: Kernel, threads: int) -> None:
         with_tables(kernel, False),
     )
     alone = predictive_maxsim(kernel, *arguments, threads=1)
+    monkeypatch.setattr(lookups, "BLOCK_TOKENS", block)
     np.testing.assert_array_equal(predictive_maxsim(kernel, *arguments, threads=threads), alone)
     # The first wrong document is named, whichever thread meets it.
     ids = TokenTerms(coded(lengths, 6, generator), 6, 1, 1)
