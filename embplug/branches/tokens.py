@@ -171,6 +171,12 @@ class TokensBranch(Branch):
             config[TOKENS_VECTOR] = params.model_copy(update={"multivector_config": comparator})
         return config
 
+    @property
+    def _vector_names(self) -> tuple[str, ...]:
+        """Names of the vectors that documents have in Qdrant."""
+        stored = {ENCODING_VECTOR: self.encoding, TOKENS_VECTOR: self.recipe.multivector}
+        return tuple(name for name, what in stored.items() if what is not None)
+
     def has_query(self, query: CheckedQuery) -> bool:
         """Whether the query has tokens."""
         return query.tokens is not None
@@ -285,7 +291,7 @@ class TokensBranch(Branch):
         coder = None if options.exact and has_multivector else self.coder
         by_codes = shortlist = None
         if coder is not None:
-            stored = tuple(self.vectors_config())
+            stored = self._vector_names
             by_codes = PayloadRerank(CODES_STAGE, CODES, partial(coder.score, tokens), vectors=stored)
             if coder.shortlist is not None:
                 scores = partial(coder.shortlist.score, tokens)
