@@ -263,6 +263,15 @@ EXPORT int64_t embplug_maxsim(int level, int lanes, int kind, const Uniform *in,
     return DISPATCH(maxsim, kind, in, first, last);
 }
 
+/* Query tokens (lanes, dim) along directions (active, dim): `turned` (active, lanes). `columns` (dim, lanes) is
+ * written. */
+EXPORT void embplug_turned(int level, int lanes, const float *directions, const float *query, int64_t dim,
+                           int64_t active, float *columns, float *turned) {
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t lane = 0; lane < lanes; lane++) columns[d * lanes + lane] = query[lane * dim + d];
+    DISPATCH(along, directions, columns, dim, active, turned);
+}
+
 /* MaxSim of documents whose tokens are predicted from earlier ones, in three steps: their tokens by class, the sums of
  * the classes first..last - 1, of which several threads take some each, and the scores of the documents
  * first..last - 1. Classes come one after the other, so that one table is enough and stays in the cache. */
@@ -289,15 +298,6 @@ EXPORT void embplug_predictive_order(const Predictive *in, int64_t documents) {
             places[k] += in->widths[k];
         }
     }
-}
-
-/* Query tokens (lanes, dim) along directions (active, dim): `turned` (active, lanes). `columns` (dim, lanes) is
- * written. */
-EXPORT void embplug_turned(int level, int lanes, const float *directions, const float *query, int64_t dim,
-                           int64_t active, float *columns, float *turned) {
-    for (int64_t d = 0; d < dim; d++)
-        for (int64_t lane = 0; lane < lanes; lane++) columns[d * lanes + lane] = query[lane * dim + d];
-    DISPATCH(along, directions, columns, dim, active, turned);
 }
 
 EXPORT void embplug_predictive_sums(int level, int lanes, int kind, const Predictive *in, const Work *work,

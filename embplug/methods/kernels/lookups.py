@@ -48,7 +48,7 @@ from embplug.methods.token_batch import document_blocks
 
 Result = TypeVar("Result")
 
-CLASSES, GAINS, FACTORS, HEADER_BYTES, WINDOW = 8, 16, 32, 4, 256
+CLASSES, GAINS, FACTORS, HEADER_BYTES = 8, 16, 32, 4
 """Of predictive codes, as the kernel reads them."""
 BLOCK_TOKENS = 1 << 16
 """Tokens of predictive codes whose sums are held at once, unless one document has more."""
@@ -319,32 +319,32 @@ def _score_predictive(
     kind = FLOAT32 if kernel.exact else INTEGER
     sums = aligned((tokens, tile), np.float32 if kernel.exact else np.uint16)
     steps = np.zeros((2, CLASSES * tile), dtype=np.float32)
-    room = *steps, sums, *np.empty((2, tokens), dtype=np.int64), np.empty(CLASSES, dtype=np.int64), scores
+    arrays = *steps, sums, *np.empty((2, tokens), dtype=np.int64), np.empty(CLASSES, dtype=np.int64), scores
     arguments = _Predictive(
         *(place(array) for array in (*documents, classes.widths)),
         lanes,
         *(place(array) for array in (classes.entries, classes.columns, classes.kept, classes.active)),
-        *(place(array) for array in (*numbers, *room)),
+        *(place(array) for array in (*numbers, *arrays)),
     )
     before = kernel.level, tile, kind, ctypes.byref(arguments)
-    free: list[tuple[TableWork, Float32]] = []
+    rooms: list[tuple[TableWork, Float32]] = []
 
     def add_up(first: int, last: int) -> None:
-        some = free.pop() if free else (TableWork.of(widest, kernel.exact, tile), aligned((active, tile)))
-        work, query = some
+        room = rooms.pop() if rooms else (TableWork.of(widest, kernel.exact, tile), aligned((active, tile)))
+        work, query = room
         places = (place(array) for array in (work.table, work.order, work.places, work.ranges, query))
         kernel.functions.embplug_predictive_sums(*before, ctypes.byref(_Work(*places)), first, last)
-        free.append(some)
+        rooms.append(room)
 
     def score(first: int, last: int) -> None:
         kernel.functions.embplug_predictive(*before, first, last)
 
     kernel.functions.embplug_predictive_order(ctypes.byref(arguments), len(scores))
-    helped = thread_count(documents.offsets, widest + 1, threads)
-    if helped < 2:
+    shared = thread_count(documents.offsets, widest + 1, threads)
+    if shared < 2:
         add_up(0, CLASSES)
     else:
-        in_threads(lambda k: add_up(k, k + 1), range(CLASSES), helped)
+        in_threads(lambda k: add_up(k, k + 1), range(CLASSES), shared)
     over_documents(score, documents.offsets, thread_count(documents.offsets, 1, threads))
 
 
