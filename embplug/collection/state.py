@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,9 @@ def _file(folder: Path, sha256: str) -> Path:
 def _write(file: Path, data: bytes) -> None:
     unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
     try:
-        file.parent.mkdir(exist_ok=True)
+        # Path.mkdir(exist_ok=True) fails if the folder is deleted just after it was found.
+        with suppress(FileExistsError):
+            os.mkdir(file.parent)
         with unfinished.open("wb") as stream:
             stream.write(data)
             stream.flush()

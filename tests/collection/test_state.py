@@ -75,7 +75,7 @@ def file_of(engine: EdgeClient, reference: dict[str, Any]) -> Path:
     return engine.collection_path("docs") / "state" / f"{reference['sha256']}.npz"
 
 
-@pytest.mark.parametrize("moment", ["collection_path", "fsync"])
+@pytest.mark.parametrize("moment", ["collection_path", "mkdir", "fsync"])
 def test_a_collection_that_is_deleted_while_its_state_is_written_is_missed(tmp_path, monkeypatch, moment):
     with EdgeClient(tmp_path) as client:
         client.create_collection("docs", vectors_config=VECTORS)
@@ -83,11 +83,13 @@ def test_a_collection_that_is_deleted_while_its_state_is_written_is_missed(tmp_p
         before = getattr(owner, moment)
 
         def delete_after(*arguments: Any, **named: Any) -> Any:
-            result = before(*arguments, **named)
-            monkeypatch.setattr(owner, moment, before)  # Deleting writes to the disk, too.
-            client.delete_collection("docs")
-            return result
+            try:
+                return before(*arguments, **named)
+            finally:
+                monkeypatch.setattr(owner, moment, before)  # Deleting writes to the disk, too.
+                client.delete_collection("docs")
 
+        run(client, save(client, "docs", {"earlier": np.zeros(1)}))
         monkeypatch.setattr(owner, moment, delete_after)
         with pytest.raises(CollectionNotFoundError, match="was deleted meanwhile"):
             run(client, save(client, "docs", STATE))
