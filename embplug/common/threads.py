@@ -1,4 +1,4 @@
-"""Threads that share the work of a search, and limits on those of BLAS and PyTorch, which only wait in it."""
+"""Threads that share work, and limits on those of BLAS and PyTorch, which only wait in small products."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ class _SharedWork(Generic[Item, Result]):
 
 @lru_cache(maxsize=1)
 def _helpers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="embplug-search")
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="embplug-helper")
 
 
 def _limit(library: Any, threads: int) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.common.threads import single_blas_thread
+from embplug.common.threads import in_threads, single_blas_thread
 from embplug.common.torch_device import torch_on
 from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.kernels import load
@@ -78,7 +77,7 @@ def highest_products(
         compare(batch, highest[some])
 
     with single_blas_thread():
-        for_each(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
+        in_threads(fill, list(document_blocks(documents.offsets, TOKEN_BLOCK)), workers)
     highest *= landmarks.scales
     return highest
 
@@ -171,16 +170,6 @@ def _landmark_blocks(codes: NDArray[Any]) -> Iterator[tuple[slice, Float32]]:
     for start in range(0, len(codes), LANDMARK_BLOCK):
         columns = slice(start, start + LANDMARK_BLOCK)
         yield columns, np.ascontiguousarray(codes[columns].T, dtype=np.float32)
-
-
-def for_each(work: Callable[[slice], None], items: list[slice], workers: int) -> None:
-    """Do the work of all items, on several threads."""
-    if workers == 1:
-        for item in items:
-            work(item)
-    else:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(work, items))
 
 
 def _on_device(

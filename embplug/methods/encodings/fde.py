@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from typing_extensions import Self, override
 
-from embplug.common.threads import single_blas_thread, worker_count
+from embplug.common.threads import in_threads, single_blas_thread, worker_count
 from embplug.errors import EmptyTokensError, InvalidArgumentError, StateError
 from embplug.methods.encodings.fde_torch import DEVICE_WORKSPACE_BYTES, TorchEncoder
 from embplug.methods.numeric.arrays import State
@@ -438,12 +437,7 @@ class FDE(Encoding):
             def write(chunk: slice) -> None:
                 out[chunk] = encode(chunk)
 
-            if workers == 1:
-                for chunk in chunks:
-                    write(chunk)
-            else:
-                with ThreadPoolExecutor(workers) as pool:
-                    list(pool.map(write, chunks))
+            in_threads(write, chunks, workers)
         return out
 
     def _chunks(self, tokens: TokenBatch, workspace_bytes: int) -> Iterator[slice]:

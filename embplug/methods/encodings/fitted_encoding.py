@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embplug.common.threads import single_blas_thread
-from embplug.methods.encodings.document_products import for_each, highest_products
+from embplug.common.threads import in_threads, single_blas_thread
+from embplug.methods.encodings.document_products import highest_products
 from embplug.methods.encodings.scaled_rows import LIMIT, ScaledRows
 from embplug.methods.numeric.arrays import State
 from embplug.methods.numeric.partition import Float32
@@ -80,7 +80,7 @@ class FittedEncoding:
         blocks = document_blocks(documents.offsets, -(-max(len(documents.values), 1) // parts))
         # Threads of BLAS would wait for its next product on the processors that compare.
         with single_blas_thread():
-            for_each(fill, list(blocks), workers)
+            in_threads(fill, list(blocks), workers)
         vectors += self.document_bias
         vectors[documents.lengths == 0] = 0
         return vectors
