@@ -43,12 +43,7 @@ class PayloadRerank:
     vectors: tuple[str, ...] = ()
 
     def rank(
-        self,
-        ranking: Ranking,
-        codes: ByteStrings | None = None,
-        texts: Sequence[Any] | None = None,
-        *,
-        keep_codes: bool = False,
+        self, ranking: Ranking, codes: ByteStrings | None = None, texts: Sequence[Any] | None = None
     ) -> Ranking:
         """Rank documents by the scores of their codes.
 
@@ -60,14 +55,12 @@ class PayloadRerank:
             Codes of the documents. None decodes ``texts``.
         texts : sequence of str, default=None
             Codes of the documents as base85. None takes those of their payloads.
-        keep_codes : bool, default=False
-            Whether the result has the codes, for the next stage.
 
         Returns
         -------
         Ranking
-            The same documents from the best to the worst, with the scores of the stage ``stage``. Those that
-            are stored without what the codes stand for are left out.
+            The same documents from the best to the worst, with their codes and the scores of the stage
+            ``stage``. Those that are stored without what the codes stand for are left out.
 
         Raises
         ------
@@ -88,7 +81,7 @@ class PayloadRerank:
             if not has_codes.all():
                 rows = np.flatnonzero(has_codes)
                 ranking, codes = ranking.take(rows.tolist()), codes.take(rows)
-            return ranking.ranked(self.score(codes), self.stage, codes if keep_codes else None)
+            return ranking.ranked(self.score(codes), self.stage, codes)
 
     def codes(self, ids: Sequence[PointId], texts: Sequence[Any]) -> ByteStrings:
         """Codes of documents in the texts of their payload field; see :func:`decoded_codes`."""

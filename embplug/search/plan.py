@@ -222,10 +222,9 @@ def _ranked_by_codes(
     kept = ranker.shortlisted
     if ranker.shortlist is None or kept is None:
         return (yield from _by_codes(ranking, by_codes, cache))
-    keep_codes = not ranker.reads_short_codes
-    ranking = yield from _by_codes(ranking, ranker.shortlist, cache, keep_codes=keep_codes)
+    ranking = yield from _by_codes(ranking, ranker.shortlist, cache)
     shortlist, others = ranking.first(kept), ranking.take(range(kept, len(ranking)))
-    if keep_codes:
+    if not ranker.reads_short_codes:
         best = by_codes.rank(shortlist, shortlist.codes)
     else:
         read = shortlist
@@ -239,19 +238,17 @@ def _ranked_by_codes(
     return _with_others(best, replace(others, scores=others.scores + level), by_codes.stage)
 
 
-def _by_codes(
-    ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None, *, keep_codes: bool = False
-) -> Rounds[Ranking]:
+def _by_codes(ranking: Ranking, rerank: PayloadRerank, cache: CodeCache | None) -> Rounds[Ranking]:
     """Rank documents by codes: those that came with them, or those that the cache has or has not yet."""
     if not len(ranking):
         return ranking
     if cache is None:
         texts = yield from with_absent(ranking.ids, ranking.texts(rerank.field), rerank.vectors)
-        return rerank.rank(ranking, texts=texts, keep_codes=keep_codes)
+        return rerank.rank(ranking, texts=texts)
     source, versions = ranking.versions()
     codes, known = cache.find(rerank.field, source, ranking.ids, versions)
     if known.all():
-        return rerank.rank(ranking, codes, keep_codes=keep_codes)
+        return rerank.rank(ranking, codes)
     version_of = dict(zip(ranking.ids, versions, strict=True))
     by_id = dict(zip(itertools.compress(ranking.ids, known), codes, strict=True))
     missing = [*(version_of.keys() - by_id.keys())]
@@ -263,8 +260,7 @@ def _by_codes(
     by_id |= zip(answer.ids, read, strict=True)
     # One that was deleted in the meantime has none.
     ranking = ranking.take([row for row, point_id in enumerate(ranking.ids) if point_id in by_id])
-    codes = ByteStrings.of([by_id[point_id] for point_id in ranking.ids])
-    return rerank.rank(ranking, codes, keep_codes=keep_codes)
+    return rerank.rank(ranking, ByteStrings.of([by_id[point_id] for point_id in ranking.ids]))
 
 
 def _with_others(ranking: Ranking, others: Ranking, stage: str) -> Ranking:
@@ -272,7 +268,7 @@ def _with_others(ranking: Ranking, others: Ranking, stage: str) -> Ranking:
     if not len(others):
         return ranking
     scores = np.concatenate([ranking.scores, others.scores])
-    both = replace(ranking, ids=[*ranking.ids, *others.ids], scores=scores)
+    both = replace(ranking, ids=[*ranking.ids, *others.ids], scores=scores, codes=None)
     return replace(both.ranked(scores, stage), stages=ranking.stages)
 
 

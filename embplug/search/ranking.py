@@ -36,7 +36,7 @@ class Ranking:
     stages : mapping
         Scores of the stages so far.
     codes : ByteStrings, default=None
-        Codes of the points by which they are ranked. None where they are not, or not kept.
+        Codes of the points, where they are ranked by them.
     """
 
     ids: list[PointId]
@@ -120,7 +120,7 @@ class Ranking:
         return hits
 
 
-def falling_order(scores: NDArray[np.float64]) -> NDArray[np.intp]:
+def falling_order(scores: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
     """Rows from the highest to the lowest score, those of equal scores in their order; NaN comes last."""
     negated = -scores
     if len(scores) > FEW_SCORES or np.isnan(scores).any():

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from embplug.encoders import Encoder, load_encoder
 from embplug.errors import InvalidArgumentError
 from embplug.methods.maxsim import maxsim
 from embplug.search.cross_encoder import CrossEncoder, Scorer
+from embplug.search.ranking import falling_order
 from embplug.search.types import Hit
 
 
@@ -92,4 +91,4 @@ class TextReranker:
         if query_tokens is None or documents is None:
             raise InvalidArgumentError("encoder", "one that makes token vectors", self.encoder.spec)
         scores = maxsim(query_tokens[0], documents)
-        return [(int(place), float(scores[place])) for place in np.argsort(-scores, kind="stable")[:limit]]
+        return [(int(place), float(scores[place])) for place in falling_order(scores)[:limit]]
