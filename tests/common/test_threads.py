@@ -26,6 +26,21 @@ from embplug.common.threads import (
 )
 
 
+def holds_in_a_fork(check: Callable[[], bool]) -> bool:
+    """Whether a check is true in a forked process, which the signal ends if it waits for ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)
+            os._exit(0 if check() else 1)
+        finally:
+            os._exit(2)
+    return os.waitpid(child, 0)[1] == 0
+
+
 @pytest.fixture
 def libraries() -> Iterator[list[Any]]:
     """The libraries of BLAS, with two threads each."""
@@ -91,23 +106,16 @@ def test_a_fork_waits_for_no_thread_that_it_leaves_behind(libraries: list[Any]) 
     thread = threading.Thread(target=search)
     thread.start()
     inside.wait()
-    with warnings.catch_warnings(), threads_module._lock:
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-        if child == 0:
-            try:
-                # A child that waits for the lock ends by the signal.
-                signal.signal(signal.SIGALRM, signal.SIG_DFL)
-                signal.alarm(10)
-                with single_blas_thread():
-                    limited = [library.get_num_threads() for library in libraries]
-                lifted = [library.get_num_threads() for library in libraries]
-                os._exit(0 if {*limited} == {1} and {*lifted} == {2} else 1)
-            finally:
-                os._exit(2)
+
+    def limits_blas() -> bool:
+        with single_blas_thread():
+            limited = {library.get_num_threads() for library in libraries}
+        return limited == {1} and {library.get_num_threads() for library in libraries} == {2}
+
+    with threads_module._lock:
+        assert holds_in_a_fork(limits_blas)
     leave.set()
     thread.join()
-    assert os.waitpid(child, 0)[1] == 0
     assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)
 
 
@@ -205,16 +213,9 @@ def test_a_thread_that_cannot_be_started_leaves_the_work_to_others(monkeypatch: 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_has_helpers_of_its_own() -> None:
     assert in_threads(abs, [-1, -2, -3], 3) == [1, 2, 3]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(20)
-            together = threading.Barrier(2)
-            results = in_threads(lambda item: together.wait(10) >= 0 and item, [1, 2], 2)
-            os._exit(0 if results == [1, 2] else 1)
-        finally:
-            os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def shares_work() -> bool:
+        together = threading.Barrier(2)
+        return in_threads(lambda item: together.wait(10) >= 0 and item, [1, 2], 2) == [1, 2]
+
+    assert holds_in_a_fork(shares_work)

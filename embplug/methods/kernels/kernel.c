@@ -154,6 +154,13 @@ static inline __m128i four_times_four(const void *place) {
 }
 #endif
 
+/* Query tokens (tokens, dim) as columns (dim, lanes), of which those behind the last token are 0. */
+INLINE void as_columns(const float *query, int64_t tokens, int64_t dim, int64_t lanes, float *columns) {
+    for (int64_t d = 0; d < dim; d++)
+        for (int64_t lane = 0; lane < lanes; lane++)
+            columns[d * lanes + lane] = lane < tokens ? query[lane * dim + d] : 0.0f;
+}
+
 /* The bytes by the range of their products, largest first: Shell's sort. */
 static void sort_by_size(int64_t *order, const float *sizes, int64_t count) {
     int64_t gap = 1;
@@ -267,8 +274,7 @@ EXPORT int64_t embplug_maxsim(int level, int lanes, int kind, const Uniform *in,
  * written. */
 EXPORT void embplug_turned(int level, int lanes, const float *directions, const float *query, int64_t dim,
                            int64_t active, float *columns, float *turned) {
-    for (int64_t d = 0; d < dim; d++)
-        for (int64_t lane = 0; lane < lanes; lane++) columns[d * lanes + lane] = query[lane * dim + d];
+    as_columns(query, lanes, dim, lanes, columns);
     DISPATCH(along, directions, columns, dim, active, turned);
 }
 

@@ -620,9 +620,7 @@ static TARGET void NAME(nearest)(const float *vector, const float *entries, cons
 static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *query, int64_t tokens,
                                   const Room *room) {
     const int64_t dim = with->dim;
-    for (int64_t d = 0; d < dim; d++)
-        for (int64_t lane = 0; lane < LANES; lane++)
-            room->columns[d * LANES + lane] = lane < tokens ? query[lane * dim + d] : 0.0f;
+    as_columns(query, tokens, dim, LANES, room->columns);
     const float *turned = room->columns;
     if (with->directions) {
         NAME(along)(with->directions, room->columns, dim, with->active, room->turned);

@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -220,13 +220,19 @@ class SlowIds(list):
         return super().__iter__()
 
 
+def reading(threads: ThreadPoolExecutor, client: EdgeClient, ids: SlowIds) -> Future[list[Any]]:
+    """A read in another thread, which is in a call of the shard of "docs" now."""
+    shard = client._collection("docs").shard
+    read = threads.submit(lambda: shard.retrieve(ids, True, False))
+    assert ids.in_call.wait(20)
+    return read
+
+
 def test_a_collection_is_deleted_after_the_calls_of_other_threads_that_are_in_its_shard(tmp_path):
     fill(tmp_path, "docs")
     ids = SlowIds(0)
     with EdgeClient(tmp_path) as client, ThreadPoolExecutor(2) as threads:
-        shard = client._collection("docs").shard
-        read = threads.submit(lambda: shard.retrieve(ids, True, False))
-        assert ids.in_call.wait(20)
+        read = reading(threads, client, ids)
         deleted = threads.submit(client.delete_collection, "docs")
         assert not wait([deleted], timeout=0.2).done
         ids.finish.set()
@@ -242,10 +248,8 @@ def test_a_directory_is_closed_beside_a_call_that_closes_another_one(tmp_path):
     fill(tmp_path / "a", "docs")
     first, second = EdgeClient(tmp_path / "a"), EdgeClient(tmp_path / "b")
     ids = SlowIds(0, meanwhile=second.close)
-    shard = first._collection("docs").shard
     with ThreadPoolExecutor(2) as threads:
-        read = threads.submit(lambda: shard.retrieve(ids, True, False))
-        assert ids.in_call.wait(20)
+        read = reading(threads, first, ids)
         closed = threads.submit(first.close)
         assert not wait([closed], timeout=0.2).done
         ids.finish.set()
@@ -259,9 +263,7 @@ def test_a_call_that_does_not_end_is_told(tmp_path, monkeypatch):
     fill(tmp_path, "docs")
     ids = SlowIds(0)
     with EdgeClient(tmp_path) as client, ThreadPoolExecutor(1) as threads:
-        shard = client._collection("docs").shard
-        read = threads.submit(lambda: shard.retrieve(ids, True, False))
-        assert ids.in_call.wait(20)
+        read = reading(threads, client, ids)
         with pytest.raises(EngineError, match=r"'docs' cannot be deleted: a call .* has not ended"):
             client.delete_collection("docs")
         ids.finish.set()
