@@ -75,7 +75,7 @@ def test_a_fit_on_a_device_scores_as_that_of_the_processor(
 def _forbid_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what the numpy path computes with."""
     monkeypatch.setattr(fde, "worker_count", None)
-    monkeypatch.setattr(document_products, "for_each", None)
+    monkeypatch.setattr(document_products, "in_threads", None)
 
 
 def _scores(encoding: LearnedEncoding, queries: TokenBatch, documents: TokenBatch) -> NDArray[np.int64]:
