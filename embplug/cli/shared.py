@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from embplug.common.files import reason_of
+from embplug.common.files import WRITABLE, reason_of
 from embplug.errors import (
     CollectionNotFoundError,
     EmbplugError,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has ended, as of any other program."""
 
-WRITABLE = "a file that can be written"
 
 app = typer.Typer(
     help="Compressed and multi-vector retrieval on Qdrant.",

@@ -15,8 +15,10 @@ from qdrant_client import models
 
 from embplug.collection.archive import MOST_BYTES, State, pack, unpack
 from embplug.collection.state_collection import STATE_COLLECTION, state_collection_steps
+from embplug.common.files import replacing
 from embplug.engines import AnyEngine, traits_of
 from embplug.engines.calls import Call, Steps, retried
+from embplug.engines.file_errors import file_errors
 from embplug.errors import CollectionNotFoundError, StateError
 
 CHUNK_BYTES = 1 << 20
@@ -163,16 +165,13 @@ def _file(folder: Path, sha256: str) -> Path:
 
 
 def _write(file: Path, data: bytes) -> None:
-    unfinished = file.with_suffix(f".{uuid.uuid4().hex}")
-    try:
-        # Path.mkdir(exist_ok=True) fails if the folder is deleted just after it was found.
-        with suppress(FileExistsError):
-            os.mkdir(file.parent)
-        with unfinished.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
-    except FileNotFoundError:
-        folder = file.parent.parent
-        raise CollectionNotFoundError(f"the collection in {folder} was deleted meanwhile") from None
+    with file_errors(file):
+        try:
+            # Path.mkdir(exist_ok=True) fails if the folder is deleted just after it was found.
+            with suppress(FileExistsError):
+                os.mkdir(file.parent)
+            with replacing(file) as beside:
+                beside.write_bytes(data)
+        except FileNotFoundError:
+            folder = file.parent.parent
+            raise CollectionNotFoundError(f"the collection in {folder} was deleted meanwhile") from None

@@ -1,11 +1,14 @@
-"""Files of users: text in UTF-8 and arrays, whose errors name the file and the line."""
+"""Files: text in UTF-8 and arrays, whose errors name file and line, and files that are replaced whole."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
+import uuid
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 STANDARD_INPUT = "-"
+WRITABLE = "a file that can be written"
 
 
 def read_lines(file: Path, expected: str) -> Iterator[tuple[str, str]]:
@@ -145,6 +149,56 @@ def read_array(file: Path) -> NDArray[Any]:
     if array.ndim == 0 or array.dtype.kind not in "fiu":
         raise InvalidArgumentError("path", expected, f"{file}: {array.dtype} of shape {array.shape}")
     return array
+
+
+@contextmanager
+def replacing(file: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Write a file as a whole: after the block, what was written to a path beside it takes its place.
+
+    Others see the old file or the whole new one. Where the block or the disk fails, the old one stays, and
+    nothing else is left.
+
+    Parameters
+    ----------
+    file : path
+        The file; its folder exists.
+    durable : bool, default=True
+        Whether the new file is on the disk, and a power failure leaves it whole, when the block ends.
+
+    Yields
+    ------
+    Path
+        The path to write to. No other process or thread writes there.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    # A link stays, and the file that it leads to is replaced.
+    file = file.resolve()
+    beside = file.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        yield beside
+        if durable:
+            sync(beside)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync(file.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def reason_of(error: Exception) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from embplug.common.files import read_lines
+from embplug.common.files import read_lines, replacing
 from embplug.common.json_types import parse_json
 from embplug.common.unicode_text import check_text
 from embplug.encoders import Encoded, Encoder
@@ -142,9 +142,8 @@ def encode_texts(
     if not file.exists():
         arrays = _arrays_of(_encode(encode, texts, f"encoding {kind}", progress))
         file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(unfinished, **{key: array for key, array in arrays.items() if array is not None})
-        unfinished.replace(file)
+        with replacing(file) as beside, beside.open("wb") as stream:
+            np.savez(stream, **{key: array for key, array in arrays.items() if array is not None})
     with np.load(file, allow_pickle=False) as archive:
         return _encoded({key: archive[key] for key in archive.files})
 

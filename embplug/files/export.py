@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ from tqdm import tqdm
 from embplug.collection.collection import Collection
 from embplug.collection.records import Record
 from embplug.common.extras import import_extra
-from embplug.common.files import STANDARD_INPUT, reason_of
+from embplug.common.files import STANDARD_INPUT, WRITABLE, reason_of, replacing
 from embplug.errors import InvalidArgumentError
 from embplug.files.arrow import JSON_COLUMN, PARQUET_SUFFIXES, to_json_text
 from embplug.files.choose import JSON_SUFFIXES
@@ -107,12 +105,15 @@ def export_documents(
         if str(file) == STANDARD_OUTPUT:
             _write_lines(pages, sys.stdout)
             return report
-        with _replacing(file) as beside:
-            if is_parquet:
-                _write_parquet(pages, beside, id_key, report)
-            else:
-                with beside.open("w", encoding="utf-8") as stream:
-                    _write_lines(pages, stream)
+        try:
+            with replacing(file) as beside:
+                if is_parquet:
+                    _write_parquet(pages, beside, id_key, report)
+                else:
+                    with beside.open("w", encoding="utf-8") as stream:
+                        _write_lines(pages, stream)
+        except OSError as error:
+            raise InvalidArgumentError("path", WRITABLE, f"{file}: {reason_of(error)}") from None
     return report
 
 
@@ -181,22 +182,6 @@ def _row(record: Record, id_key: str, vectors: set[str]) -> dict[str, Any]:
         expected = f"a name that no payload has, because document {record.id!r} has {id_key!r}"
         raise InvalidArgumentError("--id-key", expected, repr(id_key))
     return {id_key: record.id, **payload}
-
-
-@contextmanager
-def _replacing(file: Path) -> Iterator[Path]:
-    """Write beside a file, which is replaced when everything is written."""
-    # Two processes may write to the same file: the last one replaces it.
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        beside.replace(file)
-    except OSError as error:
-        raise InvalidArgumentError(
-            "path", "a file that can be written", f"{file}: {reason_of(error)}"
-        ) from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _write_lines(pages: Iterator[_Page], stream: IO[str]) -> None:

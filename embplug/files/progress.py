@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from embplug.common.files import replacing
+
 INTERVAL_S = 0.5
 
 
@@ -53,11 +55,10 @@ class AddProgress:
             return
         self._next = time.monotonic() + INTERVAL_S
         text = json.dumps({"files": self._signature, "rows": self.rows})
-        beside = self._file.with_suffix(f".{os.getpid()}")
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(self._file)
+            with replacing(self._file, durable=False) as beside:
+                beside.write_text(text, encoding="utf-8")
 
     def clear(self) -> None:
         """Forget the command, which has ended."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from embplug.collection.state import forget, load, save
 from embplug.collection.state_collection import STATE_COLLECTION
 from embplug.engines import EdgeClient, Engine
 from embplug.engines.calls import run
-from embplug.errors import CollectionNotFoundError, StateError
+from embplug.errors import CollectionNotFoundError, DiskSpaceError, StateError
 
 VECTORS = {"d": models.VectorParams(size=2, distance=models.Distance.DOT)}
 STATE = {
@@ -94,6 +96,18 @@ def test_a_collection_that_is_deleted_while_its_state_is_written_is_missed(tmp_p
         with pytest.raises(CollectionNotFoundError, match="was deleted meanwhile"):
             run(client, save(client, "docs", STATE))
         assert {path.name for path in tmp_path.iterdir()} <= {".lock", ".owner.json"}
+
+
+def test_a_state_for_which_the_disk_has_no_room_leaves_nothing(tmp_path, monkeypatch):
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with EdgeClient(tmp_path) as client:
+        client.create_collection("docs", vectors_config=VECTORS)
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(DiskSpaceError, match=r"state.*of Qdrant Edge cannot be used.*No space left"):
+            run(client, save(client, "docs", STATE))
+        assert not [*client.collection_path("docs").joinpath("state").iterdir()]
 
 
 def test_a_state_is_found_by_its_reference(docs):

@@ -1,4 +1,4 @@
-"""Files of users, whose errors name the file and the line."""
+"""Files, whose errors name the file and the line, and files that are replaced whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embplug.common.files import read_array, read_lines, read_text
+from embplug.common.files import read_array, read_lines, read_text, replacing
 from embplug.errors import InvalidArgumentError
 
 
@@ -71,3 +71,38 @@ def test_a_damaged_array_is_refused(tmp_path: Path) -> None:
         file.write_bytes(data)
         with pytest.raises(InvalidArgumentError, match=r"^path: "):
             read_array(file)
+
+
+@pytest.mark.parametrize("failure", [OSError, KeyboardInterrupt])
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(
+    tmp_path: Path, failure: type[BaseException]
+) -> None:
+    file = tmp_path / "docs.jsonl"
+    file.write_text("old")
+    with pytest.raises(failure), replacing(file) as beside:
+        beside.write_text("half of the n")
+        raise failure
+    assert [*tmp_path.iterdir()] == [file]
+    assert file.read_text() == "old"
+
+
+def test_others_see_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "docs.jsonl"
+    file.write_text("old")
+    with replacing(file) as first, replacing(file) as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert file.read_text() == "old"
+    # The block that begins first ends last.
+    assert file.read_text() == "first"
+    assert [*tmp_path.iterdir()] == [file]
+
+
+def test_a_link_to_a_file_that_is_replaced_stays(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    file, link = tmp_path / "data" / "docs.jsonl", tmp_path / "link"
+    link.symlink_to(file)
+    with replacing(link) as beside:
+        beside.write_text("new")
+    assert link.is_symlink()
+    assert file.read_text() == "new"

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from embplug.branches.documents import Documents
 from embplug.cli.demo.corpus import Docstring, stdlib_docstrings
 from embplug.collection.collection import Collection
+from embplug.common.files import replacing
 from embplug.common.threads import single_blas_thread
 from embplug.encoders import Encoder, load_encoder
 from embplug.engines import EdgeClient
@@ -174,7 +175,8 @@ class Demo:
             "documents": len(self.documents),
             "figures": [asdict(row) for row in figures],
         }
-        self._file.write_text(json.dumps(contents), encoding="utf-8")
+        with replacing(self._file) as beside:
+            beside.write_text(json.dumps(contents), encoding="utf-8")
         return figures
 
     @property

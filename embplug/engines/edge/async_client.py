@@ -1,4 +1,4 @@
-"""The asynchronous client of Edge. Each method runs in a thread, and Edge releases the interpreter lock."""
+"""The asynchronous client of Edge. Each method runs in a thread."""
 
 from __future__ import annotations
 

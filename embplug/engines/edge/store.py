@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -32,8 +31,10 @@ from urllib.parse import quote
 import portalocker
 import qdrant_edge as edge
 
+from embplug.common.files import replacing, sync
 from embplug.common.names import check_collection_name
 from embplug.engines.edge.convert_config import VectorSchema, schema_of
+from embplug.engines.file_errors import file_errors
 from embplug.errors import (
     CollectionNotFoundError,
     DiskSpaceError,
@@ -119,7 +120,7 @@ class EdgeStore:
                         raise
                 else:
                     try:
-                        with _file_errors(root):
+                        with file_errors(root):
                             store = _REGISTRY[root] = cls(root, lock)
                     except BaseException:
                         lock.close()
@@ -225,7 +226,7 @@ class EdgeStore:
             except BaseException:
                 shutil.rmtree(building, ignore_errors=True)
                 raise
-            _sync(self.root)
+            sync(self.root)
             self._collections[name] = EdgeCollection(folder)
 
     def delete(self, name: str) -> bool:
@@ -254,7 +255,7 @@ class EdgeStore:
                     self.set_aliases(kept)
                 dying = self.root / f".old-{uuid.uuid4().hex}"
                 collection.folder.rename(dying)
-                _sync(self.root)
+                sync(self.root)
                 del self._collections[name]
                 break
         shutil.rmtree(dying)
@@ -597,18 +598,8 @@ def _read_aliases(file: Path) -> dict[str, str]:
         ) from error
 
 
-@contextlib.contextmanager
-def _file_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into one that names the file or folder."""
-    try:
-        yield
-    except OSError as error:
-        kind = DiskSpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else EngineError
-        raise kind(f"{path} of Qdrant Edge cannot be used: {error}") from error
-
-
 def _lock(root: Path) -> IO[str]:
-    with _file_errors(root):
+    with file_errors(root):
         lock = open(root / ".lock", "a")  # noqa: SIM115 - it stays open as long as the directory is owned
     try:
         portalocker.lock(lock, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
@@ -642,35 +633,15 @@ def _read_json(path: Path) -> Any:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    with _file_errors(path):
-        try:
-            with open(unfinished, "w", encoding="utf-8") as file:
-                json.dump(value, file, ensure_ascii=False, allow_nan=False)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+    with file_errors(path), replacing(path) as beside:
+        beside.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False), encoding="utf-8")
 
 
 def _sync_tree(root: Path) -> None:
     for folder, _, files in os.walk(root):
         for file in files:
-            _sync(Path(folder, file))
-        _sync(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(Path(folder, file))
+        sync(Path(folder))
 
 
 _REGISTRY: dict[Path, EdgeStore] = {}
