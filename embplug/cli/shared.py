@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,12 +145,13 @@ def open_engine(at: str, api_key: str | None, *, creates: bool = False) -> Itera
         A directory does not exist, and the command does not create it.
     """
     from embplug.engines import connect
-    from embplug.engines.connect import edge_directory
+    from embplug.engines.connect import existing
 
-    directory = edge_directory(at)
-    if directory is not None and not creates and not os.path.exists(os.path.expanduser(directory)):
+    try:
+        at = at if creates else existing(at)
+    except CollectionNotFoundError as error:
         hint = "embplug create makes it, and --at or EMBPLUG_AT names another directory or a server"
-        raise CollectionNotFoundError(f"no directory {at}: {hint}")
+        raise CollectionNotFoundError(f"{error}: {hint}") from None
     engine = connect(at, api_key=api_key if "://" in at else None)
     try:
         yield engine

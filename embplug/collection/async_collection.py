@@ -25,6 +25,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import AsyncEdgeClient, AsyncEngine, EdgeClient, async_closed_on_error, connect_async
 from embplug.engines.calls import Steps, T, run_async
+from embplug.engines.connect import existing
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import CapabilityError
 from embplug.pages import ImageLike
@@ -184,7 +185,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         RecipeVersionError
             A newer embplug made the collection.
         """
-        client = await connect_async(engine)
+        client = await connect_async(existing(engine))
         steps = open_steps(client, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
         async with async_closed_on_error(client, engine):
             return cls(name, client, await run_async(client, steps))
@@ -233,7 +234,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         InvalidArgumentError
             The collection has no such vector, or an encoder is not known.
         """
-        client = await connect_async(engine)
+        client = await connect_async(existing(engine))
         steps = open_plain_steps(
             client,
             name,

@@ -24,7 +24,7 @@ from embplug.common.ids import Id
 from embplug.encoders import Encoder
 from embplug.engines import Engine, EngineTarget, closed_on_error, connect, to_async
 from embplug.engines.calls import Steps, T, run
-from embplug.engines.connect import pickled_options, reopened
+from embplug.engines.connect import existing, pickled_options, reopened
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import NotAnEmbplugCollectionError
 from embplug.pages import ImageLike
@@ -177,7 +177,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         RecipeVersionError
             A newer embplug made the collection.
         """
-        client = connect(engine)
+        client = connect(existing(engine))
         steps = open_steps(client, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
         with closed_on_error(client, engine):
             return cls(name, client, run(client, steps))
@@ -226,7 +226,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         InvalidArgumentError
             The collection has no such vector, or an encoder is not known.
         """
-        client = connect(engine)
+        client = connect(existing(engine))
         steps = open_plain_steps(
             client,
             name,

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeGuard, overload
+from typing import Any, TypeAlias, TypeGuard, TypeVar, overload
 from urllib.parse import SplitResult, urlsplit
 
 import grpc  # type: ignore[import-untyped]
@@ -19,7 +19,14 @@ from qdrant_client import grpc as qdrant_grpc
 
 from embplug.engines.edge.async_client import AsyncEdgeClient
 from embplug.engines.edge.client import EdgeClient
-from embplug.errors import CapabilityError, EngineConnectionError, InvalidArgumentError
+from embplug.errors import (
+    CapabilityError,
+    CollectionNotFoundError,
+    EngineConnectionError,
+    InvalidArgumentError,
+)
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -343,15 +350,20 @@ def _without_meaning(options: dict[str, Any], where: str) -> None:
             raise InvalidArgumentError(name, f"nothing {where}", "<hidden>" if name == "api_key" else value)
 
 
-def edge_directory(target: str | os.PathLike[str]) -> Path | None:
-    """Return the directory that :func:`connect` opens with Qdrant Edge, or None if it opens another engine.
+def existing(target: T) -> T:
+    """Return what :func:`connect` takes, unless it is a directory that does not exist, which it would make.
 
     Raises
     ------
+    CollectionNotFoundError
+        The directory does not exist, and so there is no collection in it.
     InvalidArgumentError
         ``target`` is wrong.
     """
-    return None if target == MEMORY or _url(target) is not None else _path(target)
+    is_place = isinstance(target, (str, os.PathLike)) and target != MEMORY
+    if is_place and _url(target) is None and not os.path.exists(os.path.expanduser(_path(target))):
+        raise CollectionNotFoundError(f"no directory {target}")
+    return target
 
 
 def _path(target: Any) -> Path:

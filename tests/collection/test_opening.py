@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from embplug import AsyncCollection, Collection, Dense, Multivector, Recipe, Sparse, Tokens
+from embplug import AsyncCollection, Collection, Dense, Multivector, Recipe, Sparse, Tokens, migrate
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.vector_version import VectorVersion
@@ -118,6 +118,20 @@ def test_what_was_learned_for_a_refused_collection_does_not_stay(memory_client: 
     calls, error = calls_of(memory_client, steps, failing="create_collection")
     assert str(error) == "on purpose" and "upsert" in [call.method for call in calls]
     assert memory_client.count(STATE_COLLECTION).count == 0
+
+
+def test_a_directory_that_does_not_exist_is_named_and_not_made(tmp_path: Path) -> None:
+    place = tmp_path / "dta"
+    errors = [
+        failed(lambda: Collection.open("docs", place)),
+        failed(lambda: Collection.open_plain("docs", str(place))),
+        failed(lambda: asyncio.run(AsyncCollection.open("docs", place))),
+        failed(lambda: asyncio.run(AsyncCollection.open_plain("docs", str(place)))),
+        failed(lambda: migrate("docs", "other", Recipe(dense=Dense(dim=DIM)), engine=place)),
+    ]
+    expected = (CollectionNotFoundError, f"no directory {place}")
+    assert [(type(error), str(error)) for error in errors] == [expected] * len(errors)
+    assert not place.exists()
 
 
 def test_a_directory_is_free_again_after_an_error(tmp_path: Path) -> None:
