@@ -51,12 +51,9 @@ EXPORT int64_t embplug_bytewise(int level, int lanes, int kind, const Bytewise *
         DISPATCH(prepared, kind, with, query, query_tokens, &room);
     }
     if (with->squares) {
-        const int64_t stop = offsets[last];
+        const int64_t token = offsets[first];
         embplug_sums(codes, starts, offsets, first, last, stride, with->bytes, with->squares, room.scales);
-        for (int64_t token = offsets[first]; token < stop; token++) {
-            const float square = room.scales[token] + with->square;
-            room.scales[token] = 1.0f / sqrtf(square > FLT_MIN ? square : FLT_MIN);
-        }
+        DISPATCH(inverse_lengths, with->square, offsets[last] - token, room.scales + token);
     }
     if (with->squares && with->lengths)
         for (int64_t document = first; document < last; document++) {

@@ -365,13 +365,17 @@ EXPORT void embplug_sums(const uint8_t *codes, const int64_t *starts, const int6
                          int64_t last, int64_t stride, int64_t width, const float *table, float *sums) {
     for (int64_t document = first; document < last; document++) {
         const uint8_t *code = codes + starts[document];
-        for (int64_t token = offsets[document]; token < offsets[document + 1]; token++, code += stride) {
-            float parts[4] = {0, 0, 0, 0};
-            int64_t byte = 0;
-            for (; byte + 4 <= width; byte += 4)
-                for (int i = 0; i < 4; i++) parts[i] += table[(byte + i) * ENTRIES + code[byte + i]];
-            for (; byte < width; byte++) parts[0] += table[byte * ENTRIES + code[byte]];
-            sums[token] = (parts[0] + parts[1]) + (parts[2] + parts[3]);
+        int64_t token = offsets[document];
+        /* Four tokens at a time, because an addition waits for the one before. */
+        for (; token + 4 <= offsets[document + 1]; token += 4, code += 4 * stride) {
+            float four[4] = {0, 0, 0, 0};
+            for (int64_t byte = 0; byte < width; byte++)
+                for (int i = 0; i < 4; i++) four[i] += table[byte * ENTRIES + code[byte + i * stride]];
+            for (int i = 0; i < 4; i++) sums[token + i] = four[i];
+        }
+        for (; token < offsets[document + 1]; token++, code += stride) {
+            sums[token] = 0;
+            for (int64_t byte = 0; byte < width; byte++) sums[token] += table[byte * ENTRIES + code[byte]];
         }
     }
 }

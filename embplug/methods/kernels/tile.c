@@ -631,6 +631,14 @@ static TARGET void NAME(prepared)(int kind, const Bytewise *with, const float *q
                 room->shifts, room->places, room->ranges);
 }
 
+/* Squared lengths (count,), and `square` more, become one over the length. */
+static TARGET void NAME(inverse_lengths)(float square, int64_t count, float *squares) {
+    for (int64_t i = 0; i < count; i++) {
+        const float whole = squares[i] + square;
+        squares[i] = 1.0f / sqrtf(whole > FLT_MIN ? whole : FLT_MIN);
+    }
+}
+
 /* Adds rows of 8 bits (rows, columns), each times its weight, to `sums` (columns,). */
 static TARGET void NAME(weighted_rows)(const int8_t *codes, const float *weights, int64_t rows, int64_t columns,
                                        float *sums) {
