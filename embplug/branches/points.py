@@ -163,11 +163,13 @@ def upsert_request(name: str, points: Sequence[bytes], arguments: Mapping[str, A
         The request.
     """
     ordering, selector = arguments.get("ordering"), arguments.get("shard_key_selector")
+    condition = arguments.get("update_filter")
     request = grpc.UpsertPoints(
         collection_name=name,
         wait=arguments["wait"],
         ordering=None if ordering is None else RestToGrpc.convert_write_ordering(ordering),
         shard_key_selector=None if selector is None else RestToGrpc.convert_shard_key_selector(selector),
+        update_filter=None if condition is None else RestToGrpc.convert_filter(condition),
     )
     written = [part for point in points for part in (b"\x1a", varint(len(point)), point)]
     request.MergeFromString(b"".join(written))

@@ -119,7 +119,7 @@ def current_revision_steps(name: str, own: str | None = None) -> Steps[Revision]
             own = None
         else:
             yield _pause()
-    raise EngineError(f"collection {name!r} is changed by other processes all the time; try again later")
+    raise _always_changed(name)
 
 
 def revise_steps(before: Revision, manifest: Manifest) -> Steps[bool]:
@@ -150,6 +150,16 @@ def revise_steps(before: Revision, manifest: Manifest) -> Steps[bool]:
     # A process that is late may note an older manifest down after this, so that the alias still decides.
     yield from _note_steps(name, {MANIFEST_KEY: manifest.to_dict(), before.aliases[0]: None})
     return True
+
+
+def renew_steps(name: str) -> Steps[None]:
+    """Give a collection a new revision, so that its engine refuses what is written for the one before."""
+    for _ in range(ATTEMPTS):
+        before = yield from current_revision_steps(name)
+        if (yield from revise_steps(before, replace(before.manifest, revision=new_id()))):
+            return
+        yield _pause()
+    raise _always_changed(name)
 
 
 def _repair_steps(revision: Revision, own: str | None) -> Steps[None]:
@@ -251,6 +261,10 @@ def _change(*operations: Any) -> Call:
 
 def _deletion(alias: str) -> models.DeleteAliasOperation:
     return models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+
+
+def _always_changed(name: str) -> EngineError:
+    return EngineError(f"collection {name!r} is changed by other processes all the time; try again later")
 
 
 def _pause() -> Call:

@@ -13,7 +13,7 @@ from qdrant_client import models
 from typer.testing import CliRunner
 
 from embplug import Collection, Dense, Documents, Query, Recipe, Sparse, Tokens, migrate
-from embplug.branches.vector_version import VectorVersion
+from embplug.branches.vector_version import PreviousModel, VectorVersion
 from embplug.cli import app
 from embplug.collection.fitting import save_manifest_steps
 from embplug.engines import Engine, calls
@@ -28,7 +28,7 @@ from embplug.errors import (
 from embplug.lifecycle.migration import alias as alias_module
 from embplug.lifecycle.migration import passes as passes_module
 from embplug.lifecycle.migration import reader, record, rollback, run, verify
-from embplug.methods import FDE, PCA, PowerQuantizer, ResidualQuantizer
+from embplug.methods import FDE, PCA, PowerQuantizer, Procrustes, ResidualQuantizer
 from tests.engines_real.sources import (
     COSINE,
     DIM,
@@ -554,6 +554,87 @@ def test_of_two_migrations_into_one_target_one_begins_and_the_other_is_told(engi
     assert reports and all(isinstance(error, MigrationError) for error in told)
     assert go(engine, finish=True).finished
     assert stored(engine, "target") == stored(engine, "source")
+
+
+@on("edge", "server")
+def test_a_migration_that_another_call_has_taken_over_changes_nothing_any_more(engine, monkeypatch):
+    make_source(engine, 200)
+    copy, calls_under_way = passes_module.Passes.copy, iter([None])
+
+    def copy_late(self):
+        for _ in calls_under_way:
+            # Meanwhile another process runs the same call to its end, and users write through the alias.
+            assert go(engine, alias="live").finished
+            live = Collection.open("live", engine)
+            live.add([point_id(3), 10**6], dense=vectors(2), payloads=[{"by": "user"}] * 2)
+            live.delete([point_id(4)])
+        return copy(self)
+
+    monkeypatch.setattr(passes_module.Passes, "copy", copy_late)
+    with pytest.raises(MigrationError, match="a later call has taken over the migration of 'source'"):
+        go(engine, alias="live")
+    there = shown(stored(engine, "target"))
+    assert there[point_id(3)] == there[10**6] == {"by": "user"}
+    assert point_id(4) not in there and len(there) == 200
+    again = go(engine, alias="live")
+    assert again.finished and (again.copied, again.changed, again.deleted) == (0, 0, 0)
+
+
+@on("edge", "server")
+@pytest.mark.parametrize("updated_at", [None, "number"])
+def test_what_users_write_while_the_pass_after_the_switch_runs_stays(engine, monkeypatch, updated_at):
+    make_source(engine, 200)
+    switch, differs = run.switch, passes_module._differs
+
+    def at_the_last_moment(client, *names):
+        client.delete("source", models.PointIdsList(points=[point_id(5)]), wait=True)
+        client.set_payload("source", {"number": 10**6}, points=[point_id(7)], wait=True)
+        return switch(client, *names)
+
+    def when_marks_are_read(point, copy, late):
+        differ = differs(point, copy, late)
+        if late and differ and point.id == point_id(7):
+            live = Collection.open("live", engine)
+            ids = [point_id(5), point_id(7)]
+            live.add(ids, dense=vectors(2), payloads=[{"by": "user"}] * 2)
+        return differ
+
+    monkeypatch.setattr(run, "switch", at_the_last_moment)
+    monkeypatch.setattr(passes_module, "_differs", when_marks_are_read)
+    done = go(engine, alias="live", updated_at=updated_at)
+    assert done.finished and done.changed == 1
+    there = shown(stored(engine, "target"))
+    assert there[point_id(5)] == there[point_id(7)] == {"by": "user"} and len(there) == 200
+
+
+@on("edge", "server")
+def test_a_pass_that_goes_on_after_a_kill_is_followed_by_a_whole_one(engine):
+    make_source(engine, 200)
+    go(engine)
+    kept = record.read_record("target", engine.get_collection("target"))
+    last = max(map(str, stored(engine, "source")), key=lambda text: (not text.isdecimal(), text))
+    record.Checkpoint(engine, "target", kept).claim(phase=record.CATCH_UP, cursor=last)
+    engine.set_payload("source", {"changed": True}, points=[point_id(0)], wait=True)
+    done = go(engine, finish=True)
+    assert done.finished and done.changed == 1 and done.passes == 2
+    assert stored(engine, "target") == stored(engine, "source")
+
+
+@on("edge", "memory", "server")
+def test_a_collection_that_is_being_upgraded_is_not_copied(engine):
+    recipe = Recipe(dense={"a": Dense(dim=DIM), "b": Dense(dim=DIM)})
+    source = Collection.create("source", recipe, engine)
+    source.add([*range(20)], dense={"a": vectors(20), "b": vectors(20)})
+    adapter = Procrustes().fit(vectors(20), vectors(20))
+    previous = PreviousModel(dim=DIM, stored_as="a", adapter=adapter)
+    pipeline = source._pipeline.changed(recipe, {"a": VectorVersion(model=2, previous=previous)})
+    pipeline.set_state(source._pipeline.get_state())
+    assert calls.run(engine, save_manifest_steps(engine, "source", pipeline))
+    with pytest.raises(MigrationError, match=r"'source' is being upgraded.* 'a' of the earlier .*reembed"):
+        go(engine, recipe=recipe)
+    assert not engine.collection_exists("target")
+    # The vector of the other model is copied.
+    assert go(engine, recipe=Recipe(dense={"b": Dense(dim=DIM)}), finish=True).finished
 
 
 @on("edge", "memory", "server")

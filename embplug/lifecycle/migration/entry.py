@@ -193,7 +193,7 @@ def rollback(
         check_alias(client, alias, name, target)
         switched = switch(client, alias, target, name)
         if record is not None and switched:
-            Checkpoint(client, target, record).save(phase=CATCH_UP, cursor=None, since=None, until=None)
+            Checkpoint(client, target, record).claim(phase=CATCH_UP, cursor=None, since=None, until=None)
         return switched
 
 

@@ -22,11 +22,12 @@ from embplug.branches.points import WirePayload, text_entry
 from embplug.collection.chunks import Chunk, chunks_of_parts
 from embplug.collection.restore import restored_steps
 from embplug.collection.revision import read_revision_steps
-from embplug.collection.writing import write
+from embplug.collection.writing import RENEWALS, WAITING, write
 from embplug.common.ids import MIGRATED
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, Steps, computed, retried, run
-from embplug.errors import InvalidArgumentError, MigrationError
+from embplug.engines.filter_ids import with_ids
+from embplug.errors import CollectionNotFoundError, InvalidArgumentError, MigrationError
 from embplug.lifecycle.migration.reader import Page, Point, PointId, Reader, order
 from embplug.lifecycle.migration.record import Checkpoint, MigrationRecord
 from embplug.lifecycle.migration.source import documents
@@ -36,6 +37,9 @@ T = TypeVar("T")
 MARKS_PAGE = 5000
 IDS_PAGE = 10_000
 DELETED_AT_ONCE = 500
+
+WRITTEN_BY_USERS = models.IsEmptyCondition(is_empty=models.PayloadField(key=MIGRATED))
+"""Points of the target without a mark."""
 
 _NOTHING = CheckedDocuments([], [], None, {}, None, [])
 """Lets the writer tell how far it is, where a page has nothing to write."""
@@ -169,7 +173,7 @@ class Passes:
                     self._delete_extra(rest, late)
 
         with self._bar("comparing", self.record.source, self.source.count()) as bar:
-            self.tally.changed += self._write(parts())
+            self.tally.changed += self._write(parts(), late=late)
 
     def _compare_changed(self, late: bool) -> None:
         """Compare the points that changed since the last pass, and the ids where the counts differ."""
@@ -187,7 +191,7 @@ class Passes:
                     bar.update(len(page.points))
 
         with self._bar("comparing what changed in", self.record.source, None) as bar:
-            self.tally.changed += self._write(parts())
+            self.tally.changed += self._write(parts(), late=late)
         if self.source.count() != self.marks.count():
             self._compare_ids(late)
 
@@ -228,7 +232,12 @@ class Passes:
         bar: Any = None,
         *,
         saving: bool = True,
+        late: bool = False,
     ) -> int:
+        arguments = WAITING
+        if late:
+            # Users may have written a point since its mark was read, so that the engine decides.
+            arguments = {**WAITING, "update_filter": models.Filter(must_not=[WRITTEN_BY_USERS])}
         with ThreadPoolExecutor(self.workers, thread_name_prefix="embplug-migrate") as pool:
 
             def submit(steps: Steps[T]) -> Future[T]:
@@ -241,6 +250,7 @@ class Passes:
                 submit,
                 in_flight=self.workers,
                 bar=bar,
+                arguments=arguments,
                 written=self.checkpoint.reached if saving else None,
                 renewal=_Renewal(self),
             ).added
@@ -251,8 +261,9 @@ class Passes:
         Raises
         ------
         MigrationError
-            The target stores something else now.
+            The target stores something else now, or a later call goes on with the migration.
         """
+        self.checkpoint.check_owner()
         before = self.pipeline
         if run(self.engine, read_revision_steps(self.target)).manifest.identity == before.revision:
             return
@@ -266,9 +277,9 @@ class Passes:
         self.pipeline = now
 
     def _delete_extra(self, extra: Sequence[Point], late: bool) -> None:
-        self._delete({point.id for point in extra if MIGRATED in point.payload or not late})
+        self._delete({point.id for point in extra if MIGRATED in point.payload or not late}, late)
 
-    def _delete(self, ids: Iterable[PointId]) -> None:
+    def _delete(self, ids: Iterable[PointId], late: bool = False) -> None:
         """Delete what the source surely has not: the replica that was read may have lagged behind."""
         remaining = list(ids)
         for start in range(0, len(remaining), DELETED_AT_ONCE):
@@ -276,11 +287,24 @@ class Passes:
             there = {point.id for point in self.source.retrieve(batch, surely=True)}
             gone = [document_id for document_id in batch if document_id not in there]
             if gone:
-                self._ask("delete", points_selector=models.PointIdsList(points=gone), wait=True)
+                chosen: Any = models.PointIdsList(points=gone)
+                if late:
+                    copies = models.Filter(must=with_ids(gone).must, must_not=[WRITTEN_BY_USERS])
+                    chosen = models.FilterSelector(filter=copies)
+                self._ask("delete", points_selector=chosen, wait=True)
                 self.tally.deleted += len(gone)
 
     def _ask(self, method: str, **arguments: Any) -> None:
-        run(self.engine, retried(Call.of(method, collection_name=self.target, **arguments)))
+        """Change the target under the name that only its revision has, as points are written."""
+        for _ in range(RENEWALS):
+            name = self.pipeline.alias or self.target
+            try:
+                run(self.engine, retried(Call.of(method, collection_name=name, **arguments)))
+            except CollectionNotFoundError:
+                self.renew()
+            else:
+                return
+        raise MigrationError(f"the recipe of {self.target!r} is changed all the time")
 
     def _bar(self, doing: str, what: str, total: int | None) -> Any:
         disable = None if self.progress is None else not self.progress

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qdrant_client import models
@@ -91,6 +91,7 @@ def plan_migration(
     if options.keep_names:
         recipe = keeping_names(recipe, vectors)
         vectors = {stored: stored for stored in vectors.values()}
+    check_not_upgraded(name, info, vectors.values())
     read_by = [alias for alias, behind in sorted(aliases(engine).items()) if behind == name]
     report = MigrationReport(
         name,
@@ -143,6 +144,20 @@ def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Re
     if differences:
         raise RecipeMismatchError(target, differences)
     return stored
+
+
+def check_not_upgraded(source: str, info: models.CollectionInfo, copied: Iterable[str]) -> None:
+    """Refuse to copy vectors of a source some of which are still those of an earlier model."""
+    if MANIFEST_KEY not in (info.config.metadata or {}):
+        return
+    names = {*copied}
+    for vector, version in read_manifest(source, info).versions.items():
+        previous = version.previous
+        if previous is not None and not names.isdisjoint({version.stored_as or vector, previous.stored_as}):
+            raise MigrationError(
+                f"{source!r} is being upgraded, and some documents have {vector!r} of the earlier model: "
+                "run reembed until it has reached all documents, and migrate again"
+            )
 
 
 def check_reduction(recipe: Recipe) -> None:

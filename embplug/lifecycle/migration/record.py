@@ -8,9 +8,11 @@ from typing import Any
 
 from qdrant_client import models
 
+from embplug.collection.info import existing_steps
+from embplug.collection.revision import new_id
 from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
-from embplug.errors import StateError
+from embplug.errors import MigrationError, StateError
 from embplug.lifecycle.migration.reader import PointId
 
 RECORD_KEY = "embplug_migration"
@@ -49,6 +51,8 @@ class MigrationRecord:
         Highest value of that field when the last full pass began; None before.
     until : Any
         Highest value of that field when the pass under way began.
+    owner : str or None
+        The call that may go on. A later call puts its own in its place.
     manifest : dict or None
         In place, the manifest that makes the source a collection of embplug once all points have the new
         vectors.
@@ -63,6 +67,7 @@ class MigrationRecord:
     updated_at: str | None = None
     since: Any = None
     until: Any = None
+    owner: str | None = None
     manifest: dict[str, Any] | None = None
     version: int = RECORD_VERSION
 
@@ -103,8 +108,31 @@ class Checkpoint:
     record: MigrationRecord
     _next: float = field(default=0.0, init=False)
 
+    def claim(self, **changes: Any) -> None:
+        """Make this call the owner, so that earlier ones stop; and change fields of the record."""
+        self._write(owner=new_id(), **changes)
+
     def save(self, **changes: Any) -> None:
-        """Change fields of the record and write it down now."""
+        """Change fields of the record and write it down now.
+
+        Raises
+        ------
+        MigrationError
+            A later call goes on with the migration.
+        """
+        self.check_owner()
+        self._write(**changes)
+
+    def check_owner(self) -> None:
+        """Refuse to go on with a migration that a later call has taken over."""
+        stored = read_record(self.name, run(self.engine, existing_steps(self.name)))
+        if stored is not None and stored.owner != self.record.owner:
+            raise MigrationError(
+                f"a later call has taken over the migration of {self.record.source!r} into {self.name!r}: "
+                "this one stops, and what it has written stays"
+            )
+
+    def _write(self, **changes: Any) -> None:
         for key, value in changes.items():
             setattr(self.record, key, value)
         started = time.monotonic()

@@ -18,13 +18,14 @@ from embplug.collection.fitting import learn_steps
 from embplug.collection.info import existing_steps
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.opening import create_steps
+from embplug.collection.revision import new_id, renew_steps
 from embplug.common.telemetry import span
 from embplug.engines import Engine, traits_of
 from embplug.engines.calls import run
 from embplug.errors import CollectionExistsError, MigrationError, VerificationError
 from embplug.lifecycle.migration.alias import aliases, switch
 from embplug.lifecycle.migration.passes import Passes, newest
-from embplug.lifecycle.migration.plan import MigrationPlan, Options
+from embplug.lifecycle.migration.plan import MigrationPlan, Options, check_not_upgraded
 from embplug.lifecycle.migration.reader import Reader
 from embplug.lifecycle.migration.readers import search_times
 from embplug.lifecycle.migration.record import (
@@ -76,7 +77,11 @@ class Migration:
             self._pass("copy", passes, passes.copy, then=CATCH_UP)
         if record.phase == CATCH_UP:
             self.catch_up_and_verify(passes)
+            source = self.plan.report.source
+            info = run(self.engine, existing_steps(source))
+            check_not_upgraded(source, info, record.vectors.values())
             if self.options.alias is not None:
+                checkpoint.check_owner()
                 self.report.switched = switch(
                     self.engine, self.options.alias, self.plan.report.source, self.target
                 )
@@ -97,10 +102,15 @@ class Migration:
         plan, record = self.plan, self.plan.record
         if record is None:
             record = MigrationRecord(
-                plan.report.source, plan.report.vectors, updated_at=self.options.updated_at
+                plan.report.source, plan.report.vectors, updated_at=self.options.updated_at, owner=new_id()
             )
+            checkpoint = Checkpoint(self.engine, self.target, record)
             pipeline = self._create(record)
         else:
+            checkpoint = Checkpoint(self.engine, self.target, record)
+            checkpoint.claim()
+            # The engine refuses what an earlier call still writes for the revision before.
+            run(self.engine, renew_steps(self.target))
             # Makes the payload indexes that a kill may have left out, too.
             pipeline = run(self.engine, create_steps(self.engine, self.target, plan.recipe))
         passes = Passes(
@@ -108,7 +118,7 @@ class Migration:
             self.reading,
             self.target,
             pipeline,
-            Checkpoint(self.engine, self.target, record),
+            checkpoint,
             self.options.workers,
             self.options.progress,
         )
@@ -192,12 +202,14 @@ class Migration:
         """Passes as long as each takes less than half of the time of the one before."""
         before = self.report.seconds.get("copy", 0.0)
         for _ in range(MOST_PASSES):
+            # A pass that goes on from where a kill has broken it off does not see what changed before there.
+            is_whole = passes.record.cursor is None
             started = time.monotonic()
             changed = self._pass("catching up", passes, lambda: passes.catch_up(late=False), then=CATCH_UP)
             took = time.monotonic() - started
-            if changed == 0 or took > before / 2:
+            if is_whole and (changed == 0 or took > before / 2):
                 break
-            before = took
+            before = took if is_whole else 0.0
         return changed
 
     def _pass(self, stage: str, passes: Passes, run_pass: Callable[[], int], *, then: str) -> int:
