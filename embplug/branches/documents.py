@@ -392,10 +392,11 @@ def check_without_vectors(documents: Documents, recipe: Recipe) -> CheckedDocume
         An id, a text or a payload is wrong.
     """
     ids = point_ids(_sequence(documents.ids, "ids"))
-    for i, text in enumerate(documents.texts or ()):
+    texts = () if documents.texts is None else documents.texts
+    for i, text in enumerate(texts):
         if text is not None:
             check_text(text, f"texts[{i}]")
-    payloads = _payloads_to_store(documents, ids, documents.texts, recipe)
+    payloads = _payloads_to_store(documents, ids, texts, recipe)
     return CheckedDocuments(documents.ids, ids, None, {}, None, payloads, without_vectors=True)
 
 
@@ -404,7 +405,7 @@ def _payloads_to_store(
 ) -> list[dict[str, Any]]:
     """Checked payloads, with the texts and with the ids of users that are no ids of points."""
     payloads = _check_payloads(documents.payloads, len(ids))
-    for payload, text in zip(payloads, texts or (), strict=False):
+    for payload, text in zip(payloads, () if texts is None else texts, strict=False):
         if text is not None and not (documents.images is not None and not text.strip()):
             payload.setdefault(recipe.text_key, text)
     for payload, original in zip(payloads, original_ids(documents.ids, ids), strict=True):

@@ -102,6 +102,8 @@ def _documents(
 ) -> Any:
     places = batch.rows if isinstance(batch, KeptDocuments) else None
     columns = {name: _taken(getattr(batch, name), rows) for name in ("ids", "texts", "payloads", *vectors)}
+    if isinstance(columns["ids"], np.ndarray):
+        columns["ids"] = columns["ids"].tolist()
     own = rows if places is None else [places[row] for row in rows]
     return kind(**columns, position=batch.position, rows=own)
 

@@ -438,7 +438,7 @@ class _Reading:
         self._batches = batches
         self._loop = loop
         self._stopped = threading.Event()
-        self._next: Future[Documents | None] | None = None
+        self._next: Future[list[Documents]] | None = None
 
     def stop(self) -> None:
         """Read no more, also if the next batch is waited for."""
@@ -456,15 +456,18 @@ class _Reading:
     def _awaited(self, batches: AsyncIterable[Documents]) -> Iterator[Documents]:
         iterator = aiter(batches)
 
-        async def following() -> Documents | None:
-            return await anext(iterator, None)
+        async def following() -> list[Documents]:
+            """The next batch, in a list that is empty at the end: what is no batch is left to the checks."""
+            async for documents in iterator:
+                return [documents]
+            return []
 
         while True:
             self._next = asyncio.run_coroutine_threadsafe(following(), self._loop)
             try:
-                documents = self._next.result()
+                batches_left = self._next.result()
             except CancelledError:
                 return
-            if documents is None:
+            if not batches_left:
                 return
-            yield documents
+            yield from batches_left

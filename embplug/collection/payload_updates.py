@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from qdrant_client import models
@@ -46,8 +46,23 @@ def set_payload_steps(
     if path is not None and path.field == _text_field(pipeline):
         raise _text_changed("key", path.field)
     yield from _check_unchanged(name, pipeline, selection, checked if path is None else {}, options)
-    own = {} if path is None else {"key": path.text}
-    yield _update("set_payload", name, selection, arguments, payload=checked, **own)
+    if path is not None:
+        yield _update("set_payload", name, selection, arguments, payload=checked, key=path.text)
+        return
+    removed = [path_of_field(field) for field, value in checked.items() if value is None]
+    if not removed:
+        yield _update("set_payload", name, selection, arguments, payload=checked)
+        return
+
+    def change(records: Sequence[models.Record]) -> Steps[None]:
+        points = with_ids([record.id for record in records])
+        yield Call.of("set_payload", collection_name=name, payload=checked, points=points, **arguments)
+        # A server keeps None as a value where there was no payload.
+        keys = [key for key in removed if key is not None]
+        yield Call.of("delete_payload", collection_name=name, keys=keys, points=points, **arguments)
+
+    reading = options.reading.arguments(pipeline.capabilities)
+    yield from _each_page_steps(name, selection, reading, change)
 
 
 def overwrite_payload_steps(
@@ -67,22 +82,22 @@ def overwrite_payload_steps(
     yield from _check_unchanged(name, pipeline, selection, checked, options)
     reading = options.reading.arguments(pipeline.capabilities)
     kept = {*OWN_FIELDS, *checked, _text_field(pipeline)}
-    offset, start = None, 0
-    while True:
-        if selection.filter is not None:
-            records, offset = yield from page_steps(name, selection.filter, offset, WITHOUT_CODES, reading)
-        else:
-            among = with_ids(selection.points[start : start + PAGE])
-            records, _ = yield from page_steps(name, among, None, WITHOUT_CODES, reading)
-            start += PAGE
+    values = {field: value for field, value in checked.items() if value is not None}
+
+    def change(records: Sequence[models.Record]) -> Steps[None]:
         fields = dict.fromkeys(field for record in records for field in record.payload or ())
         # A field is removed by None, in the request that sets the others: no reader sees half of the change.
         replaced = {**{field: None for field in fields if field not in kept}, **checked}
-        if records and replaced:
-            points = with_ids([record.id for record in records])
-            yield Call.of("set_payload", collection_name=name, payload=replaced, points=points, **arguments)
-        if offset is None and start >= len(selection.points):
-            return
+        # A server keeps None as a value where there was no payload.
+        for payload, has_payload in ((replaced, True), (values, False)):
+            own = [record.id for record in records if bool(record.payload) is has_payload]
+            if own and payload:
+                points = with_ids(own)
+                yield Call.of(
+                    "set_payload", collection_name=name, payload=payload, points=points, **arguments
+                )
+
+    yield from _each_page_steps(name, selection, reading, change)
 
 
 def delete_payload_steps(
@@ -104,6 +119,27 @@ def delete_payload_steps(
         return
     yield from _check_unchanged(name, pipeline, selection, {}, options)
     yield _update("delete_payload", name, selection, arguments, keys=[path.text for path in paths])
+
+
+def _each_page_steps(
+    name: str,
+    selection: Selection,
+    reading: Mapping[str, Any],
+    change: Callable[[Sequence[models.Record]], Steps[None]],
+) -> Steps[None]:
+    """Read the payloads of documents, a page at a time, and change each page."""
+    offset, start = None, 0
+    while True:
+        if selection.filter is not None:
+            records, offset = yield from page_steps(name, selection.filter, offset, WITHOUT_CODES, reading)
+        else:
+            among = with_ids(selection.points[start : start + PAGE])
+            records, _ = yield from page_steps(name, among, None, WITHOUT_CODES, reading)
+            start += PAGE
+        if records:
+            yield from change(records)
+        if offset is None and start >= len(selection.points):
+            return
 
 
 def _check_nested(payload: Mapping[str, Any], path: PayloadPath) -> dict[str, Any]:

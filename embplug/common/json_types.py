@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ collection again.
 """
 
 MAX_INTEGER = (1 << 63) - 1
+_FINER_THAN_PYTHON = ("ns", "ps", "fs", "as")
+"""Units of times in numpy; Python's datetimes, and Qdrant, count microseconds."""
+
 _SHOWN = 80
 """Characters of a wrong value that an error shows."""
 
@@ -61,7 +65,7 @@ def jsonable_payload(payload: Any, argument: str) -> dict[str, Any]:
         NaN, infinity or an integer of more than 64 bits. The error names the place of the value.
     """
     try:
-        converted = to_jsonable_python(payload, fallback=_without_numpy)
+        converted = to_jsonable_python(payload, fallback=_as_plain)
     except (PydanticSerializationError, RecursionError, TypeError, ValueError) as error:
         check_depth(payload, argument)
         raise InvalidArgumentError(argument, "values that JSON can hold", error) from None
@@ -123,9 +127,14 @@ def parse_json(text: str, place: str) -> Any:
         raise InvalidArgumentError(place, "JSON", error) from None
 
 
-def _without_numpy(value: Any) -> Any:
+def _as_plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)):
+        if value.dtype.kind in "mM" and np.datetime_data(value.dtype)[0] in _FINER_THAN_PYTHON:
+            # They would become integers.
+            value = value.astype(f"{value.dtype.kind}8[us]")
         return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} is not a JSON type")
 
 

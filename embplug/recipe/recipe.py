@@ -18,6 +18,7 @@ from qdrant_client import models
 from typing_extensions import Self
 
 from embplug.common.files import read_text
+from embplug.common.ids import OWN_FIELDS
 from embplug.common.json_types import check_depth
 from embplug.errors import InvalidArgumentError, RecipeError, RecipeVersionError
 from embplug.recipe.dense import Dense
@@ -170,6 +171,12 @@ class Recipe(Part):
         twice = next((vector for vector in stored if stored.count(vector) > 1), None)
         if twice is not None:
             raise RecipeError("dense", "names that differ from those of prefixes and originals", repr(twice))
+        own_field = "a field other than those of embplug itself"
+        if self.text_key in OWN_FIELDS:
+            raise RecipeError("text_key", own_field, repr(self.text_key))
+        for field in self.payload_indexes:
+            if field in OWN_FIELDS:
+                raise RecipeError("payload_indexes", own_field, repr(field))
         if self.text_key in self.payload_indexes and not _indexes_text(self.payload_indexes[self.text_key]):
             got = self.payload_indexes[self.text_key]
             raise RecipeError(

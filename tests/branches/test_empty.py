@@ -309,3 +309,13 @@ def test_checked_weights_of_terms_are_split_too(memory_client: Any) -> None:
     weights = check_sparse([{1: 0.5}, {2: 0.5}, {3: 0.5}], 3)
     report = docs.add([1, 2, 3], texts=["a", "", "c"], sparse=weights, on_empty="skip")
     assert report.skipped == [2] and docs.search(sparse={3: 1.0})[0].id == 3
+
+
+@pytest.mark.parametrize("ids", [np.arange(4), np.array(["a", "b", "c", "d"])])
+def test_ids_and_texts_may_be_arrays(engine: Any, ids: Any) -> None:
+    docs = Collection.create("docs", Recipe(sparse=Sparse()), engine)
+    texts = np.array(["", "a cat", "", "a dog"])
+    assert docs.add(ids, texts=texts, on_empty="store").without_vectors == ids[[0, 2]].tolist()
+    batches = [Documents(ids, texts=texts), Documents([10, 11], texts=["", "a fish"])]
+    report = docs.add_batches(batches, on_empty="skip")
+    assert (report.added, report.skipped) == (3, [*ids[[0, 2]].tolist(), 10])

@@ -144,6 +144,23 @@ def test_batches_may_be_asynchronous_and_methods_learn_from_them(target):
     asyncio.run(scenario())
 
 
+def test_a_batch_that_is_none_is_named_and_ends_nothing_silently(target):
+    async def scenario() -> None:
+        engine = await target()
+        collection = await AsyncCollection.create("docs", RECIPE, engine)
+
+        async def batches():
+            yield Documents([1], tokens=matrices(1))
+            yield None
+            yield Documents([2], tokens=matrices(1))
+
+        with pytest.raises(InvalidArgumentError, match=r"batches: expected embplug\.Documents, got NoneType"):
+            await collection.add_batches(batches())
+        await engine.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_cancelled_ingest_stops_reading(target):
     async def scenario() -> None:
         engine = await target()

@@ -192,3 +192,31 @@ def test_fields_of_an_upgrade_survive(docs: Collection) -> None:
     docs.clear_payload(["a"])
     stored = docs.engine.retrieve("docs", [point], with_payload=True)[0].payload
     assert (stored[MODEL], stored[CODES]) == (2, "x")
+
+
+@pytest.fixture
+def bare(engine: Any) -> Collection:
+    """Two documents of which the second has nothing at all in its payload."""
+    collection = Collection.create("bare", Recipe(dense=Dense(dim=4)), engine)
+    collection.add([1, 2], dense=VECTORS[:2], payloads=[{"secret": "x", "z": 1}, None])
+    return collection
+
+
+@pytest.mark.parametrize("ids", [[1, 2], None])
+def test_a_document_without_payload_gets_no_fields_of_others(bare: Collection, ids: Any) -> None:
+    selection = {"ids": ids} if ids else {"filter": models.Filter()}
+    bare.overwrite_payload({"b": 1, "c": None}, **selection)
+    assert [payload(bare, id_) for id_ in (1, 2)] == [{"b": 1}, {"b": 1}]
+    bare.add([1, 2], dense=VECTORS[:2], payloads=[{"secret": "x"}, None])
+    bare.clear_payload(**selection)
+    assert [payload(bare, id_) for id_ in (1, 2)] == [{}, {}]
+    is_null = models.Filter(must=[models.IsNullCondition(is_null=models.PayloadField(key="secret"))])
+    assert bare.count(filter=is_null) == 0
+
+
+@pytest.mark.parametrize("by_filter", [False, True])
+def test_a_field_that_is_set_to_none_is_nowhere(bare: Collection, by_filter: bool) -> None:
+    ids = None if by_filter else [1, 2]
+    both = models.Filter(must=[models.HasIdCondition(has_id=[1, 2])]) if by_filter else None
+    bare.set_payload({"z": None, "y": 1, "a.b c": None}, ids, filter=both)
+    assert [payload(bare, id_) for id_ in (1, 2)] == [{"secret": "x", "y": 1}, {"y": 1}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import ChainMap, UserDict
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -68,3 +70,17 @@ def test_json_that_cannot_be_read_is_named(text: str) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^docs\.jsonl, line 7: "):
         parse_json(text, "docs.jsonl, line 7")
     assert parse_json("[1]", "place") == [1]
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_times_of_numpy_are_texts_in_every_unit(unit: str) -> None:
+    moment = np.datetime64("2024-01-02T03:04:05").astype(f"M8[{unit}]")
+    payload = {"at": moment, "all": np.array([moment, "NaT"], moment.dtype), "took": np.timedelta64(7, "s")}
+    payload["took"] = payload["took"].astype(f"m8[{unit}]")
+    text = "2024-01-02T03:04:05"
+    assert jsonable_payload(payload, "payload") == {"at": text, "all": [text, None], "took": "PT7S"}
+
+
+def test_every_mapping_is_a_payload() -> None:
+    payload = MappingProxyType({"a": ChainMap({"b": 1}, {"c": UserDict(d=2)})})
+    assert jsonable_payload(payload, "payload") == {"a": {"b": 1, "c": {"d": 2}}}

@@ -260,6 +260,8 @@ def test_a_wrong_value_is_named(text, field):
         ("tokens: {dim: 8, multivector: {datatype: uint8}}", "tokens.multivector.datatype", "cut tokens off"),
         ("dense: {fde: {dim: 3}}", "dense", "which embplug uses"),
         ("dense: {tokens: {dim: 3}}", "dense", "which embplug uses"),
+        ("sparse: {}\ntext_key: _embplug_id", "text_key", "of embplug itself"),
+        ("dense: {dim: 8}\npayload_indexes: {_embplug_id: keyword}", "payload_indexes", "of embplug itself"),
         (
             "dense: {dim: 8}\npayload_indexes: {text: integer}",
             "payload_indexes.text",
