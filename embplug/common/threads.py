@@ -30,10 +30,16 @@ def single_blas_thread() -> Iterator[None]:
     """Run a block with one BLAS thread, and restore the number of threads afterwards.
 
     A matrix product of a few tokens takes microseconds on one thread and, on a busy machine,
-    milliseconds on several threads. The limit holds for the whole process. Blocks may nest and may run in
-    several threads: the first to enter sets the limit, and the last to leave removes it.
+    milliseconds on several threads. The limit holds for the whole process, or for this thread alone where
+    BLAS uses OpenMP. Blocks may nest and may run in several threads: the first to enter sets the limit of the
+    process, and the last to leave removes it.
     """
     global _holders
+    own = [
+        (library, threads) for library in _openmp_libraries() if (threads := library.get_num_threads()) > 1
+    ]
+    for library, _ in own:
+        library.set_num_threads(1)
     with _lock:
         _holders += 1
         if _holders == 1:
@@ -51,6 +57,8 @@ def single_blas_thread() -> Iterator[None]:
             if _holders == 0:
                 while _before:
                     _limit(*_before.pop())
+        for library, threads in own:
+            library.set_num_threads(threads)
 
 
 @contextmanager
@@ -234,7 +242,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_anew)
 
 
-@lru_cache(maxsize=1)
 def _blas_libraries() -> list[Any]:
+    """Libraries of BLAS whose number of threads is that of the process."""
+    return _libraries()[0]
+
+
+def _openmp_libraries() -> list[Any]:
+    """Libraries of BLAS for which each thread has a number of its own."""
+    return _libraries()[1]
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> tuple[list[Any], list[Any]]:
     """Find the BLAS libraries of this process. The search runs once, because it takes milliseconds."""
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    of_threads = [
+        library
+        for library in found
+        if library.internal_api == "openblas" and library.threading_layer == "openmp"
+    ]
+    return [library for library in found if library not in of_threads], of_threads

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -92,6 +94,35 @@ def test_the_last_of_several_threads_to_leave_lifts_the_limit(libraries: list[An
     leave.set()
     thread.join()
     assert [library.get_num_threads() for library in libraries] == [2] * len(libraries)
+
+
+def test_each_thread_has_its_own_limit_where_blas_uses_openmp() -> None:
+    pytest.importorskip("faiss")
+    code = """
+import faiss, threading
+from embplug.common.threads import _openmp_libraries, single_blas_thread
+(library,) = _openmp_libraries()
+inside, leave, seen = threading.Event(), threading.Event(), []
+def search():
+    library.set_num_threads(3)
+    with single_blas_thread():
+        seen.append(library.get_num_threads())
+        inside.set()
+        leave.wait()
+    seen.append(library.get_num_threads())
+library.set_num_threads(2)
+thread = threading.Thread(target=search)
+with single_blas_thread():
+    thread.start()
+    inside.wait()
+    seen.append(library.get_num_threads())
+seen.append(library.get_num_threads())
+leave.set()
+thread.join()
+print(seen, library.get_num_threads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "[1, 1, 2, 3] 2"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
