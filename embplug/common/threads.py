@@ -35,9 +35,7 @@ def single_blas_thread() -> Iterator[None]:
     process, and the last to leave removes it.
     """
     global _holders
-    own = [
-        (library, threads) for library in _openmp_libraries() if (threads := library.get_num_threads()) > 1
-    ]
+    own = [(library, library.get_num_threads()) for library in _openmp_libraries()]
     for library, _ in own:
         library.set_num_threads(1)
     with _lock:
