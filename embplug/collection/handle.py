@@ -8,12 +8,11 @@ from collections.abc import Callable
 from embplug.branches.documents import CheckedSample
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.fitting import learn_steps, record_encoders_steps
-from embplug.collection.manifest import read_manifest
 from embplug.collection.restore import reload_steps
 from embplug.collection.revision import read_revision_steps
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
-from embplug.engines.calls import Call, Steps, T
+from embplug.engines.calls import Steps, T
 from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError, InvalidArgumentError
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class Handle:
                 if (yield from self.is_current_steps(pipeline)):
                     return result
                 yield from self.replace_steps(pipeline)
-        raise EngineError(f"collection {self.name!r} is changed by other processes all the time")
+        raise self.overtaken_error()
 
     def checked_steps(self, work: Callable[[Pipeline], Steps[T]]) -> Steps[T]:
         """Do ``work`` that encodes nothing, and once more if what it refuses may fit by now."""
@@ -122,7 +121,11 @@ class Handle:
             except InvalidArgumentError as error:
                 if not (yield from self.changed_steps(pipeline, error)):
                     raise
-        raise EngineError(f"collection {self.name!r} is changed by other processes all the time")
+        raise self.overtaken_error()
+
+    def overtaken_error(self) -> EngineError:
+        """Error of work that was repeated as often as is worth while."""
+        return EngineError(f"collection {self.name!r} is changed by other processes all the time")
 
     def changed_steps(self, pipeline: Pipeline, error: EmbplugError) -> Steps[bool]:
         """Return whether it is worth while to repeat what failed, with what the collection is now."""
@@ -130,8 +133,7 @@ class Handle:
             return False
         if isinstance(error, InvalidArgumentError):
             try:
-                info = yield Call.of("get_collection", collection_name=self.name)
-                if read_manifest(self.name, info).identity == pipeline.revision:
+                if (yield from self.is_current_steps(pipeline)):
                     return False
             except EmbplugError:
                 # The error of the user's own argument says more than that of the engine.

@@ -20,7 +20,7 @@ from embplug.branches.images import IMAGES_AT_ONCE
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
 from embplug.collection.chunks import Chunk, chunked
-from embplug.collection.handle import Handle
+from embplug.collection.handle import ATTEMPTS, Handle
 from embplug.collection.maintenance import optimize_steps
 from embplug.collection.payload_sizes import check_payload_sizes
 from embplug.collection.selection import write_arguments
@@ -304,7 +304,7 @@ def _checked(
     documents: Documents, number: int, handle: Handle, submit: Submit, form: PointForm
 ) -> tuple[CheckedDocuments, Pipeline]:
     """A batch, checked whole before any of it is encoded, and the pipeline that it was checked for."""
-    while True:
+    for _ in range(ATTEMPTS):
         pipeline = handle.pipeline
         try:
             with naming_documents(documents, number):
@@ -318,6 +318,7 @@ def _checked(
                 raise
         else:
             return whole, pipeline
+    raise handle.overtaken_error()
 
 
 def _check_new(documents: CheckedDocuments, seen: set[int | str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from embplug.branches.pipeline import Pipeline
 from embplug.collection.info import existing_steps
-from embplug.collection.manifest import MANIFEST_KEY, Manifest, read_manifest
-from embplug.collection.revision import current_revision_steps, new_id, revise_steps
+from embplug.collection.manifest import MANIFEST_KEY, Manifest
+from embplug.collection.revision import current_revision_steps, new_id, read_revision_steps, revise_steps
 from embplug.common.payload_paths import checked_path
 from embplug.engines.calls import Call, Steps, retried
 from embplug.engines.check_recipe import check_recipe
@@ -53,7 +53,11 @@ def delete_payload_index_steps(
     path = checked_path(field, "field_name").text
     arguments = options.arguments(pipeline.capabilities)
     info = yield from existing_steps(name)
-    indexed = {*info.payload_schema, *_recipe_of(name, info, pipeline).payload_indexes}
+    recipe = pipeline.recipe
+    if MANIFEST_KEY in (info.config.metadata or {}):
+        # Another process may have changed it.
+        recipe = (yield from read_revision_steps(name)).manifest.recipe
+    indexed = {*info.payload_schema, *recipe.payload_indexes}
     if path not in indexed:
         raise InvalidArgumentError("field_name", f"an indexed field: one of {sorted(indexed)}", repr(field))
     yield Call.of("delete_payload_index", collection_name=name, field_name=path, **arguments)
@@ -81,12 +85,6 @@ def _remember_steps(name: str, pipeline: Pipeline, field: str, index: Any) -> St
         if indexes == current or (yield from revise_steps(before, changed)):
             break
     pipeline.set_payload_indexes(indexes)
-
-
-def _recipe_of(name: str, info: Any, pipeline: Pipeline) -> Recipe:
-    """Return the recipe as it stands today, which another process may have changed."""
-    has_manifest = MANIFEST_KEY in (info.config.metadata or {})
-    return read_manifest(name, info).recipe if has_manifest else pipeline.recipe
 
 
 def _changed(indexes: Mapping[str, Any], field: str, index: Any) -> dict[str, Any]:

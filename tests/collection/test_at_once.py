@@ -15,7 +15,7 @@ from qdrant_client import QdrantClient, models
 
 from embplug import AsyncCollection, Collection, Dense, Documents, Recipe, Sample, Tokens, reembed, upgrade
 from embplug.branches.documents import check_sample
-from embplug.collection.handle import Handle
+from embplug.collection.handle import ATTEMPTS, Handle
 from embplug.collection.ingest import ingest
 from embplug.collection.opening import create_steps
 from embplug.collection.state_collection import STATE_COLLECTION
@@ -24,14 +24,16 @@ from embplug.engines import Engine, traits_of
 from embplug.engines.calls import Call, run, translated
 from embplug.errors import (
     CollectionNotFoundError,
+    DimensionError,
     EngineConnectionError,
+    EngineError,
     InvalidArgumentError,
     RecipeMismatchError,
     UpgradeError,
 )
 from embplug.methods import PCA, CentroidQuantizer
 from tests.branches.parts import DIM, SMALL_FDE, batch, vectors
-from tests.collection.watched import Killed, watched
+from tests.collection.watched import Killed, killed_before_last_note, watched
 from tests.lifecycle.test_upgrade import PLAIN, TEXTS, exact
 
 LEARNING = Recipe(dense=Dense(dim=DIM, transforms=[PCA(4)]), fit_sample=60)
@@ -232,6 +234,41 @@ def test_arguments_are_checked_for_the_collection_as_it_is(engine: Engine) -> No
     assert stale[6].retrieve([1], with_vectors=["other"])[0].vector
     for call, handle in zip(calls[7:], stale[7:], strict=True):
         call(handle)
+
+
+def test_arguments_are_refused_after_a_change_that_was_killed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metadata are still of the revision before; the alias is not."""
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=DIM)), engine)
+    collection.add([1], dense=vectors(1))
+    before = Collection.open("docs", engine)
+    killed_before_last_note(monkeypatch, lambda: collection.create_payload_index("year", "integer"))
+    for handle in (before, Collection.open("docs", engine)):
+        with pytest.raises(DimensionError):
+            handle.search(dense=vectors(1, dim=DIM + 1)[0])
+        with pytest.raises(DimensionError):
+            handle.add([1], dense=vectors(1, dim=DIM + 1))
+        assert handle.recipe.payload_indexes == {"year": "integer"}
+    before.delete_payload_index("year")
+    assert Collection.open("docs", engine).recipe.payload_indexes == {}
+
+
+def test_documents_are_checked_anew_a_bounded_number_of_times(
+    memory_client: QdrantClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=DIM)), memory_client)
+    checks: list[Exception] = []
+
+    def changed_steps(self: Handle, pipeline: Any, error: Any) -> Any:
+        checks.append(error)
+        return True
+        yield
+
+    monkeypatch.setattr(Handle, "changed_steps", changed_steps)
+    with pytest.raises(EngineError, match="changed by other processes all the time"):
+        collection.add([1], dense=vectors(1, dim=DIM + 1))
+    assert len(checks) == ATTEMPTS
 
 
 def test_batches_that_are_written_while_the_collection_is_made_anew_are_encoded_anew(

@@ -39,6 +39,7 @@ from embplug.methods import (
     ResidualQuantizer,
 )
 from embplug.methods.numeric.rows import unit_rows
+from tests.collection.watched import killed_before_last_note
 
 DIM = 24
 COUNT = 150
@@ -356,14 +357,18 @@ def test_codes_of_two_models_live_in_one_collection(engine: Engine, awaited: boo
 
 
 @pytest.mark.parametrize("engine_name", ["edge", "server"], indirect=True)
-def test_handles_follow_new_codes(engine: Engine) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_handles_follow_new_codes(engine: Engine, killed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     turn = np.linalg.qr(np.random.default_rng(5).standard_normal((DIM + 6, DIM + 6)))[0][:DIM]
     old, new = DOCUMENTS, (DOCUMENTS @ turn).astype(np.float32)
     collection = Collection.create("coded", signs_recipe(), engine, sample=Sample(dense=old))
     collection.add(range(100), dense=old[:100])
     reader, writer, late = (Collection.open("coded", engine) for _ in range(3))
-    recode(collection, new=new, old=old)
+    if killed:
+        killed_before_last_note(monkeypatch, lambda: recode(collection, new=new, old=old))
+    else:
+        recode(collection, new=new, old=old)
     with pytest.raises(InvalidArgumentError, match=r"^dense"):
         writer.add([100], dense=old[100:101])
     late.add(range(100, COUNT), dense=new[100:])

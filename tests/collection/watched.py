@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
+
+from embplug.collection import revision
+from embplug.collection.manifest import MANIFEST_KEY
 from embplug.engines.calls import Call, Steps
 
 
 class Killed(BaseException):
     """Ends the process, as far as the steps can tell: nothing after it is done."""
+
+
+def killed_before_last_note(monkeypatch: pytest.MonkeyPatch, change: Callable[[], Any]) -> None:
+    """Change a collection as a process that is killed between renaming the alias and its last note."""
+    note = revision._note_steps
+
+    def kill(name: str, metadata: Mapping[str, Any]) -> Steps[None]:
+        if MANIFEST_KEY in metadata:
+            raise Killed
+        return note(name, metadata)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(revision, "_note_steps", kill)
+        with pytest.raises(Killed):
+            change()
 
 
 def watched(steps: Steps[Any], before: Callable[[Call], None]) -> Steps[Any]:

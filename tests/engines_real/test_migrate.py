@@ -29,6 +29,7 @@ from embplug.lifecycle.migration import alias as alias_module
 from embplug.lifecycle.migration import passes as passes_module
 from embplug.lifecycle.migration import reader, record, rollback, run, verify
 from embplug.methods import FDE, PCA, PowerQuantizer, Procrustes, ResidualQuantizer
+from tests.collection.watched import killed_before_last_note
 from tests.engines_real.sources import (
     COSINE,
     DIM,
@@ -527,6 +528,16 @@ def test_a_migration_follows_a_target_that_gets_an_index(engine, monkeypatch):
     target = Collection.open("target", engine)
     assert target.recipe.payload_indexes == {"number": "integer", "version": "integer"}
     assert target.search(dense=vectors(200)[7], limit=1)[0].id == point_id(7)
+
+
+@on("edge")
+def test_a_migration_goes_on_where_the_index_of_a_target_was_not_noted_down(engine, monkeypatch):
+    make_source(engine, 50)
+    go(engine)
+    target = Collection.open("target", engine)
+    killed_before_last_note(monkeypatch, lambda: target.create_payload_index("version", "integer"))
+    recipe = RECIPE.replaced(payload_indexes={**RECIPE.payload_indexes, "version": "integer"})
+    assert go(engine, recipe=recipe, finish=True).finished
 
 
 @on("edge", "server")

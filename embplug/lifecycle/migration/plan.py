@@ -10,7 +10,8 @@ from qdrant_client import models
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.prepare import naming_query
 from embplug.collection.info import existing_steps
-from embplug.collection.manifest import MANIFEST_KEY, read_manifest
+from embplug.collection.manifest import MANIFEST_KEY
+from embplug.collection.revision import read_revision_steps
 from embplug.collection.writing import IN_FLIGHT
 from embplug.common.checks import checked_integer, is_number
 from embplug.common.ids import GRID
@@ -105,7 +106,7 @@ def plan_migration(
     if record is None or stored is None:
         whole = completed(recipe, info, capabilities.sharding, vectors)
     else:
-        whole = _same_recipe(target, recipe, stored)
+        whole = _same_recipe(engine, target, recipe)
         if record.vectors != vectors:
             raise InvalidArgumentError("vector", f"{record.vectors}, as the migration was begun", vectors)
         if record.updated_at != options.updated_at:
@@ -136,9 +137,9 @@ def _target(
     return name, stored, record
 
 
-def _same_recipe(target: str, recipe: Recipe, info: models.CollectionInfo) -> Recipe:
+def _same_recipe(engine: Engine, target: str, recipe: Recipe) -> Recipe:
     """The stored recipe, if the given one says the same."""
-    stored = read_manifest(target, info).recipe
+    stored = run(engine, read_revision_steps(target)).manifest.recipe
     complete = completed_from(recipe, stored).decided_like(stored)
     differences = stored.differences(complete)
     if differences:
@@ -173,7 +174,7 @@ def check_grids(engine: Engine, name: str, info: models.CollectionInfo, recipe: 
         return
     got = None
     if MANIFEST_KEY in (info.config.metadata or {}):
-        stored = read_manifest(name, info).recipe.tokens
+        stored = run(engine, read_revision_steps(name)).manifest.recipe.tokens
         if stored is not None and stored.reductions:
             got = f"those of {name!r}, which were pooled or pruned before they were stored"
     if got is None:
