@@ -12,8 +12,8 @@ from embplug.collection.restore import reload_steps
 from embplug.collection.revision import read_revision_steps
 from embplug.encoders import Encoder
 from embplug.engines import AnyEngine
-from embplug.engines.calls import Steps, T
-from embplug.errors import CollectionNotFoundError, EmbplugError, EngineError, InvalidArgumentError
+from embplug.engines.calls import Steps, T, is_transient
+from embplug.errors import CollectionNotFoundError, EmbplugError, EngineConnectionError, EngineError
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +71,40 @@ class Handle:
         manifest = (yield from read_revision_steps(self.name)).manifest
         return manifest.identity == pipeline.revision
 
+    def is_outdated_steps(self, pipeline: Pipeline, error: Exception | None = None) -> Steps[bool]:
+        """Return whether the collection has another revision by now than requests that were made.
+
+        Parameters
+        ----------
+        pipeline : Pipeline
+            What made the requests.
+        error : Exception, default=None
+            Error with which they ended. By default the engine has answered them, which it does under the
+            alias of a revision for that revision alone.
+        """
+        if pipeline.revision is None or (error is None and pipeline.alias is not None):
+            return False
+        if isinstance(error, CollectionNotFoundError):
+            return True
+        if error is not None and is_transient(error):
+            return False
+        try:
+            return not (yield from self.is_current_steps(pipeline))
+        except (CollectionNotFoundError, EngineConnectionError, EngineError):
+            if error is None:
+                raise
+            # The error of the user's own request says more.
+            return False
+        except EmbplugError:
+            # Reading the recipe again tells what stands under the name now.
+            return True
+
     def run_steps(self, work: Callable[[Pipeline], Steps[T]]) -> Steps[T]:
         """Do ``work`` with the pipeline of the collection, and once more if that has changed meanwhile.
 
         The engine refuses requests under the alias of a revision that has passed. For a pipeline without
-        such an alias the revision is read once more after the work.
+        such an alias the revision is read once more after the work. It is also read after each error that
+        may come of another revision.
 
         Parameters
         ----------
@@ -100,16 +129,13 @@ class Handle:
             pipeline = self.pipeline
             try:
                 result = yield from work(pipeline)
-            except (CollectionNotFoundError, InvalidArgumentError) as error:
+            except (EmbplugError, ValueError) as error:
                 # What does not fit this recipe may fit the one that the collection has now.
                 if not (yield from self.changed_steps(pipeline, error)):
                     raise
             else:
-                if pipeline.alias is not None or pipeline.revision is None:
+                if not (yield from self.changed_steps(pipeline)):
                     return result
-                if (yield from self.is_current_steps(pipeline)):
-                    return result
-                yield from self.replace_steps(pipeline)
         raise self.overtaken_error()
 
     def checked_steps(self, work: Callable[[Pipeline], Steps[T]]) -> Steps[T]:
@@ -118,7 +144,7 @@ class Handle:
             pipeline = self.pipeline
             try:
                 return (yield from work(pipeline))
-            except InvalidArgumentError as error:
+            except (EmbplugError, ValueError) as error:
                 if not (yield from self.changed_steps(pipeline, error)):
                     raise
         raise self.overtaken_error()
@@ -127,16 +153,9 @@ class Handle:
         """Error of work that was repeated as often as is worth while."""
         return EngineError(f"collection {self.name!r} is changed by other processes all the time")
 
-    def changed_steps(self, pipeline: Pipeline, error: EmbplugError) -> Steps[bool]:
-        """Return whether it is worth while to repeat what failed, with what the collection is now."""
-        if pipeline.revision is None:
+    def changed_steps(self, pipeline: Pipeline, error: Exception | None = None) -> Steps[bool]:
+        """Take over what the collection is now if it has changed; see :meth:`is_outdated_steps`."""
+        if not (yield from self.is_outdated_steps(pipeline, error)):
             return False
-        if isinstance(error, InvalidArgumentError):
-            try:
-                if (yield from self.is_current_steps(pipeline)):
-                    return False
-            except EmbplugError:
-                # The error of the user's own argument says more than that of the engine.
-                return False
         yield from self.replace_steps(pipeline)
         return True

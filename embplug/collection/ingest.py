@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -29,7 +28,7 @@ from embplug.common.checks import checked_integer
 from embplug.common.ids import point_ids
 from embplug.common.telemetry import ADDED, record, span
 from embplug.engines import PointForm, traits_of
-from embplug.engines.calls import Steps, all_retried, computed
+from embplug.engines.calls import Steps, all_retried
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import DiskSpaceError, DuplicateIdError, InvalidArgumentError
 from embplug.methods.token_batch import TokenBatch
@@ -222,15 +221,10 @@ class _Renewal:
             yield from self._encoded(part, 0, len(part.checked))
             yield Chunk((), [], part)
 
-    def check(self, chunk: Chunk) -> Callable[[], Steps[bool]] | None:
-        """Steps that tell whether the collection still is of the revision of a chunk that was written."""
-        pipeline = chunk.pipeline
-        if pipeline is None or pipeline.revision is None:
-            return None
-        if pipeline.alias is not None:
-            # The engine has refused what is of another revision.
-            return partial(computed, lambda: True)
-        return partial(self.handle.is_current_steps, pipeline)
+    def is_outdated_steps(self, chunk: Chunk, error: Exception | None) -> Steps[bool]:
+        """Return whether the collection has another revision by now than a chunk."""
+        assert chunk.pipeline is not None
+        return self.handle.is_outdated_steps(chunk.pipeline, error)
 
     def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
         """Encode the documents of a chunk once more, after the collection has changed."""

@@ -185,7 +185,9 @@ def read_manifest(name: str, info: models.CollectionInfo) -> Manifest:
     """
     manifest = (info.config.metadata or {}).get(MANIFEST_KEY)
     if manifest is None:
-        raise NotAnEmbplugCollectionError(f"collection {name!r} has no recipe: embplug did not make it")
+        raise NotAnEmbplugCollectionError(
+            f"collection {name!r} has no recipe: embplug did not make it; Collection.open_plain opens it"
+        )
     return Manifest.from_dict(name, manifest)
 
 

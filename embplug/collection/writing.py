@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from embplug.branches.points import upsert_request
@@ -12,7 +13,7 @@ from embplug.collection.chunks import Chunk
 from embplug.common.ids import Id
 from embplug.engines import AnyEngine, PointForm, traits_of
 from embplug.engines.calls import RETRIES, Call, Steps, is_transient, pause_before_retry
-from embplug.errors import CollectionNotFoundError, EmbplugError, IngestError
+from embplug.errors import EmbplugError, IngestError
 
 IN_FLIGHT = 4
 """Requests under way at a time."""
@@ -82,8 +83,8 @@ class Sent:
 class Renewal(Protocol):
     """Encodes documents anew whose chunk was not written because the collection had changed."""
 
-    def check(self, chunk: Chunk) -> Callable[[], Steps[bool]] | None:
-        """Steps that tell whether a written chunk is of the collection's revision; None if it has none."""
+    def is_outdated_steps(self, chunk: Chunk, error: Exception | None) -> Steps[bool]:
+        """Return whether the collection has another revision than a chunk that was written or refused."""
 
     def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
         """Encode the documents of a chunk for the revision that the collection has now."""
@@ -120,9 +121,9 @@ def write(
     outdated: list[Chunk] = []
 
     def send(chunk: Chunk) -> None:
-        check = None if renewal is None else renewal.check(chunk)
+        is_outdated = None if renewal is None else partial(renewal.is_outdated_steps, chunk)
         upsert = upsert_call(engine, name, chunk, form, arguments)
-        pending[submit(send_steps(upsert, chunk.ids, check))] = chunk
+        pending[submit(send_steps(upsert, chunk.ids, is_outdated))] = chunk
 
     def collect() -> None:
         outdated.extend(_collect(pending, report, bar))
@@ -178,21 +179,23 @@ def upsert_call(
 
 
 def send_steps(
-    upsert: Call, ids: Sequence[Id], check: Callable[[], Steps[bool]] | None = None
+    upsert: Call, ids: Sequence[Id], is_outdated: Callable[[Exception | None], Steps[bool]] | None = None
 ) -> Steps[Sent]:
     """Write one chunk, again after a while where that may help.
 
     A chunk that was written and not acknowledged is written again: points are replaced, never doubled.
-    With ``check``, a chunk that is not of the revision of the collection is outdated, and no failure.
+    A chunk of which ``is_outdated`` says that the collection has another revision is no failure.
     """
     for attempt in range(RETRIES + 1):
         try:
             yield upsert
-            if check is not None and not (yield from check()):
+            if is_outdated is not None and (yield from is_outdated(None)):
                 return Sent(attempt, None, outdated=True)
-        except EmbplugError as error:
-            if check is not None and isinstance(error, CollectionNotFoundError):
+        except (EmbplugError, ValueError) as error:
+            if is_outdated is not None and (yield from is_outdated(error)):
                 return Sent(attempt, None, outdated=True)
+            if not isinstance(error, EmbplugError):
+                raise
             if attempt == RETRIES or not is_transient(error):
                 return Sent(attempt, Failure(list(ids), str(error)))
             yield pause_before_retry(attempt, error)

@@ -28,10 +28,11 @@ from embplug.errors import (
     EngineConnectionError,
     EngineError,
     InvalidArgumentError,
+    NotAnEmbplugCollectionError,
     RecipeMismatchError,
     UpgradeError,
 )
-from embplug.methods import PCA, CentroidQuantizer
+from embplug.methods import PCA, CentroidQuantizer, PowerQuantizer
 from tests.branches.parts import DIM, SMALL_FDE, batch, vectors
 from tests.collection.watched import Killed, killed_before_last_note, watched
 from tests.lifecycle.test_upgrade import PLAIN, TEXTS, exact
@@ -39,6 +40,7 @@ from tests.lifecycle.test_upgrade import PLAIN, TEXTS, exact
 LEARNING = Recipe(dense=Dense(dim=DIM, transforms=[PCA(4)]), fit_sample=60)
 CODED = Recipe(tokens=Tokens(dim=DIM, encoding=SMALL_FDE, codes=CentroidQuantizer(count=16)), fit_sample=60)
 COUNT = 60
+LOST = translated(httpx.ConnectError("the line is cut"))
 pytestmark = pytest.mark.filterwarnings("ignore:.*has learned from few documents")
 
 
@@ -392,6 +394,81 @@ def test_a_handle_that_was_opened_by_an_alias_goes_with_the_alias(engine: Engine
     live.add([99], dense=subspace(1)[:1] + np.float32(0.01))
     assert Collection.open("second", engine).count() == COUNT + 1
     assert Collection.open("first", engine).count() == COUNT
+
+
+SWITCHED = {
+    "longer": Recipe(dense=Dense(dim=DIM)),
+    "shorter": Recipe(dense=Dense(dim=DIM, transforms=[PCA(4)]), fit_sample=60),
+    "renamed": Recipe(dense={"small": Dense(dim=DIM, transforms=[PCA(4)])}, fit_sample=60),
+    "coded": Recipe(dense=Dense(dim=DIM, codes=PowerQuantizer(bits=8))),
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("longer", "shorter"), ("shorter", "longer"), ("shorter", "renamed"), ("coded", "longer")],
+)
+def test_an_alias_is_followed_to_other_vectors(engine: Engine, first: str, second: str) -> None:
+    data = subspace(1)
+    for name in (first, second):
+        own = Collection.create(name, SWITCHED[name], engine, sample=Sample(dense=data))
+        own.add(range(COUNT), dense=data)
+    point(engine, "live", first)
+    reader, writer, late = (Collection.open("live", engine) for _ in range(3))
+    assert reader.search(dense=data[3], limit=1)[0].id == 3
+    point(engine, "live", second)
+    # The first request is answered, and not only the next.
+    assert reader.search(dense=data[3], limit=1)[0].id == 3
+    assert writer.add([99], dense=data[:1] + np.float32(0.01)).added == 1
+    assert asyncio.run(late.to_async().add([98], dense=data[1:2] + np.float32(0.01))).added == 1
+    assert Collection.open(second, engine).count() == COUNT + 2
+    assert Collection.open(first, engine).count() == COUNT
+    for handle in (reader, writer):
+        assert handle.recipe == Collection.open(second, engine).recipe
+        assert handle.search(dense=data[7], limit=1)[0].id == 7
+
+
+def test_an_alias_of_a_plain_collection_says_how_to_open_it(engine: Engine) -> None:
+    Collection.create("first", Recipe(dense=Dense(dim=DIM)), engine)
+    params = models.VectorParams(size=DIM + 1, distance=models.Distance.COSINE)
+    engine.create_collection("plain", vectors_config={"dense": params})
+    point(engine, "live", "first")
+    live = Collection.open("live", engine)
+    point(engine, "live", "plain")
+    calls: list[Callable[[], Any]] = [
+        lambda: live.search(dense=vectors(1)[0]),
+        lambda: live.add([1], dense=vectors(1)),
+        lambda: live.search(dense=vectors(1, dim=DIM + 1)[0]),
+    ]
+    for call in calls:
+        with pytest.raises(NotAnEmbplugCollectionError, match="open_plain"):
+            call()
+
+
+@pytest.mark.parametrize("error", [EngineError("refused"), ValueError("shapes differ"), LOST])
+def test_what_is_refused_for_another_reason_is_not_repeated(
+    memory_client: QdrantClient, error: Exception
+) -> None:
+    Collection.create("docs", Recipe(dense=Dense(dim=DIM)), memory_client)
+    point(memory_client, "live", "docs")
+    handle = Collection.open("live", memory_client)._handle
+    methods: list[str] = []
+
+    def refuse(call: Call) -> None:
+        methods.append(call.method)
+        if call.method == "count":
+            raise error
+
+    def work(pipeline: Any) -> Any:
+        return (yield Call.of("count", collection_name="live"))
+
+    # After an error that may pass nothing is asked.
+    asked = [] if error is LOST else ["get_aliases", "get_collection"]
+    for steps in (handle.run_steps(work), handle.checked_steps(work)):
+        with pytest.raises(type(error), match=str(error)):
+            run(memory_client, watched(steps, refuse))
+        assert methods == ["count", *asked]
+        methods.clear()
 
 
 def point(engine: Engine, alias: str, name: str) -> None:

@@ -27,9 +27,9 @@ LOST = translated(httpx.ConnectError("the line is cut"))
 REFUSED = EngineError("wrong size")
 
 
-def sent(errors: list[Exception | None]) -> tuple[Sent, list[str]]:
+def sent(errors: list[Exception | None], is_outdated: Any = None) -> tuple[Sent, list[str]]:
     """Outcome of a request whose attempts end so, and the names of all calls."""
-    steps, calls = send_steps(CALL, [1, 2]), []
+    steps, calls = send_steps(CALL, [1, 2], is_outdated), []
     answers = iter(errors)
     call = next(steps)
     try:
@@ -51,6 +51,15 @@ def test_after_a_lost_connection_it_is_sent_again() -> None:
 
 def test_what_the_engine_refuses_is_not_sent_again() -> None:
     assert sent([REFUSED]) == (Sent(0, Failure([1, 2], "wrong size")), ["upsert"])
+
+
+@pytest.mark.parametrize("error", [REFUSED, ValueError("shapes differ")])
+def test_what_is_refused_because_the_collection_has_changed_is_no_failure(error: Exception) -> None:
+    def is_outdated(refusal: Exception | None) -> Any:
+        return refusal is error
+        yield
+
+    assert sent([error], is_outdated) == (Sent(0, None, outdated=True), ["upsert"])
 
 
 def test_it_gives_up_after_the_last_retry() -> None:

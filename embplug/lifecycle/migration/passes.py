@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -317,9 +316,9 @@ class _Renewal:
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
 
-    def check(self, chunk: Chunk) -> Callable[[], Steps[bool]]:
-        """Say that what the target has taken is of its revision: it refuses what is not."""
-        return partial(computed, lambda: True)
+    def is_outdated_steps(self, chunk: Chunk, error: Exception | None) -> Steps[bool]:
+        """Return whether the target has refused a chunk because its alias is gone."""
+        return computed(lambda: isinstance(error, CollectionNotFoundError))
 
     def renewed(self, chunk: Chunk) -> Iterator[Chunk]:
         """Address the points of a chunk to the revision that the target has now."""

@@ -92,7 +92,7 @@ def plan_migration(
     if options.keep_names:
         recipe = keeping_names(recipe, vectors)
         vectors = {stored: stored for stored in vectors.values()}
-    check_not_upgraded(name, info, vectors.values())
+    check_not_upgraded(engine, name, info, vectors.values())
     read_by = [alias for alias, behind in sorted(aliases(engine).items()) if behind == name]
     report = MigrationReport(
         name,
@@ -147,12 +147,15 @@ def _same_recipe(engine: Engine, target: str, recipe: Recipe) -> Recipe:
     return stored
 
 
-def check_not_upgraded(source: str, info: models.CollectionInfo, copied: Iterable[str]) -> None:
+def check_not_upgraded(
+    engine: Engine, source: str, info: models.CollectionInfo, copied: Iterable[str]
+) -> None:
     """Refuse to copy vectors of a source some of which are still those of an earlier model."""
     if MANIFEST_KEY not in (info.config.metadata or {}):
         return
     names = {*copied}
-    for vector, version in read_manifest(source, info).versions.items():
+    versions = run(engine, read_revision_steps(source)).manifest.versions
+    for vector, version in versions.items():
         previous = version.previous
         if previous is not None and not names.isdisjoint({version.stored_as or vector, previous.stored_as}):
             raise MigrationError(
