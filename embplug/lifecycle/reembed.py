@@ -26,6 +26,7 @@ from embplug.common.telemetry import span
 from embplug.engines import EngineTarget
 from embplug.engines.calls import Call, Steps, run
 from embplug.errors import InvalidArgumentError, UpgradeError
+from embplug.lifecycle.deleted_points import without_deleted_steps
 from embplug.lifecycle.migration.source import stored_vectors
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ def _reembed_steps(
         while limit is None or done < limit:
             size = batch if limit is None else min(batch, limit - done)
             embedded = yield from handle.run_steps(partial(_reembed_batch, collection.name, name, old, size))
-            if not embedded:
+            if embedded is None:
                 break
             done += embedded
             bar.update(embedded)
@@ -156,14 +157,17 @@ def _reembed_steps(
 
 def _reembed_batch(
     collection: str, name: str, old: models.Filter, size: int, pipeline: Pipeline
-) -> Steps[int]:
-    """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none."""
+) -> Steps[int | None]:
+    """Embed some documents anew: first the vector, then the mark that says so, so that a kill loses none.
+
+    Returns how many they were without those that are deleted meanwhile; None where none is left to embed.
+    """
     recipe = pipeline.recipe
     branch = pipeline.dense(name)
     previous = branch.version.previous
     if previous is None:
         # Another process has finished meanwhile.
-        return 0
+        return None
     address = pipeline.alias or collection
     records, _ = yield Call.of(
         "scroll",
@@ -173,51 +177,59 @@ def _reembed_batch(
         with_payload=[recipe.text_key, ORIGINAL_ID],
     )
     if not records:
-        return 0
+        return None
     user_ids = {record.id: (record.payload or {}).get(ORIGINAL_ID, record.id) for record in records}
     texts = {record.id: (record.payload or {}).get(recipe.text_key) for record in records}
     blank = [key for key, text in texts.items() if is_blank(text) or not isinstance(text, str)]
-    bare = yield from _without_vector(address, previous.stored_as, blank)
-    unknown = next((key for key in blank if key not in bare), None)
+    with_vector = yield from _with_vector_steps(address, previous.stored_as, blank)
+    unknown = next((key for key in blank if key in with_vector), None)
     if unknown is not None:
         raise UpgradeError(
             f"document {user_ids[unknown]!r} of {collection!r} has no text in {recipe.text_key!r}: add it "
             "again with its text or vector, or delete it, then go on"
         )
-    ids = [key for key in texts if key not in bare]
+    without_text = set(blank)
+    ids = [key for key in texts if key not in without_text]
     if ids:
         encode = partial(
             pipeline.encode_dense, name, [str(texts[key]) for key in ids], [user_ids[key] for key in ids]
         )
         vectors: Any = yield Call.compute(encode)
-        points = [
-            models.PointVectors(
+        points = {
+            key: models.PointVectors(
                 id=key, vector={stored: column[i].tolist() for stored, column in vectors.items()}
             )
             for i, key in enumerate(ids)
-        ]
-        yield Call.of("update_vectors", collection_name=address, points=points, wait=True)
-    mark = {MODEL: branch.version.model}
-    yield Call.of("set_payload", collection_name=address, payload=mark, points=[*texts], wait=True)
-    if ids and previous.stored_as != branch.stored_as:
-        yield Call.of(
-            "delete_vectors",
-            collection_name=address,
-            vectors=[previous.stored_as],
-            points=ids,
-            wait=True,
-        )
-    return len(records)
+        }
+
+        def update(ids: list[Any]) -> Call:
+            written = [points[key] for key in ids]
+            return Call.of("update_vectors", collection_name=address, points=written, wait=True)
+
+        ids = yield from without_deleted_steps(address, ids, update)
+
+    def mark(ids: list[Any]) -> Call:
+        payload = {MODEL: branch.version.model}
+        return Call.of("set_payload", collection_name=address, payload=payload, points=ids, wait=True)
+
+    def delete(ids: list[Any]) -> Call:
+        vectors = [previous.stored_as]
+        return Call.of("delete_vectors", collection_name=address, vectors=vectors, points=ids, wait=True)
+
+    marked = yield from without_deleted_steps(address, [*ids, *blank], mark)
+    if previous.stored_as != branch.stored_as:
+        yield from without_deleted_steps(address, ids, delete)
+    return len(marked)
 
 
-def _without_vector(address: str, vector: str, keys: list[Any]) -> Steps[set[Any]]:
-    """Those of some points that have no such vector, as documents that are stored without vectors."""
+def _with_vector_steps(address: str, vector: str, keys: list[Any]) -> Steps[set[Any]]:
+    """Those of some points that have such a vector, unlike documents that are stored without vectors."""
     if not keys:
         return set()
     records = yield Call.of(
         "retrieve", collection_name=address, ids=keys, with_payload=False, with_vectors=[vector]
     )
-    return {record.id for record in records if not vector_of(record, vector)}
+    return {record.id for record in records if vector_of(record, vector)}
 
 
 def _finish(collection: Collection, name: str) -> Steps[None]:

@@ -67,6 +67,21 @@ def test_added_filled_and_opened(edge_client):
         go(edge_client, Recipe(dense={"small": Dense(dim=DIM, transforms=[PCA(10)])}))
 
 
+def test_points_that_are_deleted_meanwhile_do_not_stop_it(edge_client, monkeypatch):
+    make_source(edge_client, 200)
+    update, gone = edge_client.update_vectors, []
+
+    def after_a_deletion(**arguments):
+        if len(gone) < 2:
+            gone.append(arguments["points"][0].id)
+            edge_client.delete("source", models.PointIdsList(points=gone[-1:]))
+        return update(**arguments)
+
+    monkeypatch.setattr(edge_client, "update_vectors", after_a_deletion)
+    done = go(edge_client, workers=1)
+    assert (done.copied, done.points, done.finished) == (198, 198, True)
+
+
 def test_what_changed_is_compressed_again(edge_client):
     make_source(edge_client, 60)
     edge_client.set_payload("source", {"at": 1}, models.Filter())
@@ -83,17 +98,17 @@ def test_what_changed_is_compressed_again(edge_client):
 
 def test_a_call_that_was_broken_off_goes_on(edge_client, monkeypatch):
     make_source(edge_client, 200)
-    ask = in_place._InPlace._ask
+    update = edge_client.update_vectors
     calls = 0
 
-    def fragile(self, method, **arguments):
+    def fragile(**arguments):
         nonlocal calls
         calls += 1
-        if calls == 5:
+        if calls == 3:
             raise KeyboardInterrupt
-        ask(self, method, **arguments)
+        return update(**arguments)
 
-    monkeypatch.setattr(in_place._InPlace, "_ask", fragile)
+    monkeypatch.setattr(edge_client, "update_vectors", fragile)
     with pytest.raises(KeyboardInterrupt):
         go(edge_client, workers=1)
     monkeypatch.undo()

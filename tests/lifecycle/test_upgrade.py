@@ -270,6 +270,56 @@ def test_documents_without_vectors_stay_so(engine: Engine) -> None:
     assert {*found(collection, 7, limit=2 * COUNT)} == {f"doc {i}" for i in range(COUNT)}
 
 
+@pytest.mark.parametrize("method", ["update_vectors", "set_payload", "delete_vectors"])
+def test_documents_that_are_deleted_meanwhile_do_not_stop_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    adds_vectors = _adds_vectors(engine)
+    if method == "delete_vectors" and not adds_vectors:
+        pytest.skip("the new vectors replace the old ones")
+    collection = filled(engine)
+    upgrade(collection, "tests-long" if adds_vectors else "tests-new", pairs=250)
+    real, gone = getattr(engine, method), []
+
+    def after_a_deletion(**arguments: Any) -> Any:
+        points = [getattr(point, "id", point) for point in arguments["points"]]
+        # First some and once more others of a batch, then a whole batch.
+        deleted = {0: points[:2], 1: points[:1], 2: points}.get(len(gone), [])
+        gone.append(deleted)
+        if deleted:
+            engine.delete("up", models.PointIdsList(points=deleted), wait=True)
+        return real(**arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, method, after_a_deletion)
+        report = reembed(collection, batch=20)
+    left = COUNT - sum(map(len, gone))
+    assert len(gone) > 3 and 0 < left < COUNT - 3
+    assert (report.left, report.finished, collection.count()) == (0, True, left)
+    # What is deleted before it has its mark is not counted.
+    assert report.embedded == (COUNT if method == "delete_vectors" else left)
+    assert len(found(collection, 7, limit=COUNT)) == left
+
+
+def test_a_document_without_text_that_is_deleted_meanwhile_is_no_error(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection = filled(engine)
+    collection.add(["blank"], texts=[""], on_empty="store")
+    upgrade(collection, "tests-new", pairs=250)
+    retrieve = engine.retrieve
+
+    def after_the_deletion(**arguments: Any) -> Any:
+        if arguments["with_vectors"]:
+            engine.delete("up", models.PointIdsList(points=arguments["ids"]), wait=True)
+        return retrieve(**arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "retrieve", after_the_deletion)
+        assert reembed(collection, batch=COUNT + 1).finished
+    assert collection.count() == COUNT
+
+
 @pytest.mark.parametrize("method", ["delete_vector_name", "delete_payload_index"])
 @pytest.mark.parametrize("done", [False, True])
 def test_killed_before_its_clean_up_it_cleans_up_when_called_again(

@@ -32,12 +32,12 @@ from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import Capabilities, capabilities_steps
 from embplug.engines.check_recipe import check_recipe
 from embplug.errors import (
-    EngineError,
     InvalidArgumentError,
     MigrationError,
     RecipeMismatchError,
     VerificationError,
 )
+from embplug.lifecycle.deleted_points import without_deleted_steps
 from embplug.lifecycle.migration.alias import (
     BEGUN_PREFIX,
     begin_once,
@@ -74,7 +74,6 @@ from embplug.recipe.tokens import AUTO
 logger = logging.getLogger(__name__)
 
 PAGE = 500
-ATTEMPTS = 3
 
 _STORAGE = ("quantization_config", "hnsw_config", "on_disk")
 
@@ -317,18 +316,13 @@ class _InPlace:
         return written
 
     def _update(self, pipeline: Pipeline, points: Sequence[Point]) -> int:
-        for _ in range(ATTEMPTS):
-            try:
-                self._ask("update_vectors", points=list(self._encoded(pipeline, points)), wait=True)
-                return len(points)
-            except (InvalidArgumentError, EngineError):
-                # One that was deleted meanwhile makes the engine refuse them all.
-                there = {point.id for point in self.source.retrieve([point.id for point in points])}
-                left = [point for point in points if point.id in there]
-                if len(left) == len(points):
-                    raise
-                points = left
-        return 0
+        vectors = {encoded.id: encoded for encoded in self._encoded(pipeline, points)}
+
+        def update(ids: list[Any]) -> Call:
+            written = [vectors[key] for key in ids]
+            return Call.of("update_vectors", collection_name=self.name, points=written, wait=True)
+
+        return len(run(self.engine, without_deleted_steps(self.name, [*vectors], update)))
 
     def _encoded(self, pipeline: Pipeline, points: Sequence[Point]) -> Iterator[models.PointVectors]:
         for part in documents(points, self.report.vectors, pipeline.recipe, None):
