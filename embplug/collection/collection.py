@@ -338,9 +338,8 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         ------
         InvalidArgumentError
             An argument is wrong. The error is of a subclass that names the argument and the first
-            document that is wrong; nothing was written. Encoders make vectors of texts and images part by part:
-            what an encoder refuses, such as a text in which it finds no token, is told after earlier documents
-            were written. Adding all of them again is safe.
+            document that is wrong; nothing was written. Only what an encoder refuses, such as a text in which
+            it finds no token, is told after earlier documents were written; adding all again is safe.
         IngestError
             The engine did not take some documents after all retries; ``error.report`` lists them.
         CapabilityError
