@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from qdrant_client.local.json_path_parser import parse_json_path
+from qdrant_client.local.json_path_parser import JsonPathItem, parse_json_path
 
 from embplug.common.ids import OWN_FIELDS
 from embplug.common.validation import short_repr
@@ -55,16 +55,40 @@ def checked_path(path: Any, argument: str) -> PayloadPath:
     """
     if not isinstance(path, str):
         raise InvalidArgumentError(argument, _EXPECTED, short_repr(path))
-    try:
-        path.encode()
-        items = parse_json_path(path)
-    except (UnicodeEncodeError, ValueError):
-        raise InvalidArgumentError(argument, _EXPECTED, ascii(path)) from None
+    items = _parsed(path, argument)
     field = str(items[0].key)
     if field in OWN_FIELDS:
         expected = "a field that embplug does not keep for itself"
         raise InvalidArgumentError(argument, expected, short_repr(path))
     return PayloadPath(path, field, len(items))
+
+
+def check_readable_path(path: str, argument: str) -> None:
+    """Check a path of which the field is only read, so that it may be one of embplug's own.
+
+    Parameters
+    ----------
+    path : str
+        Path as the user passes it.
+    argument : str
+        Name of the argument, for the error.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The path is none that Qdrant can read.
+    """
+    # Most paths are one name, and the parser takes several microseconds for it.
+    if not _PLAIN.fullmatch(path):
+        _parsed(path, argument)
+
+
+def _parsed(path: str, argument: str) -> list[JsonPathItem]:
+    try:
+        path.encode()
+        return parse_json_path(path)
+    except (UnicodeEncodeError, ValueError):
+        raise InvalidArgumentError(argument, _EXPECTED, ascii(path)) from None
 
 
 def path_of_field(field: str) -> str | None:

@@ -1,4 +1,6 @@
-"""Refuses filters that contradict the payload indexes, for which Qdrant returns no or wrong points.
+"""Refuses filters that Qdrant cannot read, or that contradict the payload indexes.
+
+Engines fail in different ways for paths that they cannot read, conditions without a test and broken text.
 
 For most contradictions Qdrant reads the payload and returns nothing. Some are worse on server 1.16.3 and Edge
 0.9: a UUID that is matched on an integer index is read as a number, a phrase on a text index without
@@ -14,9 +16,11 @@ from typing import Any
 from qdrant_client import models
 
 from embplug.common.json_types import MAX_INTEGER
+from embplug.common.payload_paths import check_readable_path
+from embplug.common.unicode_text import check_text
 from embplug.engines.capabilities import Capabilities
 from embplug.engines.filter_depth import check_filter_depth, conditions_of
-from embplug.errors import FilterError
+from embplug.errors import FilterError, InvalidArgumentError
 
 _RANGES = {"integer": (models.Range,), "float": (models.Range,), "datetime": (models.DatetimeRange,)}
 _GEO = ("geo_bounding_box", "geo_radius", "geo_polygon")
@@ -60,9 +64,10 @@ def check_filter(
     Raises
     ------
     FilterError
-        The argument is not a ``models.Filter``, filters are nested too deep, a number is one that Qdrant
-        does not have, or values of the type of a field's index can never meet a
-        condition; the error names the place of the condition, such as ``filter.must[0]``.
+        The argument is not a ``models.Filter``, filters are nested too deep, a key is no path, a condition
+        tests nothing, a text is none that UTF-8 can encode, a number is one that Qdrant does not have, or
+        values of the type of a field's index can never meet a condition; the error names the place of the
+        condition, such as ``filter.must[0]``.
     CapabilityError
         The engine is too old for a condition; the error names its place.
 
@@ -87,6 +92,7 @@ def _check_conditions(
         if isinstance(condition, models.Filter):
             _check_conditions(condition, indexes, place, capabilities)
         elif isinstance(condition, models.NestedCondition):
+            _check_key(condition.nested.key, f"{place}.nested.key")
             prefix = f"{condition.nested.key.removesuffix('[]')}[]."
             inner = {
                 key.removeprefix(prefix): kind for key, kind in indexes.items() if key.startswith(prefix)
@@ -94,13 +100,45 @@ def _check_conditions(
             _check_conditions(condition.nested.filter, inner, f"{place}.nested.filter", capabilities)
         elif isinstance(condition, models.SliceCondition) and capabilities is not None:
             capabilities.require("slice_condition", place)
+        elif isinstance(condition, models.IsEmptyCondition):
+            _check_key(condition.is_empty.key, f"{place}.is_empty.key")
+        elif isinstance(condition, models.IsNullCondition):
+            _check_key(condition.is_null.key, f"{place}.is_null.key")
+        elif isinstance(condition, models.HasVectorCondition):
+            _check_text(condition.has_vector, f"{place}.has_vector")
         elif isinstance(condition, models.FieldCondition):
+            _check_key(condition.key, f"{place}.key")
+            if all(test is None for name, test in condition if name != "key"):
+                raise FilterError(place, "a test of the field, such as match or range", "none")
             needed = _NEEDED.get(type(condition.match))
             if needed is not None and capabilities is not None:
                 capabilities.require(needed, place)
             _check_numbers(condition, place)
+            _check_texts(condition.match, f"{place}.match")
             if condition.key in indexes:
                 _check_field(condition, indexes[condition.key], place)
+
+
+def _check_key(key: str, place: str) -> None:
+    try:
+        check_readable_path(key, place)
+    except InvalidArgumentError as error:
+        raise FilterError(place, error.expected, error.got) from None
+
+
+def _check_texts(match: Any, place: str) -> None:
+    """Refuse texts with half of a surrogate pair, for which gRPC has no bytes."""
+    for name, value in match or ():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str):
+                _check_text(text, f"{place}.{name.removesuffix('_')}")
+
+
+def _check_text(text: str, place: str) -> None:
+    try:
+        check_text(text, place)
+    except InvalidArgumentError as error:
+        raise FilterError(place, error.expected, error.got) from None
 
 
 def _check_numbers(condition: models.FieldCondition, place: str) -> None:

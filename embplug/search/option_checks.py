@@ -10,6 +10,7 @@ import numpy as np
 from qdrant_client import models
 
 from embplug.common.checks import checked_integer, is_number
+from embplug.common.payload_paths import check_readable_path
 from embplug.common.validation import short_repr
 from embplug.errors import InvalidArgumentError
 from embplug.recipe import Fusion
@@ -84,6 +85,7 @@ def _check_with_payload(value: Any) -> None:
     for i, field in enumerate(value):
         if not isinstance(field, str):
             raise InvalidArgumentError(f"with_payload[{i}]", "the name of a field", short_repr(field))
+        check_readable_path(field, f"with_payload[{i}]")
 
 
 def _shown(value: Any) -> str:

@@ -219,6 +219,35 @@ def test_filters_hold_through_candidates_and_rerank(engine):
         assert collection.count(filter=condition) == len(allowed)
 
 
+def test_conditions_that_no_engine_reads_are_refused_in_the_same_words(engine):
+    collection, documents = filled(engine, count=5)
+    spaced = models.FieldCondition(key="a b", match=models.MatchValue(value=1))
+    for condition, place in (
+        (spaced, "filter.must[0].key"),
+        (models.FieldCondition(key="tag"), "filter.must[0]"),
+        (
+            models.FieldCondition(key="tag", match=models.MatchValue(value="\udfff")),
+            "filter.must[0].match.value",
+        ),
+    ):
+        wrong = models.Filter(must=[condition])
+        for call in (
+            lambda: collection.search(tokens=documents[0], filter=wrong),  # noqa: B023
+            lambda: collection.count(filter=wrong),  # noqa: B023
+            lambda: collection.delete(filter=wrong),  # noqa: B023
+            lambda: collection.set_payload({"a": 1}, filter=wrong),  # noqa: B023
+        ):
+            with pytest.raises(FilterError) as raised:
+                call()
+            assert raised.value.argument == place
+    with pytest.raises(InvalidArgumentError, match=r"^with_payload\[0\]: expected a path"):
+        collection.search(tokens=documents[0], with_payload=["a b"])
+    for key in ('"a b".c', "é", "a[0][].b", '"".a'):
+        right = models.Filter(must=[models.FieldCondition(key=key, is_empty=True)])
+        assert collection.count(filter=right) == 5
+        collection.search(tokens=documents[0], with_payload=[key])
+
+
 def test_score_threshold_and_payload_selection(engine):
     collection, documents = filled(engine)
     hits = collection.search(tokens=documents[5], limit=60, score_threshold=len(documents[5]) * 0.999)

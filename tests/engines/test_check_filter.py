@@ -201,3 +201,52 @@ def test_numbers_that_qdrant_does_not_have_are_refused(condition, place):
     with pytest.raises(FilterError) as raised:
         check_filter(models.Filter(must=[models.FieldCondition(key="any", **condition)]), {})
     assert raised.value.argument == place
+
+
+UNREADABLE = ["a b", "", "a[", "a.", "\ud800"]
+
+
+@pytest.mark.parametrize("key", UNREADABLE)
+def test_a_key_that_is_no_path_is_refused_in_every_condition(key):
+    payload_field, inner = models.PayloadField(key=key), models.Filter(must=[field("a", VALUE(1))])
+    cases = {
+        "filter.must[0].key": field(key, VALUE(1)),
+        "filter.must[0].is_empty.key": models.IsEmptyCondition(is_empty=payload_field),
+        "filter.must[0].is_null.key": models.IsNullCondition(is_null=payload_field),
+        "filter.must[0].nested.key": models.NestedCondition(nested=models.Nested(key=key, filter=inner)),
+        "filter.must[0].nested.filter.must[0].key": models.NestedCondition(
+            nested=models.Nested(key="a", filter=models.Filter(must=[field(key, VALUE(1))]))
+        ),
+    }
+    for place, condition in cases.items():
+        with pytest.raises(FilterError, match="expected a path into the payload") as raised:
+            check_filter(models.Filter(must=[condition]), {})
+        assert raised.value.argument == place
+
+
+@pytest.mark.parametrize("key", ["a", "a-b_1", "a.b[].c", "a[0][1].b", '"a b".c', '"".a', "é", "_embplug_id"])
+def test_a_key_that_qdrant_reads_passes(key):
+    check_filter(models.Filter(must=[field(key, VALUE(1))]), {})
+
+
+def test_a_condition_without_a_test_is_refused():
+    with pytest.raises(FilterError, match=r"^filter\.should\[0\]: expected a test of the field.* got none"):
+        check_filter(models.Filter(should=[models.FieldCondition(key="a")]), {})
+    check_filter(models.Filter(must=[field("a", {"is_empty": False})]), {})
+
+
+@pytest.mark.parametrize(
+    ("condition", "place"),
+    [
+        (field("a", VALUE("\udfff")), "match.value"),
+        (field("a", {"match": models.MatchAny(any=["a", "\udfff"])}), "match.any"),
+        (field("a", {"match": models.MatchExcept(**{"except": ["\udfff"]})}), "match.except"),
+        (field("a", {"match": models.MatchText(text="\udfff")}), "match.text"),
+        (field("a", {"match": models.MatchPhrase(phrase="\udfff")}), "match.phrase"),
+        (models.HasVectorCondition(has_vector="\udfff"), "has_vector"),
+    ],
+)
+def test_text_that_utf8_cannot_encode_is_refused(condition, place):
+    with pytest.raises(FilterError, match="expected text that UTF-8 can encode") as raised:
+        check_filter(models.Filter(must=[condition]), {})
+    assert raised.value.argument == f"filter.must[0].{place}"

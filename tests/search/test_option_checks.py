@@ -24,6 +24,11 @@ from embplug.search.types import SearchOptions
         ),
         ({"with_payload": ["text", 1]}, "with_payload[1]: expected the name of a field, got 1"),
         (
+            {"with_payload": ["text", "a b"]},
+            "with_payload[1]: expected a path into the payload, such as a.b[].c "
+            "or \"with a space\", got 'a b'",
+        ),
+        (
             {"fusion": "rrf"},
             "fusion: expected an embplug.Fusion, such as Fusion(method='rrf'), got 'rrf'",
         ),
