@@ -25,7 +25,7 @@ from embplug.errors import (
     LengthMismatchError,
     PointTooLargeError,
 )
-from embplug.methods.numeric.arrays import first_out_of_range, out_of_range
+from embplug.methods.numeric.arrays import as_array, first_out_of_range, out_of_range
 from embplug.methods.reductions.cells import checked_grids
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
@@ -665,12 +665,7 @@ def check_dense(
     InvalidArgumentError
         The datatype cannot hold a vector, or a number is too large for sums of products in float32.
     """
-    try:
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _wrong_row(vectors, dim, argument) or DimensionError(
-            argument, f"numbers of shape ({count}, {dim})", str(error)
-        ) from None
+    rows = np.ascontiguousarray(_as_numbers(vectors, dim, count, argument), dtype=np.float32)
     if rows.ndim != 2 or (len(rows) and rows.shape[1] != dim):
         raise DimensionError(argument, f"shape ({count}, {dim})", f"shape {rows.shape}")
     if len(rows) != count:
@@ -680,6 +675,28 @@ def check_dense(
         raise out_of_range(rows[wrong], f"{argument}[{wrong}]")
     check_datatype(rows, datatype, argument)
     return rows
+
+
+def _as_numbers(vectors: Any, dim: int, count: int, argument: str) -> NDArray[Any]:
+    """Vectors as an array of real numbers; rows may be tensors, and arrays in an array of objects."""
+    if isinstance(vectors, np.ndarray) and vectors.dtype == np.float32:
+        return vectors
+    expected = f"numbers of shape ({count}, {dim})"
+    try:
+        if isinstance(vectors, Sequence) and len(vectors) and hasattr(vectors[0], "detach"):
+            vectors = [as_array(row) for row in vectors]
+        numbers = as_array(vectors)
+        if numbers.dtype == object:
+            vectors = numbers.tolist()
+            numbers = np.asarray(vectors)
+        if numbers.dtype == object:
+            numbers = numbers.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        wrong = _wrong_row(vectors, dim, argument)
+        raise wrong or DimensionError(argument, expected, str(error)) from None
+    if numbers.dtype.kind not in "fiub":
+        raise _wrong_row(vectors, dim, argument) or DimensionError(argument, expected, numbers.dtype)
+    return numbers
 
 
 def _wrong_row(vectors: Any, dim: int, argument: str) -> DimensionError | None:

@@ -21,6 +21,7 @@ from embplug.branches.sparse_vectors import SparseBatch, check_sparse_query
 from embplug.common.unicode_text import check_text
 from embplug.common.validation import short_repr
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
+from embplug.methods.numeric.arrays import as_array
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
 from embplug.pages import PageImage
@@ -108,11 +109,11 @@ def check_query(query: Query, recipe: Recipe) -> CheckedQuery:
     return CheckedQuery(tokens, dense, query.text, weights, saliency, image=image, sparse=sparse)
 
 
-def _check_query_vector(vector: Any, dim: int, argument: str) -> NDArray[np.float32]:
+def _check_query_vector(vector: Any, dim: int, argument: str) -> NDArray[Any]:
     """One vector as a matrix of one row."""
     try:
-        array = np.asarray(vector, dtype=np.float32)
-    except (TypeError, ValueError, OverflowError) as error:
+        array = as_array(vector)
+    except (TypeError, ValueError) as error:
         raise DimensionError(argument, f"one vector of shape ({dim},)", str(error)) from None
     if array.shape not in ((dim,), (1, dim)):
         several = array.ndim == 2 and array.shape[1] == dim

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
+from embplug.methods.numeric.arrays import as_array
 
 Tokens: TypeAlias = NDArray[Any]
 """A token matrix: float32 or float16 ``(tokens, dim)``."""
@@ -293,14 +294,8 @@ class TokenBatch:
 
 
 def _as_numpy(array: Any, argument: str) -> NDArray[Any]:
-    """Turn an array, a torch tensor on any device or a nested list into numpy, copying only if needed."""
-    if hasattr(array, "detach"):
-        array = array.detach().cpu()
-        if str(array.dtype) == "torch.bfloat16":
-            array = array.float()  # numpy has no bfloat16
-        return np.asarray(array.numpy())
     try:
-        return np.asarray(array)
+        return as_array(array)
     except ValueError as error:
         raise InvalidArgumentError(argument, "a regular array", str(error)) from error
 

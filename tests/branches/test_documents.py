@@ -232,6 +232,45 @@ def test_the_row_that_is_no_vector_is_named(row: Any, got: str) -> None:
         check(TWO, ids=[1, 2], dense={"a": [[1.0] * DIM, row], "b": np.ones((2, 2))})
 
 
+def test_dense_vectors_may_be_tensors_of_any_type():
+    torch = pytest.importorskip("torch")
+    whole = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    for vectors in (
+        whole,
+        whole.bfloat16(),
+        whole.half(),
+        whole.clone().requires_grad_(),
+        [*whole.bfloat16()],
+    ):
+        dense = check(DENSE, ids=[1, 2], dense=vectors).dense["dense"]
+        assert dense.dtype == np.float32 and dense.tolist() == whole.tolist()
+
+
+def test_an_array_of_rows_as_pandas_returns_it_is_dense():
+    rows = np.empty(2, dtype=object)
+    rows[:] = [np.ones(DIM, np.float32), [2, 3, 4]]
+    assert check(DENSE, ids=[1, 2], dense=rows).dense["dense"].tolist() == [[1, 1, 1], [2, 3, 4]]
+    rows[1] = [1.0]
+    with pytest.raises(DimensionError, match=rf"^dense\[1\]: expected {DIM} numbers, got shape"):
+        check(DENSE, ids=[1, 2], dense=rows)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        np.full((1, DIM), 1 + 2j),
+        [[1j, 2, 3]],
+        np.full((1, DIM), "1"),
+        [["1", "2", "3"]],
+        np.full((1, DIM), "1", dtype=object),
+        np.full((1, DIM), "2024-01-01", dtype="datetime64[D]"),
+    ],
+)
+def test_what_is_no_real_number_is_refused_as_dense(vectors: Any) -> None:
+    with pytest.raises(DimensionError, match=r"^dense(\[0\])?: expected (3 )?numbers"):
+        check(DENSE, ids=[1], dense=vectors)
+
+
 @pytest.mark.parametrize("value", [5, iter([[1.0]])])
 def test_what_has_no_length_is_refused(value: Any):
     tokens = TOKENS.tokens.model_copy(update={"reduction": SaliencyPruning()})

@@ -63,6 +63,14 @@ def test_a_batch_of_one_matrix_is_a_query() -> None:
     assert check_query(Query(tokens=tokens), WHOLE).tokens is tokens
 
 
+def test_a_dense_query_may_be_a_tensor_of_any_type() -> None:
+    torch = pytest.importorskip("torch")
+    whole = torch.tensor([1.0, 2.0, 3.0])
+    for vector in (whole, whole.bfloat16(), whole.clone().requires_grad_(), whole.bfloat16()[None]):
+        dense = check_query(Query(dense={"a": vector}), WHOLE).dense["a"]
+        assert dense.dtype == np.float32 and dense.tolist() == [[1, 2, 3]]
+
+
 @pytest.mark.parametrize(
     ("query", "error", "argument"),
     [
@@ -78,6 +86,8 @@ def test_a_batch_of_one_matrix_is_a_query() -> None:
         ({"dense": {"a": np.ones(2)}}, DimensionError, "dense['a']"),
         ({"dense": {"a": np.ones((2, 3))}}, LengthMismatchError, "dense['a']"),
         ({"dense": {"a": [1, np.inf, 0]}}, NonFiniteError, "dense['a']"),
+        ({"dense": {"a": [1j, 2, 3]}}, DimensionError, "dense['a']"),
+        ({"dense": {"a": ["1", "2", "3"]}}, DimensionError, "dense['a']"),
         ({"dense": {"b": [1, 0.5]}}, InvalidArgumentError, "dense['b']"),
         ({"token_weights": [1.0]}, InvalidArgumentError, "token_weights"),
         ({"tokens": MATRIX, "token_weights": [1.0]}, LengthMismatchError, "token_weights"),

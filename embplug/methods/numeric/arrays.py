@@ -32,6 +32,21 @@ LARGEST_NUMBER = 2.0**50
 """Largest number in a vector: sums of squares and of products of such numbers stay in float32's range."""
 
 
+def as_array(values: Any) -> NDArray[Any]:
+    """Turn an array, a torch tensor on any device or a nested list into numpy, copying only if needed.
+
+    Raises
+    ------
+    ValueError
+        A nested list has rows of several lengths.
+    """
+    if not hasattr(values, "detach"):
+        return np.asarray(values)
+    tensor = values.detach().cpu()
+    # numpy has no bfloat16.
+    return np.asarray((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy())
+
+
 def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -> Float32:
     """Vectors as C-contiguous float32 (n, d).
 
