@@ -25,7 +25,7 @@ from embplug.errors import (
     LengthMismatchError,
     PointTooLargeError,
 )
-from embplug.methods.numeric.arrays import as_array, first_out_of_range, out_of_range
+from embplug.methods.numeric.arrays import as_array, as_float32, first_out_of_range, out_of_range
 from embplug.methods.reductions.cells import checked_grids
 from embplug.methods.token_batch import TokenBatch
 from embplug.methods.token_checks import checked_weights
@@ -579,7 +579,9 @@ def check_tokens(tokens: TokensLike, dim: int, count: int, argument: str = "toke
     wrong = first_out_of_range(batch.values)
     if wrong is not None:
         document, token = batch.place(wrong)
-        raise out_of_range(batch.values[wrong], f"{argument}[{document}]", f" in token {token}")
+        # float32 has infinity in place of a large float64, which the error names.
+        vector = batch.values[wrong] if batch is tokens else as_array(matrices[document])[token]
+        raise out_of_range(vector, f"{argument}[{document}]", f" in token {token}")
     return batch
 
 
@@ -665,14 +667,15 @@ def check_dense(
     InvalidArgumentError
         The datatype cannot hold a vector, or a number is too large for sums of products in float32.
     """
-    rows = np.ascontiguousarray(_as_numbers(vectors, dim, count, argument), dtype=np.float32)
+    numbers = _as_numbers(vectors, dim, count, argument)
+    rows = as_float32(numbers)
     if rows.ndim != 2 or (len(rows) and rows.shape[1] != dim):
         raise DimensionError(argument, f"shape ({count}, {dim})", f"shape {rows.shape}")
     if len(rows) != count:
         raise LengthMismatchError(argument, f"{count} vectors", len(rows))
     wrong = first_out_of_range(rows)
     if wrong is not None:
-        raise out_of_range(rows[wrong], f"{argument}[{wrong}]")
+        raise out_of_range(numbers[wrong], f"{argument}[{wrong}]")
     check_datatype(rows, datatype, argument)
     return rows
 

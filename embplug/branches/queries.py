@@ -134,8 +134,9 @@ def _check_tokens(tokens: Any, recipe: Tokens) -> TokenBatch:
 
 
 def _as_batch(tokens: Any, dim: int) -> TokensLike:
-    """One document for the checks, which look twice at what is no matrix of floats yet."""
-    if isinstance(tokens, np.ndarray) and tokens.dtype.kind == "f" and tokens.shape[1:] == (dim,):
+    """One document for the checks, which look twice at what is no matrix of float32 or float16 yet."""
+    kept = isinstance(tokens, np.ndarray) and tokens.dtype in (np.float32, np.float16)
+    if kept and tokens.shape[1:] == (dim,):
         return TokenBatch(tokens.astype(np.float32, copy=False), np.array([0, len(tokens)]))
     return [tokens]
 

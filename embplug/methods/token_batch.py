@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embplug.errors import DimensionError, InvalidArgumentError, LengthMismatchError
-from embplug.methods.numeric.arrays import as_array
+from embplug.methods.numeric.arrays import as_array, as_float32
 
 Tokens: TypeAlias = NDArray[Any]
 """A token matrix: float32 or float16 ``(tokens, dim)``."""
@@ -81,7 +81,8 @@ class TokenBatch:
             raise InvalidArgumentError(f"offsets[{at}]", f"at least {offsets[at - 1]}", offsets[at])
         if offsets[-1] != len(values):
             raise LengthMismatchError("offsets[-1]", f"the number of tokens, {len(values)}", offsets[-1])
-        object.__setattr__(self, "values", np.ascontiguousarray(values, dtype=_kept_dtype(values.dtype)))
+        kept = np.ascontiguousarray(values) if values.dtype == np.float16 else as_float32(values)
+        object.__setattr__(self, "values", kept)
         object.__setattr__(self, "offsets", offsets)
 
     @classmethod
@@ -124,7 +125,9 @@ class TokenBatch:
         np.cumsum([len(matrix) for matrix in matrices], out=offsets[1:])
         values = np.empty((offsets[-1], dim), dtype=_common_dtype([m.dtype for m in matrices if len(m)]))
         if matrices:
-            np.concatenate(matrices, out=values, casting="unsafe")
+            # What float32 cannot hold becomes infinity, which those who store tokens refuse by name.
+            with np.errstate(over="ignore"):
+                np.concatenate(matrices, out=values, casting="unsafe")
         return cls(values, offsets)
 
     @classmethod
@@ -298,10 +301,6 @@ def _as_numpy(array: Any, argument: str) -> NDArray[Any]:
         return as_array(array)
     except ValueError as error:
         raise InvalidArgumentError(argument, "a regular array", str(error)) from error
-
-
-def _kept_dtype(dtype: np.dtype[Any]) -> type[np.float16] | type[np.float32]:
-    return np.float16 if dtype == np.float16 else np.float32
 
 
 def _common_dtype(dtypes: Sequence[np.dtype[Any]]) -> type[np.float16] | type[np.float32]:

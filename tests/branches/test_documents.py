@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from embplug import Dense, Documents, Multivector, Recipe, Sample, Sparse, TokenBatch, Tokens
 from embplug.branches.documents import (
-    check_dense,
     check_documents,
     check_sample,
     check_token_documents,
@@ -200,14 +199,6 @@ def test_the_token_that_is_not_finite_is_named():
         check_tokens([matrix(2), bad, matrix(1, np.inf)], DIM, 3)
 
 
-def test_numbers_too_large_for_float32_are_not_finite():
-    with (
-        pytest.warns(RuntimeWarning, match="overflow"),
-        pytest.raises(NonFiniteError, match=r"^dense\[1\]"),
-    ):
-        check_dense([[1.0, 2.0], [1e39, 0.0]], 2, 2, "dense")
-
-
 def test_a_sample_is_checked_as_documents_are():
     checked = check_sample(Sample(tokens=[matrix(1)], token_queries=[matrix(2)], dense=[[1, 2]]), BOTH)
     assert checked.tokens.lengths.tolist() == [1]
@@ -269,6 +260,24 @@ def test_an_array_of_rows_as_pandas_returns_it_is_dense():
 def test_what_is_no_real_number_is_refused_as_dense(vectors: Any) -> None:
     with pytest.raises(DimensionError, match=r"^dense(\[0\])?: expected (3 )?numbers"):
         check(DENSE, ids=[1], dense=vectors)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist])
+def test_a_number_beyond_float32_is_named(convert: Any) -> None:
+    large = np.ones((2, DIM))
+    large[1, 2] = -1e39
+    with pytest.raises(InvalidArgumentError, match=r"^dense\[1\]: .* at most 1\.126e\+15, got 1e\+39$"):
+        check(DENSE, ids=[1, 2], dense=convert(large))
+    with pytest.raises(InvalidArgumentError, match=r"^tokens\[1\]: .* 1\.126e\+15, got 1e\+39 in token 1$"):
+        check(TOKENS, ids=[1, 2], tokens=[matrix(3), convert(large)])
+    large[0, 0] = large[1, 0] = np.nan
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        check(DENSE, ids=[1, 2], dense=convert(large))
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        check(TOKENS, ids=[1], tokens=[convert(large)])
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        check(TOKENS, ids=[1], tokens=TokenBatch(np.full((1, DIM), 1e39), [0, 1]))
 
 
 @pytest.mark.parametrize("value", [5, iter([[1.0]])])

@@ -63,6 +63,15 @@ def test_a_batch_of_one_matrix_is_a_query() -> None:
     assert check_query(Query(tokens=tokens), WHOLE).tokens is tokens
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist])
+def test_a_number_beyond_float32_is_named(convert: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^dense\['a'\]: .* at most 1\.126e\+15, got 1e\+39$"):
+        check_query(Query(dense={"a": convert(np.full(3, 1e39))}), WHOLE)
+    with pytest.raises(InvalidArgumentError, match=r"^tokens: .* 1\.126e\+15, got 1e\+39 in token 0$"):
+        check_query(Query(tokens=convert(np.full((2, DIM), 1e39))), WHOLE)
+
+
 def test_a_dense_query_may_be_a_tensor_of_any_type() -> None:
     torch = pytest.importorskip("torch")
     whole = torch.tensor([1.0, 2.0, 3.0])

@@ -47,6 +47,14 @@ def as_array(values: Any) -> NDArray[Any]:
     return np.asarray((tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy())
 
 
+def as_float32(numbers: NDArray[Any]) -> Float32:
+    """Numbers as C-contiguous float32; those beyond its range become infinity, without a warning."""
+    if numbers.dtype == np.float32:
+        return np.ascontiguousarray(numbers)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(numbers, dtype=np.float32)
+
+
 def as_vectors(values: ArrayLike, dim: int | None = None, argument: str = "X") -> Float32:
     """Vectors as C-contiguous float32 (n, d).
 
