@@ -834,6 +834,8 @@ def _count(items: Any, argument: str) -> int:
 
 def _sequence(items: Any, argument: str) -> Any:
     if isinstance(items, np.ndarray):
+        if items.ndim == 0:
+            raise InvalidArgumentError(argument, "a sequence, one item per document", "an array of shape ()")
         return items if argument == "tokens" else items.tolist()
     if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, Sequence):
         raise InvalidArgumentError(argument, "a sequence, one item per document", type(items).__name__)

@@ -129,7 +129,10 @@ def _empty_rows(batch: Documents) -> list[int]:
     dense = [column for column in vectors if column is not None]
     columns: list[Any] = [batch.ids, batch.texts, batch.tokens, batch.images, *dense]
     if any(
-        not isinstance(column, Sized | None) or isinstance(column, str | Set | Mapping) for column in columns
+        not isinstance(column, Sized | None)
+        or isinstance(column, str | Set | Mapping)
+        or getattr(column, "shape", None) == ()
+        for column in columns
     ):
         return []
     count = len(batch.ids)

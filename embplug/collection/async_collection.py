@@ -397,7 +397,7 @@ class AsyncCollection(CollectionBase[AsyncEngine | QdrantClient], run_by=awaitin
         InvalidArgumentError, IngestError, CapabilityError
             See :meth:`add`.
         """
-        workers = check_batches(batches, workers)
+        workers = check_batches(batches, workers, may_be_async=True)
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )

@@ -22,9 +22,9 @@ from embplug.collection.operation import waiting
 from embplug.collection.writing import IN_FLIGHT, AddReport
 from embplug.common.ids import Id
 from embplug.encoders import Encoder
-from embplug.engines import Engine, EngineTarget, closed_on_error, connect, to_async
+from embplug.engines import Engine, EngineTarget, closed_on_error, to_async
 from embplug.engines.calls import Steps, T, run
-from embplug.engines.connect import existing, pickled_options, reopened
+from embplug.engines.connect import connect_blocking, existing, pickled_options, reopened
 from embplug.engines.request_options import WriteOptions
 from embplug.errors import NotAnEmbplugCollectionError
 from embplug.pages import ImageLike
@@ -123,7 +123,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         whole, encoder = chosen_recipe(recipe, engine, encoder)
         assert engine is not None
         checked = check_create(whole, engine, sample=sample, encoder=encoder, cross_encoder=cross_encoder)
-        client = connect(engine)
+        client = connect_blocking(engine)
         steps = create_steps(
             client,
             name,
@@ -177,7 +177,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         RecipeVersionError
             A newer embplug made the collection.
         """
-        client = connect(existing(engine))
+        client = connect_blocking(existing(engine))
         steps = open_steps(client, name, encoder=encoder, cross_encoder=cross_encoder, device=device)
         with closed_on_error(client, engine):
             return cls(name, client, run(client, steps))
@@ -226,7 +226,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         InvalidArgumentError
             The collection has no such vector, or an encoder is not known.
         """
-        client = connect(existing(engine))
+        client = connect_blocking(existing(engine))
         steps = open_plain_steps(
             client,
             name,
@@ -417,7 +417,7 @@ class Collection(CollectionBase[Engine], run_by=waiting):
         InvalidArgumentError, IngestError, CapabilityError
             See :meth:`add`.
         """
-        workers = check_batches(batches, workers)
+        workers = check_batches(batches, workers, may_be_async=False)
         options = WriteOptions(
             wait=wait, ordering=ordering, shard_key_selector=shard_key_selector, timeout=timeout
         )

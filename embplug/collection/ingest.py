@@ -40,16 +40,20 @@ BULK_POINTS = 1000
 """From this many points in one call on, Edge builds its indexes at the end."""
 
 
-def check_batches(batches: Any, workers: Any) -> int:
-    """Check that batches come as an iterable, synchronous or not; return the checked number of workers.
+def check_batches(batches: Any, workers: Any, *, may_be_async: bool) -> int:
+    """Check that batches come as an iterable; return the checked number of workers.
 
     Raises
     ------
     InvalidArgumentError
-        They do not, or the number is no integer of at least 1.
+        They do not, or come as an asynchronous iterable where ``may_be_async`` is False, or the number is no
+        integer of at least 1.
     """
     if isinstance(batches, Documents):
         raise InvalidArgumentError("batches", "an iterable of Documents", "Documents; pass [documents]")
+    if isinstance(batches, AsyncIterable) and not may_be_async:
+        expected = "an iterable of Documents; an AsyncCollection takes asynchronous iterables"
+        raise InvalidArgumentError("batches", expected, type(batches).__name__)
     if not isinstance(batches, (Iterable, AsyncIterable)):
         raise InvalidArgumentError("batches", "an iterable of Documents", type(batches).__name__)
     return checked_integer(workers, "workers", 1)

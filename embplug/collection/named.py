@@ -9,8 +9,8 @@ from qdrant_client import models
 
 from embplug.collection.collection import Collection
 from embplug.common.names import check_collection_name
-from embplug.engines import Engine, EngineTarget, connect
-from embplug.engines.connect import existing
+from embplug.engines import Engine, EngineTarget
+from embplug.engines.connect import connect_blocking, existing
 from embplug.errors import InvalidArgumentError
 
 
@@ -38,7 +38,7 @@ def located(
     if engine is None:
         expected = f"the engine of collection {collection!r}, because it is passed by name"
         raise InvalidArgumentError("engine", expected, None)
-    client = connect(existing(engine))
+    client = connect_blocking(existing(engine))
     try:
         yield collection, client
     finally:

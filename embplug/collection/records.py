@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -165,6 +166,9 @@ def _order_steps(name: str, pipeline: Pipeline, order_by: Any) -> Steps[models.O
     if not isinstance(order, models.OrderBy):
         expected = "the path of a field, or a qdrant_client.models.OrderBy"
         raise InvalidArgumentError("order_by", expected, short_repr(order_by))
+    start = order.start_from
+    if isinstance(start, float) and not math.isfinite(start):
+        raise InvalidArgumentError("order_by.start_from", "a finite number or a date", start)
     path = checked_path(order.key, "order_by").text
     schema = pipeline.recipe.payload_indexes.get(path)
     if schema is None:

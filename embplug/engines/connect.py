@@ -129,6 +129,20 @@ def connect(
     return QdrantClient(**_Server(url, api_key, grpc_port, timeout).client_options())
 
 
+def connect_blocking(target: EngineTarget) -> Engine:
+    """Connect to an engine for callers that cannot await an asynchronous client; see :func:`connect`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        ``target`` is wrong or an asynchronous client.
+    """
+    if isinstance(target, (AsyncQdrantClient, AsyncEdgeClient)):
+        expected = "a QdrantClient, an EdgeClient or a place; an AsyncCollection takes asynchronous clients"
+        raise InvalidArgumentError("engine", expected, type(target).__name__)
+    return connect(target)
+
+
 async def connect_async(
     target: str | os.PathLike[str] | EdgeClient | AsyncEngine,
     *,

@@ -280,6 +280,13 @@ def test_a_number_beyond_float32_is_named(convert: Any) -> None:
         check(TOKENS, ids=[1], tokens=TokenBatch(np.full((1, DIM), 1e39), [0, 1]))
 
 
+@pytest.mark.parametrize("argument", ["ids", "texts", "payloads", "tokens"])
+def test_an_array_without_axes_is_no_sequence(argument: str) -> None:
+    documents = {"ids": [1], "tokens": [matrix(1)], argument: np.array(1)}
+    with pytest.raises(InvalidArgumentError, match=rf"^{argument}: .* got an array of shape \(\)$"):
+        check(TOKENS, **documents)
+
+
 @pytest.mark.parametrize("value", [5, iter([[1.0]])])
 def test_what_has_no_length_is_refused(value: Any):
     tokens = TOKENS.tokens.model_copy(update={"reduction": SaliencyPruning()})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_client import models
+from qdrant_client import AsyncQdrantClient, models
 
 from embplug import Collection, Dense, Documents, Query, Recipe
 from embplug.common.ids import OWN_FIELDS
@@ -350,3 +350,31 @@ def test_a_page_begins_at_a_point(docs: Collection, wrong: Any) -> None:
 def test_branches_are_names(docs: Collection, wrong: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^branches(\[0\])?: expected"):
         docs.search(dense=DENSE[0], branches=wrong)
+
+
+@pytest.mark.parametrize("on_empty", ["raise", "skip"])
+def test_an_array_of_ids_without_axes_is_refused(memory_client: Any, on_empty: Any) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=2)), memory_client)
+    with pytest.raises(InvalidArgumentError, match=r"^ids: .* got an array of shape \(\)$"):
+        collection.add(np.array(1), dense=[[1.0, 0.0]], on_empty=on_empty)
+
+
+def test_a_collection_that_waits_takes_nothing_asynchronous(memory_client: Any) -> None:
+    async def batches() -> Any:
+        yield Documents([1], dense=[[1.0, 0.0]])
+
+    recipe = Recipe(dense=Dense(dim=2))
+    collection = Collection.create("docs", recipe, memory_client)
+    with pytest.raises(InvalidArgumentError, match=r"^batches: .* AsyncCollection.* got async_generator$"):
+        collection.add_batches(batches())  # type: ignore[arg-type]
+    client: Any = AsyncQdrantClient(":memory:")
+    for call in (
+        lambda: Collection.create("docs", recipe, client),
+        lambda: Collection.open("docs", client),
+        lambda: Collection.open_plain("docs", client),
+    ):
+        with pytest.raises(
+            InvalidArgumentError, match=r"^engine: .*AsyncCollection.* got AsyncQdrantClient$"
+        ):
+            call()
+    asyncio.run(client.close())

@@ -75,6 +75,12 @@ def test_a_field_that_cannot_sort_is_named(docs: Collection, order_by: Any) -> N
         docs.scroll(order_by=order_by)
 
 
+@pytest.mark.parametrize("start", [float("nan"), float("inf")])
+def test_an_order_starts_at_a_finite_number(docs: Collection, start: float) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^order_by\.start_from: expected a finite number"):
+        docs.scroll(order_by=models.OrderBy(key="n", start_from=start))
+
+
 def test_an_order_has_no_offset(docs: Collection) -> None:
     with pytest.raises(InvalidArgumentError, match=r"^offset: expected None with order_by"):
         docs.scroll(order_by="n", offset=docs.scroll(limit=1)[1])
