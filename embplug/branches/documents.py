@@ -57,7 +57,8 @@ class Documents:
         encoder computes them from ``images`` or ``texts``.
     texts : sequence of str, default=None
         Text of each document. The sparse vector reads it, and the encoder if there are no ``images``. It is
-        also stored in the payload, in the field ``recipe.text_key``. Beside an image it may be blank.
+        also stored in the payload, in the field ``recipe.text_key``, which a payload may hold only with the
+        same text. Beside an image it may be blank.
     payloads : sequence of mapping or None, default=None
         Payload of each document, of JSON types. None for a document stores no payload except its text.
     saliency : sequence of array-like of shape (t_i,), default=None

@@ -16,6 +16,7 @@ from embplug.branches.documents import (
 )
 from embplug.branches.images import page_image
 from embplug.branches.sparse_vectors import SparseBatch
+from embplug.common.validation import short_repr
 from embplug.errors import ImageError, InvalidArgumentError, LengthMismatchError
 from embplug.methods.token_batch import TokenBatch
 from embplug.pages import PageImage
@@ -40,6 +41,29 @@ class KeptDocuments(Documents):
 @dataclass(frozen=True, eq=False)
 class EmptyDocuments(KeptDocuments):
     """The empty documents of a batch, which are stored with id and payload and without vectors."""
+
+
+def check_stored_texts(batch: Documents, text_key: str) -> None:
+    """Refuse payloads that hold another text than the one of which the vectors are made.
+
+    Stores of frameworks make :class:`KeptDocuments`, whose embedded texts may also tell of the metadata.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A text differs; the error names the payload.
+    """
+    if isinstance(batch, KeptDocuments) or not (
+        isinstance(batch.texts, Sequence) and isinstance(batch.payloads, Sequence)
+    ):
+        return
+    for i, (text, payload) in enumerate(zip(batch.texts, batch.payloads, strict=False)):
+        if is_blank(text) or not isinstance(payload, Mapping) or text_key not in payload:
+            continue
+        stored = payload[text_key]
+        if not (isinstance(stored, str) and stored == text):
+            expected = "no such field, or the text of the document, which is stored in it"
+            raise InvalidArgumentError(f"payloads[{i}][{text_key!r}]", expected, short_repr(stored))
 
 
 def check_on_empty(on_empty: Any) -> None:

@@ -14,7 +14,14 @@ from tqdm import tqdm
 
 from embplug.branches.complete import complete_documents
 from embplug.branches.documents import CheckedDocuments, CheckedSample, Documents
-from embplug.branches.empty import EmptyDocuments, OnEmpty, check_batch, check_on_empty, split_empty
+from embplug.branches.empty import (
+    EmptyDocuments,
+    OnEmpty,
+    check_batch,
+    check_on_empty,
+    check_stored_texts,
+    split_empty,
+)
 from embplug.branches.images import IMAGES_AT_ONCE
 from embplug.branches.pipeline import Pipeline
 from embplug.branches.places import naming_documents
@@ -272,6 +279,8 @@ def _checked_parts(
     for number, batch in enumerate(batches):
         if not isinstance(batch, Documents):
             raise InvalidArgumentError("batches", "embplug.Documents", type(batch).__name__)
+        with naming_documents(batch, number):
+            check_stored_texts(batch, handle.pipeline.recipe.text_key)
         kept, empty = (batch, None) if on_empty == "raise" else split_empty(batch)
         if empty is not None and on_empty == "skip":
             report.skipped += empty.ids

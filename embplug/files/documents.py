@@ -145,6 +145,8 @@ class FileDocuments:
             field = self._field_of(column, name)
             if column == "payloads" and (inner := _UNDER.fullmatch(got)):
                 field, got = f", field {inner[2]!r}{inner[3].partition(' (id ')[0]}", inner[1]
+            if column == "payloads" and rest == f"[{self.recipe.text_key!r}]":
+                field, rest = f", field {self.recipe.text_key!r}", ""
             expected = error.expected
             if column == "ids" and (earlier := _EARLIER.fullmatch(got)):
                 got = f"{earlier[1]}{self.source.place(int(earlier[2]))}"

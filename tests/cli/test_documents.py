@@ -95,6 +95,14 @@ def test_errors_name_file_line_and_field(folder):
     assert stored() == {}
 
 
+def test_a_field_that_would_replace_the_text_is_named():
+    created("dense: {dim: 2}\nsparse: {}\n")
+    row = {"id": 1, "text": "stored", "body": "encoded", "dense": [1.0, 0.0]}
+    Path("docs.jsonl").write_text(json.dumps(row))
+    done = embplug("add", "docs", "docs.jsonl", "--text-key", "body")
+    assert "docs.jsonl, line 1, field 'text': expected no such field" in " ".join(done.stderr.split())
+
+
 def test_vectors_come_from_fields_and_from_npy_files(folder):
     dense = "dense: {a: {dim: 2, distance: Dot}, b: {dim: 3, distance: Dot}}\n"
     created(f"{dense}tokens: {{dim: 2, encoding: null, codes: null}}\n")

@@ -378,3 +378,22 @@ def test_a_collection_that_waits_takes_nothing_asynchronous(memory_client: Any) 
         ):
             call()
     asyncio.run(client.close())
+
+
+@pytest.mark.parametrize("on_empty", ["raise", "skip"])
+@pytest.mark.parametrize("stored", ["another", None, ["red"]])
+def test_a_payload_does_not_replace_the_text_of_a_document(
+    memory_client: Any, stored: Any, on_empty: Any
+) -> None:
+    collection = Collection.create("docs", Recipe(dense=Dense(dim=2), text_key="body"), memory_client)
+    vectors, texts = [[1.0, 0.0]] * 2, ["red", "blue"]
+    told = r"^payloads\[1\]\['body'\]: expected no such field, or the text of the document, .* \(id 2\)$"
+    with pytest.raises(InvalidArgumentError, match=told):
+        payloads: Any = [{"body": "red"}, {"body": stored}]
+        collection.add([1, 2], dense=vectors, texts=texts, payloads=payloads, on_empty=on_empty)
+    assert collection.count() == 0
+    collection.add([1, 2], dense=vectors, texts=texts, payloads=[{"body": "red"}, {"text": "other"}])
+    assert [record.payload for record in collection.retrieve([1, 2])] == [
+        {"body": "red"},
+        {"body": "blue", "text": "other"},
+    ]
