@@ -38,9 +38,12 @@ class JsonLines(LineSource):
 
 
 def count_lines(file: Path) -> int | None:
-    """Count the lines of a file, blank ones as well; None if it cannot be read."""
+    """Count the lines of a file, blank ones as well; None if it cannot be read, or only once."""
     lines, last = 0, b"\n"
     try:
+        if not file.is_file():
+            # What a pipe has told is gone.
+            return None
         with file.open("rb") as stream:
             while block := stream.read(BLOCK_BYTES):
                 lines += block.count(b"\n")

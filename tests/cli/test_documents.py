@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -517,3 +518,15 @@ def test_vectors_that_all_have_another_dimension_are_named_with_file_and_row(fol
         done = embplug("add", name, *arguments)
         assert done.exit_code == 1, done.stdout
         assert f"{place}: expected 2 numbers, as in the recipe, got 3" in " ".join(done.stderr.split())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_read_once(folder):
+    created("sparse: {}\n")
+    os.mkfifo("pipe")
+    lines = "".join(json.dumps({"id": i, "text": f"word{i}"}) + "\n" for i in range(5))
+    writer = threading.Thread(target=lambda: Path("pipe").write_text(lines))
+    writer.start()
+    done = embplug("add", "docs", "pipe")
+    writer.join()
+    assert done.exit_code == 0 and "5 documents added" in done.stdout, done.stderr
