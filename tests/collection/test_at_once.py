@@ -462,12 +462,12 @@ def test_what_is_refused_for_another_reason_is_not_repeated(
     def work(pipeline: Any) -> Any:
         return (yield Call.of("count", collection_name="live"))
 
-    # After an error that may pass nothing is asked.
-    asked = [] if error is LOST else ["get_aliases", "get_collection"]
+    # After an error that may pass nothing is further.
+    further = [] if error is LOST else ["get_aliases", "get_collection"]
     for steps in (handle.run_steps(work), handle.checked_steps(work)):
         with pytest.raises(type(error), match=str(error)):
             run(memory_client, watched(steps, refuse))
-        assert methods == ["count", *asked]
+        assert methods == ["count", *further]
         methods.clear()
 
 
