@@ -462,7 +462,7 @@ def test_what_is_refused_for_another_reason_is_not_repeated(
     def work(pipeline: Any) -> Any:
         return (yield Call.of("count", collection_name="live"))
 
-    # After an error that may pass nothing is further.
+    # After an error that may pass nothing more is read.
     further = [] if error is LOST else ["get_aliases", "get_collection"]
     for steps in (handle.run_steps(work), handle.checked_steps(work)):
         with pytest.raises(type(error), match=str(error)):
