@@ -49,7 +49,8 @@ def set_payload_steps(
     if path is not None:
         yield _update("set_payload", name, selection, arguments, payload=checked, key=path.text)
         return
-    removed = [path_of_field(field) for field, value in checked.items() if value is None]
+    paths = [path_of_field(field) for field, value in checked.items() if value is None]
+    removed = [key for key in paths if key is not None]
     if not removed:
         yield _update("set_payload", name, selection, arguments, payload=checked)
         return
@@ -58,8 +59,7 @@ def set_payload_steps(
         points = with_ids([record.id for record in records])
         yield Call.of("set_payload", collection_name=name, payload=checked, points=points, **arguments)
         # A server keeps None as a value where there was no payload.
-        keys = [key for key in removed if key is not None]
-        yield Call.of("delete_payload", collection_name=name, keys=keys, points=points, **arguments)
+        yield Call.of("delete_payload", collection_name=name, keys=removed, points=points, **arguments)
 
     reading = options.reading.arguments(pipeline.capabilities)
     yield from _each_page_steps(name, selection, reading, change)

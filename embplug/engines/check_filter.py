@@ -10,7 +10,7 @@ For most contradictions Qdrant reads the payload and returns nothing. Some are w
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from qdrant_client import models
@@ -92,7 +92,7 @@ def _check_conditions(
         if isinstance(condition, models.Filter):
             _check_conditions(condition, indexes, place, capabilities)
         elif isinstance(condition, models.NestedCondition):
-            _check_key(condition.nested.key, f"{place}.nested.key")
+            _check(check_readable_path, condition.nested.key, f"{place}.nested.key")
             prefix = f"{condition.nested.key.removesuffix('[]')}[]."
             inner = {
                 key.removeprefix(prefix): kind for key, kind in indexes.items() if key.startswith(prefix)
@@ -101,13 +101,13 @@ def _check_conditions(
         elif isinstance(condition, models.SliceCondition) and capabilities is not None:
             capabilities.require("slice_condition", place)
         elif isinstance(condition, models.IsEmptyCondition):
-            _check_key(condition.is_empty.key, f"{place}.is_empty.key")
+            _check(check_readable_path, condition.is_empty.key, f"{place}.is_empty.key")
         elif isinstance(condition, models.IsNullCondition):
-            _check_key(condition.is_null.key, f"{place}.is_null.key")
+            _check(check_readable_path, condition.is_null.key, f"{place}.is_null.key")
         elif isinstance(condition, models.HasVectorCondition):
-            _check_text(condition.has_vector, f"{place}.has_vector")
+            _check(check_text, condition.has_vector, f"{place}.has_vector")
         elif isinstance(condition, models.FieldCondition):
-            _check_key(condition.key, f"{place}.key")
+            _check(check_readable_path, condition.key, f"{place}.key")
             if all(test is None for name, test in condition if name != "key"):
                 raise FilterError(place, "a test of the field, such as match or range", "none")
             needed = _NEEDED.get(type(condition.match))
@@ -119,24 +119,18 @@ def _check_conditions(
                 _check_field(condition, indexes[condition.key], place)
 
 
-def _check_key(key: str, place: str) -> None:
-    try:
-        check_readable_path(key, place)
-    except InvalidArgumentError as error:
-        raise FilterError(place, error.expected, error.got) from None
-
-
 def _check_texts(match: Any, place: str) -> None:
     """Refuse texts with half of a surrogate pair, for which gRPC has no bytes."""
     for name, value in match or ():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str):
-                _check_text(text, f"{place}.{name.removesuffix('_')}")
+                _check(check_text, text, f"{place}.{name.removesuffix('_')}")
 
 
-def _check_text(text: str, place: str) -> None:
+def _check(check: Callable[[str, str], None], value: str, place: str) -> None:
+    """Check a key or a text, whose error becomes one of the filter."""
     try:
-        check_text(text, place)
+        check(value, place)
     except InvalidArgumentError as error:
         raise FilterError(place, error.expected, error.got) from None
 

@@ -20,7 +20,12 @@ from embplug.engines import Engine
 from embplug.engines.calls import Call, retried, run
 from embplug.engines.capabilities import capabilities_steps
 from embplug.engines.check_recipe import check_recipe
-from embplug.errors import InvalidArgumentError, MigrationError, RecipeMismatchError
+from embplug.errors import (
+    InvalidArgumentError,
+    MigrationError,
+    NotAnEmbplugCollectionError,
+    RecipeMismatchError,
+)
 from embplug.lifecycle.migration.alias import aliases, check_alias, collection_behind
 from embplug.lifecycle.migration.readers import keeping_names, reader_notes
 from embplug.lifecycle.migration.record import MigrationRecord, read_record
@@ -92,7 +97,7 @@ def plan_migration(
     if options.keep_names:
         recipe = keeping_names(recipe, vectors)
         vectors = {stored: stored for stored in vectors.values()}
-    check_not_upgraded(engine, name, info, vectors.values())
+    check_not_upgraded(engine, name, vectors.values())
     read_by = [alias for alias, behind in sorted(aliases(engine).items()) if behind == name]
     report = MigrationReport(
         name,
@@ -147,14 +152,13 @@ def _same_recipe(engine: Engine, target: str, recipe: Recipe) -> Recipe:
     return stored
 
 
-def check_not_upgraded(
-    engine: Engine, source: str, info: models.CollectionInfo, copied: Iterable[str]
-) -> None:
+def check_not_upgraded(engine: Engine, source: str, copied: Iterable[str]) -> None:
     """Refuse to copy vectors of a source some of which are still those of an earlier model."""
-    if MANIFEST_KEY not in (info.config.metadata or {}):
+    try:
+        versions = run(engine, read_revision_steps(source)).manifest.versions
+    except NotAnEmbplugCollectionError:
         return
     names = {*copied}
-    versions = run(engine, read_revision_steps(source)).manifest.versions
     for vector, version in versions.items():
         previous = version.previous
         if previous is not None and not names.isdisjoint({version.stored_as or vector, previous.stored_as}):

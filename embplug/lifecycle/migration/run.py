@@ -77,9 +77,7 @@ class Migration:
             self._pass("copy", passes, passes.copy, then=CATCH_UP)
         if record.phase == CATCH_UP:
             self.catch_up_and_verify(passes)
-            source = self.plan.report.source
-            info = run(self.engine, existing_steps(source))
-            check_not_upgraded(self.engine, source, info, record.vectors.values())
+            check_not_upgraded(self.engine, self.plan.report.source, record.vectors.values())
             if self.options.alias is not None:
                 checkpoint.check_owner()
                 self.report.switched = switch(
